@@ -1,0 +1,171 @@
+"""Score every training sample: which are easy, which are hard?
+
+    python -m experiments.difficulty --dataset=digits --score=el2n,grad_norm \\
+        --workdir=runs/difficulty
+
+Writes, for each score, `scores.npz` (`scores` and `ids` in dataset order), a histogram
+and the easiest and hardest images per class; several scores get a folder each and their
+rank correlations.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.flags import main, option
+from experiments.probes import make_probes
+from experiments.problem import (
+    Problem,
+    named_key,
+    network_for,
+    network_options,
+    open_problem,
+)
+from experiments.progress import say
+from jaxdd import difficulty, provenance, report
+from jaxdd.errors import UserError
+from jaxdd.train import Training
+from jaxdd.types import Network, RealData
+from jaxdd.windows import class_table, take
+from jaxdd.workdir import make_folder, to_json, write_atomically
+
+SCORES = (*difficulty.SCORES, "forgetting")
+SHOWN = 10  # images per class in the picture
+
+
+@dataclass(frozen=True)
+class Config:
+    """Flags of `experiments.difficulty`."""
+
+    workdir: str = option(..., "folder for the results")
+    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
+    score: str = option("grad_norm", f"one or more, by commas: {', '.join(SCORES)}")
+    seed: int = option(0, "of the split and the networks")
+    data_dir: str | None = option(None, "where prepared TFDS datasets are")
+    validation: float = option(0.0, "share of train that is left out")
+    net: str = option("convnet", "network")
+    width: int | None = option(None, "channels of the ConvNet")
+    depth: int | None = option(None, "blocks of the ConvNet")
+    networks: int = option(5, "networks to average over")
+    train_steps: int = option(100, "SGD steps that each is trained before scoring")
+    forgetting_epochs: int = option(10, "epochs over which forgetting is counted")
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Score a training set.
+
+    Returns:
+        {"scores": {name: {"mean", "std", "min", "max"}}, "rank_correlation": {a: {b}}};
+        also written as `summary.json`.
+    """
+    names = config.score.split(",")
+    for name in names:
+        if name not in SCORES:
+            raise UserError(f"unknown score {name!r}: choose from {', '.join(SCORES)}")
+    for name in ("networks", "train_steps", "forgetting_epochs"):
+        if getattr(config, name) < 1:
+            raise UserError(f"--{name} must be positive, not {getattr(config, name)}")
+    problem = open_problem(
+        config.dataset, config.data_dir, config.validation, config.seed, False
+    )
+    options = network_options(config.net, problem.dataset, config.width, config.depth)
+    network = network_for(problem.dataset, options)
+    folder = make_folder(config.workdir)
+    scores = compute(config, network, problem.on_device(problem.splits.train), names)
+    for name in names:
+        target = folder if len(names) == 1 else make_folder(folder / name)
+        write_scores(target, name, scores[name], problem)
+    summary: dict[str, Any] = {
+        "scores": {
+            k: {f: float(getattr(v, f)()) for f in ("mean", "std", "min", "max")}
+            for k, v in scores.items()
+        },
+        "rank_correlation": {},
+        "network": options,
+        "versions": provenance.versions(),
+        "device": provenance.device(),
+    }
+    if len(names) > 1:
+        matrix = np.asarray(difficulty.rank_correlation(scores))
+        summary["rank_correlation"] = {
+            a: dict(zip(names, map(float, row), strict=True))
+            for a, row in zip(names, matrix, strict=True)
+        }
+        report.correlation_matrix(names, matrix, folder / "rank_correlation.png")
+    write_atomically(folder / "summary.json", to_json(summary))
+    return summary
+
+
+def compute(
+    config: Config, network: Network, real: RealData, names: list[str]
+) -> dict[str, np.ndarray]:
+    """Scores [M] by name; the networks are shared by all but forgetting."""
+    scores = {}
+    learners = None
+    for name in names:
+        say(f"{name}: {config.networks} networks, {real.labels.shape[0]} samples")
+        if name == "forgetting":
+            training = Training(config.forgetting_epochs, 0.01, momentum=0.9)
+            keys = jax.random.split(
+                named_key(config.seed, "forgetting"), config.networks
+            )
+            count = jax.jit(difficulty.forgetting_scores(network, training))
+            found = count(keys, real)
+        else:
+            if learners is None:
+                learners = make_probes(
+                    network, real, config.seed, config.networks, config.train_steps
+                )
+            found = jax.jit(difficulty.ensemble_scores(network, name, take))(
+                learners, real
+            )
+        scores[name] = np.asarray(found)
+        if not np.isfinite(scores[name]).all():
+            raise UserError(
+                f"the score {name} is not finite: train the networks for fewer "
+                "--train_steps"
+            )
+    return scores
+
+
+def write_scores(folder: Path, name: str, scores: np.ndarray, problem: Problem) -> None:
+    """`scores.npz`, `histogram.png` and `extremes.png` of one score."""
+    train, classes = problem.splits.train, problem.dataset.num_classes
+    np.savez(folder / "scores.npz", scores=scores, ids=train.ids)
+    report.histogram(scores, folder / "histogram.png", xlabel=name, marks=None)
+    table, counts = class_table(train.labels, classes, scores)
+    shown = min(SHOWN, int(counts.min()))
+    easiest = table[:, :shown]
+    hardest = np.stack(
+        [row[n - shown : n][::-1] for row, n in zip(table, counts, strict=True)]
+    )
+    pixels = np.asarray(train.images, np.float32)
+    if train.images.dtype == np.uint8:
+        pixels = pixels / 255
+    report.extremes(
+        pixels[easiest],
+        pixels[hardest],
+        problem.dataset.class_names,
+        folder / "extremes.png",
+    )
+
+
+def show(summary: dict[str, Any]) -> None:
+    for name, x in summary["scores"].items():
+        print(
+            f"{name:>12}: {x['mean']:.4g} ± {x['std']:.4g} "
+            f"({x['min']:.4g} to {x['max']:.4g})"
+        )
+    correlation = summary["rank_correlation"]
+    if correlation:
+        names = list(correlation)
+        print("rank correlation".rjust(12), *(n.rjust(10) for n in names))
+        for a in names:
+            print(a.rjust(16), *(f"{correlation[a][b]:10.2f}" for b in names))
+
+
+if __name__ == "__main__":
+    main(Config, run, show)

@@ -1,0 +1,116 @@
+"""Re-evaluate a distilled set from its file alone, on any network.
+
+    python -m experiments.evaluate --artifact=runs/digits/distilled.npz \\
+        --nets=convnet,mlp,resnet18 --num_eval=5
+
+The protocol (schedule, augmentation, preprocessing, seeds) is the one stored in the
+artifact, so its own network gives exactly the number measured when it was made, on the
+same kind of device and versions.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.flags import main, option
+from experiments.problem import Problem, network_options, open_problem
+from experiments.progress import say
+from experiments.protocol import Judge, Protocol
+from jaxdd import artifact as artifacts
+from jaxdd.errors import UserError
+from jaxdd.workdir import make_folder, to_json, write_atomically
+
+
+@dataclass(frozen=True)
+class Config:
+    """Flags of `experiments.evaluate`."""
+
+    artifact: str = option(..., "path of a distilled.npz")
+    nets: str | None = option(None, "networks, joined by commas; default: its own")
+    num_eval: int = option(5, "fresh networks per architecture")
+    seed: int | None = option(None, "of networks and random subsets; default: stored")
+    dataset: str | None = option(None, "where the data is now, if it moved")
+    data_dir: str | None = option(None, "where prepared TFDS datasets are")
+    workdir: str | None = option(None, "for evaluation.json; default: the artifact's")
+    export: str | None = option(None, "folder to write the images to, as PNGs")
+
+
+def reopen(
+    artifact: artifacts.Artifact, dataset: str | None, data_dir: str | None
+) -> Problem:
+    """The data that an artifact was made from, with its own preprocessing.
+
+    Raises:
+        UserError: the data cannot be read or is not the same.
+    """
+    made_from = artifact.dataset
+    opened = open_problem(
+        dataset or made_from["name"],
+        data_dir,
+        made_from["validation"],
+        made_from["split_seed"],
+        zca=False,
+    )
+    if opened.dataset.fingerprint != made_from["fingerprint"]:
+        raise UserError(
+            f"the dataset {dataset or made_from['name']!r} is not the one the artifact "
+            "was made from (its fingerprint differs): give the right --dataset or "
+            "--data_dir"
+        )
+    return Problem(opened.dataset, opened.splits, artifact.preprocess)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Evaluate an artifact on every architecture asked for.
+
+    Returns:
+        The content of `evaluation.json`: {net: {"distilled", "random", "stored"}};
+        "stored" is the accuracy in the artifact, for its own network, else None.
+    """
+    if config.num_eval < 1:
+        raise UserError(f"--num_eval must be positive, not {config.num_eval}")
+    artifact = artifacts.load(config.artifact)
+    own = artifact.network["name"]
+    nets = (config.nets or own).split(",")
+    folder = make_folder(config.workdir or Path(config.artifact).parent)
+    problem = reopen(artifact, config.dataset, config.data_dir)
+    seed = artifact.provenance["seed"] if config.seed is None else config.seed
+    judges = {}
+    for net in nets:  # all names are checked before the first long computation
+        options = (
+            artifact.network
+            if net == own
+            else network_options(net, problem.dataset, None, None)
+        )
+        protocol = Protocol(
+            options, artifact.training, artifact.augmentation, config.num_eval, seed
+        )
+        judges[net] = Judge(problem, protocol, problem.splits.test)
+    real = problem.on_device(problem.splits.train)
+    results = {}
+    for net, judge in judges.items():
+        say(f"{net}: training {config.num_eval} networks, then as many on random sets")
+        results[net] = {
+            "distilled": judge.distilled(artifact.synthetic()),
+            "random": judge.random(real, artifact.ipc),
+            "stored": artifact.measured.get("distilled") if net == own else None,
+        }
+    write_atomically(folder / "evaluation.json", to_json(results))
+    if config.export:
+        paths = artifacts.export_pngs(artifact, config.export)
+        say(f"{len(paths)} images in {config.export}")
+    return results
+
+
+def show(results: dict[str, Any]) -> None:
+    print(f"{'network':>12}  {'distilled':>15}  {'random':>15}  stored")
+    for net, found in results.items():
+        cells = [f"{found[k]['mean']:.2f} ± {found[k]['std']:.2f}" for k in
+                 ("distilled", "random")]  # fmt: skip
+        stored = found["stored"]
+        tail = "-" if stored is None else f"{stored['mean']:.2f}"
+        print(f"{net:>12}  {cells[0]:>15}  {cells[1]:>15}  {tail}")
+
+
+if __name__ == "__main__":
+    main(Config, run, show)

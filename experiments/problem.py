@@ -1,0 +1,80 @@
+"""What every experiment starts from: data on the device, and named random keys."""
+
+import zlib
+from dataclasses import dataclass
+
+import jax
+
+from jaxdd import presets
+from jaxdd.data import (
+    Dataset,
+    Preprocess,
+    Split,
+    Splits,
+    fit_zca,
+    load,
+    normalisation,
+    split,
+)
+from jaxdd.nets import make_network
+from jaxdd.types import Key, Network, RealData
+from jaxdd.windows import real_data
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A dataset, split and preprocessed."""
+
+    dataset: Dataset
+    splits: Splits
+    preprocess: Preprocess
+
+    def on_device(self, part: Split) -> RealData:
+        images, scale, shift = self.preprocess.device_images(part.images)
+        classes = self.dataset.num_classes
+        return real_data(images, part.labels, classes, scale, shift)
+
+
+def open_problem(
+    name: str, data_dir: str | None, validation: float, seed: int, zca: bool
+) -> Problem:
+    """Read, split and fit the preprocessing on the training split.
+
+    Raises:
+        UserError: the dataset cannot be used, or a bad validation share.
+    """
+    return prepare(load(name, data_dir), validation, seed, zca)
+
+
+def prepare(dataset: Dataset, validation: float, seed: int, zca: bool) -> Problem:
+    """The same for a dataset in memory."""
+    splits = split(dataset, validation, seed)
+    images = splits.train.images
+    fitted = fit_zca(images) if zca else normalisation(dataset.name, images)
+    return Problem(dataset, splits, fitted)
+
+
+def network_options(
+    net: str, dataset: Dataset, width: int | None, depth: int | None, **options
+) -> dict:
+    """Name and options of a network; a ConvNet's size defaults to the field's."""
+    if net.startswith("convnet"):
+        default_width, default_depth = presets.network_size(
+            dataset.name, dataset.image_shape
+        )
+        width = default_width if width is None else width
+        depth = default_depth if depth is None else depth
+    chosen = {"width": width, "depth": depth, **options}
+    return {"name": net, **{k: v for k, v in chosen.items() if v is not None}}
+
+
+def network_for(dataset: Dataset, options: dict) -> Network:
+    rest = {k: v for k, v in options.items() if k != "name"}
+    return make_network(
+        options["name"], dataset.image_shape, dataset.num_classes, **rest
+    )
+
+
+def named_key(seed: int, name: str) -> Key:
+    """An independent random stream of a seed, e.g. named_key(0, "evaluate")."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))

@@ -1,0 +1,238 @@
+"""The one-file result: all that is needed to use a distilled set rightly years later.
+
+An artifact is an .npz without pickles: arrays, and one JSON header. Its images are in
+the network's input space; the preprocessing and its inverse travel with them.
+"""
+
+import dataclasses
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from jaxdd.data.preprocess import Preprocess
+from jaxdd.errors import UserError
+from jaxdd.train import Training
+from jaxdd.types import Synthetic
+from jaxdd.workdir import atomic_file
+
+FORMAT = 1
+HEADER = (
+    "format",
+    "class_names",
+    "dataset",
+    "labels",
+    "network",
+    "augmentation",
+    "training",
+    "measured",
+    "provenance",
+)
+ARRAYS = ("images", "labels", "step_size")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A distilled set with its recipe.
+
+    Attributes:
+        images: [K, n, H, W, C] float32, preprocessed.
+        labels: [K, n, K] float32 probabilities.
+        step_size: learned learning rate of the student, or None.
+        preprocess: from pixels to `images`, and back.
+        class_names: K names.
+        dataset: {"name", "fingerprint", "validation", "split_seed"}: what it was made
+            from; the training split is found again by the last two.
+        network: {"name", and options of `nets.make_network`}.
+        augmentation: of the evaluation's training, a name for `augment.training`.
+        training: the evaluation's schedule.
+        measured: accuracies in percent on the test split when it was made:
+            {"distilled": {"mean", "std", "n"}, "random": {...}}; empty if not measured.
+        provenance: {"config", "seed", "versions", "device", "steps"}.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    step_size: float | None
+    preprocess: Preprocess
+    class_names: tuple[str, ...]
+    dataset: dict[str, Any]
+    network: dict[str, Any]
+    augmentation: str
+    training: Training
+    measured: dict[str, Any]
+    provenance: dict[str, Any]
+
+    @property
+    def ipc(self) -> int:
+        return self.images.shape[1]
+
+    @property
+    def label_kind(self) -> str:
+        """ "hard" when every label is one-hot, else "soft"."""
+        return "hard" if np.isin(self.labels, (0.0, 1.0)).all() else "soft"
+
+    def synthetic(self) -> Synthetic:
+        """The set as the library's methods and evaluation take it."""
+        return Synthetic(
+            jnp.asarray(self.images),
+            jnp.asarray(self.labels),
+            jnp.float32(self.step_size or 0.0),
+        )
+
+    def displayable(self) -> np.ndarray:
+        """Images in pixel space, [K, n, H, W, C] float32 clipped to [0, 1]."""
+        return np.clip(self.preprocess.invert(self.images), 0.0, 1.0)
+
+
+def save(artifact: Artifact, path: str | Path) -> Path:
+    """Write an artifact, all or nothing.
+
+    Raises:
+        UserError: the disk refuses.
+    """
+    path = Path(path)
+    header = {
+        "format": FORMAT,
+        "class_names": list(artifact.class_names),
+        "dataset": artifact.dataset,
+        "labels": artifact.label_kind,
+        "network": artifact.network,
+        "augmentation": artifact.augmentation,
+        "training": dataclasses.asdict(artifact.training),
+        "measured": artifact.measured,
+        "provenance": artifact.provenance,
+    }
+    step_size = np.nan if artifact.step_size is None else artifact.step_size
+    arrays = {
+        "header": np.array(json.dumps(header, allow_nan=False)),
+        "images": np.asarray(artifact.images, np.float32),
+        "labels": np.asarray(artifact.labels, np.float32),
+        "step_size": np.float32(step_size),
+        **{f"preprocess/{k}": v for k, v in artifact.preprocess.to_arrays().items()},
+    }
+    with atomic_file(path, "wb") as file:
+        np.savez_compressed(file, **arrays)
+    return path
+
+
+def load(path: str | Path) -> Artifact:
+    """Read and check an artifact. Nothing in the file is executed.
+
+    Example:
+        `jaxdd.load("distilled.npz").displayable()` gives images for plotting, and
+        `.labels.argmax(-1)` their classes.
+
+    Raises:
+        UserError: no such file, a cut or foreign file, a newer format, a missing
+            field, a wrong shape.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no artifact at {path}: give the path of a distilled.npz")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        raise UserError(
+            f"{path} is not a readable artifact ({error}): it may be cut off; copy it "
+            "again"
+        ) from error
+    header = _header(path, arrays)
+    _check_arrays(path, arrays, header)
+    prefix = "preprocess/"
+    fields = {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
+    try:
+        preprocess = Preprocess.from_arrays(fields)
+        training = Training(
+            **{
+                **header["training"],
+                "decay_epochs": tuple(header["training"]["decay_epochs"]),
+            }
+        )
+    except (UserError, KeyError, TypeError) as error:
+        raise UserError(f"the artifact {path} is damaged: {error}") from error
+    step_size = float(arrays["step_size"])
+    return Artifact(
+        images=arrays["images"],
+        labels=arrays["labels"],
+        step_size=None if np.isnan(step_size) else step_size,
+        preprocess=preprocess,
+        class_names=tuple(header["class_names"]),
+        training=training,
+        **{
+            k: header[k]
+            for k in ("dataset", "network", "augmentation", "measured", "provenance")
+        },
+    )
+
+
+def _header(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    if "header" not in arrays:
+        raise UserError(f"{path} has no field 'header': it is not a jaxdd artifact")
+    try:
+        header = json.loads(str(arrays["header"]))
+        version = int(header["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"the header of {path} is damaged ({error})") from error
+    if version > FORMAT:
+        raise UserError(
+            f"{path} has format {version}, newer than {FORMAT}, the newest that this "
+            "version of jaxdd reads: upgrade jaxdd"
+        )
+    for name in HEADER:
+        if name not in header:
+            raise UserError(f"the header of {path} lacks the field {name!r}")
+    return header
+
+
+def _check_arrays(
+    path: Path, arrays: dict[str, np.ndarray], header: dict[str, Any]
+) -> None:
+    for name in ARRAYS:
+        if name not in arrays:
+            raise UserError(f"the artifact {path} lacks the array {name!r}")
+    images, labels = arrays["images"], arrays["labels"]
+    classes = len(header["class_names"])
+    if images.ndim != 5 or images.shape[0] != classes:
+        raise UserError(
+            f"images in {path} have shape {images.shape}; expected "
+            f"({classes}, ipc, H, W, C)"
+        )
+    if labels.shape != (classes, images.shape[1], classes):
+        raise UserError(
+            f"labels in {path} have shape {labels.shape}; expected "
+            f"{(classes, images.shape[1], classes)}"
+        )
+    for name, x in (("images", images), ("labels", labels)):
+        if x.dtype != np.float32 or not np.isfinite(x).all():
+            raise UserError(f"{name} in {path} are not finite float32 numbers")
+
+
+def export_pngs(artifact: Artifact, folder: str | Path) -> list[Path]:
+    """Write every image as `folder/<class>/<index>.png`, 8 bit, original size.
+
+    With hard labels the folder can be read again as `--dataset=folder:PATH`.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    pixels = np.round(artifact.displayable() * 255).astype(np.uint8)
+    paths = []
+    try:
+        for name, images in zip(artifact.class_names, pixels, strict=True):
+            target = Path(folder) / name.replace("/", "_")
+            target.mkdir(parents=True, exist_ok=True)
+            for i, image in enumerate(images):
+                paths.append(target / f"{i:04d}.png")
+                Image.fromarray(image.squeeze()).save(paths[-1])
+    except OSError as error:
+        raise UserError(
+            f"cannot write PNGs to {folder}: {error.strerror or error}"
+        ) from error
+    return paths

@@ -1,0 +1,216 @@
+"""The one in-memory form of a dataset, and the checks that every reader passes."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from jaxdd.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled training and test images in host memory.
+
+    images, test_images: [M, H, W, C] uint8, or float32 in [0, 1]
+    labels, test_labels: [M] int32, indices into `class_names`
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C)"""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over shapes, dtypes and bytes of the four arrays."""
+        digest = hashlib.sha256()
+        for array in (self.images, self.labels, self.test_images, self.test_labels):
+            array = np.ascontiguousarray(array)
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(array.reshape(-1).view(np.uint8).data)
+        return digest.hexdigest()
+
+
+def from_arrays(
+    images: Any,
+    labels: Any,
+    test_images: Any,
+    test_labels: Any,
+    class_names: Sequence[str] | None = None,
+    name: str = "arrays",
+) -> Dataset:
+    """A checked `Dataset` from array-likes.
+
+    images, test_images: [M, H, W, C], or [M, H, W] for one channel; uint8, or any
+        float type with values in [0, 1], stored as float32
+    labels, test_labels: [M] integers, stored as int32
+    class_names: K names; "0", "1", ... up to the largest training label by default
+
+    Raises UserError for whatever `validate` rejects.
+    """
+    labels = _labels(f"training labels of {name!r}", labels)
+    test_labels = _labels(f"test labels of {name!r}", test_labels)
+    if class_names is None:
+        class_names = [str(k) for k in range(int(labels.max(initial=-1)) + 1)]
+    dataset = Dataset(
+        name=name,
+        images=_images(f"training images of {name!r}", images),
+        labels=labels,
+        test_images=_images(f"test images of {name!r}", test_images),
+        test_labels=test_labels,
+        class_names=tuple(str(n) for n in class_names),
+    )
+    return validate(dataset)
+
+
+def validate(dataset: Dataset) -> Dataset:
+    """Return `dataset` if it keeps the promises of `Dataset`.
+
+    Raises UserError for: a wrong rank, dtype or label count, an empty split, training
+    and test images that differ in shape or dtype, floats that are not finite or
+    outside [0, 1], labels out of range, a class with no training sample.
+    """
+    name = dataset.name
+    train = (f"training split of {name!r}", dataset.images, dataset.labels)
+    test = (f"test split of {name!r}", dataset.test_images, dataset.test_labels)
+    for where, images, labels in (train, test):
+        _check_images(where, images)
+        _check_labels(where, labels, len(images), dataset.num_classes)
+    for what, ours, theirs in (
+        ("shape", dataset.images.shape[1:], dataset.test_images.shape[1:]),
+        ("dtype", dataset.images.dtype, dataset.test_images.dtype),
+    ):
+        if ours != theirs:
+            raise UserError(
+                f"the images of {name!r} differ in {what} between the training split "
+                f"({ours}) and the test split ({theirs}); make them equal"
+            )
+    counts = np.bincount(dataset.labels, minlength=dataset.num_classes)
+    if (counts == 0).any():
+        missing = int(np.argmin(counts))
+        raise UserError(
+            f"class {missing} ({dataset.class_names[missing]!r}) of {name!r} has no "
+            "training sample; add some or remove the class"
+        )
+    return dataset
+
+
+def check_ipc(labels: np.ndarray, num_classes: int, ipc: int) -> None:
+    """Check that `ipc` images can be drawn from every class.
+
+    labels: [M] int
+
+    Raises UserError for ipc < 1 or a class with fewer than `ipc` samples.
+    """
+    if ipc < 1:
+        raise UserError(f"images per class must be at least 1, but ipc is {ipc}")
+    counts = np.bincount(labels, minlength=num_classes)
+    if counts.min() < ipc:
+        smallest = int(np.argmin(counts))
+        raise UserError(
+            f"class {smallest} has {counts[smallest]} training samples, fewer than the "
+            f"ipc of {ipc} asked for; choose ipc <= {counts[smallest]}"
+        )
+
+
+def _images(where: str, images: Any) -> np.ndarray:
+    """[M, H, W, C] uint8 or float32, values not yet checked."""
+    array = _array(where, images)
+    if np.issubdtype(array.dtype, np.floating):
+        array = array.astype(np.float32, copy=False)
+    return array[..., None] if array.ndim == 3 else array
+
+
+def _labels(where: str, labels: Any) -> np.ndarray:
+    """[M] int32; what does not fit is rejected here, since a cast would hide it."""
+    array = _array(where, labels)
+    if array.ndim != 1:
+        raise UserError(
+            f"the {where} must have shape [M], but have {array.shape}; "
+            "give one class index per image"
+        )
+    if array.size and not np.issubdtype(array.dtype, np.integer):
+        raise UserError(
+            f"the {where} must be integers, but are {array.dtype}; give class indices"
+        )
+    if array.size and not (array.min() >= 0 and array.max() < 2**31):
+        extreme = array.min() if array.min() < 0 else array.max()
+        raise UserError(
+            f"the {where} contain {extreme}; number the classes from 0 upwards"
+        )
+    return array.astype(np.int32, copy=False)
+
+
+def _array(where: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError:  # ragged nested sequences
+        raise UserError(
+            f"the {where} do not form one array; make all rows equally long"
+        ) from None
+
+
+def _check_images(where: str, images: np.ndarray) -> None:
+    if images.ndim != 4 or 0 in images.shape[1:]:
+        raise UserError(
+            f"the images of the {where} must have shape [M, H, W, C], "
+            f"but have {images.shape}"
+        )
+    if len(images) == 0:
+        raise UserError(f"the {where} is empty; give at least one image")
+    if images.dtype not in (np.uint8, np.float32):
+        raise UserError(
+            f"the images of the {where} must be uint8 or float32, "
+            f"but are {images.dtype}"
+        )
+    if images.dtype == np.uint8:
+        return
+    low, high = images.min(), images.max()  # NaN passes through both
+    if not (np.isfinite(low) and np.isfinite(high)):
+        bad = images[~np.isfinite(images)]
+        raise UserError(
+            f"the images of the {where} contain {len(bad)} values that are not "
+            f"finite, the first being {bad[0]}; remove them"
+        )
+    if low < 0 or high > 1:
+        raise UserError(
+            f"float images must lie in [0, 1], but those of the {where} range from "
+            f"{low:g} to {high:g}; rescale them or give uint8"
+        )
+
+
+def _check_labels(
+    where: str, labels: np.ndarray, num_images: int, num_classes: int
+) -> None:
+    if labels.shape != (num_images,):
+        raise UserError(
+            f"the {where} has {num_images} images but labels of shape {labels.shape}; "
+            "give one label per image"
+        )
+    if labels.dtype != np.int32:
+        raise UserError(
+            f"the labels of the {where} must be int32, but are {labels.dtype}"
+        )
+    outside = (labels < 0) | (labels >= num_classes)
+    if outside.any():
+        first = int(np.argmax(outside))
+        raise UserError(
+            f"label {labels[first]} of sample {first} in the {where} is outside "
+            f"[0, {num_classes}), the range of its {num_classes} classes"
+        )

@@ -1,0 +1,235 @@
+"""From pixels to what networks see, and back: per-channel affine, or ZCA whitening."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxdd.errors import UserError
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# Mean and standard deviation per channel as in the official code of DC, DSA and DM.
+_KNOWN = {
+    "mnist": ((0.1307,), (0.3081,)),
+    "fashion_mnist": ((0.2861,), (0.3530,)),
+    "svhn_cropped": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
+}
+_STD_FLOOR = 1e-3  # a quarter of a grey level: below it a channel is constant
+_ROWS = 1000  # images per block, to bound the memory of float copies
+_FIELDS = {"affine": ("mean", "std"), "zca": ("mean", "matrix", "inverse")}
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocess:
+    """An invertible map between pixels and network inputs.
+
+    Pixels are uint8 in 0..255, or floats on the [0, 1] scale.
+
+    kind "affine": (x - mean) / std;     mean, std: [C] float32
+    kind "zca":    (x - mean) @ matrix;  mean: [D], matrix, inverse: [D, D] float32,
+        on images flattened to D = H * W * C
+    """
+
+    kind: str
+    mean: np.ndarray
+    std: np.ndarray | None = None
+    matrix: np.ndarray | None = None
+    inverse: np.ndarray | None = None
+
+    def apply(self, images: np.ndarray) -> np.ndarray:
+        """Preprocessed images.
+
+        images: [..., H, W, C] uint8, or float on the [0, 1] scale
+        Returns [..., H, W, C] float32.
+
+        Raises UserError if the images do not fit the fitted shape.
+        """
+        out = np.empty(images.shape, np.float32)
+        if self.kind == "affine":
+            scale, shift = self._affine(images)
+            # Whole image rows at a time: NumPy is slow on an inner axis of 3.
+            row, width = (*images.shape[:-2], -1), images.shape[-2]
+            rows = out.reshape(row)
+            np.multiply(images.reshape(row), np.tile(scale, width), out=rows)
+            rows += np.tile(shift, width)
+            return out
+        size = self._check_size(images)
+        rows, target = images.reshape(-1, size), out.reshape(-1, size)
+        for i in range(0, len(rows), _ROWS):
+            target[i : i + _ROWS] = (
+                unit(rows[i : i + _ROWS]) - self.mean
+            ) @ self.matrix
+        return out
+
+    def invert(self, z: np.ndarray) -> np.ndarray:
+        """Pixels of preprocessed images.
+
+        z: [..., H, W, C] float
+        Returns [..., H, W, C] float32 on the [0, 1] scale, not clipped.
+
+        Raises UserError if the images do not fit the fitted shape.
+        """
+        z = np.asarray(z, np.float32)
+        if self.kind == "affine":
+            self._check_channels(z)
+            return z * self.std + self.mean
+        rows = z.reshape(-1, self._check_size(z))
+        return (rows @ self.inverse + self.mean).reshape(z.shape)
+
+    def device_images(
+        self, images: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(stored, scale, shift) with stored * scale + shift equal to apply(images).
+
+        images: [M, H, W, C] uint8 or float32. Affine images stay raw, so that uint8
+        takes a quarter of the memory; ZCA images are whitened here, as float32.
+        Returns [M, H, W, C], [C] float32, [C] float32.
+
+        Raises UserError if the images do not fit the fitted shape.
+        """
+        if self.kind == "affine":
+            return images, *self._affine(images)
+        channels = images.shape[-1]
+        one, zero = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+        return self.apply(images), one, zero
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All that `from_arrays` needs, fit for an npz file without pickle."""
+        fields = {name: getattr(self, name) for name in _FIELDS[self.kind]}
+        return {"kind": np.array(self.kind), **fields}
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, np.ndarray]) -> "Preprocess":
+        """The inverse of `to_arrays`; other keys are ignored.
+
+        Raises UserError for an unknown kind or a missing array.
+        """
+        kind = str(arrays["kind"]) if "kind" in arrays else "missing"
+        if kind not in _FIELDS:
+            raise UserError(
+                f"the kind of preprocessing is {kind!r}; it must be 'affine' or 'zca'"
+            )
+        lacking = [name for name in _FIELDS[kind] if name not in arrays]
+        if lacking:
+            raise UserError(
+                f"saved preprocessing of kind {kind!r} lacks the array {lacking[0]!r}; "
+                "save all of to_arrays()"
+            )
+        return Preprocess(
+            kind, **{name: np.asarray(arrays[name]) for name in _FIELDS[kind]}
+        )
+
+    def _affine(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and shift, [C] float32, for raw images of this dtype."""
+        self._check_channels(images)
+        assert self.std is not None
+        std = self.std.astype(np.float64)
+        top = 255.0 if images.dtype == np.uint8 else 1.0
+        return (1 / (top * std)).astype(np.float32), (-self.mean / std).astype(
+            np.float32
+        )
+
+    def _check_channels(self, images: np.ndarray) -> None:
+        if images.shape[-1] != len(self.mean):
+            raise UserError(
+                f"images of shape {images.shape} do not fit a normalisation of "
+                f"{len(self.mean)} channels; use that of their own dataset"
+            )
+
+    def _check_size(self, images: np.ndarray) -> int:
+        if int(np.prod(images.shape[-3:])) != len(self.mean):
+            raise UserError(
+                f"images of shape {images.shape} do not fit a whitening of "
+                f"{len(self.mean)} values per image; use that of their own dataset"
+            )
+        return len(self.mean)
+
+
+def unit(images: np.ndarray) -> np.ndarray:
+    """Raw images on the [0, 1] scale: any shape, uint8 or float -> float32."""
+    if images.dtype == np.uint8:
+        return images.astype(np.float32) / np.float32(255)
+    return images.astype(np.float32, copy=False)
+
+
+def normalisation(dataset_name: str, images: np.ndarray) -> Preprocess:
+    """The usual per-channel normalisation of a dataset.
+
+    images: [M, H, W, C] uint8 or float32, the training images, which are measured
+        unless the literature has constants for `dataset_name`
+
+    Raises nothing; a constant channel gets a small standard deviation, not zero.
+    """
+    name = dataset_name.split(":")[0].split("/")[0]
+    known = _KNOWN.get(name)
+    if name.startswith(("tiny_imagenet", "imagenet")):
+        known = _IMAGENET
+    # The user's own data may bear a known name: believe the images then.
+    if known is None or len(known[0]) != images.shape[-1]:
+        mean, std = _measure(images)
+    else:
+        mean, std = np.array(known[0]), np.array(known[1])
+    std = np.maximum(std, _STD_FLOOR)
+    return Preprocess("affine", mean.astype(np.float32), std.astype(np.float32))
+
+
+def fit_zca(images: np.ndarray, eps: float | int = 0.1) -> Preprocess:
+    """ZCA whitening as used by MTT and its successors (kornia's ZCAWhitening).
+
+    With the unbiased covariance U diag(s) U' of the flattened images, the matrix is
+    U diag(1 / sqrt(s + eps)) U' and its inverse U diag(sqrt(s + eps)) U'.
+
+    images: [M, H, W, C] uint8 or float32, the training images
+    Takes D x D float64 arrays with D = H * W * C, and an eigendecomposition of one.
+
+    Raises UserError for eps <= 0 or fewer than two images.
+    """
+    if eps <= 0:
+        raise UserError(f"eps of the ZCA whitening must be positive, but is {eps}")
+    if len(images) < 2:
+        raise UserError(
+            f"ZCA whitening needs at least 2 training images, but got {len(images)}"
+        )
+    rows = images.reshape(len(images), -1)
+    blocks = [rows[i : i + _ROWS] for i in range(0, len(rows), _ROWS)]
+    mean = sum(unit(b).sum(0, dtype=np.float64) for b in blocks) / len(rows)
+    mean = np.asarray(mean, np.float32)
+    covariance = np.zeros((rows.shape[1],) * 2)
+    for block in blocks:
+        centred = unit(block) - mean
+        covariance += centred.T @ centred  # float32 products, float64 sum
+    s, u = np.linalg.eigh(covariance / (len(rows) - 1))
+    # Rounding may leave tiny negative eigenvalues.
+    root = np.sqrt(np.maximum(s, 0) + eps)
+    matrix, inverse = (u / root) @ u.T, (u * root) @ u.T
+    return Preprocess(
+        "zca",
+        mean,
+        matrix=matrix.astype(np.float32),
+        inverse=inverse.astype(np.float32),
+    )
+
+
+def _measure(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation per channel, [C] float64, on the [0, 1] scale."""
+    channels = images.shape[-1]
+    count = images.size // channels
+    if images.dtype == np.uint8:  # exact and fast: only 256 values can occur
+        values = np.arange(256) / 255
+        hist = np.stack(
+            [
+                np.bincount(images[..., c].ravel(), minlength=256)
+                for c in range(channels)
+            ]
+        )
+        total, square = hist @ values, hist @ values**2
+    else:
+        total, square = np.zeros(channels), np.zeros(channels)
+        for i in range(0, len(images), _ROWS):
+            block = images[i : i + _ROWS].astype(np.float64)
+            total += block.sum((0, 1, 2))
+            square += (block**2).sum((0, 1, 2))
+    mean = total / count
+    return mean, np.sqrt(np.maximum(square / count - mean**2, 0))

@@ -1,0 +1,97 @@
+"""Training, validation and test splits, the same for the same seed."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxdd.data.dataset import Dataset
+from jaxdd.errors import UserError
+
+
+class Split(NamedTuple):
+    """Part of a dataset, in dataset order.
+
+    `ids` are the samples' places in the array they were taken from: the dataset's
+    training array for `train` and `validation`, its test array for `test`.
+    """
+
+    images: np.ndarray  # [M, H, W, C] uint8 or float32
+    labels: np.ndarray  # [M] int32
+    ids: np.ndarray  # [M] int64, increasing
+
+
+class Splits(NamedTuple):
+    """What may be trained on, selected on, and reported on."""
+
+    train: Split
+    validation: Split | None
+    test: Split
+
+
+def split(dataset: Dataset, validation: float | int = 0.1, seed: int = 0) -> Splits:
+    """Hold a stratified part of the training data out for validation.
+
+    validation: fraction of every class to hold out, in [0, 0.5]; 0 for no validation
+        split, in which case `train` is all training data
+    seed: >= 0
+
+    Raises UserError for a fraction or seed out of range, or a class with one sample.
+    """
+    if not 0 <= validation <= 0.5:
+        raise UserError(
+            f"the validation fraction must lie in [0, 0.5], but is {validation}"
+        )
+    test_ids = np.arange(len(dataset.test_labels))
+    test = Split(dataset.test_images, dataset.test_labels, test_ids)
+    if validation == 0:
+        train_ids = np.arange(len(dataset.labels))
+        return Splits(Split(dataset.images, dataset.labels, train_ids), None, test)
+    train_ids, held_ids = hold_out(dataset.labels, validation, seed)
+    return Splits(_take(dataset, train_ids), _take(dataset, held_ids), test)
+
+
+def hold_out(
+    labels: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices kept and held out, both increasing, stratified by class.
+
+    labels: [M] int, every class present
+    fraction: in (0, 0.5]
+    Returns kept [M - m] int64 and held out [m] int64, with m = ceil(fraction * M)
+    unless small classes forbid it: every class keeps and gives at least one sample.
+
+    Raises UserError for a negative seed or a class with a single sample.
+    """
+    if seed < 0:
+        raise UserError(f"the seed of a split must be at least 0, but is {seed}")
+    counts = np.bincount(labels)
+    if counts.min() < 2:
+        smallest = int(np.argmin(counts))
+        raise UserError(
+            f"class {smallest} has {counts[smallest]} training sample, too few to hold "
+            f"out a fraction of {fraction}; add samples or do without holding out"
+        )
+    held = []
+    for k, quota in enumerate(_quotas(counts, fraction)):
+        # One stream per class: a change in one class leaves the others as they were.
+        order = np.random.default_rng([seed, k]).permutation(int(counts[k]))
+        held.append(np.flatnonzero(labels == k)[order[:quota]])
+    held_ids = np.sort(np.concatenate(held))
+    kept = np.ones(len(labels), bool)
+    kept[held_ids] = False
+    return np.flatnonzero(kept), held_ids
+
+
+def _quotas(counts: np.ndarray, fraction: float) -> np.ndarray:
+    """[K] samples to hold out per class, by largest remainder."""
+    exact = counts * fraction
+    quotas = np.floor(exact).astype(int)
+    # 0.07 * 100 is 7.000000000000001: do not let rounding add a sample.
+    missing = math.ceil(exact.sum() - 1e-6) - quotas.sum()
+    quotas[np.argsort(quotas - exact, kind="stable")[:missing]] += 1
+    return np.clip(quotas, 1, counts - 1)
+
+
+def _take(dataset: Dataset, ids: np.ndarray) -> Split:
+    return Split(dataset.images[ids], dataset.labels[ids], ids)

@@ -1,0 +1,203 @@
+"""How hard samples are: scores per sample, averaged over an ensemble.
+
+In every score larger means harder; whether easy or hard samples are wanted is up to
+whoever uses the score.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd import policy
+from jaxdd.errors import UserError
+from jaxdd.losses import correct, mean_loss, per_sample_cross_entropy
+from jaxdd.primitives import per_sample_gradient_norms
+from jaxdd.train import Training, make_fit, rows
+from jaxdd.types import Array, Batch, Key, Learner, Network, Outputs, RealData
+from jaxdd.windows import take
+
+Score = Callable[[Network, Learner, Batch], Array]
+
+
+def _error(outputs: Outputs, labels: Array) -> Array:
+    return jnp.linalg.norm(jax.nn.softmax(outputs.logits) - labels, axis=-1)
+
+
+def _from_outputs(score: Callable[[Outputs, Array], Array]) -> Score:
+    """A score that one forward pass gives."""
+
+    def compute(network: Network, learner: Learner, batch: Batch) -> Array:
+        outputs, _ = network.apply(learner.params, learner.stats, batch.images, False)
+        present = jnp.any(batch.labels > 0, axis=-1)
+        return jnp.where(present, score(outputs, batch.labels), 0)
+
+    return compute
+
+
+def _entropy(outputs: Outputs, labels: Array) -> Array:
+    log_p = jax.nn.log_softmax(outputs.logits)
+    return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+
+
+def _margin(outputs: Outputs, labels: Array) -> Array:
+    p = jax.nn.softmax(outputs.logits)
+    is_own = jnp.arange(p.shape[-1]) == jnp.argmax(labels, -1, keepdims=True)
+    own = jnp.sum(jnp.where(is_own, p, 0), axis=-1)
+    other = jnp.max(jnp.where(is_own, 0, p), axis=-1)
+    return other - own
+
+
+def _grand(outputs: Outputs, labels: Array) -> Array:
+    features = jnp.sum(outputs.features[-1] ** 2, axis=-1)
+    return _error(outputs, labels) * jnp.sqrt(1 + features)
+
+
+def grad_norm(network: Network, learner: Learner, batch: Batch) -> Array:
+    """GraDN at one network: the norm of the gradient of all parameters, [B]."""
+    norms = per_sample_gradient_norms(mean_loss(network))
+    return norms(learner.params, batch, learner.stats)
+
+
+# Each is (network, learner, batch) -> [B] at one network.
+SCORES: Mapping[str, Score] = {
+    # Wang et al. 2024 (SDC): E |grad loss|, all parameters.
+    "grad_norm": grad_norm,
+    # Paul et al. 2021, GraNd of the classifier only: |p - y| sqrt(1 + |h|^2).
+    "grand": _from_outputs(_grand),
+    # Paul et al. 2021: E |p - y|, meant early in training.
+    "el2n": _from_outputs(_error),
+    "loss": _from_outputs(lambda o, y: per_sample_cross_entropy(o.logits, y)),
+    "entropy": _from_outputs(_entropy),
+    # Largest wrong probability minus the right one: in [-1, 1].
+    "margin": _from_outputs(_margin),
+}
+
+
+def ensemble_scores(
+    network: Network,
+    score: str,
+    fetch: Callable[[Any, Array], Batch] = rows,
+    chunk: int = 64,
+):
+    """Scores of a dataset, averaged over networks.
+
+    Args:
+        network: the architecture.
+        score: a name in SCORES.
+        fetch: (data, indices) -> Batch, as in `train.make_fit`.
+        chunk: samples at a time.
+
+    Returns:
+        (learners [E, ...], data) -> [M]. Pure, not jitted.
+
+    Raises:
+        UserError: an unknown score.
+    """
+    if score not in SCORES:
+        raise UserError(
+            f"unknown score {score!r}: choose one of {', '.join(SCORES)}, forgetting"
+        )
+    compute = SCORES[score]
+
+    def scores(learners: Learner, data) -> Array:
+        count = data.labels.shape[0]
+        size = min(chunk, count)
+        indices = jnp.resize(jnp.arange(count), (-(-count // size), size))
+
+        def of_network(learner: Learner) -> Array:
+            parts = jax.lax.map(
+                lambda i: compute(network, learner, fetch(data, i)), indices
+            )
+            return parts.reshape(-1)[:count]
+
+        return jnp.mean(policy.map_axis(of_network, learners), axis=0)
+
+    return scores
+
+
+def train_probes(network: Network, training: Training, samples: int):
+    """Networks partly trained on real data, at which difficulty is measured.
+
+    Args:
+        network: the architecture.
+        training: how each is trained.
+        samples: how many random real samples each network sees per epoch (all if the
+            dataset has fewer).
+
+    Returns:
+        (keys [E], real) -> learners [E, ...]. Pure, not jitted.
+    """
+    fit = make_fit(network, training, fetch=take)
+
+    def probes(keys: Key, real: RealData) -> Learner:
+        def one(key: Key) -> Learner:
+            key_init, key_pick, key_fit = jax.random.split(key, 3)
+            count = min(samples, real.labels.shape[0])
+            picked = jax.random.permutation(key_pick, real.labels.shape[0])[:count]
+            learner = Learner(*network.init(key_init))
+            seen = real._replace(images=real.images[picked], labels=real.labels[picked])
+            return fit(key_fit, learner, seen)[0]
+
+        return policy.map_axis(one, keys)
+
+    return probes
+
+
+def forgetting_scores(network: Network, training: Training, chunk: int = 256):
+    """How often a sample goes from right to wrong during training, averaged.
+
+    Toneva et al., ICLR 2019, counted at the end of each epoch (the original counts when
+    a sample is in a minibatch). A sample that is never right counts as forgotten in
+    every epoch, so that it ranks as the hardest.
+
+    Returns:
+        (keys [E], real) -> [M]. Pure, not jitted.
+    """
+
+    def scores(keys: Key, real: RealData) -> Array:
+        def right(learner: Learner) -> Array:
+            count = real.labels.shape[0]
+            size = min(chunk, count)
+            indices = jnp.resize(jnp.arange(count), (-(-count // size), size))
+
+            def of_chunk(index: Array) -> Array:
+                batch = take(real, index)
+                outputs, _ = network.apply(
+                    learner.params, learner.stats, batch.images, False
+                )
+                return correct(outputs.logits, batch.labels)
+
+            return jax.lax.map(of_chunk, indices).reshape(-1)[:count]
+
+        fit = make_fit(network, training, fetch=take, observe=right)
+
+        def one(key: Key) -> Array:
+            key_init, key_fit = jax.random.split(key)
+            _, seen = fit(key_fit, Learner(*network.init(key_init)), real)
+            lost = jnp.sum(seen[:-1] * (1 - seen[1:]), axis=0)
+            return jnp.where(jnp.any(seen > 0, axis=0), lost, training.epochs)
+
+        return jnp.mean(policy.map_axis(one, keys), axis=0)
+
+    return scores
+
+
+def rank_correlation(scores: Mapping[str, Array]) -> Array:
+    """Spearman's correlation of every pair of scores, [s, s]; ties share their rank."""
+
+    def ranks(x: Array) -> Array:
+        below = jnp.searchsorted(jnp.sort(x), x, side="left")
+        upto = jnp.searchsorted(jnp.sort(x), x, side="right")
+        return (below + upto) / 2.0
+
+    return jnp.corrcoef(jnp.stack([ranks(x) for x in scores.values()]))
+
+
+def percentile(value: Array, population: Array) -> Array:
+    """Share of the population below the value, in percent; ties count half."""
+    ordered = jnp.sort(population)
+    below = jnp.searchsorted(ordered, value, side="left")
+    upto = jnp.searchsorted(ordered, value, side="right")
+    return 50.0 * (below + upto) / population.shape[0]

@@ -1,0 +1,48 @@
+"""Losses on soft labels, in which a row of zeros is padding."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxdd.types import Batch, Network, Params, Scalar, Stats
+
+
+def per_sample_cross_entropy(
+    logits: Float[Array, "B K"], labels: Float[Array, "B K"]
+) -> Float[Array, " B"]:
+    """Cross-entropy of each row, [B]; exactly zero for a padding row."""
+    return -jnp.sum(labels * jax.nn.log_softmax(logits), axis=-1)
+
+
+def cross_entropy(
+    logits: Float[Array, "B K"], labels: Float[Array, "B K"]
+) -> Float[Array, ""]:
+    """Mean cross-entropy, weighted by label mass; zero for a batch of padding.
+
+    Dividing by the mass rather than by B makes padding invisible. The guard is a
+    `where` on the denominator, since 0 * NaN would survive a zero weight.
+    """
+    mass = jnp.sum(labels)
+    return jnp.sum(per_sample_cross_entropy(logits, labels)) / jnp.where(
+        mass > 0, mass, 1
+    )
+
+
+def correct(logits: Float[Array, "B K"], labels: Float[Array, "B K"]) -> Array:
+    """1 where the most probable class is the label's, 0 elsewhere and on padding."""
+    hit = jnp.argmax(logits, -1) == jnp.argmax(labels, -1)
+    return jnp.where(jnp.any(labels > 0, axis=-1), hit, False).astype(jnp.float32)
+
+
+def mean_loss(network: Network):
+    """The loss of a network in evaluation mode: (params, batch, stats) -> [].
+
+    Running statistics are an argument (the `context` of the primitives' losses), so
+    that nothing traced is closed over.
+    """
+
+    def loss(params: Params, batch: Batch, stats: Stats) -> Scalar:
+        outputs, _ = network.apply(params, stats, batch.images, False)
+        return cross_entropy(outputs.logits, batch.labels)
+
+    return loss

@@ -1,0 +1,13 @@
+"""Networks by name: `make_network("convnet", (32, 32, 3), num_classes=10)`."""
+
+from jaxdd.nets.conv import avg_pool2, conv2d, max_pool2
+from jaxdd.nets.registry import NETS, has_batch_statistics, make_network
+
+__all__ = [
+    "NETS",
+    "avg_pool2",
+    "conv2d",
+    "has_batch_statistics",
+    "make_network",
+    "max_pool2",
+]

@@ -1,0 +1,233 @@
+"""The one seam for convolution and pooling.
+
+Why there is a seam: inside `scan`, `map` or `while`, XLA:CPU leaves the gradients of
+`lax.conv_general_dilated` in a transposed layout that it runs as plain loops, 70-130
+times slower than at top level. So on the CPU every convolution here is written in a
+form whose derivatives of any order are again fast: a matrix product of patches
+("im2col"), or a bilinear primitive whose transposes are again the same canonical
+convolution ("canonical"). On other backends it is `lax.conv_general_dilated`.
+"""
+
+from functools import partial
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array, Float
+
+from jaxdd.errors import UserError
+
+Pair: TypeAlias = tuple[int, int]
+Padding: TypeAlias = tuple[Pair, Pair]  # ((top, bottom), (left, right))
+
+IMPLEMENTATIONS = ("lax", "im2col", "canonical")
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+# Below this many input channels the canonical form is slower than patches: XLA:CPU
+# ran the first layer (3 channels) at 16-25 GFLOP/s, patches at 40-79.
+_FEW_CHANNELS = 4
+
+
+def conv2d(
+    x: Float[Array, "B H W Cin"],
+    w: Float[Array, "kh kw Cin Cout"],
+    *,
+    stride: int = 1,
+    padding: int | Pair = 0,
+    impl: str | None = None,
+) -> Float[Array, "B Ho Wo Cout"]:
+    """Cross-correlation of x [B, H, W, Cin] with w [kh, kw, Cin, Cout].
+
+    Returns [B, Ho, Wo, Cout] with Ho = (H + 2 * padding - kh) // stride + 1, which is
+    `torch.nn.functional.conv2d` in channels-last layout. `padding` is one number, or
+    one for the height and one for the width. `impl` picks one of `IMPLEMENTATIONS`
+    instead of the choice by backend; all give the same function.
+
+    Raises:
+      UserError: for an unknown `impl`, a stride below 1, or a kernel larger than the
+        padded image.
+    """
+    pads = _symmetric(padding)
+    _check(x.shape, w.shape, stride, pads, impl)
+    dtype = jnp.result_type(x, w)
+    x, w = x.astype(dtype), w.astype(dtype)
+    impl = impl or _default_impl(w.shape, stride)
+    if impl == "im2col":
+        return _im2col(x, w, stride, pads)
+    if impl == "canonical":
+        return _canonical(x, w, stride, pads)
+    return _lax_conv(x, w, stride=stride, padding=pads)
+
+
+def avg_pool2(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
+    """Means over 2x2 windows with stride 2: [B, H, W, C] -> [B, H // 2, W // 2, C].
+
+    An odd last row or column is left out, as in PyTorch.
+    """
+    return _windows2(x).mean((2, 4))
+
+
+def max_pool2(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
+    """Maxima over 2x2 windows with stride 2: [B, H, W, C] -> [B, H // 2, W // 2, C].
+
+    An odd last row or column is left out, as in PyTorch. The gradient goes to exactly
+    one element of a window: among equal maxima (common after a ReLU) the first one in
+    row-major order, again as in PyTorch. NaN is passed on.
+    """
+    windows = _windows2(x)
+    top = windows[:, :, 0, :, 0]
+    for i, j in ((0, 1), (1, 0), (1, 1)):
+        value = windows[:, :, i, :, j]
+        # A select, not `maximum`, whose gradient would be split among equal values.
+        top = jnp.where((value > top) | jnp.isnan(value), value, top)
+    return top
+
+
+def _windows2(x: jax.Array) -> jax.Array:
+    """[B, H, W, C] -> [B, H // 2, 2, W // 2, 2, C]."""
+    batch, height, width, channels = x.shape
+    h, w = height // 2, width // 2
+    return x[:, : 2 * h, : 2 * w].reshape(batch, h, 2, w, 2, channels)
+
+
+def _default_impl(kernel: tuple[int, ...], stride: int) -> str:
+    """The implementation for this backend, kernel [kh, kw, Cin, Cout] and stride."""
+    if jax.default_backend() != "cpu":
+        return "lax"
+    kh, kw, channels, _ = kernel
+    # The patches of a 1x1 kernel are the image itself, so im2col is free of copies.
+    if channels <= _FEW_CHANNELS or kh * kw == 1 or stride > 1:
+        return "im2col"
+    return "canonical"
+
+
+def _symmetric(padding: int | Pair) -> Padding:
+    height, width = (padding, padding) if isinstance(padding, int) else padding
+    return (height, height), (width, width)
+
+
+def _check(
+    image: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: int,
+    padding: Padding,
+    impl: str | None,
+) -> None:
+    if impl is not None and impl not in IMPLEMENTATIONS:
+        raise UserError(f"impl={impl!r} is not one of {', '.join(IMPLEMENTATIONS)}.")
+    if stride < 1:
+        raise UserError(f"stride={stride} of a convolution must be at least 1.")
+    sizes = [n + sum(p) for n, p in zip(image[1:3], padding, strict=True)]
+    if sizes[0] < kernel[0] or sizes[1] < kernel[1]:
+        raise UserError(
+            f"A {kernel[0]}x{kernel[1]} convolution needs an image at least as large, "
+            f"but the padded image is {sizes[0]}x{sizes[1]}."
+        )
+
+
+def _pad_or_crop(x: Any, padding: Padding) -> jax.Array:
+    """Zero-pad [B, H, W, C]; a negative amount crops."""
+    if not any(p for pair in padding for p in pair):
+        return x
+    config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in padding), (0, 0, 0)]
+    return lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+def _im2col(x: jax.Array, w: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    """Convolution as slices and one matrix product, closed under every transform."""
+    kh, kw, channels, features = w.shape
+    x = _pad_or_crop(x, padding)
+    height = (x.shape[1] - kh) // stride + 1
+    width = (x.shape[2] - kw) // stride + 1
+    rows, cols = (height - 1) * stride + 1, (width - 1) * stride + 1
+    shifts = [
+        x[:, i : i + rows : stride, j : j + cols : stride]
+        for i in range(kh)
+        for j in range(kw)
+    ]
+    patches = shifts[0] if len(shifts) == 1 else jnp.concatenate(shifts, axis=-1)
+    return patches @ w.reshape(kh * kw * channels, features)
+
+
+def _canonical(x: jax.Array, w: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    """Convolution by `_conv_p`; a stride keeps every stride-th output."""
+    return _bind(x, w, padding)[:, ::stride, ::stride]
+
+
+def _lax_conv(
+    x: jax.Array, w: jax.Array, *, stride: int = 1, padding: Padding
+) -> jax.Array:
+    return lax.conv_general_dilated(
+        x, w, (stride, stride), padding, dimension_numbers=_LAYOUT
+    )
+
+
+# The canonical convolution: stride 1, NHWC x HWIO -> NHWC, as a primitive of its own.
+# Its rules get what JAX hands over: outside of jit a cotangent may be a NumPy array.
+
+_conv_p = Primitive("jaxdd_conv2d")
+
+
+def _bind(x: Any, w: Any, padding: Padding) -> jax.Array:
+    return _conv_p.bind(x, w, padding=padding)
+
+
+def _abstract(x: Any, w: Any, *, padding: Padding) -> Any:
+    size = [
+        n + sum(p) - k + 1
+        for n, p, k in zip(x.shape[1:3], padding, w.shape[:2], strict=True)
+    ]
+    return jax.core.ShapedArray((x.shape[0], *size, w.shape[3]), x.dtype)
+
+
+def _transpose_x(dy: Any, x: Any, w: Any, *, padding: Padding) -> jax.Array:
+    """dx is dy convolved with the kernel turned by 180 degrees, channels swapped."""
+    del x
+    pads = [
+        (k - 1 - lo, k - 1 - hi)
+        for k, (lo, hi) in zip(w.shape[:2], padding, strict=True)
+    ]
+    # Padding wider than the kernel means outputs that saw no image: crop these first.
+    crop = [(min(lo, 0), min(hi, 0)) for lo, hi in pads]
+    rest = [(max(lo, 0), max(hi, 0)) for lo, hi in pads]
+    turned = w[::-1, ::-1].swapaxes(2, 3)
+    return _bind(_pad_or_crop(dy, (crop[0], crop[1])), turned, (rest[0], rest[1]))
+
+
+def _transpose_w(dy: Any, x: Any, w: Any, *, padding: Padding) -> jax.Array:
+    """dw is x convolved with dy as a kernel; channels play batch, the batch channels.
+
+    x as [C, H, W, B] with dy as [Ho, Wo, B, O] gives [C, kh, kw, O].
+    """
+    del w
+    dw = _bind(x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3), padding)
+    return dw.transpose(1, 2, 0, 3)
+
+
+def _batch(args: Any, dims: Any, *, padding: Padding) -> tuple[jax.Array, int]:
+    """vmap: fold the mapped axis into the batch or the output channels, else map.
+
+    `dims` holds the mapped axis of x and of w, or None for one that is not mapped.
+    """
+    x, w = args
+    x_dim, w_dim = dims
+    if w_dim is None:
+        x = jnp.moveaxis(x, x_dim, 0)
+        y = _bind(x.reshape(-1, *x.shape[2:]), w, padding)
+        return y.reshape(*x.shape[:2], *y.shape[1:]), 0
+    if x_dim is None:
+        w = jnp.moveaxis(w, w_dim, 3)
+        y = _bind(x, w.reshape(*w.shape[:3], -1), padding)
+        return y.reshape(*y.shape[:3], *w.shape[3:]), 3
+    pairs = jnp.moveaxis(x, x_dim, 0), jnp.moveaxis(w, w_dim, 0)
+    # One grouped convolution would do, but XLA:CPU runs these 9 times slower.
+    return lax.map(lambda xw: _bind(xw[0], xw[1], padding), pairs), 0
+
+
+_conv_p.def_impl(partial(jax.jit, static_argnames="padding")(_lax_conv))
+_conv_p.def_abstract_eval(_abstract)
+ad.defbilinear(_conv_p, _transpose_x, _transpose_w)
+batching.primitive_batchers[_conv_p] = _batch
+mlir.register_lowering(_conv_p, mlir.lower_fun(_lax_conv, multiple_results=False))

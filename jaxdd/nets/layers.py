@@ -1,0 +1,158 @@
+"""Layers with PyTorch's definitions, as flax modules (used inside this folder only).
+
+The published results of this field come from PyTorch networks, so the constants here
+are PyTorch's; the initial values, also PyTorch's, are in `initial.py`. All layers
+compute in the dtype of their inputs and parameters, channels last.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxdd.errors import UserError
+from jaxdd.nets.conv import conv2d
+
+EPSILON = 1e-5
+MOMENTUM = 0.1  # share of the new batch in the running statistics of batch norm
+GROUPS = 4
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": jax.nn.relu,
+    "leaky_relu": partial(jax.nn.leaky_relu, negative_slope=0.01),
+    "sigmoid": jax.nn.sigmoid,
+    "swish": jax.nn.swish,
+}
+NORMS = ("instance", "group", "layer", "batch", "none")
+
+
+def first_padding(image_shape: tuple[int, ...], usual: int) -> int:
+    """Padding of the first convolution: two more for 28x28x1, so that it acts as 32x32.
+
+    The official code pads every one-channel image so. Here only 28x28 is: the border
+    would be half as wide as an image of 8x8 digits.
+    """
+    return usual + 2 if tuple(image_shape) == (28, 28, 1) else usual
+
+
+class Conv(nn.Module):
+    """Convolution [B, H, W, C] -> [B, Ho, Wo, features], see `conv.conv2d`."""
+
+    features: int
+    size: int = 3
+    stride: int = 1
+    padding: int = 0
+    bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = self.param("kernel", _zeros, shape)
+        y = conv2d(x, kernel, stride=self.stride, padding=self.padding)
+        return y + self.param("bias", _zeros, (self.features,)) if self.bias else y
+
+
+class Dense(nn.Module):
+    """Affine layer [B, F] -> [B, features]."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", _zeros, (x.shape[-1], self.features))
+        return x @ kernel + self.param("bias", _zeros, (self.features,))
+
+
+class Norm(nn.Module):
+    """A normalisation of [B, H, W, C] by name.
+
+    instance: per image and channel, over H x W (the `GroupNorm(C, C)` of the official
+        code); scale and bias [C]
+    group: per image, over H x W and a quarter of the channels; scale and bias [C]
+    layer: per image, over H x W x C; scale and bias [H, W, C]
+    batch: per channel, over B x H x W; scale and bias [C]; running statistics
+    none: the identity
+
+    Raises:
+      UserError: for a name that is not in `NORMS`.
+    """
+
+    kind: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        if self.kind == "none":
+            return x
+        if self.kind == "batch":
+            return self._affine(BatchStatistics(name="statistics")(x, train), (3,))
+        if self.kind == "instance":
+            return self._affine(standardize(x, (1, 2)), (3,))
+        if self.kind == "layer":
+            return self._affine(standardize(x, (1, 2, 3)), (1, 2, 3))
+        if self.kind == "group":
+            return self._affine(_standardize_groups(x), (3,))
+        raise UserError(f"norm={self.kind!r} is not one of {', '.join(NORMS)}.")
+
+    def _affine(self, x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+        shape = tuple(x.shape[axis] for axis in axes)
+        scale = self.param("scale", _zeros, shape)
+        return x * scale + self.param("bias", _zeros, shape)
+
+
+class BatchStatistics(nn.Module):
+    """Standardisation over B x H x W, in training by the batch's own statistics.
+
+    With `train`, running <- 0.9 running + 0.1 batch, where the batch variance is
+    biased in the normalisation and unbiased in the running buffer (PyTorch). Without,
+    the running statistics are used, so a result does not depend on the rest of the
+    batch. Rows that are padding count like any other: do not pad a training batch.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        shape = (x.shape[-1],)
+        mean = self.variable("batch_stats", "mean", _zeros, None, shape)
+        variance = self.variable("batch_stats", "variance", _zeros, None, shape)
+        if not train:
+            return (x - mean.value) * jax.lax.rsqrt(variance.value + EPSILON)
+        batch_mean = x.mean((0, 1, 2))
+        centred = x - batch_mean
+        batch_variance = jnp.square(centred).mean((0, 1, 2))
+        if not self.is_initializing():
+            count = x.size // x.shape[-1]
+            unbiased = batch_variance * (count / max(count - 1, 1))
+            mean.value = _update(mean.value, batch_mean)
+            variance.value = _update(variance.value, unbiased)
+        return centred * jax.lax.rsqrt(batch_variance + EPSILON)
+
+
+def _update(running: jax.Array, batch: jax.Array) -> jax.Array:
+    """The running statistics after one batch, in their own dtype."""
+    new = (1 - MOMENTUM) * running + MOMENTUM * batch
+    return new.astype(running.dtype)
+
+
+def standardize(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """(x - mean) / sqrt(biased variance + 1e-5) over `axes`; the shape stays."""
+    centred = x - x.mean(axes, keepdims=True)
+    variance = jnp.square(centred).mean(axes, keepdims=True)
+    return centred * jax.lax.rsqrt(variance + EPSILON)
+
+
+def _standardize_groups(x: jax.Array) -> jax.Array:
+    channels = x.shape[-1]
+    grouped = x.reshape(*x.shape[:3], GROUPS, channels // GROUPS)
+    return standardize(grouped, (1, 2, 4)).reshape(x.shape)
+
+
+def _zeros(key: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
+    """Stands for the shape only: `initial.py` gives the values."""
+    del key
+    return jnp.zeros(shape, jnp.float32)
+
+
+def flatten(x: jax.Array) -> jax.Array:
+    """[B, ...] -> [B, F], in H, W, C order (PyTorch's is C, H, W)."""
+    return x.reshape(x.shape[0], -1)

@@ -1,0 +1,188 @@
+"""From a name and options to a pair of pure functions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxdd.errors import UserError
+from jaxdd.nets.classic import MLP, AlexNet, LeNet
+from jaxdd.nets.convnet import POOLINGS, ConvNet
+from jaxdd.nets.initial import draw_params, initial_stats
+from jaxdd.nets.layers import ACTIVATIONS, GROUPS, NORMS, first_padding
+from jaxdd.nets.resnet import ResNet18
+from jaxdd.nets.vgg import VGG11
+from jaxdd.types import Array, Key, Network, Outputs, Params, Stats
+
+MAX_DEPTH = 8  # the official ConvNetD1 to ConvNetD8; also keeps block names in order
+ImageShape = tuple[int, int, int]
+Options = Mapping[str, Any]
+
+
+class Builder(NamedTuple):
+    """How to build one network."""
+
+    module: Callable[..., nn.Module]  # (num_classes, **options) -> flax module
+    # Options that may be given, each with its values; None means positive integers.
+    options: Mapping[str, tuple[str, ...] | None]
+    # (options) -> the smallest height and width that work
+    smallest: Callable[[Options], int] = lambda options: 1
+    fixed: Mapping[str, str] = {}  # options that the name settles
+
+
+def _smallest_convnet(options: Options) -> int:
+    halvings = 0 if options.get("pooling") == "none" else options.get("depth", 3)
+    return 2**halvings
+
+
+_CONVNET: dict[str, tuple[str, ...] | None] = {
+    "width": None,
+    "depth": None,
+    "activation": tuple(ACTIVATIONS),
+    "pooling": tuple(POOLINGS),
+}
+_BATCH = {"norm": "batch"}
+_INSTANCE_OR_BATCH = {"norm": ("instance", "batch")}
+
+NETS: dict[str, Builder] = {
+    "convnet": Builder(ConvNet, {**_CONVNET, "norm": NORMS}, _smallest_convnet),
+    "convnet_bn": Builder(ConvNet, _CONVNET, _smallest_convnet, _BATCH),
+    "mlp": Builder(MLP, {"width": None}),
+    "lenet": Builder(LeNet, {}, lambda options: 16),
+    "alexnet": Builder(AlexNet, {"norm": ("none", "batch")}, lambda options: 8),
+    "alexnet_bn": Builder(AlexNet, {}, lambda options: 8, _BATCH),
+    "vgg11": Builder(VGG11, _INSTANCE_OR_BATCH, lambda options: 32),
+    "vgg11_bn": Builder(VGG11, {}, lambda options: 32, _BATCH),
+    "resnet18": Builder(ResNet18, {"width": None, **_INSTANCE_OR_BATCH}),
+    "resnet18_bn": Builder(ResNet18, {"width": None}, fixed=_BATCH),
+}
+
+
+def make_network(
+    name: str,
+    image_shape: Sequence[int],
+    num_classes: int,
+    *,
+    width: int | None = None,
+    depth: int | None = None,
+    norm: str | None = None,
+    activation: str | None = None,
+    pooling: str | None = None,
+) -> Network:
+    """The network `name` for images [H, W, C] = `image_shape`.
+
+    `init(key)` gives (params, stats): nested dicts in which the layers stand under
+    block0, block1, ..., head, in order of depth; stats is {} without batch norm.
+    `apply(params, stats, images [B, H, W, C], train)` gives (Outputs, new stats); with
+    `train`, batch norm uses the batch and updates the stats, else it uses the stats.
+    Options left at None are the official ones.
+
+    Raises:
+      UserError: for an unknown name, an option that the network does not have or a
+        value that it does not know, images too small for it, and, in `apply`, images
+        of another shape.
+    """
+    if name not in NETS:
+        raise UserError(f"network={name!r} is not one of {', '.join(NETS)}.")
+    given = {
+        "width": width,
+        "depth": depth,
+        "norm": norm,
+        "activation": activation,
+        "pooling": pooling,
+    }
+    options = {key: value for key, value in given.items() if value is not None}
+    shape = _check_shape(image_shape, num_classes)
+    _check_options(name, options)
+    _check_size(name, shape, options)
+    module = NETS[name].module(num_classes, **NETS[name].fixed, **options)
+    return _as_functions(name, module, shape)
+
+
+def has_batch_statistics(network: Network) -> bool:
+    """Whether the network has running statistics, that is batch norm."""
+    _, stats = jax.eval_shape(network.init, jax.random.key(0))
+    return bool(jax.tree.leaves(stats))
+
+
+def _as_functions(name: str, module: nn.Module, image_shape: ImageShape) -> Network:
+    @jax.jit
+    def init(key: Key) -> tuple[Params, Stats]:
+        images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+        shapes = jax.eval_shape(partial(module.init, train=False), key, images)
+        stats = initial_stats(shapes.get("batch_stats", {}))
+        return draw_params(key, shapes["params"]), stats
+
+    def apply(
+        params: Params, stats: Stats, images: Array, train: bool
+    ) -> tuple[Outputs, Stats]:
+        if images.ndim != 4 or images.shape[1:] != image_shape:
+            raise UserError(
+                f"{name} was made for images [B, {', '.join(map(str, image_shape))}], "
+                f"not {list(images.shape)}."
+            )
+        forward: Any = module.apply  # flax cannot say what type a module returns
+        variables = {"params": params, **({"batch_stats": stats} if stats else {})}
+        if not (stats and train):
+            return forward(variables, images, train), stats
+        outputs, new = forward(variables, images, train, mutable=["batch_stats"])
+        return outputs, new["batch_stats"]
+
+    return Network(init, apply)
+
+
+def _check_shape(image_shape: Sequence[int], num_classes: int) -> ImageShape:
+    if len(image_shape) != 3 or any(int(n) < 1 for n in image_shape):
+        raise UserError(
+            f"image_shape={image_shape} must be three positive numbers: height, width, "
+            f"channels."
+        )
+    if num_classes < 1:
+        raise UserError(f"num_classes={num_classes} must be at least 1.")
+    height, width, channels = (int(n) for n in image_shape)
+    return height, width, channels
+
+
+def _check_options(name: str, options: Options) -> None:
+    builder = NETS[name]
+    for option, value in options.items():
+        if option in builder.fixed:
+            raise UserError(
+                f"{name} has {option}={builder.fixed[option]!r} by its name and takes "
+                f"no {option}={value!r}."
+            )
+        if option not in builder.options:
+            known = ", ".join(builder.options) or "none"
+            raise UserError(
+                f"{name} has no option {option}={value!r} (its options: {known})."
+            )
+        allowed = builder.options[option]
+        if allowed is None and value < 1:
+            raise UserError(f"{option}={value} of {name} must be at least 1.")
+        if allowed is not None and value not in allowed:
+            raise UserError(
+                f"{option}={value!r} of {name} is not one of {', '.join(allowed)}."
+            )
+    if options.get("depth", 1) > MAX_DEPTH:
+        raise UserError(
+            f"depth={options['depth']} of {name} must be at most {MAX_DEPTH}."
+        )
+    if options.get("norm") == "group" and options.get("width", GROUPS) % GROUPS:
+        raise UserError(
+            f"norm='group' needs a width that is a multiple of {GROUPS}, not "
+            f"{options['width']}."
+        )
+
+
+def _check_size(name: str, image_shape: ImageShape, options: Options) -> None:
+    height, width, _ = image_shape
+    smallest = NETS[name].smallest(options)
+    if min(height, width) + 2 * first_padding(image_shape, 0) < smallest:
+        remedy = " or a smaller depth" if "depth" in NETS[name].options else ""
+        raise UserError(
+            f"{name} needs images of at least {smallest}x{smallest} pixels{remedy}, "
+            f"not {height}x{width}."
+        )

@@ -1,0 +1,45 @@
+"""Gradient matching."""
+
+from collections.abc import Callable
+
+import jax
+
+from jaxdd.losses import mean_loss
+from jaxdd.primitives.distances import Distance
+from jaxdd.primitives.gradients import batch_gradient, inner_gradient
+from jaxdd.types import Array, Batch, Evidence, Key, Learner, Match, Network, Scalar
+
+
+def gradient_match(
+    network: Network,
+    distance: Distance,
+    augment: Callable[..., tuple[Array, ...]],
+    microbatch: int | None = None,
+) -> Match:
+    """Distance between the gradients of real and synthetic samples of one class.
+
+    Zhao, Mopuri, Bilen, ICLR 2021, eq. (9); with an augmentation DSA, Zhao, Bilen, ICML
+    2021, eq. (7): one draw is shared by the real and the synthetic batch.
+
+    Args:
+        network: whose loss is differentiated, in evaluation mode.
+        distance: (real gradient, synthetic gradient) -> [].
+        augment: Siamese, (key, *batches of images) -> tuple of images.
+        microbatch: chunk length of both gradients.
+    """
+    loss = mean_loss(network)
+    real_gradient = batch_gradient(loss, microbatch)
+    synthetic_gradient = inner_gradient(loss, microbatch)
+
+    def match(
+        key: Key, synthetic: Batch, real: Batch, learner: Learner
+    ) -> tuple[Scalar, Evidence]:
+        seen, made = augment(key, real.images, synthetic.images)
+        real, synthetic = Batch(seen, real.labels), Batch(made, synthetic.labels)
+        target = jax.lax.stop_gradient(
+            real_gradient(learner.params, real, learner.stats)
+        )
+        gradient = synthetic_gradient(learner.params, synthetic, learner.stats)
+        return distance(target, gradient), Evidence(synthetic, gradient)
+
+    return match

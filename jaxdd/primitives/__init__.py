@@ -1,0 +1,23 @@
+"""Building blocks that know nothing of methods: use them in any JAX code."""
+
+from jaxdd.primitives.distances import (
+    DISTANCES,
+    global_cosine,
+    rowwise_cosine,
+    squared_error,
+)
+from jaxdd.primitives.gradients import batch_gradient, inner_gradient
+from jaxdd.primitives.per_sample import per_sample_gradient_norms
+from jaxdd.primitives.unroll import student_step, unroll
+
+__all__ = [
+    "DISTANCES",
+    "batch_gradient",
+    "global_cosine",
+    "inner_gradient",
+    "per_sample_gradient_norms",
+    "rowwise_cosine",
+    "squared_error",
+    "student_step",
+    "unroll",
+]

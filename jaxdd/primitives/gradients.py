@@ -1,0 +1,150 @@
+"""Gradients of a batch loss that can themselves be differentiated cheaply.
+
+A loss here is `(params, batch, context) -> []`, a mean over the batch weighted by label
+mass (see `losses.cross_entropy`). The context is any pytree the loss needs besides,
+such as a key or running statistics; it is passed on, never closed over, and carries no
+gradient.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd.types import Array, Batch, Params, Scalar
+
+Loss = Callable[[Params, Batch, Any], Scalar]
+
+
+def pad_batch(batch: Batch, multiple: int) -> Batch:
+    """Append padding rows (zero labels) until the length is a multiple."""
+    extra = -batch.labels.shape[0] % multiple
+    if extra == 0:
+        return batch
+    return jax.tree.map(
+        lambda x: jnp.pad(x, [(0, extra)] + [(0, 0)] * (x.ndim - 1)), batch
+    )
+
+
+def _chunks(batch: Batch, microbatch: int) -> Batch:
+    padded = pad_batch(batch, microbatch)
+    return jax.tree.map(lambda x: x.reshape(-1, microbatch, *x.shape[1:]), padded)
+
+
+def _weighted(loss: Loss):
+    # A chunk counts by its label mass, so that the sum over chunks is the batch's mean.
+    return lambda params, chunk, context: (
+        jnp.sum(chunk.labels) * loss(params, chunk, context)
+    )
+
+
+def _mass(batch: Batch) -> Array:
+    mass = jnp.sum(batch.labels)
+    return jnp.where(mass > 0, mass, 1)
+
+
+def batch_gradient(loss: Loss, microbatch: int | None = None):
+    """The gradient of a loss w.r.t. the parameters, accumulated over chunks.
+
+    For gradients that are not differentiated again (real batches, training).
+
+    Args:
+        loss: (params, batch, context) -> [].
+        microbatch: chunk length, or None for the whole batch at once. Exact for losses
+            in which samples do not interact: no batch norm, no randomness per image.
+
+    Returns:
+        (params, batch, context) -> gradient, a tree like params.
+    """
+    whole = jax.grad(loss)
+
+    def gradient(params, batch, context):
+        if microbatch is None or batch.labels.shape[0] <= microbatch:
+            return whole(params, batch, context)
+
+        def add(total, chunk):
+            part = jax.grad(_weighted(loss))(params, chunk, context)
+            return jax.tree.map(jnp.add, total, part), None
+
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        total, _ = jax.lax.scan(add, zeros, _chunks(batch, microbatch))
+        return jax.tree.map(lambda g: g / _mass(batch), total)
+
+    return gradient
+
+
+def _both_gradients(loss: Loss, microbatch: int | None):
+    """(params, batch, context) -> gradients w.r.t. params and batch."""
+    whole = jax.grad(loss, argnums=(0, 1))
+
+    def gradients(params, batch, context):
+        size = batch.labels.shape[0]
+        if microbatch is None or size <= microbatch:
+            return whole(params, batch, context)
+        mass = _mass(batch)
+
+        def add(carry, chunk):
+            value, (by_params, by_chunk) = jax.value_and_grad(_weighted(loss), (0, 1))(
+                params, chunk, context
+            )
+            total, summed = carry
+            return (total + value, jax.tree.map(jnp.add, summed, by_params)), by_chunk
+
+        zeros = jnp.zeros((), mass.dtype), jax.tree.map(jnp.zeros_like, params)
+        (total, by_params), by_batch = jax.lax.scan(
+            add, zeros, _chunks(batch, microbatch)
+        )
+        images, labels = (x.reshape(-1, *x.shape[2:])[:size] for x in by_batch)
+        # The mean's denominator depends on the labels too.
+        by_batch = Batch(images / mass, labels / mass - total / mass**2)
+        return jax.tree.map(lambda g: g / mass, by_params), by_batch
+
+    return gradients
+
+
+def inner_gradient(loss: Loss, microbatch: int | None = None):
+    """The gradient of a loss w.r.t. the parameters, with its own derivative rule.
+
+    Reverse mode through `jax.grad(loss)` would differentiate a backward pass
+    backwards. For a cotangent v the answer is the derivative of <grad, v>, and by
+    symmetry of second derivatives that is one forward-mode sweep along v:
+    d/de [grad_(params, batch) loss](params + e v). It costs about two gradients and
+    stores nothing but the arguments (forward over reverse, as in MixFlow-MG).
+
+    Args:
+        loss: (params, batch, context) -> []. Everything traced must be an argument.
+        microbatch: chunk length; the gradient is accumulated over chunks, which is
+            exact for losses in which samples do not interact (no batch norm, no
+            random numbers per image).
+
+    Returns:
+        (params, batch, context) -> gradient, a tree like params. Differentiable once
+        more by reverse mode w.r.t. params and batch.
+
+    Example:
+        >>> loss = lambda w, batch, context: jnp.mean((batch.images @ w) ** 2)
+        >>> gradient = inner_gradient(loss)
+        >>> batch = Batch(jnp.ones((2, 3)), jnp.ones((2, 1)))
+        >>> gradient(jnp.ones(3), batch, ()).shape
+        (3,)
+    """
+    first = batch_gradient(loss, microbatch)
+    both = _both_gradients(loss, microbatch)
+
+    @jax.custom_vjp
+    def gradient(params, batch, context):
+        return first(params, batch, context)
+
+    def forward(params, batch, context):
+        return gradient(params, batch, context), (params, batch, context)
+
+    def backward(residuals, v):
+        params, batch, context = residuals
+        _, (by_params, by_batch) = jax.jvp(
+            lambda p: both(p, batch, context), (params,), (v,)
+        )
+        return by_params, by_batch, None
+
+    gradient.defvjp(forward, backward)
+    return gradient

@@ -1,0 +1,48 @@
+"""Per-sample gradient norms without ever holding [B, P]."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxdd.primitives.gradients import Loss, inner_gradient
+from jaxdd.trees import global_norm
+from jaxdd.types import Batch, Params
+
+# Samples whose gradients exist at the same time.
+CHUNK = 8
+
+
+def per_sample_gradient_norms(loss: Loss, chunk: int = CHUNK):
+    """Norms of the gradients of single samples: GraDN at one network.
+
+    `vmap(grad)` over `chunk` samples, mapped over chunks: memory is chunk * P however
+    large the batch. Differentiable w.r.t. the images (each chunk is recomputed in the
+    backward pass) and jit-able; wrap it in `jax.jit` where it is the outermost call.
+
+    Args:
+        loss: (params, batch, context) -> [], called with batches of one sample.
+        chunk: samples per vmap.
+
+    Returns:
+        (params, batch, context) -> [B]; zero for padding rows.
+
+    Example:
+        >>> loss = lambda w, batch, context: jnp.mean((batch.images @ w) ** 2)
+        >>> batch = Batch(jnp.eye(3), jnp.ones((3, 1)))
+        >>> norms = per_sample_gradient_norms(loss)
+        >>> norms(jnp.ones(3), batch, ()).tolist()
+        [2.0, 2.0, 2.0]
+    """
+    gradient = inner_gradient(loss)
+
+    def norms(params: Params, batch: Batch, context) -> Float[Array, " B"]:
+        @jax.checkpoint
+        def one(sample: Batch):
+            single = jax.tree.map(lambda x: x[None], sample)
+            norm = global_norm(gradient(params, single, context))
+            return norm * jnp.any(sample.labels > 0)
+
+        size = batch.labels.shape[0]
+        return jax.lax.map(one, batch, batch_size=min(chunk, size))
+
+    return norms

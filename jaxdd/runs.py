@@ -1,0 +1,332 @@
+"""The resumable loop: any method, in chunks on the device, the host only watching."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd.checkpoints import Checkpoints
+from jaxdd.errors import UserError
+from jaxdd.trees import select
+from jaxdd.types import Array, Inputs, Key, Method, MethodState, Synthetic
+from jaxdd.workdir import Metrics
+
+# Seconds that one dispatch should take: short enough for signals and progress, long
+# enough that the host costs nothing.
+CHUNK_SECONDS = 1.0
+# Longest chunk: the length of the buffer that carries the infos of its steps.
+CHUNK_STEPS = 256
+# A signal has to end the process within 10 seconds, whatever the device is doing.
+GRACE_SECONDS = 9.0
+
+
+class Best(NamedTuple):
+    """The best set seen so far, by validation accuracy."""
+
+    accuracy: Array  # [] percent; -1 before the first measurement
+    step: Array  # [] int32
+    synthetic: Synthetic
+
+
+class RunState(NamedTuple):
+    """Everything that a run needs to go on."""
+
+    method: MethodState
+    best: Best | None  # None unless the run selects
+
+
+class Interrupted(Exception):
+    """A signal stopped the run after its state was saved."""
+
+    def __init__(self, signum: int, step: int):
+        super().__init__(f"stopped by {signal.Signals(signum).name} at step {step}")
+        self.signum, self.step = signum, step
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When a run does what. All steps count completed updates.
+
+    Attributes:
+        steps: where it ends.
+        log_every: steps between lines of metrics.jsonl.
+        measure_every: steps between calls of `measure`, from step 0 on.
+        save_every: steps between checkpoints.
+    """
+
+    steps: int
+    log_every: int
+    measure_every: int
+    save_every: int
+
+
+def make_advance(method: Method):
+    """Compile-once driver: as many steps as asked for, stopping before bad ones.
+
+    Returns:
+        jitted (state, inputs, root key, stop) -> (state, finite, infos), which runs the
+        method until `stop` completed steps. A step whose info is not finite is undone
+        and ends the run: `finite` is False and the state is the one before it. `infos`
+        has [CHUNK_STEPS] entries per name; entry i belongs to the i-th step done. The
+        state is donated. The trip count is dynamic, so that chunks of any length are
+        one program with the same bits.
+    """
+
+    def advance(state: MethodState, inputs: Inputs, root: Key, stop: Array):
+        first = state.step
+        shapes = jax.eval_shape(method.step, root, state, inputs)[1]
+        buffer = {name: jnp.zeros(CHUNK_STEPS, x.dtype) for name, x in shapes.items()}
+
+        def going(carry):
+            state, finite, _ = carry
+            return finite & (state.step < stop)
+
+        def body(carry):
+            state, _, buffer = carry
+            key = jax.random.fold_in(root, state.step)
+            new, info = method.step(key, state, inputs)
+            finite = jnp.all(jnp.isfinite(jnp.stack(list(info.values()))))
+            slot = state.step - first
+            buffer = {n: x.at[slot].set(info[n]) for n, x in buffer.items()}
+            return select(finite, new, state), finite, buffer
+
+        return jax.lax.while_loop(going, body, (state, jnp.bool_(True), buffer))
+
+    return jax.jit(advance, donate_argnums=0)
+
+
+def _next(step: int, every: int) -> int:
+    return (step // every + 1) * every
+
+
+class _Signals:
+    """Turn SIGTERM and SIGINT into a flag, with a deadline for the process."""
+
+    def __init__(self):
+        self.received: int | None = None
+        self.timer: threading.Timer | None = None
+
+    def __call__(self, signum, frame):
+        if self.received is None:
+            self.received = signum
+            # What is on disk by then counts; the device may be in a long computation.
+            self.timer = threading.Timer(GRACE_SECONDS, os._exit, (128 + signum,))
+            self.timer.daemon = True
+            self.timer.start()
+
+    @contextlib.contextmanager
+    def installed(self):
+        if threading.current_thread() is not threading.main_thread():
+            yield self  # a notebook's worker or a test: signals are not ours
+            return
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {n: signal.signal(n, self) for n in numbers}
+        try:
+            yield self
+        finally:
+            for n, handler in before.items():
+                signal.signal(n, handler)
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the caller does along the way.
+
+    Attributes:
+        measure: (state) -> flat dict of numbers for the metrics.
+        track: (best, synthetic, step) -> best, called where `measure` is; None keeps
+            no best set.
+        progress: (step, loss, seconds per step), called after every chunk.
+    """
+
+    measure: Callable[[MethodState], dict[str, float]]
+    track: Callable[[Best, Synthetic, int], Best] | None = None
+    progress: Callable[[int, float, float], None] = lambda step, loss, seconds: None
+
+
+def run(
+    folder: Path,
+    method: Method,
+    start: Callable[[], MethodState],
+    inputs: Inputs,
+    seed: int,
+    plan: Plan,
+    hooks: Hooks,
+    on_resume: Callable[[int], None] = lambda step: None,
+) -> tuple[RunState, Metrics, dict[str, float]]:
+    """Run or continue a method in a workdir that the caller owns.
+
+    The key of step t is fold_in(key(seed), t), so a run that was stopped anywhere and
+    continued gives the bits of an uninterrupted one on the same kind of device.
+
+    Args:
+        folder: the workdir; gets `metrics.jsonl` and `checkpoints/`.
+        method: what to run.
+        start: () -> the state at step 0.
+        inputs: data on the device.
+        seed: of all random numbers.
+        plan: when to log, measure, save and end.
+        hooks: what else to do.
+        on_resume: called with the step at which the run is taken up again.
+
+    Returns:
+        (final state, metrics, timings): timings has "seconds" over all starts,
+        "seconds_per_step" (median of this start's chunks) and "compile_seconds".
+
+    Raises:
+        UserError: a step gave a value that is not finite, or the disk refused.
+        Interrupted: SIGTERM or SIGINT; the state is saved.
+    """
+    checkpoints = Checkpoints(folder)
+    try:
+        state = _initial(method, start(), hooks)
+        found = checkpoints.restore(state)
+        if found is not None:
+            state = jax.tree.map(jnp.asarray, found[1])
+            on_resume(found[0])
+            if found[0] > plan.steps:
+                raise UserError(
+                    f"{folder} is already at step {found[0]}: ask for --steps of at "
+                    "least that, or use another --workdir"
+                )
+        metrics = Metrics(folder, int(state.method.step))
+        with _Signals().installed() as signals:
+            loop = _Loop(folder, method, inputs, seed, plan, hooks, checkpoints)
+            state = loop.go(state, metrics, signals)
+        if signals.timer is not None:
+            signals.timer.cancel()
+        return state, metrics, loop.timings(metrics)
+    finally:
+        checkpoints.close()
+
+
+def _initial(method: Method, state: MethodState, hooks: Hooks) -> RunState:
+    if hooks.track is None:
+        return RunState(state, None)
+    nothing = Best(jnp.float32(-1), jnp.int32(0), method.result(state))
+    return RunState(state, jax.tree.map(jnp.copy, nothing))
+
+
+class _Loop:
+    """One start of a run; holds what the loop needs and its timing."""
+
+    def __init__(self, folder, method, inputs, seed, plan, hooks, checkpoints):
+        self.folder, self.method, self.inputs = folder, method, inputs
+        self.root = jax.random.key(seed)
+        self.plan, self.hooks, self.checkpoints = plan, hooks, checkpoints
+        self.advance = make_advance(method)
+        self.compile_seconds = 0.0
+        self.per_step: list[float] = []
+
+    def go(self, state: RunState, metrics: Metrics, signals: _Signals) -> RunState:
+        self.began, self.before = time.perf_counter(), metrics.seconds
+        step = int(state.method.step)
+        if step == 0:
+            state = self._observe(state, metrics, 0, {})
+            self.checkpoints.save(0, state)
+        if step < self.plan.steps:
+            state = self._compile(state)
+        while step < self.plan.steps:
+            stop = self._chunk_end(step)
+            state, infos, finite = self._chunk(state, step, stop)
+            done = int(state.method.step)
+            infos = {name: x[: done - step] for name, x in infos.items()}
+            self._log(metrics, step, done, infos)
+            if not finite:
+                self.checkpoints.save(done, state)
+                raise UserError(
+                    f"the loss of step {done + 1} is not finite: the state before it "
+                    f"is kept in {self.folder}; lower --image_lr or the weights and "
+                    "use another --workdir"
+                )
+            step = done
+            if step % self.plan.measure_every == 0:
+                state = self._observe(state, metrics, step, infos)
+            at_end = step == self.plan.steps
+            if signals.received or at_end or step % self.plan.save_every == 0:
+                self.checkpoints.save(step, state)
+            if signals.received:
+                raise Interrupted(signals.received, step)
+        return state
+
+    def _compile(self, state: RunState) -> RunState:
+        """Compile apart from the steps, so that their times are not mixed."""
+        began = time.perf_counter()
+        stop = jnp.int32(0)
+        args = state.method, self.inputs, self.root, stop
+        self.compiled = self.advance.lower(*args).compile()
+        self.compile_seconds = time.perf_counter() - began
+        return state
+
+    def _chunk_end(self, step: int) -> int:
+        wanted = CHUNK_STEPS
+        if not self.per_step:
+            wanted = 1
+        elif self.per_step[-1] > 0:
+            wanted = max(1, int(CHUNK_SECONDS / self.per_step[-1]))
+        plan = self.plan
+        return min(
+            step + min(wanted, CHUNK_STEPS),
+            plan.steps,
+            _next(step, plan.measure_every),
+            _next(step, plan.save_every),
+        )
+
+    def _chunk(self, state: RunState, step: int, stop: int):
+        began = time.perf_counter()
+        method, finite, infos = self.compiled(
+            state.method, self.inputs, self.root, jnp.int32(stop)
+        )
+        infos = {name: jax.device_get(x) for name, x in infos.items()}
+        seconds = (time.perf_counter() - began) / (stop - step)
+        self.per_step.append(seconds)
+        if finite:
+            loss = float(infos["loss"][stop - step - 1])
+            self.hooks.progress(stop, loss, self._typical())
+        return state._replace(method=method), infos, bool(finite)
+
+    def _log(self, metrics: Metrics, step: int, done: int, infos) -> None:
+        """Lines of the steps that are only logged; measured ones come with more."""
+        for t in range(step + 1, done + 1):
+            measured = t % self.plan.measure_every == 0
+            if t % self.plan.log_every == 0 and not measured:
+                metrics.write(self._line(t, _entry(infos, t - step - 1)))
+
+    def _line(self, step: int, values: dict[str, Any]) -> dict[str, Any]:
+        seconds = self.before + time.perf_counter() - self.began
+        return {"step": step, **values, "seconds": round(seconds, 3)}
+
+    def _observe(self, state: RunState, metrics: Metrics, step: int, infos) -> RunState:
+        """Measure at a multiple of `measure_every` and write its line."""
+        values: dict[str, Any] = _entry(infos, -1) if infos else {}
+        values.update(self.hooks.measure(state.method))
+        if self.hooks.track is not None:
+            synthetic = self.method.result(state.method)
+            best = self.hooks.track(state.best, synthetic, step)
+            # The method's buffers are donated; what is kept must be a copy.
+            state = state._replace(best=jax.tree.map(jnp.copy, best))
+        metrics.write(self._line(step, values))
+        return state
+
+    def _typical(self) -> float:
+        steady = sorted(self.per_step[1:] or self.per_step)
+        return steady[len(steady) // 2] if steady else 0.0
+
+    def timings(self, metrics: Metrics) -> dict[str, float]:
+        return {
+            "seconds": self.before + time.perf_counter() - self.began,
+            "seconds_per_step": self._typical(),
+            "compile_seconds": self.compile_seconds,
+        }
+
+
+def _entry(infos, index: int) -> dict[str, float]:
+    return {name: float(x[index]) for name, x in infos.items()}

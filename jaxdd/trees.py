@@ -1,0 +1,94 @@
+"""What `jax.tree` and `optax.tree` lack: safe norms, named leaves, masks by path."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd.errors import UserError
+from jaxdd.types import Array, Scalar
+
+
+def safe_sqrt(x: Array) -> Array:
+    """Square root whose derivative at zero is zero instead of infinite."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+
+
+def global_norm(tree) -> Scalar:
+    """L2 norm over all leaves; its gradient at the zero tree is zero, not NaN."""
+    return safe_sqrt(sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(tree)))
+
+
+def vdot(a, b) -> Scalar:
+    """Inner product of two trees of the same structure."""
+    parts = jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)
+    return sum(jax.tree.leaves(parts), start=jnp.zeros(()))
+
+
+def select(predicate: Array, on_true, on_false):
+    """Leafwise `where` with one scalar predicate; typed keys pass through."""
+    return jax.tree.map(lambda t, f: jnp.where(predicate, t, f), on_true, on_false)
+
+
+def named_leaves(tree) -> dict[str, Array]:
+    """Leaves by path, e.g. {"block0/conv/kernel": ...}, in tree order."""
+    leaves, _ = jax.tree.flatten_with_path(tree)
+    return {jax.tree_util.keystr(p, simple=True, separator="/"): x for p, x in leaves}
+
+
+def from_named_leaves(like, named: Mapping[str, Array]):
+    """The inverse of `named_leaves`; `like` gives the structure.
+
+    Raises KeyError with the missing path when a leaf is not in `named`.
+    """
+    return jax.tree.unflatten(
+        jax.tree.structure(like), [named[name] for name in named_leaves(like)]
+    )
+
+
+def mask_from_rules(tree, rules: Sequence[tuple[str, bool]]):
+    """0/1 mask over a tree: the first rule whose regex matches a leaf's path decides.
+
+    Args:
+        tree: the parameters to cover.
+        rules: (pattern, keep) pairs, tried in order with `re.search` on paths like
+            "block0/conv/kernel".
+
+    Returns:
+        A tree of float32 scalars of the same structure, 1 where kept.
+
+    Raises:
+        UserError: a leaf that no rule covers, or a rule that decides no leaf.
+
+    Example:
+        >>> mask = mask_from_rules({"a": 1.0, "b": 2.0}, [("a", False), (".*", True)])
+        >>> [float(x) for x in jax.tree.leaves(mask)]
+        [0.0, 1.0]
+    """
+    used = [False] * len(rules)
+
+    def decide(path: str) -> Array:
+        for i, (pattern, keep) in enumerate(rules):
+            if re.search(pattern, path):
+                used[i] = True
+                return jnp.float32(keep)
+        raise UserError(
+            f"no rule of the mask covers the parameter {path!r}: "
+            "end the rules with ('.*', True) or ('.*', False)"
+        )
+
+    masks = [decide(path) for path in named_leaves(tree)]
+    for (pattern, _), hit in zip(rules, used, strict=True):
+        if not hit:
+            raise UserError(
+                f"the mask rule {pattern!r} decides no parameter; the paths are "
+                + ", ".join(named_leaves(tree))
+            )
+    return jax.tree.unflatten(jax.tree.structure(tree), masks)
+
+
+def apply_mask(mask, tree):
+    """Multiply every leaf by its mask; entries that are masked out become zero."""
+    return jax.tree.map(lambda m, x: m * x, mask, tree)
