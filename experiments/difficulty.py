@@ -142,9 +142,8 @@ def write_scores(folder: Path, name: str, scores: np.ndarray, problem: Problem) 
     hardest = np.stack(
         [row[n - shown : n][::-1] for row, n in zip(table, counts, strict=True)]
     )
-    pixels = np.asarray(train.images, np.float32)
-    if train.images.dtype == np.uint8:
-        pixels = pixels / 255
+    unit = 255 if train.images.dtype == np.uint8 else 1
+    pixels = train.images.astype(np.float32) / unit
     report.extremes(
         pixels[easiest],
         pixels[hardest],

@@ -31,7 +31,7 @@ from experiments.progress import Bar, say
 from experiments.protocol import Judge, Protocol
 from jaxdd import artifact as artifacts
 from jaxdd import methods, policy, presets, provenance, report, runs
-from jaxdd.augment_dc import training as check_augmentation
+from jaxdd.augment import training as check_augmentation
 from jaxdd.data import check_ipc
 from jaxdd.errors import UserError
 from jaxdd.initial import initial_set
@@ -194,11 +194,9 @@ class Job:
 
         if self.values["select"] == "last":
             return runs.Hooks(measure, None, bar)
-        judge = Judge(
-            self.problem,
-            self.protocol(SELECTION_NETWORKS),
-            self.problem.splits.validation,
-        )
+        held_out = self.problem.splits.validation
+        assert held_out is not None, "check() refuses selection without validation"
+        judge = Judge(self.problem, self.protocol(SELECTION_NETWORKS), held_out)
 
         def track(best: runs.Best, synthetic: Synthetic, step: int) -> runs.Best:
             accuracy = judge.distilled(synthetic)["mean"]
@@ -275,7 +273,7 @@ def _distil(job: Job, folder: Path, record: Record) -> dict[str, Any]:
             on_resume,
         )  # fmt: skip
     synthetic, chosen = job.method.result(state.method), values["steps"]
-    if state.best is not None:
+    if state.best is not None and hooks.track is not None:
         say("selecting on validation data")
         best = hooks.track(state.best, synthetic, chosen)
         synthetic, chosen = best.synthetic, int(best.step)

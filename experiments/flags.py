@@ -6,13 +6,14 @@ import sys
 import types
 import typing
 from collections.abc import Callable
+from typing import Any
 
 from absl import app, flags, logging
 
 from jaxdd.errors import UserError
 from jaxdd.runs import Interrupted
 
-_DEFINE = {
+_DEFINE: dict[Any, Callable] = {
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
@@ -21,7 +22,7 @@ _DEFINE = {
 
 
 def _define(field: dataclasses.Field) -> None:
-    kind = field.type
+    kind: Any = field.type
     if typing.get_origin(kind) is types.UnionType:  # X | None: unset means preset
         kind = next(t for t in typing.get_args(kind) if t is not type(None))
     missing = field.default is dataclasses.MISSING

@@ -16,6 +16,7 @@ from jaxdd.data import (
     normalisation,
     split,
 )
+from jaxdd.errors import UserError
 from jaxdd.nets import make_network
 from jaxdd.types import Key, Network, RealData
 from jaxdd.windows import real_data
@@ -28,6 +29,21 @@ class Problem:
     dataset: Dataset
     splits: Splits
     preprocess: Preprocess
+
+    def blind(self) -> "Problem":
+        """The same problem with the validation split in the place of the test split.
+
+        Whatever is handed this cannot reach the test data: for choosing
+        hyper-parameters.
+
+        Raises:
+            UserError: there is no validation split.
+        """
+        train, validation, _ = self.splits
+        if validation is None:
+            raise UserError("choosing needs validation data: leave out --validation=0")
+        blind = Splits(train, None, validation)
+        return Problem(self.dataset, blind, self.preprocess)
 
     def on_device(self, part: Split) -> RealData:
         images, scale, shift = self.preprocess.device_images(part.images)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from experiments.problem import Problem, named_key, network_for
-from jaxdd import augment_dc, policy
+from jaxdd import augment, policy
 from jaxdd.data import Split
 from jaxdd.evaluate import flatten, make_evaluate, random_subsets, repeat
 from jaxdd.train import Training
@@ -54,7 +54,7 @@ class Judge:
         self.evaluate = make_evaluate(
             network,
             protocol.training,
-            augment_dc.training(protocol.augmentation),
+            augment.training(protocol.augmentation),
             micro,
         )
 

@@ -109,7 +109,7 @@ def save(artifact: Artifact, path: str | Path) -> Path:
         "provenance": artifact.provenance,
     }
     step_size = np.nan if artifact.step_size is None else artifact.step_size
-    arrays = {
+    arrays: dict[str, Any] = {
         "header": np.array(json.dumps(header, allow_nan=False)),
         "images": np.asarray(artifact.images, np.float32),
         "labels": np.asarray(artifact.labels, np.float32),

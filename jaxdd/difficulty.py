@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxdd import policy
 from jaxdd.errors import UserError
@@ -184,7 +185,7 @@ def forgetting_scores(network: Network, training: Training, chunk: int = 256):
     return scores
 
 
-def rank_correlation(scores: Mapping[str, Array]) -> Array:
+def rank_correlation(scores: Mapping[str, ArrayLike]) -> Array:
     """Spearman's correlation of every pair of scores, [s, s]; ties share their rank."""
 
     def ranks(x: Array) -> Array:
@@ -192,7 +193,7 @@ def rank_correlation(scores: Mapping[str, Array]) -> Array:
         upto = jnp.searchsorted(jnp.sort(x), x, side="right")
         return (below + upto) / 2.0
 
-    return jnp.corrcoef(jnp.stack([ranks(x) for x in scores.values()]))
+    return jnp.corrcoef(jnp.stack([ranks(jnp.asarray(x)) for x in scores.values()]))
 
 
 def percentile(value: Array, population: Array) -> Array:

@@ -27,6 +27,7 @@ DPI = 120
 GAP = 2  # pixels of background between two images
 CELL = 48  # pixels: small images are enlarged to about this, by a whole factor
 EDGE = 10  # pixels of margin
+LARGE = 96  # pixels: larger images are averaged down by a whole factor
 LINE = 16  # pixels: the least height of a row that carries a class name
 COLORS = ("#1f5fa8", "#d1602b", "#2f8f5b", "#8a4fa3", "#b8932f", "#4a4a4a")
 
@@ -40,6 +41,7 @@ def image_grid(
     """Images [K, n, H, W, C] in [0, 1] (clipped): one row per class, C of 1 or 3.
 
     At most 20 images of a class are shown; the title says so when some are left out.
+    Images above 96 pixels are averaged down.
     Raises UserError for other shapes, or when there is not one name per class.
     """
     grid = _checked_images(images, class_names, "images")
@@ -165,6 +167,7 @@ def correlation_matrix(names: Sequence[str], matrix: ArrayLike, path: PathLike) 
     shown = axes.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r")
     bar = figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03)
     bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8)
     font = float(np.clip(side / size * 15, 5, 9))
     axes.set_xticks(range(size), names, rotation=40, ha="right", size=font + 0.5)
     axes.set_yticks(range(size), names, size=font + 0.5)
@@ -193,6 +196,7 @@ class _Panel(NamedTuple):
 def _checked_images(
     images: ArrayLike, class_names: Sequence[str], what: str
 ) -> NDArray[np.float64]:
+    """[K, n, H, W, C] in [0, 1], no larger than LARGE pixels."""
     array = np.asarray(images, dtype=float)
     if array.ndim != 5 or array.shape[-1] not in (1, 3) or 0 in array.shape:
         raise UserError(
@@ -203,7 +207,15 @@ def _checked_images(
         raise UserError(
             f"The {what} have {array.shape[0]} classes but {len(class_names)} names."
         )
-    return np.clip(np.nan_to_num(array), 0, 1)
+    array = np.clip(np.nan_to_num(array), 0, 1)
+    k = -(-max(array.shape[2:4]) // LARGE)
+    if k == 1 or min(array.shape[2:4]) < k:
+        return array
+    height, width = (side // k * k for side in array.shape[2:4])
+    blocks = array[:, :, :height, :width].reshape(
+        *array.shape[:2], height // k, k, width // k, k, array.shape[-1]
+    )
+    return blocks.mean(axis=(3, 5))
 
 
 def _mosaic(images: NDArray[np.float64], zoom: int) -> NDArray[np.float64]:

@@ -18,7 +18,8 @@ def safe_sqrt(x: Array) -> Array:
 
 def global_norm(tree) -> Scalar:
     """L2 norm over all leaves; its gradient at the zero tree is zero, not NaN."""
-    return safe_sqrt(sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(tree)))
+    squares = [jnp.sum(jnp.square(x)) for x in jax.tree.leaves(tree)]
+    return safe_sqrt(sum(squares, start=jnp.zeros(())))
 
 
 def vdot(a, b) -> Scalar:

@@ -1,7 +1,7 @@
 """From pixels to what networks see, and back: per-channel affine, or ZCA whitening."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -30,13 +30,14 @@ class Preprocess:
     kind "affine": (x - mean) / std;     mean, std: [C] float32
     kind "zca":    (x - mean) @ matrix;  mean: [D], matrix, inverse: [D, D] float32,
         on images flattened to D = H * W * C
+    The arrays of the other kind are empty.
     """
 
     kind: str
     mean: np.ndarray
-    std: np.ndarray | None = None
-    matrix: np.ndarray | None = None
-    inverse: np.ndarray | None = None
+    std: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
+    matrix: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    inverse: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
     def apply(self, images: np.ndarray) -> np.ndarray:
         """Preprocessed images.
@@ -124,7 +125,6 @@ class Preprocess:
     def _affine(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scale and shift, [C] float32, for raw images of this dtype."""
         self._check_channels(images)
-        assert self.std is not None
         std = self.std.astype(np.float64)
         top = 255.0 if images.dtype == np.uint8 else 1.0
         return (1 / (top * std)).astype(np.float32), (-self.mean / std).astype(

@@ -127,7 +127,7 @@ def _check(
         )
 
 
-def _pad_or_crop(x: Any, padding: Padding) -> jax.Array:
+def _pad_or_crop(x: Any, padding: Padding) -> Any:
     """Zero-pad [B, H, W, C]; a negative amount crops."""
     if not any(p for pair in padding for p in pair):
         return x

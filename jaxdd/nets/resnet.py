@@ -44,10 +44,10 @@ class BasicBlock(nn.Module):
 class ResNet18(nn.Module):
     """Stem, eight residual blocks and one affine layer; 11 173 962 parameters.
 
-    Two steps away from the official code, equal to it from 9x9 to 32x32 pixels:
-    the last map is averaged as a whole, where the official `avg_pool(4)` fits 4x4 maps
-    only; and a stage whose stride would leave a 1x1 map keeps its size, because the
-    instance norm of a 1x1 map is a constant and no gradient would pass.
+    Two steps away from the official code, equal to it from 25 to 32 pixels, where the
+    last map is 4x4. The last map is averaged as a whole, not by `avg_pool(4)`. And a
+    stage whose stride would leave a 1x1 map (8 pixels and less) keeps its size, because
+    the instance norm of a 1x1 map is a constant and no gradient would pass.
 
     Blocks are numbered through: block0 is the stem. The last features are the averaged
     ones, which the head reads.

@@ -39,7 +39,8 @@ def rowwise_cosine(real: Params, synthetic: Params) -> Scalar:
         norms = safe_sqrt(jnp.sum(g * g, axis=0)) * safe_sqrt(jnp.sum(h * h, axis=0))
         return jnp.sum(1 - dot / (norms + EPSILON))
 
-    return sum(jax.tree.leaves(jax.tree.map(tensor, real, synthetic)))
+    parts = jax.tree.leaves(jax.tree.map(tensor, real, synthetic))
+    return sum(parts, start=jnp.zeros(()))
 
 
 def squared_error(real: Params, synthetic: Params) -> Scalar:

@@ -124,6 +124,7 @@ def test_digits():
 def test_split_is_stratified_disjoint_and_complete():
     dataset = digits()
     train, validation, test = split(dataset, validation=0.1, seed=3)
+    assert validation is not None
     ids = np.concatenate([train.ids, validation.ids])
     np.testing.assert_array_equal(np.sort(ids), np.arange(1437))
     for part in (train, validation):
@@ -138,10 +139,9 @@ def test_split_is_stratified_disjoint_and_complete():
 
 def test_split_depends_on_the_seed_alone():
     dataset = digits()
-    first, again = (split(dataset, 0.2, seed=5) for _ in range(2))
-    np.testing.assert_array_equal(first.validation.ids, again.validation.ids)
-    other = split(dataset, 0.2, seed=6)
-    assert not np.array_equal(first.validation.ids, other.validation.ids)
+    first, again = (split(dataset, 0.2, seed=5).train.ids for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, split(dataset, 0.2, seed=6).train.ids)
 
 
 def test_no_validation_keeps_everything():

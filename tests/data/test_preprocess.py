@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -110,9 +112,10 @@ def test_zca_follows_its_equation():
 def test_npz_round_trip_without_pickle(kind, tmp_path):
     images = colour(20)
     prep = normalisation("x", images) if kind == "affine" else fit_zca(images)
-    np.savez(tmp_path / "p.npz", **prep.to_arrays())
-    with np.load(tmp_path / "p.npz", allow_pickle=False) as arrays:
-        again = Preprocess.from_arrays(arrays)
+    arrays: dict[str, Any] = prep.to_arrays()
+    np.savez(tmp_path / "p.npz", **arrays)
+    with np.load(tmp_path / "p.npz", allow_pickle=False) as saved:
+        again = Preprocess.from_arrays(saved)
     assert again.kind == kind
     np.testing.assert_array_equal(again.apply(images), prep.apply(images))
     z = prep.apply(images)

@@ -1,5 +1,6 @@
 """Networks by name: counts, shapes, derivatives, and what is refused."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,7 +61,7 @@ def test_outputs_of_every_network(name, train):
     assert outputs.features[-1].shape == (4, params["head"]["kernel"].shape[0])
     blocks = [f"block{i}" for i in range(len(outputs.features))]
     assert sorted(params) == [*blocks, "head"]  # in order of depth
-    assert jax.tree.structure(stats) == jax.tree.structure(new_stats)
+    chex.assert_trees_all_equal_structs(stats, new_stats)
     assert has_batch_statistics(network) == bool(stats) == name.endswith("_bn")
     leaves = jax.tree.leaves((params, outputs, new_stats))
     assert all(leaf.dtype == jnp.float32 and not leaf.weak_type for leaf in leaves)
@@ -73,10 +74,10 @@ def test_networks_follow_the_dtype_of_parameters_and_images(name):
     double = lambda s: jax.ShapeDtypeStruct(s.shape, jnp.float64)
     with jax.enable_x64(True):
         shapes = jax.eval_shape(network.init, jax.random.key(0))
-        variables = jax.tree.map(double, shapes)
+        params, stats = jax.tree.map(double, shapes)
         images = jax.ShapeDtypeStruct((4, *shape), jnp.float64)
-        run = lambda variables, images: network.apply(*variables, images, True)
-        outputs = jax.eval_shape(run, variables, images)
+        run = lambda params, stats, images: network.apply(params, stats, images, True)
+        outputs = jax.eval_shape(run, params, stats, images)
     assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(outputs))
 
 
@@ -112,10 +113,8 @@ def test_one_channel_images_of_28_pixels_are_padded_to_32():
 @pytest.mark.parametrize("pooling", ["avg", "max", "none"])
 @pytest.mark.parametrize("norm", ["instance", "group", "layer", "batch", "none"])
 def test_options_of_the_convnet(norm, pooling):
-    options = {"width": 8, "depth": 2, "activation": "swish"}
-    network = make_network(
-        "convnet", (10, 7, 2), 5, norm=norm, pooling=pooling, **options
-    )
+    options = {"norm": norm, "pooling": pooling, "activation": "swish"}
+    network = make_network("convnet", (10, 7, 2), 5, width=8, depth=2, **options)
     _, stats, outputs, _ = sizes_and_shapes(network, (10, 7, 2))
     maps = [(10, 7), (10, 7)] if pooling == "none" else [(5, 3), (2, 1)]
     assert [f.shape for f in outputs.features] == [(4, h * w * 8) for h, w in maps]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdd.augment import dsa, per_image
+from jaxdd.augment.pipelines import dsa, per_image
 from jaxdd.types import Array, Key
 
 PAD = 4  # pixels on each side, for the crop
@@ -49,8 +49,8 @@ def _scale(key: Key, image: Array, fill: Array) -> Array:
         return jnp.where((position >= 0) & (position < target), index, -1)
 
     rows, columns = source(height, factors[0]), source(width, factors[1])
-    grid = jnp.meshgrid(rows, columns, indexing="ij")
-    return _resample(image, *grid, jnp.zeros_like(fill))
+    rows, columns = jnp.meshgrid(rows, columns, indexing="ij")
+    return _resample(image, rows, columns, jnp.zeros_like(fill))
 
 
 def _rotate(key: Key, image: Array, fill: Array) -> Array:

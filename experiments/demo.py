@@ -1,0 +1,198 @@
+"""The main job in one command: distil scikit-learn's digits, with and without SDC.
+
+    python -m experiments.demo --workdir=runs/demo
+
+About two minutes on two CPU cores. One image per class. The weight of the difficulty
+correction is chosen on validation data (10 % of train, one seed); the table compares
+plain DSA and DSA + SDC on the same seeds, trained on all of train and measured on the
+test split.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from experiments import distill
+from experiments.flags import main, option
+from experiments.problem import (
+    Problem,
+    named_key,
+    network_for,
+    network_options,
+    open_problem,
+)
+from experiments.progress import say
+from experiments.protocol import statistics
+from jaxdd import provenance
+from jaxdd.errors import UserError
+from jaxdd.evaluate import accuracy
+from jaxdd.train import Training, make_fit
+from jaxdd.types import Learner
+from jaxdd.windows import take
+from jaxdd.workdir import make_folder, read_json, to_json, write_atomically
+
+# The schedule of the last row: short, and long enough for 99 % on digits.
+WHOLE = Training(epochs=30, learning_rate=0.01, momentum=0.9, batch_size=64)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Flags of `experiments.demo`."""
+
+    workdir: str = option("runs/demo", "folder for all runs and table.json")
+    weights: str = option("0.3,3,30", "SDC weights to choose from, by commas")
+    seeds: str = option("0,1", "seeds of the comparison, by commas")
+    steps: int | None = option(None, "updates of the images; default: the preset's")
+
+
+def numbers(text: str, name: str, kind: type) -> list:
+    try:
+        return [kind(x) for x in text.split(",")]
+    except ValueError as error:
+        raise UserError(
+            f"--{name} must be numbers joined by commas, not {text!r}"
+        ) from error
+
+
+def choose_weight(
+    config: Config, folder: Path, weights: list[float]
+) -> tuple[float, dict[str, float]]:
+    """The SDC weight with the best validation accuracy, and all accuracies.
+
+    Selection sees train and validation data only: every candidate is distilled from the
+    other 90 % of train, and its networks are measured on the held-out 10 %.
+    """
+    problem = open_problem("digits", None, 0.1, 0, False).blind()
+    found = {}
+    for weight in [0.0, *weights]:
+        say(f"choosing the weight: {weight:g}")
+        run = distill.Config(
+            workdir=str(folder / f"select-{weight:g}"),
+            sdc_weight=weight,
+            steps=config.steps,
+            seed=0,
+        )
+        summary = distill.run(run, problem)
+        found[f"{weight:g}"] = summary["distilled"]["mean"]
+    best = max(weights, key=lambda w: found[f"{w:g}"])
+    return best, found
+
+
+def whole_training_set(problem: Problem) -> dict[str, float]:
+    """Accuracy of three networks trained on everything, by the schedule WHOLE."""
+    options = network_options("convnet", problem.dataset, None, None)
+    network = network_for(problem.dataset, options)
+    fit = make_fit(network, WHOLE, fetch=take)
+    real = problem.on_device(problem.splits.train)
+    test = problem.on_device(problem.splits.test)
+
+    @jax.jit
+    def train_and_measure(key, real, test):
+        key_init, key_fit = jax.random.split(key)
+        learner, _ = fit(key_fit, Learner(*network.init(key_init)), real)
+        return accuracy(network, learner, test)
+
+    keys = jax.random.split(named_key(0, "whole"), 3)
+    return statistics([float(train_and_measure(k, real, test)) for k in keys])
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Run the comparison; writes `table.json` and returns its content."""
+    weights = numbers(config.weights, "weights", float)
+    seeds = numbers(config.seeds, "seeds", int)
+    folder = make_folder(config.workdir)
+    if (folder / "table.json").exists():
+        say(f"{folder}/table.json is there: showing it")
+        return read_json(folder / "table.json")
+    weight, tried = choose_weight(config, folder, weights)
+    problem = open_problem("digits", None, 0.0, 0, False)
+    rows: dict[str, list[dict]] = {"plain": [], "sdc": []}
+    for seed in seeds:
+        for name, value in (("plain", 0.0), ("sdc", weight)):
+            say(f"seed {seed}: {name}")
+            run = distill.Config(
+                workdir=str(folder / f"{name}-{seed}"),
+                sdc_weight=value,
+                steps=config.steps,
+                seed=seed,
+                validation=0.0,
+            )
+            rows[name].append(distill.run(run, problem))
+    say("training on the whole training set")
+    table = {
+        "rows": table_rows(rows, weight, whole_training_set(problem)),
+        "sdc_weight": weight,
+        "validation": tried,
+        "gain": paired(rows),
+        "seeds": seeds,
+        "versions": provenance.versions(),
+        "device": provenance.device(),
+    }
+    write_atomically(folder / "table.json", to_json(table))
+    return table
+
+
+def paired(rows: dict[str, list[dict]]) -> list[float]:
+    """SDC minus plain, in points, seed by seed."""
+    return [
+        s["distilled"]["mean"] - p["distilled"]["mean"]
+        for p, s in zip(rows["plain"], rows["sdc"], strict=True)
+    ]
+
+
+def table_rows(rows: dict, weight: float, whole: dict) -> list[dict[str, Any]]:
+    """Mean over seeds of the means over networks; std over all of them pooled."""
+
+    def pooled(runs: list[dict], what: str) -> dict[str, float]:
+        means = np.array([r[what]["mean"] for r in runs])
+        variances = np.array([r[what]["std"] ** 2 for r in runs])
+        return {
+            "mean": float(means.mean()),
+            "std": float(np.sqrt(variances.mean() + means.var())),
+            "n": sum(r[what]["n"] for r in runs),
+        }
+
+    def difficulty(runs: list[dict]) -> float:
+        return float(np.mean([r["difficulty"]["end"]["grad_norm"] for r in runs]))
+
+    plain, sdc = rows["plain"], rows["sdc"]
+    return [
+        {"name": "random real subsets", **pooled(plain, "random")},
+        {
+            "name": "DSA",
+            **pooled(plain, "distilled"),
+            "grad_norm": difficulty(plain),
+        },
+        {
+            "name": f"DSA + SDC, weight {weight:g}",
+            **pooled(sdc, "distilled"),
+            "grad_norm": difficulty(sdc),
+        },
+        {"name": f"whole training set, {WHOLE.epochs} epochs", **whole},
+    ]
+
+
+def show(table: dict[str, Any]) -> None:
+    view = Table(title="digits, 1 image per class, test accuracy")
+    for column in ("set", "accuracy %", "networks", "GraDN"):
+        view.add_column(column, justify="left" if column == "set" else "right")
+    for row in table["rows"]:
+        grad_norm = f"{row['grad_norm']:.3g}" if "grad_norm" in row else ""
+        cell = f"{row['mean']:.2f} ± {row['std']:.2f}"
+        view.add_row(row["name"], cell, str(row["n"]), grad_norm)
+    Console().print(view)
+    tried = ", ".join(f"{k}: {v:.1f}" for k, v in table["validation"].items())
+    print(f"SDC weight chosen on validation accuracy ({tried}).")
+    gain = np.array(table["gain"])
+    cells = ", ".join(f"{g:+.2f}" for g in gain)
+    verdict = "gains" if (gain > 0).all() else "does not reliably gain"
+    print(f"SDC minus plain by seed: {cells} points; on this data SDC {verdict}.")
+
+
+if __name__ == "__main__":
+    main(Config, run, show)

@@ -1,0 +1,32 @@
+"""Augmentations that mix the images of a batch."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd.augment.ops import inside
+from jaxdd.types import Batch, Key
+
+
+def cutmix(key: Key, batch: Batch, probability: float) -> Batch:
+    """Paste one box, from the batch in a random order, into every image; mix labels.
+
+    images [B, H, W, C], labels [B, K] -> the same. With `probability` for the whole
+    batch: lambda ~ U(0, 1), box side sqrt(1 - lambda) of the image's, uniform centre,
+    clipped; labels mix by area. The batch must hold no padding, whose empty labels
+    would be mixed in. Source: Yun et al. 2019, as in IDC's `rand_bbox`.
+    """
+    coin_key, lambda_key, centre_key, order_key = jax.random.split(key, 4)
+    size, height, width = batch.images.shape[:3]
+    sides = jnp.array([height, width])
+    mixed = jax.random.bernoulli(coin_key, probability)
+    ratio = jnp.where(mixed, jnp.sqrt(1 - jax.random.uniform(lambda_key)), 0.0)
+    half = (sides * ratio).astype(jnp.int32) // 2
+    centre = jax.random.randint(centre_key, (2,), 0, sides)
+    start, stop = centre - half, centre + half
+    rows = inside(start[0], stop[0], height)
+    columns = inside(start[1], stop[1], width)
+    box = rows[:, None] & columns[None, :]
+    order = jax.random.permutation(order_key, size)
+    images = jnp.where(box[:, :, None], batch.images[order], batch.images)
+    pasted = box.mean(dtype=batch.labels.dtype)  # [] share of the area
+    return Batch(images, (1 - pasted) * batch.labels + pasted * batch.labels[order])

@@ -1,0 +1,133 @@
+"""Pipelines of ops, and two ways to lift them to batches.
+
+Each call picks ONE op of every group, uniformly, for the whole batch. What an image
+then gets is decided by the lift: `per_image` draws parameters for every image,
+`siamese` draws them once for all images of all batches (Zhao & Bilen 2021, "Dataset
+Condensation with Differentiable Siamese Augmentation", eq. 5).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxdd.augment.ops import OPS, Op, cutout
+from jaxdd.errors import UserError
+from jaxdd.types import Array, Key
+
+Pipeline: TypeAlias = tuple[tuple[Op, ...], ...]  # groups; one op of each is applied
+
+
+def dsa(strategy: str, mode: str = "single") -> Pipeline:
+    """DSA's pipeline for a strategy such as "color_crop_cutout_flip_scale_rotate".
+
+    `mode` "single" applies one of the named ops per call, "multiple" all of them in
+    the order of the string. "none" and "" are the identity. Raises UserError for an
+    unknown op or mode. Source: Zhao & Bilen 2021, official `DiffAugment`, modes S, M.
+    """
+    ops = tuple(OPS[name] for name in _names(strategy))
+    if mode not in ("single", "multiple"):
+        raise UserError(f"The DSA mode is {mode!r}; use 'single' or 'multiple'.")
+    if mode == "multiple":
+        return tuple((op,) for op in ops)
+    return (ops,) if ops else ()
+
+
+def idc(strategy: str) -> Pipeline:
+    """IDC's pipeline: flip, then color, then one of the other ops, then cutout.
+
+    Whatever of these `strategy` names is always applied. Raises UserError for an
+    unknown op. Source: Kim et al. 2022, official `misc/augment.py`; its grids are
+    torch's newer `align_corners=False`, ours stay those of DSA.
+    """
+    names = _names(strategy)
+    middle = tuple(OPS[n] for n in names if n not in ("flip", "color", "cutout"))
+    first = tuple((OPS[name],) for name in ("flip", "color") if name in names)
+    last = ((cutout,),) if "cutout" in names else ()
+    return first + ((middle,) if middle else ()) + last
+
+
+def dsa_strategy(dataset_name: str) -> str:
+    """The strategy DSA uses for a dataset: digits are never mirrored."""
+    digits = dataset_name.lower().startswith(("mnist", "svhn", "digits"))
+    return f"color_crop_cutout_{'' if digits else 'flip_'}scale_rotate"
+
+
+def _names(strategy: str) -> list[str]:
+    names = [] if strategy in ("", "none") else strategy.split("_")
+    unknown = [name for name in names if name not in OPS]
+    if unknown:
+        raise UserError(
+            f"The augmentation strategy {strategy!r} names an unknown operation "
+            f"{unknown[0]!r}; join some of {', '.join(OPS)} by underscores, or use "
+            "'none'."
+        )
+    return names
+
+
+def per_image(pipeline: Pipeline) -> Callable[[Key, Array], Array]:
+    """`augment(key, images [B, H, W, C]) -> [B, H, W, C]`, parameters per image.
+
+    The choice within a group is shared by the batch. What image i gets depends on the
+    key and on i, not on B, so padding a batch changes nothing else. `augment` raises
+    UserError unless images are floating point with four axes.
+    """
+
+    def lift(op: Op, key: Key, images: Array) -> Array:
+        def augment_one(i: Array, image: Array) -> Array:
+            drawn = op.draw(jax.random.fold_in(key, i), image.shape)
+            return op.apply(drawn, image)
+
+        return jax.vmap(augment_one)(jnp.arange(images.shape[0]), images)
+
+    def augment(key: Key, images: Array) -> Array:
+        _common_shape((images,))
+        return _run(pipeline, lift, key, images)
+
+    return augment
+
+
+def siamese(pipeline: Pipeline) -> Callable[..., tuple[Array, ...]]:
+    """`augment(key, *batches [B_i, H, W, C]) -> tuple of the same`, all alike.
+
+    One choice and one draw serve every image of every batch, whatever their sizes and
+    order. `augment` raises UserError unless the batches are floating point, have four
+    axes and agree in H, W and C. Source: Zhao & Bilen 2021, eq. 5.
+    """
+
+    def lift(op: Op, key: Key, batches: tuple[Array, ...]) -> tuple[Array, ...]:
+        drawn = op.draw(key, batches[0].shape[1:])
+        return tuple(jax.vmap(partial(op.apply, drawn))(batch) for batch in batches)
+
+    def augment(key: Key, *batches: Array) -> tuple[Array, ...]:
+        _common_shape(batches)
+        return _run(pipeline, lift, key, batches)
+
+    return augment
+
+
+def _run(pipeline: Pipeline, lift: Callable, key: Key, images: Any) -> Any:
+    for i, group in enumerate(pipeline):
+        choice_key, draw_key = jax.random.split(jax.random.fold_in(key, i))
+        choice = jax.random.randint(choice_key, (), 0, len(group))
+        branches = [partial(lift, op) for op in group]
+        images = lax.switch(choice, branches, draw_key, images)
+    return images
+
+
+def _common_shape(batches: tuple[Array, ...]) -> None:
+    shapes = {batch.shape[1:] for batch in batches}
+    if len(shapes) != 1 or any(batch.ndim != 4 for batch in batches):
+        found = ", ".join(str(batch.shape) for batch in batches) or "none"
+        raise UserError(
+            f"Augmentation needs batches [B, H, W, C] of one image size, got {found}."
+        )
+    for batch in batches:
+        if not jnp.issubdtype(batch.dtype, jnp.floating):
+            raise UserError(
+                f"Augmentation needs preprocessed floating-point images, got "
+                f"{batch.dtype}."
+            )
