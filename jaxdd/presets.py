@@ -24,7 +24,9 @@ LOOPS = {
 }
 NETWORKS = 1001  # networks that DC and DSA draw
 DM_STEPS = 20001
-DIGITS_STEPS = 300  # ours: enough on 8x8 images
+# Ours, chosen on validation data of digits at one image per class: networks that are
+# trained a little between matches gave 93.3 % against 92.4 % with untrained ones.
+DIGITS_STEPS, DIGITS_LOOPS, DIGITS_BATCH = 300, (10, 10), 64
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def preset(method: str, dataset: str, ipc: int) -> Preset:
     """Settings for a method on a dataset at `ipc` images per class.
 
     Published where there is such a value; elsewhere the loops follow the rule of
-    `loops`. On the small `digits` runs have 300 steps (ours). DM's image learning rate
+    `loops`. On the small `digits` there are 300 steps, 64 real samples per class and
+    10 matches per network with 10 epochs in between (ours). DM's image learning rate
     is 10 from 100 images per class on for CIFAR-10.
 
     Raises:
@@ -79,14 +82,18 @@ def preset(method: str, dataset: str, ipc: int) -> Preset:
     image_lr = base.image_lr
     if method == "dm" and dataset == "cifar10" and ipc >= 100:
         image_lr = 10.0
+    batch_real = base.batch_real
     if dataset == "digits":
-        steps = DIGITS_STEPS
+        steps, batch_real = DIGITS_STEPS, DIGITS_BATCH
+        if base.source == "pool":
+            matches, inner_epochs = DIGITS_LOOPS
     evaluation = strategy
     if method == "dc" and dataset == "mnist":
         evaluation = "dc"  # DC's own crop, scale and rotate
     settings = dataclasses.replace(
         base,
         augmentation=strategy,
+        batch_real=batch_real,
         matches=matches,
         inner_epochs=inner_epochs,
         image_lr=image_lr,

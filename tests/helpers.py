@@ -1,0 +1,110 @@
+"""Small problems and networks for the tests."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdd.initial import initial_set
+from jaxdd.nets import make_network
+from jaxdd.types import (
+    Batch,
+    Inputs,
+    Learner,
+    Network,
+    Outputs,
+    RealData,
+    Synthetic,
+)
+from jaxdd.windows import real_data
+
+CLASSES = 3
+SHAPE = (8, 8, 1)
+COUNTS = (16, 12, 8)  # samples per class
+
+
+def toy_arrays(counts=COUNTS, shape=SHAPE, seed=0):
+    """Images whose class decides a pattern and the mean, and labels, in random order."""
+    rng = np.random.default_rng(seed)
+    patterns = np.random.default_rng(99).normal(size=(len(counts), *shape))
+    labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    noise = 0.5 * rng.normal(size=(len(labels), *shape))
+    means = 0.5 * labels[:, None, None, None]
+    return (patterns[labels] + means + noise).astype(np.float32), labels
+
+
+def toy_real(counts=COUNTS, shape=SHAPE, seed=0) -> RealData:
+    images, labels = toy_arrays(counts, shape, seed)
+    return real_data(images, labels, len(counts))
+
+
+def toy_inputs(counts=COUNTS, shape=SHAPE, seed=0) -> Inputs:
+    real = toy_real(counts, shape, seed)
+    return Inputs(real, real)
+
+
+def toy_start(inputs: Inputs, ipc=2, kind="noise", seed=1) -> Synthetic:
+    return initial_set(jax.random.key(seed), kind, inputs.real, ipc)
+
+
+def toy_batch(size=6, classes=CLASSES, shape=SHAPE, seed=0, padding=0) -> Batch:
+    """Random images with soft labels of mass one; the last `padding` rows are zero."""
+    rng = np.random.default_rng(seed)
+    images = rng.normal(size=(size, *shape)).astype(np.float32)
+    labels = rng.dirichlet(np.ones(classes), size).astype(np.float32)
+    labels[size - padding :] = 0
+    return Batch(jnp.asarray(images), jnp.asarray(labels))
+
+
+def tiny_network(name="convnet", shape=SHAPE, classes=CLASSES, **options) -> Network:
+    if name.startswith("convnet"):
+        options = {"width": 4, "depth": 1, **options}
+    return make_network(name, shape, classes, **options)
+
+
+def new_learner(network: Network, seed=0) -> Learner:
+    return Learner(*network.init(jax.random.key(seed)))
+
+
+def linear_network(features: int, classes=CLASSES, scale=1.0) -> Network:
+    """logits = flattened image @ kernel + bias, in the dtype of the parameters."""
+
+    def init(key):
+        kernel = scale * jax.random.normal(key, (features, classes))
+        return {"kernel": kernel, "bias": jnp.zeros(classes)}, {}
+
+    def apply(params, stats, images, train):
+        flat = images.reshape(images.shape[0], -1)
+        return Outputs(flat @ params["kernel"] + params["bias"], (flat,)), stats
+
+    return Network(init, apply)
+
+
+def counted(network: Network):
+    """The network, and a list that grows by one at every trace of `apply`."""
+    traces = []
+
+    def apply(params, stats, images, train):
+        traces.append(images.shape)
+        return network.apply(params, stats, images, train)
+
+    return Network(network.init, apply), traces
+
+
+def to64(tree):
+    """Floating-point leaves in float64 (inside the `x64` fixture)."""
+    return jax.tree.map(
+        lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x,
+        tree,
+    )
+
+
+def assert_close(actual, expected, rtol=1e-5, atol=1e-6):
+    """All leaves of two trees of the same structure are close."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol, atol)
+
+
+def temporary_bytes(function, *args) -> int:
+    """Memory that the compiled function needs beside its arguments and results."""
+    return jax.jit(function).lower(*args).compile().memory_analysis().temp_size_in_bytes
