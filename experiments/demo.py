@@ -8,6 +8,7 @@ plain DSA and DSA + SDC on the same seeds, trained on all of train and measured 
 test split.
 """
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,10 +106,19 @@ def run(config: Config) -> dict[str, Any]:
     """Run the comparison; writes `table.json` and returns its content."""
     weights = numbers(config.weights, "weights", float)
     seeds = numbers(config.seeds, "seeds", int)
+    for weight, seed in itertools.product(weights, seeds):
+        distill.check(
+            distill.Config(
+                workdir=config.workdir, sdc_weight=weight, steps=config.steps, seed=seed
+            )
+        )
     folder = make_folder(config.workdir)
+    asked = {"weights": weights, "seeds": seeds, "steps": config.steps}
     if (folder / "table.json").exists():
-        say(f"{folder}/table.json is there: showing it")
-        return read_json(folder / "table.json")
+        known = read_json(folder / "table.json", "config")
+        if known["config"] == asked:
+            say(f"{folder}/table.json is there: showing it")
+            return known
     weight, tried = choose_weight(config, folder, weights)
     problem = open_problem("digits", None, 0.0, 0, False)
     rows: dict[str, list[dict]] = {"plain": [], "sdc": []}
@@ -129,7 +139,7 @@ def run(config: Config) -> dict[str, Any]:
         "sdc_weight": weight,
         "validation": tried,
         "gain": paired(rows),
-        "seeds": seeds,
+        "config": asked,
         "versions": provenance.versions(),
         "device": provenance.device(),
     }

@@ -19,6 +19,7 @@ from experiments.flags import main, option
 from experiments.probes import make_probes
 from experiments.problem import (
     Problem,
+    check_seed,
     named_key,
     network_for,
     network_options,
@@ -30,7 +31,7 @@ from jaxdd.errors import UserError
 from jaxdd.train import Training
 from jaxdd.types import Network, RealData
 from jaxdd.windows import class_table, take
-from jaxdd.workdir import make_folder, to_json, write_atomically
+from jaxdd.workdir import atomic_file, make_folder, to_json, write_atomically
 
 SCORES = (*difficulty.SCORES, "forgetting")
 SHOWN = 10  # images per class in the picture
@@ -68,12 +69,15 @@ def run(config: Config) -> dict[str, Any]:
     for name in ("networks", "train_steps", "forgetting_epochs"):
         if getattr(config, name) < 1:
             raise UserError(f"--{name} must be positive, not {getattr(config, name)}")
+    check_seed(config.seed)
     problem = open_problem(
         config.dataset, config.data_dir, config.validation, config.seed, False
     )
     options = network_options(config.net, problem.dataset, config.width, config.depth)
     network = network_for(problem.dataset, options)
     folder = make_folder(config.workdir)
+    if (folder / "run.json").exists():
+        raise UserError(f"{folder} holds a distillation: choose another --workdir")
     scores = compute(config, network, problem.on_device(problem.splits.train), names)
     for name in names:
         target = folder if len(names) == 1 else make_folder(folder / name)
@@ -134,7 +138,8 @@ def compute(
 def write_scores(folder: Path, name: str, scores: np.ndarray, problem: Problem) -> None:
     """`scores.npz`, `histogram.png` and `extremes.png` of one score."""
     train, classes = problem.splits.train, problem.dataset.num_classes
-    np.savez(folder / "scores.npz", scores=scores, ids=train.ids)
+    with atomic_file(folder / "scores.npz", "wb") as file:
+        np.savez(file, scores=scores, ids=train.ids)
     report.histogram(scores, folder / "histogram.png", xlabel=name, marks=None)
     table, counts = class_table(train.labels, classes, scores)
     shown = min(SHOWN, int(counts.min()))

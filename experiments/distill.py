@@ -14,34 +14,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.flags import main, option
+from experiments.job import Job
 from experiments.probes import Probes
 from experiments.problem import (
     Problem,
-    named_key,
-    network_for,
+    check_seed,
     network_options,
     open_problem,
 )
 from experiments.progress import Bar, say
-from experiments.protocol import Judge, Protocol
+from experiments.protocol import Judge
 from jaxdd import artifact as artifacts
-from jaxdd import methods, policy, presets, provenance, report, runs
-from jaxdd.augment import training as check_augmentation
+from jaxdd import methods, presets, provenance, report, runs
 from jaxdd.data import check_ipc
 from jaxdd.errors import UserError
-from jaxdd.initial import initial_set
-from jaxdd.nets import has_batch_statistics
-from jaxdd.types import Inputs, Synthetic
-from jaxdd.workdir import Record, owned, read_json, to_json, write_atomically
+from jaxdd.initial import INITIALS
+from jaxdd.types import Synthetic
+from jaxdd.workdir import Metrics, Record, owned, read_json, to_json, write_atomically
 
 SELECTIONS = ("last", "validation")
-# Networks per measurement when the best set is selected on validation data.
-SELECTION_NETWORKS = 3
 
 
 @dataclass(frozen=True)
@@ -103,8 +97,13 @@ def check(config: Config) -> None:
         value = getattr(config, name)
         if value is not None and value <= 0:
             raise UserError(f"--{name} must be positive, not {value}")
-    if config.seed < 0:
-        raise UserError(f"--seed must not be negative, got {config.seed}")
+    check_seed(config.seed)
+    if not config.workdir:
+        raise UserError("--workdir must name a folder, not ''")
+    if config.init not in (None, *INITIALS):
+        raise UserError(
+            f"unknown --init={config.init!r}: choose one of {', '.join(INITIALS)}"
+        )
     if config.select not in SELECTIONS:
         raise UserError(
             f"unknown --select={config.select!r}: choose one of {', '.join(SELECTIONS)}"
@@ -118,7 +117,7 @@ def check(config: Config) -> None:
 def resolve(config: Config, problem: Problem) -> dict[str, Any]:
     """Every value of a run, presets filled in: what a workdir is compared by."""
     dataset = problem.dataset
-    preset = presets.preset(config.method, config.dataset, config.ipc)
+    preset = presets.preset(config.method, dataset.name, config.ipc)
     filled = {
         **dataclasses.asdict(preset.settings),
         "init": preset.init,
@@ -139,72 +138,6 @@ def resolve(config: Config, problem: Problem) -> dict[str, Any]:
     for name in ("width", "depth", "norm", "activation", "pooling", "net"):
         del values[name]
     return values
-
-
-class Job:
-    """A resolved run: the pieces that the loop and the report need."""
-
-    def __init__(self, problem: Problem, values: dict[str, Any]):
-        self.problem, self.values = problem, values
-        dataset = problem.dataset
-        self.network = network_for(dataset, values["network"])
-        settings = {
-            f.name: values[f.name] for f in dataclasses.fields(methods.Settings)
-        }
-        self.settings = methods.Settings(**settings)
-        micro = policy.microbatch_for(
-            dataset.image_shape, values["network"].get("width") or 128
-        )
-        self.micro = None if has_batch_statistics(self.network) else micro
-        self.method = methods.build(self.network, self.settings, self.micro)
-        check_augmentation(values["eval_augmentation"])
-        self.real = problem.on_device(problem.splits.train)
-        self.inputs = Inputs(self.real, self.real)
-
-    def start(self):
-        """The state at step 0."""
-        seed, values = self.values["seed"], self.values
-        first = initial_set(
-            named_key(seed, "initial"), values["init"], self.real, values["ipc"]
-        )
-        return self.method.init(named_key(seed, "method"), first)
-
-    def protocol(self, num_eval: int) -> Protocol:
-        values = self.values
-        training = presets.evaluation_training(values["eval_epochs"], values["eval_lr"])
-        return Protocol(
-            values["network"],
-            training,
-            values["eval_augmentation"],
-            num_eval,
-            values["seed"],
-        )
-
-    def hooks(self, probes: Probes, bar: Bar) -> runs.Hooks:
-        seed = self.values["seed"]
-        share = jax.jit(methods.term_share(self.network, self.settings, self.micro))
-
-        def measure(state) -> dict[str, float]:
-            found = probes.measure(self.method.result(state))
-            values = {f"difficulty_{k}": v for k, v in found.items()}
-            if self.settings.sdc_weight != 0:
-                key = jax.random.fold_in(named_key(seed, "share"), state.step)
-                values["sdc_share"] = float(share(key, state, self.inputs))
-            return values
-
-        if self.values["select"] == "last":
-            return runs.Hooks(measure, None, bar)
-        held_out = self.problem.splits.validation
-        assert held_out is not None, "check() refuses selection without validation"
-        judge = Judge(self.problem, self.protocol(SELECTION_NETWORKS), held_out)
-
-        def track(best: runs.Best, synthetic: Synthetic, step: int) -> runs.Best:
-            accuracy = judge.distilled(synthetic)["mean"]
-            if accuracy <= float(best.accuracy):
-                return best
-            return runs.Best(jnp.float32(accuracy), jnp.int32(step), synthetic)
-
-        return runs.Hooks(measure, track, bar)
 
 
 def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
@@ -232,10 +165,15 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
     values = resolve(config, problem)
     job = Job(problem, values)
     with owned(config.workdir) as folder:
-        record = Record(folder, values)
         summary = folder / "summary.json"
+        if summary.exists() and not (folder / "run.json").exists():
+            raise UserError(
+                f"{folder} holds results of another experiment: choose another "
+                "--workdir"
+            )
+        record = Record(folder, values)
         if summary.exists():
-            known = read_json(summary)
+            known = read_json(summary, "config")
             if known["config"]["steps"] == values["steps"]:
                 say(f"{folder} is finished: nothing to do")
                 return known
@@ -268,7 +206,7 @@ def _distil(job: Job, folder: Path, record: Record) -> dict[str, Any]:
     name = f"{values['method']} on {values['dataset']}, {values['ipc']} per class"
     with Bar(name, plan.steps, f"{folder}/metrics.jsonl and checkpoints") as bar:
         hooks = job.hooks(probes, bar)
-        state, _, timings = runs.run(
+        state, metrics, timings = runs.run(
             folder, job.method, job.start, job.inputs, values["seed"], plan, hooks,
             on_resume,
         )  # fmt: skip
@@ -285,6 +223,7 @@ def _distil(job: Job, folder: Path, record: Record) -> dict[str, Any]:
     made = _artifact(job, synthetic, measured, chosen)
     artifacts.save(made, folder / "distilled.npz")
     report.image_grid(made.displayable(), made.class_names, folder / "images.png")
+    _plot(metrics, folder)
     summary = {
         **measured,
         "difficulty": difficulty,
@@ -301,18 +240,29 @@ def _distil(job: Job, folder: Path, record: Record) -> dict[str, Any]:
     return summary
 
 
+def _plot(metrics: Metrics, folder: Path) -> None:
+    """`loss.png` and `difficulty.png`: how they went along the run."""
+    for name, key, label in (
+        ("loss", "match", "matching loss"),
+        ("difficulty", "difficulty_percentile", "GraDN percentile among real samples"),
+    ):
+        lines = [x for x in metrics.lines if key in x]
+        if lines:
+            curve = [x["step"] for x in lines], [x[key] for x in lines]
+            report.curves(
+                {"synthetic set": curve}, folder / f"{name}.png", "step", label
+            )
+
+
 def _judge(job: Job, synthetic: Synthetic) -> dict[str, Any]:
     """Accuracy on the test split: the only place where a run reads it."""
     protocol = job.protocol(job.values["num_eval"])
     say(
-        f"evaluating on the test split: {protocol.num_eval} fresh networks, "
+        f"evaluating: {protocol.num_eval} fresh networks, "
         f"{protocol.training.epochs} epochs each, and as many on random subsets"
     )
     judge = Judge(job.problem, protocol, job.problem.splits.test)
-    return {
-        "distilled": judge.distilled(synthetic),
-        "random": judge.random(job.real, job.values["ipc"]),
-    }
+    return judge.beside_random(synthetic, job.real)
 
 
 def _artifact(

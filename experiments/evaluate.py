@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.flags import main, option
-from experiments.problem import Problem, network_options, open_problem
+from experiments.problem import (
+    Problem,
+    check_seed,
+    network_options,
+    open_problem,
+)
 from experiments.progress import say
 from experiments.protocol import Judge, Protocol
 from jaxdd import artifact as artifacts
@@ -69,10 +74,10 @@ def run(config: Config) -> dict[str, Any]:
     """
     if config.num_eval < 1:
         raise UserError(f"--num_eval must be positive, not {config.num_eval}")
+    check_seed(config.seed or 0)
     artifact = artifacts.load(config.artifact)
     own = artifact.network["name"]
     nets = (config.nets or own).split(",")
-    folder = make_folder(config.workdir or Path(config.artifact).parent)
     problem = reopen(artifact, config.dataset, config.data_dir)
     seed = artifact.provenance["seed"] if config.seed is None else config.seed
     judges = {}
@@ -86,13 +91,13 @@ def run(config: Config) -> dict[str, Any]:
             options, artifact.training, artifact.augmentation, config.num_eval, seed
         )
         judges[net] = Judge(problem, protocol, problem.splits.test)
+    folder = make_folder(config.workdir or Path(config.artifact).parent)
     real = problem.on_device(problem.splits.train)
     results = {}
     for net, judge in judges.items():
         say(f"{net}: training {config.num_eval} networks, then as many on random sets")
         results[net] = {
-            "distilled": judge.distilled(artifact.synthetic()),
-            "random": judge.random(real, artifact.ipc),
+            **judge.beside_random(artifact.synthetic(), real),
             "stored": artifact.measured.get("distilled") if net == own else None,
         }
     write_atomically(folder / "evaluation.json", to_json(results))

@@ -1,13 +1,17 @@
 """From a configuration dataclass to absl flags and a main that speaks in sentences."""
 
 import dataclasses
+import os
+import re
 import signal
 import sys
 import types
 import typing
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
+import jax
 from absl import app, flags, logging
 
 from jaxdd.errors import UserError
@@ -21,13 +25,27 @@ _DEFINE: dict[Any, Callable] = {
 }
 
 
-def _define(field: dataclasses.Field) -> None:
+_KINDS: dict[Any, str] = {
+    int: "an integer",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+}
+
+
+def _kind(field: dataclasses.Field) -> Any:
     kind: Any = field.type
     if typing.get_origin(kind) is types.UnionType:  # X | None: unset means preset
         kind = next(t for t in typing.get_args(kind) if t is not type(None))
+    return kind
+
+
+def _define(field: dataclasses.Field) -> None:
     missing = field.default is dataclasses.MISSING
     default = None if missing else field.default
-    _DEFINE[kind](field.name, default, field.metadata["help"])
+    define = _DEFINE[_kind(field)]
+    # Under the name of the program, or --help would not list the flags.
+    define(field.name, default, field.metadata["help"], module_name=sys.argv[0])
     if missing:
         flags.mark_flag_as_required(field.name)
 
@@ -37,6 +55,36 @@ def option(default, text: str):
     if default is ...:
         return dataclasses.field(metadata={"help": text})
     return dataclasses.field(default=default, metadata={"help": text})
+
+
+def keep_compiled_programs() -> None:
+    """Reuse compiled programs between processes, unless JAX was told where already."""
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
+        cache = os.environ.get("JAXDD_CACHE", "~/.cache/jaxdd")
+        folder = Path(cache).expanduser() / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def refuse(sentence: str) -> NoReturn:
+    """End the program with a sentence on standard error."""
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _sentence(error: flags.Error, kinds: dict[str, str]) -> str:
+    """What absl has to say, without the jargon; `kinds` has the type of each flag."""
+    text = " ".join(str(error).split()).rstrip(".")
+    unknown = re.match(r"Unknown command line flag '(.*?)'(.*: (.*) \?)?", text)
+    if unknown is not None:
+        guess = f", perhaps --{unknown[3]}" if unknown[3] else ""
+        return f"there is no flag --{unknown[1]}{guess}"
+    value = re.match(r"flag --(\w+)=(.*?): ", text)
+    if value is None or value[1] not in kinds:
+        return text
+    if value[2] == "None":
+        return f"--{value[1]} has to be given"
+    return f"--{value[1]} must be {kinds[value[1]]}, not {value[2]!r}"
 
 
 def main(config_type: type, run: Callable, show: Callable) -> None:
@@ -49,17 +97,25 @@ def main(config_type: type, run: Callable, show: Callable) -> None:
     for field in dataclasses.fields(config_type):
         _define(field)
 
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            rest = flags.FLAGS(argv)
+        except flags.Error as error:
+            kinds = {f.name: _KINDS[_kind(f)] for f in dataclasses.fields(config_type)}
+            refuse(f"{_sentence(error, kinds)}; --help lists the flags")
+        if len(rest) > 1:
+            refuse(f"unexpected argument {rest[1]!r}: use --name=value")
+        return rest
+
     def go(argv: list[str]) -> None:
         logging.set_verbosity(logging.ERROR)  # JAX tells which backends it lacks
-        if len(argv) > 1:
-            raise app.UsageError(f"unexpected argument {argv[1]!r}: use --name=value")
+        keep_compiled_programs()
         names = [f.name for f in dataclasses.fields(config_type)]
         config = config_type(**{name: flags.FLAGS[name].value for name in names})
         try:
             show(run(config))
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+            refuse(str(error))
         except Interrupted as error:
             print(f"{error}; the same command continues", file=sys.stderr)
             sys.exit(128 + error.signum)
@@ -67,4 +123,4 @@ def main(config_type: type, run: Callable, show: Callable) -> None:
             print("stopped", file=sys.stderr)
             sys.exit(128 + signal.SIGINT)
 
-    app.run(go)
+    app.run(go, flags_parser=parse)

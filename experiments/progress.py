@@ -25,7 +25,7 @@ class Bar:
         self.last = 0.0
 
     def __enter__(self) -> "Bar":
-        self.console.print(f"{self.name}: writing {self.writes}", highlight=False)
+        say(f"{self.name}: writing {self.writes}")
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.problem import Problem, named_key, network_for
@@ -67,9 +68,23 @@ class Judge:
         sets = repeat(flatten(synthetic), count)
         return statistics(self.evaluate(self.keys(count), sets, self.held_out))
 
-    def random(self, real: RealData, ipc: int) -> dict:
-        """Accuracy on random real subsets of the same size, one per network."""
-        count = max(self.protocol.num_eval, NUM_RANDOM)
-        draw = jax.random.split(named_key(self.protocol.seed, "random"), count)
-        sets = random_subsets(draw, real, ipc)
-        return statistics(self.evaluate(self.keys(count), sets, self.held_out))
+    def beside_random(self, synthetic: Synthetic, real: RealData) -> dict[str, dict]:
+        """The same beside random real subsets of its size, all in one program.
+
+        Returns:
+            {"distilled": statistics, "random": statistics}; every random subset is
+            drawn anew for its network.
+        """
+        made, drawn = self.protocol.num_eval, max(self.protocol.num_eval, NUM_RANDOM)
+        draw = jax.random.split(named_key(self.protocol.seed, "random"), drawn)
+        sets = jax.tree.map(
+            lambda a, b: jnp.concatenate([a, b]),
+            repeat(flatten(synthetic), made),
+            random_subsets(draw, real, synthetic.images.shape[1]),
+        )
+        keys = jnp.concatenate([self.keys(made), self.keys(drawn)])
+        found = self.evaluate(keys, sets, self.held_out)
+        return {
+            "distilled": statistics(found[:made]),
+            "random": statistics(found[made:]),
+        }

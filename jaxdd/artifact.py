@@ -22,17 +22,23 @@ from jaxdd.types import Synthetic
 from jaxdd.workdir import atomic_file
 
 FORMAT = 1
-HEADER = (
-    "format",
-    "class_names",
-    "dataset",
-    "labels",
-    "network",
-    "augmentation",
-    "training",
-    "measured",
-    "provenance",
-)
+HEADER = {
+    "format": int,
+    "class_names": list,
+    "dataset": dict,
+    "labels": str,
+    "network": dict,
+    "augmentation": str,
+    "training": dict,
+    "measured": dict,
+    "provenance": dict,
+}
+NESTED = {  # what has to be in the dictionaries of the header
+    "dataset": ("name", "fingerprint", "validation", "split_seed"),
+    "network": ("name",),
+    "training": ("epochs", "decay_epochs"),
+    "provenance": ("seed",),
+}
 ARRAYS = ("images", "labels", "step_size")
 
 
@@ -135,27 +141,22 @@ def load(path: str | Path) -> Artifact:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"no artifact at {path}: give the path of a distilled.npz")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise UserError(
-            f"{path} is not a readable artifact ({error}): it may be cut off; copy it "
-            "again"
-        ) from error
+    arrays = _read(path)
     header = _header(path, arrays)
     _check_arrays(path, arrays, header)
     prefix = "preprocess/"
     fields = {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
     try:
         preprocess = Preprocess.from_arrays(fields)
+        if preprocess.invert(arrays["images"]).shape != arrays["images"].shape:
+            raise UserError("its preprocessing does not fit the shape of its images")
         training = Training(
             **{
                 **header["training"],
                 "decay_epochs": tuple(header["training"]["decay_epochs"]),
             }
         )
-    except (UserError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:  # UserError is a ValueError
         raise UserError(f"the artifact {path} is damaged: {error}") from error
     step_size = float(arrays["step_size"])
     return Artifact(
@@ -172,22 +173,46 @@ def load(path: str | Path) -> Artifact:
     )
 
 
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file."""
+    try:
+        # An .npz is a zip archive; NumPy would take other files for pickles.
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("it is no .npz archive")
+        with np.load(path, allow_pickle=False) as file:
+            return {name: np.asarray(file[name]) for name in file.files}
+    except Exception as error:  # a damaged zip archive can raise almost anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path} is not a readable artifact ({reason}): it may be cut off or "
+            "damaged; copy it again"
+        ) from error
+
+
 def _header(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     if "header" not in arrays:
         raise UserError(f"{path} has no field 'header': it is not a jaxdd artifact")
     try:
-        header = json.loads(str(arrays["header"]))
-        version = int(header["format"])
-    except (ValueError, KeyError, TypeError) as error:
+        header = dict(json.loads(str(arrays["header"])))
+    except (ValueError, TypeError) as error:
         raise UserError(f"the header of {path} is damaged ({error})") from error
-    if version > FORMAT:
-        raise UserError(
-            f"{path} has format {version}, newer than {FORMAT}, the newest that this "
-            "version of jaxdd reads: upgrade jaxdd"
-        )
-    for name in HEADER:
+    for name, kind in HEADER.items():
         if name not in header:
             raise UserError(f"the header of {path} lacks the field {name!r}")
+        if not isinstance(header[name], kind):
+            raise UserError(
+                f"the field {name!r} in the header of {path} is {header[name]!r}, "
+                f"not of type {kind.__name__}"
+            )
+        if name == "format" and header[name] > FORMAT:  # the first that is looked at
+            raise UserError(
+                f"{path} has format {header[name]}, newer than {FORMAT}, the newest "
+                "that this version of jaxdd reads: upgrade jaxdd"
+            )
+    for name, fields in NESTED.items():
+        lacking = [f for f in fields if f not in header[name]]
+        if lacking:
+            raise UserError(f"{name!r} in the header of {path} lacks {lacking[0]!r}")
     return header
 
 
@@ -212,6 +237,10 @@ def _check_arrays(
     for name, x in (("images", images), ("labels", labels)):
         if x.dtype != np.float32 or not np.isfinite(x).all():
             raise UserError(f"{name} in {path} are not finite float32 numbers")
+    if arrays["step_size"].shape != ():
+        raise UserError(
+            f"step_size in {path} has shape {arrays['step_size'].shape}; expected ()"
+        )
 
 
 def export_pngs(artifact: Artifact, folder: str | Path) -> list[Path]:
@@ -225,14 +254,24 @@ def export_pngs(artifact: Artifact, folder: str | Path) -> list[Path]:
     pixels = np.round(artifact.displayable() * 255).astype(np.uint8)
     paths = []
     try:
-        for name, images in zip(artifact.class_names, pixels, strict=True):
-            target = Path(folder) / name.replace("/", "_")
+        names = _folder_names(artifact.class_names)
+        for name, images in zip(names, pixels, strict=True):
+            target = Path(folder) / name
             target.mkdir(parents=True, exist_ok=True)
             for i, image in enumerate(images):
                 paths.append(target / f"{i:04d}.png")
-                Image.fromarray(image.squeeze()).save(paths[-1])
+                grey = image.shape[-1] == 1
+                Image.fromarray(image[..., 0] if grey else image).save(paths[-1])
     except OSError as error:
         raise UserError(
             f"cannot write PNGs to {folder}: {error.strerror or error}"
         ) from error
     return paths
+
+
+def _folder_names(class_names: tuple[str, ...]) -> list[str]:
+    """One folder per class, whatever the classes are called."""
+    names = [name.replace("/", "_").lstrip(".") or "_" for name in class_names]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{k:05d}_{name}" for k, name in enumerate(names)]

@@ -1,8 +1,12 @@
 """Run state on disk, with Orbax."""
 
+import zlib
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
@@ -23,7 +27,14 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=2, enable_async_checkpointing=False
         )
-        self.manager = ocp.CheckpointManager(self.folder.absolute(), options=options)
+        try:
+            place = self.folder.absolute()
+            self.manager = ocp.CheckpointManager(place, options=options)
+        except OSError as error:
+            raise UserError(
+                f"cannot use the folder {self.folder} ({_first_line(error)}): free the "
+                "disk or choose another --workdir"
+            ) from error
 
     def save(self, step: int, state) -> None:
         """Save a state unless this step is there already.
@@ -34,7 +45,7 @@ class Checkpoints:
         if step in self.manager.all_steps():
             return
         try:
-            tree = named_leaves(state)
+            tree = _with_checksum(named_leaves(state))
             self.manager.save(step, args=ocp.args.StandardSave(tree))
         except (OSError, ValueError) as error:
             raise UserError(
@@ -52,15 +63,21 @@ class Checkpoints:
             UserError: there are states but none can be read.
         """
         steps = sorted(self.manager.all_steps(), reverse=True)
-        template = jax.tree.map(ocp.utils.to_shape_dtype_struct, named_leaves(like))
+        tree = _with_checksum(named_leaves(like))
+        template = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
         for step in steps:
             try:
                 args = ocp.args.StandardRestore(template)
-                named = self.manager.restore(step, args=args)
+                found = self.manager.restore(step, args=args)
+                if int(found["checksum"]) != _checksum(found["state"]):
+                    raise ValueError(f"the checksum of step {step} is wrong")
             except Exception as error:  # Orbax raises many types for a damaged folder
                 reason = _first_line(error)
                 continue
-            return step, from_named_leaves(like, named)
+            # Orbax saves no step below its newest: the unreadable ones have to go.
+            for damaged in steps[: steps.index(step)]:
+                self.manager.delete(damaged)
+            return step, from_named_leaves(like, found["state"])
         if steps:
             raise UserError(
                 f"no checkpoint in {self.folder} can be read ({reason}): remove the "
@@ -70,6 +87,18 @@ class Checkpoints:
 
     def close(self) -> None:
         self.manager.close()
+
+
+def _with_checksum(named: dict[str, Any]) -> dict[str, Any]:
+    """Orbax does not notice flipped bits in the arrays."""
+    return {"state": named, "checksum": jnp.uint32(_checksum(named))}
+
+
+def _checksum(named: dict[str, Any]) -> int:
+    total = 0
+    for _, array in sorted(named.items()):
+        total = zlib.crc32(np.asarray(array).tobytes(), total)
+    return total
 
 
 def _first_line(error: Exception) -> str:

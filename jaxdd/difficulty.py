@@ -103,15 +103,12 @@ def ensemble_scores(
     compute = SCORES[score]
 
     def scores(learners: Learner, data) -> Array:
-        count = data.labels.shape[0]
-        size = min(chunk, count)
-        indices = jnp.resize(jnp.arange(count), (-(-count // size), size))
-
         def of_network(learner: Learner) -> Array:
-            parts = jax.lax.map(
-                lambda i: compute(network, learner, fetch(data, i)), indices
+            return policy.map_chunks(
+                lambda indices: compute(network, learner, fetch(data, indices)),
+                data.labels.shape[0],
+                chunk,
             )
-            return parts.reshape(-1)[:count]
 
         return jnp.mean(policy.map_axis(of_network, learners), axis=0)
 
@@ -159,10 +156,6 @@ def forgetting_scores(network: Network, training: Training, chunk: int = 256):
 
     def scores(keys: Key, real: RealData) -> Array:
         def right(learner: Learner) -> Array:
-            count = real.labels.shape[0]
-            size = min(chunk, count)
-            indices = jnp.resize(jnp.arange(count), (-(-count // size), size))
-
             def of_chunk(index: Array) -> Array:
                 batch = take(real, index)
                 outputs, _ = network.apply(
@@ -170,7 +163,7 @@ def forgetting_scores(network: Network, training: Training, chunk: int = 256):
                 )
                 return correct(outputs.logits, batch.labels)
 
-            return jax.lax.map(of_chunk, indices).reshape(-1)[:count]
+            return policy.map_chunks(of_chunk, real.labels.shape[0], chunk)
 
         fit = make_fit(network, training, fetch=take, observe=right)
 

@@ -25,16 +25,13 @@ def flatten(synthetic: Synthetic) -> Batch:
 
 def accuracy(network: Network, learner: Learner, real: RealData) -> Array:
     """Percent of a split's samples that are classified correctly, []."""
-    count = real.labels.shape[0]
-    size = min(CHUNK, count)
-    indices = jnp.resize(jnp.arange(count), (-(-count // size), size))
 
     def of_chunk(index: Array) -> Array:
         batch = take(real, index)
         outputs, _ = network.apply(learner.params, learner.stats, batch.images, False)
         return correct(outputs.logits, batch.labels)
 
-    hits = jax.lax.map(of_chunk, indices).reshape(-1)[:count]
+    hits = policy.map_chunks(of_chunk, real.labels.shape[0], CHUNK)
     return 100.0 * jnp.mean(hits)
 
 

@@ -6,6 +6,7 @@ accelerators small kernels leave the device idle, so the axis is batched there.
 """
 
 import jax
+import jax.numpy as jnp
 
 # Networks or classes that an accelerator works on at once.
 ACCELERATOR_CHUNK = 32
@@ -31,6 +32,23 @@ def map_axis(function, xs, chunk: int | None = None):
     if size <= chunk:
         return jax.vmap(function)(xs)
     return jax.lax.map(function, xs, batch_size=chunk)
+
+
+def map_chunks(function, count: int, chunk: int):
+    """Apply `function` to the indices 0..count-1 in chunks of equal length.
+
+    Args:
+        function: (indices [chunk]) -> [chunk, ...], one result per index.
+        count: how many indices; the last chunk is filled up with repeated ones.
+        chunk: the most that are worked on at a time.
+
+    Returns:
+        [count, ...].
+    """
+    size = min(chunk, count)
+    indices = jnp.resize(jnp.arange(count), (-(-count // size), size))
+    found = jax.lax.map(function, indices)
+    return found.reshape(-1, *found.shape[2:])[:count]
 
 
 def microbatch_for(image_shape: tuple[int, ...], width: int) -> int | None:

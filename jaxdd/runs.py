@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -110,30 +111,53 @@ def _next(step: int, every: int) -> int:
 class _Signals:
     """Turn SIGTERM and SIGINT into a flag, with a deadline for the process."""
 
+    NUMBERS = (signal.SIGTERM, signal.SIGINT)
+
     def __init__(self):
         self.received: int | None = None
-        self.timer: threading.Timer | None = None
+        self.left = threading.Event()
 
     def __call__(self, signum, frame):
         if self.received is None:
             self.received = signum
-            # What is on disk by then counts; the device may be in a long computation.
-            self.timer = threading.Timer(GRACE_SECONDS, os._exit, (128 + signum,))
-            self.timer.daemon = True
-            self.timer.start()
 
     @contextlib.contextmanager
     def installed(self):
         if threading.current_thread() is not threading.main_thread():
             yield self  # a notebook's worker or a test: signals are not ours
             return
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        before = {n: signal.signal(n, self) for n in numbers}
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        fd_before = signal.set_wakeup_fd(writer)
+        before = {n: signal.signal(n, self) for n in self.NUMBERS}
+        watcher = threading.Thread(target=self._watch, args=(reader,), daemon=True)
+        watcher.start()
         try:
             yield self
         finally:
+            self.left.set()
             for n, handler in before.items():
                 signal.signal(n, handler)
+            signal.set_wakeup_fd(fd_before)
+            os.close(writer)
+            watcher.join()
+            os.close(reader)
+
+    def _watch(self, reader: int) -> None:
+        """End the process when a signal is not obeyed in time.
+
+        A thread does this, since Python runs handlers between bytecodes only: a long
+        computation on the device holds them up.
+        """
+        while caught := os.read(reader, 1):
+            if caught[0] in self.NUMBERS and not self.left.wait(GRACE_SECONDS):
+                print(
+                    f"stopped by {signal.Signals(caught[0]).name} within a long "
+                    "computation; the same command continues from the last saved step",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                os._exit(128 + caught[0])
 
 
 @dataclass(frozen=True)
@@ -190,19 +214,17 @@ def run(
         state = _initial(method, start(), hooks)
         found = checkpoints.restore(state)
         if found is not None:
-            state = jax.tree.map(jnp.asarray, found[1])
-            on_resume(found[0])
             if found[0] > plan.steps:
                 raise UserError(
-                    f"{folder} is already at step {found[0]}: ask for --steps of at "
-                    "least that, or use another --workdir"
+                    f"{folder} is already at step {found[0]}, beyond --steps="
+                    f"{plan.steps}: ask for at least that, or use another --workdir"
                 )
+            state = jax.tree.map(jnp.asarray, found[1])
+            on_resume(found[0])
         metrics = Metrics(folder, int(state.method.step))
         with _Signals().installed() as signals:
             loop = _Loop(folder, method, inputs, seed, plan, hooks, checkpoints)
             state = loop.go(state, metrics, signals)
-        if signals.timer is not None:
-            signals.timer.cancel()
         return state, metrics, loop.timings(metrics)
     finally:
         checkpoints.close()
@@ -250,12 +272,20 @@ class _Loop:
             step = done
             if step % self.plan.measure_every == 0:
                 state = self._observe(state, metrics, step, infos)
-            at_end = step == self.plan.steps
-            if signals.received or at_end or step % self.plan.save_every == 0:
+            if signals.received or self._saves(step):
                 self.checkpoints.save(step, state)
             if signals.received:
                 raise Interrupted(signals.received, step)
         return state
+
+    def _saves(self, step: int) -> bool:
+        """Whether a state is due: also before a measurement, which may take long."""
+        plan = self.plan
+        return (
+            step == plan.steps
+            or step % plan.save_every == 0
+            or (step + 1) % plan.measure_every == 0
+        )
 
     def _compile(self, state: RunState) -> RunState:
         """Compile apart from the steps, so that their times are not mixed."""
@@ -276,8 +306,9 @@ class _Loop:
         return min(
             step + min(wanted, CHUNK_STEPS),
             plan.steps,
-            _next(step, plan.measure_every),
             _next(step, plan.save_every),
+            _next(step, plan.measure_every),
+            _next(step + 1, plan.measure_every) - 1,
         )
 
     def _chunk(self, state: RunState, step: int, stop: int):

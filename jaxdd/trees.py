@@ -64,7 +64,8 @@ def mask_from_rules(tree, rules: Sequence[tuple[str, bool]]):
         UserError: a leaf that no rule covers, or a rule that decides no leaf.
 
     Example:
-        >>> mask = mask_from_rules({"a": 1.0, "b": 2.0}, [("a", False), (".*", True)])
+        >>> tree = {"a": jnp.ones(2), "b": jnp.ones(3)}
+        >>> mask = mask_from_rules(tree, [("a", False), (".*", True)])
         >>> [float(x) for x in jax.tree.leaves(mask)]
         [0.0, 1.0]
     """

@@ -103,7 +103,7 @@ class Record:
         self.config = dict(config)
         self.resumed_at: list[int] = []
         if self.path.exists():
-            known = read_json(self.path)
+            known = read_json(self.path, "config", "resumed_at")
             self.resumed_at = list(known["resumed_at"])
             refuse_difference(folder, known["config"], self.config)
         self.save()
@@ -113,11 +113,19 @@ class Record:
         write_atomically(self.path, to_json(content))
 
 
-def read_json(path: Path) -> Any:
-    """Parse a file of ours; UserError when it is not readable."""
+def read_json(path: Path, *fields: str) -> Any:
+    """Parse a file of ours, an object that has at least these fields.
+
+    Raises:
+        UserError: it is not readable, or not such an object.
+    """
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text())
+        lacking = [f for f in fields if f not in content]
+        if lacking:
+            raise ValueError(f"it lacks {lacking[0]!r}")
+        return content
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"cannot read {path} ({error}): it is not a file of this program; remove "
             "it or choose another --workdir"
@@ -155,10 +163,11 @@ class Metrics:
         self.path = folder / "metrics.jsonl"
         self.lines: list[dict[str, Any]] = []
         if self.path.exists():
-            for line in self.path.read_text().splitlines():
-                with contextlib.suppress(ValueError):
-                    self.lines.append(json.loads(line))
-        self.lines = [line for line in self.lines if line["step"] <= step]
+            for text in self.path.read_text(errors="replace").splitlines():
+                with contextlib.suppress(ValueError, TypeError, KeyError):
+                    line = json.loads(text)
+                    if line["step"] <= step:
+                        self.lines.append(line)
         write_atomically(self.path, "".join(json.dumps(x) + "\n" for x in self.lines))
 
     @property

@@ -1,5 +1,7 @@
 """Small problems and networks for the tests."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +25,7 @@ COUNTS = (16, 12, 8)  # samples per class
 
 
 def toy_arrays(counts=COUNTS, shape=SHAPE, seed=0):
-    """Images whose class decides a pattern and the mean, and labels, in random order."""
+    """Images, of a pattern and a mean for each class, and labels, in random order."""
     rng = np.random.default_rng(seed)
     patterns = np.random.default_rng(99).normal(size=(len(counts), *shape))
     labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
@@ -61,20 +63,39 @@ def tiny_network(name="convnet", shape=SHAPE, classes=CLASSES, **options) -> Net
     return make_network(name, shape, classes, **options)
 
 
+@functools.cache
 def new_learner(network: Network, seed=0) -> Learner:
-    return Learner(*network.init(jax.random.key(seed)))
+    return Learner(*jax.jit(network.init)(jax.random.key(seed)))
 
 
 def linear_network(features: int, classes=CLASSES, scale=1.0) -> Network:
     """logits = flattened image @ kernel + bias, in the dtype of the parameters."""
 
     def init(key):
-        kernel = scale * jax.random.normal(key, (features, classes))
-        return {"kernel": kernel, "bias": jnp.zeros(classes)}, {}
+        kernel = jax.random.uniform(key, (features, classes), jnp.float32, -1, 1)
+        return {"kernel": scale * kernel, "bias": jnp.zeros(classes)}, {}
 
     def apply(params, stats, images, train):
         flat = images.reshape(images.shape[0], -1)
         return Outputs(flat @ params["kernel"] + params["bias"], (flat,)), stats
+
+    return Network(init, apply)
+
+
+def smooth_network(features=64, hidden=8, classes=CLASSES) -> Network:
+    """One hidden layer of tanh: curved in everything and quick to compile."""
+
+    def init(key):
+        noise = jax.random.uniform(key, (features + classes, hidden), jnp.float32, -1)
+        body = {"kernel": noise[:features] / 4, "bias": jnp.zeros(hidden)}
+        head = {"kernel": noise[features:].T, "bias": jnp.zeros(classes)}
+        return {"body": body, "head": head}, {}
+
+    def apply(params, stats, images, train):
+        flat = images.reshape(images.shape[0], -1)
+        body, head = params["body"], params["head"]
+        hidden = jnp.tanh(flat @ body["kernel"] + body["bias"])
+        return Outputs(hidden @ head["kernel"] + head["bias"], (hidden,)), stats
 
     return Network(init, apply)
 

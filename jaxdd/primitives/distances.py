@@ -27,7 +27,7 @@ def rowwise_cosine(real: Params, synthetic: Params) -> Scalar:
 
     Example:
         >>> g = {"kernel": jnp.eye(3), "bias": jnp.ones(3)}
-        >>> float(rowwise_cosine(g, jax.tree.map(lambda x: -x, g)).round(3))
+        >>> round(float(rowwise_cosine(g, jax.tree.map(lambda x: -x, g))), 3)
         6.0
     """
 

@@ -28,8 +28,11 @@ def pad_batch(batch: Batch, multiple: int) -> Batch:
 
 
 def _chunks(batch: Batch, microbatch: int) -> Batch:
-    padded = pad_batch(batch, microbatch)
-    return jax.tree.map(lambda x: x.reshape(-1, microbatch, *x.shape[1:]), padded)
+    """Few chunks of equal length: 10 images are 5 + 5, not 8 + 2 and padding."""
+    size = batch.labels.shape[0]
+    length = -(-size // -(-size // microbatch))
+    padded = pad_batch(batch, length)
+    return jax.tree.map(lambda x: x.reshape(-1, length, *x.shape[1:]), padded)
 
 
 def _weighted(loss: Loss):

@@ -1,0 +1,22 @@
+"""Fixtures of the experiment tests."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments import distill
+from tests.experiments.helpers import small
+
+
+@pytest.fixture(autouse=True)
+def cache_dir(tmp_path, monkeypatch):
+    """No test may read or write the user's own cache."""
+    monkeypatch.setenv("JAXDD_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """The workdir of a finished small run; tests must not change it."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    distill.run(small(folder))
+    return folder

@@ -1,0 +1,90 @@
+"""Small runs, and programs as the user starts them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments import distill
+from jaxdd import artifact
+
+ROOT = Path(__file__).parents[2]
+# A few seconds of the main command; the network and the augmentation compile quickly.
+SMALL = {
+    "dataset": "digits",
+    "method": "dsa",
+    "ipc": 1,
+    "sdc_weight": 1.0,
+    "seed": 0,
+    "steps": 40,
+    "net": "mlp",
+    "width": 8,
+    "augmentation": "flip_scale",
+    "batch_real": 8,
+    "num_eval": 2,
+    "eval_epochs": 3,
+    "eval_augmentation": "none",
+    "probes": 2,
+    "probe_steps": 5,
+    "log_every": 3,
+    "measure_every": 10,
+    "save_every": 7,
+}
+
+
+def small(workdir, **changes) -> distill.Config:
+    return distill.Config(workdir=str(workdir), **{**SMALL, **changes})
+
+
+def command(module: str, **flags) -> list[str]:
+    given = [f"--{k}={v}" for k, v in flags.items()]
+    return [sys.executable, "-m", f"experiments.{module}", *given]
+
+
+def environment() -> dict[str, str]:
+    """Programs share the compiled functions of the tests."""
+    return {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+def start(module: str, **flags) -> subprocess.Popen:
+    return subprocess.Popen(
+        command(module, **flags),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+
+
+def read_json(path):
+    return json.loads(Path(path).read_text())
+
+
+def metrics(folder) -> list[dict]:
+    """The lines of a run, times apart."""
+    lines = [json.loads(x) for x in (Path(folder) / "metrics.jsonl").open()]
+    assert all(line.pop("seconds") >= 0 for line in lines)
+    return lines
+
+
+def assert_same_run(folder, other) -> None:
+    """Two finished runs came to the same bits."""
+    ours, theirs = (artifact.load(Path(f) / "distilled.npz") for f in (folder, other))
+    assert ours.images.tobytes() == theirs.images.tobytes()
+    assert ours.labels.tobytes() == theirs.labels.tobytes()
+    assert np.isfinite(ours.images).all()
+    assert metrics(folder) == metrics(other)
+    assert ours.measured == theirs.measured
+    ours, theirs = (read_json(Path(f) / "summary.json") for f in (folder, other))
+    for name in ("distilled", "random", "difficulty", "selected_step"):
+        assert ours[name] == theirs[name]

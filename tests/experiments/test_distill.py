@@ -1,0 +1,309 @@
+"""`experiments.distill`: its files, going on after any end, selection without leaks."""
+
+import dataclasses
+import random
+import re
+import signal
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxdd
+from experiments import distill
+from experiments.problem import Problem, open_problem, prepare
+from jaxdd.data import Splits, digits
+from jaxdd.errors import UserError
+from tests.experiments.helpers import (
+    SMALL,
+    assert_same_run,
+    metrics,
+    read_json,
+    small,
+    start,
+)
+
+
+class Killed(BaseException):
+    """Ends a run as SIGKILL does."""
+
+
+def die(*args, **kwargs):
+    raise Killed
+
+
+def snapshot(folder):
+    files = sorted(f for f in folder.rglob("*") if f.is_file())
+    return {f.relative_to(folder): f.read_bytes() for f in files}
+
+
+def test_the_files_of_a_finished_run(finished):
+    summary = read_json(finished / "summary.json")
+    assert {"distilled", "random", "difficulty", "resumed_at", "seconds"} <= set(
+        summary
+    )
+    for name, n in (("distilled", 2), ("random", 10)):
+        assert set(summary[name]) == {"mean", "std", "n"}
+        assert summary[name]["n"] == n
+        assert 0 <= summary[name]["mean"] <= 100
+    for when in ("start", "end"):
+        assert summary["difficulty"][when]["grad_norm"] > 0
+        assert 0 <= summary["difficulty"][when]["percentile"] <= 100
+    assert summary["resumed_at"] == []
+    assert summary["selected_step"] == 40
+    assert summary["seconds"] > summary["seconds_per_step"] > 0
+    assert summary["seed"] == 0
+    for name in ("steps", "sdc_weight", "seed", "ipc", "method", "batch_real"):
+        assert summary["config"][name] == SMALL[name]
+    assert {"python", "jax", "jaxlib", "optax", "orbax-checkpoint", "numpy"} <= set(
+        summary["versions"]
+    )
+    assert "x1" in summary["device"]
+
+    found = jaxdd.load(finished / "distilled.npz")
+    assert found.images.shape == (10, 1, 8, 8, 1)
+    assert found.measured == {k: summary[k] for k in ("distilled", "random")}
+    assert found.provenance["config"] == summary["config"]
+    with Image.open(finished / "images.png") as image:
+        assert min(image.size) > 50
+
+
+def test_one_line_of_metrics_per_logged_step(finished):
+    lines = metrics(finished)
+    expected = sorted({*range(3, 41, 3), *range(0, 41, 10)})
+    assert [line["step"] for line in lines] == expected
+    for line in lines:
+        names = set() if line["step"] == 0 else {"loss", "match", "sdc"}
+        if line["step"] % 10 == 0:
+            names |= {"difficulty_grad_norm", "difficulty_percentile", "sdc_share"}
+        assert names <= set(line)
+        assert all(np.isfinite(x) for x in line.values())
+    start, end = (
+        {k: line[f"difficulty_{k}"] for k in ("grad_norm", "percentile")}
+        for line in (lines[0], lines[-1])
+    )
+    summary = read_json(finished / "summary.json")
+    assert summary["difficulty"] == {"start": start, "end": end}
+    images = jaxdd.load(finished / "distilled.npz").images
+    problem = open_problem("digits", None, 0.1, 0, False)
+    real = problem.preprocess.apply(problem.splits.train.images)
+    for k in range(10):  # it began at real images and moved
+        distances = np.abs(real - images[k, 0]).reshape(len(real), -1).max(1)
+        assert distances.min() > 1e-3
+
+
+def test_a_finished_run_is_shown_again_without_work(finished, monkeypatch, capsys):
+    before = snapshot(finished)
+    monkeypatch.setattr(distill, "Probes", die)
+    monkeypatch.setattr(distill.runs, "run", die)
+    summary = distill.run(small(finished))
+    assert summary == read_json(finished / "summary.json")
+    assert "finished: nothing to do" in capsys.readouterr().err
+    distill.show(summary)
+    assert f"{summary['distilled']['mean']:.2f}" in capsys.readouterr().out
+    assert snapshot(finished) == before
+
+
+def test_more_steps_continue_and_fewer_are_refused(finished, tmp_path):
+    distill.run(small(tmp_path, steps=25))
+    summary = distill.run(small(tmp_path))
+    assert summary["resumed_at"] == [25]
+    assert_same_run(tmp_path, finished)
+    with pytest.raises(UserError, match="already at step 40, beyond --steps=30"):
+        distill.run(small(tmp_path, steps=30))
+    assert distill.run(small(tmp_path)) == summary
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"sdc_weight": 2.0}, "sdc_weight is 1.0 there and 2.0 now"),
+        ({"seed": 1, "ipc": 2}, "ipc is 1 there and 2 now; .*seed is 0 there and 1"),
+        ({"width": 9}, "network is .*'width': 8.* there and .*'width': 9.* now"),
+    ],
+)
+def test_another_configuration_is_refused(finished, changes, told):
+    before = snapshot(finished)
+    with pytest.raises(UserError, match=told) as error:
+        distill.run(small(finished, **changes))
+    assert str(finished) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert snapshot(finished) == before
+
+
+def test_a_folder_of_another_experiment_is_refused(tmp_path):
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(UserError, match="another experiment"):
+        distill.run(small(tmp_path))
+    assert (tmp_path / "summary.json").read_text() == "{}"
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_killed_while_evaluating(finished, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(distill, "_judge", die)
+        with pytest.raises(Killed):
+            distill.run(small(tmp_path))
+    assert not (tmp_path / "summary.json").exists()
+    assert distill.run(small(tmp_path))["resumed_at"] == [40]
+    assert_same_run(tmp_path, finished)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    config = small(tmp_path, image_lr=1e30)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"the loss of step \d+ is not finite"):
+            distill.run(config)
+    assert not (tmp_path / "distilled.npz").exists()
+
+
+def poisoned(problem: Problem) -> Problem:
+    """The same training data, but the test split is noise with permuted labels."""
+    rng = np.random.default_rng(1)
+    dataset = problem.dataset
+    noise = rng.random(dataset.test_images.shape, np.float32)
+    labels = rng.permutation(dataset.test_labels)
+    bad = dataclasses.replace(dataset, test_images=noise, test_labels=labels)
+    return prepare(bad, 0.1, 0, False)
+
+
+class Forbidden:
+    """In the place of a split that may not be read."""
+
+    def __getattr__(self, name):
+        raise AssertionError("the selection reached for the test split")
+
+
+def test_the_test_split_has_no_part_in_selection(tmp_path, monkeypatch):
+    problem = prepare(digits(), 0.1, 0, False)
+    config = small(tmp_path / "a", select="validation", image_lr=1.0, eval_epochs=10)
+    summary = distill.run(config, problem)
+    chosen = summary["selected_step"]
+    assert chosen in (0, 10, 20, 30, 40)
+    other = dataclasses.replace(config, workdir=str(tmp_path / "b"))
+    found = distill.run(other, poisoned(problem))
+    assert found["selected_step"] == chosen
+    assert found["distilled"]["mean"] != summary["distilled"]["mean"]
+    made = [jaxdd.load(tmp_path / x / "distilled.npz").images for x in "ab"]
+    assert made[0].tobytes() == made[1].tobytes()
+    assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
+
+    # And nothing but the final evaluation touches it at all.
+    train, validation, _ = problem.splits
+    blind = dataclasses.replace(problem, splits=Splits(train, validation, Forbidden()))
+    measured = {k: summary[k] for k in ("distilled", "random")}
+    monkeypatch.setattr(distill, "_judge", lambda job, synthetic: measured)
+    other = dataclasses.replace(config, workdir=str(tmp_path / "c"))
+    assert distill.run(other, blind)["selected_step"] == chosen
+    assert_same_run(tmp_path / "a", tmp_path / "c")
+
+
+def test_selection_keeps_the_best_set_on_validation(tmp_path, monkeypatch):
+    """Of the measured steps, not the last one."""
+    scores = iter([10.0, 30.0, 50.0, 40.0, 20.0])
+    monkeypatch.setattr(
+        "experiments.job.Judge.distilled",
+        lambda judge, synthetic: {"mean": next(scores, 0.0)},
+    )
+    config = small(tmp_path / "a", select="validation")
+    assert distill.run(config)["selected_step"] == 20
+    distill.run(small(tmp_path / "b", steps=20))
+    best, at_20 = (jaxdd.load(tmp_path / x / "distilled.npz") for x in "ab")
+    assert best.images.tobytes() == at_20.images.tobytes()
+    assert best.provenance["steps"] == 20
+
+
+def test_a_folder_of_images_can_be_distilled(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{i}.png")
+    config = small(
+        tmp_path / "run", dataset=f"folder:{tmp_path}/data", method="dm", steps=2
+    )
+    assert distill.run(config)["config"]["batch_real"] == 7
+    found = jaxdd.load(tmp_path / "run" / "distilled.npz")
+    assert found.class_names == ("cat", "dog")
+    assert found.images.shape == (2, 1, 8, 8, 3)
+
+
+# What follows runs the program as the user does.
+REAL = {
+    **{k: v for k, v in SMALL.items() if k != "net"},
+    "depth": 1,
+    "steps": 600,
+    "measure_every": 30,
+    "save_every": 10,
+}
+
+
+def wait_for(process, folder, step):
+    """Until the metrics of a running program have come to a step."""
+    path = folder / "metrics.jsonl"
+    while process.poll() is None:
+        lines = path.read_text().splitlines() if path.exists() else []
+        steps = [int(s) for x in lines for s in re.findall(r'^{"step": (\d+),', x)]
+        if steps and steps[-1] >= step:
+            return
+        time.sleep(0.02)
+    pytest.fail(f"ended before step {step}: {process.communicate()}")
+
+
+def test_killed_three_times_and_continued_by_the_same_command(tmp_path):
+    folder = tmp_path / "killed"
+    flags = {**REAL, "workdir": folder}
+    told = []
+    for step, signum in (
+        (60, signal.SIGKILL),
+        (200, signal.SIGTERM),
+        (350, signal.SIGINT),
+    ):
+        with start("distill", **flags) as process:
+            try:
+                wait_for(process, folder, step)
+                if signum == signal.SIGKILL:
+                    with pytest.raises(UserError, match="another live run owns"):
+                        distill.run(distill.Config(**{**flags, "workdir": str(folder)}))
+                delay = random.uniform(0, 0.3)
+                print(f"{signum!r} {delay:.3f} s after step {step}")
+                time.sleep(delay)
+                process.send_signal(signum)
+                sent = time.monotonic()
+                _, error = process.communicate(timeout=30)
+                assert time.monotonic() - sent < 10
+            finally:
+                process.kill()
+        assert not (folder / "summary.json").exists(), "too late: it had finished"
+        assert "Traceback" not in error
+        if signum == signal.SIGKILL:
+            assert process.returncode == -signum
+            continue
+        assert process.returncode == 128 + signum
+        name = signal.Signals(signum).name
+        found = re.search(
+            rf"^stopped by {name} at step (\d+); the same command continues$",
+            error,
+            re.MULTILINE,
+        )
+        told.append(int(found[1]))
+    with start("distill", **flags) as process:
+        out, error = process.communicate()
+    assert process.returncode == 0, error
+    summary = read_json(folder / "summary.json")
+    resumed = summary["resumed_at"]
+    assert len(resumed) == 3
+    assert 50 <= resumed[0] < resumed[1] < resumed[2] < 600
+    assert resumed[1:] == told  # after a signal nothing is computed twice
+    for step in resumed:
+        assert step == resumed[0] or f"continuing at step {resumed[2]}" in error
+    assert f"{summary['distilled']['mean']:.2f} ± " in out
+    assert str(folder) in out
+
+    whole = tmp_path / "whole"
+    distill.run(distill.Config(**{**flags, "workdir": str(whole)}))
+    assert_same_run(folder, whole)
+    pictures = [(f / "images.png").read_bytes() for f in (folder, whole)]
+    assert pictures[0] == pictures[1]

@@ -1,0 +1,139 @@
+"""Distances of gradients against slow loops and their defining identities."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdd.primitives import DISTANCES, global_cosine, rowwise_cosine
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+# As the official code: added to the product of the norms.
+EPSILON = 1e-6
+SHAPES = {
+    "conv": {"kernel": (3, 3, 2, 4), "bias": (4,)},
+    "norm": {"scale": (4,), "bias": (4,)},
+    "head": {"kernel": (6, 3), "bias": (3,)},
+}
+ROWS = 4 + 3  # output units of the two kernels
+
+
+def random_tree(seed):
+    rng = np.random.default_rng(seed)
+    is_shape = lambda x: isinstance(x, tuple)
+    return jax.tree.map(
+        lambda shape: jnp.asarray(rng.normal(size=shape), jnp.float32),
+        SHAPES,
+        is_leaf=is_shape,
+    )
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)]).astype(float)
+
+
+def slow_ours(real, synthetic):
+    total = 0.0
+    leaves = zip(jax.tree.leaves(real), jax.tree.leaves(synthetic), strict=True)
+    for g, h in leaves:
+        if np.ndim(g) == 1:
+            continue
+        for unit in range(g.shape[-1]):
+            a = np.asarray(g, float)[..., unit].ravel()
+            b = np.asarray(h, float)[..., unit].ravel()
+            norms = np.linalg.norm(a) * np.linalg.norm(b)
+            total += 1 - sum(a * b) / (norms + EPSILON)
+    return total
+
+
+def slow_mse(real, synthetic):
+    pairs = zip(flat(real), flat(synthetic), strict=True)
+    return sum((h - g) ** 2 for g, h in pairs)
+
+
+def slow_cos(real, synthetic):
+    a, b = flat(real), flat(synthetic)
+    return 1 - sum(a * b) / (np.linalg.norm(a) * np.linalg.norm(b) + EPSILON)
+
+
+SLOW = {"ours": slow_ours, "mse": slow_mse, "cos": slow_cos}
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_value_equals_a_slow_loop(name):
+    real, synthetic = random_tree(0), random_tree(1)
+    value = jax.jit(DISTANCES[name])(real, synthetic)
+    np.testing.assert_allclose(value, SLOW[name](real, synthetic), rtol=1e-5)
+
+
+def test_epsilon_is_added_to_the_product_of_the_norms():
+    tiny = jax.tree.map(lambda x: 1e-4 * x, random_tree(0))
+    other = jax.tree.map(lambda x: 1e-4 * x, random_tree(1))
+    for name in ("ours", "cos"):
+        value, expected = DISTANCES[name](tiny, other), SLOW[name](tiny, other)
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+        large = SLOW[name](random_tree(0), random_tree(1))
+        assert abs(expected - large) > 1e-3 * large  # here epsilon matters
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_a_gradient_is_at_distance_zero_from_itself(name):
+    real = random_tree(0)
+    assert abs(float(DISTANCES[name](real, real))) < 1e-5
+
+
+def test_the_opposite_gradient_is_at_twice_the_number_of_rows():
+    real = random_tree(0)
+    opposite = jax.tree.map(jnp.negative, real)
+    np.testing.assert_allclose(rowwise_cosine(real, opposite), 2 * ROWS, rtol=1e-5)
+    np.testing.assert_allclose(global_cosine(real, opposite), 2, rtol=1e-5)
+
+
+def test_rank_one_tensors_count_for_nothing_in_the_rowwise_cosine():
+    real, synthetic = random_tree(0), random_tree(1)
+    changed = jax.tree.map(lambda x: x + 5 if x.ndim == 1 else x, synthetic)
+    assert rowwise_cosine(real, changed) == rowwise_cosine(real, synthetic)
+    gradient = jax.jit(jax.grad(rowwise_cosine, argnums=1))(real, synthetic)
+    assert not np.any(gradient["norm"]["scale"])
+    assert not np.any(gradient["head"]["bias"])
+
+
+@pytest.mark.parametrize("which", ["real", "synthetic", "both"])
+def test_a_row_of_zeros_contributes_one_and_a_finite_zero_gradient(which):
+    real, synthetic = random_tree(0), random_tree(1)
+    before = rowwise_cosine(real, synthetic)
+
+    def without_row(tree):
+        kernel = tree["head"]["kernel"].at[:, 1].set(0)
+        return {**tree, "head": {**tree["head"], "kernel": kernel}}
+
+    a, b = real["head"]["kernel"][:, 1], synthetic["head"]["kernel"][:, 1]
+    cosine = a @ b / (jnp.linalg.norm(a) * jnp.linalg.norm(b))
+    if which != "synthetic":
+        real = without_row(real)
+    if which != "real":
+        synthetic = without_row(synthetic)
+    both = jax.jit(jax.value_and_grad(rowwise_cosine, argnums=1))
+    value, gradient = both(real, synthetic)
+    np.testing.assert_allclose(value, before + cosine, rtol=1e-5)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradient))
+    row = gradient["head"]["kernel"][:, 1]
+    if which != "synthetic":  # else the real row pulls
+        assert not np.any(row)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_two_zero_gradients_have_a_finite_derivative(name):
+    zero = jax.tree.map(jnp.zeros_like, random_tree(0))
+    gradient = jax.jit(jax.grad(DISTANCES[name], argnums=1))(zero, zero)
+    assert not np.any(flat(gradient))
+
+
+def test_positive_scales_of_rows_do_not_change_the_rowwise_cosine():
+    real, synthetic = random_tree(0), random_tree(1)
+    rng = np.random.default_rng(2)
+    stretch = lambda x: x * jnp.asarray(rng.uniform(0.5, 4, x.shape[-1]), x.dtype)
+    scaled = rowwise_cosine(
+        jax.tree.map(stretch, real), jax.tree.map(stretch, synthetic)
+    )
+    np.testing.assert_allclose(scaled, rowwise_cosine(real, synthetic), rtol=1e-5)

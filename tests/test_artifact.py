@@ -1,0 +1,254 @@
+"""The one-file result: what is in it, what is refused, and its PNGs."""
+
+import dataclasses
+import json
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxdd
+from jaxdd import artifact as artifacts
+from jaxdd.artifact import ARRAYS, HEADER, NESTED, Artifact, export_pngs
+from jaxdd.data import fit_zca, normalisation
+from jaxdd.errors import UserError
+from jaxdd.train import Training
+
+NAMES = ("cat", "dog", "eel")
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 8, 8, 1), dtype=np.uint8)
+
+
+def make(zca=False, soft=False, pixels=PIXELS, **changes):
+    flat = pixels.reshape(-1, *pixels.shape[2:])
+    preprocess = fit_zca(flat) if zca else normalisation("toy", flat)
+    labels = np.broadcast_to(np.eye(3, dtype=np.float32)[:, None], (3, 4, 3)).copy()
+    if soft:
+        labels[0, 1] = (0.7, 0.2, 0.1)
+    made = Artifact(
+        images=preprocess.apply(pixels),
+        labels=labels,
+        step_size=None,
+        preprocess=preprocess,
+        class_names=NAMES,
+        dataset={"name": "toy", "fingerprint": "f", "validation": 0.1, "split_seed": 0},
+        network={"name": "convnet", "width": 8},
+        augmentation="flip_scale",
+        training=Training(4, momentum=0.9, decay_epochs=(2, 3), reset_momentum=True),
+        measured={"distilled": {"mean": 50.0, "std": 1.0, "n": 5}},
+        provenance={"config": {"ipc": 4}, "seed": 3, "steps": 7},
+    )
+    return dataclasses.replace(made, **changes)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return artifacts.save(make(), tmp_path / "distilled.npz")
+
+
+def failure(path, *quoted):
+    with pytest.raises(UserError) as error:
+        artifacts.load(path)
+    message = str(error.value)
+    for part in (str(path), *quoted):
+        assert part in message
+    assert "\n" not in message
+    return message
+
+
+def rewrite(path, fields=None, **arrays):
+    """Change arrays of a file, or fields of its header; None drops one."""
+    with np.load(path) as file:
+        content = {**file}
+    if fields is not None:
+        old = json.loads(str(content["header"]))
+        new = {k: v for k, v in {**old, **fields}.items() if v is not None}
+        content["header"] = np.array(json.dumps(new))
+    content.update(arrays)
+    np.savez(path, **{k: v for k, v in content.items() if v is not None})
+
+
+@pytest.mark.parametrize("step_size", [None, 0.25])
+@pytest.mark.parametrize("zca", [False, True])
+@pytest.mark.parametrize("soft", [False, True])
+def test_everything_comes_back(tmp_path, zca, soft, step_size):
+    made = make(zca, soft, step_size=step_size)
+    found = jaxdd.load(artifacts.save(made, tmp_path / "a.npz"))
+    for field in dataclasses.fields(Artifact):
+        ours, theirs = getattr(made, field.name), getattr(found, field.name)
+        if isinstance(ours, np.ndarray):
+            np.testing.assert_array_equal(theirs, ours)
+            assert theirs.dtype == np.float32
+        elif field.name != "preprocess":
+            assert theirs == ours
+    assert found.label_kind == ("soft" if soft else "hard")
+    assert found.ipc == 4
+    assert found.synthetic().images.shape == (3, 4, 8, 8, 1)
+    assert float(found.synthetic().step_size) == (step_size or 0)
+    shown = found.displayable()
+    assert shown.dtype == np.float32
+    assert (shown.min(), shown.max()) >= (0, 0)
+    assert shown.max() <= 1
+    # Also the whitening is undone: the pixels that went in come out.
+    np.testing.assert_array_equal(np.round(shown * 255).astype(np.uint8), PIXELS)
+
+
+def test_what_leaves_the_range_is_clipped():
+    shown = make(images=np.full((3, 4, 8, 8, 1), 1e3, np.float32)).displayable()
+    assert (shown == 1).all()
+
+
+@pytest.mark.parametrize("name", HEADER)
+def test_a_missing_or_foreign_field_is_named(path, name):
+    rewrite(path, {name: None})
+    failure(path, name)
+    rewrite(path, {name: [3]} if name != "class_names" else {name: "abc"})
+    failure(path, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [(n, f) for n, fields in NESTED.items() for f in fields]
+)
+def test_a_missing_part_of_a_field_is_named(path, name, field):
+    with np.load(path) as file:
+        inner = json.loads(str(file["header"]))[name]
+    rewrite(path, {name: {k: v for k, v in inner.items() if k != field}})
+    failure(path, name, field)
+
+
+@pytest.mark.parametrize(
+    "name", [*ARRAYS, "header", "preprocess/kind", "preprocess/mean", "preprocess/std"]
+)
+def test_a_missing_array_is_named(path, name):
+    rewrite(path, **{name: None})
+    failure(path, name.split("/")[-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("images", (3, 4, 8, 8)),
+        ("images", (2, 4, 8, 8, 1)),
+        ("images", (3, 2, 8, 8, 1)),
+        ("images", (3, 4, 8, 8, 3)),
+        ("labels", (3, 4, 2)),
+        ("labels", (12, 3)),
+        ("step_size", (2,)),
+        ("preprocess/mean", (2,)),
+        ("preprocess/std", (8, 9)),
+    ],
+)
+def test_a_wrong_shape_is_named(path, name, shape):
+    rewrite(path, **{name: np.zeros(shape, np.float32)})
+    assert "shape" in failure(path)
+
+
+@pytest.mark.parametrize(
+    "bad", [np.full((3, 4, 8, 8, 1), np.nan, np.float32), np.zeros((3, 4, 8, 8, 1))]
+)
+def test_images_have_to_be_finite_float32(path, bad):
+    rewrite(path, images=bad)
+    failure(path, "images", "finite float32")
+
+
+def test_a_newer_format_is_refused(path):
+    rewrite(path, {"format": 2, "class_names": None})
+    failure(path, "format 2", "upgrade")
+
+
+@pytest.mark.parametrize("content", ["", "{", "3", "[]", "null", '{"format": [1]}'])
+def test_a_damaged_header_is_told(path, content):
+    rewrite(path, header=np.array(content))
+    failure(path, "header")
+
+
+@pytest.mark.parametrize("end", [0, 3, 100, 0.5, 0.99, -1])
+def test_a_cut_file_is_named(path, end):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(end * len(content)) if 0 < end < 1 else end])
+    failure(path, "copy it again")
+
+
+def test_no_damage_passes_unseen(path):
+    """Any flipped byte: the same artifact, or an error that names the file."""
+    content, whole = path.read_bytes(), make()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for place in rng.integers(0, len(content), 150):
+        damaged = bytearray(content)
+        damaged[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
+        try:
+            found = artifacts.load(path)
+        except UserError:
+            failure(path)
+            refused += 1
+        else:
+            np.testing.assert_array_equal(found.images, whole.images)
+            assert found.provenance == whole.provenance
+    assert refused > 75
+
+
+class Trap:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('executed')",))
+
+
+def test_nothing_in_the_file_is_executed(path, tmp_path):
+    images = np.empty((3, 4, 8, 8, 1), object)
+    images[:] = Trap()
+    rewrite(path, images=images)
+    failure(path)
+    for content in (pickle.dumps(Trap()), b"no archive", b""):
+        path.write_bytes(content)
+        message = failure(path)
+        assert "unsafe" not in message
+        assert "allow_pickle" not in message
+
+
+def test_other_files_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    failure(tmp_path / "a.npy")
+    np.savez(tmp_path / "b.npz", images=np.zeros(3))
+    failure(tmp_path / "b.npz", "not a jaxdd artifact")
+    with zipfile.ZipFile(tmp_path / "c.npz", "w") as file:
+        file.writestr("header.npy", "text")
+    failure(tmp_path / "c.npz")
+    failure(tmp_path / "absent.npz", "no artifact at")
+    failure(tmp_path, "no artifact at")
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write") as error:
+        artifacts.save(make(), tmp_path / "file" / "a.npz")
+    assert str(tmp_path / "file" / "a.npz") in str(error.value)
+    with pytest.raises(UserError, match="cannot write PNGs") as error:
+        export_pngs(make(), tmp_path / "file")
+    assert str(tmp_path / "file") in str(error.value)
+
+
+def test_pngs_can_be_read_again_as_a_folder(tmp_path):
+    paths = export_pngs(make(), tmp_path / "out")
+    assert len(paths) == 12
+    assert paths[0].relative_to(tmp_path / "out").as_posix() == "cat/0000.png"
+    again = jaxdd.from_folder(tmp_path / "out")
+    assert again.class_names == NAMES
+    assert again.image_shape == (8, 8, 1)
+    # A fifth of it is held out for testing; together they are what was exported.
+    both = np.concatenate([again.images, again.test_images])
+    labels = np.concatenate([again.labels, again.test_labels])
+    for k in range(3):
+        ours = sorted(image.tobytes() for image in PIXELS[k])
+        assert sorted(image.tobytes() for image in both[labels == k]) == ours
+
+
+def test_pngs_in_colour_and_awkward_names(tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 4, 8, 1, 3), np.uint8)
+    made = make(pixels=pixels, class_names=("a/b", "..", ""))
+    paths = export_pngs(made, tmp_path / "out")
+    assert all(p.resolve().is_relative_to(tmp_path / "out") for p in paths)
+    assert len(set(paths)) == 12
+    with Image.open(paths[0]) as image:
+        np.testing.assert_array_equal(np.asarray(image), pixels[0, 0])

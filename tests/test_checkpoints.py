@@ -1,0 +1,164 @@
+"""Run states on disk: the same bits back, two of them, damage noticed."""
+
+import errno
+import os
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdd.checkpoints import Checkpoints
+from jaxdd.errors import UserError
+
+
+class State(NamedTuple):
+    step: jax.Array
+    images: jax.Array
+    nested: dict[str, Any]
+
+
+def state(step):
+    noise = jax.random.normal(jax.random.key(step), (3, 2, 8, 8, 1))
+    return State(
+        jnp.int32(step),
+        noise.at[0, 0, 0, 0, 0].set(jnp.float32(1e-42)),  # denormal
+        {"flag": jnp.bool_(step % 2), "empty": (), "half": noise.astype(jnp.bfloat16)},
+    )
+
+
+def assert_same_bits(actual, expected):
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == b.dtype
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """A function that opens the checkpoints of the test's folder as a new start."""
+    managers = []
+
+    def open_():
+        for manager in managers:
+            manager.close()
+        managers.append(Checkpoints(tmp_path))
+        return managers[-1]
+
+    yield open_
+    managers[-1].close()
+
+
+def damage(tmp_path, step, how):
+    folder = tmp_path / "checkpoints" / str(step)
+    files = [f for f in folder.rglob("*") if f.is_file()]
+    if how == "flipped":  # one bit within the array data, which Orbax does not notice
+        largest = max(files, key=lambda f: f.stat().st_size)
+        content = bytearray(largest.read_bytes())
+        content[len(content) // 2] ^= 1
+        largest.write_bytes(content)
+        return
+    for file in files:
+        if how == "removed":
+            file.unlink()
+        else:
+            size = 0 if how == "emptied" else file.stat().st_size // 2
+            file.write_bytes(file.read_bytes()[:size])
+
+
+def test_a_state_comes_back_bit_for_bit(opened):
+    checkpoints = opened()
+    assert checkpoints.restore(state(0)) is None
+    checkpoints.save(7, state(7))
+    step, found = opened().restore(state(0))
+    assert step == 7
+    assert_same_bits(found, state(7))
+
+
+def test_the_two_newest_are_kept(opened, tmp_path):
+    checkpoints = opened()
+    for step in (0, 3, 4, 9):
+        checkpoints.save(step, state(step))
+    assert sorted(f.name for f in (tmp_path / "checkpoints").iterdir()) == ["4", "9"]
+    checkpoints.save(9, state(1))  # there already: nothing happens
+    assert_same_bits(opened().restore(state(0))[1], state(9))
+
+
+@pytest.mark.parametrize("how", ["removed", "emptied", "cut", "flipped"])
+def test_a_damaged_state_is_passed_over_and_replaced(opened, tmp_path, how):
+    for step in (3, 6):
+        opened().save(step, state(step))
+    damage(tmp_path, 6, how)
+    checkpoints = opened()
+    step, found = checkpoints.restore(state(0))
+    assert step == 3
+    assert_same_bits(found, state(3))
+    for step in (4, 6):  # also below the damaged one
+        checkpoints.save(step, state(step))
+        found = opened().restore(state(0))
+        assert found[0] == step
+        assert_same_bits(found[1], state(step))
+
+
+def test_when_nothing_can_be_read_the_folder_is_named(opened, tmp_path):
+    for step in (3, 6):
+        opened().save(step, state(step))
+        damage(tmp_path, step, "emptied")
+    with pytest.raises(UserError, match="no checkpoint in") as error:
+        opened().restore(state(0))
+    assert str(tmp_path / "checkpoints") in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_state_of_another_shape_is_not_taken(opened):
+    opened().save(3, state(3))
+    other = state(0)._replace(images=jnp.zeros((3, 2, 8, 8, 3)))
+    with pytest.raises(UserError, match="no checkpoint in"):
+        opened().restore(other)
+    assert opened().restore(state(0))[0] == 3
+
+
+def test_an_unfinished_save_is_ignored(opened, tmp_path):
+    """What a kill amid a save leaves."""
+    opened().save(3, state(3))
+    opened().save(6, state(6))
+    folder = tmp_path / "checkpoints"
+    os.rename(folder / "6", folder / "6.orbax-checkpoint-tmp")
+    checkpoints = opened()
+    assert checkpoints.restore(state(0))[0] == 3
+    checkpoints.save(6, state(6))
+    assert opened().restore(state(0))[0] == 6
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        ValueError("RESOURCE_EXHAUSTED: No space left on device\nmore"),
+    ],
+)
+def test_a_full_disk_keeps_the_earlier_state(opened, monkeypatch, error):
+    checkpoints = opened()
+    checkpoints.save(3, state(3))
+
+    def refuse(*args, **kwargs):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.manager, "save", refuse)
+        with pytest.raises(UserError, match="No space left") as raised:
+            checkpoints.save(6, state(6))
+    assert "step 6" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert opened().restore(state(0))[0] == 3
+
+
+def test_a_disk_that_is_full_at_the_start_is_told(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("orbax.checkpoint.CheckpointManager", refuse)
+    with pytest.raises(UserError, match="No space left") as error:
+        Checkpoints(tmp_path)
+    assert str(tmp_path / "checkpoints") in str(error.value)
