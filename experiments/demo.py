@@ -46,7 +46,7 @@ class Config:
     """Flags of `experiments.demo`."""
 
     workdir: str = option("runs/demo", "folder for all runs and table.json")
-    weights: str = option("0.3,3,30", "SDC weights to choose from, by commas")
+    weights: str = option("3,30", "SDC weights to choose from, by commas")
     seeds: str = option("0,1", "seeds of the comparison, by commas")
     steps: int | None = option(None, "updates of the images; default: the preset's")
 

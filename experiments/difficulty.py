@@ -62,7 +62,7 @@ def run(config: Config) -> dict[str, Any]:
         {"scores": {name: {"mean", "std", "min", "max"}}, "rank_correlation": {a: {b}}};
         also written as `summary.json`.
     """
-    names = config.score.split(",")
+    names = list(dict.fromkeys(config.score.split(",")))
     for name in names:
         if name not in SCORES:
             raise UserError(f"unknown score {name!r}: choose from {', '.join(SCORES)}")
@@ -94,9 +94,11 @@ def run(config: Config) -> dict[str, Any]:
     }
     if len(names) > 1:
         matrix = np.asarray(difficulty.rank_correlation(scores))
+        # A constant score has no ranks to compare.
+        cells = [[float(x) if np.isfinite(x) else None for x in row] for row in matrix]
         summary["rank_correlation"] = {
-            a: dict(zip(names, map(float, row), strict=True))
-            for a, row in zip(names, matrix, strict=True)
+            a: dict(zip(names, row, strict=True))
+            for a, row in zip(names, cells, strict=True)
         }
         report.correlation_matrix(names, matrix, folder / "rank_correlation.png")
     write_atomically(folder / "summary.json", to_json(summary))
@@ -168,7 +170,8 @@ def show(summary: dict[str, Any]) -> None:
         names = list(correlation)
         print("rank correlation".rjust(12), *(n.rjust(10) for n in names))
         for a in names:
-            print(a.rjust(16), *(f"{correlation[a][b]:10.2f}" for b in names))
+            cells = ("-" if x is None else f"{x:.2f}" for x in correlation[a].values())
+            print(a.rjust(16), *(cell.rjust(10) for cell in cells))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ CHUNK_SECONDS = 1.0
 CHUNK_STEPS = 256
 # A signal has to end the process within 10 seconds, whatever the device is doing.
 GRACE_SECONDS = 9.0
+# A measurement that takes longer may not end within that time: the state is saved
+# before it.
+LONG_SECONDS = 2.0
 
 
 class Best(NamedTuple):
@@ -247,6 +250,7 @@ class _Loop:
         self.advance = make_advance(method)
         self.compile_seconds = 0.0
         self.per_step: list[float] = []
+        self.measure_seconds = 0.0  # of the last measurement
 
     def go(self, state: RunState, metrics: Metrics, signals: _Signals) -> RunState:
         self.began, self.before = time.perf_counter(), metrics.seconds
@@ -279,13 +283,11 @@ class _Loop:
         return state
 
     def _saves(self, step: int) -> bool:
-        """Whether a state is due: also before a measurement, which may take long."""
-        plan = self.plan
-        return (
-            step == plan.steps
-            or step % plan.save_every == 0
-            or (step + 1) % plan.measure_every == 0
-        )
+        """Whether a state is due."""
+        if step == self.plan.steps or step % self.plan.save_every == 0:
+            return True
+        measures_next = (step + 1) % self.plan.measure_every == 0
+        return measures_next and self.measure_seconds > LONG_SECONDS
 
     def _compile(self, state: RunState) -> RunState:
         """Compile apart from the steps, so that their times are not mixed."""
@@ -303,13 +305,14 @@ class _Loop:
         elif self.per_step[-1] > 0:
             wanted = max(1, int(CHUNK_SECONDS / self.per_step[-1]))
         plan = self.plan
-        return min(
+        end = min(
             step + min(wanted, CHUNK_STEPS),
             plan.steps,
-            _next(step, plan.save_every),
             _next(step, plan.measure_every),
-            _next(step + 1, plan.measure_every) - 1,
+            _next(step, plan.save_every),
         )
+        before = _next(step + 1, plan.measure_every) - 1
+        return min(end, before) if self._saves(before) else end
 
     def _chunk(self, state: RunState, step: int, stop: int):
         began = time.perf_counter()
@@ -337,6 +340,7 @@ class _Loop:
 
     def _observe(self, state: RunState, metrics: Metrics, step: int, infos) -> RunState:
         """Measure at a multiple of `measure_every` and write its line."""
+        began = time.perf_counter()
         values: dict[str, Any] = _entry(infos, -1) if infos else {}
         values.update(self.hooks.measure(state.method))
         if self.hooks.track is not None:
@@ -345,6 +349,7 @@ class _Loop:
             # The method's buffers are donated; what is kept must be a copy.
             state = state._replace(best=jax.tree.map(jnp.copy, best))
         metrics.write(self._line(step, values))
+        self.measure_seconds = time.perf_counter() - began
         return state
 
     def _typical(self) -> float:

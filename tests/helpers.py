@@ -95,7 +95,8 @@ def smooth_network(features=64, hidden=8, classes=CLASSES) -> Network:
         flat = images.reshape(images.shape[0], -1)
         body, head = params["body"], params["head"]
         hidden = jnp.tanh(flat @ body["kernel"] + body["bias"])
-        return Outputs(hidden @ head["kernel"] + head["bias"], (hidden,)), stats
+        logits = hidden @ head["kernel"] + head["bias"]
+        return Outputs(logits, (flat, hidden)), stats
 
     return Network(init, apply)
 

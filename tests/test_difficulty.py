@@ -97,7 +97,8 @@ def test_larger_means_harder(name):
     easy, wrong, undecided = np.eye(3)[0], np.eye(3)[1], np.full(3, 0.5)
     images = jnp.asarray([easy, wrong, undecided], jnp.float32).reshape(3, 3, 1, 1)
     labels = jnp.tile(jnp.array([1.0, 0, 0]), (3, 1))
-    scores = SCORES[name](network, Learner(params, {}), Batch(images, labels))
+    score = jax.jit(lambda m, b: SCORES[name](network, m, b))
+    scores = score(Learner(params, {}), Batch(images, labels))
     assert scores[0] < scores[2]
     if name != "entropy":  # which does not know the label
         assert scores[0] < scores[1]
@@ -119,7 +120,7 @@ def test_an_ensemble_averages_and_chunks_do_not_matter(name):
     expected = np.mean(
         [numpy_scores(name, new_learner(NETWORK, s), data) for s in range(3)], axis=0
     )
-    for chunk in (1, 4, 9, 64):
+    for chunk in (4, 64):
         scores = jax.jit(ensemble_scores(NETWORK, name, chunk=chunk))(learners(3), data)
         np.testing.assert_allclose(scores, expected, rtol=1e-4)
 

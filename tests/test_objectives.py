@@ -71,6 +71,19 @@ def test_gradient_match_is_the_distance_of_the_two_gradients(distance):
 
 
 @pytest.mark.parametrize("kind", ["distribution", "ours"])
+def test_terms_see_the_augmented_batch_and_its_gradient(kind):
+    shifted = lambda key, *batches: tuple(batch + 1 for batch in batches)
+    learner, synthetic = new_learner(NETWORK), toy_batch(3)
+    match = jax.jit(match_of(kind, shifted))
+    _, evidence = match(jax.random.key(0), synthetic, toy_batch(4, seed=1), learner)
+    seen = Batch(synthetic.images + 1, synthetic.labels)
+    assert_close(evidence.batch, seen)
+    if kind != "distribution":
+        expected = jax.jit(jax.grad(mean_loss(NETWORK)))(learner.params, seen, {})
+        assert_close(evidence.gradient, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["distribution", "ours"])
 def test_nothing_flows_back_to_the_real_side(kind):
     match, learner = match_of(kind), new_learner(NETWORK)
 

@@ -35,6 +35,9 @@ SMALL = {
     "save_every": 7,
 }
 
+# The same with the method that compiles fastest, where the method does not matter.
+QUICK = {"method": "dm", "sdc_weight": 0.0}
+
 
 def small(workdir, **changes) -> distill.Config:
     return distill.Config(workdir=str(workdir), **{**SMALL, **changes})

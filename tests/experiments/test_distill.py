@@ -16,6 +16,7 @@ from experiments.problem import Problem, open_problem, prepare
 from jaxdd.data import Splits, digits
 from jaxdd.errors import UserError
 from tests.experiments.helpers import (
+    QUICK,
     SMALL,
     assert_same_run,
     metrics,
@@ -151,11 +152,10 @@ def test_killed_while_evaluating(finished, tmp_path, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    config = small(tmp_path, image_lr=1e30)
-    for _ in range(2):
-        with pytest.raises(UserError, match=r"the loss of step \d+ is not finite"):
-            distill.run(config)
+    with pytest.raises(UserError, match=r"the loss of step \d+ is not finite"):
+        distill.run(small(tmp_path, **QUICK, image_lr=1e30))
     assert not (tmp_path / "distilled.npz").exists()
+    assert (tmp_path / "checkpoints").exists()
 
 
 def poisoned(problem: Problem) -> Problem:
@@ -177,7 +177,9 @@ class Forbidden:
 
 def test_the_test_split_has_no_part_in_selection(tmp_path, monkeypatch):
     problem = prepare(digits(), 0.1, 0, False)
-    config = small(tmp_path / "a", select="validation", image_lr=1.0, eval_epochs=10)
+    config = small(
+        tmp_path / "a", **QUICK, select="validation", image_lr=10.0, eval_lr=0.3
+    )
     summary = distill.run(config, problem)
     chosen = summary["selected_step"]
     assert chosen in (0, 10, 20, 30, 40)
@@ -206,9 +208,9 @@ def test_selection_keeps_the_best_set_on_validation(tmp_path, monkeypatch):
         "experiments.job.Judge.distilled",
         lambda judge, synthetic: {"mean": next(scores, 0.0)},
     )
-    config = small(tmp_path / "a", select="validation")
+    config = small(tmp_path / "a", **QUICK, select="validation")
     assert distill.run(config)["selected_step"] == 20
-    distill.run(small(tmp_path / "b", steps=20))
+    distill.run(small(tmp_path / "b", **QUICK, steps=20))
     best, at_20 = (jaxdd.load(tmp_path / x / "distilled.npz") for x in "ab")
     assert best.images.tobytes() == at_20.images.tobytes()
     assert best.provenance["steps"] == 20
@@ -222,7 +224,7 @@ def test_a_folder_of_images_can_be_distilled(tmp_path):
             pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / "data" / name / f"{i}.png")
     config = small(
-        tmp_path / "run", dataset=f"folder:{tmp_path}/data", method="dm", steps=2
+        tmp_path / "run", **QUICK, dataset=f"folder:{tmp_path}/data", steps=2
     )
     assert distill.run(config)["config"]["batch_real"] == 7
     found = jaxdd.load(tmp_path / "run" / "distilled.npz")
@@ -231,79 +233,72 @@ def test_a_folder_of_images_can_be_distilled(tmp_path):
 
 
 # What follows runs the program as the user does.
-REAL = {
-    **{k: v for k, v in SMALL.items() if k != "net"},
-    "depth": 1,
-    "steps": 600,
-    "measure_every": 30,
-    "save_every": 10,
-}
+LONG = {**SMALL, "steps": 600, "measure_every": 30, "save_every": 25}
 
 
-def wait_for(process, folder, step):
-    """Until the metrics of a running program have come to a step."""
+def last_step(folder) -> int:
+    """The last step that the metrics of a running program have come to."""
     path = folder / "metrics.jsonl"
-    while process.poll() is None:
-        lines = path.read_text().splitlines() if path.exists() else []
-        steps = [int(s) for x in lines for s in re.findall(r'^{"step": (\d+),', x)]
-        if steps and steps[-1] >= step:
-            return
+    text = path.read_text() if path.exists() else ""
+    return max([0, *map(int, re.findall(r'^{"step": (\d+),.*}$', text, re.MULTILINE))])
+
+
+def wait_until(process, condition):
+    while not condition():
+        if process.poll() is not None:
+            pytest.fail(f"ended too early: {process.communicate()}")
         time.sleep(0.02)
-    pytest.fail(f"ended before step {step}: {process.communicate()}")
+
+
+def stop(process, folder, signum) -> str:
+    """Send a signal at a random moment of the steps; what the program says to it."""
+    goal = last_step(folder) + 30
+    wait_until(process, lambda: last_step(folder) >= goal)
+    delay = random.uniform(0, 0.2)
+    print(f"{signal.Signals(signum).name} {delay:.3f} s after step {goal}")
+    time.sleep(delay)
+    process.send_signal(signum)
+    sent = time.monotonic()
+    _, error = process.communicate(timeout=30)
+    assert time.monotonic() - sent < 10
+    assert not (folder / "summary.json").exists(), "too late: it had finished"
+    assert "Traceback" not in error
+    return error
 
 
 def test_killed_three_times_and_continued_by_the_same_command(tmp_path):
     folder = tmp_path / "killed"
-    flags = {**REAL, "workdir": folder}
+    flags = {**LONG, "workdir": str(folder)}
+    with start("distill", **flags) as process:
+        wait_until(process, (folder / "run.json").exists)
+        with pytest.raises(UserError, match="another live run owns") as refused:
+            distill.run(distill.Config(**flags))
+        assert str(folder) in str(refused.value)
+        stop(process, folder, signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
     told = []
-    for step, signum in (
-        (60, signal.SIGKILL),
-        (200, signal.SIGTERM),
-        (350, signal.SIGINT),
-    ):
+    for signum in (signal.SIGTERM, signal.SIGINT):
         with start("distill", **flags) as process:
-            try:
-                wait_for(process, folder, step)
-                if signum == signal.SIGKILL:
-                    with pytest.raises(UserError, match="another live run owns"):
-                        distill.run(distill.Config(**{**flags, "workdir": str(folder)}))
-                delay = random.uniform(0, 0.3)
-                print(f"{signum!r} {delay:.3f} s after step {step}")
-                time.sleep(delay)
-                process.send_signal(signum)
-                sent = time.monotonic()
-                _, error = process.communicate(timeout=30)
-                assert time.monotonic() - sent < 10
-            finally:
-                process.kill()
-        assert not (folder / "summary.json").exists(), "too late: it had finished"
-        assert "Traceback" not in error
-        if signum == signal.SIGKILL:
-            assert process.returncode == -signum
-            continue
-        assert process.returncode == 128 + signum
+            error = stop(process, folder, signum)
+        assert process.returncode == 128 + signum, error
         name = signal.Signals(signum).name
-        found = re.search(
-            rf"^stopped by {name} at step (\d+); the same command continues$",
-            error,
-            re.MULTILINE,
-        )
-        told.append(int(found[1]))
+        sentence = rf"^stopped by {name} at step (\d+); the same command continues$"
+        told.append(int(re.search(sentence, error, re.MULTILINE)[1]))
     with start("distill", **flags) as process:
         out, error = process.communicate()
     assert process.returncode == 0, error
     summary = read_json(folder / "summary.json")
     resumed = summary["resumed_at"]
     assert len(resumed) == 3
-    assert 50 <= resumed[0] < resumed[1] < resumed[2] < 600
+    assert resumed[0] % 25 == 0
+    assert 0 < resumed[0] < resumed[1] < resumed[2] < 600
     assert resumed[1:] == told  # after a signal nothing is computed twice
-    for step in resumed:
-        assert step == resumed[0] or f"continuing at step {resumed[2]}" in error
+    assert f"continuing at step {resumed[2]}" in error
     assert f"{summary['distilled']['mean']:.2f} ± " in out
     assert str(folder) in out
 
     whole = tmp_path / "whole"
-    distill.run(distill.Config(**{**flags, "workdir": str(whole)}))
+    distill.run(small(whole, **LONG))
     assert_same_run(folder, whole)
     pictures = [(f / "images.png").read_bytes() for f in (folder, whole)]
     assert pictures[0] == pictures[1]

@@ -1,0 +1,111 @@
+"""`experiments.difficulty`: scores in dataset order, their pictures and ranks."""
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import difficulty
+from experiments.probes import make_probes
+from experiments.problem import network_for, network_options, open_problem
+from jaxdd.data import digits
+from jaxdd.errors import UserError
+from jaxdd.losses import mean_loss
+from jaxdd.types import Batch
+from tests.experiments.helpers import read_json
+
+
+def config(workdir, **changes):
+    base = {"net": "mlp", "width": 8, "networks": 2, "train_steps": 5}
+    return difficulty.Config(workdir=str(workdir), **{**base, **changes})
+
+
+def read(folder):
+    with np.load(folder / "scores.npz") as file:
+        return file["scores"], file["ids"]
+
+
+def test_one_score_in_dataset_order(tmp_path):
+    summary = difficulty.run(config(tmp_path))
+    scores, ids = read(tmp_path)
+    dataset = digits()
+    np.testing.assert_array_equal(ids, np.arange(len(dataset.labels)))
+    assert scores.shape == ids.shape
+    for name in ("histogram.png", "extremes.png"):
+        with Image.open(tmp_path / name) as image:
+            assert min(image.size) > 100
+    assert summary == read_json(tmp_path / "summary.json")
+    assert summary["scores"]["grad_norm"]["mean"] == pytest.approx(scores.mean())
+    assert summary["rank_correlation"] == {}
+
+    # Sample by sample, each gradient on its own.
+    problem = open_problem("digits", None, 0.0, 0, False)
+    network = network_for(dataset, network_options("mlp", dataset, 8, None))
+    real = problem.on_device(problem.splits.train)
+    probes = make_probes(network, real, seed=0, count=2, steps=5)
+    loss = mean_loss(network)
+
+    def norm(params, stats, i):
+        image = problem.preprocess.apply(dataset.images[i : i + 1])
+        label = np.eye(10, dtype=np.float32)[dataset.labels[i : i + 1]]
+        gradient = jax.grad(loss)(params, Batch(image, label), stats)
+        return np.sqrt(sum(float((g**2).sum()) for g in jax.tree.leaves(gradient)))
+
+    for i in (0, 700, len(ids) - 1):
+        each = [norm(*jax.tree.map(lambda x: x[e], probes), i) for e in range(2)]
+        assert scores[i] == pytest.approx(np.mean(each), rel=1e-4)
+
+
+def test_several_scores_and_their_rank_correlations(tmp_path, capsys):
+    names = ["el2n", "loss", "forgetting"]
+    summary = difficulty.run(
+        config(
+            tmp_path,
+            score=",".join([*names, "loss"]),
+            validation=0.5,
+            forgetting_epochs=2,
+            seed=3,
+        )  # fmt: skip
+    )
+    held_out = open_problem("digits", None, 0.5, 3, False)
+    scores = {}
+    for name in names:
+        scores[name], ids = read(tmp_path / name)
+        np.testing.assert_array_equal(ids, held_out.splits.train.ids)
+        assert (tmp_path / name / "histogram.png").exists()
+        assert (tmp_path / name / "extremes.png").exists()
+    assert (tmp_path / "rank_correlation.png").exists()
+    found = summary["rank_correlation"]
+    assert list(found) == names
+    for a in names:
+        for b in names:
+            expected = spearman(scores[a], scores[b])
+            assert found[a][b] == pytest.approx(expected, abs=1e-3)
+    difficulty.show(summary)
+    assert f"{found['el2n']['loss']:.2f}" in capsys.readouterr().out
+
+
+def spearman(a, b):
+    """Correlation of mean ranks, the slow way."""
+    ranks = [np.array([np.sum(x < v) + np.sum(x == v) / 2 for v in x]) for x in (a, b)]
+    return np.corrcoef(*ranks)[0, 1]
+
+
+def test_a_constant_score_has_no_correlation(tmp_path, monkeypatch, capsys):
+    """Nothing is ever forgotten on easy data; that is a result, not an error."""
+    count = len(digits().labels)
+    found = {"loss": np.arange(count, dtype=np.float32), "el2n": np.zeros(count)}
+    monkeypatch.setattr(difficulty, "compute", lambda *_: found)
+    summary = difficulty.run(config(tmp_path, score="loss,el2n"))
+    assert summary["rank_correlation"]["loss"]["el2n"] is None
+    assert summary == read_json(tmp_path / "summary.json")
+    difficulty.show(summary)
+    assert " - " in capsys.readouterr().out
+
+
+def test_the_folder_of_a_run_is_refused(finished):
+    before = (finished / "summary.json").read_bytes()
+    with pytest.raises(UserError, match="holds a distillation") as error:
+        difficulty.run(config(finished))
+    assert str(finished) in str(error.value)
+    assert (finished / "summary.json").read_bytes() == before
