@@ -200,13 +200,50 @@ def test_the_images_move_by_sgd_with_the_momentum_of_the_settings(name, variant)
         np.testing.assert_allclose(info["image_gradient"], norms, rtol=1e-3)
 
 
+DRAWS = (
+    "split",
+    "fold_in",
+    "uniform",
+    "normal",
+    "randint",
+    "bernoulli",
+    "permutation",
+)
+
+
+def record_key_uses(monkeypatch):
+    """All uses of keys from now on: {id: (key, [name or (name, number folded in)])}."""
+    uses = {}
+
+    def recorded(name, function):
+        @functools.wraps(function)
+        def call(key, *args, **options):
+            folded = name == "fold_in" and isinstance(args[0], int)
+            use = (name, args[0]) if folded else name
+            uses.setdefault(id(key), (key, []))[1].append(use)
+            return function(key, *args, **options)
+
+        return call
+
+    for name in DRAWS:
+        monkeypatch.setattr(jax.random, name, recorded(name, getattr(jax.random, name)))
+    return uses
+
+
 @pytest.mark.parametrize("name", METHODS)
-def test_keys_are_never_used_twice(name):
+def test_keys_are_never_used_twice(name, monkeypatch):
+    """A key is drawn from or split once, or numbers are folded into it."""
     method = cell(name, "per_sample").method
     state = of_seed(cell(name, "per_sample").start, 0)
     step = jax.jit(lambda *args: method.step(*args))
-    with jax.debug_key_reuse(True):
+    uses = record_key_uses(monkeypatch)
+    with jax.debug_key_reuse(True):  # sees loops, but not folds of a used key
         step.lower(jax.random.key(0), state, INPUTS)
+    assert len(uses) > 5
+    for _, names in uses.values():
+        folds = [use for use in names if use == "fold_in" or use[0] == "fold_in"]
+        assert len(names) == 1 or len(folds) == len(names), names
+        assert len(set(names)) == len(names), names
 
 
 # --- Modifiers change what they should, and nothing else ----------------------------

@@ -27,6 +27,7 @@ SMALL = {
     "batch_real": 8,
     "num_eval": 2,
     "eval_epochs": 3,
+    "eval_lr": 0.3,
     "eval_augmentation": "none",
     "probes": 2,
     "probe_steps": 5,

@@ -1,6 +1,7 @@
 """`experiments.difficulty`: scores in dataset order, their pictures and ranks."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,7 +49,8 @@ def test_one_score_in_dataset_order(tmp_path):
     def norm(params, stats, i):
         image = problem.preprocess.apply(dataset.images[i : i + 1])
         label = np.eye(10, dtype=np.float32)[dataset.labels[i : i + 1]]
-        gradient = jax.grad(loss)(params, Batch(image, label), stats)
+        batch = jax.tree.map(jnp.asarray, Batch(image, label))
+        gradient = jax.grad(loss)(params, batch, stats)
         return np.sqrt(sum(float((g**2).sum()) for g in jax.tree.leaves(gradient)))
 
     for i in (0, 700, len(ids) - 1):
@@ -58,15 +60,9 @@ def test_one_score_in_dataset_order(tmp_path):
 
 def test_several_scores_and_their_rank_correlations(tmp_path, capsys):
     names = ["el2n", "loss", "forgetting"]
-    summary = difficulty.run(
-        config(
-            tmp_path,
-            score=",".join([*names, "loss"]),
-            validation=0.5,
-            forgetting_epochs=2,
-            seed=3,
-        )  # fmt: skip
-    )
+    score = ",".join([*names, "loss"])
+    changes = {"validation": 0.5, "forgetting_epochs": 2, "seed": 3}
+    summary = difficulty.run(config(tmp_path, score=score, **changes))
     held_out = open_problem("digits", None, 0.5, 3, False)
     scores = {}
     for name in names:

@@ -177,9 +177,7 @@ class Forbidden:
 
 def test_the_test_split_has_no_part_in_selection(tmp_path, monkeypatch):
     problem = prepare(digits(), 0.1, 0, False)
-    config = small(
-        tmp_path / "a", **QUICK, select="validation", image_lr=10.0, eval_lr=0.3
-    )
+    config = small(tmp_path / "a", **QUICK, select="validation", image_lr=10.0)
     summary = distill.run(config, problem)
     chosen = summary["selected_step"]
     assert chosen in (0, 10, 20, 30, 40)
