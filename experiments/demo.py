@@ -28,7 +28,7 @@ from experiments.problem import (
     open_problem,
 )
 from experiments.progress import say
-from experiments.protocol import statistics
+from experiments.protocol import MIN_RANDOM, statistics
 from jaxdd import provenance
 from jaxdd.errors import UserError
 from jaxdd.evaluate import accuracy
@@ -37,6 +37,7 @@ from jaxdd.types import Learner
 from jaxdd.windows import take
 from jaxdd.workdir import make_folder, read_json, to_json, write_atomically
 
+NUM_RANDOM = 20  # random subsets per seed in the table
 # The schedule of the last row: short, and long enough for 99 % on digits.
 WHOLE = Training(epochs=30, learning_rate=0.01, momentum=0.9, batch_size=64)
 
@@ -76,6 +77,7 @@ def choose_weight(
             workdir=str(folder / f"select-{weight:g}"),
             sdc_weight=weight,
             steps=config.steps,
+            num_random=MIN_RANDOM,
             seed=0,
         )
         summary = distill.run(run, problem)
@@ -131,6 +133,7 @@ def run(config: Config) -> dict[str, Any]:
                 steps=config.steps,
                 seed=seed,
                 validation=0.0,
+                num_random=NUM_RANDOM if name == "plain" else MIN_RANDOM,
             )
             rows[name].append(distill.run(run, problem))
     say("training on the whole training set")

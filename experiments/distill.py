@@ -26,7 +26,7 @@ from experiments.problem import (
     open_problem,
 )
 from experiments.progress import Bar, say
-from experiments.protocol import Judge
+from experiments.protocol import MIN_RANDOM, Judge
 from jaxdd import artifact as artifacts
 from jaxdd import methods, presets, provenance, report, runs
 from jaxdd.data import check_ipc
@@ -73,6 +73,7 @@ class Config:
     sdc_horizon: int | None = option(None, "step at which a rising weight arrives")
     sdc_relative: bool = option(False, "weight in units of the matching loss")
     num_eval: int = option(5, "fresh networks of the final evaluation")
+    num_random: int = option(10, "random real subsets to compare with, at least 5")
     eval_epochs: int | None = option(None, "epochs of the evaluation")
     eval_lr: float = option(0.01, "learning rate of the evaluation")
     eval_augmentation: str | None = option(None, "of the evaluation's training")
@@ -97,6 +98,10 @@ def check(config: Config) -> None:
         value = getattr(config, name)
         if value is not None and value <= 0:
             raise UserError(f"--{name} must be positive, not {value}")
+    if config.num_random < MIN_RANDOM:
+        raise UserError(
+            f"--num_random must be at least {MIN_RANDOM}, not {config.num_random}"
+        )
     check_seed(config.seed)
     if not config.workdir:
         raise UserError("--workdir must name a folder, not ''")
@@ -259,7 +264,8 @@ def _judge(job: Job, synthetic: Synthetic) -> dict[str, Any]:
     protocol = job.protocol(job.values["num_eval"])
     say(
         f"evaluating: {protocol.num_eval} fresh networks, "
-        f"{protocol.training.epochs} epochs each, and as many on random subsets"
+        f"{protocol.training.epochs} epochs each, and {protocol.num_random} more on "
+        "random subsets"
     )
     judge = Judge(job.problem, protocol, job.problem.splits.test)
     return judge.beside_random(synthetic, job.real)

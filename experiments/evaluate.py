@@ -20,7 +20,7 @@ from experiments.problem import (
     open_problem,
 )
 from experiments.progress import say
-from experiments.protocol import Judge, Protocol
+from experiments.protocol import MIN_RANDOM, Judge, Protocol
 from jaxdd import artifact as artifacts
 from jaxdd.errors import UserError
 from jaxdd.workdir import make_folder, to_json, write_atomically
@@ -33,6 +33,7 @@ class Config:
     artifact: str = option(..., "path of a distilled.npz")
     nets: str | None = option(None, "networks, joined by commas; default: its own")
     num_eval: int = option(5, "fresh networks per architecture")
+    num_random: int | None = option(None, "random real subsets; default: stored")
     seed: int | None = option(None, "of networks and random subsets; default: stored")
     dataset: str | None = option(None, "where the data is now, if it moved")
     data_dir: str | None = option(None, "where prepared TFDS datasets are")
@@ -80,6 +81,10 @@ def run(config: Config) -> dict[str, Any]:
     nets = (config.nets or own).split(",")
     problem = reopen(artifact, config.dataset, config.data_dir)
     seed = artifact.provenance["seed"] if config.seed is None else config.seed
+    stored = artifact.measured.get("random", {}).get("n", MIN_RANDOM)
+    drawn = stored if config.num_random is None else config.num_random
+    if drawn < MIN_RANDOM:
+        raise UserError(f"--num_random must be at least {MIN_RANDOM}, not {drawn}")
     judges = {}
     for net in nets:  # all names are checked before the first long computation
         options = (
@@ -88,14 +93,19 @@ def run(config: Config) -> dict[str, Any]:
             else network_options(net, problem.dataset, None, None)
         )
         protocol = Protocol(
-            options, artifact.training, artifact.augmentation, config.num_eval, seed
+            options,
+            artifact.training,
+            artifact.augmentation,
+            config.num_eval,
+            drawn,
+            seed,
         )
         judges[net] = Judge(problem, protocol, problem.splits.test)
     folder = make_folder(config.workdir or Path(config.artifact).parent)
     real = problem.on_device(problem.splits.train)
     results = {}
     for net, judge in judges.items():
-        say(f"{net}: training {config.num_eval} networks, then as many on random sets")
+        say(f"{net}: training {config.num_eval} networks, then {drawn} on random sets")
         results[net] = {
             **judge.beside_random(artifact.synthetic(), real),
             "stored": artifact.measured.get("distilled") if net == own else None,

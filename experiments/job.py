@@ -56,6 +56,7 @@ class Job:
             training,
             values["eval_augmentation"],
             num_eval,
+            values["num_random"],
             values["seed"],
         )
 

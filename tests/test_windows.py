@@ -116,3 +116,15 @@ def test_classes_are_sampled_side_by_side():
     indices = np.asarray(batch.images)[..., 0, 0, 0].astype(int)
     assert labels[indices].tolist() == [[0, 0], [1, 1], [2, 2]]
     assert np.argmax(batch.labels, -1).tolist() == [[0, 0], [1, 1], [2, 2]]
+
+
+def test_every_class_has_an_order_of_its_own():
+    real, _ = numbered((6, 6, 6))
+    members = np.asarray(real.table)
+    orders = set()
+    for seed in range(3):
+        batch = sample_classes(jax.random.key(seed), real, 6)
+        indices = np.asarray(batch.images)[..., 0, 0, 0].astype(int)
+        for row, drawn_indices in zip(members, indices, strict=True):
+            orders.add(tuple(np.searchsorted(row, drawn_indices)))
+    assert len(orders) == 9
