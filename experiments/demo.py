@@ -78,6 +78,7 @@ def choose_weight(
             sdc_weight=weight,
             steps=config.steps,
             num_random=MIN_RANDOM,
+            sdc_share=False,
             seed=0,
         )
         summary = distill.run(run, problem)
@@ -133,6 +134,7 @@ def run(config: Config) -> dict[str, Any]:
                 steps=config.steps,
                 seed=seed,
                 validation=0.0,
+                sdc_share=False,
                 num_random=NUM_RANDOM if name == "plain" else MIN_RANDOM,
             )
             rows[name].append(distill.run(run, problem))

@@ -72,6 +72,7 @@ class Config:
     sdc_schedule: str = option("constant", "constant, linear or log")
     sdc_horizon: int | None = option(None, "step at which a rising weight arrives")
     sdc_relative: bool = option(False, "weight in units of the matching loss")
+    sdc_share: bool = option(True, "log the term's share in the image gradient")
     num_eval: int = option(5, "fresh networks of the final evaluation")
     num_random: int = option(10, "random real subsets to compare with, at least 5")
     eval_epochs: int | None = option(None, "epochs of the evaluation")

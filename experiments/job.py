@@ -67,7 +67,7 @@ class Job:
         def measure(state) -> dict[str, float]:
             found = probes.measure(self.method.result(state))
             values = {f"difficulty_{k}": v for k, v in found.items()}
-            if self.settings.sdc_weight != 0:
+            if self.settings.sdc_weight != 0 and self.values["sdc_share"]:
                 key = jax.random.fold_in(named_key(seed, "share"), state.step)
                 values["sdc_share"] = float(share(key, state, self.inputs))
             return values
