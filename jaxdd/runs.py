@@ -27,9 +27,9 @@ CHUNK_SECONDS = 1.0
 CHUNK_STEPS = 256
 # A signal has to end the process within 10 seconds, whatever the device is doing.
 GRACE_SECONDS = 9.0
-# A measurement that takes longer may not end within that time: the state is saved
-# before it.
-LONG_SECONDS = 2.0
+# What takes longer, a step or a measurement, may not end within that time: the state
+# is saved before it.
+LONG_SECONDS = 5.0
 
 
 class Best(NamedTuple):
@@ -283,11 +283,13 @@ class _Loop:
         return state
 
     def _saves(self, step: int) -> bool:
-        """Whether a state is due."""
+        """Whether a state is due: by the plan, or because what comes next is long."""
         if step == self.plan.steps or step % self.plan.save_every == 0:
             return True
-        measures_next = (step + 1) % self.plan.measure_every == 0
-        return measures_next and self.measure_seconds > LONG_SECONDS
+        seconds = self.per_step[-1] if self.per_step else 0.0
+        if (step + 1) % self.plan.measure_every == 0:
+            seconds += self.measure_seconds
+        return seconds > LONG_SECONDS
 
     def _compile(self, state: RunState) -> RunState:
         """Compile apart from the steps, so that their times are not mixed."""

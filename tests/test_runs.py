@@ -284,19 +284,24 @@ def test_a_signal_saves_the_state_of_that_step(
     assert outcome(tmp_path, state) == expected
 
 
-def test_a_signal_within_a_long_measurement_loses_nothing(
-    tmp_path, monkeypatch, expected
-):
-    """Its deadline may end the process: the steps before must be on disk by then."""
-    monkeypatch.setattr(runs, "LONG_SECONDS", -1.0)
+def saved_steps_now(folder):
+    return sorted(int(f.name) for f in (folder / "checkpoints").iterdir())
+
+
+def test_the_state_is_saved_before_a_long_measurement(tmp_path, monkeypatch, expected):
+    """A signal's deadline may end the process amid it."""
+    monkeypatch.setattr(runs, "LONG_SECONDS", 0.2)
+    plan = dataclasses.replace(PLAN, save_every=100)
 
     def slow(state):
-        if int(state.step) == 9:
-            assert saved_steps_now(tmp_path)[-1] == 8
+        step = int(state.step)
+        time.sleep(0.3)
+        if step > 0:  # the length of the first is not known before
+            assert saved_steps_now(tmp_path)[-1] == step - 1
+        if step == 9:
             raise Killed  # what os._exit does at the deadline
         return measure(state)
 
-    plan = dataclasses.replace(PLAN, save_every=100)
     with pytest.raises(Killed):
         go(tmp_path, measure=slow, plan=plan)
     resumed = []
@@ -305,8 +310,14 @@ def test_a_signal_within_a_long_measurement_loses_nothing(
     assert outcome(tmp_path, state) == expected
 
 
-def saved_steps_now(folder):
-    return sorted(int(f.name) for f in (folder / "checkpoints").iterdir())
+def test_the_state_is_saved_before_a_long_step(tmp_path, monkeypatch, expected):
+    monkeypatch.setattr(runs, "LONG_SECONDS", -1.0)
+    monkeypatch.setattr(runs, "CHUNK_SECONDS", 0.0)
+    plan = dataclasses.replace(PLAN, save_every=100)
+    with pytest.raises(Killed):
+        go(tmp_path, progress=kill_at(8), plan=plan)
+    assert saved_steps(tmp_path) == [6, 7]
+    assert outcome(tmp_path, go(tmp_path, plan=plan)[0]) == expected
 
 
 HANG = """
