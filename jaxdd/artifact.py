@@ -101,6 +101,13 @@ def save(artifact: Artifact, path: str | Path) -> Path:
 
     Raises:
         UserError: the disk refuses.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(_example(), Path(folder) / "distilled.npz").name
+        'distilled.npz'
     """
     path = Path(path)
     header = {
@@ -137,6 +144,14 @@ def load(path: str | Path) -> Artifact:
     Raises:
         UserError: no such file, a cut or foreign file, a newer format, a missing
             field, a wrong shape.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     found = load(save(_example(), Path(folder) / "distilled.npz"))
+        >>> found.displayable().shape, found.labels.argmax(-1).tolist()
+        ((2, 1, 4, 4, 1), [[0], [1]])
     """
     path = Path(path)
     if not path.is_file():
@@ -250,6 +265,14 @@ def export_pngs(artifact: Artifact, folder: str | Path) -> list[Path]:
 
     Raises:
         UserError: the folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     paths = export_pngs(_example(), folder)
+        ...     [p.relative_to(folder).as_posix() for p in paths]
+        ['cat/0000.png', 'dog/0000.png']
     """
     pixels = np.round(artifact.displayable() * 255).astype(np.uint8)
     paths = []
@@ -275,3 +298,23 @@ def _folder_names(class_names: tuple[str, ...]) -> list[str]:
     if len(set(names)) == len(names):
         return names
     return [f"{k:05d}_{name}" for k, name in enumerate(names)]
+
+
+def _example() -> Artifact:
+    """Two 4x4 images, for the examples above."""
+    shape = (2, 1, 4, 4, 1)
+    return Artifact(
+        images=np.zeros(shape, np.float32),
+        labels=np.eye(2, dtype=np.float32)[:, None],
+        step_size=None,
+        preprocess=Preprocess(
+            "affine", np.full(1, 0.5, np.float32), np.ones(1, np.float32)
+        ),
+        class_names=("cat", "dog"),
+        dataset={"name": "toy", "fingerprint": "", "validation": 0, "split_seed": 0},
+        network={"name": "mlp"},
+        augmentation="none",
+        training=Training(1),
+        measured={},
+        provenance={"seed": 0},
+    )

@@ -1,5 +1,9 @@
 """Run state on disk, with Orbax."""
 
+import contextlib
+import gc
+import logging
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -8,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging
+from absl import logging as absl_logging
 
 from jaxdd.errors import UserError
 from jaxdd.trees import from_named_leaves, named_leaves
@@ -22,14 +26,16 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path):
-        logging.set_verbosity(logging.ERROR)  # Orbax tells every save in detail
+        # Orbax tells every save in detail.
+        absl_logging.set_verbosity(absl_logging.ERROR)
         self.folder = folder / "checkpoints"
         options = ocp.CheckpointManagerOptions(
             max_to_keep=2, enable_async_checkpointing=False
         )
         try:
             place = self.folder.absolute()
-            self.manager = ocp.CheckpointManager(place, options=options)
+            with _quiet():
+                self.manager = ocp.CheckpointManager(place, options=options)
         except OSError as error:
             raise UserError(
                 f"cannot use the folder {self.folder} ({_first_line(error)}): free the "
@@ -46,7 +52,8 @@ class Checkpoints:
             return
         try:
             tree = _with_checksum(named_leaves(state))
-            self.manager.save(step, args=ocp.args.StandardSave(tree))
+            with _quiet():
+                self.manager.save(step, args=ocp.args.StandardSave(tree))
         except (OSError, ValueError) as error:
             raise UserError(
                 f"cannot save step {step} to {self.folder} ({_first_line(error)}): "
@@ -68,7 +75,8 @@ class Checkpoints:
         for step in steps:
             try:
                 args = ocp.args.StandardRestore(template)
-                found = self.manager.restore(step, args=args)
+                with _quiet():
+                    found = self.manager.restore(step, args=args)
                 if int(found["checksum"]) != _checksum(found["state"]):
                     raise ValueError(f"the checksum of step {step} is wrong")
             except Exception as error:  # Orbax raises many types for a damaged folder
@@ -89,6 +97,29 @@ class Checkpoints:
         self.manager.close()
 
 
+@contextlib.contextmanager
+def _quiet():
+    """Keep tracebacks of Orbax's background tasks off standard error.
+
+    When one write fails, the others are abandoned, and Python reports each of them;
+    the exception that is raised says all there is to say.
+    """
+    loggers = [logging.getLogger(name) for name in ("asyncio", "absl")]
+    before, hook = [x.disabled for x in loggers], sys.unraisablehook
+    for logger in loggers:
+        logger.disabled = True
+    sys.unraisablehook = lambda unraisable: None
+    try:
+        yield
+    except Exception:
+        gc.collect()  # what is abandoned is reported when it is collected
+        raise
+    finally:
+        sys.unraisablehook = hook
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled
+
+
 def _with_checksum(named: dict[str, Any]) -> dict[str, Any]:
     """Orbax does not notice flipped bits in the arrays."""
     return {"state": named, "checksum": jnp.uint32(_checksum(named))}
@@ -102,5 +133,7 @@ def _checksum(named: dict[str, Any]) -> int:
 
 
 def _first_line(error: Exception) -> str:
+    if "No space left" in str(error):  # Orbax buries it in a long text
+        return "No space left on device"
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

@@ -95,6 +95,17 @@ def ensemble_scores(
 
     Raises:
         UserError: an unknown score.
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> init = lambda key: jaxdd.Learner(*network.init(key))
+        >>> learners = jax.vmap(init)(jax.random.split(jax.random.key(0), 5))
+        >>> scores = ensemble_scores(network, "el2n", take)
+        >>> scores(learners, real).shape
+        (6,)
     """
     if score not in SCORES:
         raise UserError(
@@ -152,6 +163,16 @@ def forgetting_scores(network: Network, training: Training, chunk: int = 256):
 
     Returns:
         (keys [E], real) -> [M]. Pure, not jitted.
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> training = jaxdd.Training(epochs=2)
+        >>> scores = forgetting_scores(network, training)
+        >>> scores(jax.random.split(jax.random.key(0), 2), real).shape
+        (6,)
     """
 
     def scores(keys: Key, real: RealData) -> Array:

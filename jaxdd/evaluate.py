@@ -16,7 +16,17 @@ CHUNK = 100
 
 
 def flatten(synthetic: Synthetic) -> Batch:
-    """A distilled set as one batch of N = K * n images, class by class."""
+    """A distilled set as one batch of N = K * n images, class by class.
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> key = jax.random.key(0)
+        >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
+        >>> flatten(start).images.shape
+        (3, 8, 8, 1)
+    """
     images, labels = synthetic.images, synthetic.labels
     return Batch(
         images.reshape(-1, *images.shape[2:]), labels.reshape(-1, labels.shape[-1])
@@ -24,7 +34,17 @@ def flatten(synthetic: Synthetic) -> Batch:
 
 
 def accuracy(network: Network, learner: Learner, real: RealData) -> Array:
-    """Percent of a split's samples that are classified correctly, []."""
+    """Percent of a split's samples that are classified correctly, [].
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> learner = jaxdd.Learner(*network.init(jax.random.key(0)))
+        >>> accuracy(network, learner, real).shape
+        ()
+    """
 
     def of_chunk(index: Array) -> Array:
         batch = take(real, index)
@@ -53,6 +73,18 @@ def make_evaluate(
         jitted (keys [E], sets Batch [E, N, ...], held_out) -> accuracies [E] in
         percent. Network e is trained on set e, so that five networks on one set and
         one network on each of five random sets are the same program.
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> training = jaxdd.Training(epochs=2)
+        >>> evaluate = make_evaluate(network, training)
+        >>> keys = jax.random.split(jax.random.key(0), 2)
+        >>> sets = jaxdd.random_subsets(keys, real, ipc=1)
+        >>> evaluate(keys, sets, real).shape
+        (2,)
     """
     fit = make_fit(network, training, augment, microbatch=microbatch)
 
@@ -75,7 +107,16 @@ def repeat(data: Batch, times: int) -> Batch:
 
 
 def random_subsets(keys: Key, real: RealData, ipc: int) -> Batch:
-    """One random real subset per key, [E, N, ...], `ipc` distinct images per class."""
+    """One random real subset per key, [E, N, ...], `ipc` distinct images per class.
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> keys = jax.random.split(jax.random.key(0), 5)
+        >>> random_subsets(keys, real, ipc=2).images.shape
+        (5, 6, 8, 8, 1)
+    """
 
     def one(key: Key) -> Batch:
         batch = sample_classes(key, real, ipc)

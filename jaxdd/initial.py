@@ -22,6 +22,14 @@ def initial_set(key: Key, kind: str, real: RealData, ipc: int) -> Synthetic:
 
     Raises:
         UserError: an unknown kind.
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> key = jax.random.key(0)
+        >>> initial_set(key, "noise", real, ipc=2).images.shape
+        (3, 2, 8, 8, 1)
     """
     if kind not in INITIALS:
         raise UserError(

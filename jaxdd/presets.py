@@ -72,6 +72,11 @@ def preset(method: str, dataset: str, ipc: int) -> Preset:
 
     Raises:
         UserError: an unknown method.
+
+    Example:
+        >>> found = preset("dc", "cifar10", ipc=10)
+        >>> found.steps, found.settings.matches, found.settings.inner_epochs
+        (10010, 10, 50)
     """
     base = choose("method", method, METHODS)
     augmented = base.augmentation != "none"

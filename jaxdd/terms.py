@@ -38,6 +38,11 @@ def weight_schedule(kind: str, weight: float, horizon: int) -> Schedule:
 
     Raises:
         UserError: an unknown kind or a weight that is not finite.
+
+    Example:
+        >>> weight = weight_schedule("linear", 2.0, horizon=100)
+        >>> [float(weight(jnp.int32(step))) for step in (0, 50, 200)]
+        [0.0, 1.0, 2.0]
     """
     if not jnp.isfinite(weight):
         raise UserError(f"the weight of a term must be a finite number, not {weight}")
@@ -71,6 +76,18 @@ def sdc(network: Network, norm: str = "mean") -> Term:
 
     Raises:
         UserError: an unknown norm.
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> learner = jaxdd.Learner(*network.init(jax.random.key(0)))
+        >>> key = jax.random.key(0)
+        >>> batch = jaxdd.windows.take(real, jax.numpy.arange(4))
+        >>> evidence = Evidence(batch, None)
+        >>> float(sdc(network, "per_sample")(key, learner, evidence)) > 0
+        True
     """
     loss = mean_loss(network)
 

@@ -67,6 +67,19 @@ def make_fit(
     Returns:
         fit(key, learner, data) -> (trained learner, observations [epochs, ...]).
         Consumes `key`. Not jitted.
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> learner = jaxdd.Learner(*network.init(jax.random.key(0)))
+        >>> key = jax.random.key(0)
+        >>> batch = jaxdd.windows.take(real, jax.numpy.arange(4))
+        >>> training = jaxdd.Training(epochs=2)
+        >>> trained, _ = make_fit(network, training)(key, learner, batch)
+        >>> type(trained).__name__
+        'Learner'
     """
     optimizer = optax.chain(
         optax.add_decayed_weights(training.weight_decay),

@@ -92,5 +92,12 @@ def mask_from_rules(tree, rules: Sequence[tuple[str, bool]]):
 
 
 def apply_mask(mask, tree):
-    """Multiply every leaf by its mask; entries that are masked out become zero."""
+    """Multiply every leaf by its mask; entries that are masked out become zero.
+
+    Example:
+        >>> mask = {"a": jnp.float32(0), "b": jnp.float32(1)}
+        >>> masked = apply_mask(mask, {"a": jnp.ones(2), "b": jnp.ones(1)})
+        >>> masked["a"].tolist(), masked["b"].tolist()
+        ([0.0, 0.0], [1.0])
+    """
     return jax.tree.map(lambda m, x: m * x, mask, tree)

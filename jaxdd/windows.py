@@ -46,6 +46,12 @@ def real_data(
         num_classes: K.
         scale, shift: [C], so that `images * scale + shift` is preprocessed; by default
             the images already are.
+
+    Example:
+        >>> images = np.zeros((6, 8, 8, 1), np.uint8)
+        >>> real = real_data(images, np.array([0, 1, 2, 0, 1, 0]), 3)
+        >>> real.counts.tolist()
+        [3, 2, 1]
     """
     table, counts = class_table(labels, num_classes)
     channels = images.shape[-1]

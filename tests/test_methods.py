@@ -419,21 +419,21 @@ def test_the_augmentation_of_the_pool_is_that_of_its_training():
     network = linear_network(64)
     source = pool(network, 2, Training(1), lambda key, images: 0 * images)
     state = source.init(jax.random.key(0))
-    after = source.advance(
-        jax.random.key(1), state, state.learner, toy_start(INPUTS), INPUTS
-    )
+    advance = jax.jit(source.advance)
+    start = toy_start(INPUTS)
+    after = advance(jax.random.key(1), state, state.learner, start, INPUTS)
     before = state.learner.params
     assert np.array_equal(after.learner.params["kernel"], before["kernel"])
-    start = toy_start(INPUTS, ipc=1)
     unequal = start._replace(labels=start.labels.at[:, :, 0].set(0))
-    moved = source.advance(jax.random.key(1), state, state.learner, unequal, INPUTS)
+    moved = advance(jax.random.key(1), state, state.learner, unequal, INPUTS)
     assert np.any(moved.learner.params["bias"] != before["bias"])
 
 
 def test_one_match_per_network_needs_no_pool():
     source = pool(NETWORK, 1, Training(1))
     assert source.init(jax.random.key(0)) == ()
-    a, b, c = (source.draw(jax.random.key(s), (), INPUTS) for s in (0, 0, 1))
+    draw = jax.jit(source.draw)
+    a, b, c = (draw(jax.random.key(s), (), INPUTS) for s in (0, 0, 1))
     kernel = lambda learner: np.asarray(learner.params["head"]["kernel"])
     assert np.array_equal(kernel(a), kernel(b))
     assert not np.array_equal(kernel(a), kernel(c))
@@ -465,7 +465,7 @@ def test_statistics_come_from_one_pass_over_real_images_of_all_classes():
     unseen = Inputs(inputs.real, toy_inputs(seed=7).real)
     for source in (fresh(network), pool(network, 2, Training(1))):
         state = source.init(jax.random.key(0))
-        learner = source.draw(jax.random.key(1), state, unseen)
+        learner = jax.jit(source.draw)(jax.random.key(1), state, unseen)
         _, initial = network.init(jax.random.key(0))
         _, expected = network.apply(learner.params, initial, inputs.real.images, True)
         assert_close(learner.stats, expected, rtol=1e-4, atol=1e-5)

@@ -50,7 +50,8 @@ def test_sdc_is_the_norm_of_its_name(norm, padding):
 def test_the_two_norms_differ_on_the_same_samples():
     learner, batch = new_learner(NETWORK), toy_batch(5)
     mean, each = (
-        sdc(NETWORK, norm)(KEY, learner, Evidence(batch, None)) for norm in NORMS
+        jax.jit(sdc(NETWORK, norm))(KEY, learner, Evidence(batch, None))
+        for norm in NORMS
     )
     assert each > 1.2 * mean
 
@@ -74,7 +75,7 @@ def test_opposite_gradients_cancel_in_the_mean_norm_only():
     zero = jax.tree.map(jnp.zeros_like, new_learner(NETWORK).params)
     evidence = Evidence(opposite_batch(), None)
     mean, each = (
-        sdc(NETWORK, norm)(KEY, Learner(zero, {}), evidence) for norm in NORMS
+        jax.jit(sdc(NETWORK, norm))(KEY, Learner(zero, {}), evidence) for norm in NORMS
     )
     size = np.sqrt(2 * 0.2**2 * (1 + np.sum(np.square(evidence.batch.images[0]))))
     assert mean < 1e-6
@@ -89,7 +90,7 @@ def test_a_vanishing_gradient_has_a_finite_derivative(norm):
 
     def value(images):
         evidence = Evidence(Batch(images, labels), None)
-        return sdc(NETWORK, norm)(KEY, Learner(zero, {}), evidence)
+        return jax.jit(sdc(NETWORK, norm))(KEY, Learner(zero, {}), evidence)
 
     gradient = jax.jit(jax.grad(value))(toy_batch(2).images)
     assert np.all(np.isfinite(gradient))
@@ -170,7 +171,8 @@ def weighted(relative, weight=0.1, share=0.25):
         batch = synthetic._replace(images=images)
         return objective(KEY, batch, real, learner, jnp.int32(0), share)
 
-    (total, info), gradient = jax.value_and_grad(value, has_aux=True)(synthetic.images)
+    both = jax.jit(jax.value_and_grad(value, has_aux=True))
+    (total, info), gradient = both(synthetic.images)
     x, y = np.asarray(synthetic.images), np.asarray(real.images)
     match, penalty = ((x - y) ** 2).sum(), np.abs(x).sum()
     return (total, gradient, info), (match, penalty, 2 * (x - y), np.sign(x))

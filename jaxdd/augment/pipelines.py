@@ -27,6 +27,10 @@ def dsa(strategy: str, mode: str = "single") -> Pipeline:
     `mode` "single" applies one of the named ops per call, "multiple" all of them in
     the order of the string. "none" and "" are the identity. Raises UserError for an
     unknown op or mode. Source: Zhao & Bilen 2021, official `DiffAugment`, modes S, M.
+
+    Example:
+        >>> len(dsa("crop_flip")[0]), len(dsa("crop_flip", mode="multiple"))
+        (2, 2)
     """
     ops = tuple(OPS[name] for name in _names(strategy))
     if mode not in ("single", "multiple"):
@@ -74,6 +78,11 @@ def per_image(pipeline: Pipeline) -> Callable[[Key, Array], Array]:
     The choice within a group is shared by the batch. What image i gets depends on the
     key and on i, not on B, so padding a batch changes nothing else. `augment` raises
     UserError unless images are floating point with four axes.
+
+    Example:
+        >>> augment = per_image(dsa("crop_flip"))
+        >>> augment(jax.random.key(0), jnp.ones((4, 8, 8, 1))).shape
+        (4, 8, 8, 1)
     """
 
     def lift(op: Op, key: Key, images: Array) -> Array:
@@ -96,6 +105,13 @@ def siamese(pipeline: Pipeline) -> Callable[..., tuple[Array, ...]]:
     One choice and one draw serve every image of every batch, whatever their sizes and
     order. `augment` raises UserError unless the batches are floating point, have four
     axes and agree in H, W and C. Source: Zhao & Bilen 2021, eq. 5.
+
+    Example:
+        >>> augment = siamese(dsa("crop_flip"))
+        >>> real, synthetic = jnp.ones((4, 8, 8, 1)), jnp.ones((1, 8, 8, 1))
+        >>> a, b = augment(jax.random.key(0), real, synthetic)
+        >>> bool((a[0] == b[0]).all())
+        True
     """
 
     def lift(op: Op, key: Key, batches: tuple[Array, ...]) -> tuple[Array, ...]:

@@ -63,6 +63,11 @@ def from_arrays(
     class_names: K names; "0", "1", ... up to the largest training label by default
 
     Raises UserError for whatever `validate` rejects.
+
+    Example:
+        >>> images, labels = np.zeros((6, 8, 8), np.uint8), np.arange(6) % 3
+        >>> from_arrays(images, labels, images, labels).image_shape
+        (8, 8, 1)
     """
     labels = _labels(f"training labels of {name!r}", labels)
     test_labels = _labels(f"test labels of {name!r}", test_labels)

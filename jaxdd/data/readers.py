@@ -52,6 +52,12 @@ def from_folder(path: str | Path) -> Dataset:
 
     Raises UserError for a missing or empty folder, a file that cannot be decoded, or
     images that differ in size or mode.
+
+    Example:
+        >>> from_folder("no/such/folder")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        jaxdd.errors.UserError: ...
     """
     root = Path(path).expanduser()
     if not str(path) or not root.is_dir():

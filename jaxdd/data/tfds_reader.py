@@ -47,6 +47,12 @@ def from_tfds(name: str, data_dir: str | Path | None = None) -> Dataset:
     Raises UserError if the dataset is not found, not prepared or not readable (see
     `find_prepared`), has no single image and label, misses a split, or if a shard is
     missing, incomplete or corrupted.
+
+    Example:
+        >>> from_tfds("mnist", "no/such/folder")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        jaxdd.errors.UserError: ...
     """
     root = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
     directory = find_prepared(name, root.absolute())

@@ -84,6 +84,13 @@ def make_network(
       UserError: for an unknown name, an option that the network does not have or a
         value that it does not know, images too small for it, and, in `apply`, images
         of another shape.
+
+    Example:
+        >>> network = make_network("convnet", (8, 8, 1), 10, width=4, depth=2)
+        >>> params, stats = network.init(jax.random.key(0))
+        >>> outputs, _ = network.apply(params, stats, jnp.ones((2, 8, 8, 1)), False)
+        >>> outputs.logits.shape, len(outputs.features)
+        ((2, 10), 2)
     """
     if name not in NETS:
         raise UserError(f"network={name!r} is not one of {', '.join(NETS)}.")

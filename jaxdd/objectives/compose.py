@@ -27,6 +27,17 @@ def add_terms(match: Match, terms: Mapping[str, WeightedTerm]):
         (key, synthetic, real, learner, step, share) -> (value, info). `share` is the
         class's part of an absolute weight: the match is summed over classes, a penalty
         is averaged, so the lift passes 1/K (ours).
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> match = jaxdd.feature_match(network, jaxdd.siamese(()))
+        >>> weight = jaxdd.weight_schedule("constant", 0.1, 1)
+        >>> term = jaxdd.WeightedTerm(weight, jaxdd.sdc(network))
+        >>> callable(add_terms(match, {"sdc": term}))
+        True
     """
 
     def weighted(key, synthetic: Batch, real: Batch, learner: Learner, step, share):
@@ -66,6 +77,21 @@ def per_class(
     Returns:
         (key, synthetic, learner, inputs, step) -> (loss, info); info has "match" (sum
         over classes) and each term's value (mean over classes).
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> learner = jaxdd.Learner(*network.init(jax.random.key(0)))
+        >>> key = jax.random.key(0)
+        >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
+        >>> match = jaxdd.feature_match(network, jaxdd.siamese(()))
+        >>> objective = per_class(match, batch_size=2)
+        >>> inputs = jaxdd.Inputs(real, real)
+        >>> loss, info = objective(key, start, learner, inputs, jax.numpy.int32(0))
+        >>> sorted(info)
+        ['match']
     """
     weighted = add_terms(match, terms or {})
 

@@ -59,6 +59,12 @@ def batch_gradient(loss: Loss, microbatch: int | None = None):
 
     Returns:
         (params, batch, context) -> gradient, a tree like params.
+
+    Example:
+        >>> loss = lambda w, batch, context: jnp.mean((batch.images @ w) ** 2)
+        >>> batch = Batch(jnp.eye(3), jnp.ones((3, 1)))
+        >>> batch_gradient(loss, microbatch=2)(jnp.ones(3), batch, ()).shape
+        (3,)
     """
     whole = jax.grad(loss)
 

@@ -26,6 +26,14 @@ def student_step(loss: Loss, differentiable_norm: bool = False):
         parameters the backward pass is one forward-mode sweep along
         v = -step_size * u (+ the norm's direction): params get u + Hv, the batch gets
         the mixed second derivative, the step size gets -<u, gradient>.
+
+    Example:
+        >>> loss = lambda w, batch, key: jnp.mean((batch.images @ w) ** 2) / 2
+        >>> batch = Batch(jnp.eye(2), jnp.ones((2, 1)))
+        >>> step = student_step(loss)
+        >>> new, norm = step(jnp.ones(2), batch, jnp.float32(0.5), jax.random.key(0))
+        >>> new.tolist()
+        [0.75, 0.75]
     """
 
     @jax.custom_vjp
