@@ -6,7 +6,6 @@ temporary file beside its path and moved there, so a reader never sees half of o
 """
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from jaxdd.errors import UserError
+from jaxdd.workdir import atomic_file
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Curve: TypeAlias = tuple[ArrayLike, ArrayLike]  # x [S], y [S]
@@ -314,14 +314,6 @@ def _save(figure: Figure, path: PathLike) -> Path:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure)
-    handle, temporary = tempfile.mkstemp(
-        dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"
-    )
-    try:
-        with os.fdopen(handle, "wb") as file:
-            figure.savefig(file, format="png", dpi=DPI, facecolor="white")
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_file(target, "wb") as file:
+        figure.savefig(file, format="png", dpi=DPI, facecolor="white")
     return target

@@ -36,8 +36,8 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO]:
             raise
     except OSError as error:
         raise UserError(
-            f"cannot write {path}: {error.strerror}; free the disk or choose another "
-            "folder"
+            f"cannot write {path}: {error.strerror or error}; free the disk or choose "
+            "another folder"
         ) from error
 
 

@@ -147,7 +147,7 @@ def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(report.Figure, "savefig", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match="disk full"):
         report.histogram(np.arange(5), path, "score")
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
