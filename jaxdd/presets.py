@@ -120,8 +120,8 @@ def network_size(dataset: str, image_shape: tuple[int, ...]) -> tuple[int, int]:
     """(width, depth) of the ConvNet.
 
     The field's ConvNet has width 128 and as many blocks as leave a 4x4 map: 3 at 28 and
-    32 pixels, 4 at 64, 5 at 128. `digits` (8x8) gets width 32 and depth 2
-    (ours), for speed.
+    32 pixels, 4 at 64, 5 at 128. `digits` (8x8) gets width 32 and depth 2 (ours), for
+    speed.
     """
     if dataset == "digits":
         return 32, 2
