@@ -25,9 +25,9 @@ LOOPS = {
 NETWORKS = 1001  # networks that DC and DSA draw
 DM_STEPS = 20001
 # Ours, for digits at one image per class. Two choices by validation accuracy: some
-# training between matches (93.3 % against 92.4 %, one seed, width 64, 10 % held out) and the step
-# (92.5 % at 0.03 against 91.9 % at 0.1, three seeds, width 32, 30 % held out).
-# Differences of this size are within the noise; the batch and the width are for speed.
+# training between matches (93.3 % against 92.4 %, one seed, width 64, 10 % held out)
+# and the step (92.5 % at 0.03 against 91.9 % at 0.1, three seeds, width 32, 30 % held
+# out). Such differences are within the noise; batch and width are for speed.
 DIGITS_STEPS, DIGITS_LOOPS, DIGITS_BATCH, DIGITS_LR = 300, (10, 10), 64, 0.03
 
 
