@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from experiments import distill
+from experiments import distill, options, pairs
 from experiments.flags import main, option
 from experiments.problem import (
     Problem,
@@ -30,7 +30,6 @@ from experiments.problem import (
 from experiments.progress import say
 from experiments.protocol import MIN_RANDOM, statistics
 from jaxdd import provenance
-from jaxdd.errors import UserError
 from jaxdd.evaluate import accuracy
 from jaxdd.train import Training, make_fit
 from jaxdd.types import Learner
@@ -52,15 +51,6 @@ class Config:
     steps: int | None = option(None, "updates of the images; default: the preset's")
 
 
-def numbers(text: str, name: str, kind: type) -> list:
-    try:
-        return [kind(x) for x in text.split(",")]
-    except ValueError as error:
-        raise UserError(
-            f"--{name} must be numbers joined by commas, not {text!r}"
-        ) from error
-
-
 def choose_weight(
     config: Config, folder: Path, weights: list[float]
 ) -> tuple[float, dict[str, float]]:
@@ -73,7 +63,7 @@ def choose_weight(
     found = {}
     for weight in [0.0, *weights]:
         say(f"choosing the weight: {weight:g}")
-        run = distill.Config(
+        run = options.Config(
             workdir=str(folder / f"select-{weight:g}"),
             sdc_weight=weight,
             steps=config.steps,
@@ -107,11 +97,11 @@ def whole_training_set(problem: Problem) -> dict[str, float]:
 
 def run(config: Config) -> dict[str, Any]:
     """Run the comparison; writes `table.json` and returns its content."""
-    weights = numbers(config.weights, "weights", float)
-    seeds = numbers(config.seeds, "seeds", int)
+    weights = pairs.numbers(config.weights, "weights", float)
+    seeds = pairs.seeds_of(config.seeds)
     for weight, seed in itertools.product(weights, seeds):
-        distill.check(
-            distill.Config(
+        options.check(
+            options.Config(
                 workdir=config.workdir, sdc_weight=weight, steps=config.steps, seed=seed
             )
         )
@@ -128,7 +118,7 @@ def run(config: Config) -> dict[str, Any]:
     for seed in seeds:
         for name, value in (("plain", 0.0), ("sdc", weight)):
             say(f"seed {seed}: {name}")
-            run = distill.Config(
+            run = options.Config(
                 workdir=str(folder / f"{name}-{seed}"),
                 sdc_weight=value,
                 steps=config.steps,

@@ -12,28 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
+from experiments import sorting
 from experiments.flags import main, option
-from experiments.probes import make_probes
 from experiments.problem import (
     Problem,
     check_seed,
-    named_key,
     network_for,
     network_options,
     open_problem,
 )
-from experiments.progress import say
 from jaxdd import difficulty, provenance, report
 from jaxdd.errors import UserError
-from jaxdd.train import Training
-from jaxdd.types import Network, RealData
-from jaxdd.windows import class_table, take
+from jaxdd.windows import class_table
 from jaxdd.workdir import atomic_file, make_folder, to_json, write_atomically
 
-SCORES = (*difficulty.SCORES, "forgetting")
+SCORES = sorting.SCORES
 SHOWN = 10  # images per class in the picture
 
 
@@ -43,7 +38,9 @@ class Config:
 
     workdir: str = option(..., "folder for the results")
     dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
-    score: str = option("grad_norm", f"one or more, by commas: {', '.join(SCORES)}")
+    score: str = option(
+        "grad_norm", f"one or more, by commas: {', '.join(sorting.SCORES)}"
+    )
     seed: int = option(0, "of the split and the networks")
     data_dir: str | None = option(None, "where prepared TFDS datasets are")
     validation: float = option(0.0, "share of train that is left out")
@@ -64,8 +61,10 @@ def run(config: Config) -> dict[str, Any]:
     """
     names = list(dict.fromkeys(config.score.split(",")))
     for name in names:
-        if name not in SCORES:
-            raise UserError(f"unknown score {name!r}: choose from {', '.join(SCORES)}")
+        if name not in sorting.SCORES:
+            raise UserError(
+                f"unknown score {name!r}: choose from {', '.join(sorting.SCORES)}"
+            )
     for name in ("networks", "train_steps", "forgetting_epochs"):
         if getattr(config, name) < 1:
             raise UserError(f"--{name} must be positive, not {getattr(config, name)}")
@@ -78,7 +77,15 @@ def run(config: Config) -> dict[str, Any]:
     folder = make_folder(config.workdir)
     if (folder / "run.json").exists():
         raise UserError(f"{folder} holds a distillation: choose another --workdir")
-    scores = compute(config, network, problem.on_device(problem.splits.train), names)
+    scores = sorting.compute(
+        network,
+        problem.on_device(problem.splits.train),
+        config.seed,
+        names,
+        config.networks,
+        config.train_steps,
+        config.forgetting_epochs,
+    )
     for name in names:
         target = folder if len(names) == 1 else make_folder(folder / name)
         write_scores(target, name, scores[name], problem)
@@ -103,38 +110,6 @@ def run(config: Config) -> dict[str, Any]:
         report.correlation_matrix(names, matrix, folder / "rank_correlation.png")
     write_atomically(folder / "summary.json", to_json(summary))
     return summary
-
-
-def compute(
-    config: Config, network: Network, real: RealData, names: list[str]
-) -> dict[str, np.ndarray]:
-    """Scores [M] by name; the networks are shared by all but forgetting."""
-    scores = {}
-    learners = None
-    for name in names:
-        say(f"{name}: {config.networks} networks, {real.labels.shape[0]} samples")
-        if name == "forgetting":
-            training = Training(config.forgetting_epochs, 0.01, momentum=0.9)
-            keys = jax.random.split(
-                named_key(config.seed, "forgetting"), config.networks
-            )
-            count = jax.jit(difficulty.forgetting_scores(network, training))
-            found = count(keys, real)
-        else:
-            if learners is None:
-                learners = make_probes(
-                    network, real, config.seed, config.networks, config.train_steps
-                )
-            found = jax.jit(difficulty.ensemble_scores(network, name, take))(
-                learners, real
-            )
-        scores[name] = np.asarray(found)
-        if not np.isfinite(scores[name]).all():
-            raise UserError(
-                f"the score {name} is not finite: train the networks for fewer "
-                "--train_steps"
-            )
-    return scores
 
 
 def write_scores(folder: Path, name: str, scores: np.ndarray, problem: Problem) -> None:

@@ -8,142 +8,28 @@ the method, dataset and ipc (`jaxdd/presets.py`). The same command continues a s
 run; a larger --steps goes on from where it ended.
 """
 
-import dataclasses
-import math
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.flags import main, option
-from experiments.job import Job
+from experiments import banks, options, sorting
+from experiments.flags import main
+from experiments.job import Job, describe_mask
+from experiments.options import Config
 from experiments.probes import Probes
-from experiments.problem import (
-    Problem,
-    check_seed,
-    network_options,
-    open_problem,
-)
+from experiments.problem import Problem, network_for
 from experiments.progress import Bar, say
-from experiments.protocol import MIN_RANDOM, Judge
+from experiments.protocol import Judge
 from jaxdd import artifact as artifacts
-from jaxdd import methods, presets, provenance, report, runs
+from jaxdd import methods, provenance, report, runs
+from jaxdd.augment import training as check_augmentation
 from jaxdd.data import check_ipc
 from jaxdd.errors import UserError
-from jaxdd.initial import INITIALS
-from jaxdd.types import Synthetic
+from jaxdd.experts import Bank
+from jaxdd.types import Network, RealData, Synthetic
 from jaxdd.workdir import Metrics, Record, owned, read_json, to_json, write_atomically
-
-SELECTIONS = ("last", "validation")
-
-
-@dataclass(frozen=True)
-class Config:
-    """Flags of `experiments.distill`. None stands for the preset's value."""
-
-    workdir: str = option(..., "folder for results and checkpoints")
-    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
-    method: str = option("dsa", f"one of {', '.join(methods.METHODS)}")
-    ipc: int = option(1, "synthetic images per class")
-    seed: int = option(0, "of everything random")
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
-    validation: float = option(0.1, "share of train held out for selection; 0 for none")
-    select: str = option("last", "which set to keep: last, or best on validation")
-    zca: bool = option(False, "ZCA whitening instead of normalisation")
-    steps: int | None = option(None, "updates of the images")
-    init: str | None = option(None, "initial images: noise or real")
-    net: str = option("convnet", "network to match and evaluate with")
-    width: int | None = option(None, "channels of the ConvNet")
-    depth: int | None = option(None, "blocks of the ConvNet")
-    norm: str | None = option(None, "instance, batch, layer, group or none")
-    activation: str | None = option(None, "relu, leaky_relu, sigmoid or swish")
-    pooling: str | None = option(None, "avg, max or none")
-    distance: str | None = option(None, "of gradients: ours, mse or cos")
-    augmentation: str | None = option(None, "Siamese; names joined by _, or none")
-    batch_real: int | None = option(None, "real samples per class and step")
-    matches: int | None = option(None, "steps per network")
-    inner_epochs: int | None = option(None, "epochs on the set between matches")
-    network_lr: float | None = option(None, "learning rate of that training")
-    image_lr: float | None = option(None, "learning rate of the images")
-    image_momentum: float | None = option(None, "momentum of the images")
-    sdc_weight: float = option(0.0, "weight of the difficulty correction, any sign")
-    sdc_norm: str = option("mean", "mean (of the gradient) or per_sample")
-    sdc_schedule: str = option("constant", "constant, linear or log")
-    sdc_horizon: int | None = option(None, "step at which a rising weight arrives")
-    sdc_relative: bool = option(False, "weight in units of the matching loss")
-    sdc_share: bool = option(True, "log the term's share in the image gradient")
-    num_eval: int = option(5, "fresh networks of the final evaluation")
-    num_random: int = option(10, "random real subsets to compare with, at least 5")
-    eval_epochs: int | None = option(None, "epochs of the evaluation")
-    eval_lr: float = option(0.01, "learning rate of the evaluation")
-    eval_augmentation: str | None = option(None, "of the evaluation's training")
-    probes: int = option(5, "networks at which difficulty is measured")
-    probe_steps: int = option(100, "SGD steps that they are trained on real data")
-    log_every: int = option(10, "steps between lines of metrics.jsonl")
-    measure_every: int | None = option(None, "steps between difficulty measurements")
-    save_every: int = option(50, "steps between checkpoints")
-
-
-def check(config: Config) -> None:
-    """Refuse numbers that make no sense, before anything is read or written."""
-    for name, value in dataclasses.asdict(config).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"--{name} must be a finite number, not {value}")
-    positive = (
-        "ipc", "steps", "width", "depth", "batch_real", "matches", "inner_epochs",
-        "network_lr", "image_lr", "sdc_horizon", "num_eval", "eval_epochs", "eval_lr",
-        "probes", "probe_steps", "log_every", "measure_every", "save_every",
-    )  # fmt: skip
-    for name in positive:
-        value = getattr(config, name)
-        if value is not None and value <= 0:
-            raise UserError(f"--{name} must be positive, not {value}")
-    if config.num_random < MIN_RANDOM:
-        raise UserError(
-            f"--num_random must be at least {MIN_RANDOM}, not {config.num_random}"
-        )
-    check_seed(config.seed)
-    if not config.workdir:
-        raise UserError("--workdir must name a folder, not ''")
-    if config.init not in (None, *INITIALS):
-        raise UserError(
-            f"unknown --init={config.init!r}: choose one of {', '.join(INITIALS)}"
-        )
-    if config.select not in SELECTIONS:
-        raise UserError(
-            f"unknown --select={config.select!r}: choose one of {', '.join(SELECTIONS)}"
-        )
-    if config.select == "validation" and config.validation == 0:
-        raise UserError(
-            "--select=validation needs validation data: leave out --validation=0"
-        )
-
-
-def resolve(config: Config, problem: Problem) -> dict[str, Any]:
-    """Every value of a run, presets filled in: what a workdir is compared by."""
-    dataset = problem.dataset
-    preset = presets.preset(config.method, dataset.name, config.ipc)
-    filled = {
-        **dataclasses.asdict(preset.settings),
-        "init": preset.init,
-        "steps": preset.steps,
-        "eval_epochs": preset.eval_epochs,
-        "eval_augmentation": preset.eval_augmentation,
-        "measure_every": max(1, preset.steps // 10),
-    }
-    given = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}
-    values = {**dict.fromkeys(dataclasses.asdict(config)), **filled, **given}
-    network = network_options(
-        config.net, dataset, config.width, config.depth,
-        norm=config.norm, activation=config.activation, pooling=config.pooling,
-    )  # fmt: skip
-    largest = int(np.bincount(problem.splits.train.labels).max())
-    values["batch_real"] = min(values["batch_real"], largest)
-    values.update(network=network, fingerprint=dataset.fingerprint)
-    for name in ("width", "depth", "norm", "activation", "pooling", "net"):
-        del values[name]
-    return values
 
 
 def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
@@ -158,18 +44,20 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
 
     Raises:
         UserError: bad input, named.
-        runs.Interrupted: a signal stopped the run; its state is saved.
+        signals.Interrupted: a signal stopped the run; its state is saved.
     """
-    check(config)
-    presets.preset(config.method, config.dataset, config.ipc)
+    options.check(config)
     if problem is None:
-        problem = open_problem(
-            config.dataset, config.data_dir, config.validation, config.seed, config.zca
-        )
+        problem = options.open_data(config)
     dataset = problem.dataset
     check_ipc(problem.splits.train.labels, dataset.num_classes, config.ipc)
-    values = resolve(config, problem)
-    job = Job(problem, values)
+    given = None if config.experts is None else Bank.open(config.experts)
+    manifest = None if given is None else given.manifest
+    values = options.resolve(config, problem, manifest)
+    network = network_for(dataset, values["network"])
+    _check_method(network, values)
+    differences = _check_bank(given, problem, network, values)
+    told = _left_out(problem, values, network, given)
     with owned(config.workdir) as folder:
         summary = folder / "summary.json"
         if summary.exists() and not (folder / "run.json").exists():
@@ -183,10 +71,85 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
             if known["config"]["steps"] == values["steps"]:
                 say(f"{folder} is finished: nothing to do")
                 return known
-        return _distil(job, folder, record)
+        for sentence in [*told, *(f"warning: {x}" for x in differences)]:
+            say(sentence)
+        job = _prepare(problem, values, network, folder, given)
+        return _distil(job, folder, record, differences)
 
 
-def _distil(job: Job, folder: Path, record: Record) -> dict[str, Any]:
+def _check_method(network: Network, values: dict[str, Any]) -> None:
+    """Refuse settings that do not fit together before anything is written."""
+    settings = options.settings_of(values)
+    methods.build(network, settings, None, experts=1)
+    check_augmentation(values["eval_augmentation"])
+    if settings.sdc_weight and settings.sdc_at == "path" and values["bank"] is None:
+        raise UserError(
+            "--sdc_at=path needs a method that matches trajectories: use start"
+        )
+
+
+def _check_bank(
+    bank: Bank | None, problem: Problem, network: Network, values: dict[str, Any]
+) -> list[str]:
+    """Differences between the experts given and this method's own."""
+    if values["bank"] is None:
+        return []
+    wanted = banks.manifest_of(problem, network, values)
+    if bank is None:
+        # As if it were given: the run may go on with --experts=WORKDIR/experts.
+        values["bank"]["manifest"] = replace(wanted, complete=True).digest
+        return []
+    return bank.check(wanted, banks.needed_epochs(options.settings_of(values)))
+
+
+def _left_out(
+    problem: Problem, values: dict[str, Any], network: Network, given: Bank | None
+) -> list[str]:
+    """What the window and the mask leave out, and a refusal where that is nothing."""
+    # What the experts of a given bank saw is the bank's affair.
+    window = sorting.foretell(problem, values) if given is None else None
+    shape = problem.dataset.image_shape
+    mask = describe_mask(network, options.settings_of(values), shape)
+    return [sentence for sentence in (window, mask) if sentence is not None]
+
+
+def _prepare(
+    problem: Problem,
+    values: dict[str, Any],
+    network: Network,
+    folder: Path,
+    given: Bank | None,
+) -> Job:
+    """Sort the data, and make the experts where none were given."""
+    if given is not None:
+        real: RealData = problem.on_device(problem.splits.train)
+        return Job(problem, values, network, real, given)
+    real = sorting.sorted_real(problem, network, values, folder)
+    bank = None
+    if values["bank"] is not None:
+        bank = _own_bank(problem, values, network, folder, real)
+    return Job(problem, values, network, real, bank)
+
+
+def _own_bank(
+    problem: Problem,
+    values: dict[str, Any],
+    network: Network,
+    folder: Path,
+    real: RealData,
+) -> Bank:
+    """The bank in WORKDIR/experts, made now or before."""
+    manifest = banks.manifest_of(problem, network, values)
+    target = folder / "experts"
+    known = target / "manifest.json"
+    if known.exists() and read_json(known, "complete")["complete"]:
+        return Bank.open(target)
+    return banks.make(target, manifest, problem, network, real)
+
+
+def _distil(
+    job: Job, folder: Path, record: Record, differences: list[str]
+) -> dict[str, Any]:
     values, problem = job.values, job.problem
     say(
         f"data: {len(problem.splits.train.labels)} training images of "
@@ -194,7 +157,11 @@ def _distil(job: Job, folder: Path, record: Record) -> dict[str, Any]:
         "networks"
     )
     probes = Probes(
-        job.network, job.real, values["seed"], values["probes"], values["probe_steps"]
+        job.network,
+        job.inputs.full,
+        values["seed"],
+        values["probes"],
+        values["probe_steps"],
     )
 
     def on_resume(step: int) -> None:
@@ -235,6 +202,8 @@ def _distil(job: Job, folder: Path, record: Record) -> dict[str, Any]:
         "difficulty": difficulty,
         "resumed_at": record.resumed_at,
         "selected_step": chosen,
+        "step_size": made.step_size,
+        "warnings": differences,
         **timings,
         "config": values,
         "seed": values["seed"],
@@ -243,7 +212,7 @@ def _distil(job: Job, folder: Path, record: Record) -> dict[str, Any]:
     }
     # Written last: its presence says that the run is finished.
     write_atomically(folder / "summary.json", to_json(summary))
-    return summary
+    return read_json(folder / "summary.json")
 
 
 def _plot(metrics: Metrics, folder: Path) -> None:
@@ -262,32 +231,33 @@ def _plot(metrics: Metrics, folder: Path) -> None:
 
 def _judge(job: Job, synthetic: Synthetic) -> dict[str, Any]:
     """Accuracy on the test split: the only place where a run reads it."""
-    protocol = job.protocol(job.values["num_eval"])
+    protocol = job.protocol(job.values["num_eval"], float(synthetic.step_size))
     say(
         f"evaluating: {protocol.num_eval} fresh networks, "
         f"{protocol.training.epochs} epochs each, and {protocol.num_random} more on "
         "random subsets"
     )
     judge = Judge(job.problem, protocol, job.problem.splits.test)
-    return judge.beside_random(synthetic, job.real)
+    return judge.beside_random(synthetic, job.inputs.full)
 
 
 def _artifact(
     job: Job, synthetic: Synthetic, measured: dict, step: int
 ) -> artifacts.Artifact:
     values, dataset = job.values, job.problem.dataset
-    protocol = job.protocol(values["num_eval"])
+    step_size = None if job.bank is None else float(synthetic.step_size)
+    protocol = job.protocol(values["num_eval"], step_size)
     return artifacts.Artifact(
         images=np.asarray(synthetic.images),
         labels=np.asarray(synthetic.labels),
-        step_size=None,
+        step_size=step_size,
         preprocess=job.problem.preprocess,
         class_names=dataset.class_names,
         dataset={
             "name": values["dataset"],
             "fingerprint": dataset.fingerprint,
             "validation": values["validation"],
-            "split_seed": values["seed"],
+            "split_seed": values["split_seed"],
         },
         network=values["network"],
         augmentation=protocol.augmentation,

@@ -8,7 +8,7 @@ artifact, so its own network gives exactly the number measured when it was made,
 same kind of device and versions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def reopen(
             "was made from (its fingerprint differs): give the right --dataset or "
             "--data_dir"
         )
-    return Problem(opened.dataset, opened.splits, artifact.preprocess)
+    return replace(opened, preprocess=artifact.preprocess)
 
 
 def run(config: Config) -> dict[str, Any]:

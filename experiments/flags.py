@@ -15,7 +15,7 @@ import jax
 from absl import app, flags, logging
 
 from jaxdd.errors import UserError
-from jaxdd.runs import Interrupted
+from jaxdd.signals import Interrupted
 
 _DEFINE: dict[Any, Callable] = {
     int: flags.DEFINE_integer,

@@ -1,9 +1,10 @@
 """What every experiment starts from: data on the device, and named random keys."""
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
+import numpy as np
 
 from jaxdd import presets
 from jaxdd.data import (
@@ -29,6 +30,7 @@ class Problem:
     dataset: Dataset
     splits: Splits
     preprocess: Preprocess
+    split_seed: int = 0  # of the validation split
 
     def blind(self) -> "Problem":
         """The same problem with the validation split in the place of the test split.
@@ -43,12 +45,14 @@ class Problem:
         if validation is None:
             raise UserError("choosing needs validation data: leave out --validation=0")
         blind = Splits(train, None, validation)
-        return Problem(self.dataset, blind, self.preprocess)
+        return replace(self, splits=blind)
 
-    def on_device(self, part: Split) -> RealData:
+    def on_device(self, part: Split, scores: np.ndarray | None = None) -> RealData:
+        """A split on the device, each class sorted easy to hard where scores [M] are
+        given."""
         images, scale, shift = self.preprocess.device_images(part.images)
         classes = self.dataset.num_classes
-        return real_data(images, part.labels, classes, scale, shift)
+        return real_data(images, part.labels, classes, scale, shift, scores)
 
 
 def open_problem(
@@ -67,7 +71,7 @@ def prepare(dataset: Dataset, validation: float, seed: int, zca: bool) -> Proble
     splits = split(dataset, validation, seed)
     images = splits.train.images
     fitted = fit_zca(images) if zca else normalisation(dataset.name, images)
-    return Problem(dataset, splits, fitted)
+    return Problem(dataset, splits, fitted, seed)
 
 
 def network_options(

@@ -17,10 +17,14 @@ LINE_SECONDS = 10.0  # between lines when the output is not a terminal
 
 
 class Bar:
-    """`with Bar("dsa", 300, where) as bar: bar(step, loss, seconds_per_step)`."""
+    """`with Bar("dsa", 300, where) as bar: bar(step, loss, seconds_per_step)`.
 
-    def __init__(self, name: str, total: int, writes: str):
+    Work without a loss is counted: `bar.count(done, total, seconds_per_unit)`.
+    """
+
+    def __init__(self, name: str, total: int, writes: str, unit: str = "step"):
         self.name, self.total, self.writes = name, total, writes
+        self.unit = unit
         self.console = Console(stderr=True)
         self.last = 0.0
 
@@ -30,29 +34,35 @@ class Bar:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]}"),
+            TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
         )
         self.progress = Progress(*columns, console=self.console, transient=True)
-        self.task = self.progress.add_task(self.name, total=self.total, loss="...")
+        self.task = self.progress.add_task(self.name, total=self.total, note="...")
         if self.console.is_terminal:
             self.progress.start()
         return self
 
-    def __call__(self, step: int, loss: float, seconds_per_step: float) -> None:
-        self.progress.update(self.task, completed=step, loss=f"{loss:.4g}")
+    def __call__(self, step: int, loss: float, seconds: float) -> None:
+        self._show(step, f"loss {loss:.4g}", seconds)
+
+    def count(self, done: int, total: int, seconds: float) -> None:
+        """Progress of work that has no loss; the total may turn out to be another."""
+        self.total = total
+        self.progress.update(self.task, total=total)
+        self._show(done, "", seconds)
+
+    def _show(self, done: int, note: str, seconds: float) -> None:
+        self.progress.update(self.task, completed=done, note=note)
         now = time.monotonic()
         if not self.console.is_terminal and now - self.last > LINE_SECONDS:
             self.last = now
-            left = (self.total - step) * seconds_per_step
-            print(
-                f"{self.name}: step {step}/{self.total}, loss {loss:.4g}, "
-                f"{seconds_per_step:.3g} s/step, {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            left = (self.total - done) * seconds
+            parts = [f"{self.unit} {done}/{self.total}", *([note] if note else [])]
+            parts += [f"{seconds:.3g} s/{self.unit}", f"{left:.0f} s left"]
+            print(f"{self.name}: {', '.join(parts)}", file=sys.stderr, flush=True)
 
     def __exit__(self, *exception) -> None:
         if self.console.is_terminal:

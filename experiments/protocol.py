@@ -64,11 +64,16 @@ class Judge:
     def keys(self, count: int) -> jax.Array:
         return jax.random.split(named_key(self.protocol.seed, "evaluate"), count)
 
-    def distilled(self, synthetic: Synthetic) -> dict:
-        """Accuracy of fresh networks on one set."""
+    def distilled(self, synthetic: Synthetic, rate: jax.Array | None = None) -> dict:
+        """Accuracy of fresh networks on one set.
+
+        `rate` replaces the schedule's learning rate: sets of one run have step sizes of
+        their own, and none of them compiles again.
+        """
         count = self.protocol.num_eval
         sets = repeat(flatten(synthetic), count)
-        return statistics(self.evaluate(self.keys(count), sets, self.held_out))
+        found = self.evaluate(self.keys(count), sets, self.held_out, rate)
+        return statistics(found)
 
     def beside_random(self, synthetic: Synthetic, real: RealData) -> dict[str, dict]:
         """The same beside random real subsets of its size, all in one program.

@@ -5,15 +5,30 @@ composed). The names below are the public API; modules are public too.
 """
 
 from jaxdd.artifact import Artifact, export_pngs, load, save
+from jaxdd.assembly import make_method
 from jaxdd.augment import dsa, per_image, siamese
 from jaxdd.data import from_arrays, from_folder, from_tfds
 from jaxdd.difficulty import SCORES, ensemble_scores, forgetting_scores
 from jaxdd.errors import UserError
 from jaxdd.evaluate import accuracy, flatten, make_evaluate, random_subsets
-from jaxdd.initial import initial_set
-from jaxdd.methods import METHODS, Settings, build, make_method
+from jaxdd.experts import Bank, Manifest, train_bank
+from jaxdd.gsam import gsam
+from jaxdd.initial import correct_set, initial_set, label_logits
+from jaxdd.learners import StartEpochs
+from jaxdd.masks import make_mask
+from jaxdd.methods import build
 from jaxdd.nets import NETS, make_network
-from jaxdd.objectives import add_terms, feature_match, gradient_match, per_class
+from jaxdd.objectives import (
+    add_terms,
+    contrastive_match,
+    feature_match,
+    gradient_match,
+    per_class,
+    per_set,
+    per_span,
+    switch,
+    trajectory_match,
+)
 from jaxdd.presets import preset
 from jaxdd.primitives import (
     DISTANCES,
@@ -23,11 +38,21 @@ from jaxdd.primitives import (
     student_step,
     unroll,
 )
+from jaxdd.settings import METHODS, Settings
 from jaxdd.terms import WeightedTerm, sdc, weight_schedule
-from jaxdd.train import Training, make_fit
+from jaxdd.train import Training, make_epochs, make_fit
 from jaxdd.trees import apply_mask, mask_from_rules
-from jaxdd.types import Batch, Inputs, Learner, Method, Network, RealData, Synthetic
-from jaxdd.windows import real_data
+from jaxdd.types import (
+    Batch,
+    Inputs,
+    Learner,
+    Method,
+    Network,
+    RealData,
+    Span,
+    Synthetic,
+)
+from jaxdd.windows import Curriculum, real_data
 
 __version__ = "0.1.0"
 
@@ -37,13 +62,18 @@ __all__ = [
     "NETS",
     "SCORES",
     "Artifact",
+    "Bank",
     "Batch",
+    "Curriculum",
     "Inputs",
     "Learner",
+    "Manifest",
     "Method",
     "Network",
     "RealData",
     "Settings",
+    "Span",
+    "StartEpochs",
     "Synthetic",
     "Training",
     "UserError",
@@ -53,6 +83,8 @@ __all__ = [
     "apply_mask",
     "batch_gradient",
     "build",
+    "contrastive_match",
+    "correct_set",
     "dsa",
     "ensemble_scores",
     "export_pngs",
@@ -63,17 +95,23 @@ __all__ = [
     "from_folder",
     "from_tfds",
     "gradient_match",
+    "gsam",
     "initial_set",
     "inner_gradient",
+    "label_logits",
     "load",
+    "make_epochs",
     "make_evaluate",
     "make_fit",
+    "make_mask",
     "make_method",
     "make_network",
     "mask_from_rules",
     "per_class",
     "per_image",
     "per_sample_gradient_norms",
+    "per_set",
+    "per_span",
     "preset",
     "random_subsets",
     "real_data",
@@ -81,6 +119,9 @@ __all__ = [
     "sdc",
     "siamese",
     "student_step",
+    "switch",
+    "train_bank",
+    "trajectory_match",
     "unroll",
     "weight_schedule",
 ]

@@ -70,9 +70,10 @@ def make_evaluate(
         microbatch: chunk length of the gradients.
 
     Returns:
-        jitted (keys [E], sets Batch [E, N, ...], held_out) -> accuracies [E] in
-        percent. Network e is trained on set e, so that five networks on one set and
-        one network on each of five random sets are the same program.
+        jitted (keys [E], sets Batch [E, N, ...], held_out, rate=None) -> accuracies
+        [E] in percent. Network e is trained on set e, so that five networks on one set
+        and one network on each of five random sets are the same program. `rate`
+        replaces the schedule's learning rate, e.g. by a learned step size.
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -89,11 +90,11 @@ def make_evaluate(
     fit = make_fit(network, training, augment, microbatch=microbatch)
 
     @jax.jit
-    def evaluate(keys: Key, sets: Batch, held_out: RealData) -> Array:
+    def evaluate(keys: Key, sets: Batch, held_out: RealData, rate=None) -> Array:
         def one(xs):
             key, data = xs
             key_init, key_fit = jax.random.split(key)
-            learner, _ = fit(key_fit, Learner(*network.init(key_init)), data)
+            learner, _ = fit(key_fit, Learner(*network.init(key_init)), data, rate)
             return accuracy(network, learner, held_out)
 
         return policy.map_axis(one, (keys, sets))

@@ -34,15 +34,16 @@ def correct(logits: Float[Array, "B K"], labels: Float[Array, "B K"]) -> Array:
     return jnp.where(jnp.any(labels > 0, axis=-1), hit, False).astype(jnp.float32)
 
 
-def mean_loss(network: Network):
-    """The loss of a network in evaluation mode: (params, batch, stats) -> [].
+def mean_loss(network: Network, train: bool = False):
+    """The mean loss of a network: (params, batch, stats) -> [].
 
     Running statistics are an argument (the `context` of the primitives' losses), so
-    that nothing traced is closed over.
+    that nothing traced is closed over. With `train`, batch norm uses the statistics of
+    the batch; other networks do not tell the difference.
     """
 
     def loss(params: Params, batch: Batch, stats: Stats) -> Scalar:
-        outputs, _ = network.apply(params, stats, batch.images, False)
+        outputs, _ = network.apply(params, stats, batch.images, train)
         return cross_entropy(outputs.logits, batch.labels)
 
     return loss

@@ -1,29 +1,41 @@
 """Methods as settings of the axes: read this second, after `types.py`.
 
-`make_method` composes any objective, learner source, decoder and optimiser;
-`METHODS` names the published combinations; `build` turns settings into a method.
+`settings.METHODS` names the published combinations; `build` turns settings into a
+method, one function per axis.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from jaxdd import augment
-from jaxdd.decoders import identity
+from jaxdd.assembly import Extras, make_method
+from jaxdd.decoders import identity, soft_labels
 from jaxdd.errors import UserError
-from jaxdd.learners import fresh, pool
-from jaxdd.objectives import feature_match, gradient_match, per_class
+from jaxdd.learners import StartEpochs, fresh, pool, spans
+from jaxdd.masks import Mask, make_mask
+from jaxdd.nets import has_batch_statistics
+from jaxdd.objectives import (
+    contrastive_match,
+    feature_match,
+    gradient_match,
+    per_class,
+    per_set,
+    per_span,
+    switch,
+    trajectory_match,
+)
 from jaxdd.primitives import DISTANCES
+from jaxdd.settings import METHODS, Settings
 from jaxdd.terms import WeightedTerm, sdc, weight_schedule
 from jaxdd.train import Training
 from jaxdd.trees import global_norm
 from jaxdd.types import (
     Codes,
     Decoder,
-    Info,
     Inputs,
     Key,
     LearnerSource,
@@ -34,119 +46,9 @@ from jaxdd.types import (
     Synthetic,
 )
 
+__all__ = ["METHODS", "Settings", "build", "make_method"]
 
-def make_method(
-    objective: Objective,
-    source: LearnerSource,
-    decoder: Decoder,
-    optimizer: optax.GradientTransformation,
-) -> Method:
-    """Compose a method from its axes.
-
-    Returns:
-        A Method. `step` is pure and not jitted; its info holds the objective's info,
-        "loss" and "image_gradient" (the L2 norm of the gradient w.r.t. the codes).
-
-    Example:
-        >>> from jaxdd.nets import make_network
-        >>> network = make_network("mlp", (8, 8, 1), 3)
-        >>> match = feature_match(network, augment.siamese(()))
-        >>> method = make_method(
-        ...     per_class(match, 4), fresh(network), identity(), optax.sgd(1.0))
-        >>> type(method).__name__
-        'Method'
-    """
-
-    def init(key: Key, start: Synthetic) -> MethodState:
-        key_codes, key_source = jax.random.split(key)
-        codes = decoder.init(key_codes, start)
-        state = MethodState(
-            jnp.int32(0), codes, optimizer.init(codes), source.init(key_source)
-        )
-        # Weak types would make the second step compile again.
-        return jax.tree.map(_strong, state)
-
-    def step(key: Key, state: MethodState, inputs: Inputs) -> tuple[MethodState, Info]:
-        key_draw, key_match, key_advance = jax.random.split(key, 3)
-        learner = source.draw(key_draw, state.source, inputs)
-
-        def loss_of(codes: Codes):
-            synthetic = decoder.decode(codes)
-            return objective(key_match, synthetic, learner, inputs, state.step)
-
-        (loss, info), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.codes)
-        updates, optimizer_state = optimizer.update(
-            gradient, state.optimizer, state.codes
-        )
-        codes = optax.apply_updates(state.codes, updates)
-        advanced = source.advance(
-            key_advance, state.source, learner, decoder.decode(codes), inputs
-        )
-        info = {**info, "loss": loss, "image_gradient": global_norm(gradient)}
-        return MethodState(state.step + 1, codes, optimizer_state, advanced), info
-
-    def result(state: MethodState) -> Synthetic:
-        return decoder.decode(state.codes)
-
-    return Method(init, step, result)
-
-
-def _strong(x):
-    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-        return x
-    return jax.lax.convert_element_type(x, x.dtype)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """One choice on every axis. Defaults are DC's.
-
-    Attributes:
-        objective: "gradient" or "distribution".
-        source: "pool" (trained on the synthetic set between matches) or "fresh".
-        distance: of gradients, one of `primitives.DISTANCES`.
-        augmentation: names joined by "_", as in `augment.dsa`, or "none"; Siamese in
-            the match, per image in the pool's training.
-        batch_real: real samples per class and step.
-        matches: steps per network of the pool.
-        inner_epochs: epochs of training on the synthetic set between two matches.
-        network_lr: of that training.
-        image_lr, image_momentum: SGD on the images.
-        sdc_weight: weight of the difficulty correction; 0 leaves it out.
-        sdc_norm: "mean" or "per_sample".
-        sdc_schedule: "constant", "linear" or "log".
-        sdc_horizon: step at which a rising schedule arrives.
-        sdc_relative: measure the weight in units of the matching loss.
-    """
-
-    objective: str = "gradient"
-    source: str = "pool"
-    distance: str = "ours"
-    augmentation: str = "none"
-    batch_real: int = 256
-    matches: int = 1
-    inner_epochs: int = 1
-    network_lr: float = 0.01
-    image_lr: float = 0.1
-    image_momentum: float = 0.5
-    sdc_weight: float = 0.0
-    sdc_norm: str = "mean"
-    sdc_schedule: str = "constant"
-    sdc_horizon: int = 1000
-    sdc_relative: bool = False
-
-
-# The published methods. What depends on dataset and ipc is in `presets.py`.
-METHODS: dict[str, Settings] = {
-    "dc": Settings(),
-    "dsa": Settings(augmentation="color_crop_cutout_flip_scale_rotate"),
-    "dm": Settings(
-        objective="distribution",
-        source="fresh",
-        augmentation="color_crop_cutout_flip_scale_rotate",
-        image_lr=1.0,
-    ),
-}
+STEP_SIZE_MOMENTUM = 0.5  # of every trajectory method
 
 
 def choose(what: str, name: str, options: dict[str, Callable] | dict):
@@ -156,15 +58,22 @@ def choose(what: str, name: str, options: dict[str, Callable] | dict):
     return options[name]
 
 
-def terms_of(network: Network, settings: Settings) -> dict[str, WeightedTerm]:
+def terms_of(
+    network: Network, settings: Settings, microbatch: int | None = None
+) -> dict[str, WeightedTerm]:
     """The additive terms that the settings ask for."""
     schedule = weight_schedule(
         settings.sdc_schedule, settings.sdc_weight, settings.sdc_horizon
     )
-    term = sdc(network, settings.sdc_norm)
+    term = sdc(network, settings.sdc_norm, settings.sdc_at, microbatch)
     if settings.sdc_weight == 0:
         return {}
     return {"sdc": WeightedTerm(schedule, term, settings.sdc_relative)}
+
+
+def mask_of(settings: Settings) -> Mask | None:
+    """The mask that the settings ask for, None without one."""
+    return make_mask(settings.mask, settings.mask_ratio, settings.mask_granularity)
 
 
 def objective_of(
@@ -173,30 +82,166 @@ def objective_of(
     """The objective that the settings ask for.
 
     Raises:
-        UserError: an unknown objective, distance, norm, schedule or augmentation.
+        UserError: an unknown name on one of the objective's axes.
     """
-    siamese = augment.siamese(augment.dsa(settings.augmentation))
+    pipeline = augment.dsa(settings.augmentation)
     distance = choose("distance", settings.distance, DISTANCES)
-    match = choose(
-        "objective",
-        settings.objective,
-        {
-            "gradient": lambda: gradient_match(network, distance, siamese, microbatch),
-            "distribution": lambda: feature_match(network, siamese),
-        },
-    )()
-    return per_class(match, settings.batch_real, terms_of(network, settings))
+    terms = terms_of(network, settings, microbatch)
+    mask = mask_of(settings)
+    truncated = choose(
+        "gradient", settings.gradient, {"exact": False, "truncated": True}
+    )
+
+    def gradient() -> Objective:
+        match = gradient_match(
+            network, distance, augment.siamese(pipeline), microbatch, mask
+        )
+        return per_class(match, settings.batch_real, terms)
+
+    def distribution() -> Objective:
+        match = feature_match(
+            network, augment.siamese(pipeline), settings.features, mask
+        )
+        return per_class(match, settings.batch_real, terms)
+
+    def trajectory() -> Objective:
+        match = trajectory_match(
+            network,
+            augment.per_image(pipeline),
+            settings.student_steps,
+            settings.batch_syn,
+            microbatch=microbatch,
+            truncated=truncated,
+            along_path=bool(terms) and settings.sdc_at == "path",
+            mask=mask,
+        )
+        return per_span(match, terms)
+
+    def contrastive() -> Objective:
+        match = contrastive_match(
+            network,
+            distance,
+            augment.siamese(pipeline),
+            settings.batch_real,
+            microbatch,
+            mask,
+        )
+        together = per_set(match, terms)
+
+        def warm(step):
+            network_index, match_index = (
+                step // settings.matches,
+                step % settings.matches,
+            )
+            return (network_index >= settings.warmup_networks) | (
+                match_index >= settings.warmup_matches
+            )
+
+        return switch(warm, gradient(), together)
+
+    objectives = {
+        "gradient": gradient,
+        "contrastive": contrastive,
+        "distribution": distribution,
+        "trajectory": trajectory,
+    }
+    return choose("objective", settings.objective, objectives)()
+
+
+def starts_of(settings: Settings) -> StartEpochs:
+    """The start epochs that the settings ask for."""
+    if settings.max_start is None:
+        raise UserError("max_start has to be set before start epochs can be drawn")
+    return StartEpochs(
+        settings.min_start, settings.max_start, settings.first_start, settings.expansion
+    )
+
+
+def source_of(
+    network: Network, settings: Settings, experts: int | None = None
+) -> LearnerSource:
+    """The learner source that the settings ask for."""
+    per_image = augment.per_image(augment.dsa(settings.augmentation))
+    training = Training(settings.inner_epochs, settings.network_lr)
+
+    def of_spans() -> LearnerSource:
+        if experts is None:
+            raise UserError("trajectory matching needs a bank of experts")
+        return spans(network, experts, starts_of(settings))
+
+    sources = {
+        "pool": lambda: pool(network, settings.matches, training, per_image),
+        "fresh": lambda: fresh(network),
+        "spans": of_spans,
+    }
+    return choose("learner source", settings.source, sources)()
+
+
+def decoder_of(settings: Settings) -> Decoder:
+    """Learned labels are logits, all others probabilities."""
+    decoders = {"hard": identity, "soft": soft_labels, "teacher": identity}
+    return choose("labels", settings.labels, decoders)()
+
+
+def optimizer_of(settings: Settings) -> optax.GradientTransformationExtraArgs:
+    """One SGD for the images, one for the labels, one for the step size.
+
+    With a gate, a step whose matching loss lies above it changes neither them nor their
+    momentum (DATM). A loss that is not a number is not gated: it ends the run.
+    """
+
+    def sgd(rate: float, momentum: float) -> optax.GradientTransformation:
+        return optax.sgd(rate, momentum=momentum) if rate else optax.set_to_zero()
+
+    parts = Synthetic(
+        sgd(settings.image_lr, settings.image_momentum),
+        sgd(settings.label_lr if settings.labels == "soft" else 0.0,
+            settings.label_momentum),
+        sgd(settings.step_size_lr, STEP_SIZE_MOMENTUM),
+    )  # fmt: skip
+    names: Any = Synthetic._fields
+    whole = optax.partition(parts._asdict(), Synthetic(*names))
+    if not settings.gate:
+        return whole
+    return optax.conditionally_mask(
+        whole, lambda step, value: value <= settings.gate, forward_extra_args=True
+    )
+
+
+def extras_of(network: Network, settings: Settings) -> Extras:
+    """Averages and teacher labels, where the settings ask for them."""
+    decay = settings.ema_decay or None
+    if settings.labels != "teacher":
+        return Extras(decay)
+    if settings.source != "spans":
+        raise UserError("labels='teacher' need a method that matches trajectories")
+
+    def relabel(codes: Codes, inputs: Inputs) -> Codes:
+        assert inputs.span is not None
+        classes, n = codes.labels.shape[:2]
+        images = codes.images.reshape(classes * n, *codes.images.shape[2:])
+        stats = network.init(jax.random.key(0))[1]
+        outputs, _ = network.apply(inputs.span.target, stats, images, False)
+        labels = jax.nn.softmax(outputs.logits).reshape(classes, n, -1)
+        return codes._replace(labels=jax.lax.stop_gradient(labels))
+
+    return Extras(decay, relabel)
 
 
 def build(
-    network: Network, settings: Settings, microbatch: int | None = None
+    network: Network,
+    settings: Settings,
+    microbatch: int | None = None,
+    experts: int | None = None,
 ) -> Method:
     """A method from its settings.
 
     Args:
-        network: whose gradients or features are matched.
+        network: whose gradients, features or parameters are matched.
         settings: e.g. `METHODS["dsa"]`, or `presets.preset(...)`.
-        microbatch: chunk length for gradients over a batch; not with batch norm.
+        microbatch: chunk length for gradients over a batch; ignored with batch norm,
+            where samples interact.
+        experts: how many the bank has, where trajectories are matched.
 
     Raises:
         UserError: an unknown name on an axis.
@@ -207,30 +252,27 @@ def build(
         >>> type(method).__name__
         'Method'
     """
-    optimizer = optax.sgd(settings.image_lr, momentum=settings.image_momentum)
+    if settings.objective == "trajectory" and settings.source != "spans":
+        raise UserError(
+            "matching trajectories needs those of experts: the learner source spans"
+        )
+    if has_batch_statistics(network):
+        microbatch = None
     return make_method(
         objective_of(network, settings, microbatch),
-        source_of(network, settings),
-        identity(),
-        optimizer,
+        source_of(network, settings, experts),
+        decoder_of(settings),
+        optimizer_of(settings),
+        extras_of(network, settings),
     )
 
 
-def source_of(network: Network, settings: Settings) -> LearnerSource:
-    """The learner source that the settings ask for."""
-    per_image = augment.per_image(augment.dsa(settings.augmentation))
-    training = Training(settings.inner_epochs, settings.network_lr)
-    return choose(
-        "learner source",
-        settings.source,
-        {
-            "pool": lambda: pool(network, settings.matches, training, per_image),
-            "fresh": lambda: fresh(network),
-        },
-    )()
-
-
-def term_share(network: Network, settings: Settings, microbatch: int | None = None):
+def term_share(
+    network: Network,
+    settings: Settings,
+    microbatch: int | None = None,
+    experts: int | None = None,
+):
     """How much of the image gradient comes from the terms, for looking now and then.
 
     Returns:
@@ -240,18 +282,20 @@ def term_share(network: Network, settings: Settings, microbatch: int | None = No
     """
     full = objective_of(network, settings, microbatch)
     bare = objective_of(network, replace(settings, sdc_weight=0.0), microbatch)
-    source = source_of(network, settings)
+    source = source_of(network, settings, experts)
+    decoder = decoder_of(settings)
 
     def share(key: Key, state: MethodState, inputs: Inputs):
         key_draw, key_match = jax.random.split(key)
         learner = source.draw(key_draw, state.source, inputs)
+        found = decoder.decode(state.codes)
 
         def images_gradient(objective: Objective):
             def loss(images):
-                synthetic = state.codes._replace(images=images)
+                synthetic = found._replace(images=images)
                 return objective(key_match, synthetic, learner, inputs, state.step)[0]
 
-            return jax.grad(loss)(state.codes.images)
+            return jax.grad(loss)(found.images)
 
         matched = images_gradient(bare)
         terms = global_norm(images_gradient(full) - matched)

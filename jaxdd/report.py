@@ -150,6 +150,33 @@ def curves(
     return _save(figure, path)
 
 
+def intervals(
+    names: Sequence[str],
+    values: ArrayLike,
+    half: ArrayLike,
+    path: PathLike,
+    xlabel: str,
+) -> Path:
+    """One value [S] per name with its interval value +- half [S], and a line at zero.
+
+    Raises UserError when there is nothing to draw or the lengths differ.
+    """
+    centre, width = np.asarray(values, dtype=float), np.asarray(half, dtype=float)
+    if not names or not centre.shape == width.shape == (len(names),):
+        raise UserError(
+            f"Cannot draw intervals for {path}: {len(names)} names, values "
+            f"{centre.shape} and half widths {width.shape} must be of one length."
+        )
+    figure, axes = _figure(6.0, 1.2 + 0.35 * len(names))
+    rows = np.arange(len(names))[::-1]  # the first name on top
+    axes.axvline(0.0, color="0.7", linewidth=1)
+    axes.errorbar(centre, rows, xerr=width, fmt="o", color=COLORS[0], capsize=3)
+    axes.set_yticks(rows, [_short(name) for name in names])
+    axes.set_ylim(-0.7, len(names) - 0.3)
+    _label(axes, xlabel, "")
+    return _save(figure, path)
+
+
 def correlation_matrix(names: Sequence[str], matrix: ArrayLike, path: PathLike) -> Path:
     """A symmetric matrix [s, s] of correlations in [-1, 1], as coloured numbers.
 

@@ -1,10 +1,5 @@
 """The resumable loop: any method, in chunks on the device, the host only watching."""
 
-import contextlib
-import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,11 +8,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdd.checkpoints import Checkpoints
 from jaxdd.errors import UserError
+from jaxdd.signals import Interrupted, Signals
 from jaxdd.trees import select
-from jaxdd.types import Array, Inputs, Key, Method, MethodState, Synthetic
+from jaxdd.types import Array, Inputs, Key, Method, MethodState, Span, Synthetic
 from jaxdd.workdir import Metrics
 
 # Seconds that one dispatch should take: short enough for signals and progress, long
@@ -25,8 +22,8 @@ from jaxdd.workdir import Metrics
 CHUNK_SECONDS = 1.0
 # Longest chunk: the length of the buffer that carries the infos of its steps.
 CHUNK_STEPS = 256
-# A signal has to end the process within 10 seconds, whatever the device is doing.
-GRACE_SECONDS = 9.0
+# Spans of experts that wait on the device for the steps of one chunk.
+SPAN_BYTES = 64 * 2**20
 # What takes longer, a step or a measurement, may not end within that time: the state
 # is saved before it.
 LONG_SECONDS = 5.0
@@ -45,14 +42,6 @@ class RunState(NamedTuple):
 
     method: MethodState
     best: Best | None  # None unless the run selects
-
-
-class Interrupted(Exception):
-    """A signal stopped the run after its state was saved."""
-
-    def __init__(self, signum: int, step: int):
-        super().__init__(f"stopped by {signal.Signals(signum).name} at step {step}")
-        self.signum, self.step = signum, step
 
 
 @dataclass(frozen=True)
@@ -76,31 +65,37 @@ def make_advance(method: Method):
     """Compile-once driver: as many steps as asked for, stopping before bad ones.
 
     Returns:
-        jitted (state, inputs, root key, stop) -> (state, finite, infos), which runs the
-        method until `stop` completed steps. A step whose info is not finite is undone
-        and ends the run: `finite` is False and the state is the one before it. `infos`
-        has [CHUNK_STEPS] entries per name; entry i belongs to the i-th step done. The
-        state is donated. The trip count is dynamic, so that chunks of any length are
-        one program with the same bits.
+        jitted (state, inputs, root key, stop) -> (state, sound, infos), which runs the
+        method until `stop` completed steps. A step whose info is not finite, or after
+        which the step size is negative, is undone and ends the run: `sound` is False
+        and the state is the one before it. `infos` has [CHUNK_STEPS] entries per name;
+        entry i belongs to the i-th step done. Where `inputs` has spans, they are
+        [T, ...] and span i is for the i-th step. The state is donated. The trip count
+        is dynamic, so that chunks of any length are one program with the same bits.
     """
 
     def advance(state: MethodState, inputs: Inputs, root: Key, stop: Array):
         first = state.step
-        shapes = jax.eval_shape(method.step, root, state, inputs)[1]
+
+        def inputs_of(slot: Array) -> Inputs:
+            return inputs._replace(span=jax.tree.map(lambda x: x[slot], inputs.span))
+
+        shapes = jax.eval_shape(method.step, root, state, inputs_of(first))[1]
         buffer = {name: jnp.zeros(CHUNK_STEPS, x.dtype) for name, x in shapes.items()}
 
         def going(carry):
-            state, finite, _ = carry
-            return finite & (state.step < stop)
+            state, sound, _ = carry
+            return sound & (state.step < stop)
 
         def body(carry):
             state, _, buffer = carry
             key = jax.random.fold_in(root, state.step)
-            new, info = method.step(key, state, inputs)
-            finite = jnp.all(jnp.isfinite(jnp.stack(list(info.values()))))
             slot = state.step - first
+            new, info = method.step(key, state, inputs_of(slot))
+            finite = jnp.all(jnp.isfinite(jnp.stack(list(info.values()))))
+            sound = finite & (method.result(new).step_size >= 0)
             buffer = {n: x.at[slot].set(info[n]) for n, x in buffer.items()}
-            return select(finite, new, state), finite, buffer
+            return select(sound, new, state), sound, buffer
 
         return jax.lax.while_loop(going, body, (state, jnp.bool_(True), buffer))
 
@@ -109,58 +104,6 @@ def make_advance(method: Method):
 
 def _next(step: int, every: int) -> int:
     return (step // every + 1) * every
-
-
-class _Signals:
-    """Turn SIGTERM and SIGINT into a flag, with a deadline for the process."""
-
-    NUMBERS = (signal.SIGTERM, signal.SIGINT)
-
-    def __init__(self):
-        self.received: int | None = None
-        self.left = threading.Event()
-
-    def __call__(self, signum, frame):
-        if self.received is None:
-            self.received = signum
-
-    @contextlib.contextmanager
-    def installed(self):
-        if threading.current_thread() is not threading.main_thread():
-            yield self  # a notebook's worker or a test: signals are not ours
-            return
-        reader, writer = os.pipe()
-        os.set_blocking(writer, False)
-        fd_before = signal.set_wakeup_fd(writer)
-        before = {n: signal.signal(n, self) for n in self.NUMBERS}
-        watcher = threading.Thread(target=self._watch, args=(reader,), daemon=True)
-        watcher.start()
-        try:
-            yield self
-        finally:
-            self.left.set()
-            for n, handler in before.items():
-                signal.signal(n, handler)
-            signal.set_wakeup_fd(fd_before)
-            os.close(writer)
-            watcher.join()
-            os.close(reader)
-
-    def _watch(self, reader: int) -> None:
-        """End the process when a signal is not obeyed in time.
-
-        A thread does this, since Python runs handlers between bytecodes only: a long
-        computation on the device holds them up.
-        """
-        while caught := os.read(reader, 1):
-            if caught[0] in self.NUMBERS and not self.left.wait(GRACE_SECONDS):
-                print(
-                    f"stopped by {signal.Signals(caught[0]).name} within a long "
-                    "computation; the same command continues from the last saved step",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                os._exit(128 + caught[0])
 
 
 @dataclass(frozen=True)
@@ -172,11 +115,13 @@ class Hooks:
         track: (best, synthetic, step) -> best, called where `measure` is; None keeps
             no best set.
         progress: (step, loss, seconds per step), called after every chunk.
+        read: (indices [2]) -> Span, for methods with a plan: what `plan` asked for.
     """
 
     measure: Callable[[MethodState], dict[str, float]]
     track: Callable[[Best, Synthetic, int], Best] | None = None
     progress: Callable[[int, float, float], None] = lambda step, loss, seconds: None
+    read: Callable[[np.ndarray], Span] | None = None
 
 
 def run(
@@ -225,7 +170,7 @@ def run(
             state = jax.tree.map(jnp.asarray, found[1])
             on_resume(found[0])
         metrics = Metrics(folder, int(state.method.step))
-        with _Signals().installed() as signals:
+        with Signals().installed() as signals:
             loop = _Loop(folder, method, inputs, seed, plan, hooks, checkpoints)
             state = loop.go(state, metrics, signals)
         return state, metrics, loop.timings(metrics)
@@ -251,8 +196,9 @@ class _Loop:
         self.compile_seconds = 0.0
         self.per_step: list[float] = []
         self.measure_seconds = 0.0  # of the last measurement
+        self.spans = None if method.plan is None else _Spans(method, hooks, self.root)
 
-    def go(self, state: RunState, metrics: Metrics, signals: _Signals) -> RunState:
+    def go(self, state: RunState, metrics: Metrics, signals: Signals) -> RunState:
         self.began, self.before = time.perf_counter(), metrics.seconds
         step = int(state.method.step)
         if step == 0:
@@ -262,17 +208,16 @@ class _Loop:
             state = self._compile(state)
         while step < self.plan.steps:
             stop = self._chunk_end(step)
-            state, infos, finite = self._chunk(state, step, stop)
+            state, infos, sound = self._chunk(state, step, stop)
             done = int(state.method.step)
+            finite = all(
+                np.isfinite(x[: done - step + 1]).all() for x in infos.values()
+            )
             infos = {name: x[: done - step] for name, x in infos.items()}
             self._log(metrics, step, done, infos)
-            if not finite:
+            if not sound:
                 self.checkpoints.save(done, state)
-                raise UserError(
-                    f"the loss of step {done + 1} is not finite: the state before it "
-                    f"is kept in {self.folder}; lower --image_lr or the weights and "
-                    "use another --workdir"
-                )
+                raise UserError(_fault(done + 1, finite, self.folder))
             step = done
             if step % self.plan.measure_every == 0:
                 state = self._observe(state, metrics, step, infos)
@@ -295,7 +240,11 @@ class _Loop:
         """Compile apart from the steps, so that their times are not mixed."""
         began = time.perf_counter()
         stop = jnp.int32(0)
-        args = state.method, self.inputs, self.root, stop
+        inputs = self.inputs
+        if self.spans is not None:
+            first = int(state.method.step)
+            inputs = inputs._replace(span=self.spans.read(first, first + 1))
+        args = state.method, inputs, self.root, stop
         self.compiled = self.advance.lower(*args).compile()
         self.compile_seconds = time.perf_counter() - began
         return state
@@ -307,8 +256,9 @@ class _Loop:
         elif self.per_step[-1] > 0:
             wanted = max(1, int(CHUNK_SECONDS / self.per_step[-1]))
         plan = self.plan
+        longest = CHUNK_STEPS if self.spans is None else self.spans.length
         end = min(
-            step + min(wanted, CHUNK_STEPS),
+            step + min(wanted, longest),
             plan.steps,
             _next(step, plan.measure_every),
             _next(step, plan.save_every),
@@ -318,16 +268,19 @@ class _Loop:
 
     def _chunk(self, state: RunState, step: int, stop: int):
         began = time.perf_counter()
-        method, finite, infos = self.compiled(
-            state.method, self.inputs, self.root, jnp.int32(stop)
+        inputs = self.inputs
+        if self.spans is not None:
+            inputs = inputs._replace(span=self.spans.read(step, stop))
+        method, sound, infos = self.compiled(
+            state.method, inputs, self.root, jnp.int32(stop)
         )
         infos = {name: jax.device_get(x) for name, x in infos.items()}
         seconds = (time.perf_counter() - began) / (stop - step)
         self.per_step.append(seconds)
-        if finite:
+        if sound:
             loss = float(infos["loss"][stop - step - 1])
             self.hooks.progress(stop, loss, self._typical())
-        return state._replace(method=method), infos, bool(finite)
+        return state._replace(method=method), infos, bool(sound)
 
     def _log(self, metrics: Metrics, step: int, done: int, infos) -> None:
         """Lines of the steps that are only logged; measured ones come with more."""
@@ -368,3 +321,51 @@ class _Loop:
 
 def _entry(infos, index: int) -> dict[str, float]:
     return {name: float(x[index]) for name, x in infos.items()}
+
+
+def _fault(step: int, finite: bool, folder: Path) -> str:
+    """Why a run ends before `step`."""
+    kept = f"the state before it is kept in {folder}"
+    if finite:
+        return (
+            f"the step size would be negative after step {step}: {kept}; lower "
+            "--step_size_lr and use another --workdir"
+        )
+    return (
+        f"the loss of step {step} is not finite: {kept}; lower --image_lr or the "
+        "weights and use another --workdir"
+    )
+
+
+class _Spans:
+    """What a method's plan asks for, read from disk into one buffer per chunk."""
+
+    def __init__(self, method: Method, hooks: Hooks, root: Key):
+        assert method.plan is not None
+        assert hooks.read is not None, "a method with a plan needs hooks.read"
+        self.source, self.root = hooks.read, root
+        self.plan = jax.jit(jax.vmap(method.plan, in_axes=(None, 0)))
+        example = self._one(0)
+        size = sum(x.nbytes for x in jax.tree.leaves(example))
+        self.length = int(np.clip(SPAN_BYTES // size, 1, CHUNK_STEPS))
+        self.buffer = jax.tree.map(
+            lambda x: np.zeros((self.length, *x.shape), x.dtype), example
+        )
+
+    def _one(self, step: int) -> Span:
+        indices = np.asarray(self.plan(self.root, jnp.arange(step, step + 1)))
+        return self.source(indices[0])
+
+    def read(self, step: int, stop: int) -> Span:
+        """Spans of the steps step ... stop - 1, on the device; [length, ...]."""
+        indices = np.asarray(
+            self.plan(self.root, step + jnp.arange(self.length, dtype=jnp.int32))
+        )
+        for slot in range(stop - step):
+            # Copied leaf by leaf, so that a chunk costs what its steps read.
+            found = self.source(indices[slot])
+            for whole, part in zip(
+                jax.tree.leaves(self.buffer), jax.tree.leaves(found), strict=True
+            ):
+                whole[slot] = part
+        return jax.tree.map(jnp.array, self.buffer)

@@ -13,6 +13,7 @@ from jaxdd.types import Array, Evidence, Key, Learner, Network, Scalar, Schedule
 
 SCHEDULES = ("constant", "linear", "log")
 NORMS = ("mean", "per_sample")
+PLACES = ("start", "path")
 
 
 class WeightedTerm(NamedTuple):
@@ -61,7 +62,12 @@ def weight_schedule(kind: str, weight: float, horizon: int) -> Schedule:
     )
 
 
-def sdc(network: Network, norm: str = "mean") -> Term:
+def sdc(
+    network: Network,
+    norm: str = "mean",
+    at: str = "start",
+    microbatch: int | None = None,
+) -> Term:
     """Sample difficulty correction: the gradient norm of the synthetic samples.
 
     Wang et al., "Not All Samples Should Be Utilized Equally", 2024 (arXiv 2408.12483):
@@ -73,9 +79,14 @@ def sdc(network: Network, norm: str = "mean") -> Term:
         norm: "mean", the norm of the mean gradient of a class's synthetic samples,
             almost free where the match has computed that gradient; or "per_sample",
             the mean of the samples' own norms, which is the difficulty measure GraDN.
+        at: "start", at the network that is matched, which for a trajectory is the
+            student's first step; or "path", averaged over all steps of a student,
+            which computes these norms anyway (mean norm only; ours).
+        microbatch: chunk length of a mean gradient that the match has not computed.
 
     Raises:
-        UserError: an unknown norm.
+        UserError: an unknown norm or place, or per-sample norms along the path; when
+            it is called, "path" on a match that has none.
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -94,7 +105,9 @@ def sdc(network: Network, norm: str = "mean") -> Term:
     def mean_gradient(key: Key, learner: Learner, evidence: Evidence) -> Scalar:
         gradient = evidence.gradient
         if gradient is None:
-            gradient = inner_gradient(loss)(
+            # Batch norm of a student in training uses the statistics of its batch.
+            trains = evidence.path_norms is not None
+            gradient = inner_gradient(mean_loss(network, trains), microbatch)(
                 learner.params, evidence.batch, learner.stats
             )
         return global_norm(gradient)
@@ -106,6 +119,22 @@ def sdc(network: Network, norm: str = "mean") -> Term:
         present = jax.lax.stop_gradient(jnp.any(evidence.batch.labels > 0, axis=-1))
         return jnp.sum(norms) / jnp.maximum(jnp.sum(present), 1)
 
+    def along_path(key: Key, learner: Learner, evidence: Evidence) -> Scalar:
+        if evidence.path_norms is None:
+            raise UserError(
+                "sdc_at='path' needs a method that matches trajectories: use 'start'"
+            )
+        return jnp.mean(evidence.path_norms)
+
     if norm not in NORMS:
         raise UserError(f"unknown SDC norm {norm!r}: choose one of {', '.join(NORMS)}")
+    if at not in PLACES:
+        raise UserError(f"unknown sdc_at={at!r}: choose one of {', '.join(PLACES)}")
+    if at == "path" and norm == "per_sample":
+        raise UserError(
+            "sdc_norm='per_sample' is not offered along the path: use sdc_at='start' "
+            "or sdc_norm='mean'"
+        )
+    if at == "path":
+        return along_path
     return mean_gradient if norm == "mean" else per_sample

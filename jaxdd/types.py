@@ -56,11 +56,19 @@ class RealData(NamedTuple):
     shift: Array  # [C] float32
 
 
+class Span(NamedTuple):
+    """A piece of an expert's training: what a student has to bridge."""
+
+    start: Params  # parameters at epoch s
+    target: Params  # and at epoch s + M
+
+
 class Inputs(NamedTuple):
     """What one step may look at."""
 
     real: RealData  # what this step may match
     full: RealData  # all training data
+    span: Span | None = None  # where the method matches trajectories
 
 
 class Outputs(NamedTuple):
@@ -89,7 +97,8 @@ class Evidence(NamedTuple):
     """What a match computed and a term may use again, still differentiable."""
 
     batch: Batch  # the (augmented) synthetic batch that was matched
-    gradient: Params | None  # its mean-loss gradient; None if the match needs none
+    gradient: Params | None = None  # its mean-loss gradient, where the match needs it
+    path_norms: Array | None = None  # [T] gradient norms along an unrolled student
 
 
 class Decoder(NamedTuple):
@@ -107,11 +116,16 @@ class LearnerSource(NamedTuple):
     draw: Callable[[Key, Any, Inputs], Learner]
     # (key, state, learner, synthetic, inputs) -> state
     advance: Callable[[Key, Any, Learner, Synthetic, Inputs], Any]
+    # (root key, step) -> [2] int32: the expert and the start epoch whose span the host
+    # has to read for this step; None where a source needs no spans
+    plan: Callable[[Key, Array], Array] | None = None
 
 
-# One class: (key, synthetic batch, real batch, learner) -> (value, evidence)
-Match: TypeAlias = Callable[[Key, Batch, Batch, Learner], tuple[Scalar, Evidence]]
-# One class: (key, learner, evidence) -> penalty, before its weight
+# (key, synthetic, target, learner) -> (value, evidence). For one class the synthetic
+# set and the target are Batches; for a trajectory they are a Synthetic and the Params
+# to be reached.
+Match: TypeAlias = Callable[[Key, Any, Any, Learner], tuple[Scalar, Evidence]]
+# (key, learner, evidence) -> penalty, before its weight
 Term: TypeAlias = Callable[[Key, Learner, Evidence], Scalar]
 # (step) -> weight
 Schedule: TypeAlias = Callable[[Array], Scalar]
@@ -128,6 +142,7 @@ class MethodState(NamedTuple):
     codes: Codes
     optimizer: Any  # optax state of the codes
     source: Any  # state of the learner source
+    average: Codes  # moving average of the codes; () where the method keeps none
 
 
 class Method(NamedTuple):
@@ -137,3 +152,4 @@ class Method(NamedTuple):
     # (key, state, inputs) -> (state, info)
     step: Callable[[Key, MethodState, Inputs], tuple[MethodState, Info]]
     result: Callable[[MethodState], Synthetic]
+    plan: Callable[[Key, Array], Array] | None = None  # of the learner source

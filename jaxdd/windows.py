@@ -1,9 +1,12 @@
 """Which real samples are in play: class tables and class-wise sampling."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdd.errors import UserError
 from jaxdd.types import Array, Batch, Key, RealData
 
 
@@ -37,6 +40,7 @@ def real_data(
     num_classes: int,
     scale: np.ndarray | None = None,
     shift: np.ndarray | None = None,
+    scores: np.ndarray | None = None,
 ) -> RealData:
     """Put a split on the device with every sample in play.
 
@@ -46,6 +50,7 @@ def real_data(
         num_classes: K.
         scale, shift: [C], so that `images * scale + shift` is preprocessed; by default
             the images already are.
+        scores: [M], larger is harder: sorts each class from easy to hard.
 
     Example:
         >>> images = np.zeros((6, 8, 8, 1), np.uint8)
@@ -53,7 +58,7 @@ def real_data(
         >>> real.counts.tolist()
         [3, 2, 1]
     """
-    table, counts = class_table(labels, num_classes)
+    table, counts = class_table(labels, num_classes, scores)
     channels = images.shape[-1]
     scale = np.ones(channels) if scale is None else scale
     shift = np.zeros(channels) if shift is None else shift
@@ -95,3 +100,110 @@ def sample_classes(key: Key, real: RealData, size: int) -> Batch:
     classes = jnp.arange(real.table.shape[0])
     keys = jax.random.split(key, classes.shape[0])
     return jax.vmap(lambda k, c: sample_class(k, real, c, size))(keys, classes)
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """Which share of every class is in play, along a table sorted easy to hard (FIEX).
+
+    The window starts with the easiest `init_ratio` of a class, grows linearly to the
+    whole class at epoch `add_end_epoch`, and loses its easiest part after the epochs of
+    `removals`. Li et al., "Prioritize Alignment in Dataset Distillation" (PAD), 2024;
+    class sizes come from the data. The default is everything, always.
+
+    Attributes:
+        init_ratio: IR, share of a class in epoch 0.
+        add_end_epoch: AEE, the first epoch with the whole class.
+        removals: (R, q) pairs with growing R: from epoch R + 1 on the easiest share q
+            is gone.
+        drop_easiest, drop_hardest: shares that are left out in every epoch.
+
+    Example:
+        >>> curriculum = Curriculum(0.75, 20, ((40, 0.1), (60, 0.2)))
+        >>> counts = jnp.array([5000])
+        >>> for epoch in (0, 10, 40, 41, 61):
+        ...     first, past = curriculum.bounds(counts, epoch)
+        ...     print(int(first[0]), int(past[0]))
+        0 3750
+        0 4375
+        0 5000
+        500 5000
+        1000 5000
+    """
+
+    init_ratio: float = 1.0
+    add_end_epoch: int = 0
+    removals: tuple[tuple[int, float], ...] = ()
+    drop_easiest: float = 0.0
+    drop_hardest: float = 0.0
+
+    def __post_init__(self):
+        if not 0 < self.init_ratio <= 1:
+            raise UserError(f"the init ratio must lie in (0, 1], not {self.init_ratio}")
+        if self.init_ratio < 1 and self.add_end_epoch < 1:
+            raise UserError(
+                f"an init ratio of {self.init_ratio} needs the epoch at which the "
+                "whole class is in play: give a positive add_end_epoch"
+            )
+        epochs = [epoch for epoch, _ in self.removals]
+        if epochs != sorted(set(epochs)) or any(epoch < 0 for epoch in epochs):
+            raise UserError(f"the epochs of removals must grow: {self.removals}")
+        for share in (self.drop_easiest, self.drop_hardest, *self._removed):
+            if not 0 <= share < 1:
+                raise UserError(f"a share to drop must lie in [0, 1), not {share}")
+        easiest = max(self.drop_easiest, *self._removed, 0.0)
+        if easiest + self.drop_hardest >= 1:
+            raise UserError(
+                f"dropping the easiest {easiest:g} and the hardest "
+                f"{self.drop_hardest:g} of a class leaves nothing"
+            )
+
+    @property
+    def _removed(self) -> tuple[float, ...]:
+        return tuple(share for _, share in self.removals)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether the window is the same in all epochs."""
+        return self.init_ratio == 1 and not self.removals
+
+    def bounds(self, counts: Array, epoch: Array | int) -> tuple[Array, Array]:
+        """The window [first, past) in every class's row, at least one sample wide.
+
+        Args:
+            counts: [K] samples of the classes.
+            epoch: [] index.
+        """
+
+        def share_of(share) -> Array:
+            # The smallest bit more, or 0.1 * 30 = 2.9999998 would become 2.
+            return jnp.floor(share * counts + 1e-3).astype(jnp.int32)
+
+        grown = jnp.float32(self.init_ratio)
+        if self.add_end_epoch:
+            progress = jnp.asarray(epoch) / self.add_end_epoch
+            grown = jnp.minimum(1.0, grown + (1 - grown) * progress)
+        past = jnp.minimum(share_of(grown), counts - share_of(self.drop_hardest))
+        first = share_of(self.drop_easiest)
+        for after, share in self.removals:
+            removed = jnp.where(jnp.asarray(epoch) > after, share_of(share), 0)
+            first = jnp.maximum(first, removed)
+        past = jnp.maximum(past, jnp.minimum(counts, 1))
+        return jnp.minimum(first, jnp.maximum(past - 1, 0)), past
+
+    def window(self, real: RealData, epoch: Array | int) -> RealData:
+        """The same data with only the window in play."""
+        first, past = self.bounds(real.counts, epoch)
+        width = real.table.shape[1]
+        index = (jnp.arange(width) + first[:, None]) % width
+        table = jnp.take_along_axis(real.table, index, axis=1)
+        return real._replace(table=table, counts=past - first)
+
+    def members(self, real: RealData, epoch: Array | int) -> Array:
+        """[M] bool: which samples are in the window."""
+        shown = self.window(real, epoch)
+        present = jnp.arange(shown.table.shape[1]) < shown.counts[:, None]
+        total = real.labels.shape[0]
+        # Padding of the table points behind the end and is dropped.
+        index = jnp.where(present, shown.table, total)
+        return jnp.zeros(total, bool).at[index.ravel()].set(True, mode="drop")

@@ -94,22 +94,34 @@ def owned(path: str | Path) -> Iterator[Path]:
 class Record:
     """What a workdir knows of its run: the configuration and where it was resumed.
 
-    Raises UserError on creation when the folder holds a run of another configuration;
-    nothing is changed then.
+    `kind` says which experiment it is. Raises UserError on creation when the folder
+    holds another experiment or a run of another configuration; nothing is changed then.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any]):
+    def __init__(
+        self, folder: Path, config: Mapping[str, Any], kind: str = "distillation"
+    ):
         self.path = folder / "run.json"
-        self.config = dict(config)
+        self.config, self.kind = dict(config), kind
         self.resumed_at: list[int] = []
         if self.path.exists():
             known = read_json(self.path, "config", "resumed_at")
             self.resumed_at = list(known["resumed_at"])
+            found = known.get("kind", "distillation")
+            if found != kind:
+                raise UserError(
+                    f"{folder} holds another experiment ({found}): choose another "
+                    "--workdir"
+                )
             refuse_difference(folder, known["config"], self.config)
         self.save()
 
     def save(self) -> None:
-        content = {"config": self.config, "resumed_at": self.resumed_at}
+        content = {
+            "kind": self.kind,
+            "config": self.config,
+            "resumed_at": self.resumed_at,
+        }
         write_atomically(self.path, to_json(content))
 
 

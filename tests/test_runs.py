@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import itertools
 import json
 import os
 import signal
@@ -20,8 +21,9 @@ from jaxdd import runs, workdir
 from jaxdd.checkpoints import Checkpoints
 from jaxdd.errors import UserError
 from jaxdd.methods import METHODS, build
-from jaxdd.runs import Best, Hooks, Interrupted, Plan
-from jaxdd.types import Method, MethodState
+from jaxdd.runs import Best, Hooks, Plan
+from jaxdd.signals import Interrupted
+from jaxdd.types import Method, MethodState, Span
 from tests.helpers import tiny_network, toy_inputs, toy_start
 
 PLAN = Plan(steps=10, log_every=2, measure_every=3, save_every=4)
@@ -36,7 +38,7 @@ def toy_method(bad_step=None) -> Method:
     """A noisy walk of the images; quick to compile, and every step counts."""
 
     def init(key, start):
-        return MethodState(jnp.int32(0), start, jnp.zeros(()), ())
+        return MethodState(jnp.int32(0), start, jnp.zeros(()), (), ())
 
     def step(key, state, inputs):
         noise = jax.random.normal(key, state.codes.images.shape)
@@ -45,7 +47,7 @@ def toy_method(bad_step=None) -> Method:
         if bad_step is not None:
             loss = jnp.where(state.step + 1 == bad_step, jnp.nan, loss)
         codes = state.codes._replace(images=images)
-        new = MethodState(state.step + 1, codes, state.optimizer + loss, ())
+        new = MethodState(state.step + 1, codes, state.optimizer + loss, (), ())
         return new, {"loss": loss, "first": images.ravel()[0]}
 
     return Method(init, step, lambda state: state.codes)
@@ -322,11 +324,11 @@ def test_the_state_is_saved_before_a_long_step(tmp_path, monkeypatch, expected):
 
 HANG = """
 import signal, sys, jax, jax.numpy as jnp
-from jaxdd import runs
-runs.GRACE_SECONDS = 0.5
+from jaxdd import signals
+signals.GRACE_SECONDS = 0.5
 spin = jax.jit(lambda n: jax.lax.fori_loop(0, n, lambda i, x: jnp.sin(x + i), 1.0))
 spin(1).block_until_ready()
-with runs._Signals().installed():
+with signals.Signals().installed():
     print("spinning", flush=True)
     spin(2**31 - 1).block_until_ready()
 """
@@ -382,6 +384,48 @@ def test_a_step_that_is_not_finite_is_undone_and_named(
     state, _, _ = go(tmp_path, resumed=resumed)
     assert resumed == [BAD_STEP - 1]
     assert outcome(tmp_path, state) == expected
+
+
+def shrinking_method(start=0.35, by=0.1) -> Method:
+    """The usual walk with a step size that falls by a constant."""
+    usual = toy_method()
+
+    def init(key, synthetic):
+        return usual.init(key, synthetic._replace(step_size=jnp.float32(start)))
+
+    def step(key, state, inputs):
+        new, info = usual.step(key, state, inputs)
+        smaller = new.codes._replace(step_size=new.codes.step_size - by)
+        return new._replace(codes=smaller), info
+
+    return usual._replace(init=init, step=step)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_a_negative_step_size_ends_the_run_before_it(tmp_path, monkeypatch, seconds):
+    """0.35 - 4 * 0.1 < 0: the fourth step is undone and named."""
+    monkeypatch.setattr(runs, "CHUNK_SECONDS", seconds)
+    for _ in range(2):  # the same command again says the same
+        with pytest.raises(UserError) as error:
+            go(tmp_path, method=shrinking_method())
+        message = str(error.value)
+        assert "the step size would be negative after step 4:" in message
+        assert f"the state before it is kept in {tmp_path}" in message
+        assert "lower --step_size_lr" in message
+        assert saved_steps(tmp_path)[-1] == 3
+    assert [x["step"] for x in lines(tmp_path)] == [0, 2, 3]
+    # What is kept is the state before: with a smaller fall the run goes on from it.
+    resumed = []
+    state, _, _ = go(tmp_path, method=shrinking_method(by=0.005), resumed=resumed)
+    assert resumed == [3]
+    assert float(state.method.codes.step_size) == pytest.approx(0.05 - 7 * 0.005)
+
+
+def test_a_step_size_of_zero_is_no_fault(tmp_path):
+    """1.25 - 10 / 8 is exactly zero after the last step."""
+    state, _, _ = go(tmp_path, method=shrinking_method(1.25, 0.125))
+    assert int(state.method.step) == 10
+    assert float(state.method.codes.step_size) == 0
 
 
 def test_more_steps_go_on_and_fewer_are_refused(tmp_path, expected):
@@ -487,3 +531,103 @@ def test_a_real_method_stopped_and_continued(tmp_path, monkeypatch):
         with pytest.raises(Killed):
             go(stopped, method=method, plan=plan, progress=kill_at(step))
     assert outcome(stopped, go(stopped, method=method, plan=plan)[0]) == whole
+
+
+# --- Spans of experts ---------------------------------------------------------------
+
+
+def planned(root, step):
+    """Which expert and epoch a step wants, from the seed and the step alone."""
+    key = jax.random.fold_in(jax.random.fold_in(root, 99), step)
+    return jax.random.randint(key, (2,), 0, 1000).astype(jnp.int32)
+
+
+def spans_method() -> Method:
+    """The usual walk, pushed by the span; the infos say which one the step saw."""
+    usual = toy_method()
+
+    def step(key, state, inputs):
+        new, info = usual.step(key, state, inputs)
+        start, target = inputs.span.start["x"], inputs.span.target["y"]
+        pushed = new.codes._replace(images=new.codes.images + 1e-3 * jnp.sum(target))
+        seen = {"expert": start[0], "epoch": start[1], "target": target[1, 0]}
+        return new._replace(codes=pushed), {**info, **seen}
+
+    return usual._replace(step=step, plan=planned)
+
+
+def recorded_read():
+    """A bank that is none, and the indices it was asked for."""
+    asked = []
+
+    def read(indices):
+        expert, epoch = (float(x) for x in indices)
+        asked.append((int(expert), int(epoch)))
+        start = {"x": np.array([expert, epoch], np.float32)}
+        target = {"y": np.full((2, 3), expert + 1000 * epoch, np.float32)}
+        return Span(start, target)
+
+    return read, asked
+
+
+EVERY = Plan(steps=10, log_every=1, measure_every=4, save_every=7)
+SPAN = 4 * (2 + 6)  # bytes of one
+
+
+@pytest.fixture(scope="module")
+def with_spans(tmp_path_factory):
+    """The outcome of EVERY without interruption."""
+    read, _ = recorded_read()
+    folder = tmp_path_factory.mktemp("spans") / "run"
+    return uninterrupted(folder, method=spans_method(), plan=EVERY, read=read)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+@pytest.mark.parametrize("held", [1, 2, 3, 1000])
+def test_every_step_gets_the_span_that_its_plan_names(
+    tmp_path, monkeypatch, with_spans, seconds, held
+):
+    """However many fit on the device, and wherever chunks end."""
+    monkeypatch.setattr(runs, "CHUNK_SECONDS", seconds)
+    monkeypatch.setattr(runs, "SPAN_BYTES", held * SPAN + SPAN // 2)
+    read, _ = recorded_read()
+    chunks = []
+    state, _, _ = go(
+        tmp_path,
+        method=spans_method(),
+        plan=EVERY,
+        read=read,
+        progress=lambda step, loss, seconds: chunks.append(step),
+    )
+    longest = max(b - a for a, b in itertools.pairwise([0, *chunks]))
+    assert longest == (1 if seconds == 0 else min(held, 3))
+    root = jax.random.key(0)
+    for line in lines(tmp_path)[1:]:
+        expert, epoch = planned(root, line["step"] - 1).tolist()
+        assert (line["expert"], line["epoch"]) == (expert, epoch)
+        assert line["target"] == expert + 1000 * epoch
+    assert outcome(tmp_path, state) == with_spans
+
+
+def test_only_the_spans_of_steps_that_are_done_are_read(tmp_path, monkeypatch):
+    """Beside two at the start, for the shapes and to compile."""
+    monkeypatch.setattr(runs, "CHUNK_SECONDS", 1e9)
+    read, asked = recorded_read()
+    go(tmp_path, method=spans_method(), plan=EVERY, read=read)
+    root = jax.random.key(0)
+    wanted = [tuple(planned(root, t).tolist()) for t in range(10)]
+    assert asked[-10:] == wanted
+    assert asked[:-10] == [wanted[0]] * 2
+
+
+def test_a_run_with_spans_stopped_and_continued(tmp_path, monkeypatch, with_spans):
+    monkeypatch.setattr(runs, "CHUNK_SECONDS", 0.0)
+    read, _ = recorded_read()
+    arguments = {"method": spans_method(), "plan": EVERY, "read": read}
+    for step in (3, 8):
+        with pytest.raises(Killed):
+            go(tmp_path, progress=kill_at(step), **arguments)
+    resumed = []
+    state, _, _ = go(tmp_path, resumed=resumed, **arguments)
+    assert resumed == [7]
+    assert outcome(tmp_path, state) == with_spans

@@ -9,7 +9,7 @@ from jaxdd.errors import UserError
 from jaxdd.objectives import add_terms
 from jaxdd.terms import NORMS, SCHEDULES, WeightedTerm, sdc, weight_schedule
 from jaxdd.types import Batch, Evidence, Learner
-from tests.helpers import linear_network, new_learner, toy_batch
+from tests.helpers import assert_close, linear_network, new_learner, toy_batch
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 NETWORK = linear_network(64)
@@ -99,6 +99,50 @@ def test_a_vanishing_gradient_has_a_finite_derivative(norm):
 def test_an_unknown_norm_is_the_users_error():
     with pytest.raises(UserError, match="mean, per_sample"):
         sdc(NETWORK, "max")
+
+
+def test_along_the_path_sdc_is_the_mean_of_the_students_norms():
+    evidence = Evidence(toy_batch(5), None, jnp.array([1.0, 2.0, 6.0]))
+    value = sdc(NETWORK, at="path")(KEY, new_learner(NETWORK), evidence)
+    assert float(value) == pytest.approx(3)
+
+
+def test_a_path_needs_a_method_that_matches_trajectories():
+    term = sdc(NETWORK, at="path")
+    with pytest.raises(UserError, match="sdc_at='path' needs a method"):
+        term(KEY, new_learner(NETWORK), Evidence(toy_batch(5), None))
+
+
+def test_per_sample_norms_along_the_path_are_refused():
+    with pytest.raises(UserError, match=r"per_sample.*is not offered along the path"):
+        sdc(NETWORK, "per_sample", "path")
+
+
+def test_an_unknown_place_is_the_users_error():
+    with pytest.raises(UserError, match=r"unknown sdc_at='end'.*start, path"):
+        sdc(NETWORK, at="end")
+
+
+@pytest.mark.parametrize("path_norms", [None, jnp.ones(3)])
+def test_at_the_start_a_path_changes_nothing_without_batch_norm(path_norms):
+    learner, batch = new_learner(NETWORK), toy_batch(5)
+    value = jax.jit(sdc(NETWORK))(KEY, learner, Evidence(batch, None, path_norms))
+    gradients = sample_gradients(learner, batch)
+    np.testing.assert_allclose(value, expected_norm("mean", gradients, 5), rtol=1e-4)
+
+
+@pytest.mark.parametrize("microbatch", [2, 8])
+def test_microbatches_do_not_change_the_mean_norm_or_its_gradient(microbatch):
+    learner, batch = new_learner(NETWORK), toy_batch(5, padding=1)
+
+    def both(microbatch):
+        def value(images):
+            evidence = Evidence(Batch(images, batch.labels), None)
+            return sdc(NETWORK, microbatch=microbatch)(KEY, learner, evidence)
+
+        return jax.jit(jax.value_and_grad(value))(batch.images)
+
+    assert_close(both(microbatch), both(None), rtol=1e-4, atol=1e-7)
 
 
 # --- Schedules ----------------------------------------------------------------------

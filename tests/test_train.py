@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd.train import Training, make_fit, rows
+from jaxdd.train import Training, make_epochs, make_fit, rows
 from jaxdd.types import Batch, Learner, Network, Outputs
 from jaxdd.windows import take
 from tests.helpers import (
@@ -203,3 +203,116 @@ def test_batch_norm_statistics_follow_the_batches():
     assert_close(learner.stats, once, rtol=1e-4)
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), start.stats, once)
     assert all(x > 1e-3 for x in jax.tree.leaves(moved))
+
+
+# --- Curricula and learned rates ----------------------------------------------------
+
+
+def inside_only(members):
+    """What `make_epochs` takes: one fixed selection, whatever the data."""
+    return lambda data, index: jnp.asarray(members)
+
+
+def recorded_epoch(training, data, members, network=NETWORK, augment=None):
+    """One epoch; the batches that were fetched and how many rows had a label."""
+    batches = []
+
+    def fetch(data, indices):
+        jax.debug.callback(
+            lambda i: batches.append(np.asarray(i)), indices, ordered=True
+        )
+        return rows(data, indices)
+
+    run = make_epochs(network, training, augment, fetch, inside_only(members))
+    state = run.init(new_learner(network))
+    state = jax.jit(run.epoch)(jax.random.key(0), state, data, jnp.int32(0))
+    jax.effects_barrier()
+    return state, batches
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 8, 10])
+def test_an_epoch_sees_its_members_and_nothing_else(count):
+    """The first `count` fetched are the members; the rest of a batch repeats them."""
+    data, size = toy_batch(10, shape=SHAPE), 4
+    members = np.zeros(10, bool)
+    members[np.random.default_rng(0).permutation(10)[:count]] = True
+    training = dataclasses.replace(PLAIN, epochs=1)
+    state, batches = recorded_epoch(training, data, members)
+    assert len(batches) == -(-count // size)
+    fetched = np.concatenate(batches)
+    assert sorted(fetched[:count].tolist()) == np.flatnonzero(members).tolist()
+    assert set(fetched.tolist()) == set(np.flatnonzero(members).tolist())
+    start = new_learner(NETWORK).params
+    expected = numpy_sgd(start, data, training, [fetched[:count]])
+    assert_close(state.learner.params, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_members_may_change_from_epoch_to_epoch():
+    """With all of them an epoch is the one without members, bit by bit."""
+    data = toy_batch(10, shape=SHAPE)
+    members = lambda data, index: jnp.arange(10) < jnp.where(index == 0, 10, 6)
+    some, whole = (
+        make_epochs(NETWORK, PLAIN, members=chosen) for chosen in (members, None)
+    )
+    arguments = jax.random.key(0), whole.init(new_learner(NETWORK)), data
+    for index, equal in ((0, True), (1, False)):
+        a, b = (
+            jax.jit(run.epoch)(*arguments, jnp.int32(index)).learner.params["kernel"]
+            for run in (some, whole)
+        )
+        assert np.array_equal(a, b) == equal
+
+
+def test_batch_norm_sees_members_only():
+    """Also where the last batch is filled up."""
+    network, data = tiny_network("convnet_bn"), toy_batch(8)
+    members = np.arange(8) < 5
+    training = Training(epochs=1, learning_rate=0.1, batch_size=4)
+    far = data._replace(images=data.images.at[5:].set(1e3))
+    (a, _), (b, _) = (
+        recorded_epoch(training, d, members, network) for d in (data, far)
+    )
+    assert_close(a.learner, b.learner, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["decays", "everything"])
+def test_a_traced_rate_replaces_that_of_the_schedule(name):
+    training, data = TRAININGS[name], toy_batch(10, shape=SHAPE)
+    other = dataclasses.replace(training, learning_rate=0.7)
+    arguments = jax.random.key(0), new_learner(NETWORK), data
+    given, _ = jax.jit(make_fit(NETWORK, other))(*arguments, jnp.float32(0.3))
+    usual, _ = jax.jit(make_fit(NETWORK, training))(*arguments)
+    wrong, _ = jax.jit(make_fit(NETWORK, other))(*arguments)
+    assert_close(given.params, usual.params, rtol=1e-5)
+    assert not np.allclose(wrong.params["kernel"], usual.params["kernel"], atol=1e-2)
+
+
+def test_a_run_epoch_by_epoch_is_the_fit():
+    """What is carried between two epochs is in the state."""
+    training, data = TRAININGS["everything"], toy_batch(10, shape=SHAPE)
+    key, start = jax.random.key(0), new_learner(NETWORK)
+    expected, _ = jax.jit(make_fit(NETWORK, training))(key, start, data)
+    run = make_epochs(NETWORK, training)
+    state, epoch = run.init(start), jax.jit(run.epoch)
+    for index in range(training.epochs):
+        state = epoch(key, state, data, jnp.int32(index))
+    assert_close(state.learner.params, expected.params, rtol=1e-5)
+
+
+def test_gsam_is_part_of_the_training():
+    """One step with rho: the gradient at perturbed weights, plus alpha (see gsam)."""
+    data = toy_batch(4, shape=SHAPE)
+    training = Training(epochs=1, learning_rate=0.3, batch_size=4)
+    sharp = dataclasses.replace(training, gsam_rho=0.2)
+    start = new_learner(NETWORK).params
+    images, labels = np.asarray(data.images), np.asarray(data.labels)
+    gradient = numpy_gradient(start, images, labels)
+    norm = np.sqrt(sum(np.sum((start[n] * g) ** 2) for n, g in gradient.items()))
+    moved = {n: start[n] + 0.2 * start[n] ** 2 * g / norm for n, g in gradient.items()}
+    perturbed = numpy_gradient(moved, images, labels)
+    fit = jax.jit(make_fit(NETWORK, sharp))
+    found = fit(jax.random.key(0), new_learner(NETWORK), data)[0].params
+    expected = {n: start[n] - 0.3 * g for n, g in perturbed.items()}
+    assert_close(found, jax.tree.map(np.asarray, expected), rtol=1e-4, atol=1e-6)
+    plain = {n: start[n] - 0.3 * g for n, g in gradient.items()}
+    assert np.abs(plain["kernel"] - expected["kernel"]).max() > 1e-4

@@ -5,8 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdd.errors import UserError
 from jaxdd.losses import mean_loss
-from jaxdd.windows import class_table, real_data, sample_class, sample_classes, take
+from jaxdd.windows import (
+    Curriculum,
+    class_table,
+    real_data,
+    sample_class,
+    sample_classes,
+    take,
+)
 from tests.helpers import new_learner, tiny_network, toy_arrays
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -128,3 +136,170 @@ def test_every_class_has_an_order_of_its_own():
         for row, drawn_indices in zip(members, indices, strict=True):
             orders.add(tuple(np.searchsorted(row, drawn_indices)))
     assert len(orders) == 9
+
+
+# --- Curricula ----------------------------------------------------------------------
+
+PAD = Curriculum(0.75, 20, ((40, 0.1), (60, 0.2)))
+
+
+@pytest.mark.parametrize(
+    ("epoch", "first", "past"),
+    [
+        (0, 0, 3750),
+        (1, 0, 3812),  # 0.7625 * 5000 = 3812.5
+        (10, 0, 4375),
+        (19, 0, 4937),  # 0.9875 * 5000 = 4937.5
+        (20, 0, 5000),
+        (21, 0, 5000),
+        (40, 0, 5000),
+        (41, 500, 5000),
+        (60, 500, 5000),
+        (61, 1000, 5000),
+        (99, 1000, 5000),
+    ],
+)
+def test_the_published_curriculum_of_cifar10(epoch, first, past):
+    found = PAD.bounds(jnp.full(10, 5000), epoch)
+    assert [x.tolist() for x in found] == [[first] * 10, [past] * 10]
+    traced = jax.jit(PAD.bounds)(jnp.full(10, 5000), jnp.int32(epoch))
+    assert [x.tolist() for x in traced] == [[first] * 10, [past] * 10]
+
+
+def test_the_size_of_a_class_comes_from_the_data():
+    counts = jnp.array([5000, 500, 30])
+    starts = PAD.bounds(counts, 0)
+    assert starts[1].tolist() == [3750, 375, 22]
+    after = PAD.bounds(counts, 41)
+    assert after[0].tolist() == [500, 50, 3]
+    assert after[1].tolist() == counts.tolist()
+
+
+@pytest.mark.parametrize("size", [1, 30, 100, 150, 500, 600, 1300, 5000, 6000])
+def test_a_share_is_rounded_down_but_not_by_the_floating_point(size):
+    """In float32, 0.53 * 100 is below 53."""
+    for percent in range(100):
+        dropped = Curriculum(drop_easiest=percent / 100).bounds(jnp.array([size]), 0)[0]
+        assert dropped.tolist() == [percent * size // 100]
+
+
+@pytest.mark.parametrize("size", [100, 500, 5000, 6000])
+def test_a_growing_share_is_rounded_down_but_not_by_the_floating_point(size):
+    """25 % and 75 % / 20 more per epoch, exactly."""
+    curriculum = Curriculum(0.25, 20)
+    for epoch in range(21):
+        past = curriculum.bounds(jnp.array([size]), epoch)[1]
+        assert past.tolist() == [(25 * 20 + 75 * epoch) * size // 2000]
+
+
+def reference_window(curriculum, size, epoch):
+    """The specification in plain Python, for shares in whole percent."""
+    easy = round(100 * curriculum.drop_easiest)
+    for after, share in curriculum.removals:
+        if epoch > after:
+            easy = max(easy, round(100 * share))
+    grown = 100 * curriculum.init_ratio
+    if epoch >= curriculum.add_end_epoch:
+        grown = 100
+    else:
+        grown += (100 - grown) * epoch / curriculum.add_end_epoch
+    past = min(
+        int(grown * size / 100 + 1e-6),
+        size - round(100 * curriculum.drop_hardest) * size // 100,
+    )
+    past = max(past, min(size, 1))
+    return min(easy * size // 100, max(past - 1, 0)), past
+
+
+CURRICULA = {
+    "everything": Curriculum(),
+    "pad": Curriculum(0.75, 4, ((5, 0.1), (7, 0.5))),
+    "hardest left out": Curriculum(drop_hardest=0.25),
+    "easiest left out": Curriculum(drop_easiest=0.3),
+    "both ends": Curriculum(drop_easiest=0.25, drop_hardest=0.5),
+    "all at once": Curriculum(0.2, 6, ((7, 0.4),), 0.1, 0.3),
+    "window behind the growth": Curriculum(0.1, 9, ((0, 0.8),)),
+}
+
+
+@pytest.mark.parametrize("name", CURRICULA)
+def test_window_and_members_show_the_same_part_of_the_sorted_table(name):
+    """Classes of different sizes, one of them empty; scores that have to be sorted."""
+    curriculum, counts = CURRICULA[name], (17, 9, 1, 0, 4)
+    images, labels = toy_arrays(counts, (2, 2, 1))
+    scores = np.random.default_rng(3).normal(size=len(labels))
+    real = real_data(images, labels, len(counts), scores=scores)
+    both = jax.jit(lambda r, e: (curriculum.window(r, e), curriculum.members(r, e)))
+    for epoch in range(10):
+        window, members = both(real, jnp.int32(epoch))
+        expected = set()
+        for k, size in enumerate(counts):
+            own = np.flatnonzero(labels == k)
+            easy_to_hard = own[np.argsort(scores[own])]
+            first, past = reference_window(curriculum, size, epoch)
+            shown = easy_to_hard[first:past]
+            assert len(shown) >= min(size, 1)
+            found = np.asarray(window.table)[k, : int(window.counts[k])]
+            assert found.tolist() == shown.tolist(), (k, epoch)
+            expected |= set(shown.tolist())
+        assert set(np.flatnonzero(members).tolist()) == expected
+        assert np.array_equal(window.labels, real.labels)
+        assert np.array_equal(window.images, real.images)
+
+
+def test_exactly_these_samples_are_left_out():
+    """Two classes of 8 and 4: a quarter of the easiest, a quarter of the hardest."""
+    labels = np.array([0, 1, 0, 1, 0, 1, 0, 1, 0, 0, 0, 0])
+    scores = np.array([8, 1, 7, 4, 6, 2, 5, 3, 4, 3, 2, 1.0])
+    real = real_data(np.zeros((12, 2, 2, 1), np.float32), labels, 2, scores=scores)
+    assert real.table[0].tolist() == [11, 10, 9, 8, 6, 4, 2, 0]
+    assert real.table[1, :4].tolist() == [1, 5, 7, 3]
+    curriculum = Curriculum(drop_easiest=0.25, drop_hardest=0.25)
+    outside = np.flatnonzero(~curriculum.members(real, 0))
+    assert outside.tolist() == [0, 1, 2, 3, 10, 11]
+
+
+def test_samples_outside_the_table_are_no_members():
+    """Such as those that an earlier window has taken out of play."""
+    real, labels = numbered()
+    window = Curriculum(drop_hardest=0.5).window(real, 0)
+    members = Curriculum().members(window, 0)
+    kept = [i for k, n in enumerate((3, 2, 1)) for i in np.flatnonzero(labels == k)[:n]]
+    assert np.flatnonzero(members).tolist() == sorted(kept)
+
+
+def test_sampling_from_a_window_stays_in_it():
+    real, _ = numbered()
+    window = Curriculum(drop_easiest=0.5).window(real, 0)
+    allowed = set(np.asarray(real.table[0, 3:6]).tolist())
+    samples = drawn(window, 0, 3, keys=20)
+    assert all(set(row) == allowed for row in samples.tolist())
+
+
+def test_a_static_curriculum_is_the_same_in_all_epochs():
+    assert Curriculum().is_static
+    assert CURRICULA["both ends"].is_static
+    assert not PAD.is_static
+    assert not Curriculum(removals=((3, 0.1),)).is_static
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"init_ratio": 0.0}, "init ratio must lie"),
+        ({"init_ratio": 1.5}, "init ratio must lie"),
+        ({"init_ratio": float("nan")}, "init ratio must lie"),
+        ({"init_ratio": 0.5}, "add_end_epoch"),
+        ({"removals": ((5, 0.1), (5, 0.2))}, "must grow"),
+        ({"removals": ((6, 0.1), (5, 0.2))}, "must grow"),
+        ({"removals": ((-1, 0.1),)}, "must grow"),
+        ({"removals": ((5, 1.0),)}, "share to drop"),
+        ({"drop_easiest": -0.1}, "share to drop"),
+        ({"drop_hardest": 1.0}, "share to drop"),
+        ({"drop_easiest": 0.5, "drop_hardest": 0.5}, "leaves nothing"),
+        ({"removals": ((5, 0.6),), "drop_hardest": 0.4}, "leaves nothing"),
+    ],
+)
+def test_a_curriculum_that_makes_no_sense_is_the_users_error(wrong, message):
+    with pytest.raises(UserError, match=message):
+        Curriculum(**wrong)

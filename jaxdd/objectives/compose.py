@@ -1,6 +1,7 @@
-"""From a match of one class to an objective: terms, then the class lift."""
+"""From a match to an objective: terms, then the lift over classes, set or spans."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jaxdd import policy
 from jaxdd.terms import WeightedTerm
 from jaxdd.types import (
+    Array,
     Batch,
     Info,
     Inputs,
@@ -24,9 +26,9 @@ def add_terms(match: Match, terms: Mapping[str, WeightedTerm]):
     """Add weighted penalties to a match.
 
     Returns:
-        (key, synthetic, real, learner, step, share) -> (value, info). `share` is the
-        class's part of an absolute weight: the match is summed over classes, a penalty
-        is averaged, so the lift passes 1/K (ours).
+        (key, synthetic, target, learner, step, share) -> (value, info). `share` is the
+        part of an absolute weight that one match gets: where the match is summed over
+        classes a penalty is averaged, so that lift passes 1/K (ours).
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -40,10 +42,10 @@ def add_terms(match: Match, terms: Mapping[str, WeightedTerm]):
         True
     """
 
-    def weighted(key, synthetic: Batch, real: Batch, learner: Learner, step, share):
+    def weighted(key, synthetic, target, learner: Learner, step, share):
         # The match's key does not depend on the terms: with and without them a run
         # sees the same samples and augmentations.
-        value, evidence = match(jax.random.fold_in(key, 0), synthetic, real, learner)
+        value, evidence = match(jax.random.fold_in(key, 0), synthetic, target, learner)
         total, info = value, {"match": value}
         for i, (name, entry) in enumerate(terms.items()):
             key_term = jax.random.fold_in(key, i + 1)
@@ -135,4 +137,105 @@ def per_class(
         return None, by_synthetic, None, None, None
 
     objective.defvjp(forward, backward)
+    return objective
+
+
+def per_span(
+    match: Match, terms: Mapping[str, WeightedTerm] | None = None
+) -> Objective:
+    """Lift a trajectory match to an objective: the whole set against one span.
+
+    Args:
+        match: (key, synthetic set, target parameters, learner) -> (value, evidence).
+        terms: penalties by name; there is one of each, with its whole weight.
+
+    Returns:
+        (key, synthetic, learner, inputs, step) -> (loss, info); `inputs.span` has the
+        expert's parameters. Info has "match" and each term's value.
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> key = jax.random.key(0)
+        >>> learner = jaxdd.Learner(*network.init(key))
+        >>> span = jaxdd.Span(learner.params, network.init(jax.random.key(1))[0])
+        >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
+        >>> plain = lambda key, images: images
+        >>> objective = per_span(jaxdd.trajectory_match(network, plain, 2))
+        >>> inputs = jaxdd.Inputs(real, real, span)
+        >>> loss, info = objective(key, start, learner, inputs, jax.numpy.int32(0))
+        >>> sorted(info)
+        ['match']
+    """
+
+    def target(inputs: Inputs):
+        assert inputs.span is not None, "trajectory matching needs inputs.span"
+        return inputs.span.target
+
+    return _whole(match, target, terms)
+
+
+def per_set(match: Match, terms: Mapping[str, WeightedTerm] | None = None) -> Objective:
+    """Lift a match of all classes at once to an objective.
+
+    Args:
+        match: (key, synthetic set, real data, learner) -> (value, evidence).
+        terms: penalties by name; there is one of each, with its whole weight.
+
+    Returns:
+        (key, synthetic, learner, inputs, step) -> (loss, info); info has "match" and
+        each term's value.
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> key = jax.random.key(0)
+        >>> learner = jaxdd.Learner(*network.init(key))
+        >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
+        >>> match = jaxdd.contrastive_match(
+        ...     network, jaxdd.DISTANCES["ours"], jaxdd.siamese(()), batch_size=2)
+        >>> inputs = jaxdd.Inputs(real, real)
+        >>> _, info = per_set(match)(key, start, learner, inputs, jax.numpy.int32(0))
+        >>> sorted(info)
+        ['match']
+    """
+    return _whole(match, lambda inputs: inputs.real, terms)
+
+
+def _whole(
+    match: Match,
+    target: Callable[[Inputs], Any],
+    terms: Mapping[str, WeightedTerm] | None,
+) -> Objective:
+    weighted = add_terms(match, terms or {})
+
+    def objective(key, synthetic: Synthetic, learner, inputs: Inputs, step):
+        return weighted(key, synthetic, target(inputs), learner, step, 1.0)
+
+    return objective
+
+
+def switch(
+    use_second: Callable[[Array], Array], first: Objective, second: Objective
+) -> Objective:
+    """One objective until `use_second(step)` holds, another where it does.
+
+    Both must have the same info. Only the chosen one is computed.
+
+    Example:
+        >>> import jax
+        >>> one = lambda *_: (jax.numpy.float32(1), {})
+        >>> two = lambda *_: (jax.numpy.float32(2), {})
+        >>> late = switch(lambda step: step >= 5, one, two)
+        >>> [float(late(0, 0, 0, 0, jax.numpy.int32(step))[0]) for step in (4, 5)]
+        [1.0, 2.0]
+    """
+
+    def objective(*args):
+        return jax.lax.cond(use_second(args[-1]), second, first, *args)
+
     return objective

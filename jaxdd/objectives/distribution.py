@@ -5,11 +5,21 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jaxdd.errors import UserError
+from jaxdd.masks import Mask
+from jaxdd.trees import apply_mask
 from jaxdd.types import Array, Batch, Evidence, Key, Learner, Match, Network, Scalar
 
+FEATURES = ("last", "all")
 
-def feature_match(network: Network, augment: Callable[..., tuple[Array, ...]]) -> Match:
-    """Squared distance between the mean penultimate features of one class.
+
+def feature_match(
+    network: Network,
+    augment: Callable[..., tuple[Array, ...]],
+    features: str = "last",
+    mask: Mask | None = None,
+) -> Match:
+    """Squared distance between the mean features of one class.
 
     Zhao, Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, eq. (4):
     summed over features, with a Siamese augmentation.
@@ -17,6 +27,13 @@ def feature_match(network: Network, augment: Callable[..., tuple[Array, ...]]) -
     Args:
         network: gives the features, in evaluation mode.
         augment: Siamese, (key, *batches of images) -> tuple of images.
+        features: "last", the penultimate ones (DM), or "all", those of every block
+            (ours), which is what a mask can choose from.
+        mask: which features are matched (PAD's FIEM; blocks count as layers, shallow
+            to deep), from their squared difference; None for all of them.
+
+    Raises:
+        UserError: an unknown choice of features, or a mask on the last ones only.
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -31,11 +48,24 @@ def feature_match(network: Network, augment: Callable[..., tuple[Array, ...]]) -
         0.0
     """
 
-    def mean_features(learner: Learner, batch: Batch) -> Array:
+    if features not in FEATURES:
+        raise UserError(
+            f"unknown features {features!r}: choose one of {', '.join(FEATURES)}"
+        )
+    if mask is not None and features == "last":
+        raise UserError(
+            "a mask chooses among the features of all blocks: add --features=all"
+        )
+    first = 0 if features == "all" else -1
+
+    def mean_features(learner: Learner, batch: Batch) -> dict[str, Array]:
         outputs, _ = network.apply(learner.params, learner.stats, batch.images, False)
         weights = jnp.sum(batch.labels, axis=-1)
         mass = jnp.sum(weights)
-        return weights @ outputs.features[-1] / jnp.where(mass > 0, mass, 1)
+        return {
+            f"block{i}": weights @ x / jnp.where(mass > 0, mass, 1)
+            for i, x in enumerate(outputs.features[first:])
+        }
 
     def match(
         key: Key, synthetic: Batch, real: Batch, learner: Learner
@@ -43,7 +73,11 @@ def feature_match(network: Network, augment: Callable[..., tuple[Array, ...]]) -
         seen, made = augment(key, real.images, synthetic.images)
         synthetic = Batch(made, synthetic.labels)
         target = jax.lax.stop_gradient(mean_features(learner, Batch(seen, real.labels)))
-        difference = mean_features(learner, synthetic) - target
-        return jnp.sum(difference**2), Evidence(synthetic, None)
+        made_features = mean_features(learner, synthetic)
+        squares = jax.tree.map(lambda a, b: (a - b) ** 2, made_features, target)
+        if mask is not None:
+            squares = apply_mask(mask(squares), squares)
+        value = sum(map(jnp.sum, squares.values()), start=jnp.zeros(()))
+        return value, Evidence(synthetic)
 
     return match

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 
 from jaxdd.losses import mean_loss
+from jaxdd.masks import Mask
 from jaxdd.primitives.distances import Distance
 from jaxdd.primitives.gradients import batch_gradient, inner_gradient
 from jaxdd.types import Array, Batch, Evidence, Key, Learner, Match, Network, Scalar
@@ -15,6 +16,7 @@ def gradient_match(
     distance: Distance,
     augment: Callable[..., tuple[Array, ...]],
     microbatch: int | None = None,
+    mask: Mask | None = None,
 ) -> Match:
     """Distance between the gradients of real and synthetic samples of one class.
 
@@ -23,9 +25,11 @@ def gradient_match(
 
     Args:
         network: whose loss is differentiated, in evaluation mode.
-        distance: (real gradient, synthetic gradient) -> [].
+        distance: (real gradient, synthetic gradient, mask or None) -> [].
         augment: Siamese, (key, *batches of images) -> tuple of images.
         microbatch: chunk length of both gradients.
+        mask: which entries of the gradient are matched (PAD's FIEM), from the squared
+            difference of the two gradients; None for all of them.
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -53,6 +57,9 @@ def gradient_match(
             real_gradient(learner.params, real, learner.stats)
         )
         gradient = synthetic_gradient(learner.params, synthetic, learner.stats)
-        return distance(target, gradient), Evidence(synthetic, gradient)
+        kept = None
+        if mask is not None:
+            kept = mask(jax.tree.map(lambda a, b: (a - b) ** 2, target, gradient))
+        return distance(target, gradient, kept), Evidence(synthetic, gradient)
 
     return match

@@ -9,21 +9,22 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdd.trees import global_norm, safe_sqrt, vdot
+from jaxdd.trees import apply_mask, global_norm, safe_sqrt, vdot
 from jaxdd.types import Array, Params, Scalar
 
 # The official code adds this to the product of the norms.
 EPSILON = 1e-6
 
-Distance = Callable[[Params, Params], Scalar]
+# (real, synthetic, 0/1 mask or None) -> []; what the mask drops counts for nothing.
+Distance = Callable[..., Scalar]
 
 
-def rowwise_cosine(real: Params, synthetic: Params) -> Scalar:
+def rowwise_cosine(real: Params, synthetic: Params, mask: Params = None) -> Scalar:
     """Sum over tensors and output units of 1 - cosine (DC's "ours").
 
     The rows of a kernel [..., out] are its output units; tensors of rank 1 (biases,
     norm parameters) count for nothing, as in the official code. A row of zeros
-    contributes 1 and no gradient.
+    contributes 1 and no gradient; a row that the mask drops contributes 0.
 
     Example:
         >>> g = {"kernel": jnp.eye(3), "bias": jnp.ones(3)}
@@ -31,26 +32,33 @@ def rowwise_cosine(real: Params, synthetic: Params) -> Scalar:
         6.0
     """
 
-    def tensor(g: Array, h: Array) -> Array:
+    def tensor(g: Array, h: Array, m: Array) -> Array:
         if g.ndim < 2:
             return jnp.zeros((), g.dtype)
-        g, h = g.reshape(-1, g.shape[-1]), h.reshape(-1, h.shape[-1])
+        m = jnp.broadcast_to(m, g.shape).reshape(-1, g.shape[-1])
+        g, h = g.reshape(-1, g.shape[-1]) * m, h.reshape(-1, h.shape[-1]) * m
         dot = jnp.sum(g * h, axis=0)
         norms = safe_sqrt(jnp.sum(g * g, axis=0)) * safe_sqrt(jnp.sum(h * h, axis=0))
-        return jnp.sum(1 - dot / (norms + EPSILON))
+        return jnp.sum(jnp.any(m > 0, axis=0) * (1 - dot / (norms + EPSILON)))
 
-    parts = jax.tree.leaves(jax.tree.map(tensor, real, synthetic))
+    if mask is None:
+        mask = jax.tree.map(lambda x: jnp.ones((), x.dtype), real)
+    parts = jax.tree.leaves(jax.tree.map(tensor, real, synthetic, mask))
     return sum(parts, start=jnp.zeros(()))
 
 
-def squared_error(real: Params, synthetic: Params) -> Scalar:
+def squared_error(real: Params, synthetic: Params, mask: Params = None) -> Scalar:
     """Sum of squared differences over all parameters (DC's "mse")."""
     difference = jax.tree.map(jnp.subtract, synthetic, real)
+    if mask is not None:
+        difference = apply_mask(mask, difference)
     return vdot(difference, difference)
 
 
-def global_cosine(real: Params, synthetic: Params) -> Scalar:
+def global_cosine(real: Params, synthetic: Params, mask: Params = None) -> Scalar:
     """1 - cosine of the two gradients as one flat vector each (DC's "cos")."""
+    if mask is not None:
+        real, synthetic = apply_mask(mask, real), apply_mask(mask, synthetic)
     norms = global_norm(real) * global_norm(synthetic)
     return 1 - vdot(real, synthetic) / (norms + EPSILON)
 

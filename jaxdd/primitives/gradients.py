@@ -83,7 +83,7 @@ def batch_gradient(loss: Loss, microbatch: int | None = None):
     return gradient
 
 
-def _both_gradients(loss: Loss, microbatch: int | None):
+def both_gradients(loss: Loss, microbatch: int | None):
     """(params, batch, context) -> gradients w.r.t. params and batch."""
     whole = jax.grad(loss, argnums=(0, 1))
 
@@ -139,7 +139,7 @@ def inner_gradient(loss: Loss, microbatch: int | None = None):
         (3,)
     """
     first = batch_gradient(loss, microbatch)
-    both = _both_gradients(loss, microbatch)
+    both = both_gradients(loss, microbatch)
 
     @jax.custom_vjp
     def gradient(params, batch, context):

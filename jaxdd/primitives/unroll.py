@@ -1,93 +1,124 @@
 """Unrolled training of a student, differentiable at one parameter copy per step."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdd.primitives.gradients import Loss
+from jaxdd.primitives.gradients import Loss, batch_gradient, both_gradients
 from jaxdd.trees import global_norm, vdot
-from jaxdd.types import Batch, Key, Params
+from jaxdd.types import Batch, Params
+
+# (batch, context) -> the minibatch of one step, augmented
+Prepare = Callable[[Any, Any], Batch]
 
 
-def student_step(loss: Loss, differentiable_norm: bool = False):
+def as_it_is(batch: Batch, context) -> Batch:
+    """No augmentation, the whole batch in every step."""
+    return batch
+
+
+def student_step(
+    loss: Loss,
+    prepare: Prepare = as_it_is,
+    *,
+    microbatch: int | None = None,
+    truncated: bool = False,
+    differentiable_norm: bool = False,
+):
     """One SGD step, with its own derivative rule.
 
+    Nothing but the parameters is stored per step: the minibatch is chosen and augmented
+    again in the backward pass.
+
     Args:
-        loss: (params, batch, key) -> []. Augmentation and the choice of a minibatch
-            belong inside, with randomness from `key`: then only the parameters are
-            stored per step.
+        loss: (params, prepared batch, stats) -> [], e.g. `losses.mean_loss(network)`.
+        prepare: (batch, context) -> the step's minibatch, augmented; differentiable
+            w.r.t. the batch, with everything random taken from the context.
+        microbatch: chunk length of the gradients; not with batch norm.
+        truncated: treat the parameters that enter a step as constants when the step's
+            gradient is differentiated (TESLA, Cui et al. 2023, section 3.2): the same
+            rule without Hessian products, cheaper and no longer the exact gradient.
         differentiable_norm: whether the second output carries a gradient (a penalty on
             gradient norms along the path); it costs one more gradient per step in the
             backward pass.
 
     Returns:
-        (params, batch, step_size, key) -> (new params, norm of the gradient []).
+        (params, batch, step_size, stats, context) -> (new params, gradient norm []).
         Differentiable w.r.t. params, batch and step_size. For a cotangent u of the new
         parameters the backward pass is one forward-mode sweep along
         v = -step_size * u (+ the norm's direction): params get u + Hv, the batch gets
         the mixed second derivative, the step size gets -<u, gradient>.
 
     Example:
-        >>> loss = lambda w, batch, key: jnp.mean((batch.images @ w) ** 2) / 2
+        >>> loss = lambda w, batch, stats: jnp.mean((batch.images @ w) ** 2) / 2
         >>> batch = Batch(jnp.eye(2), jnp.ones((2, 1)))
         >>> step = student_step(loss)
-        >>> new, norm = step(jnp.ones(2), batch, jnp.float32(0.5), jax.random.key(0))
+        >>> new, norm = step(jnp.ones(2), batch, jnp.float32(0.5), (), ())
         >>> new.tolist()
         [0.75, 0.75]
     """
+    first = batch_gradient(loss, microbatch)
+    both = both_gradients(loss, microbatch)
 
     @jax.custom_vjp
-    def step(params, batch, step_size, key):
-        gradient = jax.grad(loss)(params, batch, key)
+    def step(params, batch, step_size, stats, context):
+        gradient = first(params, prepare(batch, context), stats)
         new = jax.tree.map(lambda p, g: p - step_size * g, params, gradient)
         return new, global_norm(gradient)
 
-    def forward(params, batch, step_size, key):
-        return step(params, batch, step_size, key), (params, batch, step_size, key)
+    def forward(params, batch, step_size, stats, context):
+        residuals = params, batch, step_size, stats, context
+        return step(*residuals), residuals
 
     def backward(residuals, cotangents):
-        params, batch, step_size, key = residuals
+        params, batch, step_size, stats, context = residuals
         u, by_norm = cotangents
+        prepared, pull = jax.vjp(lambda b: prepare(b, context), batch)
         v = jax.tree.map(lambda x: -step_size * x, u)
         if differentiable_norm:
-            gradient = jax.grad(loss)(params, batch, key)
+            gradient = first(params, prepared, stats)
             norm = global_norm(gradient)
             factor = jnp.where(norm > 0, by_norm / jnp.where(norm > 0, norm, 1), 0)
             v = jax.tree.map(lambda x, g: x + factor * g, v, gradient)
         (gradient, _), (hessian_v, mixed_v) = jax.jvp(
-            lambda p: jax.grad(loss, argnums=(0, 1))(p, batch, key), (params,), (v,)
+            lambda p: both(p, prepared, stats), (params,), (v,)
         )
-        by_params = jax.tree.map(jnp.add, u, hessian_v)
-        return by_params, mixed_v, -vdot(u, gradient), None
+        by_params = u if truncated else jax.tree.map(jnp.add, u, hessian_v)
+        return by_params, pull(mixed_v)[0], -vdot(u, gradient), None, None
 
     step.defvjp(forward, backward)
     return step
 
 
-def unroll(step, params: Params, batch: Batch, step_size: Array, keys: Key):
-    """Run a student for as many steps as there are keys.
+def unroll(step, params: Params, batch, step_size: Array, stats, contexts):
+    """Run a student for as many steps as there are contexts.
 
     Args:
         step: what `student_step` returns.
         params: start parameters.
         batch: what the student trains on, all steps.
         step_size: [] learning rate.
-        keys: [T] one key per step.
+        stats: of the loss, the same in all steps.
+        contexts: tree of [T, ...]: what `prepare` gets in each step, such as keys and
+            indices of minibatches.
 
     Returns:
         (end parameters, gradient norms [T]).
 
     Example:
-        >>> loss = lambda w, batch, key: jnp.mean((batch.images @ w) ** 2) / 2
+        >>> loss = lambda w, batch, stats: jnp.mean((batch.images @ w) ** 2) / 2
         >>> batch = Batch(jnp.eye(2), jnp.ones((2, 1)))
-        >>> keys = jax.random.split(jax.random.key(0), 3)
         >>> end, norms = unroll(
-        ...     student_step(loss), jnp.ones(2), batch, jnp.float32(0.5), keys)
+        ...     student_step(loss), jnp.ones(2), batch, jnp.float32(0.5), (),
+        ...     jnp.arange(3))
         >>> end.shape, norms.shape
         ((2,), (3,))
     """
 
-    def body(carry: Params, key: Key) -> tuple[Params, Float[Array, ""]]:
-        return step(carry, batch, step_size, key)
+    def body(carry: Params, context) -> tuple[Params, Float[Array, ""]]:
+        return step(carry, batch, step_size, stats, context)
 
-    return jax.lax.scan(body, params, keys)
+    return jax.lax.scan(body, params, contexts)

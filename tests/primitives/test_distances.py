@@ -137,3 +137,82 @@ def test_positive_scales_of_rows_do_not_change_the_rowwise_cosine():
         jax.tree.map(stretch, real), jax.tree.map(stretch, synthetic)
     )
     np.testing.assert_allclose(scaled, rowwise_cosine(real, synthetic), rtol=1e-5)
+
+
+# --- Masks --------------------------------------------------------------------------
+
+
+def random_mask(seed=3):
+    rng = np.random.default_rng(seed)
+    keep = lambda x: jnp.asarray(rng.random(x.shape) < 0.6, x.dtype)
+    return jax.tree.map(keep, random_tree(0))
+
+
+def zeroed(tree, mask):
+    return jax.tree.map(lambda x, m: jnp.where(m > 0, x, 0), tree, mask)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_a_mask_of_ones_equals_no_mask(name):
+    real, synthetic = random_tree(0), random_tree(1)
+    ones = jax.tree.map(jnp.ones_like, real)
+    masked = jax.jit(DISTANCES[name])(real, synthetic, ones)
+    plain = jax.jit(DISTANCES[name])(real, synthetic)
+    np.testing.assert_allclose(masked, plain, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_masked_entries_count_for_nothing(name):
+    """As in the slow loop over trees in which they are zero on both sides."""
+    real, synthetic, mask = random_tree(0), random_tree(1), random_mask()
+    value = jax.jit(DISTANCES[name])(real, synthetic, mask)
+    expected = SLOW[name](zeroed(real, mask), zeroed(synthetic, mask))
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    other = jax.tree.map(lambda x, m: jnp.where(m > 0, x, 7), synthetic, mask)
+    np.testing.assert_allclose(DISTANCES[name](real, other, mask), value, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_masked_entries_get_no_gradient(name):
+    real, synthetic, mask = random_tree(0), random_tree(1), random_mask()
+    gradient = jax.jit(jax.grad(DISTANCES[name], argnums=1))(real, synthetic, mask)
+    assert not np.any(flat(gradient)[flat(mask) == 0])
+    kept = flat(mask) > 0
+    if name == "ours":  # tensors of rank 1 count for nothing anyway
+        rank = jax.tree.map(lambda x: jnp.full(x.shape, x.ndim), real)
+        kept &= flat(rank) > 1
+    assert np.all(flat(gradient)[kept] != 0)
+
+
+def test_a_row_that_the_mask_drops_counts_zero():
+    """And not 1, as a row of zeros that is matched."""
+    real, synthetic = random_tree(0), random_tree(1)
+    mask = jax.tree.map(jnp.ones_like, real)
+    mask["head"]["kernel"] = mask["head"]["kernel"].at[:, 1].set(0)
+    a, b = (np.asarray(t["head"]["kernel"], float)[:, 1] for t in (real, synthetic))
+    row = 1 - a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+    both = jax.jit(jax.value_and_grad(rowwise_cosine, argnums=1))
+    value, gradient = both(real, synthetic, mask)
+    np.testing.assert_allclose(value, slow_ours(real, synthetic) - row, rtol=1e-5)
+    assert np.all(np.isfinite(flat(gradient)))
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_a_mask_of_scalars_drops_whole_tensors(name):
+    """The masks by path have one number per tensor."""
+    real, synthetic = random_tree(0), random_tree(1)
+    scalars = jax.tree.map(lambda x: jnp.float32(x.shape[-1] == 4), real)
+    whole = jax.tree.map(lambda x, m: jnp.full_like(x, m), real, scalars)
+    one, other = (DISTANCES[name](real, synthetic, m) for m in (scalars, whole))
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+    assert one < DISTANCES[name](real, synthetic) or name == "cos"
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_a_mask_that_drops_everything_is_finite(name):
+    real, synthetic = random_tree(0), random_tree(1)
+    nothing = jax.tree.map(jnp.zeros_like, real)
+    both = jax.jit(jax.value_and_grad(DISTANCES[name], argnums=1))
+    value, gradient = both(real, synthetic, nothing)
+    assert float(value) == (1 if name == "cos" else 0)
+    assert not np.any(flat(gradient))

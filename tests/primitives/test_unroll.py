@@ -1,5 +1,7 @@
 """Unrolled training against a Python loop: values, hyper-gradients, memory."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,34 +14,57 @@ from tests.helpers import assert_close, temporary_bytes, to64, toy_batch
 
 STEPS = 4
 HIDDEN = 8
+STATS = {"gain": jnp.float32(0.7)}
 
 
-def loss(params, batch, key):
-    """The loss on a minibatch that the key chooses."""
-    start = jax.random.key_data(key)[-1] % 3  # cheaper to compile than a real draw
-    images, labels = (jax.lax.dynamic_slice_in_dim(x, start, 3) for x in batch)
-    hidden = jnp.tanh(images.reshape(3, -1) @ params["a"])
-    return cross_entropy(hidden @ params["b"], labels)
+def loss(params, batch, stats):
+    hidden = jnp.tanh(batch.images.reshape(len(batch.images), -1) @ params["a"])
+    return cross_entropy(stats["gain"] * hidden @ params["b"], batch.labels)
 
 
-def problem(hidden=HIDDEN):
+def prepare(batch, context):
+    """A minibatch, and an augmentation that is curved in the image."""
+    key, indices, weights = context
+    # Random, but cheaper to compile than a real draw.
+    turn = jax.random.key_data(key)[-1] % 7
+    images = jnp.sin(batch.images[indices] + turn)
+    return Batch(images, batch.labels[indices] * weights[:, None])
+
+
+def problem(hidden=HIDDEN, size=5):
     rng = np.random.default_rng(0)
     params = {
         "a": jnp.asarray(rng.normal(size=(4, hidden)), jnp.float32),
         "b": jnp.asarray(rng.normal(size=(hidden, 3)), jnp.float32),
     }
-    return params, toy_batch(5, shape=(2, 2, 1))
+    return params, toy_batch(size, shape=(2, 2, 1))
 
 
-def naive_unroll(params, batch, step_size, keys):
+def contexts(steps=STEPS, size=5):
+    """Minibatches of three, of which every second has one row of weight zero."""
+    keys = jax.random.split(jax.random.key(1), steps)
+    indices = np.random.default_rng(1).integers(0, size, (steps, 3))
+    weights = np.ones((steps, 3), np.float32)
+    weights[1::2, 2] = 0
+    return keys, jnp.asarray(indices), jnp.asarray(weights)
+
+
+def naive_unroll(params, batch, step_size, truncated=False):
     """Plain SGD in a Python loop, differentiated as it stands."""
     norms = []
-    for i in range(keys.shape[0]):
-        gradient = jax.grad(loss)(params, batch, keys[i])
+    for i in range(STEPS):
+        context = jax.tree.map(lambda x: x[i], contexts())
+        at = jax.lax.stop_gradient(params) if truncated else params
+        gradient = jax.grad(loss)(at, prepare(batch, context), STATS)
         squares = [jnp.sum(g**2) for g in jax.tree.leaves(gradient)]
         norms.append(jnp.sqrt(sum(squares)))
         params = jax.tree.map(lambda p, g: p - step_size * g, params, gradient)
     return params, jnp.stack(norms)
+
+
+def our_unroll(params, batch, step_size, **options):
+    step = student_step(loss, prepare, **options)
+    return unroll(step, params, batch, step_size, STATS, contexts())
 
 
 def probe(end, norms, of_norms):
@@ -48,75 +73,131 @@ def probe(end, norms, of_norms):
     return value + of_norms * (jnp.arange(1.0, 1 + len(norms)) @ norms**2)
 
 
+def hyper_gradient(run, of_norms):
+    """W.r.t. parameters, batch and step size, in float64."""
+    value = lambda *args: probe(*run(*args), of_norms)
+    arguments = *to64(problem()), jnp.float64(0.5)
+    return jax.jit(jax.grad(value, argnums=(0, 1, 2)))(*arguments)
+
+
 @pytest.mark.usefixtures("quick_compile")
-def test_equals_sgd_in_a_python_loop(x64):
+@pytest.mark.parametrize("microbatch", [None, 2])
+def test_equals_sgd_in_a_python_loop(x64, microbatch):
     params, batch = to64(problem())
-    keys = jax.random.split(jax.random.key(1), STEPS)
-    ours = jax.jit(unroll, static_argnums=0)
-    result = ours(student_step(loss), params, batch, jnp.float64(0.5), keys)
-    expected = jax.jit(naive_unroll)(params, batch, 0.5, keys)
+    run = functools.partial(our_unroll, microbatch=microbatch)
+    result = jax.jit(run)(params, batch, jnp.float64(0.5))
+    expected = jax.jit(naive_unroll)(params, batch, 0.5)
     assert_close(result, expected, 1e-10, 1e-12)
     assert not np.allclose(result[0]["a"], params["a"], atol=1e-2)
+    assert np.ptp(result[1]) > 1e-2
 
 
 @pytest.mark.usefixtures("quick_compile")
-@pytest.mark.parametrize("of_norms", [0.0, 1.0])
-def test_hyper_gradients_equal_those_of_the_naive_loop(x64, of_norms):
-    """W.r.t. parameters, images, labels and step size, in float64."""
+def test_without_preparation_every_step_sees_the_whole_batch(x64):
     params, batch = to64(problem())
-    keys = jax.random.split(jax.random.key(1), STEPS)
-    step = student_step(loss, differentiable_norm=of_norms > 0)
-    arguments = params, batch, jnp.float64(0.5)
+    step = student_step(loss)
+    run = lambda p, b: unroll(step, p, b, jnp.float64(0.5), STATS, jnp.arange(2))
+    end, norms = jax.jit(run)(params, batch)
+    gradient = jax.jit(jax.grad(loss))
+    for _ in norms:
+        slope = gradient(params, batch, STATS)
+        params = jax.tree.map(lambda p, g: p - 0.5 * g, params, slope)
+    assert_close(end, params, 1e-10, 1e-12)
 
-    def hyper_gradient(run):
-        value = lambda *args: probe(*run(*args, keys), of_norms)
-        return jax.jit(jax.grad(value, argnums=(0, 1, 2)))(*arguments)
 
-    actual = hyper_gradient(lambda *args: unroll(step, *args))
-    expected = hyper_gradient(naive_unroll)
+@pytest.mark.usefixtures("quick_compile")
+@pytest.mark.parametrize("truncated", [False, True])
+@pytest.mark.parametrize("of_norms", [0.0, 1.0])
+@pytest.mark.parametrize("microbatch", [None, 2])
+def test_hyper_gradients_equal_those_of_the_naive_loop(
+    x64, of_norms, truncated, microbatch
+):
+    """Truncated: of a loop that holds the parameters of each gradient fixed."""
+    options = {"truncated": truncated, "microbatch": microbatch}
+    ours = functools.partial(our_unroll, differentiable_norm=of_norms > 0, **options)
+    actual = hyper_gradient(ours, of_norms)
+    naive = functools.partial(naive_unroll, truncated=truncated)
+    expected = hyper_gradient(naive, of_norms)
     assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(expected))
     assert all(np.any(g) for g in jax.tree.leaves(expected))
     assert_close(actual, expected, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.usefixtures("quick_compile")
+def test_truncated_gradients_are_not_the_exact_ones(x64):
+    exact = hyper_gradient(our_unroll, 0.0)
+    truncated = hyper_gradient(functools.partial(our_unroll, truncated=True), 0.0)
+    pairs = zip(jax.tree.leaves(truncated), jax.tree.leaves(exact), strict=True)
+    assert all(np.abs(t - e).max() > 1e-2 * np.abs(e).max() for t, e in pairs)
+
+
+@pytest.mark.usefixtures("quick_compile")
 def test_the_norm_is_a_constant_unless_asked_for(x64):
     params, batch = to64(problem())
-    key = jax.random.key(1)
+    context = jax.tree.map(lambda x: x[0], contexts())
 
     def gradient(differentiable):
-        step = student_step(loss, differentiable)
-        norm = lambda p: step(p, batch, jnp.float64(0.5), key)[1]
+        step = student_step(loss, prepare, differentiable_norm=differentiable)
+        norm = lambda p: step(p, batch, jnp.float64(0.5), STATS, context)[1]
         return jax.jit(jax.grad(norm))(params)["a"]
 
     assert not np.any(gradient(False))
     assert np.any(gradient(True))
 
 
-def test_memory_grows_by_about_one_parameter_copy_per_step():
-    params, batch = problem(hidden=4096)
-    copy = sum(x.size for x in jax.tree.leaves(params)) * 4
+@pytest.mark.usefixtures("quick_compile")
+def test_a_vanishing_norm_has_a_finite_derivative():
+    """At the zero network with uniform labels there is nothing to learn."""
+    params, batch = problem()
+    zero = jax.tree.map(jnp.zeros_like, params)
+    flat = batch._replace(labels=jnp.full((5, 3), 1 / 3))
+    step = student_step(loss, differentiable_norm=True)
+    norm = lambda p: step(p, flat, jnp.float32(0.5), STATS, ())[1]
+    gradient = jax.jit(jax.grad(norm))(zero)
+    assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))
 
-    def needed(steps, run):
-        keys = jax.random.split(jax.random.key(1), steps)
 
-        def value(images):
-            end, _ = run(params, Batch(images, batch.labels), jnp.float32(0.1), keys)
-            return sum(jnp.sum(x**2) for x in jax.tree.leaves(end))
+SIZE = 7168  # images that take as much memory as the parameters
 
-        return temporary_bytes(jax.grad(value), batch.images)
 
-    def copies_per_step(run):
-        return (needed(12, run) - needed(4, run)) / 8 / copy
+def bytes_of(steps, run):
+    params, batch = problem(hidden=4096, size=SIZE)
+    given = contexts(steps, SIZE)
 
-    def plain(params, batch, step_size, keys):
-        def body(carry, key):
-            gradient = jax.grad(loss)(carry, batch, key)
+    def value(images):
+        data = Batch(images, batch.labels)
+        end, norms = run(params, data, jnp.float32(0.1), STATS, given)
+        return sum(jnp.sum(x**2) for x in jax.tree.leaves(end)) + jnp.sum(norms)
+
+    return temporary_bytes(jax.grad(value), batch.images)
+
+
+def copies_per_step(run):
+    params, _ = problem(hidden=4096)
+    copy = sum(x.nbytes for x in jax.tree.leaves(params))
+    return (bytes_of(12, run) - bytes_of(4, run)) / 8 / copy
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"differentiable_norm": True}, {"truncated": True}, {"microbatch": 2}],
+    ids=str,
+)
+def test_memory_grows_by_one_parameter_copy_per_step(options):
+    """Also with minibatches and an augmentation, and not by the set of images."""
+    step = student_step(loss, prepare, **options)
+    assert copies_per_step(lambda *args: unroll(step, *args)) <= 1.1
+
+
+def test_the_plain_formula_needs_more_memory():
+    """So that the check above can fail."""
+
+    def plain(params, batch, step_size, stats, given):
+        def body(carry, context):
+            gradient = jax.grad(loss)(carry, prepare(batch, context), stats)
             new = jax.tree.map(lambda p, g: p - step_size * g, carry, gradient)
             return new, jnp.zeros(())
 
-        return jax.lax.scan(body, params, keys)
+        return jax.lax.scan(body, params, given)
 
-    ours = student_step(loss)
-    assert copies_per_step(lambda *args: unroll(ours, *args)) < 1.25
-    assert copies_per_step(plain) > 1.5  # the check can fail
+    assert copies_per_step(plain) > 1.5

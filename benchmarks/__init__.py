@@ -1,0 +1,1 @@
+"""What things cost, measured. Not part of the test command."""

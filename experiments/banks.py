@@ -1,0 +1,133 @@
+"""Banks of experts: what one would hold, making it, and opening one that fits."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.problem import Problem
+from experiments.progress import Bar, say
+from jaxdd import augment, policy
+from jaxdd.evaluate import accuracy
+from jaxdd.experts import Bank, Manifest, Watch, layout, train_bank, weight
+from jaxdd.methods import starts_of
+from jaxdd.settings import Settings
+from jaxdd.train import Training, make_epochs
+from jaxdd.types import Learner, Network, RealData
+from jaxdd.windows import Curriculum, take
+from jaxdd.workdir import make_folder
+
+
+def manifest_of(
+    problem: Problem,
+    network: Network,
+    values: dict[str, Any],
+    keep: tuple[int, int] | None = None,
+) -> Manifest:
+    """What a bank for these values holds.
+
+    Args:
+        problem: the data.
+        network: of the experts.
+        values: with "network", "bank", "curriculum", "score", "scores" and
+            "augmentation".
+        keep: first and last epoch to store; None for all.
+    """
+    bank = values["bank"]
+    # How long to train is a matter of what will be matched, not of the optimiser.
+    training = {
+        name: bank[name]
+        for name in ("learning_rate", "batch_size", "gsam_rho", "gsam_alpha")
+    }
+    curriculum: dict[str, Any] = dict(values["curriculum"])
+    if Curriculum(**curriculum) != Curriculum():
+        curriculum["score"] = values["score"] or "from a file"
+    first, last = keep or (0, bank["epochs"])
+    held_out = values["validation"]
+    return Manifest(
+        data={
+            "fingerprint": problem.dataset.fingerprint,
+            "validation": held_out,
+            "split_seed": problem.split_seed if held_out else None,
+        },
+        preprocess={
+            "kind": problem.preprocess.kind,
+            "digest": _digest(problem.preprocess.to_arrays()),
+        },
+        network=values["network"],
+        training=training,
+        curriculum=json.loads(json.dumps(curriculum)),
+        augmentation=values["augmentation"],
+        seed=bank["seed"],
+        experts=bank["experts"],
+        first_epoch=first,
+        last_epoch=last,
+        dtype=bank["dtype"],
+        leaves=layout(network),
+    )
+
+
+def _digest(arrays: dict) -> str:
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        found.update(name.encode() + arrays[name].tobytes())
+    return found.hexdigest()[:16]
+
+
+def make(
+    folder: Path,
+    manifest: Manifest,
+    problem: Problem,
+    network: Network,
+    real: RealData,
+    on_resume: Callable[[int], None] = lambda done: None,
+) -> Bank:
+    """Train a bank in a folder that the caller owns, telling what it will weigh."""
+
+    def resumed(done: int) -> None:
+        say(f"continuing after {done} epochs")
+        on_resume(done)
+
+    say(f"experts: {weight(manifest)} in {folder}")
+    curriculum = _curriculum(manifest)
+    training = Training(epochs=manifest.last_epoch, **manifest.training)
+    width = manifest.network.get("width") or 128
+    epochs = make_epochs(
+        network,
+        training,
+        augment.per_image(augment.dsa(manifest.augmentation)),
+        fetch=take,
+        members=None if curriculum == Curriculum() else curriculum.members,
+        microbatch=policy.microbatch_for(problem.dataset.image_shape, width),
+    )
+    total = manifest.experts * manifest.last_epoch
+    name = f"experts on {problem.dataset.name}"
+    with Bar(name, total, f"{folder}/snapshots.bin", "epoch") as bar:
+        watch = Watch(on_resume=resumed, progress=bar.count)
+        return train_bank(make_folder(folder), manifest, network, epochs, real, watch)
+
+
+def _curriculum(manifest: Manifest) -> Curriculum:
+    fields = {k: v for k, v in manifest.curriculum.items() if k != "score"}
+    fields["removals"] = tuple((int(e), float(s)) for e, s in fields["removals"])
+    return Curriculum(**fields)
+
+
+def needed_epochs(settings: Settings) -> tuple[int, int]:
+    """The first and the last snapshot that a method may read."""
+    starts = starts_of(settings)
+    return starts.lowest, starts.highest - 1 + settings.expert_epochs
+
+
+def reach(bank: Bank, network: Network, real: RealData) -> list[float]:
+    """Accuracy of every expert after its last stored epoch, on some split, percent."""
+    params, stats = network.init(jax.random.key(0))
+    measure = jax.jit(lambda p, real: accuracy(network, Learner(p, stats), real))
+    last = bank.manifest.last_epoch
+    return [
+        float(measure(bank.snapshot(e, last, params), real))
+        for e in range(bank.manifest.experts)
+    ]

@@ -1,0 +1,183 @@
+"""Train a bank of experts: networks on real data, with their snapshots on disk.
+
+    python -m experiments.experts --dataset=digits --num_experts=10 --epochs=12 \\
+        --workdir=runs/experts
+
+How they are trained follows --method: plain SGD for mtt and tesla, adaptive GSAM for
+ftd, datm and pad, and pad's curriculum over samples sorted by difficulty. The same
+command continues a stopped training. Use the bank by `python -m experiments.distill
+--experts=runs/experts`.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from experiments import banks, options, sorting
+from experiments.flags import main, option
+from experiments.problem import Problem, network_for
+from experiments.progress import say
+from experiments.protocol import statistics
+from jaxdd import augment, presets, provenance
+from jaxdd.errors import UserError
+from jaxdd.experts import DTYPES, Bank
+from jaxdd.workdir import Record, owned, read_json, to_json, write_atomically
+
+
+@dataclass(frozen=True)
+class Config:
+    """Flags of `experiments.experts`. None stands for the preset's value."""
+
+    workdir: str = option(..., "folder for the bank")
+    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
+    method: str = option("mtt", "whose experts: mtt, ftd, tesla, datm or pad")
+    ipc: int = option(1, "images per class that the experts will serve (presets only)")
+    seed: int = option(0, "of everything random")
+    data_dir: str | None = option(None, "where prepared TFDS datasets are")
+    validation: float = option(0.1, "share of train held out; as in the distillation")
+    split_seed: int | None = option(None, "of that share; default: the seed")
+    zca: bool | None = option(None, "ZCA whitening; as in the distillation")
+    net: str = option("convnet", "network")
+    width: int | None = option(None, "channels of the ConvNet")
+    depth: int | None = option(None, "blocks of the ConvNet")
+    norm: str | None = option(None, "instance, batch, layer, group or none")
+    activation: str | None = option(None, "relu, leaky_relu, sigmoid or swish")
+    pooling: str | None = option(None, "avg, max or none")
+    augmentation: str | None = option(None, "names joined by _, or none")
+    num_experts: int | None = option(None, "how many experts")
+    epochs: int | None = option(None, "of training")
+    keep_first: int | None = option(None, "first epoch that is stored; default 0")
+    keep_last: int | None = option(None, "last epoch that is trained and stored")
+    dtype: str = option("float32", f"on disk: {' or '.join(DTYPES)}")
+    learning_rate: float | None = option(None, "of SGD without momentum")
+    batch_size: int | None = option(None, "of SGD")
+    gsam_rho: float | None = option(None, "radius of adaptive GSAM; 0 for SGD")
+    gsam_alpha: float | None = option(None, "weight of GSAM's orthogonal part")
+    score: str | None = option(None, "sorts each class easy to hard, e.g. el2n")
+    scores: str | None = option(None, "the same from a scores.npz")
+    drop_easiest: float | None = option(None, "share of each class that is left out")
+    drop_hardest: float | None = option(None, "share of each class that is left out")
+    init_ratio: float | None = option(None, "IR: the share of a class in epoch 0")
+    add_end_epoch: int | None = option(None, "AEE: epoch from which all is seen")
+    removals: str | None = option(None, "EPOCH:SHARE,... of the easiest, or none")
+
+
+def _as_distillation(config: Config) -> options.Config:
+    """The distillation that such experts would serve: one way to resolve both."""
+    names = {f.name for f in dataclasses.fields(options.Config)}
+    shared = {k: v for k, v in dataclasses.asdict(config).items() if k in names}
+    epochs = config.keep_last if config.keep_last is not None else config.epochs
+    return options.Config(
+        **shared,
+        # The start epochs are the distillation's business.
+        expert_epochs=1,
+        first_start=1,
+        max_start=1,
+        min_start=0,
+        expansion=0,
+        bank_epochs=epochs,
+        bank_dtype=config.dtype,
+        expert_lr=config.learning_rate,
+        expert_batch=config.batch_size,
+    )
+
+
+def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
+    """Train a bank, or continue, or report what is finished.
+
+    Args:
+        config: the flags.
+        problem: the data, where it is in memory already; by default it is read.
+
+    Returns:
+        The content of `summary.json`: {"bank", "bytes", "accuracy", ...}; accuracies in
+        percent on the validation split, or on train where there is none.
+
+    Raises:
+        UserError: bad input, named.
+        signals.Interrupted: a signal stopped the training; its state is saved.
+    """
+    if config.dtype not in DTYPES:
+        raise UserError(f"--dtype must be {' or '.join(DTYPES)}, not {config.dtype!r}")
+    # Under the names of this program; `options.check` knows those of a distillation.
+    for name in ("epochs", "keep_last", "batch_size", "learning_rate"):
+        value = getattr(config, name)
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"--{name} must be positive, not {value}")
+    if config.epochs is not None and (config.keep_last or 0) > config.epochs:
+        raise UserError(
+            f"--keep_last={config.keep_last} is beyond --epochs={config.epochs}"
+        )
+    base = presets.preset(config.method, config.dataset, config.ipc).experts
+    if base is None:
+        raise UserError(
+            f"--method={config.method} has no experts: choose mtt, ftd, tesla, datm or "
+            "pad"
+        )
+    if config.epochs is None and config.keep_last is None:
+        config = dataclasses.replace(config, epochs=base.epochs or 50)
+    wanted = _as_distillation(config)
+    options.check(wanted)
+    problem = problem or options.open_data(wanted)
+    values = options.resolve(wanted, problem)
+    network = network_for(problem.dataset, values["network"])
+    last = values["bank"]["epochs"]
+    first = config.keep_first or 0
+    if not 0 <= first < last:
+        raise UserError(
+            f"--keep_first={first} must lie below the last stored epoch, {last}"
+        )
+    manifest = banks.manifest_of(problem, network, values, (first, last))
+    record = dataclasses.asdict(dataclasses.replace(manifest, complete=True))
+    told = sorting.foretell(problem, values)
+    augment.dsa(values["augmentation"])  # or it would be refused after the sorting
+    with owned(config.workdir) as folder:
+        summary = folder / "summary.json"
+        if summary.exists() and not (folder / "run.json").exists():
+            raise UserError(
+                f"{folder} holds results of another experiment: choose another "
+                "--workdir"
+            )
+        resumed = Record(folder, record, "experts")
+        if summary.exists():
+            say(f"{folder} is finished: nothing to do")
+            Bank.open(folder)
+            return read_json(summary, "bank")
+        if told is not None:
+            say(told)
+        real = sorting.sorted_real(problem, network, values, folder)
+
+        def on_resume(done: int) -> None:
+            resumed.resumed_at.append(done)
+            resumed.save()
+
+        bank = banks.make(folder, manifest, problem, network, real, on_resume)
+        held_out = problem.splits.validation
+        split = "train" if held_out is None else "validation"
+        part = real if held_out is None else problem.on_device(held_out)
+        found = banks.reach(bank, network, part)
+        content = {
+            "bank": record,
+            "bytes": manifest.bytes,
+            "accuracy": {"split": split, **statistics(np.array(found))},
+            "resumed_at": resumed.resumed_at,
+            "versions": provenance.versions(),
+            "device": provenance.device(),
+        }
+        write_atomically(summary, to_json(content))
+        return read_json(summary)
+
+
+def show(summary: dict[str, Any]) -> None:
+    reached = summary["accuracy"]
+    print(
+        f"{reached['n']} experts reach {reached['mean']:.2f} ± {reached['std']:.2f} % "
+        f"on {reached['split']} data; {summary['bytes'] / 1e6:.1f} MB"
+    )
+
+
+if __name__ == "__main__":
+    main(Config, run, show)

@@ -1,0 +1,397 @@
+"""The flags of a distillation, what is wrong with them, and every value of a run."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from experiments.flags import option
+from experiments.problem import Problem, check_seed, network_options, open_problem
+from experiments.protocol import MIN_RANDOM
+from jaxdd import masks, methods, presets
+from jaxdd.errors import UserError
+from jaxdd.experts import DTYPES, Manifest
+from jaxdd.initial import INITIALS
+from jaxdd.presets import Preset
+from jaxdd.settings import METHODS
+from jaxdd.windows import Curriculum
+
+SELECTIONS = ("last", "validation")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Flags of `experiments.distill`. None stands for the preset's value."""
+
+    workdir: str = option(..., "folder for results and checkpoints")
+    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
+    method: str = option("dsa", f"one of {', '.join(METHODS)}")
+    ipc: int = option(1, "synthetic images per class")
+    seed: int = option(0, "of everything random")
+    data_dir: str | None = option(None, "where prepared TFDS datasets are")
+    validation: float = option(0.1, "share of train held out for selection; 0 for none")
+    split_seed: int | None = option(None, "of that share; default: the seed")
+    select: str = option("last", "which set to keep: last, or best on validation")
+    zca: bool | None = option(None, "ZCA whitening instead of normalisation")
+    steps: int | None = option(None, "updates of the images")
+    init: str | None = option(None, "initial images: noise, real or correct")
+    # The network.
+    net: str = option("convnet", "network to match and evaluate with")
+    width: int | None = option(None, "channels of the ConvNet")
+    depth: int | None = option(None, "blocks of the ConvNet")
+    norm: str | None = option(None, "instance, batch, layer, group or none")
+    activation: str | None = option(None, "relu, leaky_relu, sigmoid or swish")
+    pooling: str | None = option(None, "avg, max or none")
+    # The match.
+    distance: str | None = option(None, "of gradients: ours, mse or cos")
+    features: str | None = option(None, "of distribution matching: last or all blocks")
+    augmentation: str | None = option(None, "names joined by _, or none")
+    batch_real: int | None = option(None, "real samples per class and step")
+    matches: int | None = option(None, "steps per network")
+    inner_epochs: int | None = option(None, "epochs on the set between matches")
+    network_lr: float | None = option(None, "learning rate of that training")
+    warmup_networks: int | None = option(None, "networks before contrastive matching")
+    warmup_matches: int | None = option(None, "matches of a network before it")
+    image_lr: float | None = option(None, "learning rate of the images")
+    image_momentum: float | None = option(None, "momentum of the images")
+    # Trajectories.
+    labels: str | None = option(None, "hard, soft (learned) or teacher")
+    label_lr: float | None = option(None, "learning rate of soft labels")
+    label_momentum: float | None = option(None, "momentum of soft labels")
+    step_size: float | None = option(None, "the student's learning rate at the start")
+    step_size_lr: float | None = option(None, "learning rate of the step size")
+    student_steps: int | None = option(None, "N, steps of a student")
+    expert_epochs: int | None = option(None, "M, epochs that a student has to bridge")
+    min_start: int | None = option(None, "first start epoch")
+    first_start: int | None = option(None, "bound of the start epochs at step 0")
+    max_start: int | None = option(None, "bound of the start epochs, exclusive")
+    expansion: int | None = option(None, "step at which the bound is reached")
+    batch_syn: int | None = option(None, "images per student step; default: all")
+    gradient: str | None = option(None, "of the unroll: exact or truncated")
+    gate: float | None = option(None, "largest loss that updates anything; 0 for none")
+    ema_decay: float | None = option(None, "of the averaged images; 0 for none")
+    # Experts.
+    experts: str | None = option(None, "folder of a bank; default: WORKDIR/experts")
+    num_experts: int | None = option(None, "experts of a bank made here")
+    bank_epochs: int | None = option(None, "epochs of a bank made here")
+    bank_dtype: str = option("float32", "of a bank made here: float32 or bfloat16")
+    expert_lr: float | None = option(None, "learning rate of experts")
+    expert_batch: int | None = option(None, "batch size of experts")
+    gsam_rho: float | None = option(None, "radius of the experts' GSAM; 0 for SGD")
+    gsam_alpha: float | None = option(None, "weight of GSAM's orthogonal part")
+    # FIEX: which samples are in play.
+    score: str | None = option(None, "sorts each class easy to hard, e.g. el2n")
+    scores: str | None = option(None, "the same from a scores.npz")
+    drop_easiest: float | None = option(None, "share of each class that is left out")
+    drop_hardest: float | None = option(None, "share of each class that is left out")
+    init_ratio: float | None = option(
+        None, "IR: the experts' share of a class at first"
+    )
+    add_end_epoch: int | None = option(None, "AEE: epoch from which they see all of it")
+    removals: str | None = option(None, "EPOCH:SHARE,... of the easiest, or none")
+    # FIEM: which parameters are matched.
+    mask: str | None = option(None, f"one of {', '.join(masks.KINDS)}")
+    mask_ratio: float | None = option(None, "share that the mask drops")
+    mask_granularity: str | None = option(None, "scalar or layer")
+    # SDC.
+    sdc_weight: float = option(0.0, "weight of the difficulty correction, any sign")
+    sdc_norm: str = option("mean", "mean (of the gradient) or per_sample")
+    sdc_at: str = option("start", "start, or path along a student")
+    sdc_schedule: str = option("constant", "constant, linear or log")
+    sdc_horizon: int | None = option(None, "step at which a rising weight arrives")
+    sdc_relative: bool = option(False, "weight in units of the matching loss")
+    sdc_share: bool = option(True, "log the term's share in the image gradient")
+    # Evaluation and records.
+    num_eval: int = option(5, "fresh networks of the final evaluation")
+    num_random: int = option(10, "random real subsets to compare with, at least 5")
+    eval_epochs: int | None = option(None, "epochs of the evaluation")
+    eval_lr: float | None = option(
+        None, "its learning rate; default 0.01, or the learned step size"
+    )
+    eval_batch: int | None = option(None, "batch size of the evaluation")
+    eval_augmentation: str | None = option(None, "of the evaluation's training")
+    probes: int = option(5, "networks at which difficulty is measured")
+    probe_steps: int = option(100, "SGD steps that they are trained on real data")
+    log_every: int = option(10, "steps between lines of metrics.jsonl")
+    measure_every: int | None = option(None, "steps between difficulty measurements")
+    save_every: int = option(50, "steps between checkpoints")
+
+
+POSITIVE = (
+    "ipc", "steps", "width", "depth", "batch_real", "matches", "inner_epochs",
+    "network_lr", "image_lr", "label_lr", "step_size", "student_steps",
+    "expert_epochs", "first_start", "max_start", "batch_syn", "num_experts",
+    "bank_epochs", "expert_lr", "expert_batch", "sdc_horizon", "num_eval",
+    "eval_epochs", "eval_lr", "eval_batch", "probes", "probe_steps", "log_every",
+    "measure_every", "save_every",
+)  # fmt: skip
+NOT_NEGATIVE = (
+    "warmup_networks", "warmup_matches", "step_size_lr", "label_momentum",
+    "image_momentum", "min_start", "expansion",
+    "gate", "ema_decay", "gsam_rho", "gsam_alpha",
+)  # fmt: skip
+
+
+# Flags that only some methods have a use for.
+OF_GRADIENTS = ("distance",)
+OF_FEATURES = ("features",)
+OF_SAMPLES = ("batch_real",)
+OF_POOL = ("matches", "inner_epochs", "network_lr")
+OF_TRAJECTORIES = (
+    "step_size", "step_size_lr", "student_steps", "expert_epochs", "min_start",
+    "first_start", "max_start", "expansion", "batch_syn", "gradient",
+)  # fmt: skip
+
+
+def check(config: Config) -> None:
+    """Refuse numbers that make no sense, before anything is read or written."""
+    for name, value in dataclasses.asdict(config).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{name} must be a finite number, not {value}")
+    for names, smallest, what in ((POSITIVE, 1e-300, "positive"),
+                                  (NOT_NEGATIVE, 0, "at least 0")):  # fmt: skip
+        for name in names:
+            value = getattr(config, name)
+            if value is not None and value < smallest:
+                raise UserError(f"--{name} must be {what}, not {value}")
+    if config.ema_decay is not None and config.ema_decay >= 1:
+        raise UserError(f"--ema_decay must be below 1, not {config.ema_decay}")
+    if config.num_random < MIN_RANDOM:
+        raise UserError(
+            f"--num_random must be at least {MIN_RANDOM}, not {config.num_random}"
+        )
+    check_seed(config.seed)
+    if config.split_seed is not None:
+        check_seed(config.split_seed)
+    if not config.workdir:
+        raise UserError("--workdir must name a folder, not ''")
+    if config.init not in (None, *INITIALS):
+        raise UserError(
+            f"unknown --init={config.init!r}: choose one of {', '.join(INITIALS)}"
+        )
+    if config.bank_dtype not in DTYPES:
+        raise UserError(
+            f"--bank_dtype must be {' or '.join(DTYPES)}, not {config.bank_dtype!r}"
+        )
+    if config.select not in SELECTIONS:
+        raise UserError(
+            f"unknown --select={config.select!r}: choose one of {', '.join(SELECTIONS)}"
+        )
+    if config.select == "validation" and config.validation == 0:
+        raise UserError(
+            "--select=validation needs validation data: leave out --validation=0"
+        )
+    if config.score is not None and config.scores is not None:
+        raise UserError("--score and --scores exclude each other: give one of them")
+    found = presets.preset(config.method, config.dataset, config.ipc)
+    _check_axes(config, found)
+    _check_window(config, found)
+    _check_mask(config, found)
+
+
+def _check_axes(config: Config, found: Preset) -> None:
+    """Refuse flags that the method has no use for, rather than ignore them."""
+    bank = ("experts", "num_experts", "bank_epochs", "expert_lr", "expert_batch",
+            "gsam_rho", "gsam_alpha", "init_ratio", "add_end_epoch",
+            "removals")  # fmt: skip
+    objective, source = found.settings.objective, found.settings.source
+    for names, used, what in (
+        (OF_GRADIENTS, objective == "gradient", "matching gradients"),
+        (OF_FEATURES, objective == "distribution", "matching features"),
+        (OF_SAMPLES, objective != "trajectory", "matching real samples"),
+        (OF_POOL, source == "pool", "networks that are trained on the set"),
+        (OF_TRAJECTORIES, objective == "trajectory", "matching trajectories"),
+    ):
+        for name in names:
+            if getattr(config, name) is not None and not used:
+                raise UserError(
+                    f"--{name} is about {what}, which --method={config.method} does "
+                    "without: leave it out"
+                )
+    if found.experts is not None:
+        if config.experts is not None:
+            for name in ("num_experts", "bank_epochs"):
+                if getattr(config, name) is not None:
+                    raise UserError(
+                        f"--{name} is for a bank made here, and --experts names one: "
+                        "give one of them"
+                    )
+        return
+    for name in bank:
+        if getattr(config, name) is not None:
+            raise UserError(
+                f"--{name} is about experts, which --method={config.method} has not; "
+                "--drop_easiest and --drop_hardest choose its real samples"
+            )
+    if config.init == "correct":
+        raise UserError(
+            f"--init=correct needs experts, which --method={config.method} has not: "
+            "use noise or real"
+        )
+    if config.labels not in (None, "hard"):
+        raise UserError(
+            f"--labels={config.labels} needs experts, which --method={config.method} "
+            "has not: use hard"
+        )
+
+
+def _check_window(config: Config, found: Preset) -> None:
+    """Refuse impossible windows, and a sorting that nothing is left out by."""
+    base = Curriculum() if found.experts is None else found.experts.curriculum
+    if curriculum_of(config, base) != Curriculum():
+        return
+    for name in ("score", "scores"):
+        if getattr(config, name) is not None:
+            raise UserError(
+                f"--{name} sorts the samples, but nothing is left out by that order: "
+                "add e.g. --drop_hardest=0.2"
+            )
+
+
+def _check_mask(config: Config, found: Preset) -> None:
+    """Refuse impossible masks, and half of the flags of one."""
+    pick = lambda flag, usual: usual if flag is None else flag
+    kind = pick(config.mask, found.settings.mask)
+    ratio = pick(config.mask_ratio, found.settings.mask_ratio)
+    granularity = pick(config.mask_granularity, found.settings.mask_granularity)
+    masks.make_mask(kind, ratio, granularity)
+    asked = config.mask not in (None, "none") and config.mask_ratio is None
+    if asked and ratio == 0:
+        raise UserError(
+            f"--mask={kind} drops nothing so far: add e.g. --mask_ratio=0.25"
+        )
+    if kind == "none" and (config.mask_ratio or config.mask_granularity):
+        raise UserError(
+            "--mask_ratio and --mask_granularity need a mask: add --mask=depth or loss"
+        )
+
+
+def parse_removals(text: str) -> tuple[tuple[int, float], ...]:
+    """ "40:0.1,60:0.2" to ((40, 0.1), (60, 0.2)); "" and "none" to ()."""
+    if text in ("", "none"):
+        return ()
+    try:
+        pairs = [part.split(":") for part in text.split(",")]
+        return tuple((int(epoch), float(share)) for epoch, share in pairs)
+    except ValueError as error:
+        raise UserError(
+            f"--removals must be EPOCH:SHARE pairs joined by commas, not {text!r}"
+        ) from error
+
+
+def curriculum_of(config: Any, base: Curriculum) -> Curriculum:
+    """The preset's curriculum with the flags that were given."""
+    names = ("init_ratio", "add_end_epoch", "drop_easiest", "drop_hardest")
+    given = {n: getattr(config, n) for n in names if getattr(config, n) is not None}
+    if config.removals is not None:
+        given["removals"] = parse_removals(config.removals)
+    return dataclasses.replace(base, **given)
+
+
+def open_data(config: Config) -> Problem:
+    """The data that the flags name, split and preprocessed."""
+    zca = config.zca
+    if zca is None:
+        zca = presets.preset(config.method, config.dataset, config.ipc).zca
+    seed = config.seed if config.split_seed is None else config.split_seed
+    return open_problem(config.dataset, config.data_dir, config.validation, seed, zca)
+
+
+def resolve(
+    config: Config, problem: Problem, bank: Manifest | None = None
+) -> dict[str, Any]:
+    """Every value of a run, presets filled in: what a workdir is compared by.
+
+    Args:
+        bank: of --experts, where it was given.
+    """
+    dataset = problem.dataset
+    preset = presets.preset(config.method, dataset.name, config.ipc)
+    filled = {
+        **dataclasses.asdict(preset.settings),
+        "init": preset.init,
+        "steps": preset.steps,
+        "eval_epochs": preset.eval_epochs,
+        "eval_augmentation": preset.eval_augmentation,
+        "eval_batch": preset.eval_batch,
+        "eval_lr": preset.eval_lr,
+        "zca": preset.zca,
+        "measure_every": max(1, preset.steps // 10),
+    }
+    given = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}
+    values = {**dict.fromkeys(dataclasses.asdict(config)), **filled, **given}
+    network = network_options(
+        config.net, dataset, config.width, config.depth,
+        norm=config.norm, activation=config.activation, pooling=config.pooling,
+    )  # fmt: skip
+    largest = int(np.bincount(problem.splits.train.labels).max())
+    values["batch_real"] = min(values["batch_real"], largest)
+    values.update(network=network, fingerprint=dataset.fingerprint)
+    values.update(split_seed=problem.split_seed)
+    experts = preset.experts
+    base = experts.curriculum if experts is not None else Curriculum()
+    curriculum = curriculum_of(config, base)
+    values["curriculum"] = dataclasses.asdict(curriculum)
+    if curriculum != Curriculum() and config.scores is None:
+        values["score"] = config.score or "el2n"
+    else:
+        values["score"] = None
+    values["bank"] = _bank(config, preset, values, bank)
+    drop = (
+        "width", "depth", "norm", "activation", "pooling", "net", "init_ratio",
+        "add_end_epoch", "removals", "drop_easiest", "drop_hardest", "num_experts",
+        "bank_epochs", "bank_dtype", "expert_lr", "expert_batch", "gsam_rho",
+        "gsam_alpha", "experts",
+    )  # fmt: skip
+    return {k: v for k, v in values.items() if k not in drop}
+
+
+def _bank(
+    config: Config, preset: Preset, values: dict[str, Any], given: Manifest | None
+) -> dict[str, Any] | None:
+    """What the experts are; sets the bound of the start epochs where it is open."""
+    base = preset.experts
+    if base is None:
+        return None
+    length = values["expert_epochs"]
+    needed: int = base.epochs or 50
+    if values["max_start"] is not None:
+        needed = values["max_start"] - 1 + length
+    count, dtype = config.num_experts or base.count, config.bank_dtype
+    epochs: int = config.bank_epochs or max(needed, length)
+    if given is not None:
+        count, epochs, dtype = given.experts, given.last_epoch, given.dtype
+    if values["max_start"] is None:
+        bound = epochs - length + 1
+        values["max_start"] = bound
+        if bound < 1:
+            raise UserError(
+                f"experts of {epochs} epochs leave no room for a span of "
+                f"--expert_epochs={length}: lower it, or train them for longer"
+            )
+    last = values["max_start"] - 1
+    if given is None and epochs < last + length:
+        raise UserError(
+            f"--bank_epochs={epochs} is too few: start epochs up to {last} and spans "
+            f"of {length} epochs need {last + length}"
+        )
+    pick = lambda flag, usual: usual if flag is None else flag
+    return {
+        "manifest": None if given is None else given.digest,
+        "experts": count,
+        "epochs": epochs,
+        "dtype": dtype,
+        "learning_rate": pick(config.expert_lr, base.learning_rate),
+        "batch_size": pick(config.expert_batch, base.batch_size),
+        "gsam_rho": pick(config.gsam_rho, base.gsam_rho),
+        "gsam_alpha": pick(config.gsam_alpha, base.gsam_alpha),
+        "seed": values["seed"] if given is None else given.seed,
+    }
+
+
+def settings_of(values: dict[str, Any]) -> methods.Settings:
+    """The settings of the method among the values of a run."""
+    names = [f.name for f in dataclasses.fields(methods.Settings)]
+    return methods.Settings(**{name: values[name] for name in names})

@@ -1,0 +1,280 @@
+"""What PAD's two filters bring: base, +FIEX, +FIEM and both, in paired seeds.
+
+    python -m experiments.pad --dataset=digits --ipc=1 --seeds=0,1,2 --workdir=runs/pad
+
+FIEX filters the samples that experts are trained on (for gradient and distribution
+matching: the real batches), FIEM the parameters that are matched. Two banks of experts
+are trained first, without and with the curriculum, and shared by all seeds. --sweep
+varies one thing instead: the score that sorts the data, the curriculum, or the share of
+parameters that is dropped. Writes table.md, table.csv and plots; a stopped comparison
+goes on where it was.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments import experts, options, pairs, sorting
+from experiments.flags import main, option
+from experiments.problem import Problem
+from experiments.progress import say
+from jaxdd import presets, provenance, report
+from jaxdd.errors import UserError
+from jaxdd.experts import Bank
+from jaxdd.windows import Curriculum
+from jaxdd.workdir import Record, owned, to_json, write_atomically
+
+SWEEPS = ("none", "score", "curriculum", "alpha")
+# What PAD's paper swept: scores, IR x AEE, and shares of parameters.
+SWEPT_SCORES = ("el2n", "loss", "entropy", "grad_norm", "forgetting")
+SWEPT_RATIOS = (0.5, 0.75, 0.8)
+SWEPT_ALPHAS = (0.0, 0.25, 0.5, 0.75)
+BANK_SEED = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """Flags of `experiments.pad`."""
+
+    workdir: str = option(..., "folder for all runs, tables and plots")
+    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
+    method: str = option("datm", "the base: any method without a modifier")
+    ipc: int = option(1, "synthetic images per class")
+    seeds: str = option("0,1,2", "seeds of the comparison, by commas")
+    sweep: str = option("none", f"one of {', '.join(SWEEPS)}")
+    data_dir: str | None = option(None, "where prepared TFDS datasets are")
+    steps: int | None = option(None, "updates of the images")
+    num_experts: int | None = option(None, "experts of each bank")
+    bank_epochs: int | None = option(None, "epochs of each bank")
+    max_start: int | None = option(None, "bound of the start epochs, exclusive")
+    student_steps: int | None = option(None, "N, steps of a student")
+    mask: str = option("depth", "FIEM's rule: depth or loss")
+    mask_ratio: float | None = option(None, "FIEM's share; default: PAD's, or 0.25")
+    score: str = option("el2n", "FIEX's score")
+    drop_hardest: float = option(0.2, "FIEX's share without experts: the hardest")
+    eval_epochs: int | None = option(None, "epochs of the evaluation")
+    num_eval: int = option(5, "fresh networks per run")
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Compare; the content of `table.json`.
+
+    Raises:
+        UserError: bad input, named.
+        signals.Interrupted: a signal stopped it; what is done is kept.
+    """
+    if config.sweep not in SWEEPS:
+        raise UserError(
+            f"unknown --sweep={config.sweep!r}: choose one of {', '.join(SWEEPS)}"
+        )
+    if config.score not in sorting.SCORES:
+        raise UserError(
+            f"unknown score {config.score!r}: choose from {', '.join(sorting.SCORES)}"
+        )
+    seeds = pairs.seeds_of(config.seeds)
+    preset = presets.preset(config.method, config.dataset, config.ipc)
+    _check(config, preset)
+    base = _base(config, preset)
+    cells = _cells(config, preset)
+    # All of it now: the banks alone may take hours.
+    pairs.check_cells(cells, seeds, base)
+    problem = options.open_data(base)
+    with owned(config.workdir) as folder:
+        Record(folder, dataclasses.asdict(config), "pad")
+        if preset.experts is not None:
+            cells = _with_banks(config, cells, folder, problem)
+        found = pairs.run_cells(cells, seeds, base, folder, problem)
+        rows = pairs.compare(found)
+        title = f"{config.method} on {config.dataset}, {config.ipc} per class"
+        notes = _notes(config, len(seeds))
+        pairs.write_tables(folder, title, rows, notes)
+        _plot(rows, config, folder)
+        table = {
+            "rows": rows,
+            "config": dataclasses.asdict(config),
+            "versions": provenance.versions(),
+            "device": provenance.device(),
+        }
+        write_atomically(folder / "table.json", to_json(table))
+        say(f"{folder}/table.md, table.csv, gain.png")
+        return table
+
+
+def _check(config: Config, preset: presets.Preset) -> None:
+    """Refuse a base that has a modifier, and flags that it has no use for."""
+    if preset.settings.mask != "none" or (
+        preset.experts is not None and preset.experts.curriculum != Curriculum()
+    ):
+        raise UserError(
+            f"--method={config.method} has filters of its own: choose a base without, "
+            "such as datm"
+        )
+    if preset.experts is not None:
+        if config.num_experts is not None and config.num_experts < 1:
+            raise UserError(f"--num_experts must be positive, not {config.num_experts}")
+        length, last = _length(config, preset), config.bank_epochs
+        if last is not None and last < length:
+            raise UserError(
+                f"--bank_epochs={last} is too few: {length} are needed, unless "
+                "--max_start is lowered"
+            )
+        return
+    if config.sweep == "curriculum":
+        raise UserError(
+            f"--sweep=curriculum is about experts, which --method={config.method} has "
+            "not: choose score or alpha"
+        )
+    for name in ("num_experts", "bank_epochs"):
+        if getattr(config, name) is not None:
+            raise UserError(
+                f"--{name} is about experts, which --method={config.method} has not"
+            )
+
+
+def _length(config: Config, preset: presets.Preset) -> int:
+    """The last epoch of an expert that a student may have to reach."""
+    bound = config.max_start or preset.settings.max_start or 1
+    return bound - 1 + preset.settings.expert_epochs
+
+
+def _base(config: Config, preset: presets.Preset) -> options.Config:
+    """What all rows share. All of train is used: nothing is selected."""
+    return options.Config(
+        workdir=config.workdir,
+        dataset=config.dataset,
+        method=config.method,
+        ipc=config.ipc,
+        data_dir=config.data_dir,
+        validation=0.0,
+        split_seed=0,
+        steps=config.steps,
+        max_start=config.max_start,
+        student_steps=config.student_steps,
+        # A mask chooses among blocks, so the base has to match all of them as well.
+        features="all" if preset.settings.objective == "distribution" else None,
+        eval_epochs=config.eval_epochs,
+        num_eval=config.num_eval,
+        sdc_share=False,
+    )
+
+
+def _cells(config: Config, preset: presets.Preset) -> dict[str, dict[str, Any]]:
+    """{row: flags}; for methods with experts FIEX's flags are those of their bank."""
+    pad = presets.preset("pad", config.dataset, config.ipc)
+    fiex: dict[str, Any] = {"score": config.score}
+    if preset.experts is None:
+        fiex["drop_hardest"] = config.drop_hardest
+    else:
+        assert pad.experts is not None
+        fiex.update(_flags(pad.experts.curriculum))
+    ratio = config.mask_ratio
+    if ratio is None:
+        ratio = pad.settings.mask_ratio or 0.25
+    fiem = {"mask": config.mask, "mask_ratio": ratio}
+    if config.sweep == "score":
+        swept = {f"FIEX by {s}": {**fiex, "score": s} for s in SWEPT_SCORES}
+        return {"base": {}, **swept}
+    if config.sweep == "alpha":
+        return {
+            f"alpha {a:g}": {"mask": config.mask if a else "none", "mask_ratio": a}
+            for a in SWEPT_ALPHAS
+        }
+    if config.sweep == "curriculum":
+        whole = fiex["add_end_epoch"]
+        return {
+            "base": {},
+            **{
+                f"IR {ratio:g}, AEE {aee}": {
+                    **fiex,
+                    "init_ratio": ratio,
+                    "add_end_epoch": aee,
+                }
+                for ratio in SWEPT_RATIOS
+                for aee in (whole, 2 * whole, 3 * whole)
+            },
+        }
+    return {"base": {}, "FIEX": fiex, "FIEM": fiem, "FIEX + FIEM": {**fiex, **fiem}}
+
+
+def _flags(curriculum: Curriculum) -> dict[str, Any]:
+    """A curriculum as flags."""
+    removals = ",".join(f"{epoch}:{share:g}" for epoch, share in curriculum.removals)
+    return {
+        "init_ratio": curriculum.init_ratio,
+        "add_end_epoch": curriculum.add_end_epoch,
+        "removals": removals or "none",
+    }
+
+
+BANK_FLAGS = ("score", "init_ratio", "add_end_epoch", "removals")
+
+
+def _with_banks(
+    config: Config, cells: dict[str, dict[str, Any]], folder: Path, problem: Problem
+) -> dict[str, dict[str, Any]]:
+    """Train one bank per curriculum, and point every row to its own."""
+    banks: dict[tuple, Path] = {}
+    pointed = {}
+    for name, flags in cells.items():
+        wanted = {k: v for k, v in flags.items() if k in BANK_FLAGS}
+        key = tuple(sorted(wanted.items()))
+        if key not in banks:
+            banks[key] = folder / f"experts-{len(banks)}"
+            say(f"experts for {name}")
+            experts.run(_experts(config, wanted, banks[key]), problem)
+            Bank.open(banks[key])
+        pointed[name] = {**flags, "experts": str(banks[key])}
+    return pointed
+
+
+def _experts(config: Config, flags: dict[str, Any], folder: Path) -> experts.Config:
+    preset = presets.preset(config.method, config.dataset, config.ipc)
+    assert preset.experts is not None
+    needed = preset.experts.epochs or 50
+    if config.max_start or preset.settings.max_start:
+        needed = max(preset.experts.epochs or 0, _length(config, preset))
+    return experts.Config(
+        workdir=str(folder),
+        dataset=config.dataset,
+        method=config.method,
+        ipc=config.ipc,
+        seed=BANK_SEED,
+        data_dir=config.data_dir,
+        validation=0.0,
+        split_seed=0,
+        num_experts=config.num_experts,
+        epochs=config.bank_epochs or needed,
+        **flags,
+    )
+
+
+def _notes(config: Config, seeds: int) -> list[str]:
+    return [
+        f"Means over {seeds} seeds of {config.num_eval} networks each; gains are "
+        "paired by seed, with the 95 % interval over seeds. Test accuracy after the "
+        "last epoch, no selection; random: real subsets of the same size, same "
+        "protocol.",
+    ]
+
+
+def _plot(rows: list[dict[str, Any]], config: Config, folder: Path) -> None:
+    """`gain.png`: what every row brings, with its interval."""
+    names = [row["name"] for row in rows]
+    report.intervals(
+        names,
+        [row["gain"] for row in rows],
+        [row["interval"] or 0.0 for row in rows],
+        folder / "gain.png",
+        f"points over {names[0]}",
+    )
+
+
+def show(table: dict[str, Any]) -> None:
+    config = table["config"]
+    title = f"{config['method']} on {config['dataset']}, {config['ipc']} per class"
+    print(pairs.markdown(title, table["rows"], []))
+
+
+if __name__ == "__main__":
+    main(Config, run, show)

@@ -1,0 +1,174 @@
+"""Sorting the training samples by difficulty, for windows over them (FIEX)."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.probes import make_probes
+from experiments.problem import Problem, named_key
+from experiments.progress import say
+from jaxdd import difficulty
+from jaxdd.errors import UserError
+from jaxdd.train import Training
+from jaxdd.types import Array, Network, RealData
+from jaxdd.windows import Curriculum, take
+from jaxdd.workdir import atomic_file
+
+SCORES = (*difficulty.SCORES, "forgetting")
+# The networks at which a run scores its samples; EL2N is meant early in training.
+NETWORKS, TRAIN_STEPS, FORGETTING_EPOCHS = 5, 100, 10
+
+
+def compute(
+    network: Network,
+    real: RealData,
+    seed: int,
+    names: list[str],
+    networks: int = NETWORKS,
+    train_steps: int = TRAIN_STEPS,
+    forgetting_epochs: int = FORGETTING_EPOCHS,
+) -> dict[str, np.ndarray]:
+    """Scores [M] by name; the networks are shared by all but forgetting.
+
+    Raises:
+        UserError: an unknown score, or one that is not finite.
+    """
+    scores = {}
+    learners = None
+    for name in names:
+        if name not in SCORES:
+            raise UserError(f"unknown score {name!r}: choose from {', '.join(SCORES)}")
+        say(f"{name}: {networks} networks, {real.labels.shape[0]} samples")
+        if name == "forgetting":
+            training = Training(forgetting_epochs, 0.01, momentum=0.9)
+            keys = jax.random.split(named_key(seed, "forgetting"), networks)
+            count = jax.jit(difficulty.forgetting_scores(network, training))
+            found = count(keys, real)
+        else:
+            if learners is None:
+                learners = make_probes(network, real, seed, networks, train_steps)
+            found = jax.jit(difficulty.ensemble_scores(network, name, take))(
+                learners, real
+            )
+        scores[name] = np.asarray(found)
+        if not np.isfinite(scores[name]).all():
+            raise UserError(
+                f"the score {name} is not finite: train the networks for fewer steps"
+            )
+    return scores
+
+
+def read_scores(path: str | Path, ids: np.ndarray) -> np.ndarray:
+    """Scores from a `scores.npz`, in the order of the training split's ids.
+
+    Raises:
+        UserError: no such file, another content, or a sample without a score.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            scores, found = np.asarray(file["scores"]), np.asarray(file["ids"])
+    except Exception as error:  # a damaged archive can raise almost anything
+        raise UserError(
+            f"cannot read the scores {path} ({error}): give the scores.npz of python "
+            "-m experiments.difficulty"
+        ) from error
+    whole = scores.shape == found.shape == (found.size,) and found.size > 0
+    if not whole or not np.isfinite(scores).all():
+        raise UserError(f"{path} does not hold one finite score per id")
+    order = np.argsort(found)
+    place = np.searchsorted(found[order], ids)
+    place = order[np.minimum(place, len(order) - 1)]
+    lacking = ids[found[place] != ids]
+    if len(lacking):
+        raise UserError(
+            f"{path} has no score for {len(lacking)} training samples, such as number "
+            f"{lacking[0]}: score the same dataset"
+        )
+    return scores[place]
+
+
+def sorted_real(
+    problem: Problem, network: Network, values: dict[str, Any], folder: Path
+) -> RealData:
+    """The training split on the device, sorted easy to hard where a window needs it.
+
+    The scores are kept in the run's folder, so that it goes on with the very same ones.
+    """
+    train = problem.splits.train
+    if Curriculum(**values["curriculum"]) == Curriculum():
+        return problem.on_device(train)
+    kept = folder / "scores.npz"
+    before = read_scores(kept, train.ids) if kept.exists() else None
+    if values["scores"] is not None:
+        found = read_scores(values["scores"], train.ids)
+        if before is not None and not np.array_equal(found, before):
+            raise UserError(
+                f"{values['scores']} is not what {folder} was begun with: give the "
+                f"same scores, such as {kept}, or another --workdir"
+            )
+    elif before is not None:
+        return problem.on_device(train, before)
+    else:
+        real, name = problem.on_device(train), values["score"]
+        found = compute(network, real, values["seed"], [name])[name]
+    if before is None:
+        with atomic_file(kept, "wb") as file:
+            np.savez(file, scores=found, ids=train.ids)
+    return problem.on_device(train, found)
+
+
+def excluded(counts: Array, curriculum: Curriculum, epoch: int) -> np.ndarray:
+    """[K] samples of each class, of counts [K], that an epoch does not see."""
+    first, past = curriculum.bounds(counts, epoch)
+    return np.asarray(counts - (past - first))
+
+
+def foretell(problem: Problem, values: dict[str, Any]) -> str | None:
+    """What a run's window will leave out, before anything is written or computed.
+
+    Returns:
+        A sentence, None without a window.
+
+    Raises:
+        UserError: it leaves out nothing, or there is nothing to sort by.
+    """
+    curriculum = Curriculum(**values["curriculum"])
+    if curriculum == Curriculum():
+        return None
+    train = problem.splits.train
+    if values["scores"] is not None:
+        read_scores(values["scores"], train.ids)
+    elif values["score"] not in SCORES:
+        raise UserError(
+            f"unknown score {values['score']!r}: choose from {', '.join(SCORES)}"
+        )
+    counts = np.bincount(train.labels, minlength=problem.dataset.num_classes)
+    epochs = 1 if values["bank"] is None else values["bank"]["epochs"]
+    return describe(jnp.asarray(counts, jnp.int32), curriculum, epochs)
+
+
+def describe(counts: Array, curriculum: Curriculum, epochs: int) -> str:
+    """What a curriculum leaves out of classes of counts [K], as a sentence.
+
+    Raises:
+        UserError: it is asked for and leaves out nothing.
+    """
+    total = int(np.asarray(counts).sum())
+    gone = [int(excluded(counts, curriculum, e).sum()) for e in range(max(1, epochs))]
+    if max(gone) == 0:
+        raise UserError(
+            "the window over the training samples leaves out none of them: use larger "
+            "shares, or none at all"
+        )
+    if curriculum.is_static:
+        return f"window: {gone[0]} of {total} training samples are left out"
+    changes = [
+        f"{gone[e]} in epoch {e}"
+        for e in range(len(gone))
+        if e == 0 or gone[e] != gone[e - 1]
+    ]
+    shown = changes if len(changes) < 7 else [*changes[:3], "...", *changes[-3:]]
+    return f"curriculum: of {total} training samples are left out {', '.join(shown)}"

@@ -1,0 +1,212 @@
+"""Training a bank of experts: epochs on the device, snapshots and state on disk."""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd import policy
+from jaxdd.checkpoints import Checkpoints
+from jaxdd.errors import UserError
+from jaxdd.experts.bank import Bank, Manifest
+from jaxdd.signals import Interrupted, Signals
+from jaxdd.train import Epochs, FitState
+from jaxdd.types import Array, Key, Learner, Network, RealData
+
+# Between two saves of the state: what a kill may cost.
+SAVE_SECONDS = 15.0
+
+
+class GroupState(NamedTuple):
+    """All that is needed to go on: experts that are trained together."""
+
+    done: Array  # [] int32: epochs of all groups that are finished
+    experts: FitState  # [G, ...]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What the caller wants to know on the way.
+
+    Attributes:
+        on_resume: (epochs done), called when a training is taken up again.
+        progress: (epochs done, epochs of all groups, seconds of the last one).
+    """
+
+    on_resume: Callable[[int], None] = lambda done: None
+    progress: Callable[[int, int, float], None] = lambda done, total, seconds: None
+
+
+def group_size(experts: int) -> int:
+    """Experts that are trained together, chosen by backend.
+
+    One on CPU, where mapping over experts gains nothing and a group would only lengthen
+    the time between two saves; as many as fill an accelerator there, at a divisor of
+    all experts.
+    """
+    largest = 1 if policy.on_cpu() else policy.ACCELERATOR_CHUNK
+    return max(g for g in range(1, min(experts, largest) + 1) if experts % g == 0)
+
+
+def train_bank(
+    folder: Path,
+    manifest: Manifest,
+    network: Network,
+    epochs: Epochs,
+    real: RealData,
+    watch: Watch = Watch(),
+) -> Bank:
+    """Train all experts of a bank in a folder that the caller owns, or go on.
+
+    Expert e starts from `network.init` at its own key and sees its own order of the
+    data; both depend on the manifest's seed and on e alone. A training that was stopped
+    anywhere and continued gives the bits of an uninterrupted one on the same kind of
+    device.
+
+    Args:
+        folder: gets the bank, and `checkpoints/` until it is finished.
+        manifest: what to make; its last epoch is the number of epochs.
+        network: what to train.
+        epochs: how, from `train.make_epochs`.
+        real: on what.
+        watch: what the caller wants to know.
+
+    Returns:
+        The finished bank.
+
+    Raises:
+        UserError: another bank is there, parameters are not finite, or the disk
+            refused.
+        Interrupted: SIGTERM or SIGINT; the state is saved.
+
+    Example:
+        >>> import tempfile
+        >>> import jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> epochs = jaxdd.make_epochs(
+        ...     network, jaxdd.Training(2), fetch=jaxdd.windows.take)
+        >>> manifest = jaxdd.Manifest(
+        ...     {}, {}, {"name": "mlp"}, {}, {}, "none", seed=0, experts=3,
+        ...     first_epoch=0, last_epoch=2, dtype="float32",
+        ...     leaves=jaxdd.experts.layout(network))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     bank = train_bank(Path(folder), manifest, network, epochs, real)
+        ...     bank.rows.shape
+        (3, 3, 295)
+    """
+    bank = Bank.create(folder, manifest)
+    if bank.manifest.complete:
+        return bank
+    checkpoints = Checkpoints(folder)
+    try:
+        with Signals().installed() as signals:
+            _Trainer(bank, network, epochs, real, watch, checkpoints).go(signals)
+    finally:
+        checkpoints.close()
+    bank.finish()
+    shutil.rmtree(checkpoints.folder, ignore_errors=True)
+    return Bank.open(folder)
+
+
+class _Trainer:
+    """One start of a training."""
+
+    def __init__(
+        self,
+        bank: Bank,
+        network: Network,
+        epochs: Epochs,
+        real: RealData,
+        watch: Watch,
+        checkpoints: Checkpoints,
+    ):
+        self.bank, self.real = bank, real
+        self.watch, self.checkpoints = watch, checkpoints
+        self.group = group_size(bank.manifest.experts)
+        root = jax.random.key(bank.manifest.seed)
+
+        def begin(members: Array) -> FitState:
+            def one(member):
+                key = jax.random.fold_in(jax.random.fold_in(root, 0), member)
+                return epochs.init(Learner(*network.init(key)))
+
+            return policy.map_axis(one, members)
+
+        def advance(states: FitState, members: Array, real: RealData, epoch: Array):
+            def one(xs):
+                state, member = xs
+                key: Key = jax.random.fold_in(jax.random.fold_in(root, 1), member)
+                return epochs.epoch(key, state, real, epoch)
+
+            new = policy.map_axis(one, (states, members))
+            finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(new)]
+            return new, jnp.all(jnp.stack(finite))
+
+        self.begin = jax.jit(begin)
+        self.advance = jax.jit(advance)
+
+    def members(self, group: int) -> Array:
+        return jnp.arange(self.group) + group * self.group
+
+    def go(self, signals: Signals) -> None:
+        manifest = self.bank.manifest
+        length = manifest.last_epoch
+        total = manifest.experts // self.group * length
+        state = GroupState(jnp.int32(0), self.begin(self.members(0)))
+        found = self.checkpoints.restore(state)
+        if found is not None:
+            state = jax.tree.map(jnp.asarray, found[1])
+            self.watch.on_resume(int(state.done))
+        saved = time.monotonic()
+        done = int(state.done)
+        while done < total:
+            group, epoch = divmod(done, length)
+            if epoch == 0:
+                state = state._replace(experts=self.begin(self.members(group)))
+                self._store(group, 0, state.experts)
+            began = time.perf_counter()
+            experts, finite = self.advance(
+                state.experts, self.members(group), self.real, jnp.int32(epoch)
+            )
+            if not finite:
+                self._save(done, state)
+                raise UserError(self._fault(group, epoch + 1))
+            done += 1
+            state = GroupState(jnp.int32(done), experts)
+            self._store(group, epoch + 1, experts)
+            self.watch.progress(done, total, time.perf_counter() - began)
+            due = time.monotonic() - saved > SAVE_SECONDS
+            if signals.received or (due and done < total):
+                self._save(done, state)
+                saved = time.monotonic()
+            if signals.received:
+                raise Interrupted(signals.received, done)
+
+    def _save(self, done: int, state: GroupState) -> None:
+        # The snapshots first: a state on disk says that they are there.
+        self.bank.rows.flush()
+        self.checkpoints.save(done, state)
+
+    def _fault(self, group: int, epoch: int) -> str:
+        members = self.members(group)
+        who = f"expert {members[0]}"
+        if self.group > 1:
+            who = f"experts {members[0]} to {members[-1]}"
+        return (
+            f"the parameters of {who} are not finite after epoch {epoch}: the state "
+            f"before it is kept in {self.bank.folder}; lower --learning_rate and use "
+            "another --workdir"
+        )
+
+    def _store(self, group: int, epoch: int, experts: FitState) -> None:
+        params = jax.device_get(experts.learner.params)
+        for i in range(self.group):
+            one = jax.tree.map(lambda x, i=i: x[i], params)
+            self.bank.write(group * self.group + i, epoch, one)

@@ -1,0 +1,101 @@
+"""Gradient matching between all classes at once."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd.losses import mean_loss
+from jaxdd.masks import Mask
+from jaxdd.primitives.distances import Distance
+from jaxdd.primitives.gradients import batch_gradient, inner_gradient
+from jaxdd.types import (
+    Array,
+    Batch,
+    Evidence,
+    Key,
+    Learner,
+    Match,
+    Network,
+    RealData,
+    Scalar,
+    Synthetic,
+)
+from jaxdd.windows import sample_class
+
+
+def contrastive_match(
+    network: Network,
+    distance: Distance,
+    augment: Callable[..., tuple[Array, ...]],
+    batch_size: int,
+    microbatch: int | None = None,
+    mask: Mask | None = None,
+) -> Match:
+    """One distance between class-averaged gradients.
+
+    Lee et al., "Dataset Condensation with Contrastive Signals" (DCC), ICML 2022, eq.
+    (6): the sum over classes is taken inside the distance, so that the set is matched
+    where classes differ. The real gradient is the mean of the classes' gradients, the
+    synthetic one that of the mean loss of the whole set; every class has its own
+    Siamese draw, shared by its real and its synthetic images.
+
+    Args:
+        network: whose loss is differentiated, in evaluation mode.
+        distance: (real gradient, synthetic gradient, mask or None) -> [].
+        augment: Siamese, (key, *batches of images) -> tuple of images.
+        batch_size: real samples per class.
+        microbatch: chunk length of both gradients.
+        mask: which entries of the gradient are matched.
+
+    Returns:
+        (key, synthetic set, real data, learner) -> (value, evidence).
+
+    Example:
+        >>> import jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> key = jax.random.key(0)
+        >>> learner = jaxdd.Learner(*network.init(key))
+        >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
+        >>> match = contrastive_match(
+        ...     network, jaxdd.DISTANCES["mse"], jaxdd.siamese(()), batch_size=2)
+        >>> round(float(match(key, start, real, learner)[0]), 6)
+        0.0
+    """
+    loss = mean_loss(network)
+    real_gradient = batch_gradient(loss, microbatch)
+    synthetic_gradient = inner_gradient(loss, microbatch)
+
+    def match(
+        key: Key, synthetic: Synthetic, real: RealData, learner: Learner
+    ) -> tuple[Scalar, Evidence]:
+        classes = synthetic.images.shape[0]
+
+        def add(total, xs):
+            index, images = xs
+            key_sample, key_match = jax.random.split(jax.random.fold_in(key, index))
+            batch = sample_class(key_sample, real, index, batch_size)
+            seen, made = augment(key_match, batch.images, images)
+            part = real_gradient(
+                learner.params, Batch(seen, batch.labels), learner.stats
+            )
+            return jax.tree.map(lambda t, g: t + g / classes, total, part), made
+
+        # One class after the other: only the sum is kept, never K gradients.
+        zeros = jax.tree.map(jnp.zeros_like, learner.params)
+        xs = jnp.arange(classes), synthetic.images
+        target, made = jax.lax.scan(add, zeros, xs)
+        target = jax.lax.stop_gradient(target)
+        batch = Batch(
+            made.reshape(-1, *made.shape[2:]),
+            synthetic.labels.reshape(-1, synthetic.labels.shape[-1]),
+        )
+        gradient = synthetic_gradient(learner.params, batch, learner.stats)
+        kept = None
+        if mask is not None:
+            kept = mask(jax.tree.map(lambda a, b: (a - b) ** 2, target, gradient))
+        return distance(target, gradient, kept), Evidence(batch, gradient)
+
+    return match

@@ -1,0 +1,158 @@
+"""Trajectory matching: a student on the synthetic set follows an expert."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd.losses import mean_loss
+from jaxdd.masks import Mask
+from jaxdd.primitives.unroll import student_step, unroll
+from jaxdd.trees import apply_mask
+from jaxdd.types import (
+    Array,
+    Batch,
+    Evidence,
+    Key,
+    Learner,
+    Match,
+    Network,
+    Params,
+    Scalar,
+    Synthetic,
+)
+
+
+def minibatches(
+    key: Key, count: int, size: int | None, steps: int
+) -> tuple[Array, Array]:
+    """Which images a student sees in each step: passes in random order.
+
+    Every pass is a new permutation cut into consecutive minibatches; where `size` does
+    not divide `count` the last one of a pass is short and filled up with rows of weight
+    0. The official loop takes the short one first, which is the same in distribution.
+    Source: MTT's official code.
+
+    Args:
+        key: consumed.
+        count: images of the set.
+        size: of a minibatch; None or anything from `count` up for the whole set.
+        steps: of the student.
+
+    Returns:
+        indices [steps, size] int32 and weights [steps, size] float32.
+
+    Example:
+        >>> indices, weights = minibatches(jax.random.key(0), 5, 2, steps=3)
+        >>> sorted(indices[weights > 0].tolist()), weights.sum(axis=1).tolist()
+        ([0, 1, 2, 3, 4], [2.0, 2.0, 1.0])
+    """
+    size = count if size is None else min(size, count)
+    per_pass = -(-count // size)
+    passes = -(-steps // per_pass)
+
+    def one_pass(key: Key) -> tuple[Array, Array]:
+        order = jnp.resize(jax.random.permutation(key, count), (per_pass * size,))
+        present = jnp.arange(per_pass * size) < count
+        shape = per_pass, size
+        return order.reshape(shape), present.reshape(shape).astype(jnp.float32)
+
+    indices, weights = jax.vmap(one_pass)(jax.random.split(key, passes))
+    return indices.reshape(-1, size)[:steps], weights.reshape(-1, size)[:steps]
+
+
+def trajectory_match(
+    network: Network,
+    augment: Callable[[Key, Array], Array],
+    student_steps: int,
+    batch_size: int | None = None,
+    *,
+    microbatch: int | None = None,
+    truncated: bool = False,
+    along_path: bool = False,
+    mask: Mask | None = None,
+) -> Match:
+    """How far a student is from the expert's later parameters.
+
+    L = |theta_N - theta*|^2 / |theta_0 - theta*|^2 with theta_{i+1} = theta_i - eta
+    grad l(theta_i): 1 means no progress over standing still. Cazenavette et al.,
+    "Dataset Distillation by Matching Training Trajectories", CVPR 2022, eq. (2); with a
+    mask numerator and denominator are restricted to the same entries (Li et al.,
+    "Prioritize Alignment in Dataset Distillation", 2024).
+
+    Args:
+        network: of the experts.
+        augment: of the student's minibatches, (key, images) -> images.
+        student_steps: N.
+        batch_size: images per student step; None for the whole set.
+        microbatch: chunk length of the student's gradients; not with batch norm.
+        truncated: TESLA's gradient, which ignores how a step's parameters depend on the
+            images of the steps before.
+        along_path: whether the norms in the evidence carry a gradient.
+        mask: which parameters are matched, from their current squared error.
+
+    Returns:
+        (key, synthetic set, target parameters, learner) -> (L, evidence). The learner
+        has the start parameters. The evidence has the first step's batch and the
+        gradient norms of all steps.
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> key = jax.random.key(0)
+        >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
+        >>> learner = jaxdd.Learner(*network.init(key))
+        >>> target = network.init(jax.random.key(1))[0]
+        >>> match = trajectory_match(network, lambda key, images: images, 2)
+        >>> still = start._replace(step_size=jax.numpy.float32(0))
+        >>> float(match(key, still, target, learner)[0])
+        1.0
+    """
+
+    def prepare(data: Batch, context) -> Batch:
+        key, indices, weights = context
+        images = augment(key, data.images[indices])
+        return Batch(images, data.labels[indices] * weights[:, None])
+
+    step = student_step(
+        mean_loss(network, train=True),
+        prepare,
+        microbatch=microbatch,
+        truncated=truncated,
+        differentiable_norm=along_path,
+    )
+
+    def match(
+        key: Key, synthetic: Synthetic, target: Params, learner: Learner
+    ) -> tuple[Scalar, Evidence]:
+        data = Batch(
+            synthetic.images.reshape(-1, *synthetic.images.shape[2:]),
+            synthetic.labels.reshape(-1, synthetic.labels.shape[-1]),
+        )
+        key_order, key_augment = jax.random.split(key)
+        count = data.labels.shape[0]
+        chosen = minibatches(key_order, count, batch_size, student_steps)
+        contexts = (jax.random.split(key_augment, student_steps), *chosen)
+        end, norms = unroll(
+            step, learner.params, data, synthetic.step_size, learner.stats, contexts
+        )
+        missed = _squares(end, target)
+        begun = _squares(learner.params, target)
+        if mask is not None:
+            kept = mask(missed)
+            missed, begun = apply_mask(kept, missed), apply_mask(kept, begun)
+        first = prepare(data, jax.tree.map(lambda x: x[0], contexts))
+        value = _total(missed) / jax.lax.stop_gradient(_total(begun))
+        return value, Evidence(first, path_norms=norms)
+
+    return match
+
+
+def _squares(a: Params, b: Params) -> Params:
+    return jax.tree.map(lambda x, y: (x - y) ** 2, a, b)
+
+
+def _total(tree) -> Scalar:
+    return sum(map(jnp.sum, jax.tree.leaves(tree)), start=jnp.zeros(()))

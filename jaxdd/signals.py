@@ -1,0 +1,75 @@
+"""Long work that a signal may end: in time, and with its state saved."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+
+# A signal has to end the process within 10 seconds, whatever the device is doing.
+GRACE_SECONDS = 9.0
+
+
+class Interrupted(Exception):
+    """A signal stopped the run after its state was saved."""
+
+    def __init__(self, signum: int, step: int):
+        super().__init__(f"stopped by {signal.Signals(signum).name} at step {step}")
+        self.signum, self.step = signum, step
+
+
+class Signals:
+    """Turn SIGTERM and SIGINT into a flag, with a deadline for the process.
+
+    Inside `with Signals().installed() as signals:`, `signals.received` is the number of
+    the first signal, or None. Whoever sees one saves and raises `Interrupted`; after
+    GRACE_SECONDS the process ends in any case.
+    """
+
+    NUMBERS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self):
+        self.received: int | None = None
+        self.left = threading.Event()
+
+    def __call__(self, signum, frame):
+        if self.received is None:
+            self.received = signum
+
+    @contextlib.contextmanager
+    def installed(self):
+        if threading.current_thread() is not threading.main_thread():
+            yield self  # a notebook's worker or a test: signals are not ours
+            return
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        fd_before = signal.set_wakeup_fd(writer)
+        before = {n: signal.signal(n, self) for n in self.NUMBERS}
+        watcher = threading.Thread(target=self._watch, args=(reader,), daemon=True)
+        watcher.start()
+        try:
+            yield self
+        finally:
+            self.left.set()
+            for n, handler in before.items():
+                signal.signal(n, handler)
+            signal.set_wakeup_fd(fd_before)
+            os.close(writer)
+            watcher.join()
+            os.close(reader)
+
+    def _watch(self, reader: int) -> None:
+        """End the process when a signal is not obeyed in time.
+
+        A thread does this, since Python runs handlers between bytecodes only: a long
+        computation on the device holds them up.
+        """
+        while caught := os.read(reader, 1):
+            if caught[0] in self.NUMBERS and not self.left.wait(GRACE_SECONDS):
+                print(
+                    f"stopped by {signal.Signals(caught[0]).name} within a long "
+                    "computation; the same command continues from the last saved step",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                os._exit(128 + caught[0])

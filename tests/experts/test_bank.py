@@ -1,0 +1,328 @@
+"""Trajectories on disk: what is written is what is read, or a sentence says why not."""
+
+import dataclasses
+import errno
+import json
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdd.errors import UserError
+from jaxdd.experts import Bank, Manifest, layout, weight
+from tests.experts.helpers import CURRICULUM, TRAINING, toy_manifest
+from tests.helpers import assert_close, linear_network, tiny_network
+
+NETWORK = linear_network(4)
+LIKE = NETWORK.init(jax.random.key(0))[0]
+
+
+def params_of(expert, epoch):
+    """Parameters that name their expert and epoch, and do not fit into bfloat16."""
+    base = 100 * expert + 10 * epoch
+    return {
+        "kernel": base + np.arange(12, dtype=np.float32).reshape(4, 3) / 7,
+        "bias": -base - np.arange(3, dtype=np.float32) / 7,
+    }
+
+
+def filled(folder, **changes) -> Bank:
+    manifest = toy_manifest(NETWORK, **changes)
+    bank = Bank.create(folder, manifest)
+    for expert in range(manifest.experts):
+        for epoch in range(manifest.last_epoch + 1):
+            bank.write(expert, epoch, params_of(expert, epoch))
+    bank.finish()
+    return Bank.open(folder)
+
+
+def same(actual, expected):
+    assert_close(actual, expected, rtol=0, atol=0)
+    for leaf in jax.tree.leaves(actual):
+        assert leaf.dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_every_snapshot_is_read_as_it_was_written(tmp_path, dtype):
+    bank = filled(tmp_path, dtype=dtype)
+    size = {"float32": 4, "bfloat16": 2}[dtype]
+    assert (tmp_path / "snapshots.bin").stat().st_size == 3 * 4 * 15 * size
+    for expert in range(3):
+        for epoch in range(4):
+            expected = params_of(expert, epoch)
+            if dtype == "bfloat16":
+                rounded = jax.tree.map(lambda x: x.astype(jnp.bfloat16), expected)
+                expected = jax.tree.map(lambda x: x.astype(np.float32), rounded)
+            same(bank.snapshot(expert, epoch, LIKE), expected)
+
+
+def test_the_file_is_one_array_of_rows_in_the_order_of_the_manifest(tmp_path):
+    """[experts, epochs, P], so that others can read it without this library."""
+    filled(tmp_path)
+    rows = np.fromfile(tmp_path / "snapshots.bin", np.float32).reshape(3, 4, 15)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["leaves"] == [["bias", [3]], ["kernel", [4, 3]]]
+    expected = params_of(2, 1)
+    assert np.array_equal(rows[2, 1, :3], expected["bias"])
+    assert np.array_equal(rows[2, 1, 3:], expected["kernel"].ravel())
+
+
+def test_only_the_epochs_asked_for_are_stored(tmp_path):
+    bank = filled(tmp_path, first_epoch=2, last_epoch=4)
+    assert bank.manifest.shape == (3, 3, 15)
+    assert (tmp_path / "snapshots.bin").stat().st_size == 3 * 3 * 15 * 4
+    for expert in range(3):
+        for epoch in (2, 3, 4):
+            same(bank.snapshot(expert, epoch, LIKE), params_of(expert, epoch))
+
+
+def test_a_span_has_the_start_and_the_target(tmp_path):
+    bank = filled(tmp_path, first_epoch=1, last_epoch=5)
+    span = bank.span(1, 2, 3, LIKE)
+    same(span.start, params_of(1, 2))
+    same(span.target, params_of(1, 5))
+
+
+def test_a_network_with_nested_parameters_makes_the_round_trip(tmp_path):
+    """The order of a row is that of the tree, not of the names."""
+    network = tiny_network("convnet", depth=2)
+    params = network.init(jax.random.key(1))[0]
+    manifest = toy_manifest(network, experts=1, last_epoch=1)
+    bank = Bank.create(tmp_path, manifest)
+    bank.write(0, 1, params)
+    bank.finish()
+    found = Bank.open(tmp_path).snapshot(0, 1, network.init(jax.random.key(2))[0])
+    same(found, params)
+
+
+def test_the_layout_has_all_parameters_and_their_shapes():
+    assert layout(NETWORK) == (("bias", (3,)), ("kernel", (4, 3)))
+    assert toy_manifest(NETWORK).parameters == 15
+    network = tiny_network("convnet")
+    sizes = [x.size for x in jax.tree.leaves(network.init(jax.random.key(0))[0])]
+    assert toy_manifest(network).parameters == sum(sizes)
+
+
+@pytest.mark.parametrize(
+    ("experts", "last", "size", "dtype", "expected"),
+    [
+        (100, 50, 320010, "float32", "100 experts x 51 snapshots x 320,010 parameters "
+         "in float32: 6.53 GB"),
+        (100, 50, 320010, "bfloat16", "3.26 GB"),
+        (1, 0, 10, "float32", "1 experts x 1 snapshots x 10 parameters in float32: 40 "
+         "bytes"),
+        (10, 0, 100, "float32", "4 kB"),
+        (10, 9, 10000, "float32", "4 MB"),
+        (1000, 99, 10**8, "float32", "40 TB"),
+        (10**5, 99, 10**8, "float32", "4e+03 TB"),
+    ],
+)  # fmt: skip
+def test_the_weight_of_a_bank_is_told_before_it_is_made(
+    experts, last, size, dtype, expected
+):
+    manifest = toy_manifest(
+        NETWORK,
+        experts=experts,
+        last_epoch=last,
+        dtype=dtype,
+        leaves=(("x", (size,)),),
+    )
+    assert weight(manifest).endswith(expected)
+
+
+# --- Refusals -----------------------------------------------------------------------
+
+
+def changed(folder, **changes):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_folder_without_a_bank_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no bank of experts at .*experiments.experts"):
+        Bank.open(tmp_path / "nowhere")
+
+
+def test_an_unfinished_bank_is_refused(tmp_path):
+    Bank.create(tmp_path, toy_manifest(NETWORK))
+    with pytest.raises(UserError, match=r"unfinished: start the command .* again"):
+        Bank.open(tmp_path)
+
+
+@pytest.mark.parametrize("left", [None, 0, 719, 721])
+def test_a_bank_that_is_cut_off_is_refused(tmp_path, left):
+    filled(tmp_path)
+    path = tmp_path / "snapshots.bin"
+    if left is None:
+        path.unlink()
+    else:
+        path.write_bytes((path.read_bytes() + b"more")[:left])
+    told = f"has {left or 0} bytes instead of 720"
+    with pytest.raises(UserError, match=told):
+        Bank.open(tmp_path)
+
+
+def test_a_newer_format_is_refused_as_such(tmp_path):
+    """Whatever fields it has."""
+    filled(tmp_path)
+    changed(tmp_path, format=2)
+    with pytest.raises(UserError, match=r"format 2, newer than 1.*upgrade"):
+        Bank.open(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"format": 3, "arrays": []}')
+    with pytest.raises(UserError, match=r"format 3, newer than 1.*upgrade"):
+        Bank.open(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', "\x00"])
+def test_a_file_that_is_no_manifest_is_refused(tmp_path, text):
+    filled(tmp_path)
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(UserError, match=r"manifest\.json"):
+        Bank.open(tmp_path)
+
+
+def test_an_unknown_dtype_is_refused(tmp_path):
+    filled(tmp_path)
+    changed(tmp_path, dtype="float8")
+    with pytest.raises(UserError, match="unknown dtype 'float8'"):
+        Bank.open(tmp_path)
+
+
+def test_a_bank_of_other_experts_is_not_overwritten(tmp_path):
+    """Neither a finished nor an unfinished one."""
+    bank = Bank.create(tmp_path, toy_manifest(NETWORK))
+    for _ in range(2):
+        with pytest.raises(UserError, match="experts is 3 there and 2 here"):
+            Bank.create(tmp_path, toy_manifest(NETWORK, experts=2))
+        assert (tmp_path / "snapshots.bin").stat().st_size == 720
+        bank.finish()
+
+
+def test_creating_a_bank_again_keeps_what_is_there(tmp_path):
+    first = Bank.create(tmp_path, toy_manifest(NETWORK))
+    first.write(1, 2, params_of(1, 2))
+    first.rows.flush()
+    again = Bank.create(tmp_path, toy_manifest(NETWORK))
+    same(again.snapshot(1, 2, LIKE), params_of(1, 2))
+    again.finish()
+    assert Bank.create(tmp_path, toy_manifest(NETWORK)).manifest.complete
+
+
+def test_a_full_disk_is_told_before_anything_is_trained(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"snapshots.bin: No space left on device"):
+        Bank.create(tmp_path, toy_manifest(NETWORK))
+
+
+# --- Does a bank fit a distillation? ------------------------------------------------
+
+
+def check(folder, needed=(0, 3), **changes):
+    wanted = toy_manifest(NETWORK, **changes)
+    return filled(folder).check(wanted, needed)
+
+
+def test_what_a_bank_was_made_with_fits(tmp_path):
+    """Also where the file has lists and the distillation tuples."""
+    assert check(tmp_path) == []
+    # How many, how long and how precise is not the distillation's business.
+    free = {"experts": 9, "seed": 5, "first_epoch": 1, "last_epoch": 9}
+    bank = Bank.open(tmp_path)
+    assert bank.check(toy_manifest(NETWORK, dtype="bfloat16", **free), (0, 3)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"network": {"name": "mlp", "image_shape": (8, 8, 1), "width": 16}},
+            r"another network \(width is 8 there and 16 here\)",
+        ),
+        (
+            {"network": {"name": "lenet", "image_shape": (8, 8, 1)}},
+            r"another network \(name is 'mlp' there and 'lenet' here, width is 8 there "
+            r"and None here\)",
+        ),
+        (
+            {"preprocess": {"kind": "zca", "digest": "123"}},
+            r"another preprocessing \(kind is 'standard' there and 'zca' here\)",
+        ),
+        (
+            {"data": {"fingerprint": "abd", "validation": 0.1, "split_seed": 0}},
+            r"other data \(fingerprint is 'abc' there and 'abd' here\)",
+        ),
+        (
+            {"data": {"fingerprint": "abc", "validation": 0.1, "split_seed": 1}},
+            r"other data \(split_seed is 0 there and 1 here\)",
+        ),
+        (
+            {"leaves": (("bias", (3,)), ("kernel", (5, 3)))},
+            "parameters of other shapes",
+        ),
+        (
+            {"leaves": (("bias", (3,)), ("weight", (4, 3)))},
+            "parameters of other shapes",
+        ),
+    ],
+)
+def test_a_bank_of_something_else_is_refused(tmp_path, changes, told):
+    with pytest.raises(UserError, match=told) as error:
+        check(tmp_path, **changes)
+    assert str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize("needed", [(0, 4), (3, 5)])
+def test_too_few_epochs_are_refused(tmp_path, needed):
+    told = f"has the epochs 0 to 3, but {needed[0]} to {needed[1]} are needed"
+    with pytest.raises(UserError, match=told):
+        check(tmp_path, needed)
+
+
+def test_epochs_that_were_not_kept_are_refused(tmp_path):
+    bank = filled(tmp_path, first_epoch=1)
+    wanted = toy_manifest(NETWORK)
+    assert bank.check(wanted, (1, 3)) == []
+    with pytest.raises(UserError, match="has the epochs 1 to 3, but 0 to 3 are needed"):
+        bank.check(wanted, (0, 3))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"training": {**TRAINING, "gsam_rho": 0.01}},
+            "another optimiser than this method's (gsam_rho is 0.0 there and 0.01 "
+            "here)",
+        ),
+        (
+            {"curriculum": {**CURRICULUM, "removals": ((40, 0.1),)}},
+            "another curriculum than this method's (removals is [[40, 0.1], [60, 0.2]] "
+            "there and [[40, 0.1]] here)",
+        ),
+        (
+            {"augmentation": "flip"},
+            "another augmentation than this method's ('none' there and 'flip' here)",
+        ),
+    ],
+)
+def test_other_experts_that_can_be_used_are_told(tmp_path, changes, told):
+    assert check(tmp_path, **changes) == [f"the experts were trained with {told}"]
+
+
+def test_all_differences_are_told(tmp_path):
+    changes = {"training": {}, "curriculum": {}, "augmentation": "flip"}
+    assert len(check(tmp_path, **changes)) == 3
+
+
+def test_a_manifest_survives_its_file(tmp_path):
+    manifest = filled(tmp_path).manifest
+    assert isinstance(manifest, Manifest)
+    assert manifest.complete
+    assert manifest.leaves == layout(NETWORK)
+    again = dataclasses.replace(manifest, complete=False)
+    assert again == dataclasses.replace(Bank.open(tmp_path).manifest, complete=False)

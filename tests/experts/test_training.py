@@ -1,0 +1,360 @@
+"""Training a bank: each expert by itself, stopped anywhere with the same bytes."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdd.errors import UserError
+from jaxdd.experts import Bank, Watch, train_bank, training
+from jaxdd.signals import Interrupted
+from jaxdd.train import Training, make_epochs
+from jaxdd.types import Learner
+from jaxdd.windows import Curriculum, take
+from tests.experts.helpers import toy_manifest
+from tests.helpers import assert_close, smooth_network, toy_real
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+NETWORK = smooth_network(hidden=4)
+REAL = toy_real()
+EPOCHS, EXPERTS = 2, 4
+TRAINING = Training(EPOCHS, learning_rate=0.1, batch_size=16, momentum=0.5)
+LIKE = NETWORK.init(jax.random.key(0))[0]
+MANIFEST = toy_manifest(NETWORK, experts=EXPERTS, last_epoch=EPOCHS, seed=7)
+
+
+class Killed(BaseException):
+    """Ends a training as SIGKILL does: nothing catches it, nothing is saved."""
+
+
+def jitter(key, images):
+    """An augmentation, so that its keys count."""
+    return images + 0.1 * jax.random.normal(key, images.shape)
+
+
+def epochs_of(settings=TRAINING, members=None):
+    return make_epochs(NETWORK, settings, jitter, take, members)
+
+
+def train(folder, manifest=MANIFEST, epochs=None, **watch) -> Bank:
+    folder.mkdir(exist_ok=True)
+    epochs = epochs_of() if epochs is None else epochs
+    return train_bank(folder, manifest, NETWORK, epochs, REAL, Watch(**watch))
+
+
+def content(folder):
+    return (folder / "snapshots.bin").read_bytes()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cached():
+    """Keep also quick compilations: every start of a training compiles."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 0.0)
+    yield
+    jax.config.update(name, before)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A bank that was trained without interruption."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    bank = train(tmp_path_factory.mktemp("whole") / "bank")
+    jax.config.update("jax_disable_most_optimizations", False)
+    return bank
+
+
+@pytest.fixture
+def expected(whole):
+    return content(whole.folder)
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """The state is saved after every epoch."""
+    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
+
+
+def expert_key(purpose, expert):
+    key = jax.random.fold_in(jax.random.key(MANIFEST.seed), purpose)
+    return jax.random.fold_in(key, expert)
+
+
+def test_the_first_snapshot_is_the_initialisation_of_the_expert(whole):
+    starts = []
+    for expert in range(EXPERTS):
+        start = whole.snapshot(expert, 0, LIKE)
+        params = NETWORK.init(expert_key(0, expert))[0]
+        assert_close(start, jax.tree.map(np.asarray, params), rtol=1e-6)
+        starts.append(start["head"]["kernel"].tobytes())
+    assert len(set(starts)) == EXPERTS
+
+
+def test_every_snapshot_is_an_epoch_more_of_the_same_training(whole):
+    """By hand, with momentum carried on and keys that depend on the expert alone."""
+    run = epochs_of()
+    epoch = jax.jit(run.epoch)
+    for expert in (0, 2):
+        state = run.init(Learner(*NETWORK.init(expert_key(0, expert))))
+        for e in range(EPOCHS):
+            state = epoch(expert_key(1, expert), state, REAL, jnp.int32(e))
+            found = whole.snapshot(expert, e + 1, LIKE)
+            by_hand = jax.tree.map(np.asarray, state.learner.params)
+            assert_close(found, by_hand, rtol=1e-4, atol=1e-5)
+    moved = np.abs(
+        found["head"]["kernel"] - whole.snapshot(2, 0, LIKE)["head"]["kernel"]
+    )
+    assert moved.max() > 1e-2
+
+
+def test_the_bank_is_finished_and_leaves_no_states(whole):
+    assert whole.manifest == dataclasses.replace(
+        Bank.open(whole.folder).manifest, complete=True
+    )
+    assert sorted(x.name for x in whole.folder.iterdir()) == [
+        "manifest.json",
+        "snapshots.bin",
+    ]
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_an_expert_does_not_depend_on_its_group(tmp_path, monkeypatch, whole, size):
+    """Nor on how many there are; up to rounding, which may follow the batching."""
+    monkeypatch.setattr(training, "group_size", lambda experts: size)
+    monkeypatch.setattr(training.policy, "on_cpu", lambda: False)  # vmap
+    seen = []
+    bank = train(tmp_path, progress=lambda done, total, s: seen.append((done, total)))
+    total = EXPERTS // size * EPOCHS
+    assert seen == [(i + 1, total) for i in range(total)]
+    np.testing.assert_allclose(bank.rows, whole.rows, rtol=1e-4, atol=1e-5)
+
+
+def test_more_experts_begin_with_the_same_ones(tmp_path, whole):
+    bank = train(tmp_path, dataclasses.replace(MANIFEST, experts=2))
+    assert np.array_equal(bank.rows, whole.rows[:2])
+
+
+def test_another_seed_gives_other_experts(tmp_path, whole):
+    bank = train(tmp_path, dataclasses.replace(MANIFEST, experts=1, seed=8))
+    assert not np.any(np.isclose(bank.rows[0, :, -12:], whole.rows[0, :, -12:]).all(1))
+
+
+@pytest.mark.parametrize(
+    ("experts", "cpu", "accelerator"),
+    [(1, 1, 1), (7, 1, 7), (10, 1, 10), (100, 1, 25), (64, 1, 32), (37, 1, 1)],
+)
+def test_groups_divide_the_experts(monkeypatch, experts, cpu, accelerator):
+    assert training.group_size(experts) == cpu
+    monkeypatch.setattr(training.policy, "on_cpu", lambda: False)
+    assert training.group_size(experts) == accelerator
+
+
+def test_progress_tells_every_epoch(tmp_path):
+    seen = []
+    watch = lambda done, total, seconds: seen.append((done, total, seconds > 0))
+    manifest = dataclasses.replace(MANIFEST, experts=2, last_epoch=2)
+    train(tmp_path, manifest, progress=watch)
+    assert seen == [(1, 4, True), (2, 4, True), (3, 4, True), (4, 4, True)]
+
+
+def test_later_epochs_alone_are_kept(tmp_path, whole):
+    manifest = dataclasses.replace(MANIFEST, first_epoch=1, dtype="bfloat16")
+    bank = train(tmp_path, manifest)
+    assert bank.rows.shape == (EXPERTS, 2, MANIFEST.parameters)
+    assert np.array_equal(bank.rows, whole.rows[:, 1:].astype(jnp.bfloat16))
+
+
+def test_a_curriculum_reaches_the_experts(tmp_path, whole):
+    """The first epoch sees half of each class, the second everything."""
+    curriculum = Curriculum(0.5, 1)
+    members = curriculum.members
+    bank = train(
+        tmp_path,
+        dataclasses.replace(MANIFEST, experts=1, last_epoch=2),
+        epochs_of(members=members),
+    )
+    run = epochs_of(members=lambda data, e: members(REAL, 0) | (e > 0))
+    state = run.init(Learner(*NETWORK.init(expert_key(0, 0))))
+    for e in range(2):
+        state = jax.jit(run.epoch)(expert_key(1, 0), state, REAL, jnp.int32(e))
+        found = bank.snapshot(0, e + 1, LIKE)
+        by_hand = jax.tree.map(np.asarray, state.learner.params)
+        assert_close(found, by_hand, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(bank.rows[0, 1], whole.rows[0, 1], atol=1e-3)
+
+
+# --- Stopped and continued ----------------------------------------------------------
+
+
+def kill_at(epoch):
+    def progress(done, total, seconds):
+        if done == epoch:
+            raise Killed
+
+    return progress
+
+
+LAST = EXPERTS * EPOCHS
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 5, LAST])
+def test_killed_and_continued(tmp_path, eager, expected, epoch):
+    """The state of the killed epoch is not on disk: it is trained again."""
+    with pytest.raises(Killed):
+        train(tmp_path, progress=kill_at(epoch))
+    with pytest.raises(UserError, match="unfinished"):
+        Bank.open(tmp_path)
+    resumed, seen = [], []
+    train(
+        tmp_path,
+        on_resume=resumed.append,
+        progress=lambda done, total, seconds: seen.append(done),
+    )
+    assert resumed == ([epoch - 1] if epoch > 1 else [])
+    assert seen == list(range(epoch, LAST + 1))
+    assert content(tmp_path) == expected
+
+
+def test_killed_before_the_first_state(tmp_path, expected):
+    """Within the seconds between two states everything is trained again."""
+    with pytest.raises(Killed):
+        train(tmp_path, progress=kill_at(3))
+    resumed = []
+    train(tmp_path, on_resume=resumed.append)
+    assert resumed == []
+    assert content(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("epoch", "signum"),
+    [
+        (1, signal.SIGINT),
+        (3, signal.SIGTERM),
+        (5, signal.SIGTERM),
+        (LAST, signal.SIGINT),
+    ],
+)
+def test_a_signal_saves_the_state_of_that_epoch(tmp_path, expected, epoch, signum):
+    def progress(done, total, seconds):
+        if done == epoch:
+            os.kill(os.getpid(), signum)
+
+    before = signal.getsignal(signum)
+    with pytest.raises(Interrupted) as stopped:
+        train(tmp_path, progress=progress)
+    assert (stopped.value.signum, stopped.value.step) == (signum, epoch)
+    assert signal.getsignal(signum) is before
+    resumed, seen = [], []
+    train(
+        tmp_path,
+        on_resume=resumed.append,
+        progress=lambda done, total, seconds: seen.append(done),
+    )
+    assert resumed == [epoch]
+    assert seen == list(range(epoch + 1, LAST + 1))
+    assert content(tmp_path) == expected
+
+
+def test_a_finished_bank_is_not_trained_again(tmp_path, expected):
+    train(tmp_path)
+    before = (tmp_path / "snapshots.bin").stat().st_mtime_ns
+    seen = []
+    bank = train(tmp_path, progress=lambda done, total, seconds: seen.append(done))
+    assert seen == []
+    assert bank.manifest.complete
+    assert content(tmp_path) == expected
+    assert (tmp_path / "snapshots.bin").stat().st_mtime_ns == before
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+import jax
+jax.config.update("jax_disable_most_optimizations", True)
+from jaxdd.experts import training
+from tests.experts import test_training as test
+training.SAVE_SECONDS = -1.0
+
+def progress(done, total, seconds):
+    if done == 5:
+        print("here", flush=True)
+        time.sleep(60)
+
+test.train(Path(sys.argv[1]), progress=progress)
+"""
+
+
+def test_a_process_that_is_really_killed(tmp_path, expected):
+    """What it wrote into the map is there, also without a flush."""
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONPATH": "."},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout.readline() == "here\n"
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGKILL
+    resumed = []
+    train(tmp_path, on_resume=resumed.append)
+    assert resumed == [4]
+    assert content(tmp_path) == expected
+
+
+# --- Parameters that are not finite -------------------------------------------------
+
+
+def diverging(at_expert=1, at_epoch=1):
+    """The usual epochs, but one of one expert ends with a NaN."""
+    usual = epochs_of()
+    bad = jax.random.key_data(expert_key(1, at_expert))
+
+    def epoch(key, state, data, index, rate=None):
+        new = usual.epoch(key, state, data, index, rate)
+        hit = jnp.all(jax.random.key_data(key) == bad) & (index == at_epoch)
+        spoil = lambda x: jnp.where(hit, jnp.nan, x)
+        params = new.learner.params
+        params = {**params, "head": jax.tree.map(spoil, params["head"])}
+        return new._replace(learner=new.learner._replace(params=params))
+
+    return usual._replace(epoch=epoch)
+
+
+@pytest.mark.parametrize(("size", "who"), [(1, "expert 1"), (2, "experts 0 to 1")])
+def test_parameters_that_are_not_finite_end_the_training(
+    tmp_path, monkeypatch, expected, size, who
+):
+    monkeypatch.setattr(training, "group_size", lambda experts: size)
+    for _ in range(2):  # the same command again says the same
+        with pytest.raises(UserError) as error:
+            train(tmp_path, epochs=diverging())
+        message = str(error.value)
+        assert f"the parameters of {who} are not finite after epoch 2" in message
+        assert f"the state before it is kept in {tmp_path}" in message
+        assert "lower --learning_rate" in message
+    with pytest.raises(UserError, match="unfinished"):
+        Bank.open(tmp_path)
+    # What is kept is the state before: without the fault the training goes on from it.
+    resumed = []
+    bank = train(tmp_path, on_resume=resumed.append)
+    assert resumed == [3 if size == 1 else 1]
+    assert np.all(np.isfinite(bank.rows))
+    if size == 1:
+        assert content(tmp_path) == expected
+
+
+def test_a_diverging_rate_is_told(tmp_path):
+    wild = dataclasses.replace(TRAINING, learning_rate=1e39)
+    with pytest.raises(UserError, match="expert 0 are not finite after epoch 1:"):
+        train(tmp_path, epochs=epochs_of(wild))
