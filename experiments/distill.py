@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import banks, options, sorting
+from experiments import banks, options, resolution, sorting
 from experiments.flags import main
 from experiments.job import Job, describe_mask
 from experiments.options import Config
@@ -48,12 +48,12 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
     """
     options.check(config)
     if problem is None:
-        problem = options.open_data(config)
+        problem = resolution.open_data(config)
     dataset = problem.dataset
     check_ipc(problem.splits.train.labels, dataset.num_classes, config.ipc)
     given = None if config.experts is None else Bank.open(config.experts)
     manifest = None if given is None else given.manifest
-    values = options.resolve(config, problem, manifest)
+    values = resolution.resolve(config, problem, manifest)
     network = network_for(dataset, values["network"])
     _check_method(network, values)
     differences = _check_bank(given, problem, network, values)
@@ -79,7 +79,7 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
 
 def _check_method(network: Network, values: dict[str, Any]) -> None:
     """Refuse settings that do not fit together before anything is written."""
-    settings = options.settings_of(values)
+    settings = resolution.settings_of(values)
     methods.build(network, settings, None, experts=1)
     check_augmentation(values["eval_augmentation"])
     if settings.sdc_weight and settings.sdc_at == "path" and values["bank"] is None:
@@ -99,7 +99,7 @@ def _check_bank(
         # As if it were given: the run may go on with --experts=WORKDIR/experts.
         values["bank"]["manifest"] = replace(wanted, complete=True).digest
         return []
-    return bank.check(wanted, banks.needed_epochs(options.settings_of(values)))
+    return bank.check(wanted, banks.needed_epochs(resolution.settings_of(values)))
 
 
 def _left_out(
@@ -109,7 +109,7 @@ def _left_out(
     # What the experts of a given bank saw is the bank's affair.
     window = sorting.foretell(problem, values) if given is None else None
     shape = problem.dataset.image_shape
-    mask = describe_mask(network, options.settings_of(values), shape)
+    mask = describe_mask(network, resolution.settings_of(values), shape)
     return [sentence for sentence in (window, mask) if sentence is not None]
 
 

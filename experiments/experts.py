@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import banks, options, sorting
+from experiments import banks, options, resolution, sorting
 from experiments.flags import main, option
 from experiments.problem import Problem, network_for
 from experiments.progress import say
@@ -121,8 +121,8 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
         config = dataclasses.replace(config, epochs=base.epochs or 50)
     wanted = _as_distillation(config)
     options.check(wanted)
-    problem = problem or options.open_data(wanted)
-    values = options.resolve(wanted, problem)
+    problem = problem or resolution.open_data(wanted)
+    values = resolution.resolve(wanted, problem)
     network = network_for(problem.dataset, values["network"])
     last = values["bank"]["epochs"]
     first = config.keep_first or 0

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import options
+from experiments import resolution
 from experiments.probes import Probes
 from experiments.problem import Problem, named_key
 from experiments.progress import Bar, say
@@ -81,7 +81,7 @@ class Job:
 
     Args:
         problem: the data.
-        values: see `options.resolve`.
+        values: see `resolution.resolve`.
         network: what is matched and evaluated.
         real: the training split, sorted where a window needs it.
         bank: of experts, where the method has them.
@@ -96,7 +96,7 @@ class Job:
         bank: Bank | None = None,
     ):
         self.problem, self.values, self.network = problem, values, network
-        self.settings = options.settings_of(values)
+        self.settings = resolution.settings_of(values)
         self.micro = microbatch_of(problem, network, values)
         self.bank = bank
         self.experts = None if bank is None else bank.manifest.experts

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import experts, options, pairs, sorting
+from experiments import experts, options, pairs, resolution, sorting
 from experiments.flags import main, option
 from experiments.problem import Problem
 from experiments.progress import say
@@ -79,7 +79,7 @@ def run(config: Config) -> dict[str, Any]:
     cells = _cells(config, preset)
     # All of it now: the banks alone may take hours.
     pairs.check_cells(cells, seeds, base)
-    problem = options.open_data(base)
+    problem = resolution.open_data(base)
     with owned(config.workdir) as folder:
         Record(folder, dataclasses.asdict(config), "pad")
         if preset.experts is not None:

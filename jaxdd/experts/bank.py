@@ -268,7 +268,8 @@ class Bank:
             raise UserError(
                 f"the bank {self.folder} has the epochs {self.manifest.first_epoch} to "
                 f"{self.manifest.last_epoch}, but {first} to {last} are needed: train "
-                "for more --epochs, or lower --max_start or --expert_epochs"
+                "for more --epochs, or change --min_start, --max_start or "
+                "--expert_epochs"
             )
         return [
             f"the experts were trained with {what} than this method's "

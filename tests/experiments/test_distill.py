@@ -204,7 +204,7 @@ def test_selection_keeps_the_best_set_on_validation(tmp_path, monkeypatch):
     scores = iter([10.0, 30.0, 50.0, 40.0, 20.0])
     monkeypatch.setattr(
         "experiments.job.Judge.distilled",
-        lambda judge, synthetic: {"mean": next(scores, 0.0)},
+        lambda judge, synthetic, rate=None: {"mean": next(scores, 0.0)},
     )
     config = small(tmp_path / "a", **QUICK, select="validation")
     assert distill.run(config)["selected_step"] == 20

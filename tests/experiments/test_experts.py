@@ -1,0 +1,374 @@
+"""`experiments.experts`: a bank's files, going on after any end, bad input."""
+
+import contextlib
+import dataclasses
+import io
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import banks, experts
+from experiments.problem import network_for, open_problem
+from jaxdd.errors import UserError
+from jaxdd.experts import Bank
+from tests.experiments.helpers import ROOT, environment, read_json, start
+
+TINY = {
+    "net": "mlp",
+    "width": 8,
+    "num_experts": 2,
+    "epochs": 3,
+    "augmentation": "none",
+    "learning_rate": 0.5,
+}
+PARAMETERS = 64 * 8 + 8 + 8 * 8 + 8 + 8 * 10 + 10  # of that network
+
+
+def config(workdir, **changes) -> experts.Config:
+    return experts.Config(workdir=str(workdir), **{**TINY, **changes})
+
+
+class Killed(BaseException):
+    """Ends a run as SIGKILL does."""
+
+
+def die(*args, **kwargs):
+    raise Killed
+
+
+def rows_of(folder, epochs, dtype=np.float32) -> np.ndarray:
+    """The file itself, without the library."""
+    found = np.fromfile(Path(folder) / "snapshots.bin", dtype)
+    return found.reshape(-1, epochs, PARAMETERS)
+
+
+def files(folder):
+    return {f: f.read_bytes() for f in Path(folder).rglob("*") if f.is_file()}
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return open_problem("digits", None, 0.1, 0, False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, problem):
+    """(folder, summary, standard error) of a bank; tests must not change it."""
+    folder = tmp_path_factory.mktemp("made") / "bank"
+    with contextlib.redirect_stderr(io.StringIO()) as error:
+        summary = experts.run(config(folder), problem)
+    return folder, summary, error.getvalue()
+
+
+def test_what_a_bank_weighs_is_told_before_it_is_made(made):
+    folder, summary, error = made
+    size = 2 * 4 * PARAMETERS * 4
+    told = (
+        f"experts: 2 experts x 4 snapshots x {PARAMETERS} parameters in float32: "
+        f"{size / 1000:.3g} kB in {folder}\n"
+    )
+    assert told in error
+    assert error.index(told) < error.index(f"writing {folder}/snapshots.bin")
+    assert summary["bytes"] == (folder / "snapshots.bin").stat().st_size == size
+
+
+def test_the_files_of_a_bank(made, problem):
+    folder, summary, _ = made
+    assert summary == read_json(folder / "summary.json")
+    assert summary["resumed_at"] == []
+    assert not (folder / "checkpoints").exists()
+    assert summary["bank"]["training"] == {
+        "learning_rate": 0.5,
+        "batch_size": 64,
+        "gsam_rho": 0.0,
+        "gsam_alpha": 0.0,
+    }
+    assert {"python", "jax", "numpy"} <= set(summary["versions"])
+    rows = rows_of(folder, 4)
+    assert len(np.unique(rows[:, 0], axis=0)) == 2  # another start for each expert
+    moved = np.linalg.norm(rows - rows[:, :1], axis=-1)
+    assert np.all(np.diff(moved) > 0)
+
+    # Its accuracy, from the parameters of the last epoch.
+    network = network_for(problem.dataset, {"name": "mlp", "width": 8})
+    like, stats = network.init(jax.random.key(0))
+    held_out = problem.splits.validation
+    images = jnp.asarray(problem.preprocess.apply(held_out.images))
+    found = []
+    for e in range(2):
+        params = Bank.open(folder).snapshot(e, 3, like)
+        logits = network.apply(params, stats, images, False)[0].logits
+        found.append(100 * np.mean(np.argmax(logits, -1) == held_out.labels))
+    reached = summary["accuracy"]
+    assert (reached["split"], reached["n"]) == ("validation", 2)
+    assert reached["mean"] == pytest.approx(np.mean(found), abs=1e-4)
+    assert reached["std"] == pytest.approx(np.std(found), abs=1e-4)
+    assert reached["mean"] > 30  # chance is 10
+
+
+def test_without_validation_data_train_is_what_is_measured(tmp_path):
+    summary = experts.run(config(tmp_path, validation=0.0, num_experts=1, epochs=1))
+    assert summary["accuracy"]["split"] == "train"
+    assert summary["bank"]["data"]["split_seed"] is None
+
+
+def test_the_same_command_again_does_nothing(made, problem, monkeypatch, capsys):
+    folder, summary, _ = made
+    before = files(folder)
+    monkeypatch.setattr(banks, "make", die)
+    monkeypatch.setattr(banks, "reach", die)
+    assert experts.run(config(folder), problem) == summary
+    assert "finished: nothing to do" in capsys.readouterr().err
+    assert files(folder) == before
+    experts.show(summary)
+    told = f"2 experts reach {summary['accuracy']['mean']:.2f} ±"
+    assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"num_experts": 3}, "experts is 2 there and 3 now"),
+        ({"epochs": 4}, "last_epoch is 3 there and 4 now"),
+        ({"learning_rate": 0.2}, "'learning_rate': 0.5.* there and .*0.2.* now"),
+        ({"seed": 1}, "seed is 0 there and 1 now"),
+        ({"split_seed": 1}, "'split_seed': 0.* there and .*'split_seed': 1.* now"),
+        ({"method": "ftd"}, "'gsam_rho': 0.0.* there and .*'gsam_rho': 0.01.* now"),
+        ({"width": 9}, "'width': 8.* there and .*'width': 9.* now"),
+        ({"dtype": "bfloat16"}, "dtype is 'float32' there and 'bfloat16' now"),
+    ],
+)
+def test_another_configuration_is_refused(made, changes, told):
+    folder = made[0]
+    before = files(folder)
+    with pytest.raises(UserError, match=told) as error:
+        experts.run(config(folder, **changes))
+    assert str(folder) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert files(folder) == before
+
+
+def test_other_experiments_keep_their_folder(finished, tmp_path):
+    before = files(finished)
+    with pytest.raises(UserError, match=r"another experiment \(distillation\)"):
+        experts.run(config(finished))
+    assert files(finished) == before
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(UserError, match="results of another experiment"):
+        experts.run(config(tmp_path))
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_a_bank_that_was_damaged_later_is_no_finished_bank(made, problem, tmp_path):
+    for file, content in files(made[0]).items():
+        (tmp_path / file.name).write_bytes(content)
+    path = tmp_path / "snapshots.bin"
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(UserError, match="cut off or damaged"):
+        experts.run(config(tmp_path), problem)
+
+
+def test_only_the_epochs_that_are_kept_are_stored(made, problem, tmp_path):
+    changes = {"epochs": None, "keep_first": 1, "keep_last": 2}
+    summary = experts.run(config(tmp_path, **changes), problem)
+    assert summary["bytes"] == 2 * 2 * PARAMETERS * 4
+    kept = rows_of(tmp_path, 2)
+    np.testing.assert_array_equal(kept, rows_of(made[0], 4)[:, 1:3])
+    bank = Bank.open(tmp_path)
+    assert (bank.manifest.first_epoch, bank.manifest.last_epoch) == (1, 2)
+
+
+def test_bfloat16_halves_a_bank_and_rounds_it(made, problem, tmp_path):
+    summary = experts.run(config(tmp_path, dtype="bfloat16"), problem)
+    assert 2 * summary["bytes"] == made[1]["bytes"]
+    assert (tmp_path / "snapshots.bin").stat().st_size == summary["bytes"]
+    # Training itself is the same: the state is never rounded.
+    expected = rows_of(made[0], 4).astype(jnp.bfloat16)
+    found = rows_of(tmp_path, 4, jnp.bfloat16)
+    np.testing.assert_array_equal(found.view(np.uint16), expected.view(np.uint16))
+
+
+# --- Killed and continued -----------------------------------------------------------
+
+# A state is saved every few seconds; here after every epoch, or there would be none.
+EAGER = """
+import runpy, sys
+from jaxdd.experts import training
+training.SAVE_SECONDS = -1.0
+sys.argv = ["experiments.experts", *sys.argv[1:]]
+runpy.run_module("experiments.experts", run_name="__main__")
+"""
+
+
+def saved(folder) -> int:
+    """The newest state of a running program, in epochs."""
+    names = [p.parent.name for p in folder.glob("checkpoints/*/commit_success.txt")]
+    return max([0, *(int(n) for n in names if n.isdigit())])
+
+
+def test_killed_and_continued_by_the_same_command(problem, tmp_path):
+    folder = tmp_path / "killed"
+    flags = {**TINY, "epochs": 60, "workdir": folder}
+    command = [sys.executable, "-c", EAGER, *(f"--{k}={v}" for k, v in flags.items())]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment()
+    ) as process:
+        while saved(folder) < 3:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        with pytest.raises(UserError, match="another live run owns"):
+            experts.run(config(folder, epochs=60), problem)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not (folder / "summary.json").exists(), "too late: it had finished"
+    with pytest.raises(UserError, match="unfinished"):
+        Bank.open(folder)
+    with start("experts", **flags) as process:
+        out, error = process.communicate()
+    assert process.returncode == 0, error
+    summary = read_json(folder / "summary.json")
+    (resumed,) = summary["resumed_at"]
+    assert 3 <= resumed < 120
+    assert f"continuing after {resumed} epochs" in error
+    assert f"2 experts reach {summary['accuracy']['mean']:.2f} ±" in out
+
+    whole = tmp_path / "whole"
+    expected = experts.run(config(whole, epochs=60), problem)
+    found = [(f / "snapshots.bin").read_bytes() for f in (folder, whole)]
+    assert found[0] == found[1]
+    assert summary["accuracy"] == expected["accuracy"]
+
+
+def test_killed_while_it_is_measured(made, problem, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(banks, "reach", die)
+        with pytest.raises(Killed):
+            experts.run(config(tmp_path), problem)
+    assert not (tmp_path / "summary.json").exists()
+    assert experts.run(config(tmp_path), problem) == made[1]
+    np.testing.assert_array_equal(rows_of(tmp_path, 4), rows_of(made[0], 4))
+
+
+# --- Which samples they see ---------------------------------------------------------
+
+
+def test_pads_curriculum_says_what_it_leaves_out(problem, tmp_path, capsys):
+    changes = {"method": "pad", "num_experts": 1, "epochs": 7}
+    summary = experts.run(config(tmp_path, **changes), problem)
+    assert summary["bank"]["curriculum"] == {
+        "init_ratio": 0.75,
+        "add_end_epoch": 3,
+        "removals": [[5, 0.1]],
+        "drop_easiest": 0.0,
+        "drop_hardest": 0.0,
+        "score": "el2n",
+    }
+    counts = [int(n) for n in np.bincount(problem.splits.train.labels)]
+    grown = [sum(n - (n * k) // 12 for n in counts) for k in (9, 10, 11)]
+    removed = sum(n // 10 for n in counts)
+    parts = [f"{n} in epoch {i}" for i, n in enumerate(grown)]
+    told = (
+        f"curriculum: of {sum(counts)} training samples are left out "
+        f"{', '.join(parts)}, 0 in epoch 3, {removed} in epoch 6\n"
+    )
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.index(told) < error.index("parameters in float32")
+    with np.load(tmp_path / "scores.npz") as kept:
+        np.testing.assert_array_equal(kept["ids"], problem.splits.train.ids)
+
+
+def hardest(problem, share) -> np.ndarray:
+    """Which training samples a window without the hardest leaves out, by their ids."""
+    train, gone = problem.splits.train, []
+    for k in range(problem.dataset.num_classes):
+        (members,) = np.nonzero(train.labels == k)
+        order = members[np.argsort(train.ids[members])]
+        gone += order[len(order) - int(share * len(order)) :].tolist()
+    return np.array(gone)
+
+
+def scores_file(path, ids, scores) -> str:
+    np.savez(path, scores=np.asarray(scores, np.float32), ids=ids)
+    return str(path)
+
+
+def test_experts_never_see_what_is_left_out(problem, tmp_path):
+    """Noise in the place of those samples changes no bit of the bank."""
+    ids = np.arange(len(problem.dataset.labels))
+    given = {"scores": scores_file(tmp_path / "s.npz", ids, ids), "drop_hardest": 0.2}
+    experts.run(config(tmp_path / "a", **given), problem)
+
+    train = problem.splits.train
+    images, gone = train.images.copy(), hardest(problem, 0.2)
+    images[gone] = np.flip(images[gone], axis=(1, 2))
+    other = dataclasses.replace(
+        problem, splits=problem.splits._replace(train=train._replace(images=images))
+    )
+    experts.run(config(tmp_path / "b", **given), other)
+    a, b = (rows_of(tmp_path / x, 4) for x in "ab")
+    np.testing.assert_array_equal(a, b)
+    experts.run(config(tmp_path / "c"), other)  # without the window they matter
+    assert not np.array_equal(rows_of(tmp_path / "c", 4), b)
+
+
+def test_a_training_goes_on_with_its_own_scores(problem, tmp_path, monkeypatch):
+    ids = problem.splits.train.ids
+    path = scores_file(tmp_path / "s.npz", ids, np.arange(len(ids)))
+    asked = config(tmp_path / "run", scores=path, drop_easiest=0.3)
+    with monkeypatch.context() as patch:
+        patch.setattr(banks, "make", die)
+        with pytest.raises(Killed):
+            experts.run(asked, problem)
+    scores_file(path, ids, -np.arange(len(ids)))
+    with pytest.raises(UserError, match=r"is not what .* was begun with") as error:
+        experts.run(asked, problem)
+    assert path in str(error.value)
+
+
+# --- Bad input ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"dtype": "float16"}, "--dtype must be float32 or bfloat16, not 'float16'"),
+        ({"method": "dsa"}, "--method=dsa has no experts: choose mtt, ftd"),
+        ({"method": "mmt"}, "'mmt'.*mtt"),
+        ({"epochs": -1}, "--epochs must be positive, not -1"),
+        ({"epochs": None, "keep_last": 0}, "--keep_last must be positive, not 0"),
+        ({"keep_last": 4}, "--keep_last=4 is beyond --epochs=3"),
+        ({"keep_first": 3}, "--keep_first=3 must lie below the last stored epoch, 3"),
+        ({"keep_first": -1}, "--keep_first=-1"),
+        ({"num_experts": 0}, "--num_experts must be positive, not 0"),
+        ({"batch_size": 0}, "--batch_size must be positive, not 0"),
+        ({"learning_rate": -0.1}, "--learning_rate must be positive, not -0.1"),
+        ({"learning_rate": float("nan")}, "--learning_rate must be .*nan"),
+        ({"gsam_rho": -1.0}, "--gsam_rho must be at least 0"),
+        ({"seed": -1}, "--seed must lie between"),
+        ({"augmentation": "spin"}, "'spin'"),
+        ({"drop_easiest": 0.0001}, "leaves out none of them"),
+        ({"drop_easiest": 0.6, "drop_hardest": 0.5}, "leaves nothing"),
+        ({"init_ratio": 0.5}, "positive add_end_epoch"),
+        ({"removals": "1:0.1,x"}, "--removals must be EPOCH:SHARE"),
+        ({"score": "el2n"}, "--score sorts the samples, but nothing is left out"),
+        ({"score": "hard", "drop_hardest": 0.2}, "'hard': choose from .*el2n"),
+        ({"scores": "/no.npz", "drop_hardest": 0.2}, "cannot read the scores /no.npz"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_answered_with_one_sentence(problem, tmp_path, changes, told):
+    folder = tmp_path / "bank"
+    with pytest.raises(UserError) as error:
+        experts.run(config(folder, **changes), problem)
+    assert re.search(told, str(error.value))
+    assert "\n" not in str(error.value)
+    assert not folder.exists()

@@ -1,0 +1,480 @@
+"""`experiments.distill` on trajectories: banks, resuming, what is refused and told."""
+
+import dataclasses
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import jaxdd
+from experiments import banks, distill, evaluate, experts
+from experiments.probes import Probes
+from experiments.problem import open_problem, prepare
+from jaxdd.checkpoints import Checkpoints
+from jaxdd.errors import UserError
+from tests.experiments.helpers import (
+    assert_same_run,
+    metrics,
+    read_json,
+    small,
+    start,
+)
+
+BANK = {
+    "net": "mlp",
+    "width": 8,
+    "augmentation": "none",
+    "num_experts": 2,
+    "epochs": 3,
+    "learning_rate": 0.5,
+}
+TINY = {
+    "dataset": "digits",
+    "method": "mtt",
+    "net": "mlp",
+    "width": 8,
+    "augmentation": "none",
+    "student_steps": 2,
+    "expert_epochs": 1,
+    "max_start": 2,
+    "expert_lr": 0.5,
+    "step_size": 0.05,
+    "steps": 6,
+    "num_eval": 2,
+    "num_random": 5,
+    "eval_epochs": 3,
+    "eval_augmentation": "none",
+    "probes": 2,
+    "probe_steps": 5,
+    "log_every": 2,
+    "measure_every": 3,
+    "save_every": 2,
+}
+METHODS = ("mtt", "ftd", "tesla", "datm", "pad")
+PARAMETERS = 682
+
+
+def config(workdir, **changes) -> distill.Config:
+    return distill.Config(workdir=str(workdir), **{**TINY, **changes})
+
+
+class Killed(BaseException):
+    """Ends a run as SIGKILL does."""
+
+
+def die(*args, **kwargs):
+    raise Killed
+
+
+class NoProbes:
+    """In the place of networks whose training takes longer than the runs here."""
+
+    def __init__(self, *args):
+        pass
+
+    def measure(self, synthetic):
+        return {"grad_norm": 1.0, "percentile": 50.0}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_probes(quick_programs):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distill, "Probes", NoProbes)
+        yield
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return open_problem("digits", None, 0.1, 0, False)
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory, problem) -> str:
+    """A bank of MTT's experts; tests must not change it."""
+    folder = tmp_path_factory.mktemp("bank") / "experts"
+    experts.run(experts.Config(workdir=str(folder), **BANK), problem)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, problem, bank) -> Path:
+    """A finished run of every method from that bank; tests must not change them."""
+    folder = tmp_path_factory.mktemp("runs")
+    for method in METHODS:
+        asked = config(folder / method, method=method, experts=bank)
+        distill.run(asked, problem)
+    return folder
+
+
+def images(folder) -> np.ndarray:
+    return jaxdd.load(Path(folder) / "distilled.npz").images
+
+
+# --- All methods from one bank ------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs_from_the_same_bank(runs, method, problem):
+    found = jaxdd.load(runs / method / "distilled.npz")
+    summary = read_json(runs / method / "summary.json")
+    lines = metrics(runs / method)
+    assert [line["step"] for line in lines] == [0, 2, 3, 4, 6]
+    assert all(0 < line["match"] < 10 for line in lines[1:])
+    assert found.images.shape == (10, 1, 8, 8, 1)
+    assert not (runs / method / "experts").exists()
+
+    # The labels: learned ones have moved off the experts' first guess.
+    np.testing.assert_allclose(found.labels.sum(-1), 1, rtol=1e-5)
+    soft = method in ("datm", "pad")
+    assert found.label_kind == ("soft" if soft else "hard")
+
+    # The step size is learned, and what the set is judged with.
+    assert found.step_size == summary["step_size"] != pytest.approx(0.05, rel=1e-7)
+    assert found.training.learning_rate == found.step_size
+    assert lines[0]["step_size"] == pytest.approx(0.05)
+    assert lines[-1]["step_size"] == pytest.approx(found.step_size)
+
+
+def test_the_images_depend_on_the_method(runs):
+    made = {method: images(runs / method) for method in METHODS}
+    for i, one in enumerate(METHODS):
+        for other in METHODS[i + 1 :]:
+            assert np.abs(made[one] - made[other]).max() > 1e-6, (one, other)
+
+
+@pytest.mark.parametrize("method", ["mtt", "pad"])
+def test_evaluated_again_it_has_exactly_the_stored_accuracy(runs, method, tmp_path):
+    path = str(runs / method / "distilled.npz")
+    asked = evaluate.Config(path, num_eval=2, workdir=str(tmp_path))
+    found = evaluate.run(asked)["mlp"]
+    summary = read_json(runs / method / "summary.json")
+    assert found["distilled"] == found["stored"] == summary["distilled"]
+    assert found["random"] == summary["random"]
+
+
+def test_the_learned_rate_is_the_default_of_the_evaluation_only(bank, tmp_path):
+    distill.run(config(tmp_path, experts=bank, eval_lr=0.25, steps=2))
+    found = jaxdd.load(tmp_path / "distilled.npz")
+    assert found.training.learning_rate == 0.25
+    assert found.step_size == pytest.approx(0.05, rel=0.1)
+
+
+DIFFERENT = {
+    "mtt": [],
+    "tesla": [],
+    "ftd": ["gsam_rho is 0.0 there and 0.01 here"],
+    "datm": ["gsam_alpha is 0.0 there and 0.3 here"],
+    "pad": ["gsam_rho is 0.0 there", "init_ratio is 1.0 there and 0.75 here"],
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_other_experts_than_the_methods_own_are_told(runs, method):
+    told = read_json(runs / method / "summary.json")["warnings"]
+    assert len(told) == len(DIFFERENT[method])
+    for sentence, part in zip(told, DIFFERENT[method], strict=True):
+        assert part in sentence
+        assert "\n" not in sentence
+
+
+def test_they_are_told_on_standard_error_too(bank, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(distill, "Job", die)
+    with pytest.raises(Killed):
+        distill.run(config(tmp_path, experts=bank, expert_lr=0.1, method="pad"))
+    error = capsys.readouterr().err
+    assert re.search(r"\nwarning: .* another optimiser .*0.5 there.*0.1 here", error)
+    assert re.search(r"\nwarning: .* another curriculum ", error)
+    # What the bank's experts saw is no window of this run, but the mask is its own.
+    assert "training samples are left out" not in error
+    assert f"mask: 170 of {PARAMETERS} entries are left out (block0/" in error
+
+
+def test_the_set_of_the_best_validation_accuracy_can_be_kept(bank, tmp_path):
+    summary = distill.run(config(tmp_path, experts=bank, select="validation"))
+    assert summary["selected_step"] in (0, 3, 6)
+    line = next(x for x in metrics(tmp_path) if x["step"] == summary["selected_step"])
+    assert summary["step_size"] == pytest.approx(line["step_size"])
+
+
+# --- A bank of the run's own --------------------------------------------------------
+
+
+def test_without_experts_the_run_makes_its_own(runs, bank, tmp_path, capsys, problem):
+    asked = config(tmp_path, num_experts=2, bank_epochs=3)
+    summary = distill.run(asked, problem)
+    error = capsys.readouterr().err
+    weight = f"experts: 2 experts x 4 snapshots x {PARAMETERS} parameters in float32"
+    assert weight in error
+    assert error.index(weight) < error.index("training images of 10 classes")
+    assert summary["warnings"] == []
+    made = [Path(f) / "snapshots.bin" for f in (tmp_path / "experts", bank)]
+    assert made[0].read_bytes() == made[1].read_bytes()
+    assert_same_run(tmp_path, runs / "mtt")
+
+    # More steps go on with that bank, also where it is named.
+    before = made[0].stat().st_mtime_ns
+    named = config(tmp_path, experts=str(tmp_path / "experts"), steps=8)
+    assert distill.run(named, problem)["resumed_at"] == [6]
+    assert made[0].stat().st_mtime_ns == before
+
+
+def test_its_length_is_what_will_be_matched(bank, tmp_path, monkeypatch):
+    monkeypatch.setattr(banks, "make", die)
+    with pytest.raises(UserError, match=r"--bank_epochs=2 is too few: .* need 4"):
+        distill.run(config(tmp_path / "a", bank_epochs=2, max_start=4))
+    with pytest.raises(UserError, match=r"exclude|one of them"):
+        distill.run(config(tmp_path / "b", bank_epochs=2, experts=bank))
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- Stopped and continued ----------------------------------------------------------
+
+
+def last_step(folder) -> int:
+    path = folder / "metrics.jsonl"
+    text = path.read_text() if path.exists() else ""
+    return max([0, *map(int, re.findall(r'^{"step": (\d+),.*}$', text, re.MULTILINE))])
+
+
+def test_killed_and_continued_by_the_same_command(
+    bank, tmp_path, problem, capsys, monkeypatch
+):
+    monkeypatch.setattr(distill, "Probes", Probes)  # as in the program
+    folder = tmp_path / "killed"
+    changes = {"method": "datm", "experts": bank, "steps": 300, "save_every": 25}
+    changes |= {"measure_every": 150, "log_every": 10}
+    flags = {**TINY, **changes, "workdir": str(folder)}
+    with start("distill", **flags) as process:
+        while last_step(folder) < 30:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not (folder / "summary.json").exists(), "too late: it had finished"
+    summary = distill.run(config(folder, **changes), problem)
+    (resumed,) = summary["resumed_at"]
+    assert 25 <= resumed < 300
+    assert f"continuing at step {resumed}\n" in capsys.readouterr().err
+    distill.run(config(tmp_path / "whole", **changes), problem)
+    assert_same_run(folder, tmp_path / "whole")
+
+
+@pytest.fixture
+def stopped(bank, tmp_path, problem, monkeypatch):
+    """A workdir that was killed before its evaluation."""
+    with monkeypatch.context() as patch:
+        patch.setattr(distill, "_judge", die)
+        with pytest.raises(Killed):
+            distill.run(config(tmp_path / "run", experts=bank), problem)
+    return tmp_path / "run"
+
+
+def test_the_bank_may_move(stopped, bank, runs, tmp_path, problem):
+    shutil.copytree(bank, tmp_path / "moved")
+    asked = config(stopped, experts=str(tmp_path / "moved"))
+    assert distill.run(asked, problem)["resumed_at"] == [6]
+    assert_same_run(stopped, runs / "mtt")
+
+
+def test_but_it_may_not_become_another_bank(stopped, tmp_path, problem):
+    """Of the same size and from the same seed."""
+    folder = str(tmp_path / "other")
+    experts.run(
+        experts.Config(workdir=folder, **{**BANK, "learning_rate": 0.4}), problem
+    )
+    with pytest.raises(UserError, match=r"bank is .*'manifest': .* there and "):
+        distill.run(config(stopped, experts=folder), problem)
+
+
+# --- Banks that do not fit ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"width": 9}, "another network .*width is 8 there and 9 here"),
+        ({"net": "convnet", "depth": 1}, "another network .*name is 'mlp' there"),
+        ({"zca": True}, "another preprocessing .*kind is '.*' there and 'zca' here"),
+        ({"split_seed": 3}, "other data .*split_seed is 0 there and 3 here"),
+        ({"seed": 3}, "other data .*split_seed is 0 there and 3 here"),
+        ({"validation": 0.2}, "other data .*validation is 0.1 there and 0.2 here"),
+        ({"max_start": 4}, "the epochs 0 to 3, but 0 to 4 are needed"),
+        ({"expert_epochs": 3}, "0 to 3, but 0 to 4 are needed: .*--expert_epochs"),
+    ],
+    ids=str,
+)
+def test_a_bank_that_does_not_fit_is_refused(bank, tmp_path, changes, told):
+    folder = tmp_path / "run"
+    with pytest.raises(UserError, match=told) as error:
+        distill.run(config(folder, experts=bank, **changes))
+    assert bank in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not folder.exists()
+
+
+def test_another_seed_with_the_banks_split_is_fine(bank, tmp_path, monkeypatch):
+    monkeypatch.setattr(distill, "_distil", die)
+    with pytest.raises(Killed):
+        distill.run(config(tmp_path, experts=bank, seed=3, split_seed=0))
+
+
+def test_the_bank_of_another_dataset_is_refused(bank, tmp_path, problem):
+    dataset = dataclasses.replace(
+        problem.dataset, images=problem.dataset.images[::-1].copy()
+    )
+    other = prepare(dataset, 0.1, 0, False)
+    other = dataclasses.replace(other, preprocess=problem.preprocess)
+    with pytest.raises(UserError, match=r"other data .*fingerprint is"):
+        distill.run(config(tmp_path / "run", experts=bank), other)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_whole_bank_is_refused(bank, tmp_path):
+    folder = tmp_path / "bank"
+    asked = config(tmp_path / "run", experts=str(folder))
+    with pytest.raises(UserError, match=r"no bank of experts at .*/bank"):
+        distill.run(asked)
+    shutil.copytree(bank, folder)
+    path = folder / "snapshots.bin"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(UserError, match="cut off or damaged"):
+        distill.run(asked)
+    manifest = (folder / "manifest.json").read_text()
+    unfinished = manifest.replace('"complete": true', '"complete": false')
+    (folder / "manifest.json").write_text(unfinished)
+    with pytest.raises(UserError, match="unfinished: start the command"):
+        distill.run(asked)
+    assert not (tmp_path / "run").exists()
+
+
+# --- Runs that end early, or change nothing -----------------------------------------
+
+
+def states_of(folder) -> dict[int, dict]:
+    """What is kept of a run: {step: {name: array}}."""
+    manager = Checkpoints(folder).manager
+    found = {s: manager.restore(s)["state"] for s in sorted(manager.all_steps())}
+    manager.close()
+    return jax.tree.map(np.asarray, found)
+
+
+def test_a_negative_step_size_ends_the_run(bank, tmp_path, problem):
+    asked = config(tmp_path, experts=bank, step_size=20.0, step_size_lr=1e6)
+    for _ in range(2):  # the same command again says the same
+        with pytest.raises(UserError) as error:
+            distill.run(asked, problem)
+        told = re.search(r"would be negative after step (\d+)", str(error.value))
+        assert told, error.value
+        assert "lower --step_size_lr" in str(error.value)
+        assert str(tmp_path) in str(error.value)
+    before = int(told[1]) - 1
+    states = states_of(tmp_path)
+    assert max(states) == before
+    kept = states[before]
+    sizes = [v for k, v in kept.items() if k.endswith("codes/step_size")]
+    assert len(sizes) == 1
+    assert sizes[0] >= 0
+    assert all(np.isfinite(x).all() for x in kept.values())
+    assert all(line["step"] <= before for line in metrics(tmp_path))
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(bank, tmp_path, problem):
+    """DATM's gate lets through what is not a number, or it would never end."""
+    changes = {"method": "datm", "image_lr": 1e30, "gate": 1e30}
+    with pytest.raises(UserError, match=r"the loss of step \d+ is not finite"):
+        distill.run(config(tmp_path, experts=bank, **changes), problem)
+    assert not (tmp_path / "distilled.npz").exists()
+    assert (tmp_path / "checkpoints").exists()
+
+
+def test_a_closed_gate_changes_nothing_at_all(bank, tmp_path, problem, runs):
+    changes = {"method": "datm", "experts": bank, "gate": 1e-6}
+    distill.run(config(tmp_path, **changes), problem)
+    lines = metrics(tmp_path)
+    assert lines[-1]["step"] == 6
+    assert all(line["match"] > 1e-6 for line in lines[1:])
+    assert all(line["image_gradient"] > 0 for line in lines[1:])
+    a, b = states_of(tmp_path).values()
+    same = {k: np.array_equal(a[k], b[k]) for k in a}
+    # The second name counts the steps of the gated optimiser.
+    moved = {k for k in same if not same[k]}
+    assert all(k.endswith("step") for k in moved), moved
+    found = jaxdd.load(tmp_path / "distilled.npz")
+    assert found.step_size == np.float32(0.05)
+    real = problem.preprocess.apply(problem.splits.train.images)
+    for k in range(10):  # it is still the real images of the start
+        distances = np.abs(real - found.images[k, 0]).reshape(len(real), -1).max(1)
+        assert distances.min() < 1e-5
+    assert np.abs(found.images - images(runs / "datm")).max() > 1e-6
+
+
+# --- Flags without a use ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"method": "dsa", "experts": "x"}, "--experts is about experts"),
+        ({"method": "dm", "num_experts": 3}, "--num_experts is about experts"),
+        ({"method": "dc", "removals": "4:0.1"}, "--removals is about experts"),
+        ({"method": "dsa", "init_ratio": 0.5}, "--init_ratio .*--drop_hardest"),
+        ({"method": "dsa", "init": "correct"}, "--init=correct needs experts"),
+        ({"method": "dsa", "labels": "soft"}, "--labels=soft needs experts"),
+        ({"method": "dm", "labels": "teacher"}, "--labels=teacher needs experts"),
+        ({"method": "dsa", "sdc_weight": 1.0, "sdc_at": "path"}, "--sdc_at=path"),
+        ({"method": "dsa", "student_steps": 3}, "--student_steps is about"),
+        ({"method": "dm", "gradient": "truncated"}, "--gradient is about"),
+        ({"method": "dm", "matches": 3}, "--matches is about networks"),
+        ({"method": "dm", "distance": "mse"}, "--distance is about matching grad"),
+        ({"method": "dsa", "features": "all"}, "--features is about matching feat"),
+        (
+            {"method": "dm", "mask": "depth", "mask_ratio": 0.25},
+            "add --features=all",
+        ),
+    ],
+    ids=str,
+)
+def test_flags_that_a_method_has_no_use_for_are_refused(tmp_path, changes, told):
+    with pytest.raises(UserError, match=told) as error:
+        distill.run(small(tmp_path / "run", **{"sdc_weight": 0.0, **changes}))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"batch_real": 8}, "--batch_real is about matching real samples"),
+        ({"inner_epochs": 2}, "--inner_epochs is about networks"),
+        ({"labels": "some"}, "'some'"),
+        ({"gradient": "half"}, "'half'"),
+        ({"bank_dtype": "float16"}, "--bank_dtype|'float16'"),
+        ({"min_start": 2}, "lowest < first <= highest"),
+        ({"first_start": 1}, "--expansion"),
+        ({"max_start": 0}, "--max_start must be positive"),
+        ({"ema_decay": 1.0}, "--ema_decay must be below 1"),
+        ({"gate": -1.0}, "--gate must be at least 0"),
+        ({"experts": "x", "num_experts": 3}, "--num_experts is for a bank made here"),
+        ({"mask": "depth"}, "--mask=depth drops nothing so far"),
+        ({"mask_ratio": 0.25}, "need a mask"),
+        ({"mask": "depth", "mask_ratio": 1e-6}, "drops none of 682 entries"),
+        ({"mask": "depth", "mask_ratio": 1.0}, r"must lie in \[0, 1\)"),
+        ({"drop_hardest": 0.0001}, "leaves out none of them"),
+        ({"score": "el2n"}, "nothing is left out by that order"),
+        ({"eval_augmentation": "spin"}, "'spin'"),
+    ],
+    ids=str,
+)
+def test_bad_flags_are_refused_before_experts_are_trained(
+    tmp_path, problem, changes, told
+):
+    with pytest.raises(UserError, match=told) as error:
+        distill.run(config(tmp_path / "run", **changes), problem)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
