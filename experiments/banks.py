@@ -11,6 +11,7 @@ import jax
 from experiments.problem import Problem
 from experiments.progress import Bar, say
 from jaxdd import augment, policy
+from jaxdd.errors import UserError
 from jaxdd.evaluate import accuracy
 from jaxdd.experts import Bank, Manifest, Watch, layout, train_bank, weight
 from jaxdd.methods import starts_of
@@ -72,7 +73,13 @@ def manifest_of(
 
 def _file_digest(path: str) -> str:
     """Scores from a file are told apart by what is in it."""
-    found = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    try:
+        found = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(
+            f"cannot read the scores {path} ({error.strerror}): give the scores.npz of "
+            "python -m experiments.difficulty"
+        ) from error
     return f"file {found[:16]}"
 
 

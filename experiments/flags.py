@@ -77,7 +77,8 @@ def _sentence(error: flags.Error, kinds: dict[str, str]) -> str:
     text = " ".join(str(error).split()).rstrip(".")
     unknown = re.match(r"Unknown command line flag '(.*?)'(.*: (.*) \?)?", text)
     if unknown is not None:
-        guess = f", perhaps --{unknown[3]}" if unknown[3] else ""
+        names = [f"--{name}" for name in (unknown[3] or "").split(", ") if name]
+        guess = f", perhaps {' or '.join(names)}" if names else ""
         return f"there is no flag --{unknown[1]}{guess}"
     value = re.match(r"flag --(\w+)=(.*?): ", text)
     if value is None or value[1] not in kinds:

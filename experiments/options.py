@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from experiments.flags import option
 from experiments.problem import check_seed
@@ -13,6 +14,7 @@ from jaxdd.experts import DTYPES
 from jaxdd.initial import INITIALS
 from jaxdd.presets import Preset
 from jaxdd.settings import METHODS
+from jaxdd.windows import Curriculum
 
 SELECTIONS = ("last", "validation")
 
@@ -275,3 +277,12 @@ def parse_removals(text: str) -> tuple[tuple[int, float], ...]:
         raise UserError(
             f"--removals must be EPOCH:SHARE pairs joined by commas, not {text!r}"
         ) from error
+
+
+def curriculum_of(config: Any, base: Curriculum) -> Curriculum:
+    """The preset's curriculum with the flags that were given."""
+    names = ("init_ratio", "add_end_epoch", "drop_easiest", "drop_hardest")
+    given = {n: getattr(config, n) for n in names if getattr(config, n) is not None}
+    if config.removals is not None:
+        given["removals"] = parse_removals(config.removals)
+    return dataclasses.replace(base, **given)

@@ -5,22 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.options import Config, parse_removals
+from experiments.options import Config, curriculum_of
 from experiments.problem import Problem, network_options, open_problem
 from jaxdd import methods, presets
 from jaxdd.errors import UserError
 from jaxdd.experts import Manifest
 from jaxdd.presets import Preset
 from jaxdd.windows import Curriculum
-
-
-def curriculum_of(config: Any, base: Curriculum) -> Curriculum:
-    """The preset's curriculum with the flags that were given."""
-    names = ("init_ratio", "add_end_epoch", "drop_easiest", "drop_hardest")
-    given = {n: getattr(config, n) for n in names if getattr(config, n) is not None}
-    if config.removals is not None:
-        given["removals"] = parse_removals(config.removals)
-    return dataclasses.replace(base, **given)
 
 
 def open_data(config: Config) -> Problem:

@@ -61,7 +61,7 @@ CASES = {
     "its evaluation": ("distill", {"eval_augmentation": "spin"}, ["'spin'"]),
     "init": ("distill", {"init": "zero"}, ["'zero'", "noise"]),
     "steps": ("distill", {"steps": 0}, ["--steps", "0"]),
-    "flag": ("distill", {"stepz": 3}, ["--stepz", "perhaps --steps"]),
+    "flag": ("distill", {"stepz": 3}, ["--stepz", "or --steps"]),
     "not a number": ("distill", {"ipc": "ten"}, ["--ipc", "an integer", "'ten'"]),
     "not whole": ("distill", {"ipc": 1.5}, ["--ipc", "an integer", "'1.5'"]),
     "not a float": ("distill", {"sdc_weight": "x"}, ["--sdc_weight", "number", "'x'"]),

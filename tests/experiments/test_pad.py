@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import distill, experts, options, pad, pairs, resolution
+from experiments import distill, experts, options, pad, pairs
 from jaxdd import presets
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
@@ -294,7 +294,7 @@ def test_the_four_rows_are_pads_own_values():
     assert fiem == {"mask": "depth", "mask_ratio": own.settings.mask_ratio}
     assert fiex.pop("score") == "el2n"
     asked = options.Config(workdir="x", method="datm", **fiex)
-    assert resolution.curriculum_of(asked, Curriculum()) == own.experts.curriculum
+    assert options.curriculum_of(asked, Curriculum()) == own.experts.curriculum
     assert cells(mask="loss", mask_ratio=0.5)["FIEM"] == {
         "mask": "loss",
         "mask_ratio": 0.5,
