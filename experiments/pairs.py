@@ -113,6 +113,7 @@ def compare(found: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
                 "seconds_per_step": float(
                     np.median([s["seconds_per_step"] for s in summaries])
                 ),
+                "base": not rows,
                 "gain": float(gain.mean()),
                 "interval": _interval(gain),
             }
@@ -129,7 +130,9 @@ def _interval(gain: np.ndarray) -> float | None:
 
 
 def gain_text(row: Mapping[str, Any]) -> str:
-    """ "+0.31 ± 0.80", or without an interval for one seed."""
+    """ "+0.31 ± 0.80", without an interval for one seed; the base has none."""
+    if row["base"]:
+        return ""
     text = f"{row['gain']:+.2f}"
     return text if row["interval"] is None else f"{text} ± {row['interval']:.2f}"
 

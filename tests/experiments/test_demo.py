@@ -21,7 +21,7 @@ TINY = {k: v for k, v in {**SMALL, **QUICK}.items() if k not in OWN}
 def tiny():
     """The demo with the small networks and short evaluations of the other tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo.distill, "Config", partial(distill.Config, **TINY))
+        patch.setattr(demo.options, "Config", partial(distill.Config, **TINY))
         patch.setattr(demo, "WHOLE", Training(epochs=1, batch_size=256))
         yield
 
