@@ -94,7 +94,7 @@ def compare(found: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
         accuracies in percent, means over seeds of the means over networks; the gain in
         points with its 95 % interval (Student's t over seeds; None for one seed).
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     first = None
     for name, summaries in found.items():
         means = np.array([s["distilled"]["mean"] for s in summaries])
