@@ -108,7 +108,6 @@ class Job:
         table, _ = class_table(np.asarray(real.labels), real.table.shape[0])
         self.inputs = Inputs(window, real._replace(table=jnp.asarray(table)))
         self._params = jax.eval_shape(network.init, jax.random.key(0))[0]
-        self._told = False  # how many initial images are wrong
 
     def start(self) -> MethodState:
         """The state at step 0."""
@@ -123,8 +122,7 @@ class Job:
         key, real = named_key(self.values["seed"], "initial"), self.inputs.full
         if kind == "correct":
             first, wrong = correct_set(key, real, self._right(), ipc)
-            if wrong and not self._told:
-                self._told = True
+            if wrong:
                 say(f"{wrong} initial images are right for none of the experts")
         else:
             first = initial_set(key, kind, real, ipc)

@@ -50,7 +50,6 @@ DIGITS_EXPERTS: dict[str, Any] = {"count": 10, "epochs": 12, "batch_size": 64}
 # PAD removes easy samples once in the paper, which does not say when (its code: 10 %
 # after epoch 40 and 20 % after 60): the first of the code's two steps is ours.
 REMOVALS = ((40, 0.1),)
-RELEASED_REMOVALS = ((40, 0.1), (60, 0.2))
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,23 @@ class Experts:
     gsam_rho: float = 0.0
     gsam_alpha: float = 0.0
     curriculum: Curriculum = Curriculum()  # noqa: RUF009 - immutable
+
+
+# Experts of each method; FTD's alpha per dataset is in `published.py`. AEE is PAD's
+# Table 7, 40 where no other value is published.
+EXPERTS = {
+    "mtt": Experts(),
+    "ftd": Experts(gsam_rho=0.01, gsam_alpha=0.4),
+    "tesla": Experts(),
+    "datm": Experts(gsam_rho=0.01, gsam_alpha=0.3),
+    "pad": Experts(
+        gsam_rho=0.01, gsam_alpha=0.3, curriculum=Curriculum(0.75, 40, REMOVALS)
+    ),
+}
+AEE = {"cifar10": 20}
+# Whose settings fill what a method's own table leaves out.
+COMPLETED_BY = {"pad": "datm"}
+DIGITS_CURRICULUM = Curriculum(0.75, 3, ((5, 0.1),))
 
 
 @dataclass(frozen=True)
@@ -161,7 +177,7 @@ def _matching(method: str, base: Settings, dataset: str, ipc: int) -> Preset:
             # The same quarter of the networks as of the published thousand.
             warmup = round(warmup / NETWORKS * steps / matches)
     evaluation = strategy
-    if method in ("dc", "dcc") and dataset == "mnist":
+    if not augmented and dataset == "mnist":
         evaluation = "dc"  # DC's own crop, scale and rotate
     settings = dataclasses.replace(
         base,
@@ -184,34 +200,31 @@ def _matching(method: str, base: Settings, dataset: str, ipc: int) -> Preset:
 
 def _trajectory(method: str, base: Settings, dataset: str, ipc: int) -> Preset:
     """Trajectory matching: `published.py`, or MTT's defaults."""
-    soft = method in ("datm", "pad")
-    row = published(method, dataset, ipc)
-    # DATM's own settings fill what PAD's table leaves out.
-    row = {**((published("datm", dataset, ipc) or {}) if method == "pad" else {}),
-           **row} if row is not None else {"max_start": None}  # fmt: skip
+    soft, masked = base.labels == "soft", base.mask != "none"
+    known = published(method, dataset, ipc)
+    row: dict[str, Any] = {"max_start": None}
+    if known is not None:
+        completed = published(COMPLETED_BY.get(method, method), dataset, ipc)
+        row = {**(completed or {}), **known}
     if "interval" in row:
         row["expansion"] = row.pop("interval") * (row["max_start"] - row["first_start"])
-    experts = Experts(
-        gsam_rho=0.0 if method in ("mtt", "tesla") else 0.01,
-        gsam_alpha={"mtt": 0.0, "tesla": 0.0, "ftd": 0.4}.get(method, 0.3),
-    )
+    experts = EXPERTS[method]
     if "gsam_alpha" in row:
         experts = dataclasses.replace(experts, gsam_alpha=row.pop("gsam_alpha"))
-    if method == "pad":
-        whole = 20 if dataset == "cifar10" else 40
-        experts = dataclasses.replace(
-            experts, curriculum=Curriculum(0.75, whole, REMOVALS)
-        )
+    curriculum = experts.curriculum
+    if curriculum != Curriculum():
+        whole = AEE.get(dataset, curriculum.add_end_epoch)
+        curriculum = dataclasses.replace(curriculum, add_end_epoch=whole)
     if dataset == "digits":
-        row = {**DIGITS_TRAJECTORY, "mask_ratio": 0.25 if method == "pad" else 0.0}
+        row = {**DIGITS_TRAJECTORY, "mask_ratio": 0.25 if masked else 0.0}
         row["ema_decay"] = 0.99 if base.ema_decay else 0.0  # a few hundred steps
-        curriculum = Curriculum(0.75, 3, ((5, 0.1),)) if method == "pad" else None
-        experts = dataclasses.replace(
-            experts, **DIGITS_EXPERTS, curriculum=curriculum or experts.curriculum
-        )
+        experts = dataclasses.replace(experts, **DIGITS_EXPERTS)
+        if curriculum != Curriculum():
+            curriculum = DIGITS_CURRICULUM
+    experts = dataclasses.replace(experts, curriculum=curriculum)
     # Whitening is published for CIFAR, and by DATM and PAD for all their datasets.
-    known = published(method, dataset, ipc) is not None
-    zca = row.pop("zca", known and (soft or dataset in ("cifar10", "cifar100")))
+    whitened = soft or dataset in ("cifar10", "cifar100")
+    zca = row.pop("zca", known is not None and whitened)
     init = row.pop("init", "correct" if soft else "real")
     steps = DIGITS_STEPS if dataset == "digits" else STEPS[method]
     settings = dataclasses.replace(
