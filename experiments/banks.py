@@ -10,7 +10,7 @@ import jax
 
 from experiments.problem import Problem
 from experiments.progress import Bar, say
-from jaxdd import augment, policy
+from jaxdd import augment
 from jaxdd.errors import UserError
 from jaxdd.evaluate import accuracy
 from jaxdd.experts import Bank, Manifest, Watch, layout, train_bank, weight
@@ -107,14 +107,13 @@ def make(
     say(f"experts: {weight(manifest)} in {folder}")
     curriculum = _curriculum(manifest)
     training = Training(epochs=manifest.last_epoch, **manifest.training)
-    width = manifest.network.get("width") or 128
     epochs = make_epochs(
         network,
         training,
         augment.per_image(augment.dsa(manifest.augmentation)),
         fetch=take,
         members=None if curriculum == Curriculum() else curriculum.members,
-        microbatch=policy.microbatch_for(problem.dataset.image_shape, width),
+        microbatch=problem.microbatch(manifest.network),
     )
     total = manifest.experts * manifest.last_epoch
     name = f"experts on {problem.dataset.name}"

@@ -153,29 +153,20 @@ def paired(rows: dict[str, list[dict]]) -> list[float]:
 def table_rows(rows: dict, weight: float, whole: dict) -> list[dict[str, Any]]:
     """Mean over seeds of the means over networks; std over all of them pooled."""
 
-    def pooled(runs: list[dict], what: str) -> dict[str, float]:
-        means = np.array([r[what]["mean"] for r in runs])
-        variances = np.array([r[what]["std"] ** 2 for r in runs])
-        return {
-            "mean": float(means.mean()),
-            "std": float(np.sqrt(variances.mean() + means.var())),
-            "n": sum(r[what]["n"] for r in runs),
-        }
-
     def difficulty(runs: list[dict]) -> float:
         return float(np.mean([r["difficulty"]["end"]["grad_norm"] for r in runs]))
 
     plain, sdc = rows["plain"], rows["sdc"]
     return [
-        {"name": "random real subsets", **pooled(plain, "random")},
+        {"name": "random real subsets", **pairs.pooled(plain, "random")},
         {
             "name": "DSA",
-            **pooled(plain, "distilled"),
+            **pairs.pooled(plain, "distilled"),
             "grad_norm": difficulty(plain),
         },
         {
             "name": f"DSA + SDC, weight {weight:g}",
-            **pooled(sdc, "distilled"),
+            **pairs.pooled(sdc, "distilled"),
             "grad_norm": difficulty(sdc),
         },
         {"name": f"whole training set, {WHOLE.epochs} epochs", **whole},

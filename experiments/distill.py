@@ -60,11 +60,6 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
     told = _left_out(problem, values, network, given)
     with owned(config.workdir) as folder:
         summary = folder / "summary.json"
-        if summary.exists() and not (folder / "run.json").exists():
-            raise UserError(
-                f"{folder} holds results of another experiment: choose another "
-                "--workdir"
-            )
         record = Record(folder, values)
         if summary.exists():
             known = read_json(summary, "config")

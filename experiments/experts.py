@@ -136,11 +136,6 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
     augment.dsa(values["augmentation"])  # or it would be refused after the sorting
     with owned(config.workdir) as folder:
         summary = folder / "summary.json"
-        if summary.exists() and not (folder / "run.json").exists():
-            raise UserError(
-                f"{folder} holds results of another experiment: choose another "
-                "--workdir"
-            )
         resumed = Record(folder, record, "experts")
         if summary.exists():
             say(f"{folder} is finished: nothing to do")

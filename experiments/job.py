@@ -13,15 +13,15 @@ from experiments.probes import Probes
 from experiments.problem import Problem, named_key
 from experiments.progress import Bar, say
 from experiments.protocol import Judge, Protocol
-from jaxdd import masks, methods, policy, presets, runs
+from jaxdd import masks, methods, presets, runs
+from jaxdd.difficulty import right
 from jaxdd.evaluate import flatten
 from jaxdd.experts import Bank
 from jaxdd.initial import correct_set, initial_set, label_logits
-from jaxdd.losses import correct
-from jaxdd.nets import has_batch_statistics
 from jaxdd.types import (
     Array,
     Inputs,
+    Learner,
     MethodState,
     Network,
     Params,
@@ -29,20 +29,12 @@ from jaxdd.types import (
     Span,
     Synthetic,
 )
-from jaxdd.windows import Curriculum, class_table, take
+from jaxdd.windows import Curriculum, class_table
 
 # Networks per measurement when the best set is selected on validation data.
 SELECTION_NETWORKS = 3
 # Images at a time when an expert is asked about all of train.
 CHUNK = 100
-
-
-def microbatch_of(problem: Problem, network: Network, values: dict) -> int | None:
-    """Chunk length for gradients over a batch."""
-    if has_batch_statistics(network):
-        return None
-    width = values["network"].get("width") or 128
-    return policy.microbatch_for(problem.dataset.image_shape, width)
 
 
 def describe_mask(
@@ -97,7 +89,7 @@ class Job:
     ):
         self.problem, self.values, self.network = problem, values, network
         self.settings = resolution.settings_of(values)
-        self.micro = microbatch_of(problem, network, values)
+        self.micro = problem.microbatch(values["network"])
         self.bank = bank
         self.experts = None if bank is None else bank.manifest.experts
         self.method = methods.build(network, self.settings, self.micro, self.experts)
@@ -146,15 +138,10 @@ class Job:
         stats = self.network.init(jax.random.key(0))[1]
 
         @jax.jit
-        def right(params: Params, real: RealData) -> Array:
-            def of_chunk(index: Array) -> Array:
-                batch = take(real, index)
-                outputs, _ = self.network.apply(params, stats, batch.images, False)
-                return correct(outputs.logits, batch.labels) > 0
+        def hits(params: Params, real: RealData) -> Array:
+            return right(self.network, Learner(params, stats), real, CHUNK) > 0
 
-            return policy.map_chunks(of_chunk, real.labels.shape[0], CHUNK)
-
-        return (right(params, self.inputs.full) for params in self._ends())
+        return (hits(params, self.inputs.full) for params in self._ends())
 
     def _logits(self, images: Array) -> Iterator[Array]:
         """For one expert after another, its logits of some images."""

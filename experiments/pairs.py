@@ -65,8 +65,7 @@ def run_cells(
         for seed in seeds
         for name, changes in cells.items()
     }
-    for config in configs.values():
-        options.check(config)
+    check_cells(cells, seeds, base)
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in cells}
     for i, ((name, seed), config) in enumerate(configs.items(), 1):
         say(f"[{i}/{len(configs)}] {name}, seed {seed}")
@@ -86,6 +85,20 @@ def _config(
     return options.Config(**fields)
 
 
+def pooled(summaries: list[dict[str, Any]], what: str) -> dict[str, Any]:
+    """Mean over runs of the means over networks; std within and between runs.
+
+    `what` is "distilled" or "random".
+    """
+    means = np.array([s[what]["mean"] for s in summaries])
+    variances = np.array([s[what]["std"] ** 2 for s in summaries])
+    return {
+        "mean": float(means.mean()),
+        "std": float(np.sqrt(variances.mean() + means.var())),
+        "n": sum(s[what]["n"] for s in summaries),
+    }
+
+
 def compare(found: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """One record per row: accuracy over seeds, and the paired gain over the first row.
 
@@ -98,16 +111,12 @@ def compare(found: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     first = None
     for name, summaries in found.items():
         means = np.array([s["distilled"]["mean"] for s in summaries])
-        spread = [s["distilled"]["std"] for s in summaries]
         first = means if first is None else first
         gain = means - first
         rows.append(
             {
                 "name": name,
-                "mean": float(means.mean()),
-                # Within and between seeds.
-                "std": float(np.sqrt(np.mean(np.square(spread)) + means.var())),
-                "n": sum(s["distilled"]["n"] for s in summaries),
+                **pooled(summaries, "distilled"),
                 "by_seed": means.tolist(),
                 "random": float(np.mean([s["random"]["mean"] for s in summaries])),
                 "seconds_per_step": float(

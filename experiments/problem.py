@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import jax
 import numpy as np
 
-from jaxdd import presets
+from jaxdd import policy, presets
 from jaxdd.data import (
     Dataset,
     Preprocess,
@@ -46,6 +46,11 @@ class Problem:
             raise UserError("choosing needs validation data: leave out --validation=0")
         blind = Splits(train, None, validation)
         return replace(self, splits=blind)
+
+    def microbatch(self, network: dict) -> int | None:
+        """Chunk length for a network's gradients over a batch; see `policy`."""
+        width = network.get("width") or 128
+        return policy.microbatch_for(self.dataset.image_shape, width)
 
     def on_device(self, part: Split, scores: np.ndarray | None = None) -> RealData:
         """A split on the device, each class sorted easy to hard where scores [M] are

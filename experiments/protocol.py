@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.problem import Problem, named_key, network_for
-from jaxdd import augment, policy
+from jaxdd import augment
 from jaxdd.data import Split
 from jaxdd.evaluate import flatten, make_evaluate, random_subsets, repeat
 from jaxdd.train import Training
@@ -50,15 +50,13 @@ class Judge:
 
     def __init__(self, problem: Problem, protocol: Protocol, held_out: Split):
         network = network_for(problem.dataset, protocol.network)
-        width = protocol.network.get("width") or 128
-        micro = policy.microbatch_for(problem.dataset.image_shape, width)
         self.protocol = protocol
         self.held_out = problem.on_device(held_out)
         self.evaluate = make_evaluate(
             network,
             protocol.training,
             augment.training(protocol.augmentation),
-            micro,
+            problem.microbatch(protocol.network),
         )
 
     def keys(self, count: int) -> jax.Array:

@@ -154,6 +154,17 @@ def train_probes(network: Network, training: Training, samples: int):
     return probes
 
 
+def right(network: Network, learner: Learner, real: RealData, chunk: int) -> Array:
+    """[M]: 1 where a sample is classified correctly, 0 elsewhere; `chunk` at a time."""
+
+    def of_chunk(index: Array) -> Array:
+        batch = take(real, index)
+        outputs, _ = network.apply(learner.params, learner.stats, batch.images, False)
+        return correct(outputs.logits, batch.labels)
+
+    return policy.map_chunks(of_chunk, real.labels.shape[0], chunk)
+
+
 def forgetting_scores(network: Network, training: Training, chunk: int = 256):
     """How often a sample goes from right to wrong during training, averaged.
 
@@ -176,17 +187,12 @@ def forgetting_scores(network: Network, training: Training, chunk: int = 256):
     """
 
     def scores(keys: Key, real: RealData) -> Array:
-        def right(learner: Learner) -> Array:
-            def of_chunk(index: Array) -> Array:
-                batch = take(real, index)
-                outputs, _ = network.apply(
-                    learner.params, learner.stats, batch.images, False
-                )
-                return correct(outputs.logits, batch.labels)
-
-            return policy.map_chunks(of_chunk, real.labels.shape[0], chunk)
-
-        fit = make_fit(network, training, fetch=take, observe=right)
+        fit = make_fit(
+            network,
+            training,
+            fetch=take,
+            observe=lambda learner: right(network, learner, real, chunk),
+        )
 
         def one(key: Key) -> Array:
             key_init, key_fit = jax.random.split(key)

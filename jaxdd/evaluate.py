@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd import policy
-from jaxdd.losses import correct
+from jaxdd.difficulty import right
 from jaxdd.train import Training, make_fit
 from jaxdd.types import Array, Batch, Key, Learner, Network, RealData, Synthetic
-from jaxdd.windows import sample_classes, take
+from jaxdd.windows import sample_classes
 
 # Held-out images at a time: small enough for a CPU's cache, large enough for a GPU.
 CHUNK = 100
@@ -45,14 +45,7 @@ def accuracy(network: Network, learner: Learner, real: RealData) -> Array:
         >>> accuracy(network, learner, real).shape
         ()
     """
-
-    def of_chunk(index: Array) -> Array:
-        batch = take(real, index)
-        outputs, _ = network.apply(learner.params, learner.stats, batch.images, False)
-        return correct(outputs.logits, batch.labels)
-
-    hits = policy.map_chunks(of_chunk, real.labels.shape[0], CHUNK)
-    return 100.0 * jnp.mean(hits)
+    return 100.0 * jnp.mean(right(network, learner, real, CHUNK))
 
 
 def make_evaluate(

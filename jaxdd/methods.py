@@ -84,6 +84,8 @@ def objective_of(
     Raises:
         UserError: an unknown name on one of the objective's axes.
     """
+    if has_batch_statistics(network):
+        microbatch = None  # samples interact
     pipeline = augment.dsa(settings.augmentation)
     distance = choose("distance", settings.distance, DISTANCES)
     terms = terms_of(network, settings, microbatch)
@@ -256,8 +258,6 @@ def build(
         raise UserError(
             "matching trajectories needs those of experts: the learner source spans"
         )
-    if has_batch_statistics(network):
-        microbatch = None
     return make_method(
         objective_of(network, settings, microbatch),
         source_of(network, settings, experts),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,13 +34,13 @@ def select(predicate: Array, on_true, on_false):
     return jax.tree.map(lambda t, f: jnp.where(predicate, t, f), on_true, on_false)
 
 
-def named_leaves(tree) -> dict[str, Array]:
+def named_leaves(tree) -> dict[str, Any]:
     """Leaves by path, e.g. {"block0/conv/kernel": ...}, in tree order."""
     leaves, _ = jax.tree.flatten_with_path(tree)
     return {jax.tree_util.keystr(p, simple=True, separator="/"): x for p, x in leaves}
 
 
-def from_named_leaves(like, named: Mapping[str, Array]):
+def from_named_leaves(like, named: Mapping[str, Any]):
     """The inverse of `named_leaves`; `like` gives the structure.
 
     Raises KeyError with the missing path when a leaf is not in `named`.

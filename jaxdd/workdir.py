@@ -103,6 +103,11 @@ class Record:
     ):
         self.path = folder / "run.json"
         self.config, self.kind = dict(config), kind
+        if (folder / "summary.json").exists() and not self.path.exists():
+            raise UserError(
+                f"{folder} holds results of another experiment: choose another "
+                "--workdir"
+            )
         self.resumed_at: list[int] = []
         if self.path.exists():
             known = read_json(self.path, "config", "resumed_at")

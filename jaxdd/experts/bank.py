@@ -13,13 +13,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdd.errors import UserError
+from jaxdd.trees import from_named_leaves, named_leaves
 from jaxdd.types import Network, Params, Span
 from jaxdd.workdir import read_json, to_json, write_atomically
 
@@ -101,11 +102,7 @@ class Manifest:
 def layout(network: Network) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """(path, shape) of every parameter tensor, in the order of a bank's row."""
     params, _ = jax.eval_shape(network.init, jax.random.key(0))
-    leaves, _ = jax.tree.flatten_with_path(params)
-    return tuple(
-        (jax.tree_util.keystr(path, simple=True, separator="/"), tuple(x.shape))
-        for path, x in leaves
-    )
+    return tuple((name, tuple(x.shape)) for name, x in named_leaves(params).items())
 
 
 def weight(manifest: Manifest) -> str:
@@ -133,13 +130,10 @@ def weight(manifest: Manifest) -> str:
 class Bank:
     """Trajectories of experts; see the module's docstring."""
 
-    def __init__(self, folder: Path, manifest: Manifest, mode: str):
+    def __init__(self, folder: Path, manifest: Manifest, mode: Literal["r", "r+"]):
         self.folder, self.manifest = folder, manifest
         dtype: Any = np.dtype(DTYPES[manifest.dtype])
-        modes: dict[str, Any] = {"r": "r", "r+": "r+"}
-        self.rows = np.memmap(
-            folder / SNAPSHOTS, dtype, modes[mode], shape=manifest.shape
-        )
+        self.rows = np.memmap(folder / SNAPSHOTS, dtype, mode, shape=manifest.shape)
 
     @classmethod
     def create(cls, folder: Path, manifest: Manifest) -> "Bank":
@@ -225,11 +219,11 @@ class Bank:
         flat = np.asarray(row, np.float32)
         sizes = [math.prod(shape) for _, shape in self.manifest.leaves]
         parts = np.split(flat, np.cumsum(sizes)[:-1])
-        shaped = [
-            part.reshape(shape)
-            for (_, shape), part in zip(self.manifest.leaves, parts, strict=True)
-        ]
-        return jax.tree.unflatten(jax.tree.structure(like), shaped)
+        named = {
+            name: part.reshape(shape)
+            for (name, shape), part in zip(self.manifest.leaves, parts, strict=True)
+        }
+        return from_named_leaves(like, named)
 
     def span(self, expert: int, start: int, length: int, like: Params) -> Span:
         """What an expert was after epoch `start`, and `length` epochs later."""

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxdd.losses import mean_loss
 from jaxdd.masks import Mask
+from jaxdd.objectives.gradient import masked_distance
 from jaxdd.primitives.distances import Distance
 from jaxdd.primitives.gradients import batch_gradient, inner_gradient
 from jaxdd.types import (
@@ -93,9 +94,7 @@ def contrastive_match(
             synthetic.labels.reshape(-1, synthetic.labels.shape[-1]),
         )
         gradient = synthetic_gradient(learner.params, batch, learner.stats)
-        kept = None
-        if mask is not None:
-            kept = mask(jax.tree.map(lambda a, b: (a - b) ** 2, target, gradient))
-        return distance(target, gradient, kept), Evidence(batch, gradient)
+        value = masked_distance(distance, mask, target, gradient)
+        return value, Evidence(batch, gradient)
 
     return match

@@ -8,7 +8,17 @@ from jaxdd.losses import mean_loss
 from jaxdd.masks import Mask
 from jaxdd.primitives.distances import Distance
 from jaxdd.primitives.gradients import batch_gradient, inner_gradient
-from jaxdd.types import Array, Batch, Evidence, Key, Learner, Match, Network, Scalar
+from jaxdd.types import (
+    Array,
+    Batch,
+    Evidence,
+    Key,
+    Learner,
+    Match,
+    Network,
+    Params,
+    Scalar,
+)
 
 
 def gradient_match(
@@ -57,9 +67,17 @@ def gradient_match(
             real_gradient(learner.params, real, learner.stats)
         )
         gradient = synthetic_gradient(learner.params, synthetic, learner.stats)
-        kept = None
-        if mask is not None:
-            kept = mask(jax.tree.map(lambda a, b: (a - b) ** 2, target, gradient))
-        return distance(target, gradient, kept), Evidence(synthetic, gradient)
+        value = masked_distance(distance, mask, target, gradient)
+        return value, Evidence(synthetic, gradient)
 
     return match
+
+
+def masked_distance(
+    distance: Distance, mask: Mask | None, real: Params, synthetic: Params
+) -> Scalar:
+    """A distance of two gradients where a mask keeps them; everywhere without one."""
+    if mask is None:
+        return distance(real, synthetic)
+    squares = jax.tree.map(lambda a, b: (a - b) ** 2, real, synthetic)
+    return distance(real, synthetic, mask(squares))
