@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from jaxdd.experts import Bank, Manifest, Watch, layout, train_bank, weight
 from jaxdd.methods import starts_of
 from jaxdd.settings import Settings
 from jaxdd.train import Training, make_epochs
-from jaxdd.types import Learner, Network, RealData
+from jaxdd.types import Learner, Network, Params, RealData
 from jaxdd.windows import Curriculum, take
 from jaxdd.workdir import make_folder
 
@@ -43,8 +44,8 @@ def manifest_of(
         name: bank[name]
         for name in ("learning_rate", "batch_size", "gsam_rho", "gsam_alpha")
     }
-    curriculum: dict[str, Any] = dict(values["curriculum"])
-    if Curriculum(**curriculum) != Curriculum():
+    curriculum = described(Curriculum(**values["curriculum"]))
+    if Curriculum(**values["curriculum"]) != Curriculum():
         curriculum["score"] = values["score"] or _file_digest(values["scores"])
     first, last = keep or (0, bank["epochs"])
     held_out = values["validation"]
@@ -60,7 +61,7 @@ def manifest_of(
         },
         network=values["network"],
         training=training,
-        curriculum=json.loads(json.dumps(curriculum)),
+        curriculum=curriculum,
         augmentation=values["augmentation"],
         seed=bank["seed"],
         experts=bank["experts"],
@@ -69,6 +70,11 @@ def manifest_of(
         dtype=bank["dtype"],
         leaves=layout(network),
     )
+
+
+def described(curriculum: Curriculum) -> dict[str, Any]:
+    """A curriculum as manifests have it."""
+    return json.loads(json.dumps(asdict(curriculum)))
 
 
 def _file_digest(path: str) -> str:
@@ -97,8 +103,12 @@ def make(
     network: Network,
     real: RealData,
     on_resume: Callable[[int], None] = lambda done: None,
+    begin: Callable[[int], Params] | None = None,
 ) -> Bank:
-    """Train a bank in a folder that the caller owns, telling what it will weigh."""
+    """Train a bank in a folder that the caller owns, telling what it will weigh.
+
+    Experts see the samples in play; see `train_bank` for `begin`.
+    """
 
     def resumed(done: int) -> None:
         say(f"continuing after {done} epochs")
@@ -107,19 +117,22 @@ def make(
     say(f"experts: {weight(manifest)} in {folder}")
     curriculum = _curriculum(manifest)
     training = Training(epochs=manifest.last_epoch, **manifest.training)
+    everything = int(real.counts.sum()) == real.labels.shape[0]
+    chosen = curriculum != Curriculum() or not everything
     epochs = make_epochs(
         network,
         training,
-        augment.per_image(augment.dsa(manifest.augmentation)),
+        augment.training(manifest.augmentation),
         fetch=take,
-        members=None if curriculum == Curriculum() else curriculum.members,
+        members=curriculum.members if chosen else None,
         microbatch=problem.microbatch(manifest.network),
     )
     total = manifest.experts * manifest.last_epoch
     name = f"experts on {problem.dataset.name}"
     with Bar(name, total, f"{folder}/snapshots.bin", "epoch") as bar:
         watch = Watch(on_resume=resumed, progress=bar.count)
-        return train_bank(make_folder(folder), manifest, network, epochs, real, watch)
+        target = make_folder(folder)
+        return train_bank(target, manifest, network, epochs, real, watch, begin)
 
 
 def _curriculum(manifest: Manifest) -> Curriculum:

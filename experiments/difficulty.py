@@ -4,10 +4,11 @@
         --workdir=runs/difficulty
 
 Writes, for each score, `scores.npz` (`scores` and `ids` in dataset order), a histogram
-and the easiest and hardest images per class; several scores get a folder each and their
-rank correlations.
+and the easiest and hardest images per class; several scores (`--score=all` for every
+one) get a folder each and their rank correlations.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Config:
     workdir: str = option(..., "folder for the results")
     dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
     score: str = option(
-        "grad_norm", f"one or more, by commas: {', '.join(sorting.SCORES)}"
+        "grad_norm", f"all, or one or more, by commas: {', '.join(SCORES)}"
     )
     seed: int = option(0, "of the split and the networks")
     data_dir: str | None = option(None, "where prepared TFDS datasets are")
@@ -50,6 +51,8 @@ class Config:
     networks: int = option(5, "networks to average over")
     train_steps: int = option(100, "SGD steps that each is trained before scoring")
     forgetting_epochs: int = option(10, "epochs over which forgetting is counted")
+    damping: float = option(0.1, "of influence, as a share of the largest eigenvalue")
+    rank: int = option(16, "eigenpairs that influence takes the curvature from")
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -59,15 +62,8 @@ def run(config: Config) -> dict[str, Any]:
         {"scores": {name: {"mean", "std", "min", "max"}}, "rank_correlation": {a: {b}}};
         also written as `summary.json`.
     """
-    names = list(dict.fromkeys(config.score.split(",")))
-    for name in names:
-        if name not in sorting.SCORES:
-            raise UserError(
-                f"unknown score {name!r}: choose from {', '.join(sorting.SCORES)}"
-            )
-    for name in ("networks", "train_steps", "forgetting_epochs"):
-        if getattr(config, name) < 1:
-            raise UserError(f"--{name} must be positive, not {getattr(config, name)}")
+    names = score_names(config.score)
+    effort = effort_of(config)
     check_seed(config.seed)
     problem = open_problem(
         config.dataset, config.data_dir, config.validation, config.seed, False
@@ -82,9 +78,7 @@ def run(config: Config) -> dict[str, Any]:
         problem.on_device(problem.splits.train),
         config.seed,
         names,
-        config.networks,
-        config.train_steps,
-        config.forgetting_epochs,
+        effort,
     )
     for name in names:
         target = folder if len(names) == 1 else make_folder(folder / name)
@@ -112,6 +106,35 @@ def run(config: Config) -> dict[str, Any]:
     return summary
 
 
+def score_names(score: str) -> list[str]:
+    """The names in `--score`, each once.
+
+    Raises:
+        UserError: an unknown one.
+    """
+    names: dict[str, None] = {}
+    for name in score.split(","):
+        if name != "all":
+            sorting.check_name(name)
+        names |= dict.fromkeys(SCORES if name == "all" else [name])
+    return list(names)
+
+
+def effort_of(config: Config) -> sorting.Effort:
+    """The flags that say how the scores are measured.
+
+    Raises:
+        UserError: one that is not positive.
+    """
+    fields = {
+        f.name: getattr(config, f.name) for f in dataclasses.fields(sorting.Effort)
+    }
+    for name, value in fields.items():
+        if not 0 < value < np.inf:
+            raise UserError(f"--{name} must be positive, not {value}")
+    return sorting.Effort(**fields)
+
+
 def write_scores(folder: Path, name: str, scores: np.ndarray, problem: Problem) -> None:
     """`scores.npz`, `histogram.png` and `extremes.png` of one score."""
     train, classes = problem.splits.train, problem.dataset.num_classes
@@ -135,18 +158,22 @@ def write_scores(folder: Path, name: str, scores: np.ndarray, problem: Problem) 
 
 
 def show(summary: dict[str, Any]) -> None:
+    widest = max(map(len, summary["scores"]))
     for name, x in summary["scores"].items():
         print(
-            f"{name:>12}: {x['mean']:.4g} ± {x['std']:.4g} "
+            f"{name:>{widest}}: {x['mean']:.4g} ± {x['std']:.4g} "
             f"({x['min']:.4g} to {x['max']:.4g})"
         )
     correlation = summary["rank_correlation"]
-    if correlation:
-        names = list(correlation)
-        print("rank correlation".rjust(12), *(n.rjust(10) for n in names))
-        for a in names:
-            cells = ("-" if x is None else f"{x:.2f}" for x in correlation[a].values())
-            print(a.rjust(16), *(cell.rjust(10) for cell in cells))
+    if not correlation:
+        return
+    # Columns go by number: eleven names would not fit a line.
+    numbers = range(1, len(correlation) + 1)
+    print("rank correlation:")
+    print(" " * (widest + 3), *(f"{n:5}" for n in numbers))
+    for n, (a, row) in zip(numbers, correlation.items(), strict=True):
+        cells = ("-" if x is None else f"{x:.2f}" for x in row.values())
+        print(f"{a:>{widest}} {n:2}", *(f"{cell:>5}" for cell in cells))
 
 
 if __name__ == "__main__":

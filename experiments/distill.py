@@ -8,28 +8,37 @@ the method, dataset and ipc (`jaxdd/presets.py`). The same command continues a s
 run; a larger --steps goes on from where it ended.
 """
 
-from dataclasses import replace
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from experiments import banks, options, resolution, sorting
+from experiments import banks, options, pieces, resolution, sorting
 from experiments.flags import main
 from experiments.job import Job, describe_mask
 from experiments.options import Config
 from experiments.probes import Probes
 from experiments.problem import Problem, network_for
-from experiments.progress import Bar, say
-from experiments.protocol import Judge
+from experiments.progress import say
+from experiments.protocol import Judge, Measured
 from jaxdd import artifact as artifacts
-from jaxdd import methods, provenance, report, runs
+from jaxdd import decoders, methods, presets, provenance, report
 from jaxdd.augment import training as check_augmentation
 from jaxdd.data import check_ipc
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from jaxdd.types import Network, RealData, Synthetic
-from jaxdd.workdir import Metrics, Record, owned, read_json, to_json, write_atomically
+from jaxdd.workdir import (
+    Record,
+    atomic_file,
+    owned,
+    read_json,
+    to_json,
+    write_atomically,
+)
 
 
 def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
@@ -46,6 +55,44 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
         UserError: bad input, named.
         signals.Interrupted: a signal stopped the run; its state is saved.
     """
+    opened = plan(config, problem)
+    values = opened.values
+    with owned(config.workdir) as folder:
+        summary = folder / "summary.json"
+        record = Record(folder, values)
+        if summary.exists():
+            known = read_json(summary, "config")
+            if known["config"]["steps"] == values["steps"]:
+                say(f"{folder} is finished: nothing to do")
+                return known
+        return _distil(opened.job(folder), folder, record, opened.differences)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run whose flags are checked and of which nothing is written yet.
+
+    Attributes:
+        told: what the window and the mask leave out.
+        differences: between the experts given and the method's own.
+    """
+
+    problem: Problem
+    values: dict[str, Any]
+    network: Network
+    given: Bank | None
+    told: list[str]
+    differences: list[str]
+
+    def job(self, folder: Path) -> Job:
+        """Sort the data and make experts where that is needed, in the run's folder."""
+        for sentence in [*self.told, *(f"warning: {x}" for x in self.differences)]:
+            say(sentence)
+        return _prepare(self.problem, self.values, self.network, folder, self.given)
+
+
+def plan(config: Config, problem: Problem | None = None) -> Opened:
+    """Check the flags against the data; see `run` for the arguments and errors."""
     options.check(config)
     if problem is None:
         problem = resolution.open_data(config)
@@ -58,25 +105,19 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
     _check_method(network, values)
     differences = _check_bank(given, problem, network, values)
     told = _left_out(problem, values, network, given)
-    with owned(config.workdir) as folder:
-        summary = folder / "summary.json"
-        record = Record(folder, values)
-        if summary.exists():
-            known = read_json(summary, "config")
-            if known["config"]["steps"] == values["steps"]:
-                say(f"{folder} is finished: nothing to do")
-                return known
-        for sentence in [*told, *(f"warning: {x}" for x in differences)]:
-            say(sentence)
-        job = _prepare(problem, values, network, folder, given)
-        return _distil(job, folder, record, differences)
+    return Opened(problem, values, network, given, told, differences)
 
 
 def _check_method(network: Network, values: dict[str, Any]) -> None:
     """Refuse settings that do not fit together before anything is written."""
     settings = resolution.settings_of(values)
-    methods.build(network, settings, None, experts=1)
+    methods.build(network, settings, None, experts=1, pixels=decoders.INPUT)
+    mask = methods.mask_of(settings)
+    if mask is not None and settings.tensors == "kernels":
+        params, _ = jax.eval_shape(network.init, jax.random.key(0))
+        jax.eval_shape(mask, params)
     check_augmentation(values["eval_augmentation"])
+    presets.evaluation_training(1, schedule=values["eval_schedule"])
     if settings.sdc_weight and settings.sdc_at == "path" and values["bank"] is None:
         raise UserError(
             "--sdc_at=path needs a method that matches trajectories: use start"
@@ -158,48 +199,32 @@ def _distil(
         values["probes"],
         values["probe_steps"],
     )
-
-    def on_resume(step: int) -> None:
-        say(f"continuing at step {step}")
-        if step > 0:
-            record.resumed_at.append(step)
-            record.save()
-
-    plan = runs.Plan(
-        values["steps"],
-        values["log_every"],
-        values["measure_every"],
-        values["save_every"],
-    )
-    name = f"{values['method']} on {values['dataset']}, {values['ipc']} per class"
-    with Bar(name, plan.steps, f"{folder}/metrics.jsonl and checkpoints") as bar:
-        hooks = job.hooks(probes, bar)
-        state, metrics, timings = runs.run(
-            folder, job.method, job.start, job.inputs, values["seed"], plan, hooks,
-            on_resume,
-        )  # fmt: skip
-    synthetic, chosen = job.method.result(state.method), values["steps"]
-    if state.best is not None and hooks.track is not None:
-        say("selecting on validation data")
-        best = hooks.track(state.best, synthetic, chosen)
-        synthetic, chosen = best.synthetic, int(best.step)
+    made = pieces.distil(job, probes, folder, record)
+    synthetic = job.decode(made.stored)
     difficulty = {
-        "start": probes.measure(job.method.result(job.start())),
+        "start": probes.measure(job.decode(made.first)),
         "end": probes.measure(synthetic),
     }
     measured = _judge(job, synthetic)
-    made = _artifact(job, synthetic, measured, chosen)
-    artifacts.save(made, folder / "distilled.npz")
-    report.image_grid(made.displayable(), made.class_names, folder / "images.png")
-    _plot(metrics, folder)
+    with atomic_file(folder / "evaluation.npz", "wb") as file:
+        np.savez_compressed(file, right=measured.hits, ids=measured.ids)
+    artifact = _artifact(job, made.stored, measured.accuracies, made.step)
+    artifacts.save(artifact, folder / "distilled.npz")
+    pictures = artifact.displayable()
+    report.image_grid(pictures, artifact.class_names, folder / "images.png")
+    if made.segments:
+        lines = "".join(json.dumps(line) + "\n" for line in made.metrics)
+        write_atomically(folder / "metrics.jsonl", lines)
+    _plot(made.metrics, folder)
     summary = {
-        **measured,
+        **measured.accuracies,
         "difficulty": difficulty,
         "resumed_at": record.resumed_at,
-        "selected_step": chosen,
-        "step_size": made.step_size,
+        "selected_step": made.step,
+        "step_size": artifact.step_size,
+        "segments": made.segments,
         "warnings": differences,
-        **timings,
+        **made.timings,
         "config": values,
         "seed": values["seed"],
         "versions": provenance.versions(),
@@ -210,13 +235,13 @@ def _distil(
     return read_json(folder / "summary.json")
 
 
-def _plot(metrics: Metrics, folder: Path) -> None:
+def _plot(metrics: list[dict[str, Any]], folder: Path) -> None:
     """`loss.png` and `difficulty.png`: how they went along the run."""
     for name, key, label in (
         ("loss", "match", "matching loss"),
         ("difficulty", "difficulty_percentile", "GraDN percentile among real samples"),
     ):
-        lines = [x for x in metrics.lines if key in x]
+        lines = [x for x in metrics if key in x]
         if lines:
             curve = [x["step"] for x in lines], [x[key] for x in lines]
             report.curves(
@@ -224,7 +249,7 @@ def _plot(metrics: Metrics, folder: Path) -> None:
             )
 
 
-def _judge(job: Job, synthetic: Synthetic) -> dict[str, Any]:
+def _judge(job: Job, synthetic: Synthetic) -> Measured:
     """Accuracy on the test split: the only place where a run reads it."""
     protocol = job.protocol(job.values["num_eval"], float(synthetic.step_size))
     say(
@@ -233,7 +258,7 @@ def _judge(job: Job, synthetic: Synthetic) -> dict[str, Any]:
         "random subsets"
     )
     judge = Judge(job.problem, protocol, job.problem.splits.test)
-    return judge.beside_random(synthetic, job.inputs.full)
+    return judge.beside_random(synthetic, job.inputs.full, job.values["ipc"])
 
 
 def _artifact(
@@ -242,6 +267,7 @@ def _artifact(
     values, dataset = job.values, job.problem.dataset
     step_size = None if job.bank is None else float(synthetic.step_size)
     protocol = job.protocol(values["num_eval"], step_size)
+    formation = methods.formation_of(job.settings).evaluated()
     return artifacts.Artifact(
         images=np.asarray(synthetic.images),
         labels=np.asarray(synthetic.labels),
@@ -255,6 +281,9 @@ def _artifact(
             "split_seed": values["split_seed"],
         },
         network=values["network"],
+        factor=formation.factor,
+        formation=formation.kind,
+        space=job.settings.space,
         augmentation=protocol.augmentation,
         training=protocol.training,
         measured=measured,

@@ -107,7 +107,7 @@ def run(config: Config) -> dict[str, Any]:
     for net, judge in judges.items():
         say(f"{net}: training {config.num_eval} networks, then {drawn} on random sets")
         results[net] = {
-            **judge.beside_random(artifact.synthetic(), real),
+            **judge.beside_random(artifact.synthetic(), real, artifact.ipc).accuracies,
             "stored": artifact.measured.get("distilled") if net == own else None,
         }
     write_atomically(folder / "evaluation.json", to_json(results))

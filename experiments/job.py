@@ -1,7 +1,6 @@
-"""A resolved distillation run: the pieces that the loop and the report need."""
+"""A resolved distillation: its data, its method and its protocol."""
 
 from collections.abc import Iterator
-from functools import cached_property
 from typing import Any
 
 import jax
@@ -9,30 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import resolution
-from experiments.probes import Probes
 from experiments.problem import Problem, named_key
-from experiments.progress import Bar, say
-from experiments.protocol import Judge, Protocol
-from jaxdd import masks, methods, presets, runs
+from experiments.progress import say
+from experiments.protocol import Protocol
+from jaxdd import decoders, masks, methods, presets, segments
 from jaxdd.difficulty import right
-from jaxdd.evaluate import flatten
 from jaxdd.experts import Bank
-from jaxdd.initial import correct_set, initial_set, label_logits
-from jaxdd.types import (
-    Array,
-    Inputs,
-    Learner,
-    MethodState,
-    Network,
-    Params,
-    RealData,
-    Span,
-    Synthetic,
-)
+from jaxdd.initial import correct_set, initial_set, label_logits, mosaics
+from jaxdd.sets import flatten
+from jaxdd.types import Array, Inputs, Learner, Network, Params, RealData, Synthetic
 from jaxdd.windows import Curriculum, class_table
 
-# Networks per measurement when the best set is selected on validation data.
-SELECTION_NETWORKS = 3
 # Images at a time when an expert is asked about all of train.
 CHUNK = 100
 
@@ -45,7 +31,9 @@ def describe_mask(
     Raises:
         UserError: it is asked for and drops nothing.
     """
-    mask = methods.mask_of(settings)
+    mask = masks.make_mask(
+        settings.mask, settings.mask_ratio, settings.mask_granularity
+    )
     if mask is None:
         return None
     shapes = jax.eval_shape(network.init, jax.random.key(0))[0]
@@ -77,6 +65,11 @@ class Job:
         network: what is matched and evaluated.
         real: the training split, sorted where a window needs it.
         bank: of experts, where the method has them.
+
+    Attributes:
+        method: one for all segments.
+        parts: images per class of each segment, `slots` the most of them.
+        inputs: of the first segment.
     """
 
     def __init__(
@@ -89,49 +82,63 @@ class Job:
     ):
         self.problem, self.values, self.network = problem, values, network
         self.settings = resolution.settings_of(values)
-        self.micro = problem.microbatch(values["network"])
         self.bank = bank
-        self.experts = None if bank is None else bank.manifest.experts
-        self.method = methods.build(network, self.settings, self.micro, self.experts)
+        pixels = problem.preprocess.space()
+        self.space = pixels if self.settings.space == "pixels" else decoders.INPUT
+        # What a builder of methods takes beside the network and the settings.
+        self.axes = (
+            problem.microbatch(values["network"]),
+            None if bank is None else bank.manifest.experts,
+            pixels,
+        )
+        self.method = methods.build(network, self.settings, *self.axes)
+        self.parts = segments.sizes(values["ipc"], self.settings.segments)
+        self.slots = max(self.parts)
         curriculum = Curriculum(**values["curriculum"])
         # Experts have seen their curriculum already; other methods match through it.
         window = real if bank is not None else curriculum.window(real, 0)
         # Initial images and random subsets are those of a run without a window.
         table, _ = class_table(np.asarray(real.labels), real.table.shape[0])
         self.inputs = Inputs(window, real._replace(table=jnp.asarray(table)))
-        self._params = jax.eval_shape(network.init, jax.random.key(0))[0]
+        self.params = jax.eval_shape(network.init, jax.random.key(0))[0]
 
-    def start(self) -> MethodState:
-        """The state at step 0."""
-        # A copy, since the state's buffers are donated.
-        first = jax.tree.map(jnp.array, self.first)
-        return self.method.init(named_key(self.values["seed"], "method"), first)
+    def first(self, key: jax.Array, real: RealData, size: int) -> Synthetic:
+        """Images to start from, in the input space, `size` per class.
 
-    @cached_property
-    def first(self) -> Synthetic:
-        """The set at the start, with logits where labels are learned."""
-        kind, ipc = self.values["init"], self.values["ipc"]
-        key, real = named_key(self.values["seed"], "initial"), self.inputs.full
+        Labels are logits where they are learned.
+        """
+        kind, factor = self.values["init"], self.settings.factor
+        count = size if kind == "noise" else size * factor**2
         if kind == "correct":
-            first, wrong = correct_set(key, real, self._right(), ipc)
+            first, wrong = correct_set(key, real, self._right(), count)
             if wrong:
                 say(f"{wrong} initial images are right for none of the experts")
         else:
-            first = initial_set(key, kind, real, ipc)
+            first = initial_set(key, kind, real, count)
         if self.settings.labels == "soft":
             images = flatten(first).images
             logits = self._logits(images) if kind == "correct" else [
                 next(self._logits(images))
             ]  # fmt: skip
             first = first._replace(labels=label_logits(first, logits))
+        if count > size:
+            first = mosaics(first, factor, self.space)
         return first._replace(step_size=jnp.float32(self.settings.step_size))
+
+    def decode(
+        self, stored: Synthetic, formation: decoders.Formation | None = None
+    ) -> Synthetic:
+        """What a network is trained on, of a stored set; by default, at the end."""
+        if formation is None:
+            formation = methods.formation_of(self.settings).evaluated()
+        return decoders.decode_stored(stored, formation, self.space)
 
     def _ends(self) -> Iterator[Params]:
         """Every expert's parameters after its last epoch."""
         assert self.bank is not None
         last = self.bank.manifest.last_epoch
         for expert in range(self.bank.manifest.experts):
-            yield self.bank.snapshot(expert, last, self._params)
+            yield self.bank.snapshot(expert, last, self.params)
 
     def _right(self) -> Iterator[Array]:
         """For one expert after another, which training images it gets right."""
@@ -151,18 +158,20 @@ class Job:
         )
         return (apply(params, images) for params in self._ends())
 
-    def read(self, indices: np.ndarray) -> Span:
-        """The span that a method's plan asks for."""
-        assert self.bank is not None
-        expert, start = (int(i) for i in indices)
-        return self.bank.span(expert, start, self.settings.expert_epochs, self._params)
-
-    def protocol(self, num_eval: int, step_size: float | None = None) -> Protocol:
+    def protocol(
+        self,
+        num_eval: int,
+        step_size: float | None = None,
+        epochs: int | None = None,
+    ) -> Protocol:
         """How sets are judged; a learned step size is the learning rate."""
         values = self.values
         rate = values["eval_lr"] or step_size or 0.01
         training = presets.evaluation_training(
-            values["eval_epochs"], rate, values["eval_batch"]
+            epochs or values["eval_epochs"],
+            rate,
+            values["eval_batch"],
+            values["eval_schedule"],
         )
         return Protocol(
             values["network"],
@@ -173,46 +182,5 @@ class Job:
             values["seed"],
         )
 
-    def inputs_at(self, step: int) -> Inputs:
-        """What a step sees, its span included."""
-        if self.method.plan is None:
-            return self.inputs
-        root = jax.random.key(self.values["seed"])
-        indices = np.asarray(self.method.plan(root, jnp.int32(step)))
-        span = jax.tree.map(jnp.asarray, self.read(indices))
-        return self.inputs._replace(span=span)
-
-    def hooks(self, probes: Probes, bar: Bar) -> runs.Hooks:
-        seed = self.values["seed"]
-        share = jax.jit(
-            methods.term_share(self.network, self.settings, self.micro, self.experts)
-        )
-
-        def measure(state: MethodState) -> dict[str, float]:
-            synthetic = self.method.result(state)
-            found = probes.measure(synthetic)
-            values = {f"difficulty_{k}": v for k, v in found.items()}
-            if self.bank is not None:
-                values["step_size"] = float(synthetic.step_size)
-            if self.settings.sdc_weight != 0 and self.values["sdc_share"]:
-                key = jax.random.fold_in(named_key(seed, "share"), state.step)
-                inputs = self.inputs_at(int(state.step))
-                values["sdc_share"] = float(share(key, state, inputs))
-            return values
-
-        read = None if self.bank is None else self.read
-        if self.values["select"] == "last":
-            return runs.Hooks(measure, None, bar, read)
-        held_out = self.problem.splits.validation
-        assert held_out is not None, "check() refuses selection without validation"
-        judge = Judge(self.problem, self.protocol(SELECTION_NETWORKS), held_out)
-        learned = self.values["eval_lr"] is None
-
-        def track(best: runs.Best, synthetic: Synthetic, step: int) -> runs.Best:
-            rate = synthetic.step_size if learned else None
-            accuracy = judge.distilled(synthetic, rate)["mean"]
-            if accuracy <= float(best.accuracy):
-                return best
-            return runs.Best(jnp.float32(accuracy), jnp.int32(step), synthetic)
-
-        return runs.Hooks(measure, track, bar, read)
+    def key(self, name: str) -> jax.Array:
+        return named_key(self.values["seed"], name)

@@ -13,6 +13,8 @@ from jaxdd.errors import UserError
 from jaxdd.experts import DTYPES
 from jaxdd.initial import INITIALS
 from jaxdd.presets import Preset
+from jaxdd.primitives import DISTANCES
+from jaxdd.segments import sizes
 from jaxdd.settings import METHODS
 from jaxdd.windows import Curriculum
 
@@ -34,7 +36,7 @@ class Config:
     select: str = option("last", "which set to keep: last, or best on validation")
     zca: bool | None = option(None, "ZCA whitening instead of normalisation")
     steps: int | None = option(None, "updates of the images")
-    init: str | None = option(None, "initial images: noise, real or correct")
+    init: str | None = option(None, f"initial images: {', '.join(INITIALS)}")
     # The network.
     net: str = option("convnet", "network to match and evaluate with")
     width: int | None = option(None, "channels of the ConvNet")
@@ -43,17 +45,31 @@ class Config:
     activation: str | None = option(None, "relu, leaky_relu, sigmoid or swish")
     pooling: str | None = option(None, "avg, max or none")
     # The match.
-    distance: str | None = option(None, "of gradients: ours, mse or cos")
+    distance: str | None = option(None, f"of gradients: {', '.join(DISTANCES)}")
+    tensors: str | None = option(None, "whose gradients are matched: all or kernels")
     features: str | None = option(None, "of distribution matching: last or all blocks")
     augmentation: str | None = option(None, "names joined by _, or none")
     batch_real: int | None = option(None, "real samples per class and step")
+    batch_syn: int | None = option(
+        None, "synthetic images per student step, or class and match; default: all"
+    )
     matches: int | None = option(None, "steps per network")
     inner_epochs: int | None = option(None, "epochs on the set between matches")
     network_lr: float | None = option(None, "learning rate of that training")
+    network_momentum: float | None = option(None, "its momentum")
+    network_decay: float | None = option(None, "its weight decay")
+    pool_samples: int | None = option(None, "real samples between matches (idc)")
+    pool_batch: int | None = option(None, "of that training")
+    pool_augmentation: str | None = option(None, "of the training between matches")
     warmup_networks: int | None = option(None, "networks before contrastive matching")
     warmup_matches: int | None = option(None, "matches of a network before it")
     image_lr: float | None = option(None, "learning rate of the images")
     image_momentum: float | None = option(None, "momentum of the images")
+    image_steps: str | None = option(None, "joint, or sequential over classes")
+    # The decoder.
+    factor: int | None = option(None, "tiles along each side of a stored image")
+    formation: str | None = option(None, "of tiles: single, multi or bound")
+    space: str | None = option(None, "of stored images: input or pixels")
     # Trajectories.
     labels: str | None = option(None, "hard, soft (learned) or teacher")
     label_lr: float | None = option(None, "learning rate of soft labels")
@@ -66,7 +82,6 @@ class Config:
     first_start: int | None = option(None, "bound of the start epochs at step 0")
     max_start: int | None = option(None, "bound of the start epochs, exclusive")
     expansion: int | None = option(None, "step at which the bound is reached")
-    batch_syn: int | None = option(None, "images per student step; default: all")
     gradient: str | None = option(None, "of the unroll: exact or truncated")
     gate: float | None = option(None, "largest loss that updates anything; 0 for none")
     ema_decay: float | None = option(None, "of the averaged images; 0 for none")
@@ -93,6 +108,15 @@ class Config:
     mask: str | None = option(None, f"one of {', '.join(masks.KINDS)}")
     mask_ratio: float | None = option(None, "share that the mask drops")
     mask_granularity: str | None = option(None, "scalar or layer")
+    # D4A.
+    segments: int | None = option(None, "pieces in which the set is distilled")
+    forgetting: str | None = option(None, "term against it: none, proxy or replay")
+    forgetting_weight: float | None = option(None, "its weight")
+    judges: int | None = option(None, "networks that decide what the next piece sees")
+    judge_epochs: int | None = option(None, "of their training; default: eval_epochs")
+    min_keep: int | None = option(None, "samples of a class that are kept at least")
+    segment_experts: int | None = option(None, "short runs on the kept samples")
+    segment_epochs: int | None = option(None, "epochs of each short run")
     # SDC.
     sdc_weight: float = option(0.0, "weight of the difficulty correction, any sign")
     sdc_norm: str = option("mean", "mean (of the gradient) or per_sample")
@@ -109,6 +133,7 @@ class Config:
         None, "its learning rate; default 0.01, or the learned step size"
     )
     eval_batch: int | None = option(None, "batch size of the evaluation")
+    eval_schedule: str | None = option(None, "of its learning rate: dc or idc")
     eval_augmentation: str | None = option(None, "of the evaluation's training")
     probes: int = option(5, "networks at which difficulty is measured")
     probe_steps: int = option(100, "SGD steps that they are trained on real data")
@@ -123,23 +148,32 @@ POSITIVE = (
     "expert_epochs", "first_start", "max_start", "batch_syn", "num_experts",
     "bank_epochs", "expert_lr", "expert_batch", "sdc_horizon", "num_eval",
     "eval_epochs", "eval_lr", "eval_batch", "probes", "probe_steps", "log_every",
-    "measure_every", "save_every",
+    "measure_every", "save_every", "pool_samples", "pool_batch", "factor", "segments",
+    "judges", "judge_epochs", "min_keep", "segment_experts", "segment_epochs",
 )  # fmt: skip
 NOT_NEGATIVE = (
     "warmup_networks", "warmup_matches", "step_size_lr", "label_momentum",
-    "image_momentum", "min_start", "expansion",
+    "image_momentum", "network_momentum", "network_decay", "min_start", "expansion",
     "gate", "ema_decay", "gsam_rho", "gsam_alpha",
 )  # fmt: skip
 
 
 # Flags that only some methods have a use for.
-OF_GRADIENTS = ("distance",)
+OF_GRADIENTS = ("distance", "tensors")
 OF_FEATURES = ("features",)
 OF_SAMPLES = ("batch_real",)
-OF_POOL = ("matches", "inner_epochs", "network_lr")
+OF_NETWORKS = (
+    "matches", "network_lr", "network_momentum", "network_decay", "pool_augmentation",
+)  # fmt: skip
+OF_POOL = ("inner_epochs",)
+OF_REAL_POOL = ("pool_samples", "pool_batch")
+OF_SEGMENTS = (
+    "forgetting", "forgetting_weight", "judges", "judge_epochs", "min_keep",
+    "segment_experts", "segment_epochs",
+)  # fmt: skip
 OF_TRAJECTORIES = (
     "step_size", "step_size_lr", "student_steps", "expert_epochs", "min_start",
-    "first_start", "max_start", "expansion", "batch_syn", "gradient",
+    "first_start", "max_start", "expansion", "gradient",
 )  # fmt: skip
 
 
@@ -183,10 +217,49 @@ def check(config: Config) -> None:
         )
     if config.score is not None and config.scores is not None:
         raise UserError("--score and --scores exclude each other: give one of them")
-    found = presets.preset(config.method, config.dataset, config.ipc)
+    found = preset_of(config)
     _check_axes(config, found)
+    _check_segments(config, found)
     _check_window(config, found)
     _check_mask(config, found)
+
+
+def preset_of(config: Any) -> Preset:
+    """The published settings that flags refer to."""
+    return presets.preset(config.method, config.dataset, config.ipc, config.factor)
+
+
+def _check_segments(config: Config, found: Preset) -> None:
+    """Refuse segments that cannot be, and flags that are about none."""
+    count = found.settings.segments if config.segments is None else config.segments
+    sizes(config.ipc, count)
+    if count == 1:
+        for name in OF_SEGMENTS:
+            if getattr(config, name) is not None:
+                raise UserError(
+                    f"--{name} is about segments: add e.g. --segments=2, or leave it "
+                    "out"
+                )
+        return
+    if config.select == "validation":
+        raise UserError(
+            "--select=validation chooses among the steps of one run, and there are "
+            f"{count} segments: use --select=last"
+        )
+    if found.experts is None:
+        for name in ("segment_experts", "segment_epochs"):
+            if getattr(config, name) is not None:
+                raise UserError(
+                    f"--{name} is about experts, which --method={config.method} has "
+                    "not: leave it out"
+                )
+        return
+    length = config.expert_epochs or found.settings.expert_epochs
+    if config.segment_epochs is not None and config.segment_epochs < length:
+        raise UserError(
+            f"--segment_epochs={config.segment_epochs} is too few: a span has {length} "
+            "epochs"
+        )
 
 
 def _check_axes(config: Config, found: Preset) -> None:
@@ -196,10 +269,12 @@ def _check_axes(config: Config, found: Preset) -> None:
             "removals")  # fmt: skip
     objective, source = found.settings.objective, found.settings.source
     for names, used, what in (
-        (OF_GRADIENTS, objective == "gradient", "matching gradients"),
+        (OF_GRADIENTS, objective in ("gradient", "contrastive"), "matching gradients"),
         (OF_FEATURES, objective == "distribution", "matching features"),
         (OF_SAMPLES, objective != "trajectory", "matching real samples"),
+        (OF_NETWORKS, source in ("pool", "real_pool"), "networks in training"),
         (OF_POOL, source == "pool", "networks that are trained on the set"),
+        (OF_REAL_POOL, source == "real_pool", "networks trained on real data"),
         (OF_TRAJECTORIES, objective == "trajectory", "matching trajectories"),
     ):
         for name in names:

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import experts, options, pairs, resolution, sorting
+from experiments import experts, options, pairs, resolution, shared_banks, sorting
 from experiments.flags import main, option
 from experiments.problem import Problem
 from experiments.progress import say
 from jaxdd import presets, provenance, report
 from jaxdd.errors import UserError
-from jaxdd.experts import Bank
 from jaxdd.windows import Curriculum
 from jaxdd.workdir import Record, owned, to_json, write_atomically
 
@@ -30,7 +29,6 @@ SWEEPS = ("none", "score", "curriculum", "alpha")
 SWEPT_SCORES = ("el2n", "loss", "entropy", "grad_norm", "forgetting")
 SWEPT_RATIOS = (0.5, 0.75, 0.8)
 SWEPT_ALPHAS = (0.0, 0.25, 0.5, 0.75)
-BANK_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -111,14 +109,8 @@ def _check(config: Config, preset: presets.Preset) -> None:
             "such as datm"
         )
     if preset.experts is not None:
-        if config.num_experts is not None and config.num_experts < 1:
-            raise UserError(f"--num_experts must be positive, not {config.num_experts}")
-        length, last = _length(config, preset), config.bank_epochs
-        if last is not None and last < length:
-            raise UserError(
-                f"--bank_epochs={last} is too few: {length} are needed, unless "
-                "--max_start is lowered"
-            )
+        base = _base(config, preset)
+        shared_banks.check(base, config.num_experts, config.bank_epochs)
         return
     if config.sweep == "curriculum":
         raise UserError(
@@ -130,12 +122,6 @@ def _check(config: Config, preset: presets.Preset) -> None:
             raise UserError(
                 f"--{name} is about experts, which --method={config.method} has not"
             )
-
-
-def _length(config: Config, preset: presets.Preset) -> int:
-    """The last epoch of an expert that a student may have to reach."""
-    bound = config.max_start or preset.settings.max_start or 1
-    return bound - 1 + preset.settings.expert_epochs
 
 
 def _base(config: Config, preset: presets.Preset) -> options.Config:
@@ -220,33 +206,17 @@ def _with_banks(
         wanted = {k: v for k, v in flags.items() if k in BANK_FLAGS}
         key = tuple(sorted(wanted.items()))
         if key not in banks:
-            banks[key] = folder / f"experts-{len(banks)}"
-            say(f"experts for {name}")
-            experts.run(_experts(config, wanted, banks[key]), problem)
-            Bank.open(banks[key])
+            target = folder / f"experts-{len(banks)}"
+            asked = _experts(config, wanted, target)
+            banks[key] = shared_banks.train(asked, problem, name)
         pointed[name] = {**flags, "experts": str(banks[key])}
     return pointed
 
 
 def _experts(config: Config, flags: dict[str, Any], folder: Path) -> experts.Config:
     preset = presets.preset(config.method, config.dataset, config.ipc)
-    assert preset.experts is not None
-    needed = preset.experts.epochs or 50
-    if config.max_start or preset.settings.max_start:
-        needed = max(preset.experts.epochs or 0, _length(config, preset))
-    return experts.Config(
-        workdir=str(folder),
-        dataset=config.dataset,
-        method=config.method,
-        ipc=config.ipc,
-        seed=BANK_SEED,
-        data_dir=config.data_dir,
-        validation=0.0,
-        split_seed=0,
-        num_experts=config.num_experts,
-        epochs=config.bank_epochs or needed,
-        **flags,
-    )
+    count, epochs = config.num_experts, config.bank_epochs
+    return shared_banks.asked(_base(config, preset), folder, count, epochs, **flags)
 
 
 def _notes(config: Config, seeds: int) -> list[str]:

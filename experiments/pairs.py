@@ -1,9 +1,9 @@
 """Comparisons in paired seeds: runs side by side, differences, tables."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -15,6 +15,24 @@ from jaxdd.errors import UserError
 from jaxdd.workdir import atomic_file, write_atomically
 
 Cells = Mapping[str, Mapping[str, Any]]  # row name -> flags that make the difference
+Row = Mapping[str, Any]
+
+
+class Layout(NamedTuple):
+    """What a table shows beside the accuracy.
+
+    Attributes:
+        base: what a gain is measured from.
+        columns: heading -> the text of a row there.
+        fields: of a row, that the CSV file has as well.
+    """
+
+    base: str = "the first row"
+    columns: Mapping[str, Callable[[Row], str]] = {}
+    fields: Sequence[str] = ()
+
+
+PLAIN = Layout()
 
 
 def numbers(text: str, name: str, kind: type) -> list:
@@ -61,7 +79,7 @@ def run_cells(
         {row: [summary per seed]}.
     """
     configs = {
-        (name, seed): _config(base, changes, folder / f"{_slug(name)}-{seed}", seed)
+        (name, seed): _config(base, changes, folder_of(folder, name, seed), seed)
         for seed in seeds
         for name, changes in cells.items()
     }
@@ -73,9 +91,18 @@ def run_cells(
     return found
 
 
+def folder_of(folder: Path, name: str, seed: int) -> Path:
+    """Where a comparison has one of its runs."""
+    return folder / f"{_slug(name)}-{seed}"
+
+
 def _slug(name: str) -> str:
-    """A row's name as part of a path: "FIEX + FIEM" to "fiex-fiem"."""
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+    """A row's name as part of a path: "FIEX + FIEM" to "fiex-fiem".
+
+    Signs are kept, or the weights 1 and -1 would share a folder.
+    """
+    signed = re.sub(r"-(?=[\d.])", "minus", name.lower())
+    return re.sub(r"[^a-z0-9.]+", "-", signed).strip("-")
 
 
 def _config(
@@ -124,49 +151,64 @@ def compare(found: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
                 ),
                 "base": not rows,
                 "gain": float(gain.mean()),
-                "interval": _interval(gain),
+                "interval": interval(gain),
             }
         )
     return rows
 
 
-def _interval(gain: np.ndarray) -> float | None:
-    """Half of the 95 % interval of a mean."""
-    if len(gain) < 2:
+def interval(differences: np.ndarray) -> float | None:
+    """Half of the 95 % interval of a mean over seeds (Student's t); None for one."""
+    if len(differences) < 2:
         return None
-    error = gain.std(ddof=1) / np.sqrt(len(gain))
-    return float(stats.t.ppf(0.975, len(gain) - 1) * error)
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    return float(stats.t.ppf(0.975, len(differences) - 1) * error)
 
 
-def gain_text(row: Mapping[str, Any]) -> str:
-    """ "+0.31 ± 0.80", without an interval for one seed; the base has none."""
-    if row["base"]:
-        return ""
-    text = f"{row['gain']:+.2f}"
-    return text if row["interval"] is None else f"{text} ± {row['interval']:.2f}"
+def mean_text(mean: float, half: float | None) -> str:
+    """ "+0.31 ± 0.80", without an interval for one seed."""
+    text = f"{mean:+.2f}"
+    return text if half is None else f"{text} ± {half:.2f}"
 
 
-def markdown(title: str, rows: list[dict[str, Any]], notes: Sequence[str]) -> str:
+def gain_text(row: Row) -> str:
+    """The gain with its interval; the base has none."""
+    return "" if row["base"] else mean_text(row["gain"], row["interval"])
+
+
+def markdown(
+    title: str, rows: Sequence[Row], notes: Sequence[str], layout: Layout = PLAIN
+) -> str:
+    """The table, with notes below it."""
+    columns: dict[str, Callable[[Row], str]] = {
+        "accuracy %": lambda row: f"{row['mean']:.2f} ± {row['std']:.2f}",
+        "networks": lambda row: f"{row['n']}",
+        "random %": lambda row: f"{row['random']:.2f}",
+        f"gain over {layout.base}": gain_text,
+        **layout.columns,
+    }
     lines = [
         f"# {title}",
         "",
-        "| set | accuracy % | networks | random % | gain over the first row |",
-        "|---|---:|---:|---:|---:|",
+        f"| set | {' | '.join(columns)} |",
+        f"|---|{'---:|' * len(columns)}",
     ]
     for row in rows:
-        lines.append(
-            f"| {row['name']} | {row['mean']:.2f} ± {row['std']:.2f} | {row['n']} | "
-            f"{row['random']:.2f} | {gain_text(row)} |"
-        )
+        texts = (text(row) for text in columns.values())
+        lines.append(f"| {row['name']} | {' | '.join(texts)} |")
     return "\n".join([*lines, "", *notes, ""])
 
 
 def write_tables(
-    folder: Path, title: str, rows: list[dict[str, Any]], notes: Sequence[str]
+    folder: Path,
+    title: str,
+    rows: Sequence[Row],
+    notes: Sequence[str],
+    layout: Layout = PLAIN,
 ) -> None:
     """`table.md` and `table.csv`."""
-    write_atomically(folder / "table.md", markdown(title, rows, notes))
-    names = ("name", "mean", "std", "n", "random", "gain", "interval")
+    write_atomically(folder / "table.md", markdown(title, rows, notes, layout))
+    names = ("name", "mean", "std", "n", "random", "gain", "interval", *layout.fields)
     with atomic_file(folder / "table.csv") as file:
         file.write(",".join(names) + "\n")
         for row in rows:

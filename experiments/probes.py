@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from experiments.problem import named_key
 from jaxdd.difficulty import ensemble_scores, percentile, train_probes
-from jaxdd.evaluate import flatten
+from jaxdd.sets import flatten, present
 from jaxdd.train import Training
 from jaxdd.types import Learner, Network, RealData, Synthetic
 from jaxdd.windows import take
@@ -49,8 +49,11 @@ class Probes:
         self.of_set = jax.jit(ensemble_scores(network, "grad_norm"))
 
     def measure(self, synthetic: Synthetic) -> dict[str, float]:
-        """Mean GraDN of the set, and its percentile among real samples."""
-        value = jnp.mean(self.of_set(self.learners, flatten(synthetic)))
+        """Mean GraDN of the set's images, and its percentile among real samples."""
+        data = flatten(synthetic)
+        images = jnp.sum(present(data.labels))
+        # Padding scores 0.
+        value = jnp.sum(self.of_set(self.learners, data)) / images
         return {
             "grad_norm": float(value),
             "percentile": float(percentile(value, self.real)),

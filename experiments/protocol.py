@@ -1,6 +1,7 @@
 """The evaluation protocol: fresh networks on a set, beside random real subsets."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,8 @@ import numpy as np
 from experiments.problem import Problem, named_key, network_for
 from jaxdd import augment
 from jaxdd.data import Split
-from jaxdd.evaluate import flatten, make_evaluate, random_subsets, repeat
+from jaxdd.evaluate import make_hits, random_subsets, repeat
+from jaxdd.sets import flatten
 from jaxdd.train import Training
 from jaxdd.types import RealData, Synthetic
 
@@ -45,14 +47,27 @@ def statistics(accuracies) -> dict:
     return {"mean": float(x.mean()), "std": float(x.std()), "n": len(x)}
 
 
+class Measured(NamedTuple):
+    """What an evaluation says of a set."""
+
+    distilled: dict  # statistics
+    random: dict  # statistics; every subset drawn anew for its network
+    hits: np.ndarray  # [num_eval, M] bool: where each network on the set is right
+    ids: np.ndarray  # [M] of the samples in the dataset
+
+    @property
+    def accuracies(self) -> dict[str, dict]:
+        return {"distilled": self.distilled, "random": self.random}
+
+
 class Judge:
-    """One compiled evaluation of a problem, for as many sets of one size as needed."""
+    """One evaluation of a problem, for as many sets as needed."""
 
     def __init__(self, problem: Problem, protocol: Protocol, held_out: Split):
         network = network_for(problem.dataset, protocol.network)
         self.protocol = protocol
-        self.held_out = problem.on_device(held_out)
-        self.evaluate = make_evaluate(
+        self.held_out, self.ids = problem.on_device(held_out), held_out.ids
+        self.hits = make_hits(
             network,
             protocol.training,
             augment.training(protocol.augmentation),
@@ -70,26 +85,31 @@ class Judge:
         """
         count = self.protocol.num_eval
         sets = repeat(flatten(synthetic), count)
-        found = self.evaluate(self.keys(count), sets, self.held_out, rate)
-        return statistics(found)
+        return _accuracy(self.hits(self.keys(count), sets, self.held_out, rate))
 
-    def beside_random(self, synthetic: Synthetic, real: RealData) -> dict[str, dict]:
-        """The same beside random real subsets of its size, all in one program.
+    def beside_random(self, synthetic: Synthetic, real: RealData, ipc: int) -> Measured:
+        """The same beside random real subsets.
 
-        Returns:
-            {"distilled": statistics, "random": statistics}; every random subset is
-            drawn anew for its network.
+        Args:
+            synthetic: the set, decoded.
+            real: where the subsets come from.
+            ipc: their images per class: what the set stores.
         """
         made, drawn = self.protocol.num_eval, self.protocol.num_random
         draw = jax.random.split(named_key(self.protocol.seed, "random"), drawn)
-        sets = jax.tree.map(
-            lambda a, b: jnp.concatenate([a, b]),
-            repeat(flatten(synthetic), made),
-            random_subsets(draw, real, synthetic.images.shape[1]),
-        )
-        keys = jnp.concatenate([self.keys(made), self.keys(drawn)])
-        found = self.evaluate(keys, sets, self.held_out)
-        return {
-            "distilled": statistics(found[:made]),
-            "random": statistics(found[made:]),
-        }
+        subsets = random_subsets(draw, real, ipc)
+        own = repeat(flatten(synthetic), made)
+        keys = self.keys(made), self.keys(drawn)
+        if own.images.shape[1:] == subsets.images.shape[1:]:  # all in one program
+            sets = jax.tree.map(lambda *x: jnp.concatenate(x), own, subsets)
+            both = self.hits(jnp.concatenate(keys), sets, self.held_out)
+            of_set, of_random = both[:made], both[made:]
+        else:
+            of_set = self.hits(keys[0], own, self.held_out)
+            of_random = self.hits(keys[1], subsets, self.held_out)
+        right = np.asarray(of_set) > 0
+        return Measured(_accuracy(of_set), _accuracy(of_random), right, self.ids)
+
+
+def _accuracy(hits: jax.Array) -> dict:
+    return statistics(100.0 * np.asarray(hits, np.float64).mean(axis=1))

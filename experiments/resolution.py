@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.options import Config, curriculum_of
+from experiments.options import Config, curriculum_of, preset_of
 from experiments.problem import Problem, network_options, open_problem
 from jaxdd import methods, presets
 from jaxdd.errors import UserError
@@ -18,7 +18,7 @@ def open_data(config: Config) -> Problem:
     """The data that the flags name, split and preprocessed."""
     zca = config.zca
     if zca is None:
-        zca = presets.preset(config.method, config.dataset, config.ipc).zca
+        zca = preset_of(config).zca
     seed = config.seed if config.split_seed is None else config.split_seed
     return open_problem(config.dataset, config.data_dir, config.validation, seed, zca)
 
@@ -32,7 +32,7 @@ def resolve(
         bank: of --experts, where it was given.
     """
     dataset = problem.dataset
-    preset = presets.preset(config.method, dataset.name, config.ipc)
+    preset = presets.preset(config.method, dataset.name, config.ipc, config.factor)
     filled = {
         **dataclasses.asdict(preset.settings),
         "init": preset.init,
@@ -41,6 +41,7 @@ def resolve(
         "eval_augmentation": preset.eval_augmentation,
         "eval_batch": preset.eval_batch,
         "eval_lr": preset.eval_lr,
+        "eval_schedule": preset.eval_schedule,
         "zca": preset.zca,
         "measure_every": max(1, preset.steps // 10),
     }

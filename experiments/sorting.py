@@ -1,7 +1,10 @@
 """Sorting the training samples by difficulty, for windows over them (FIEX)."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,48 +15,91 @@ from experiments.problem import Problem, named_key
 from experiments.progress import say
 from jaxdd import difficulty
 from jaxdd.errors import UserError
+from jaxdd.forgetting_events import forgetting_scores
+from jaxdd.influence import influence_scores
 from jaxdd.train import Training
-from jaxdd.types import Array, Network, RealData
+from jaxdd.types import Array, Key, Learner, Network, RealData
 from jaxdd.windows import Curriculum, take
 from jaxdd.workdir import atomic_file
 
-SCORES = (*difficulty.SCORES, "forgetting")
-# The networks at which a run scores its samples; EL2N is meant early in training.
-NETWORKS, TRAIN_STEPS, FORGETTING_EPOCHS = 5, 100, 10
+
+@dataclass(frozen=True)
+class Effort:
+    """How many networks the scores are averaged over, and what is done with each."""
+
+    networks: int = 5
+    train_steps: int = 100  # before all but forgetting; EL2N is meant early in training
+    forgetting_epochs: int = 10
+    damping: float = 0.1  # of influence
+    rank: int = 16
+
+
+class Subject(NamedTuple):
+    """What a score is measured on."""
+
+    key: Key  # of this score's own randomness
+    network: Network
+    probes: Callable[[], Learner]  # trained when first asked for, shared by the scores
+    real: RealData
+    effort: Effort
+
+
+def _at_probes(name: str, subject: Subject) -> Array:
+    scores = jax.jit(difficulty.ensemble_scores(subject.network, name, take))
+    return scores(subject.probes(), subject.real)
+
+
+def _influence(subject: Subject) -> Array:
+    damping, rank = subject.effort.damping, subject.effort.rank
+    scores = influence_scores(subject.network, take, damping=damping, rank=rank)
+    return jax.jit(scores)(subject.key, subject.probes(), subject.real)
+
+
+def _forgetting(subject: Subject) -> Array:
+    training = Training(subject.effort.forgetting_epochs, 0.01, momentum=0.9)
+    keys = jax.random.split(subject.key, subject.effort.networks)
+    return jax.jit(forgetting_scores(subject.network, training))(keys, subject.real)
+
+
+# Each is (subject) -> [M].
+MEASURES: dict[str, Callable[[Subject], Array]] = {
+    **{name: partial(_at_probes, name) for name in difficulty.SCORES},
+    "influence": _influence,
+    "forgetting": _forgetting,
+}
+SCORES = tuple(MEASURES)
+
+
+def check_name(name: str) -> None:
+    """Raise UserError for a score that there is not."""
+    if name not in MEASURES:
+        raise UserError(f"unknown score {name!r}: choose from {', '.join(SCORES)}")
 
 
 def compute(
     network: Network,
     real: RealData,
     seed: int,
-    names: list[str],
-    networks: int = NETWORKS,
-    train_steps: int = TRAIN_STEPS,
-    forgetting_epochs: int = FORGETTING_EPOCHS,
+    names: Sequence[str],
+    effort: Effort = Effort(),
 ) -> dict[str, np.ndarray]:
     """Scores [M] by name; the networks are shared by all but forgetting.
 
     Raises:
         UserError: an unknown score, or one that is not finite.
     """
-    scores = {}
-    learners = None
     for name in names:
-        if name not in SCORES:
-            raise UserError(f"unknown score {name!r}: choose from {', '.join(SCORES)}")
-        say(f"{name}: {networks} networks, {real.labels.shape[0]} samples")
-        if name == "forgetting":
-            training = Training(forgetting_epochs, 0.01, momentum=0.9)
-            keys = jax.random.split(named_key(seed, "forgetting"), networks)
-            count = jax.jit(difficulty.forgetting_scores(network, training))
-            found = count(keys, real)
-        else:
-            if learners is None:
-                learners = make_probes(network, real, seed, networks, train_steps)
-            found = jax.jit(difficulty.ensemble_scores(network, name, take))(
-                learners, real
-            )
-        scores[name] = np.asarray(found)
+        check_name(name)
+
+    @cache
+    def probes() -> Learner:
+        return make_probes(network, real, seed, effort.networks, effort.train_steps)
+
+    scores = {}
+    for name in names:
+        say(f"{name}: {effort.networks} networks, {real.labels.shape[0]} samples")
+        subject = Subject(named_key(seed, name), network, probes, real, effort)
+        scores[name] = np.asarray(MEASURES[name](subject))
         if not np.isfinite(scores[name]).all():
             raise UserError(
                 f"the score {name} is not finite: train the networks for fewer steps"
@@ -141,10 +187,8 @@ def foretell(problem: Problem, values: dict[str, Any]) -> str | None:
     train = problem.splits.train
     if values["scores"] is not None:
         read_scores(values["scores"], train.ids)
-    elif values["score"] not in SCORES:
-        raise UserError(
-            f"unknown score {values['score']!r}: choose from {', '.join(SCORES)}"
-        )
+    else:
+        check_name(values["score"])
     counts = np.bincount(train.labels, minlength=problem.dataset.num_classes)
     epochs = 1 if values["bank"] is None else values["bank"]["epochs"]
     return describe(jnp.asarray(counts, jnp.int32), curriculum, epochs)

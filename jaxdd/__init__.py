@@ -4,21 +4,26 @@ Start with `jaxdd.types` (the vocabulary), then `jaxdd.methods` (how methods are
 composed). The names below are the public API; modules are public too.
 """
 
+from jaxdd import theory as theory
 from jaxdd.artifact import Artifact, export_pngs, load, save
 from jaxdd.assembly import make_method
 from jaxdd.augment import dsa, per_image, siamese
 from jaxdd.data import from_arrays, from_folder, from_tfds
-from jaxdd.difficulty import SCORES, ensemble_scores, forgetting_scores
+from jaxdd.difficulty import SCORES, ensemble_scores
 from jaxdd.errors import UserError
-from jaxdd.evaluate import accuracy, flatten, make_evaluate, random_subsets
+from jaxdd.evaluate import accuracy, make_evaluate, make_hits, random_subsets
 from jaxdd.experts import Bank, Manifest, train_bank
+from jaxdd.forgetting_events import forgetting_scores
 from jaxdd.gsam import gsam
+from jaxdd.influence import influence_scores
 from jaxdd.initial import correct_set, initial_set, label_logits
 from jaxdd.learners import StartEpochs
 from jaxdd.masks import make_mask
 from jaxdd.methods import build
 from jaxdd.nets import NETS, make_network
 from jaxdd.objectives import (
+    Forgetting,
+    Sampling,
     add_terms,
     contrastive_match,
     feature_match,
@@ -38,6 +43,7 @@ from jaxdd.primitives import (
     student_step,
     unroll,
 )
+from jaxdd.sets import flatten
 from jaxdd.settings import METHODS, Settings
 from jaxdd.terms import WeightedTerm, sdc, weight_schedule
 from jaxdd.train import Training, make_epochs, make_fit
@@ -65,12 +71,14 @@ __all__ = [
     "Bank",
     "Batch",
     "Curriculum",
+    "Forgetting",
     "Inputs",
     "Learner",
     "Manifest",
     "Method",
     "Network",
     "RealData",
+    "Sampling",
     "Settings",
     "Span",
     "StartEpochs",
@@ -96,6 +104,7 @@ __all__ = [
     "from_tfds",
     "gradient_match",
     "gsam",
+    "influence_scores",
     "initial_set",
     "inner_gradient",
     "label_logits",
@@ -103,6 +112,7 @@ __all__ = [
     "make_epochs",
     "make_evaluate",
     "make_fit",
+    "make_hits",
     "make_mask",
     "make_method",
     "make_network",

@@ -1,7 +1,7 @@
 """The one-file result: all that is needed to use a distilled set rightly years later.
 
-An artifact is an .npz without pickles: arrays, and one JSON header. Its images are in
-the network's input space; the preprocessing and its inverse travel with them.
+An artifact is an .npz without pickles: arrays, and one JSON header. What turns stored
+images into training images travels with them: decoder, preprocessing and its inverse.
 """
 
 import dataclasses
@@ -16,12 +16,13 @@ import numpy as np
 from PIL import Image
 
 from jaxdd.data.preprocess import Preprocess
+from jaxdd.decoders import INPUT, Formation, decode_stored
 from jaxdd.errors import UserError
 from jaxdd.train import Training
 from jaxdd.types import Synthetic
 from jaxdd.workdir import atomic_file
 
-FORMAT = 1
+FORMAT = 2  # 1 had no decoder
 HEADER = {
     "format": int,
     "class_names": list,
@@ -39,6 +40,8 @@ NESTED = {  # what has to be in the dictionaries of the header
     "training": ("epochs", "decay_epochs"),
     "provenance": ("seed",),
 }
+# The decoder, with what a file without one means.
+DECODER: dict[str, Any] = {"factor": 1, "formation": "single", "space": "input"}
 ARRAYS = ("images", "labels", "step_size")
 
 
@@ -47,7 +50,7 @@ class Artifact:
     """A distilled set with its recipe.
 
     Attributes:
-        images: [K, n, H, W, C] float32, preprocessed.
+        images: [K, n, H, W, C] float32, as stored: preprocessed, or pixels (`space`).
         labels: [K, n, K] float32 probabilities.
         step_size: learned learning rate of the student, or None.
         preprocess: from pixels to `images`, and back.
@@ -59,6 +62,8 @@ class Artifact:
         training: the evaluation's schedule.
         measured: accuracies in percent on the test split when it was made:
             {"distilled": {"mean", "std", "n"}, "random": {...}}; empty if not measured.
+        factor, formation: what a stored image becomes, see `decoders.Formation`.
+        space: "input", images are preprocessed, or "pixels".
         provenance: {"config", "seed", "versions", "device", "steps"}.
     """
 
@@ -73,6 +78,9 @@ class Artifact:
     training: Training
     measured: dict[str, Any]
     provenance: dict[str, Any]
+    factor: int = 1
+    formation: str = "single"
+    space: str = "input"
 
     @property
     def ipc(self) -> int:
@@ -84,16 +92,21 @@ class Artifact:
         return "hard" if np.isin(self.labels, (0.0, 1.0)).all() else "soft"
 
     def synthetic(self) -> Synthetic:
-        """The set as the library's methods and evaluation take it."""
-        return Synthetic(
+        """The set as the library's methods and evaluation take it: decoded."""
+        stored = Synthetic(
             jnp.asarray(self.images),
             jnp.asarray(self.labels),
             jnp.float32(self.step_size or 0.0),
         )
+        space = self.preprocess.space() if self.space == "pixels" else INPUT
+        return decode_stored(stored, Formation(self.factor, self.formation), space)
 
     def displayable(self) -> np.ndarray:
-        """Images in pixel space, [K, n, H, W, C] float32 clipped to [0, 1]."""
-        return np.clip(self.preprocess.invert(self.images), 0.0, 1.0)
+        """Stored images as pixels, [K, n, H, W, C] float32 clipped to [0, 1]."""
+        pixels = self.images
+        if self.space == "input":
+            pixels = self.preprocess.invert(pixels)
+        return np.clip(pixels, 0.0, 1.0)
 
 
 def save(artifact: Artifact, path: str | Path) -> Path:
@@ -120,6 +133,7 @@ def save(artifact: Artifact, path: str | Path) -> Path:
         "training": dataclasses.asdict(artifact.training),
         "measured": artifact.measured,
         "provenance": artifact.provenance,
+        "decoder": {name: getattr(artifact, name) for name in DECODER},
     }
     step_size = np.nan if artifact.step_size is None else artifact.step_size
     arrays: dict[str, Any] = {
@@ -165,6 +179,7 @@ def load(path: str | Path) -> Artifact:
         preprocess = Preprocess.from_arrays(fields)
         if preprocess.invert(arrays["images"]).shape != arrays["images"].shape:
             raise UserError("its preprocessing does not fit the shape of its images")
+        decoder = _decoder(header.get("decoder", {}))
         training = Training(
             **{
                 **header["training"],
@@ -181,6 +196,7 @@ def load(path: str | Path) -> Artifact:
         preprocess=preprocess,
         class_names=tuple(header["class_names"]),
         training=training,
+        **decoder,
         **{
             k: header[k]
             for k in ("dataset", "network", "augmentation", "measured", "provenance")
@@ -229,6 +245,21 @@ def _header(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
         if lacking:
             raise UserError(f"{name!r} in the header of {path} lacks {lacking[0]!r}")
     return header
+
+
+def _decoder(found: Any) -> dict[str, Any]:
+    """The decoder's fields, checked.
+
+    Raises:
+        TypeError, ValueError: they make none.
+    """
+    decoder = {**DECODER, **dict(found)}
+    known = set(decoder) == set(DECODER)
+    kinds = all(type(decoder[k]) is type(usual) for k, usual in DECODER.items())
+    if not (known and kinds and decoder["space"] in ("input", "pixels")):
+        raise ValueError(f"its decoder {found} is not one this version knows")
+    Formation(decoder["factor"], decoder["formation"])
+    return decoder
 
 
 def _check_arrays(

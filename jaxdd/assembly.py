@@ -9,6 +9,7 @@ import optax
 
 from jaxdd.trees import global_norm
 from jaxdd.types import (
+    Array,
     Codes,
     Decoder,
     Info,
@@ -28,11 +29,12 @@ class Extras(NamedTuple):
     Attributes:
         ema_decay: of a moving average of the images, which then is the result (FTD);
             None for the images themselves.
-        relabel: (codes, inputs) -> codes, before every match (TESLA's teacher labels).
+        prepare: (codes, inputs, step) -> codes, before every match (TESLA's teacher
+            labels, IDC's clamping).
     """
 
     ema_decay: float | None = None
-    relabel: Callable[[Codes, Inputs], Codes] = lambda codes, inputs: codes
+    prepare: Callable[[Codes, Inputs, Array], Codes] = lambda codes, inputs, step: codes
 
 
 def make_method(
@@ -62,7 +64,8 @@ def make_method(
         >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3)
         >>> match = jaxdd.feature_match(network, jaxdd.siamese(()))
         >>> method = make_method(
-        ...     jaxdd.per_class(match, 4), jaxdd.learners.fresh(network),
+        ...     jaxdd.per_class(match, jaxdd.Sampling(4)),
+        ...     jaxdd.learners.fresh(network),
         ...     jaxdd.decoders.identity(), optax.sgd(1.0))
         >>> type(method).__name__
         'Method'
@@ -86,7 +89,7 @@ def make_method(
     def step(key: Key, state: MethodState, inputs: Inputs) -> tuple[MethodState, Info]:
         key_draw, key_match, key_advance = jax.random.split(key, 3)
         learner = source.draw(key_draw, state.source, inputs)
-        codes = extras.relabel(state.codes, inputs)
+        codes = extras.prepare(state.codes, inputs, state.step)
 
         def loss_of(codes: Codes):
             synthetic = decoder.decode(codes)
@@ -112,11 +115,16 @@ def make_method(
         new = MethodState(state.step + 1, codes, optimizer_state, advanced, average)
         return new, info
 
-    def result(state: MethodState) -> Synthetic:
-        codes = state.codes if extras.ema_decay is None else state.average
-        return decoder.decode(codes)
+    def chosen(state: MethodState) -> Codes:
+        return state.codes if extras.ema_decay is None else state.average
 
-    return Method(init, step, result, source.plan)
+    def result(state: MethodState) -> Synthetic:
+        return decoder.decode(chosen(state))
+
+    def stored(state: MethodState) -> Synthetic:
+        return decoder.stored(chosen(state))
+
+    return Method(init, step, result, stored, source.plan)
 
 
 def _follow(average: Codes, codes: Codes, decay: float) -> Codes:

@@ -1,7 +1,9 @@
 """How hard samples are: scores per sample, averaged over an ensemble.
 
 In every score larger means harder; whether easy or hard samples are wanted is up to
-whoever uses the score.
+whoever uses the score. Here are those that a network gives for a batch by itself.
+`forgetting` needs a whole training run and `influence` a whole dataset; their modules
+stand below.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxdd import policy
+from jaxdd.curvature import fisher_traces
 from jaxdd.errors import UserError
 from jaxdd.losses import correct, mean_loss, per_sample_cross_entropy
 from jaxdd.primitives import per_sample_gradient_norms
@@ -42,6 +45,11 @@ def _entropy(outputs: Outputs, labels: Array) -> Array:
     return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
 
 
+def _error_probability(outputs: Outputs, labels: Array) -> Array:
+    # The mass of the other classes, so that 1 - 0.99999999 does not round to zero.
+    return jnp.sum(jax.nn.softmax(outputs.logits) * (1 - labels), axis=-1)
+
+
 def _margin(outputs: Outputs, labels: Array) -> Array:
     p = jax.nn.softmax(outputs.logits)
     is_own = jnp.arange(p.shape[-1]) == jnp.argmax(labels, -1, keepdims=True)
@@ -61,6 +69,15 @@ def grad_norm(network: Network, learner: Learner, batch: Batch) -> Array:
     return norms(learner.params, batch, learner.stats)
 
 
+def empirical_fisher(network: Network, learner: Learner, batch: Batch) -> Array:
+    """Trace of the empirical Fisher matrix: the squared gradient norm, [B].
+
+    At one network it ranks samples as `grad_norm` does; on average over networks it
+    leans towards those at which a sample's gradient is large.
+    """
+    return jnp.square(grad_norm(network, learner, batch))
+
+
 # Each is (network, learner, batch) -> [B] at one network.
 SCORES: Mapping[str, Score] = {
     # Wang et al. 2024 (SDC): E |grad loss|, all parameters.
@@ -70,9 +87,18 @@ SCORES: Mapping[str, Score] = {
     # Paul et al. 2021: E |p - y|, meant early in training.
     "el2n": _from_outputs(_error),
     "loss": _from_outputs(lambda o, y: per_sample_cross_entropy(o.logits, y)),
+    # 1 - p(y); Swayamdipta et al. 2020 call the average of p(y) a sample's confidence.
+    "error_probability": _from_outputs(_error_probability),
+    # Undecided rather than wrong: it does not look at the label, nor does fisher.
     "entropy": _from_outputs(_entropy),
     # Largest wrong probability minus the right one: in [-1, 1].
     "margin": _from_outputs(_margin),
+    # E_{y ~ p(x)} |grad log p(y | x)|^2, labels drawn from the network's prediction
+    # (Martens, JMLR 2020): how far a sample can move the network, by its own belief.
+    "fisher": fisher_traces,
+    # The same with the given label; what most code calls Fisher information (Kunstner
+    # et al., NeurIPS 2019, on the difference).
+    "empirical_fisher": empirical_fisher,
 }
 
 
@@ -109,7 +135,8 @@ def ensemble_scores(
     """
     if score not in SCORES:
         raise UserError(
-            f"unknown score {score!r}: choose one of {', '.join(SCORES)}, forgetting"
+            f"unknown score {score!r}: choose one of {', '.join(SCORES)} "
+            "(forgetting_scores and influence_scores are functions of their own)"
         )
     compute = SCORES[score]
 
@@ -163,46 +190,6 @@ def right(network: Network, learner: Learner, real: RealData, chunk: int) -> Arr
         return correct(outputs.logits, batch.labels)
 
     return policy.map_chunks(of_chunk, real.labels.shape[0], chunk)
-
-
-def forgetting_scores(network: Network, training: Training, chunk: int = 256):
-    """How often a sample goes from right to wrong during training, averaged.
-
-    Toneva et al., ICLR 2019, counted at the end of each epoch (the original counts when
-    a sample is in a minibatch). A sample that is never right counts as forgotten in
-    every epoch, so that it ranks as the hardest.
-
-    Returns:
-        (keys [E], real) -> [M]. Pure, not jitted.
-
-    Example:
-        >>> import jax, jaxdd, numpy as np
-        >>> images = np.ones((6, 8, 8, 1), np.float32)
-        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
-        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
-        >>> training = jaxdd.Training(epochs=2)
-        >>> scores = forgetting_scores(network, training)
-        >>> scores(jax.random.split(jax.random.key(0), 2), real).shape
-        (6,)
-    """
-
-    def scores(keys: Key, real: RealData) -> Array:
-        fit = make_fit(
-            network,
-            training,
-            fetch=take,
-            observe=lambda learner: right(network, learner, real, chunk),
-        )
-
-        def one(key: Key) -> Array:
-            key_init, key_fit = jax.random.split(key)
-            _, seen = fit(key_fit, Learner(*network.init(key_init)), real)
-            lost = jnp.sum(seen[:-1] * (1 - seen[1:]), axis=0)
-            return jnp.where(jnp.any(seen > 0, axis=0), lost, training.epochs)
-
-        return jnp.mean(policy.map_axis(one, keys), axis=0)
-
-    return scores
 
 
 def rank_correlation(scores: Mapping[str, ArrayLike]) -> Array:

@@ -1,36 +1,17 @@
 """Train fresh networks on a set and measure them on held-out data."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
 from jaxdd import policy
+from jaxdd.augment import Augment
 from jaxdd.difficulty import right
 from jaxdd.train import Training, make_fit
-from jaxdd.types import Array, Batch, Key, Learner, Network, RealData, Synthetic
+from jaxdd.types import Array, Batch, Key, Learner, Network, RealData
 from jaxdd.windows import sample_classes
 
 # Held-out images at a time: small enough for a CPU's cache, large enough for a GPU.
 CHUNK = 100
-
-
-def flatten(synthetic: Synthetic) -> Batch:
-    """A distilled set as one batch of N = K * n images, class by class.
-
-    Example:
-        >>> import jax, jaxdd, numpy as np
-        >>> images = np.ones((6, 8, 8, 1), np.float32)
-        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
-        >>> key = jax.random.key(0)
-        >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
-        >>> flatten(start).images.shape
-        (3, 8, 8, 1)
-    """
-    images, labels = synthetic.images, synthetic.labels
-    return Batch(
-        images.reshape(-1, *images.shape[2:]), labels.reshape(-1, labels.shape[-1])
-    )
 
 
 def accuracy(network: Network, learner: Learner, real: RealData) -> Array:
@@ -48,25 +29,62 @@ def accuracy(network: Network, learner: Learner, real: RealData) -> Array:
     return 100.0 * jnp.mean(right(network, learner, real, CHUNK))
 
 
-def make_evaluate(
+def make_hits(
     network: Network,
     training: Training,
-    augment: Callable[[Key, Array], Array] | None = None,
+    augment: Augment | None = None,
     microbatch: int | None = None,
 ):
-    """Build the evaluation: one fresh network per key, all in one program.
+    """Build the evaluation, sample by sample: one fresh network per key.
 
     Args:
         network: the architecture.
-        training: the schedule; the accuracy is that of the last epoch.
-        augment: (key, images) -> images, of the training.
+        training: the schedule; what counts is the last epoch.
+        augment: (key, batch) -> batch, of the training.
         microbatch: chunk length of the gradients.
 
     Returns:
-        jitted (keys [E], sets Batch [E, N, ...], held_out, rate=None) -> accuracies
-        [E] in percent. Network e is trained on set e, so that five networks on one set
+        jitted (keys [E], sets Batch [E, N, ...], held_out, rate=None) -> [E, M]: 1
+        where network e, trained on set e, is right, else 0. Five networks on one set
         and one network on each of five random sets are the same program. `rate`
         replaces the schedule's learning rate, e.g. by a learned step size.
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> hits = make_hits(network, jaxdd.Training(epochs=2))
+        >>> keys = jax.random.split(jax.random.key(0), 2)
+        >>> hits(keys, jaxdd.random_subsets(keys, real, ipc=1), real).shape
+        (2, 6)
+    """
+    fit = make_fit(network, training, augment, microbatch=microbatch)
+
+    @jax.jit
+    def hits(keys: Key, sets: Batch, held_out: RealData, rate=None) -> Array:
+        def one(xs):
+            key, data = xs
+            key_init, key_fit = jax.random.split(key)
+            learner, _ = fit(key_fit, Learner(*network.init(key_init)), data, rate)
+            return right(network, learner, held_out, CHUNK)
+
+        return policy.map_axis(one, (keys, sets))
+
+    return hits
+
+
+def make_evaluate(
+    network: Network,
+    training: Training,
+    augment: Augment | None = None,
+    microbatch: int | None = None,
+):
+    """Build the evaluation: `make_hits` as accuracies.
+
+    Returns:
+        (keys [E], sets Batch [E, N, ...], held_out, rate=None) -> accuracies [E] in
+        percent.
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -80,17 +98,10 @@ def make_evaluate(
         >>> evaluate(keys, sets, real).shape
         (2,)
     """
-    fit = make_fit(network, training, augment, microbatch=microbatch)
+    hits = make_hits(network, training, augment, microbatch)
 
-    @jax.jit
     def evaluate(keys: Key, sets: Batch, held_out: RealData, rate=None) -> Array:
-        def one(xs):
-            key, data = xs
-            key_init, key_fit = jax.random.split(key)
-            learner, _ = fit(key_fit, Learner(*network.init(key_init)), data, rate)
-            return accuracy(network, learner, held_out)
-
-        return policy.map_axis(one, (keys, sets))
+        return 100.0 * jnp.mean(hits(keys, sets, held_out, rate), axis=1)
 
     return evaluate
 

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 import jax
 import jax.numpy as jnp
 
+from jaxdd.decoders import INPUT, mosaic
 from jaxdd.errors import UserError
-from jaxdd.types import Array, Key, RealData, Synthetic
+from jaxdd.types import Array, Key, RealData, Space, Synthetic
 from jaxdd.windows import sample_classes
 
 INITIALS = ("noise", "real", "correct")
@@ -45,6 +46,32 @@ def initial_set(key: Key, kind: str, real: RealData, ipc: int) -> Synthetic:
     )
     # A copy per leaf: the state's buffers are donated, and aliases would break that.
     return Synthetic(images, jnp.array(labels), jnp.zeros((), images.dtype))
+
+
+def mosaics(images: Synthetic, factor: int, space: Space = INPUT) -> Synthetic:
+    """Stored images that show `factor`^2 images each: IDC's initialisation "mix".
+
+    Args:
+        images: [K, f * f * n, ...], in the input space; labels of those that share a
+            mosaic are averaged.
+        factor: f, images along each side.
+        space: where mosaics are put together; the result is in the input space.
+
+    Returns:
+        [K, n, ...].
+
+    Example:
+        >>> labels = jnp.tile(jnp.eye(3)[:, None], (1, 4, 1))
+        >>> found = Synthetic(jnp.ones((3, 4, 8, 8, 1)), labels, jnp.float32(0))
+        >>> mosaics(found, factor=2).images.shape
+        (3, 1, 8, 8, 1)
+    """
+    if factor == 1:
+        return images
+    classes, count = images.labels.shape[:2]
+    labels = images.labels.reshape(classes, factor**2, count // factor**2, -1)
+    whole = space.decode(mosaic(space.encode(images.images), factor))
+    return images._replace(images=whole, labels=jnp.mean(labels, axis=1))
 
 
 def correct_set(

@@ -100,6 +100,34 @@ def make_mask(kind: str, ratio: float, granularity: str = "scalar") -> Mask | No
     return lambda error: make(error, ratio)
 
 
+def kernels_only(mask: Mask | None = None) -> Mask:
+    """Only the kernels of convolutions (IDC), of what another mask keeps.
+
+    Biases, dense layers and parameters of norms (of rank 3 in a layer norm) are left
+    out. The mask raises UserError where nothing is left.
+
+    Example:
+        >>> error = {"conv": {"kernel": jnp.ones((3, 3, 1, 2)), "bias": jnp.ones(2)}}
+        >>> kept = kernels_only()(error)["conv"]
+        >>> float(kept["kernel"].min()), float(kept["bias"].max())
+        (1.0, 0.0)
+    """
+
+    def kept(error):
+        if all(x.ndim < 4 for x in jax.tree.leaves(error)):
+            raise UserError(
+                "matching kernels only leaves nothing of a network without "
+                "convolutions: match all tensors"
+            )
+        other = jax.tree.map(jnp.ones_like, error) if mask is None else mask(error)
+        return jax.tree.map(lambda e, m: m * float(e.ndim == 4), error, other)
+
+    return kept
+
+
+TENSORS = ("all", "kernels")
+
+
 def _sizes(named: dict[str, Array]) -> dict[str, int]:
     return {name: int(np.prod(x.shape)) for name, x in named.items()}
 

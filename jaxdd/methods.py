@@ -6,21 +6,22 @@ method, one function per axis.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import jax
-import optax
+import jax.numpy as jnp
 
 from jaxdd import augment
 from jaxdd.assembly import Extras, make_method
-from jaxdd.decoders import identity, soft_labels
+from jaxdd.decoders import INPUT, Formation, make_decoder
 from jaxdd.errors import UserError
-from jaxdd.learners import StartEpochs, fresh, pool, spans
-from jaxdd.masks import Mask, make_mask
+from jaxdd.learners import StartEpochs, fresh, spans
+from jaxdd.masks import TENSORS, Mask, kernels_only, make_mask
 from jaxdd.nets import has_batch_statistics
 from jaxdd.objectives import (
+    Sampling,
     contrastive_match,
     feature_match,
+    forgetting,
     gradient_match,
     per_class,
     per_set,
@@ -28,12 +29,16 @@ from jaxdd.objectives import (
     switch,
     trajectory_match,
 )
+from jaxdd.optimizers import optimizer_of
+from jaxdd.pools import pool, real_pool
 from jaxdd.primitives import DISTANCES
+from jaxdd.sets import present
 from jaxdd.settings import METHODS, Settings
 from jaxdd.terms import WeightedTerm, sdc, weight_schedule
 from jaxdd.train import Training
 from jaxdd.trees import global_norm
 from jaxdd.types import (
+    Array,
     Codes,
     Decoder,
     Inputs,
@@ -43,12 +48,11 @@ from jaxdd.types import (
     MethodState,
     Network,
     Objective,
+    Space,
     Synthetic,
 )
 
 __all__ = ["METHODS", "Settings", "build", "make_method"]
-
-STEP_SIZE_MOMENTUM = 0.5  # of every trajectory method
 
 
 def choose(what: str, name: str, options: dict[str, Callable] | dict):
@@ -73,7 +77,17 @@ def terms_of(
 
 def mask_of(settings: Settings) -> Mask | None:
     """The mask that the settings ask for, None without one."""
-    return make_mask(settings.mask, settings.mask_ratio, settings.mask_granularity)
+    mask = make_mask(settings.mask, settings.mask_ratio, settings.mask_granularity)
+    if settings.tensors not in TENSORS:
+        raise UserError(
+            f"unknown tensors {settings.tensors!r}: choose one of {', '.join(TENSORS)}"
+        )
+    return kernels_only(mask) if settings.tensors == "kernels" else mask
+
+
+def formation_of(settings: Settings) -> Formation:
+    """How many training images a stored image becomes."""
+    return Formation(settings.factor, settings.formation, settings.batch_syn or 128)
 
 
 def objective_of(
@@ -86,10 +100,14 @@ def objective_of(
     """
     if has_batch_statistics(network):
         microbatch = None  # samples interact
-    pipeline = augment.dsa(settings.augmentation)
+    pipeline = augment.pipeline(settings.augmentation)
     distance = choose("distance", settings.distance, DISTANCES)
     terms = terms_of(network, settings, microbatch)
     mask = mask_of(settings)
+    sampling = Sampling(settings.batch_real, settings.batch_syn)
+    remember = None
+    if settings.segments > 1:
+        remember = forgetting(settings.forgetting, settings.forgetting_weight)
     truncated = choose(
         "gradient", settings.gradient, {"exact": False, "truncated": True}
     )
@@ -98,13 +116,13 @@ def objective_of(
         match = gradient_match(
             network, distance, augment.siamese(pipeline), microbatch, mask
         )
-        return per_class(match, settings.batch_real, terms)
+        return per_class(match, sampling, terms, remember)
 
     def distribution() -> Objective:
         match = feature_match(
             network, augment.siamese(pipeline), settings.features, mask
         )
-        return per_class(match, settings.batch_real, terms)
+        return per_class(match, sampling, terms, remember)
 
     def trajectory() -> Objective:
         match = trajectory_match(
@@ -117,18 +135,17 @@ def objective_of(
             along_path=bool(terms) and settings.sdc_at == "path",
             mask=mask,
         )
-        return per_span(match, terms)
+        return per_span(match, terms, remember)
 
     def contrastive() -> Objective:
         match = contrastive_match(
             network,
             distance,
             augment.siamese(pipeline),
-            settings.batch_real,
             microbatch,
             mask,
         )
-        together = per_set(match, terms)
+        together = per_set(match, sampling, terms, remember)
 
         def warm(step):
             network_index, match_index = (
@@ -163,8 +180,14 @@ def source_of(
     network: Network, settings: Settings, experts: int | None = None
 ) -> LearnerSource:
     """The learner source that the settings ask for."""
-    per_image = augment.per_image(augment.dsa(settings.augmentation))
-    training = Training(settings.inner_epochs, settings.network_lr)
+    name = settings.pool_augmentation
+    trained = augment.training(settings.augmentation if name is None else name)
+    training = Training(
+        settings.inner_epochs,
+        settings.network_lr,
+        settings.network_momentum,
+        settings.network_decay,
+    )
 
     def of_spans() -> LearnerSource:
         if experts is None:
@@ -172,62 +195,69 @@ def source_of(
         return spans(network, experts, starts_of(settings))
 
     sources = {
-        "pool": lambda: pool(network, settings.matches, training, per_image),
+        "pool": lambda: pool(network, settings.matches, training, trained),
+        "real_pool": lambda: real_pool(
+            network,
+            settings.matches,
+            replace(training, batch_size=settings.pool_batch),
+            settings.pool_samples,
+            trained,
+        ),
         "fresh": lambda: fresh(network),
         "spans": of_spans,
     }
     return choose("learner source", settings.source, sources)()
 
 
-def decoder_of(settings: Settings) -> Decoder:
-    """Learned labels are logits, all others probabilities."""
-    decoders = {"hard": identity, "soft": soft_labels, "teacher": identity}
-    return choose("labels", settings.labels, decoders)()
+def decoder_of(settings: Settings, pixels: Space | None = None) -> Decoder:
+    """The parameterisation that the settings ask for.
 
-
-def optimizer_of(settings: Settings) -> optax.GradientTransformationExtraArgs:
-    """One SGD for the images, one for the labels, one for the step size.
-
-    With a gate, a step whose matching loss lies above it changes neither them nor their
-    momentum (DATM). A loss that is not a number is not gated: it ends the run.
+    Args:
+        settings: a choice on every axis.
+        pixels: the space of pixels, where images are stored as such; see
+            `data.Preprocess.space`.
     """
-
-    def sgd(rate: float, momentum: float) -> optax.GradientTransformation:
-        return optax.sgd(rate, momentum=momentum) if rate else optax.set_to_zero()
-
-    parts = Synthetic(
-        sgd(settings.image_lr, settings.image_momentum),
-        sgd(settings.label_lr if settings.labels == "soft" else 0.0,
-            settings.label_momentum),
-        sgd(settings.step_size_lr, STEP_SIZE_MOMENTUM),
-    )  # fmt: skip
-    names: Any = Synthetic._fields
-    whole = optax.partition(parts._asdict(), Synthetic(*names))
-    if not settings.gate:
-        return whole
-    return optax.conditionally_mask(
-        whole, lambda step, value: value <= settings.gate, forward_extra_args=True
-    )
+    space = choose("space", settings.space, {"input": INPUT, "pixels": pixels})
+    if space is None:
+        raise UserError("storing pixels needs the space of the data's preprocessing")
+    return make_decoder(settings.labels, formation_of(settings), space)
 
 
 def extras_of(network: Network, settings: Settings) -> Extras:
-    """Averages and teacher labels, where the settings ask for them."""
-    decay = settings.ema_decay or None
-    if settings.labels != "teacher":
-        return Extras(decay)
-    if settings.source != "spans":
+    """Averages, teacher labels and clipped pixels, where the settings ask for them."""
+    if settings.labels == "teacher" and settings.source != "spans":
         raise UserError("labels='teacher' need a method that matches trajectories")
+    if settings.labels == "teacher" and (settings.factor, settings.space) != (
+        1,
+        "input",
+    ):
+        raise UserError(
+            "labels='teacher' need whole images as the network sees them: use factor 1 "
+            "and the input space"
+        )
 
     def relabel(codes: Codes, inputs: Inputs) -> Codes:
         assert inputs.span is not None
-        classes, n = codes.labels.shape[:2]
-        images = codes.images.reshape(classes * n, *codes.images.shape[2:])
+        stored = codes.images.shape[:2]
+        images = codes.images.reshape(-1, *codes.images.shape[2:])
         stats = network.init(jax.random.key(0))[1]
         outputs, _ = network.apply(inputs.span.target, stats, images, False)
-        labels = jax.nn.softmax(outputs.logits).reshape(classes, n, -1)
+        labels = jax.nn.softmax(outputs.logits).reshape(*stored, -1)
+        # Slots without an image stay so.
+        labels = jnp.where(present(codes.labels)[..., None], labels, 0)
         return codes._replace(labels=jax.lax.stop_gradient(labels))
 
-    return Extras(decay, relabel)
+    def clip(codes: Codes, step: Array) -> Codes:
+        clipped = jnp.clip(codes.images, 0, 1)
+        new_network = step % settings.matches == 0
+        return codes._replace(images=jnp.where(new_network, clipped, codes.images))
+
+    def prepare(codes: Codes, inputs: Inputs, step: Array) -> Codes:
+        if settings.labels == "teacher":
+            codes = relabel(codes, inputs)
+        return clip(codes, step) if settings.space == "pixels" else codes
+
+    return Extras(settings.ema_decay or None, prepare)
 
 
 def build(
@@ -235,6 +265,7 @@ def build(
     settings: Settings,
     microbatch: int | None = None,
     experts: int | None = None,
+    pixels: Space | None = None,
 ) -> Method:
     """A method from its settings.
 
@@ -244,6 +275,7 @@ def build(
         microbatch: chunk length for gradients over a batch; ignored with batch norm,
             where samples interact.
         experts: how many the bank has, where trajectories are matched.
+        pixels: the space of pixels, see `decoder_of`.
 
     Raises:
         UserError: an unknown name on an axis.
@@ -261,10 +293,34 @@ def build(
     return make_method(
         objective_of(network, settings, microbatch),
         source_of(network, settings, experts),
-        decoder_of(settings),
+        decoder_of(settings, pixels),
         optimizer_of(settings),
         extras_of(network, settings),
     )
+
+
+def loss_at(
+    network: Network,
+    settings: Settings,
+    microbatch: int | None = None,
+    experts: int | None = None,
+):
+    """The objective on fixed draws, for comparing sets.
+
+    Returns:
+        (key, synthetic, inputs) -> [], the loss of a decoded set at step 0, at the
+        network (a new one where they are trained between matches), the samples and the
+        augmentation that the key draws. Pure, not jitted.
+    """
+    objective = objective_of(network, settings, microbatch)
+    source = source_of(network, settings, experts)
+
+    def loss(key: Key, synthetic: Synthetic, inputs: Inputs):
+        key_init, key_draw, key_match = jax.random.split(key, 3)
+        learner = source.draw(key_draw, source.init(key_init), inputs)
+        return objective(key_match, synthetic, learner, inputs, jnp.int32(0))[0]
+
+    return loss
 
 
 def term_share(
@@ -272,6 +328,7 @@ def term_share(
     settings: Settings,
     microbatch: int | None = None,
     experts: int | None = None,
+    pixels: Space | None = None,
 ):
     """How much of the image gradient comes from the terms, for looking now and then.
 
@@ -283,7 +340,7 @@ def term_share(
     full = objective_of(network, settings, microbatch)
     bare = objective_of(network, replace(settings, sdc_weight=0.0), microbatch)
     source = source_of(network, settings, experts)
-    decoder = decoder_of(settings)
+    decoder = decoder_of(settings, pixels)
 
     def share(key: Key, state: MethodState, inputs: Inputs):
         key_draw, key_match = jax.random.split(key)

@@ -14,6 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 from numpy.typing import ArrayLike, NDArray
 
 from jaxdd.errors import UserError
@@ -129,22 +131,7 @@ def curves(
         reason = f"the band of {unknown[0]!r} has no series" if unknown else "no series"
         raise UserError(f"Cannot draw the curves for {path}: {reason}.")
     figure, axes = _figure(6.0, 3.8)
-    for i, (name, (x, y)) in enumerate(series.items()):
-        xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-        half = np.asarray(bands.get(name, np.zeros_like(ys)), dtype=float)
-        if xs.ndim != 1 or not xs.shape == ys.shape == half.shape:
-            raise UserError(
-                f"The curve {name!r} has x {xs.shape}, y {ys.shape} and band "
-                f"{half.shape}; all must be lists of one length."
-            )
-        # After the colours run out the line style tells the series apart.
-        style = ("-", "--", ":", "-.")[i // len(COLORS) % 4]
-        color = COLORS[i % len(COLORS)]
-        marker = "o" if xs.size <= 25 else None  # few points: show where they are
-        axes.plot(xs, ys, style, color=color, marker=marker, markersize=4, label=name)
-        if name in bands:
-            low, high = ys - half, ys + half
-            axes.fill_between(xs, low, high, color=color, alpha=0.18, linewidth=0)
+    _lines(axes, series, bands, list(series))
     _label(axes, xlabel, ylabel)
     _legend_beside(axes)
     return _save(figure, path)
@@ -156,8 +143,12 @@ def intervals(
     half: ArrayLike,
     path: PathLike,
     xlabel: str,
+    linear: float | None = None,
 ) -> Path:
     """One value [S] per name with its interval value +- half [S], and a line at zero.
+
+    With `linear` the axis is linear up to there and logarithmic beyond, on both sides,
+    so that one large value does not hide the small ones.
 
     Raises UserError when there is nothing to draw or the lengths differ.
     """
@@ -171,6 +162,9 @@ def intervals(
     rows = np.arange(len(names))[::-1]  # the first name on top
     axes.axvline(0.0, color="0.7", linewidth=1)
     axes.errorbar(centre, rows, xerr=width, fmt="o", color=COLORS[0], capsize=3)
+    if linear is not None:
+        axes.set_xscale("symlog", linthresh=linear)
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(rows, [_short(name) for name in names])
     axes.set_ylim(-0.7, len(names) - 0.3)
     _label(axes, xlabel, "")
@@ -190,7 +184,8 @@ def correlation_matrix(names: Sequence[str], matrix: ArrayLike, path: PathLike) 
             f"{(size, size)}, got {values.shape}."
         )
     side = float(np.clip(0.62 * size, 2.4, 11.0))
-    figure, axes = _figure(side + 1.9, side + 0.9)
+    margin = max(0.8, 0.085 * max(map(len, names)))  # inches that a name takes
+    figure, axes = _figure(1.12 * side + margin + 0.9, side + 0.75 * margin + 0.3)
     shown = axes.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r")
     bar = figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03)
     bar.outline.set_visible(False)
@@ -208,6 +203,128 @@ def correlation_matrix(names: Sequence[str], matrix: ArrayLike, path: PathLike) 
             axes.text(
                 column, row, text, ha="center", va="center", color=color, size=font
             )
+    return _save(figure, path)
+
+
+def counts(
+    values: ArrayLike,
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    path: PathLike,
+) -> Path:
+    """Counts [r, c] as a table of coloured numbers; numbers only up to 25 columns.
+
+    Raises UserError unless there is one name per row and column.
+    """
+    table = np.asarray(values, dtype=float)
+    if table.size == 0 or table.shape != (len(row_names), len(column_names)):
+        raise UserError(
+            f"A table of counts with {len(row_names)} rows and {len(column_names)} "
+            f"columns cannot show values of shape {table.shape}."
+        )
+    wide = float(np.clip(0.62 * table.shape[1], 2.4, 11.0))
+    figure, axes = _figure(wide + 2.2, 0.4 * table.shape[0] + 1.4)
+    axes.imshow(table, vmin=0, cmap="Blues", aspect="auto")
+    few = table.shape[1] <= 25
+    names = [_short(name) for name in column_names] if few else []
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", size=8)
+    axes.set_yticks(range(len(row_names)), [_short(x) for x in row_names], size=9)
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    for (row, column), value in np.ndenumerate(table if few else table[:, :0]):
+        color = "white" if value > 0.6 * table.max() else "#222222"
+        text = f"{value:.0f}"
+        axes.text(column, row, text, ha="center", va="center", color=color, size=8)
+    return _save(figure, path)
+
+
+def pruning(
+    alphas: ArrayLike,
+    errors: Mapping[str, ArrayLike],
+    path: PathLike,
+    theory: Mapping[str, Curve] | None = None,
+) -> Path:
+    """Generalisation errors after pruning over the amount of data, on log axes.
+
+    `errors[name]` [A, E] at `alphas` [A] are points, means over the seeds with their
+    standard error; `theory[name]` is a line in the colour of the name's points.
+
+    Raises UserError when there are no errors or they are not [amounts, seeds].
+    """
+    amounts = np.asarray(alphas, dtype=float)
+    found = {name: np.asarray(error, dtype=float) for name, error in errors.items()}
+    expected = (2, amounts.shape)
+    if not found or any((x.ndim, x.shape[:1]) != expected for x in found.values()):
+        raise UserError(
+            f"Cannot draw the pruning for {path}: {len(found)} series over "
+            f"{amounts.shape} amounts, each must be [amounts, seeds]."
+        )
+    figure, axes = _figure(6.0, 3.8)
+    for i, (name, values) in enumerate(found.items()):
+        color, seeds = COLORS[i % len(COLORS)], values.shape[1]
+        half = values.std(axis=1, ddof=min(1, seeds - 1)) / np.sqrt(seeds)
+        axes.errorbar(
+            amounts, values.mean(axis=1), half, fmt="o", color=color, ms=4, label=name
+        )
+        if theory and name in theory:
+            axes.plot(*theory[name], color=color, linewidth=1.2)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        # Powers of ten alone would leave less than two decades without numbers.
+        axis.set_major_locator(LogLocator(10, (1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    _label(axes, "samples per dimension before pruning", "generalisation error")
+    _legend_beside(axes, "points: simulation\nlines: theory" if theory else None)
+    return _save(figure, path)
+
+
+class Chart(NamedTuple):
+    """One field of `charts`: lines as in `curves`."""
+
+    title: str
+    ylabel: str
+    series: Mapping[str, Curve]
+    band: Mapping[str, ArrayLike]
+    log: bool = False  # the y axis
+
+
+def charts(
+    rows: Sequence[Sequence[Chart]], path: PathLike, xlabel: str, legend: str = ""
+) -> Path:
+    """Fields of lines, side by side; those of a row share their y axis.
+
+    A name has the same colour in every field, and one legend serves them all, with the
+    title `legend`. Raises UserError when there is nothing to draw, and as `curves`.
+    """
+    every = [chart for row in rows for chart in row]
+    names = list(dict.fromkeys(name for chart in every for name in chart.series))
+    columns = max((len(row) for row in rows), default=0)
+    if not names:
+        raise UserError(f"Cannot draw the curves for {path}: no series.")
+    size = (1.6 + 3.2 * columns, 0.6 + 2.3 * len(rows))
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    grid = figure.subplots(len(rows), columns, sharex=True, sharey="row", squeeze=False)
+    handles: dict[str, Line2D] = {}
+    for i, row in enumerate(rows):
+        for j, chart in enumerate(row):
+            axes = grid[i, j]
+            _bare(axes)
+            found = _lines(axes, chart.series, dict(chart.band), names, 2.5)
+            handles = {**found, **handles}
+            if chart.log:
+                _log_ticks(axes)
+            last = i == len(rows) - 1
+            _label(axes, xlabel if last else "", chart.ylabel if j == 0 else "")
+            axes.set_title(chart.title, size=10)
+    shown = [handles[name] for name in names]
+    box = figure.legend(
+        shown, names, loc="outside right upper", frameon=False, fontsize=9
+    )
+    box.set_title(legend)
+    box.get_title().set_fontsize(9)
     return _save(figure, path)
 
 
@@ -320,10 +437,57 @@ def _name_width(names: Sequence[str]) -> int:
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
+    _bare(axes)
+    return figure, axes
+
+
+def _lines(
+    axes: Axes,
+    series: Mapping[str, Curve],
+    bands: Mapping[str, ArrayLike],
+    names: Sequence[str],
+    size: float = 4,
+) -> dict[str, Line2D]:
+    """Draw lines with their bands; a name's place in `names` decides its colour.
+
+    The first name lies on top; `size` is that of the markers.
+    """
+    drawn = {}
+    for name, (x, y) in series.items():
+        i = names.index(name)
+        xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+        half = np.asarray(bands.get(name, np.zeros_like(ys)), dtype=float)
+        if xs.ndim != 1 or not xs.shape == ys.shape == half.shape:
+            raise UserError(
+                f"The curve {name!r} has x {xs.shape}, y {ys.shape} and band "
+                f"{half.shape}; all must be lists of one length."
+            )
+        # After the colours run out the line style tells the series apart.
+        style = ("-", "--", ":", "-.")[i // len(COLORS) % 4]
+        color = COLORS[i % len(COLORS)]
+        marker = "o" if xs.size <= 25 else None  # few points: show where they are
+        (drawn[name],) = axes.plot(
+            xs, ys, style, color=color, marker=marker, markersize=size, label=name,
+            zorder=3 - i / len(names),
+        )  # fmt: skip
+        if name in bands:
+            low, high = ys - half, ys + half
+            axes.fill_between(xs, low, high, color=color, alpha=0.18, linewidth=0)
+    return drawn
+
+
+def _log_ticks(axes: Axes) -> None:
+    """A logarithmic y axis with plain numbers, several of them in a decade."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+
+
+def _bare(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
-    return figure, axes
 
 
 def _label(axes: Axes, xlabel: str, ylabel: str) -> None:
@@ -332,9 +496,16 @@ def _label(axes: Axes, xlabel: str, ylabel: str) -> None:
     axes.tick_params(labelsize=9)
 
 
-def _legend_beside(axes: Axes) -> None:
+def _legend_beside(axes: Axes, title: str | None = None) -> None:
     # Outside the axes it can never hide data.
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9)
+    axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        frameon=False,
+        fontsize=9,
+        title=title,
+        title_fontsize=9,
+    )
 
 
 def _save(figure: Figure, path: PathLike) -> Path:

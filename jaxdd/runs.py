@@ -1,5 +1,6 @@
 """The resumable loop: any method, in chunks on the device, the host only watching."""
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ LONG_SECONDS = 5.0
 
 
 class Best(NamedTuple):
-    """The best set seen so far, by validation accuracy."""
+    """The best set seen so far, as it is stored, by validation accuracy."""
 
     accuracy: Array  # [] percent; -1 before the first measurement
     step: Array  # [] int32
@@ -93,13 +94,46 @@ def make_advance(method: Method):
             slot = state.step - first
             new, info = method.step(key, state, inputs_of(slot))
             finite = jnp.all(jnp.isfinite(jnp.stack(list(info.values()))))
-            sound = finite & (method.result(new).step_size >= 0)
+            sound = finite & (method.stored(new).step_size >= 0)
             buffer = {n: x.at[slot].set(info[n]) for n, x in buffer.items()}
             return select(sound, new, state), sound, buffer
 
         return jax.lax.while_loop(going, body, (state, jnp.bool_(True), buffer))
 
     return jax.jit(advance, donate_argnums=0)
+
+
+class Program:
+    """A method's loop, compiled once for all runs whose arguments have one shape."""
+
+    def __init__(self, method: Method):
+        self.advance = make_advance(method)
+        self.known: dict[Any, Any] = {}
+
+    def compiled(self, *arguments):
+        """The compiled loop for arguments like these."""
+        leaves, structure = jax.tree.flatten(arguments)
+        shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
+        if (structure, shapes) not in self.known:
+            self.known[structure, shapes] = self.advance.lower(*arguments).compile()
+        return self.known[structure, shapes]
+
+    def bytes(self) -> int:
+        """Device memory of the largest program: arguments, results, temporaries."""
+        found = [program.memory_analysis() for program in self.known.values()]
+        return max(
+            x.temp_size_in_bytes
+            + x.argument_size_in_bytes
+            + x.output_size_in_bytes
+            - x.alias_size_in_bytes
+            for x in found
+        )
+
+
+@functools.lru_cache(maxsize=4)
+def program_of(method: Method) -> Program:
+    """The program of a method; segments of one distillation share it."""
+    return Program(method)
 
 
 def _next(step: int, every: int) -> int:
@@ -112,7 +146,7 @@ class Hooks:
 
     Attributes:
         measure: (state) -> flat dict of numbers for the metrics.
-        track: (best, synthetic, step) -> best, called where `measure` is; None keeps
+        track: (best, stored set, step) -> best, called where `measure` is; None keeps
             no best set.
         progress: (step, loss, seconds per step), called after every chunk.
         read: (indices [2]) -> Span, for methods with a plan: what `plan` asked for.
@@ -181,7 +215,7 @@ def run(
 def _initial(method: Method, state: MethodState, hooks: Hooks) -> RunState:
     if hooks.track is None:
         return RunState(state, None)
-    nothing = Best(jnp.float32(-1), jnp.int32(0), method.result(state))
+    nothing = Best(jnp.float32(-1), jnp.int32(0), method.stored(state))
     return RunState(state, jax.tree.map(jnp.copy, nothing))
 
 
@@ -192,7 +226,8 @@ class _Loop:
         self.folder, self.method, self.inputs = folder, method, inputs
         self.root = jax.random.key(seed)
         self.plan, self.hooks, self.checkpoints = plan, hooks, checkpoints
-        self.advance = make_advance(method)
+        # Where spans come from is no part of what is compiled.
+        self.program = program_of(method._replace(plan=None))
         self.compile_seconds = 0.0
         self.per_step: list[float] = []
         self.measure_seconds = 0.0  # of the last measurement
@@ -244,8 +279,7 @@ class _Loop:
         if self.spans is not None:
             first = int(state.method.step)
             inputs = inputs._replace(span=self.spans.read(first, first + 1))
-        args = state.method, inputs, self.root, stop
-        self.compiled = self.advance.lower(*args).compile()
+        self.compiled = self.program.compiled(state.method, inputs, self.root, stop)
         self.compile_seconds = time.perf_counter() - began
         return state
 
@@ -299,7 +333,7 @@ class _Loop:
         values: dict[str, Any] = _entry(infos, -1) if infos else {}
         values.update(self.hooks.measure(state.method))
         if self.hooks.track is not None:
-            synthetic = self.method.result(state.method)
+            synthetic = self.method.stored(state.method)
             best = self.hooks.track(state.best, synthetic, step)
             # The method's buffers are donated; what is kept must be a copy.
             state = state._replace(best=jax.tree.map(jnp.copy, best))

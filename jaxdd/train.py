@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxdd.augment import Augment
 from jaxdd.gsam import gsam
 from jaxdd.losses import cross_entropy, mean_loss
 from jaxdd.primitives.gradients import batch_gradient
@@ -60,6 +61,8 @@ class Epochs(NamedTuple):
     """A training run, epoch by epoch."""
 
     init: Callable[[Learner], FitState]
+    # (state, batch, learning rate) -> state
+    step: Callable[[FitState, Batch, Array], FitState]
     # (key of the run, state, data, epoch index, learning rate) -> state
     epoch: Callable[..., FitState]
 
@@ -67,7 +70,7 @@ class Epochs(NamedTuple):
 def make_epochs(
     network: Network,
     training: Training,
-    augment: Callable[[Key, Array], Array] | None = None,
+    augment: Augment | None = None,
     fetch: Callable[[Any, Array], Batch] = rows,
     members: Callable[[Any, Array], Array] | None = None,
     microbatch: int | None = None,
@@ -154,21 +157,23 @@ def make_epochs(
 
         def one(i, state: FitState) -> FitState:
             batch = fetch(data, padded[i])
-            images = batch.images if augment is None else augment(keys[i], batch.images)
             labels = batch.labels * valid[i].astype(dtype)[:, None]
-            return step(state, Batch(images, labels), rate)
+            batch = batch._replace(labels=labels)
+            batch = batch if augment is None else augment(keys[i], batch)
+            return step(state, batch, rate)
 
         return jax.lax.fori_loop(0, steps, one, state)
 
-    return Epochs(init, epoch)
+    return Epochs(init, step, epoch)
 
 
 def make_fit(
     network: Network,
     training: Training,
-    augment: Callable[[Key, Array], Array] | None = None,
+    augment: Augment | None = None,
     fetch: Callable[[Any, Array], Batch] = rows,
     observe: Callable[[Learner], Any] = lambda learner: (),
+    members: Callable[[Any, Array], Array] | None = None,
     microbatch: int | None = None,
 ):
     """Build a training run.
@@ -176,10 +181,12 @@ def make_fit(
     Args:
         network: what to train.
         training: how.
-        augment: (key, images [B, H, W, C]) -> images, applied to every batch.
+        augment: (key, batch) -> batch, applied to every batch; see
+            `augment.on_images`.
         fetch: (data, indices [B]) -> Batch; `rows` for a Batch, `windows.take` for
             RealData. `data.labels` must have the number of samples in front.
         observe: (learner) -> pytree, recorded after every epoch.
+        members: as of `make_epochs`.
         microbatch: chunk length of the gradients; ignored with batch norm, where
             samples interact.
 
@@ -201,7 +208,7 @@ def make_fit(
         >>> type(trained).__name__
         'Learner'
     """
-    run = make_epochs(network, training, augment, fetch, None, microbatch)
+    run = make_epochs(network, training, augment, fetch, members, microbatch)
 
     def fit(key: Key, learner: Learner, data, rate=None):
         def epoch(state: FitState, index: Array):

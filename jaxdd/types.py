@@ -61,6 +61,9 @@ class Span(NamedTuple):
 
     start: Params  # parameters at epoch s
     target: Params  # and at epoch s + M
+    # In a later segment of D4A, where `target` comes from the kept samples alone: what
+    # an expert reached that saw everything.
+    whole: Params | None = None
 
 
 class Inputs(NamedTuple):
@@ -69,6 +72,9 @@ class Inputs(NamedTuple):
     real: RealData  # what this step may match
     full: RealData  # all training data
     span: Span | None = None  # where the method matches trajectories
+    # What earlier segments made (D4A), with rows of zero labels up to a fixed number
+    # of images; None where a set is distilled in one piece.
+    earlier: Synthetic | None = None
 
 
 class Outputs(NamedTuple):
@@ -99,6 +105,15 @@ class Evidence(NamedTuple):
     batch: Batch  # the (augmented) synthetic batch that was matched
     gradient: Params | None = None  # its mean-loss gradient, where the match needs it
     path_norms: Array | None = None  # [T] gradient norms along an unrolled student
+    end: Params | None = None  # what that student reached
+
+
+class Space(NamedTuple):
+    """Where stored images live, seen from the network's input space."""
+
+    encode: Callable[[Array], Array]  # input [..., H, W, C] -> stored
+    decode: Callable[[Array], Array]  # and back
+    grey: float  # the stored value that stands for no content
 
 
 class Decoder(NamedTuple):
@@ -106,6 +121,7 @@ class Decoder(NamedTuple):
 
     init: Callable[[Key, Synthetic], Codes]
     decode: Callable[[Codes], Synthetic]
+    stored: Callable[[Codes], Synthetic]  # before decoding; labels as probabilities
 
 
 class LearnerSource(NamedTuple):
@@ -122,8 +138,9 @@ class LearnerSource(NamedTuple):
 
 
 # (key, synthetic, target, learner) -> (value, evidence). For one class the synthetic
-# set and the target are Batches; for a trajectory they are a Synthetic and the Params
-# to be reached.
+# set and the target are Batches; for all classes at once they are a Synthetic and a
+# function (key, class) -> Batch; for a trajectory a Synthetic and the Params to be
+# reached.
 Match: TypeAlias = Callable[[Key, Any, Any, Learner], tuple[Scalar, Evidence]]
 # (key, learner, evidence) -> penalty, before its weight
 Term: TypeAlias = Callable[[Key, Learner, Evidence], Scalar]
@@ -152,4 +169,5 @@ class Method(NamedTuple):
     # (key, state, inputs) -> (state, info)
     step: Callable[[Key, MethodState, Inputs], tuple[MethodState, Info]]
     result: Callable[[MethodState], Synthetic]
+    stored: Callable[[MethodState], Synthetic]  # the result before it is decoded
     plan: Callable[[Key, Array], Array] | None = None  # of the learner source

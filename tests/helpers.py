@@ -101,6 +101,22 @@ def smooth_network(features=64, hidden=8, classes=CLASSES) -> Network:
     return Network(init, apply)
 
 
+def with_convolution(network: Network) -> Network:
+    """The smooth network; its first kernel covers the image, as a convolution's."""
+
+    def init(key):
+        params, stats = network.init(key)
+        kernel = params["body"]["kernel"].reshape(*SHAPE, -1)
+        return {**params, "body": {**params["body"], "kernel": kernel}}, stats
+
+    def apply(params, stats, images, train):
+        kernel = params["body"]["kernel"]
+        flat = {**params["body"], "kernel": kernel.reshape(-1, kernel.shape[-1])}
+        return network.apply({**params, "body": flat}, stats, images, train)
+
+    return Network(init, apply)
+
+
 def counted(network: Network):
     """The network, and a list that grows by one at every trace of `apply`."""
     traces = []

@@ -5,6 +5,7 @@ import json
 import pickle
 import zipfile
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,8 +14,10 @@ import jaxdd
 from jaxdd import artifact as artifacts
 from jaxdd.artifact import ARRAYS, HEADER, NESTED, Artifact, export_pngs
 from jaxdd.data import fit_zca, normalisation
+from jaxdd.decoders import INPUT, Formation, make_decoder
 from jaxdd.errors import UserError
 from jaxdd.train import Training
+from jaxdd.types import Synthetic
 
 NAMES = ("cat", "dog", "eel")
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 8, 8, 1), dtype=np.uint8)
@@ -153,8 +156,8 @@ def test_images_have_to_be_finite_float32(path, bad):
 
 
 def test_a_newer_format_is_refused(path):
-    rewrite(path, {"format": 2, "class_names": None})
-    failure(path, "format 2", "upgrade")
+    rewrite(path, {"format": 3, "class_names": None})
+    failure(path, "format 3", "upgrade")
 
 
 @pytest.mark.parametrize("content", ["", "{", "3", "[]", "null", '{"format": [1]}'])
@@ -252,3 +255,64 @@ def test_pngs_in_colour_and_awkward_names(tmp_path):
     assert len(set(paths)) == 12
     with Image.open(paths[0]) as image:
         np.testing.assert_array_equal(np.asarray(image), pixels[0, 0])
+
+
+# --- The decoder --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("space", ["input", "pixels"])
+@pytest.mark.parametrize(
+    ("factor", "formation"), [(1, "single"), (2, "single"), (3, "multi")]
+)
+@pytest.mark.parametrize("zca", [False, True])
+def test_a_decoded_set_comes_back(tmp_path, zca, factor, formation, space):
+    """What the decoder of a method makes of it is what the file gives."""
+    whole = make(zca, soft=True)
+    pixels = (PIXELS / 255).astype(np.float32)
+    images = whole.images if space == "input" else pixels
+    changes = {"factor": factor, "formation": formation, "space": space}
+    made = dataclasses.replace(whole, images=images, **changes)
+    found = jaxdd.load(artifacts.save(made, tmp_path / "a.npz"))
+    assert (found.factor, found.formation, found.space) == (factor, formation, space)
+    assert found.ipc == 4
+    chosen = whole.preprocess.space() if space == "pixels" else INPUT
+    decoder = make_decoder("hard", Formation(factor, formation), chosen)
+    codes = Synthetic(jnp.asarray(images), jnp.asarray(whole.labels), jnp.float32(0))
+    expected, ours = decoder.decode(codes), found.synthetic()
+    count = Formation(factor, formation).count(4)
+    assert ours.images.shape == (3, count, 8, 8, 1)
+    assert ours.labels.shape == (3, count, 3)
+    np.testing.assert_array_equal(ours.images, expected.images)
+    np.testing.assert_array_equal(ours.labels, expected.labels)
+    # Pictures are of what is stored.
+    shown = np.round(found.displayable() * 255).astype(np.uint8)
+    np.testing.assert_array_equal(shown, PIXELS)
+
+
+def test_a_file_of_format_1_has_no_decoder(path):
+    rewrite(path, {"format": 1, "decoder": None})
+    found, whole = artifacts.load(path), make()
+    assert (found.factor, found.formation, found.space) == (1, "single", "input")
+    np.testing.assert_array_equal(found.synthetic().images, whole.images)
+
+
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        "tiles",
+        3,
+        [1, 2],
+        {"factor": 0},
+        {"factor": "two"},
+        {"factor": 2.0},
+        {"factor": True},
+        {"formation": None},
+        {"formation": "triple"},
+        {"space": "fourier"},
+        {"factor": 2, "palette": 7},
+    ],
+    ids=str,
+)
+def test_a_damaged_decoder_is_told(path, decoder):
+    rewrite(path, {"decoder": decoder})
+    failure(path, "is damaged")

@@ -7,6 +7,7 @@ import pytest
 
 from jaxdd.augment import dc, training
 from jaxdd.errors import UserError
+from jaxdd.types import Batch
 
 SHAPE = (12, 12, 2)
 FILL = np.array([0.25, -0.5], np.float32)
@@ -75,9 +76,21 @@ def test_rotation_keeps_the_centre_and_fills_the_corners():
             np.testing.assert_array_equal(found, x)
 
 
+def image_augmentation(name):
+    """What a named augmentation does to images; labels stay."""
+    augment = training(name)
+
+    def images_only(key, images):
+        batch = augment(key, Batch(images, jnp.eye(len(images))))
+        np.testing.assert_array_equal(batch.labels, jnp.eye(len(images)))
+        return batch.images
+
+    return images_only
+
+
 def test_images_get_different_operations_and_padding_changes_nothing():
     images = jnp.asarray(np.stack([image()] * 30))
-    augment = training("dc")
+    augment = image_augmentation("dc")
     key = jax.random.key(1)
     found = augment(key, images)
     assert found.shape == images.shape
@@ -87,6 +100,7 @@ def test_images_get_different_operations_and_padding_changes_nothing():
 
 def test_names_of_training_augmentations():
     images = jnp.ones((2, 8, 8, 1))
-    np.testing.assert_array_equal(training("none")(jax.random.key(0), images), images)
+    found = image_augmentation("none")(jax.random.key(0), images)
+    np.testing.assert_array_equal(found, images)
     with pytest.raises(UserError, match="'twist'"):
         training("twist")

@@ -15,7 +15,7 @@ from jaxdd.presets import preset
 from jaxdd.primitives import DISTANCES
 from jaxdd.settings import METHODS
 from jaxdd.types import Inputs, Learner
-from jaxdd.windows import real_data, take
+from jaxdd.windows import real_data, sample_class, take
 from tests.helpers import (
     assert_close,
     new_learner,
@@ -28,6 +28,11 @@ from tests.helpers import (
 
 KEY = jax.random.key(0)
 PLAIN = augment.siamese(())
+
+
+def samples(real, size):
+    """The target of a match: `size` samples of a class."""
+    return lambda key, k: sample_class(key, real, k, size)
 
 
 def gradient_of(network, params, images, labels):
@@ -46,8 +51,10 @@ def test_is_one_distance_between_class_averaged_gradients(x64, distance):
     network = smooth_network()
     inputs = to64(toy_inputs(counts=(8, 8, 8)))
     start, learner = to64(toy_start(inputs)), to64(new_learner(network))
-    match = contrastive_match(network, DISTANCES[distance], PLAIN, 8)
-    value, evidence = jax.jit(match)(KEY, start, inputs.real, learner)
+    match = contrastive_match(network, DISTANCES[distance], PLAIN)
+    value, evidence = jax.jit(
+        lambda s: match(KEY, s, samples(inputs.real, 8), learner)
+    )(start)
     real = inputs.real
     parts = []
     for k in range(3):
@@ -66,11 +73,12 @@ def test_the_hyper_gradient_equals_finite_differences(x64):
     inputs = to64(toy_inputs())
     start, learner = to64(toy_start(inputs)), to64(new_learner(network))
     siamese = augment.siamese(augment.dsa("color_crop_rotate"))
-    match = contrastive_match(network, DISTANCES["ours"], siamese, 5)
+    match = contrastive_match(network, DISTANCES["ours"], siamese)
 
     @jax.jit
     def value(images):
-        return match(KEY, start._replace(images=images), inputs.real, learner)[0]
+        made, target = start._replace(images=images), samples(inputs.real, 5)
+        return match(KEY, made, target, learner)[0]
 
     direction = jax.random.normal(jax.random.key(1), start.images.shape)
     exact = jnp.vdot(jax.grad(value)(start.images), direction)
@@ -88,10 +96,11 @@ def test_both_sides_of_a_class_share_one_draw():
     images = np.asarray(start.images).reshape(6, 8, 8, 1)
     real = real_data(images, np.repeat(np.arange(3), 2), 3)
     siamese = augment.siamese(augment.dsa("crop_brightness"))
-    match = contrastive_match(network, DISTANCES["mse"], siamese, 2)
+    match = contrastive_match(network, DISTANCES["mse"], siamese)
     learner = new_learner(network)
     keys = jax.random.split(KEY, 6)
-    values = jax.jit(jax.vmap(lambda k: match(k, start, real, learner)[0]))(keys)
+    target = samples(real, 2)
+    values = jax.jit(jax.vmap(lambda k: match(k, start, target, learner)[0]))(keys)
     assert np.all(np.abs(values) < 1e-6)
 
 
@@ -127,12 +136,12 @@ def test_a_class_without_samples_has_a_finite_gradient():
     network, inputs = tiny_network(), toy_inputs()
     counts = inputs.real.counts.at[1].set(0)
     real = inputs.real._replace(counts=counts)
-    match = contrastive_match(network, DISTANCES["ours"], PLAIN, 4)
+    match = contrastive_match(network, DISTANCES["ours"], PLAIN)
     learner: Learner = new_learner(network)
     start = toy_start(inputs)
     value, gradient = jax.jit(
         jax.value_and_grad(
-            lambda x: match(KEY, start._replace(images=x), real, learner)[0]
+            lambda x: match(KEY, start._replace(images=x), samples(real, 4), learner)[0]
         )
     )(start.images)
     assert np.isfinite(value)

@@ -9,7 +9,6 @@ import scipy.stats
 from jaxdd.difficulty import (
     SCORES,
     ensemble_scores,
-    forgetting_scores,
     percentile,
     rank_correlation,
     train_probes,
@@ -17,10 +16,9 @@ from jaxdd.difficulty import (
 from jaxdd.errors import UserError
 from jaxdd.losses import mean_loss
 from jaxdd.train import Training
-from jaxdd.types import Batch, Learner, Network, Outputs
+from jaxdd.types import Batch, Learner
 from jaxdd.windows import real_data, take
 from tests.helpers import (
-    counted,
     linear_network,
     new_learner,
     smooth_network,
@@ -64,6 +62,17 @@ def numpy_scores(name, learner, batch):
         return np.sqrt(((p - labels) ** 2).sum(1))
     if name == "loss":
         return -np.log([row[k] for row, k in zip(p, classes, strict=True)])
+    if name == "error_probability":
+        return np.array([1 - row[k] for row, k in zip(p, classes, strict=True)])
+    if name == "empirical_fisher":
+        return numpy_gradient_norms(learner, batch) ** 2
+    if name == "fisher":
+        total = np.zeros(len(p))
+        for k in range(3):  # as if every sample had the label k
+            label = jnp.broadcast_to(jnp.eye(3)[k], batch.labels.shape)
+            norms = numpy_gradient_norms(learner, batch._replace(labels=label))
+            total += p[:, k] * norms**2
+        return total
     if name == "entropy":
         return -(p * np.log(p)).sum(1)
     if name == "margin":
@@ -100,7 +109,7 @@ def test_larger_means_harder(name):
     score = jax.jit(lambda m, b: SCORES[name](network, m, b))
     scores = score(Learner(params, {}), Batch(images, labels))
     assert scores[0] < scores[2]
-    if name != "entropy":  # which does not know the label
+    if name not in ("entropy", "fisher"):  # which do not know the label
         assert scores[0] < scores[1]
 
 
@@ -156,64 +165,6 @@ def test_probes_are_trained_on_as_many_samples_as_asked_for():
             seen.append(tuple(np.flatnonzero(moved)))
         assert all(len(rows) == min(samples, count) for rows in seen)
         assert len(set(seen)) > 1 or samples > count
-
-
-# --- Forgetting ---------------------------------------------------------------------
-
-# Which sample is right after which epoch, for two kinds of network.
-RIGHT = np.array(
-    [
-        # always, learnt twice and lost twice, never, lost once, learnt at last
-        [[1, 1, 0, 0, 0], [1, 0, 0, 1, 0], [1, 1, 0, 1, 0], [1, 0, 0, 0, 1]],
-        [[1, 1, 1, 1, 1], [1, 1, 0, 1, 1], [1, 1, 0, 1, 0], [1, 1, 0, 1, 1]],
-    ]
-)
-FORGOTTEN = np.array([[0, 2, 4, 1, 0], [0, 0, 1, 0, 1]])
-
-
-def scripted_network():
-    """Right and wrong by the table; the epoch is counted in the running statistics."""
-
-    def init(key):
-        kind = jax.random.key_data(key)[-1] % 2
-        return {"w": jnp.zeros(3), "kind": kind.astype(jnp.float32)}, {"epoch": 0.0}
-
-    def apply(params, stats, images, train):
-        index = images[:, 0, 0, 0].astype(int)
-        kind, epoch = params["kind"].astype(int), jnp.int32(stats["epoch"]) - 1
-        right = jnp.asarray(RIGHT)[kind, epoch, index]
-        logits = jax.nn.one_hot(jnp.where(right, 1, 2), 3)  # all are of class 1
-        if train:
-            logits = jnp.zeros_like(logits) + params["w"]
-        return Outputs(logits, (logits,)), {"epoch": stats["epoch"] + 1.0 * train}
-
-    return Network(init, apply)
-
-
-@pytest.mark.parametrize("chunk", [2, 256])
-def test_forgetting_counts_changes_from_right_to_wrong(chunk):
-    network = scripted_network()
-    images = np.zeros((5, 1, 1, 1), np.float32)
-    images[:, 0, 0, 0] = np.arange(5)
-    real = real_data(images, np.ones(5, int), 3)
-    scores = jax.jit(forgetting_scores(network, Training(epochs=4), chunk))
-    keys = jax.random.split(jax.random.key(0), 5)
-    kinds = [int(network.init(jax.random.split(key)[0])[0]["kind"]) for key in keys]
-    assert set(kinds) == {0, 1}
-    expected = FORGOTTEN[kinds].mean(0)
-    np.testing.assert_allclose(scores(keys, real), expected, rtol=1e-6)
-
-
-def test_forgetting_of_a_trained_network_is_one_program():
-    network, traces = counted(NETWORK)
-    scores = jax.jit(forgetting_scores(network, Training(epochs=5, batch_size=8)))
-    real, keys = toy_real((6, 5, 4)), jax.random.split(jax.random.key(0), 2)
-    values = scores(keys, real)
-    before = len(traces)
-    scores(jax.random.split(jax.random.key(1), 2), real)
-    assert len(traces) == before
-    assert values.shape == (15,)
-    assert np.all((values >= 0) & (values <= 5))
 
 
 # --- Ranks --------------------------------------------------------------------------

@@ -6,22 +6,24 @@ import numpy as np
 import pytest
 
 from jaxdd import augment
-from jaxdd.evaluate import CHUNK, accuracy, flatten, make_evaluate, random_subsets
+from jaxdd.evaluate import CHUNK, accuracy, make_evaluate, random_subsets
 from jaxdd.evaluate import repeat as repeated
 from jaxdd.initial import initial_set
+from jaxdd.sets import flatten
 from jaxdd.train import Training, make_fit
 from jaxdd.types import Batch, Learner
 from tests.helpers import counted, new_learner, smooth_network, toy_arrays, toy_real
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 TRAINING = Training(epochs=20, learning_rate=0.1, momentum=0.9, batch_size=4)
+CROP = augment.training("crop")
 
 
 @pytest.fixture(scope="module")
 def problem():
     """(compiled evaluation, its traces, keys, real data, held-out data)."""
     network, traces = counted(smooth_network())
-    evaluate = make_evaluate(network, TRAINING, augment.per_image(augment.dsa("crop")))
+    evaluate = make_evaluate(network, TRAINING, CROP)
     keys = jax.random.split(jax.random.key(0), 3)
     return evaluate, traces, keys, toy_real(), toy_real(seed=1)
 
@@ -106,7 +108,7 @@ def test_the_last_epoch_of_a_fresh_network_is_measured(problem):
     evaluate, _, keys, real, held_out = problem
     sets = random_subsets(keys, real, 2)
     network = smooth_network()
-    fit = make_fit(network, TRAINING, augment.per_image(augment.dsa("crop")))
+    fit = make_fit(network, TRAINING, CROP)
     key_init, key_fit = jax.random.split(keys[1])
     data = Batch(sets.images[1], sets.labels[1])
     learner, _ = jax.jit(fit)(key_fit, Learner(*network.init(key_init)), data)

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from jaxdd.augment import on_images
 from jaxdd.errors import UserError
 from jaxdd.gsam import gsam
 from jaxdd.losses import mean_loss
@@ -206,7 +207,7 @@ def test_training_equals_a_slow_loop(x64, microbatch):
 def test_both_passes_see_the_same_augmented_images(x64):
     """With no perturbation worth the name GSAM is SGD, if the draws are shared."""
     network, data = smooth_network(), to64(toy_batch(10))
-    noise = lambda key, images: images + jax.random.normal(key, images.shape)
+    noise = on_images(lambda key, x: x + jax.random.normal(key, x.shape))
     tiny = dataclasses.replace(TRAINING, gsam_rho=1e-9)
     plain = dataclasses.replace(TRAINING, gsam_rho=0.0)
     ours, sgd = (trained(network, t, data, noise).params for t in (tiny, plain))

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdd.decoders import INPUT
 from jaxdd.errors import UserError
-from jaxdd.initial import INITIALS, correct_set, initial_set, label_logits
-from jaxdd.types import Synthetic
+from jaxdd.initial import INITIALS, correct_set, initial_set, label_logits, mosaics
+from jaxdd.types import Space, Synthetic
 from tests.helpers import COUNTS, toy_real
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -192,3 +193,34 @@ def test_label_logits_are_the_mean_over_the_experts_that_are_right():
     assert found.shape == (3, 2, 3)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found.reshape(6, 3), expected, rtol=1e-5, atol=1e-6)
+
+
+# --- Mosaics ------------------------------------------------------------------------
+
+PIXELS = Space(lambda z: 0.5 + 0.25 * z, lambda x: (x - 0.5) / 0.25, 0.5)
+
+
+@pytest.mark.parametrize("space", [INPUT, PIXELS])
+def test_a_mosaic_shows_the_images_that_share_its_labels(space):
+    """Cell i of stored image j is image 2 i + j; labels are their mean."""
+    rng = np.random.default_rng(0)
+    colours = rng.normal(size=(3, 8)).astype(np.float32)
+    images = np.broadcast_to(colours[..., None, None, None], (3, 8, 4, 4, 1))
+    labels = rng.normal(size=(3, 8, 3)).astype(np.float32)
+    found = mosaics(
+        Synthetic(jnp.asarray(images), jnp.asarray(labels), jnp.float32(0.5)), 2, space
+    )
+    assert found.images.shape == (3, 2, 4, 4, 1)
+    assert float(found.step_size) == 0.5
+    for k in range(3):
+        for j in range(2):
+            shown = [2 * i + j for i in range(4)]
+            corners = np.asarray(found.images[k, j, ::3, ::3, 0]).ravel()
+            np.testing.assert_allclose(corners, colours[k, shown], atol=1e-5)
+            expected = labels[k, shown].mean(0)
+            np.testing.assert_allclose(found.labels[k, j], expected, rtol=1e-5)
+
+
+def test_one_image_is_no_mosaic():
+    start = synthetic_of(3, 2)
+    assert mosaics(start, 1) is start

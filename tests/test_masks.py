@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from jaxdd.errors import UserError
-from jaxdd.masks import GRANULARITIES, KINDS, depth_order, describe, layer_of, make_mask
+from jaxdd.masks import (
+    GRANULARITIES,
+    KINDS,
+    depth_order,
+    describe,
+    kernels_only,
+    layer_of,
+    make_mask,
+)
 from jaxdd.nets import make_network
 from jaxdd.nets.registry import NETS
 from jaxdd.trees import named_leaves
@@ -307,6 +315,42 @@ def test_by_loss_the_mean_decides_and_not_the_sum():
     assert dropped_layers(make_mask("loss", 52.5 / TOTAL, "layer"), error) == [
         "block0/conv"
     ]
+
+
+# --- Kernels of convolutions only ---------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["convnet", "resnet18"])
+def test_only_kernels_of_convolutions_are_kept(name):
+    """Biases, norms and the classifier are dropped as a whole (IDC)."""
+    shapes = shapes_of(name)
+    kept = named_leaves(jax.eval_shape(kernels_only(), shapes))
+    assert {path: x.shape for path, x in kept.items()} == {
+        path: x.shape for path, x in named_leaves(shapes).items()
+    }
+    one = jax.tree.map(lambda x: jnp.ones((1,) * len(x.shape)), shapes)
+    for path, x in named_leaves(kernels_only()(one)).items():
+        assert np.all(np.asarray(x) == ("conv" in path and path.endswith("/kernel")))
+
+
+def test_kernels_of_what_another_mask_keeps():
+    error, other = small(), make_mask("loss", 0.5)
+    kept, by_loss = kernels_only(other)(error), other(error)
+    for block in ("block0", "block1"):
+        ours, theirs = kept[block]["conv"], by_loss[block]["conv"]
+        assert np.array_equal(ours["kernel"], theirs["kernel"])
+        assert 0 < float(ours["kernel"].sum()) < ours["kernel"].size
+        assert not np.any(ours["bias"])
+    assert not np.any(flat(kept["head"]))
+    assert not np.any(flat(kept["block0"]["norm"]))  # of rank 3
+
+
+def test_a_network_without_convolutions_has_no_kernels_to_match():
+    network = make_network("mlp", (8, 8, 1), 3, width=4)
+    params, _ = network.init(jax.random.key(0))
+    with pytest.raises(UserError, match="match all tensors") as raised:
+        jax.eval_shape(kernels_only(), params)
+    assert_one_sentence(raised.value)
 
 
 # --- What the user may ask for ------------------------------------------------------

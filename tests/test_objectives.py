@@ -10,7 +10,7 @@ import pytest
 from jaxdd import augment
 from jaxdd.losses import mean_loss
 from jaxdd.methods import METHODS, objective_of
-from jaxdd.objectives import feature_match, gradient_match, per_class
+from jaxdd.objectives import Sampling, feature_match, gradient_match, per_class
 from jaxdd.primitives import DISTANCES
 from jaxdd.terms import NORMS, WeightedTerm, sdc, weight_schedule
 from jaxdd.types import Batch, Inputs, Network, Synthetic
@@ -24,6 +24,7 @@ from tests.helpers import (
     toy_batch,
     toy_inputs,
     toy_start,
+    with_convolution,
 )
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -143,12 +144,15 @@ def test_every_method_augments_both_sides_alike(method):
     settings = dataclasses.replace(
         METHODS[method], batch_real=2, augmentation="crop_brightness", distance="mse"
     )
-    objective, learner = objective_of(NETWORK, settings), new_learner(NETWORK)
+    network = with_convolution(NETWORK)
+    objective, learner = objective_of(network, settings), new_learner(network)
+    # D4A's term compares the union with all real samples: here each of them twice.
+    inputs = Inputs(real, real, earlier=start if settings.segments > 1 else None)
 
     @jax.jit
     @jax.vmap
     def values(key):
-        return objective(key, start, learner, Inputs(real, real), jnp.int32(0))[0]
+        return objective(key, start, learner, inputs, jnp.int32(0))[0]
 
     losses = values(jax.random.split(jax.random.key(0), 10))
     assert np.all(np.abs(losses) < 1e-6)
@@ -208,7 +212,7 @@ def test_value_and_gradient_equal_a_naive_loop_over_classes(x64, kind):
     """All real samples are drawn, so that their order is all that keys decide."""
     inputs = to64(toy_inputs((5, 5, 5)))
     start, learner = to64(toy_start(inputs, ipc=2)), to64(new_learner(NETWORK))
-    lifted = per_class(match_of(kind), 5, terms_of_all_kinds())
+    lifted = per_class(match_of(kind), Sampling(5), terms_of_all_kinds())
 
     @jax.jit
     @jax.value_and_grad
@@ -234,7 +238,7 @@ def test_info_has_the_sum_of_the_matches_and_the_mean_of_the_terms(norm):
     start = toy_start(inputs, ipc=2)
     term = sdc(NETWORK, norm)
     terms = {"sdc": WeightedTerm(weight_schedule("constant", 5.0, 1), term)}
-    objective = jax.jit(per_class(match_of("distribution"), 5, terms))
+    objective = jax.jit(per_class(match_of("distribution"), Sampling(5), terms))
     value, info = objective(jax.random.key(0), start, learner, inputs, jnp.int32(0))
     np.testing.assert_allclose(value, info["match"] + 5.0 * info["sdc"], rtol=1e-5)
     assert set(info) == {"match", "sdc"}
@@ -249,7 +253,7 @@ def test_every_class_draws_its_own_augmentation():
         return batches
 
     inputs = toy_inputs()
-    objective = per_class(match_of("distribution", spy), 4)
+    objective = per_class(match_of("distribution", spy), Sampling(4))
     start, learner = toy_start(inputs), new_learner(NETWORK)
     arguments = start, learner, inputs, jnp.int32(0)
     jax.jit(objective)(jax.random.key(0), *arguments)
@@ -285,7 +289,7 @@ def test_weights_of_either_sign_move_the_difficulty_apart(kind, norm):
     pipeline = augment.siamese(augment.dsa("flip"))
     # The step stands for the weight: one program for all three.
     entry = WeightedTerm(lambda step: step, sdc(NETWORK, norm))
-    objective = per_class(match_of(kind, pipeline), 6, {"sdc": entry})
+    objective = per_class(match_of(kind, pipeline), Sampling(6), {"sdc": entry})
     inputs, learner = toy_inputs(), new_learner(NETWORK)
     start = toy_start(inputs)
 

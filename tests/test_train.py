@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdd.augment import on_images
 from jaxdd.train import Training, make_epochs, make_fit, rows
 from jaxdd.types import Batch, Learner, Network, Outputs
 from jaxdd.windows import take
@@ -172,7 +173,8 @@ def test_augmentation_sees_every_batch_with_a_new_key():
         jax.debug.callback(record, jax.random.key_data(key))
         return 0 * images
 
-    fit = jax.jit(make_fit(NETWORK, dataclasses.replace(PLAIN, epochs=2), augment))
+    twice = dataclasses.replace(PLAIN, epochs=2)
+    fit = jax.jit(make_fit(NETWORK, twice, on_images(augment)))
     batch = toy_batch(10, shape=SHAPE)
     learner, _ = fit(jax.random.key(0), new_learner(NETWORK), batch)
     jax.effects_barrier()

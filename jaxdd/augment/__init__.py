@@ -3,11 +3,13 @@
 ops         what happens to one image
 pipelines   which ops a call applies; `per_image` and `siamese` lifts
 mixing      CutMix
-dc          DC's own evaluation augmentation; `training` finds augmentations by name
+dc          DC's own evaluation augmentation
+named       `training` finds augmentations of a network's training by name
 """
 
-from jaxdd.augment.dc import dc_evaluation, training
+from jaxdd.augment.dc import dc_evaluation
 from jaxdd.augment.mixing import cutmix
+from jaxdd.augment.named import Augment, on_images, training
 from jaxdd.augment.ops import (
     OPS,
     Op,
@@ -27,12 +29,15 @@ from jaxdd.augment.pipelines import (
     dsa,
     dsa_strategy,
     idc,
+    idc_strategy,
     per_image,
+    pipeline,
     siamese,
 )
 
 __all__ = [
     "OPS",
+    "Augment",
     "Op",
     "Pipeline",
     "brightness",
@@ -46,8 +51,11 @@ __all__ = [
     "dsa_strategy",
     "flip",
     "idc",
+    "idc_strategy",
     "in_sequence",
+    "on_images",
     "per_image",
+    "pipeline",
     "rotate",
     "saturation",
     "scale",

@@ -1,11 +1,8 @@
-"""The augmentation of DC's own evaluation, and augmentations of training by name."""
-
-from collections.abc import Callable
+"""The augmentation of DC's own evaluation."""
 
 import jax
 import jax.numpy as jnp
 
-from jaxdd.augment.pipelines import dsa, per_image
 from jaxdd.types import Array, Key
 
 PAD = 4  # pixels on each side, for the crop
@@ -83,14 +80,3 @@ def dc_evaluation(key: Key, images: Array) -> Array:
         return jax.lax.switch(choice, (_crop, _scale, _rotate), key_draw, image, fill)
 
     return jax.vmap(one)(jnp.arange(images.shape[0]), images)
-
-
-def training(name: str) -> Callable[[Key, Array], Array]:
-    """The augmentation of a training run by the name that artifacts store.
-
-    "dc" is `dc_evaluation`; anything else a DSA strategy, "none" included.
-
-    Raises:
-        UserError: an unknown name.
-    """
-    return dc_evaluation if name == "dc" else per_image(dsa(name))

@@ -12,8 +12,8 @@ def cutmix(key: Key, batch: Batch, probability: float) -> Batch:
 
     images [B, H, W, C], labels [B, K] -> the same. With `probability` for the whole
     batch: lambda ~ U(0, 1), box side sqrt(1 - lambda) of the image's, uniform centre,
-    clipped; labels mix by area. The batch must hold no padding, whose empty labels
-    would be mixed in. Source: Yun et al. 2019, as in IDC's `rand_bbox`.
+    clipped; labels mix by area. Rows of padding (zero labels) are left alone. Source:
+    Yun et al. 2019, as in IDC's `rand_bbox`.
     """
     coin_key, lambda_key, centre_key, order_key = jax.random.split(key, 4)
     size, height, width = batch.images.shape[:3]
@@ -26,7 +26,10 @@ def cutmix(key: Key, batch: Batch, probability: float) -> Batch:
     rows = inside(start[0], stop[0], height)
     columns = inside(start[1], stop[1], width)
     box = rows[:, None] & columns[None, :]
-    order = jax.random.permutation(order_key, size)
+    present = jnp.any(batch.labels > 0, axis=-1)
+    shuffled = jax.random.permutation(order_key, size)
+    shuffled = shuffled[jnp.argsort(~present[shuffled], stable=True)]  # padding last
+    order = jnp.where(present, shuffled[jnp.cumsum(present) - 1], jnp.arange(size))
     images = jnp.where(box[:, :, None], batch.images[order], batch.images)
     pasted = box.mean(dtype=batch.labels.dtype)  # [] share of the area
     return Batch(images, (1 - pasted) * batch.labels + pasted * batch.labels[order])

@@ -54,10 +54,27 @@ def idc(strategy: str) -> Pipeline:
     return first + ((middle,) if middle else ()) + last
 
 
+def pipeline(name: str) -> Pipeline:
+    """DSA's pipeline for a strategy, IDC's for one that begins with "idc:".
+
+    Example:
+        >>> len(pipeline("color_crop_cutout")), len(pipeline("idc:color_crop_cutout"))
+        (1, 3)
+    """
+    if name.startswith("idc:"):
+        return idc(name.removeprefix("idc:"))
+    return dsa(name)
+
+
 def dsa_strategy(dataset_name: str) -> str:
     """The strategy DSA uses for a dataset: digits are never mirrored."""
     digits = dataset_name.lower().startswith(("mnist", "svhn", "digits"))
     return f"color_crop_cutout_{'' if digits else 'flip_'}scale_rotate"
+
+
+def idc_strategy(dataset_name: str) -> str:
+    """What IDC's evaluation applies beside CutMix, which takes the place of cutout."""
+    return dsa_strategy(dataset_name).replace("cutout_", "")
 
 
 def _names(strategy: str) -> list[str]:

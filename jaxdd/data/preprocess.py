@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxdd.errors import UserError
+from jaxdd.types import Array, Space
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Mean and standard deviation per channel as in the official code of DC, DSA and DM.
@@ -95,6 +97,23 @@ class Preprocess:
         channels = images.shape[-1]
         one, zero = np.ones(channels, np.float32), np.zeros(channels, np.float32)
         return self.apply(images), one, zero
+
+    def space(self) -> Space:
+        """Pixels, as seen from preprocessed images, as pure functions."""
+        if self.kind == "affine":
+            mean, std = jnp.asarray(self.mean), jnp.asarray(self.std)
+            return Space(lambda z: z * std + mean, lambda x: (x - mean) / std, 0.5)
+        mean, matrix = jnp.asarray(self.mean), jnp.asarray(self.matrix)
+        inverse = jnp.asarray(self.inverse)
+
+        def rows(images: Array) -> Array:
+            return images.reshape(*images.shape[:-3], -1)
+
+        return Space(
+            lambda z: (rows(z) @ inverse + mean).reshape(z.shape),
+            lambda x: ((rows(x) - mean) @ matrix).reshape(x.shape),
+            0.5,
+        )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """All that `from_arrays` needs, fit for an npz file without pickle."""

@@ -16,7 +16,7 @@ from jaxdd.errors import UserError
 from jaxdd.experts.bank import Bank, Manifest
 from jaxdd.signals import Interrupted, Signals
 from jaxdd.train import Epochs, FitState
-from jaxdd.types import Array, Key, Learner, Network, RealData
+from jaxdd.types import Array, Key, Learner, Network, Params, RealData
 
 # Between two saves of the state: what a kill may cost.
 SAVE_SECONDS = 15.0
@@ -60,6 +60,7 @@ def train_bank(
     epochs: Epochs,
     real: RealData,
     watch: Watch = Watch(),
+    begin: Callable[[int], Params] | None = None,
 ) -> Bank:
     """Train all experts of a bank in a folder that the caller owns, or go on.
 
@@ -75,6 +76,8 @@ def train_bank(
         epochs: how, from `train.make_epochs`.
         real: on what.
         watch: what the caller wants to know.
+        begin: (expert) -> parameters on the host, which it starts from instead of
+            `network.init`.
 
     Returns:
         The finished bank.
@@ -107,12 +110,41 @@ def train_bank(
     checkpoints = Checkpoints(folder)
     try:
         with Signals().installed() as signals:
-            _Trainer(bank, network, epochs, real, watch, checkpoints).go(signals)
+            states = (
+                _fresh(manifest.seed, network, epochs)
+                if begin is None
+                else _given(begin, network, epochs)
+            )
+            _Trainer(bank, states, epochs, real, watch, checkpoints).go(signals)
     finally:
         checkpoints.close()
     bank.finish()
     shutil.rmtree(checkpoints.folder, ignore_errors=True)
     return Bank.open(folder)
+
+
+def _fresh(seed: int, network: Network, epochs: Epochs) -> Callable[[Array], FitState]:
+    """(members) -> their states at epoch 0, each from its own key."""
+    key_init = jax.random.fold_in(jax.random.key(seed), 0)
+
+    def one(member: Array) -> FitState:
+        return epochs.init(Learner(*network.init(jax.random.fold_in(key_init, member))))
+
+    return jax.jit(lambda members: policy.map_axis(one, members))
+
+
+def _given(
+    begin: Callable[[int], Params], network: Network, epochs: Epochs
+) -> Callable[[Array], FitState]:
+    """(members) -> their states, from parameters that the caller has."""
+    stats = network.init(jax.random.key(0))[1]
+    init = jax.jit(jax.vmap(lambda params: epochs.init(Learner(params, stats))))
+
+    def states(members: Array) -> FitState:
+        found = [begin(int(member)) for member in members]
+        return init(jax.tree.map(lambda *x: jnp.stack(x), *found))
+
+    return states
 
 
 class _Trainer:
@@ -121,7 +153,7 @@ class _Trainer:
     def __init__(
         self,
         bank: Bank,
-        network: Network,
+        states: Callable[[Array], FitState],
         epochs: Epochs,
         real: RealData,
         watch: Watch,
@@ -131,13 +163,6 @@ class _Trainer:
         self.watch, self.checkpoints = watch, checkpoints
         self.group = group_size(bank.manifest.experts)
         root = jax.random.key(bank.manifest.seed)
-
-        def begin(members: Array) -> FitState:
-            def one(member):
-                key = jax.random.fold_in(jax.random.fold_in(root, 0), member)
-                return epochs.init(Learner(*network.init(key)))
-
-            return policy.map_axis(one, members)
 
         def advance(states: FitState, members: Array, real: RealData, epoch: Array):
             def one(xs):
@@ -149,7 +174,7 @@ class _Trainer:
             finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(new)]
             return new, jnp.all(jnp.stack(finite))
 
-        self.begin = jax.jit(begin)
+        self.begin = states
         self.advance = jax.jit(advance)
 
     def members(self, group: int) -> Array:

@@ -1,22 +1,27 @@
 """What is matched, and its composition into an objective."""
 
-from jaxdd.objectives.compose import (
-    add_terms,
-    per_class,
-    per_set,
-    per_span,
-    switch,
-)
+from jaxdd.objectives.compose import add_terms, switch
 from jaxdd.objectives.contrastive import contrastive_match
 from jaxdd.objectives.distribution import FEATURES, feature_match
+from jaxdd.objectives.forgetting import (
+    REMEMBERED,
+    Forgetting,
+    Sampling,
+    forgetting,
+)
 from jaxdd.objectives.gradient import gradient_match
+from jaxdd.objectives.lifts import per_class, per_set, per_span
 from jaxdd.objectives.trajectory import minibatches, trajectory_match
 
 __all__ = [
     "FEATURES",
+    "REMEMBERED",
+    "Forgetting",
+    "Sampling",
     "add_terms",
     "contrastive_match",
     "feature_match",
+    "forgetting",
     "gradient_match",
     "minibatches",
     "per_class",

@@ -1,6 +1,7 @@
 """Gradient matching between all classes at once."""
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,18 +19,18 @@ from jaxdd.types import (
     Learner,
     Match,
     Network,
-    RealData,
     Scalar,
     Synthetic,
 )
-from jaxdd.windows import sample_class
+
+# (key, class index) -> real samples of the class
+Target: TypeAlias = Callable[[Key, Array], Batch]
 
 
 def contrastive_match(
     network: Network,
     distance: Distance,
     augment: Callable[..., tuple[Array, ...]],
-    batch_size: int,
     microbatch: int | None = None,
     mask: Mask | None = None,
 ) -> Match:
@@ -45,12 +46,12 @@ def contrastive_match(
         network: whose loss is differentiated, in evaluation mode.
         distance: (real gradient, synthetic gradient, mask or None) -> [].
         augment: Siamese, (key, *batches of images) -> tuple of images.
-        batch_size: real samples per class.
         microbatch: chunk length of both gradients.
         mask: which entries of the gradient are matched.
 
     Returns:
-        (key, synthetic set, real data, learner) -> (value, evidence).
+        (key, synthetic set, target, learner) -> (value, evidence), where the target is
+        a function (key, class) -> Batch of real samples.
 
     Example:
         >>> import jaxdd, numpy as np
@@ -61,8 +62,9 @@ def contrastive_match(
         >>> learner = jaxdd.Learner(*network.init(key))
         >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
         >>> match = contrastive_match(
-        ...     network, jaxdd.DISTANCES["mse"], jaxdd.siamese(()), batch_size=2)
-        >>> round(float(match(key, start, real, learner)[0]), 6)
+        ...     network, jaxdd.DISTANCES["mse"], jaxdd.siamese(()))
+        >>> fetch = lambda key, k: jaxdd.windows.sample_class(key, real, k, 2)
+        >>> round(float(match(key, start, fetch, learner)[0]), 6)
         0.0
     """
     loss = mean_loss(network)
@@ -70,14 +72,14 @@ def contrastive_match(
     synthetic_gradient = inner_gradient(loss, microbatch)
 
     def match(
-        key: Key, synthetic: Synthetic, real: RealData, learner: Learner
+        key: Key, synthetic: Synthetic, target: Target, learner: Learner
     ) -> tuple[Scalar, Evidence]:
         classes = synthetic.images.shape[0]
 
         def add(total, xs):
             index, images = xs
             key_sample, key_match = jax.random.split(jax.random.fold_in(key, index))
-            batch = sample_class(key_sample, real, index, batch_size)
+            batch = target(key_sample, index)
             seen, made = augment(key_match, batch.images, images)
             part = real_gradient(
                 learner.params, Batch(seen, batch.labels), learner.stats
@@ -87,14 +89,14 @@ def contrastive_match(
         # One class after the other: only the sum is kept, never K gradients.
         zeros = jax.tree.map(jnp.zeros_like, learner.params)
         xs = jnp.arange(classes), synthetic.images
-        target, made = jax.lax.scan(add, zeros, xs)
-        target = jax.lax.stop_gradient(target)
+        real, made = jax.lax.scan(add, zeros, xs)
+        real = jax.lax.stop_gradient(real)
         batch = Batch(
             made.reshape(-1, *made.shape[2:]),
             synthetic.labels.reshape(-1, synthetic.labels.shape[-1]),
         )
         gradient = synthetic_gradient(learner.params, batch, learner.stats)
-        value = masked_distance(distance, mask, target, gradient)
+        value = masked_distance(distance, mask, real, gradient)
         return value, Evidence(batch, gradient)
 
     return match

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxdd.losses import mean_loss
 from jaxdd.masks import Mask
 from jaxdd.primitives.unroll import student_step, unroll
+from jaxdd.sets import flatten, present
 from jaxdd.trees import apply_mask
 from jaxdd.types import (
     Array,
@@ -24,41 +25,44 @@ from jaxdd.types import (
 
 
 def minibatches(
-    key: Key, count: int, size: int | None, steps: int
+    key: Key, present: Array, size: int | None, steps: int
 ) -> tuple[Array, Array]:
     """Which images a student sees in each step: passes in random order.
 
     Every pass is a new permutation cut into consecutive minibatches; where `size` does
-    not divide `count` the last one of a pass is short and filled up with rows of weight
-    0. The official loop takes the short one first, which is the same in distribution.
-    Source: MTT's official code.
+    not divide the number of images the last one of a pass is short and filled up with
+    rows of weight 0. The official loop takes the short one first, which is the same in
+    distribution. Source: MTT's official code.
 
     Args:
         key: consumed.
-        count: images of the set.
-        size: of a minibatch; None or anything from `count` up for the whole set.
+        present: [N] bool, which rows are images and not padding.
+        size: of a minibatch; None or anything from N up for the whole set.
         steps: of the student.
 
     Returns:
         indices [steps, size] int32 and weights [steps, size] float32.
 
     Example:
-        >>> indices, weights = minibatches(jax.random.key(0), 5, 2, steps=3)
+        >>> present = jnp.ones(5, bool)
+        >>> indices, weights = minibatches(jax.random.key(0), present, 2, steps=3)
         >>> sorted(indices[weights > 0].tolist()), weights.sum(axis=1).tolist()
         ([0, 1, 2, 3, 4], [2.0, 2.0, 1.0])
     """
-    size = count if size is None else min(size, count)
+    total = present.shape[0]
+    size = total if size is None else min(size, total)
+    count = jnp.maximum(jnp.sum(present), 1)
     per_pass = -(-count // size)
-    passes = -(-steps // per_pass)
 
-    def one_pass(key: Key) -> tuple[Array, Array]:
-        order = jnp.resize(jax.random.permutation(key, count), (per_pass * size,))
-        present = jnp.arange(per_pass * size) < count
-        shape = per_pass, size
-        return order.reshape(shape), present.reshape(shape).astype(jnp.float32)
+    def one_step(i: Array) -> tuple[Array, Array]:
+        order = jax.random.permutation(jax.random.fold_in(key, i // per_pass), total)
+        order = order[jnp.argsort(~present[order], stable=True)]  # padding last
+        slots = i % per_pass * size + jnp.arange(size)
+        # Batch norm sees the rows of weight 0 too: let them be images.
+        return order[slots % count], (slots < count) * jnp.any(present)
 
-    indices, weights = jax.vmap(one_pass)(jax.random.split(key, passes))
-    return indices.reshape(-1, size)[:steps], weights.reshape(-1, size)[:steps]
+    indices, weights = jax.vmap(one_step)(jnp.arange(steps))
+    return indices, weights.astype(jnp.float32)
 
 
 def trajectory_match(
@@ -93,8 +97,8 @@ def trajectory_match(
 
     Returns:
         (key, synthetic set, target parameters, learner) -> (L, evidence). The learner
-        has the start parameters. The evidence has the first step's batch and the
-        gradient norms of all steps.
+        has the start parameters. The evidence has the first step's batch, the
+        gradient norms of all steps and the parameters that the student reached.
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -127,13 +131,10 @@ def trajectory_match(
     def match(
         key: Key, synthetic: Synthetic, target: Params, learner: Learner
     ) -> tuple[Scalar, Evidence]:
-        data = Batch(
-            synthetic.images.reshape(-1, *synthetic.images.shape[2:]),
-            synthetic.labels.reshape(-1, synthetic.labels.shape[-1]),
-        )
+        data = flatten(synthetic)
         key_order, key_augment = jax.random.split(key)
-        count = data.labels.shape[0]
-        chosen = minibatches(key_order, count, batch_size, student_steps)
+        given = jax.lax.stop_gradient(present(data.labels))
+        chosen = minibatches(key_order, given, batch_size, student_steps)
         contexts = (jax.random.split(key_augment, student_steps), *chosen)
         end, norms = unroll(
             step, learner.params, data, synthetic.step_size, learner.stats, contexts
@@ -145,7 +146,7 @@ def trajectory_match(
             missed, begun = apply_mask(kept, missed), apply_mask(kept, begun)
         first = prepare(data, jax.tree.map(lambda x: x[0], contexts))
         value = _total(missed) / jax.lax.stop_gradient(_total(begun))
-        return value, Evidence(first, path_norms=norms)
+        return value, Evidence(first, path_norms=norms, end=end)
 
     return match
 

@@ -1,7 +1,7 @@
 """Distances between two gradients (pytrees of the same structure).
 
 Source: Zhao, Mopuri, Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021,
-eq. (10), and the alternatives of its official code.
+eq. (10), the alternatives of its official code, and those of IDC.
 """
 
 from collections.abc import Callable
@@ -63,8 +63,42 @@ def global_cosine(real: Params, synthetic: Params, mask: Params = None) -> Scala
     return 1 - vdot(real, synthetic) / (norms + EPSILON)
 
 
+def _absolute(x: Array) -> Array:
+    """|x| with the derivative 0 at 0, where that of `jnp.abs` is 1."""
+    return x * jax.lax.stop_gradient(jnp.sign(x))
+
+
+def absolute_error(real: Params, synthetic: Params, mask: Params = None) -> Scalar:
+    """Sum of absolute differences over all parameters (IDC's "l1")."""
+    difference = jax.tree.map(jnp.subtract, synthetic, real)
+    if mask is not None:
+        difference = apply_mask(mask, difference)
+    parts = [jnp.sum(_absolute(x)) for x in jax.tree.leaves(difference)]
+    return sum(parts, start=jnp.zeros(()))
+
+
+def mean_absolute_error(real: Params, synthetic: Params, mask: Params = None) -> Scalar:
+    """Mean absolute difference of each output unit, summed over units and tensors.
+
+    IDC's "l1_mean". A unit is a row of a kernel as in `rowwise_cosine`, or an entry of
+    a tensor of rank 1; the mean is over what the mask keeps of it.
+    """
+
+    def tensor(g: Array, h: Array, m: Array) -> Array:
+        m = jnp.broadcast_to(m, g.shape).reshape(-1, g.shape[-1])
+        sums = jnp.sum(_absolute(g - h).reshape(m.shape) * m, axis=0)
+        return jnp.sum(sums / jnp.maximum(jnp.sum(m, axis=0), 1))
+
+    if mask is None:
+        mask = jax.tree.map(lambda x: jnp.ones((), x.dtype), real)
+    parts = jax.tree.leaves(jax.tree.map(tensor, real, synthetic, mask))
+    return sum(parts, start=jnp.zeros(()))
+
+
 DISTANCES: dict[str, Distance] = {
     "ours": rowwise_cosine,
     "mse": squared_error,
     "cos": global_cosine,
+    "l1": absolute_error,
+    "l1_mean": mean_absolute_error,
 }

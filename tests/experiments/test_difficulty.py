@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import difficulty
+from experiments import difficulty, sorting
 from experiments.probes import make_probes
 from experiments.problem import network_for, network_options, open_problem
 from jaxdd.data import digits
@@ -79,6 +79,49 @@ def test_several_scores_and_their_rank_correlations(tmp_path, capsys):
             assert found[a][b] == pytest.approx(expected, abs=1e-3)
     difficulty.show(summary)
     assert f"{found['el2n']['loss']:.2f}" in capsys.readouterr().out
+
+
+def test_all_is_every_score_once(tmp_path, monkeypatch, capsys):
+    """In the order of the table; what is measured how has its own tests."""
+    rng = np.random.default_rng(0)
+    asked = []
+
+    def compute(network, real, seed, names, effort):
+        asked.append((tuple(names), effort))
+        count = real.labels.shape[0]
+        return {name: rng.normal(size=count).astype(np.float32) for name in names}
+
+    monkeypatch.setattr(sorting, "compute", compute)
+    monkeypatch.setattr(difficulty, "write_scores", lambda *_: None)
+    summary = difficulty.run(config(tmp_path, score="loss,all", damping=0.5, rank=3))
+    (names, effort) = asked[0]
+    assert names[0] == "loss"
+    assert sorted(names) == sorted(sorting.SCORES)
+    assert len(names) >= 11
+    assert effort == sorting.Effort(2, 5, 10, 0.5, 3)
+    assert list(summary["rank_correlation"]) == list(names)
+    with Image.open(tmp_path / "rank_correlation.png") as image:
+        assert min(image.size) > 500
+    difficulty.show(summary)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 88
+
+
+def test_influence_and_fisher(tmp_path):
+    """The same scores whether asked for alone or beside another one."""
+    chosen = {"score": "influence,fisher", "rank": 4}
+    summary = difficulty.run(config(tmp_path / "a", **chosen))
+    assert 0.5 < summary["rank_correlation"]["influence"]["fisher"] < 1
+    again = difficulty.run(config(tmp_path / "b", score="influence", rank=4))
+    assert again["scores"]["influence"] == summary["scores"]["influence"]
+    assert summary["scores"]["influence"]["min"] > 0
+
+
+@pytest.mark.parametrize("changes", [{"damping": 0.0}, {"rank": -1}, {"networks": 0}])
+def test_what_is_not_positive_is_refused_before_anything_is_read(tmp_path, changes):
+    name, value = next(iter(changes.items()))
+    with pytest.raises(UserError, match=f"--{name} must be positive, not {value}"):
+        difficulty.run(config(tmp_path / "out", dataset="none such", **changes))
 
 
 def spearman(a, b):

@@ -13,6 +13,8 @@ from PIL import Image
 import jaxdd
 from experiments import distill
 from experiments.problem import Problem, open_problem, prepare
+from experiments.protocol import Measured
+from jaxdd import runs
 from jaxdd.data import Splits, digits
 from jaxdd.errors import UserError
 from tests.experiments.helpers import (
@@ -97,7 +99,7 @@ def test_one_line_of_metrics_per_logged_step(finished):
 def test_a_finished_run_is_shown_again_without_work(finished, monkeypatch, capsys):
     before = snapshot(finished)
     monkeypatch.setattr(distill, "Probes", die)
-    monkeypatch.setattr(distill.runs, "run", die)
+    monkeypatch.setattr(runs, "run", die)
     summary = distill.run(small(finished))
     assert summary == read_json(finished / "summary.json")
     assert "finished: nothing to do" in capsys.readouterr().err
@@ -192,7 +194,8 @@ def test_the_test_split_has_no_part_in_selection(tmp_path, monkeypatch):
     # And nothing but the final evaluation touches it at all.
     train, validation, _ = problem.splits
     blind = dataclasses.replace(problem, splits=Splits(train, validation, Forbidden()))
-    measured = {k: summary[k] for k in ("distilled", "random")}
+    right = np.zeros((2, 1), bool)
+    measured = Measured(summary["distilled"], summary["random"], right, np.arange(1))
     monkeypatch.setattr(distill, "_judge", lambda job, synthetic: measured)
     other = dataclasses.replace(config, workdir=str(tmp_path / "c"))
     assert distill.run(other, blind)["selected_step"] == chosen
@@ -203,7 +206,7 @@ def test_selection_keeps_the_best_set_on_validation(tmp_path, monkeypatch):
     """Of the measured steps, not the last one."""
     scores = iter([10.0, 30.0, 50.0, 40.0, 20.0])
     monkeypatch.setattr(
-        "experiments.job.Judge.distilled",
+        "experiments.pieces.Judge.distilled",
         lambda judge, synthetic, rate=None: {"mean": next(scores, 0.0)},
     )
     config = small(tmp_path / "a", **QUICK, select="validation")

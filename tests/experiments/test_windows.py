@@ -11,6 +11,7 @@ import pytest
 import jaxdd
 from experiments import difficulty, distill, evaluate, sorting
 from experiments.problem import network_for, open_problem
+from experiments.protocol import Measured
 from jaxdd.errors import UserError
 from tests.experiments.helpers import assert_same_run, read_json, small
 
@@ -45,7 +46,8 @@ class NoProbes:
         return {"grad_norm": 1.0, "percentile": 50.0}
 
 
-NOTHING = {name: {"mean": 0.0, "std": 0.0, "n": 5} for name in ("distilled", "random")}
+NONE = {"mean": 0.0, "std": 0.0, "n": 5}
+NOTHING = Measured(NONE, NONE, np.zeros((2, 1), bool), np.zeros(1, int))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdd.augment import on_images
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank, Watch, train_bank, training
 from jaxdd.signals import Interrupted
@@ -40,7 +41,7 @@ def jitter(key, images):
 
 
 def epochs_of(settings=TRAINING, members=None):
-    return make_epochs(NETWORK, settings, jitter, take, members)
+    return make_epochs(NETWORK, settings, on_images(jitter), take, members)
 
 
 def train(folder, manifest=MANIFEST, epochs=None, **watch) -> Bank:
@@ -358,3 +359,34 @@ def test_a_diverging_rate_is_told(tmp_path):
     wild = dataclasses.replace(TRAINING, learning_rate=1e39)
     with pytest.raises(UserError, match="expert 0 are not finite after epoch 1:"):
         train(tmp_path, epochs=epochs_of(wild))
+
+
+# --- Short runs from elsewhere ------------------------------------------------------
+
+
+def begun_at(folder, begin):
+    folder.mkdir(exist_ok=True)
+    return train_bank(folder, MANIFEST, NETWORK, epochs_of(), REAL, begin=begin)
+
+
+def test_experts_may_begin_with_given_parameters(tmp_path):
+    """Snapshot 0 is what was given, and training goes on from there."""
+    given = [NETWORK.init(jax.random.key(100 + e))[0] for e in range(EXPERTS)]
+    bank = begun_at(tmp_path / "given", lambda expert: given[expert])
+    run = epochs_of()
+    epoch = jax.jit(run.epoch)
+    for expert in range(EXPERTS):
+        assert_close(bank.snapshot(expert, 0, LIKE), given[expert], rtol=0, atol=0)
+        # The key of `train_bank`'s own experts: only the start differs.
+        root = jax.random.fold_in(jax.random.key(MANIFEST.seed), 1)
+        key = jax.random.fold_in(root, expert)
+        state = run.init(Learner(given[expert], {}))
+        for index in range(EPOCHS):
+            state = epoch(key, state, REAL, jnp.int32(index))
+        found = bank.snapshot(expert, EPOCHS, LIKE)
+        assert_close(found, state.learner.params, rtol=1e-4, atol=1e-6)
+
+
+def test_begun_with_its_own_first_snapshots_it_is_the_same_bank(tmp_path, whole):
+    again = begun_at(tmp_path / "again", lambda e: whole.snapshot(e, 0, LIKE))
+    assert np.array_equal(again.rows, whole.rows)

@@ -56,7 +56,30 @@ def slow_cos(real, synthetic):
     return 1 - sum(a * b) / (np.linalg.norm(a) * np.linalg.norm(b) + EPSILON)
 
 
-SLOW = {"ours": slow_ours, "mse": slow_mse, "cos": slow_cos}
+def slow_l1(real, synthetic):
+    return sum(abs(h - g) for g, h in zip(flat(real), flat(synthetic), strict=True))
+
+
+def slow_l1_mean(real, synthetic, mask=None):
+    """Unit by unit: the mean over the entries that the mask keeps of it."""
+    total = 0.0
+    masks = jax.tree.map(jnp.ones_like, real) if mask is None else mask
+    for g, h, m in zip(*map(jax.tree.leaves, (real, synthetic, masks)), strict=True):
+        for unit in range(g.shape[-1]):
+            kept = np.asarray(m)[..., unit].ravel() > 0
+            a = np.asarray(g, float)[..., unit].ravel()[kept]
+            b = np.asarray(h, float)[..., unit].ravel()[kept]
+            total += np.mean(np.abs(a - b)) if kept.any() else 0.0
+    return total
+
+
+SLOW = {
+    "ours": slow_ours,
+    "mse": slow_mse,
+    "cos": slow_cos,
+    "l1": slow_l1,
+    "l1_mean": slow_l1_mean,
+}
 
 
 @pytest.mark.parametrize("name", DISTANCES)
@@ -166,7 +189,10 @@ def test_masked_entries_count_for_nothing(name):
     """As in the slow loop over trees in which they are zero on both sides."""
     real, synthetic, mask = random_tree(0), random_tree(1), random_mask()
     value = jax.jit(DISTANCES[name])(real, synthetic, mask)
-    expected = SLOW[name](zeroed(real, mask), zeroed(synthetic, mask))
+    if name == "l1_mean":  # its units are divided by what is kept of them
+        expected = slow_l1_mean(real, synthetic, mask)
+    else:
+        expected = SLOW[name](zeroed(real, mask), zeroed(synthetic, mask))
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     other = jax.tree.map(lambda x, m: jnp.where(m > 0, x, 7), synthetic, mask)
     np.testing.assert_allclose(DISTANCES[name](real, other, mask), value, rtol=1e-5)

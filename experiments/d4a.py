@@ -1,0 +1,289 @@
+"""Where distilling in segments helps: a base against D4A, in paired seeds.
+
+    python -m experiments.d4a --dataset=digits --ipc=5 --segments=5 --seeds=0,1,2 \\
+        --workdir=runs/d4a
+
+Three rows with the same images per class: the base in one piece, D4A without and with
+its term against forgetting. Beside their accuracy: the accuracy on every tenth of the
+test split, from easy to hard by the loss of a fixed ensemble trained on real data; the
+samples that every segment keeps per class; and how much each segment forgets. Every
+segment takes --steps updates, so D4A takes as many times more than the base. Writes
+table.md, table.csv, table.json and plots; a stopped comparison goes on where it was.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments import options, pairs, resolution, shared_banks
+from experiments.flags import main, option
+from experiments.probes import make_probes
+from experiments.problem import Problem, network_for
+from experiments.protocol import MIN_RANDOM
+from experiments.progress import say
+from jaxdd import presets, provenance, report
+from jaxdd.difficulty import ensemble_scores
+from jaxdd.errors import UserError
+from jaxdd.objectives import REMEMBERED
+from jaxdd.windows import take
+from jaxdd.workdir import Record, atomic_file, owned, to_json, write_atomically
+
+TENTHS = 10
+BASE, WITHOUT, WITH = "base", "D4A without the term", "D4A"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Flags of `experiments.d4a`."""
+
+    workdir: str = option(..., "folder for all runs, tables and plots")
+    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
+    method: str = option("idc", "the base: any method without segments")
+    ipc: int = option(5, "synthetic images per class")
+    segments: int = option(5, "of D4A")
+    forgetting: str = option("replay", "its term: proxy or replay")
+    forgetting_weight: float = option(1.0, "the term's weight")
+    seeds: str = option("0,1,2", "seeds of the comparison, by commas")
+    data_dir: str | None = option(None, "where prepared TFDS datasets are")
+    steps: int | None = option(None, "updates of the images, of every segment")
+    factor: int | None = option(None, "tiles along each side of a stored image")
+    matches: int | None = option(None, "steps per network")
+    width: int | None = option(None, "channels of the ConvNet")
+    min_keep: int | None = option(None, "samples of a class that are kept at least")
+    judges: int | None = option(None, "networks that decide what is kept")
+    judge_epochs: int | None = option(None, "of their training")
+    num_experts: int | None = option(None, "experts of the bank, for trajectories")
+    bank_epochs: int | None = option(None, "epochs of the bank")
+    max_start: int | None = option(None, "bound of the start epochs, exclusive")
+    student_steps: int | None = option(None, "N, steps of a student")
+    eval_epochs: int | None = option(None, "epochs of the evaluation")
+    num_eval: int = option(5, "fresh networks per run")
+    ensemble: int = option(5, "networks that sort the test split by their loss")
+    ensemble_steps: int = option(500, "SGD steps of each on real data")
+
+
+def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
+    """Compare; the content of `table.json`.
+
+    Raises:
+        UserError: bad input, named.
+        signals.Interrupted: a signal stopped it; what is done is kept.
+    """
+    seeds = pairs.seeds_of(config.seeds)
+    cells = _cells(config)
+    base = _base(config)
+    pairs.check_cells(cells, seeds, base)
+    if options.preset_of(base).experts is not None:
+        shared_banks.check(base, config.num_experts, config.bank_epochs)
+    if problem is None:
+        problem = resolution.open_data(base)
+    with owned(config.workdir) as folder:
+        Record(folder, dataclasses.asdict(config), "d4a")
+        name = config.method
+        banks = shared_banks.serve(
+            {name: base},
+            folder,
+            {name: problem},
+            config.num_experts,
+            config.bank_epochs,
+        )
+        base = dataclasses.replace(base, experts=banks.get(name))
+        found = pairs.run_cells(cells, seeds, base, folder, problem)
+        rows = pairs.compare(found)
+        losses = _losses(config, base, problem, folder)
+        tenths = {
+            name: np.stack([_by_tenth(x, losses) for x in summaries])
+            for name, summaries in found.items()
+        }
+        for row in rows:
+            row["by_tenth"] = tenths[row["name"]].mean(axis=0).tolist()
+            row["segments"] = _segments(found[row["name"]])
+        _write(config, rows, tenths, problem, folder)
+        table = {
+            "rows": rows,
+            "config": dataclasses.asdict(config),
+            "versions": provenance.versions(),
+            "device": provenance.device(),
+        }
+        write_atomically(folder / "table.json", to_json(table))
+        say(f"{folder}/table.md, table.csv, tenths.png, kept.png, forgotten.png")
+        return table
+
+
+def _cells(config: Config) -> dict[str, dict[str, Any]]:
+    """{row: flags}.
+
+    Raises:
+        UserError: a base in segments, or no term to compare.
+    """
+    if presets.preset(config.method, config.dataset, config.ipc).settings.segments > 1:
+        raise UserError(
+            f"--method={config.method} has segments of its own: choose a base without, "
+            "such as idc"
+        )
+    if config.segments < 2:
+        raise UserError(f"--segments must be at least 2, not {config.segments}")
+    if config.forgetting not in REMEMBERED[1:] or config.forgetting_weight == 0:
+        raise UserError(
+            f"--forgetting must be {' or '.join(REMEMBERED[1:])} with a weight other "
+            f"than 0, not {config.forgetting!r} with {config.forgetting_weight:g}"
+        )
+    for name in ("ensemble", "ensemble_steps"):
+        if getattr(config, name) < 1:
+            raise UserError(f"--{name} must be positive, not {getattr(config, name)}")
+    names = ("min_keep", "judges", "judge_epochs")
+    given = {n: getattr(config, n) for n in names if getattr(config, n) is not None}
+    segmented = {"segments": config.segments, **given}
+    term = {
+        "forgetting": config.forgetting,
+        "forgetting_weight": config.forgetting_weight,
+    }
+    return {BASE: {}, WITHOUT: segmented, WITH: {**segmented, **term}}
+
+
+def _base(config: Config) -> options.Config:
+    """What all rows share. All of train is used: nothing is selected."""
+    return options.Config(
+        workdir=config.workdir,
+        dataset=config.dataset,
+        method=config.method,
+        ipc=config.ipc,
+        data_dir=config.data_dir,
+        validation=0.0,
+        split_seed=0,
+        steps=config.steps,
+        factor=config.factor,
+        matches=config.matches,
+        width=config.width,
+        max_start=config.max_start,
+        student_steps=config.student_steps,
+        eval_epochs=config.eval_epochs,
+        num_eval=config.num_eval,
+        num_random=MIN_RANDOM,
+        sdc_share=False,
+    )
+
+
+def _losses(
+    config: Config, base: options.Config, problem: Problem, folder: Path
+) -> np.ndarray:
+    """[M] mean loss of every test sample under networks trained on real data."""
+    kept = folder / "test_losses.npz"
+    if kept.exists():
+        with np.load(kept) as file:
+            return file["losses"]
+    say(f"sorting the test split by the loss of {config.ensemble} networks")
+    network = network_for(problem.dataset, resolution.resolve(base, problem)["network"])
+    train = problem.on_device(problem.splits.train)
+    learners = make_probes(network, train, 0, config.ensemble, config.ensemble_steps)
+    score = jax.jit(ensemble_scores(network, "loss", take))
+    losses = np.asarray(score(learners, problem.on_device(problem.splits.test)))
+    with atomic_file(kept, "wb") as file:
+        np.savez(file, losses=losses)
+    return losses
+
+
+def _by_tenth(summary: dict[str, Any], losses: np.ndarray) -> np.ndarray:
+    """[10] accuracies in percent on equal parts of the test split, easy to hard."""
+    with np.load(Path(summary["config"]["workdir"]) / "evaluation.npz") as file:
+        right = file["right"].mean(axis=0)
+    order = np.argsort(losses, kind="stable")
+    return np.array([100 * x.mean() for x in np.array_split(right[order], TENTHS)])
+
+
+def _segments(summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means over seeds of what each segment kept, knew and forgot."""
+    per_seed = [summary["segments"] for summary in summaries]
+    return [
+        {
+            "kept": np.mean([x["kept"] for x in same], axis=0).tolist(),
+            "right": float(np.mean([x["right"] for x in same])),
+            "forgotten": float(np.mean([x["forgotten"] for x in same])),
+        }
+        for same in zip(*per_seed, strict=True)
+    ]
+
+
+def _write(
+    config: Config,
+    rows: list[dict[str, Any]],
+    tenths: dict[str, np.ndarray],
+    problem: Problem,
+    folder: Path,
+) -> None:
+    """Tables and plots."""
+    title = f"{config.method} on {config.dataset}, {config.ipc} per class"
+    pairs.write_tables(folder, title, rows, _notes(config, rows, tenths))
+    axis = np.arange(1, TENTHS + 1)
+    report.curves(
+        {name: (axis, x.mean(axis=0)) for name, x in tenths.items()},
+        folder / "tenths.png",
+        "tenth of the test samples, easy to hard",
+        "accuracy, %",
+        {name: x.std(axis=0) for name, x in tenths.items()},
+    )
+    segmented = {row["name"]: row["segments"] for row in rows if row["segments"]}
+    report.curves(
+        {
+            name: (range(1, len(x) + 1), [100 * s["forgotten"] for s in x])
+            for name, x in segmented.items()
+        },
+        folder / "forgotten.png",
+        "segment",
+        "formerly right, now wrong, %",
+    )
+    counts = np.array([s["kept"] for s in segmented[WITH]])
+    report.counts(
+        counts,
+        [f"segment {k + 1}" for k in range(len(counts))],
+        problem.dataset.class_names,
+        folder / "kept.png",
+    )
+
+
+def _notes(
+    config: Config, rows: list[dict[str, Any]], tenths: dict[str, np.ndarray]
+) -> list[str]:
+    lines = [
+        "| accuracy on tenths of the test samples, easy to hard | "
+        + " | ".join(str(i + 1) for i in range(TENTHS))
+        + " |",
+        "|---|" + "---:|" * TENTHS,
+    ]
+    for name, found in tenths.items():
+        means = " | ".join(f"{x:.1f}" for x in found.mean(axis=0))
+        lines.append(f"| {name} | {means} |")
+    lines += [
+        "",
+        "| segment | kept samples | right after it, % | forgotten, % |",
+        "|---|---:|---:|---:|",
+    ]
+    for row in rows:
+        for k, x in enumerate(row["segments"], 1):
+            lines.append(
+                f"| {row['name']}, {k} | {sum(x['kept']):.0f} | "
+                f"{100 * x['right']:.1f} | {100 * x['forgotten']:.1f} |"
+            )
+    return [
+        *lines,
+        "",
+        f"Gains are paired by seed, with the 95 % interval over seeds; "
+        f"{config.num_eval} networks per run. Test accuracy after the last epoch, no "
+        "selection; random: real subsets of the same size, same protocol. D4A's term: "
+        f"{config.forgetting}, weight {config.forgetting_weight:g}; every segment "
+        "takes as many steps as the base.",
+    ]
+
+
+def show(table: dict[str, Any]) -> None:
+    config = table["config"]
+    title = f"{config['method']} on {config['dataset']}, {config['ipc']} per class"
+    print(pairs.markdown(title, table["rows"], []))
+
+
+if __name__ == "__main__":
+    main(Config, run, show)

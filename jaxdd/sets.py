@@ -1,0 +1,40 @@
+"""Synthetic sets: as one batch, and together with what earlier segments made."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd.types import Array, Batch, Synthetic
+
+
+def flatten(synthetic: Synthetic) -> Batch:
+    """A distilled set as one batch of N = K * n images, class by class.
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> key = jax.random.key(0)
+        >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
+        >>> flatten(start).images.shape
+        (3, 8, 8, 1)
+    """
+    images, labels = synthetic.images, synthetic.labels
+    return Batch(
+        images.reshape(-1, *images.shape[2:]), labels.reshape(-1, labels.shape[-1])
+    )
+
+
+def union(earlier: Synthetic | None, new: Synthetic) -> Synthetic:
+    """Earlier images, which get no gradient, in front of the new ones of each class."""
+    if earlier is None:
+        return new
+    images, labels = jax.lax.stop_gradient((earlier.images, earlier.labels))
+    return new._replace(
+        images=jnp.concatenate([images, new.images], axis=1),
+        labels=jnp.concatenate([labels, new.labels], axis=1),
+    )
+
+
+def present(labels: Array) -> Array:
+    """[...] bool: which rows of labels [..., K] belong to an image, not to padding."""
+    return jnp.any(labels > 0, axis=-1)

@@ -1,0 +1,102 @@
+"""The comparison of a base with D4A."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import d4a
+from jaxdd.errors import UserError
+
+SMALL = {
+    "dataset": "digits",
+    "method": "dm",
+    "ipc": 2,
+    "segments": 2,
+    "seeds": "0,1",
+    "steps": 3,
+    "width": 4,
+    "eval_epochs": 3,
+    "judge_epochs": 3,
+    "judges": 1,
+    "num_eval": 1,
+    "ensemble": 1,
+    "ensemble_steps": 5,
+}
+
+
+def small(workdir, **changes) -> d4a.Config:
+    return d4a.Config(workdir=str(workdir), **{**SMALL, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("d4a")
+    return folder, d4a.run(small(folder))
+
+
+def test_three_rows_with_tenths_and_segments(finished):
+    _, table = finished
+    rows = {row["name"]: row for row in table["rows"]}
+    assert list(rows) == [d4a.BASE, d4a.WITHOUT, d4a.WITH]
+    assert not rows[d4a.BASE]["segments"]
+    for row in rows.values():
+        # Equal parts of the test split, up to one sample each.
+        assert np.mean(row["by_tenth"]) == pytest.approx(row["mean"], abs=0.5)
+    for name in (d4a.WITHOUT, d4a.WITH):
+        first, second = rows[name]["segments"]
+        assert sum(first["kept"]) == 1437
+        assert sum(second["kept"]) < 1437
+        assert first["forgotten"] == 0 <= second["forgotten"] <= 1
+
+
+def test_the_files(finished):
+    folder, table = finished
+    assert json.loads((folder / "table.json").read_text())["rows"] == table["rows"]
+    text = (folder / "table.md").read_text()
+    assert "tenths of the test samples" in text
+    assert "| D4A, 2 |" in text
+    for name in ("table.csv", "tenths.png", "kept.png", "forgotten.png"):
+        assert (folder / name).stat().st_size > 0
+
+
+def test_the_term_makes_a_difference_after_the_first_segment(finished):
+    folder, _ = finished
+
+    def images(row, segment):
+        path = folder / f"{row}-0" / "segments" / str(segment) / "segment.npz"
+        with np.load(path) as file:
+            return file["images"]
+
+    first = [images(row, 0) for row in ("d4a", "d4a-without-the-term")]
+    second = [images(row, 1) for row in ("d4a", "d4a-without-the-term")]
+    assert np.array_equal(*first)
+    assert not np.array_equal(*second)
+
+
+def test_tenths_go_from_easy_to_hard(tmp_path):
+    losses = np.random.default_rng(0).permutation(100).astype(float)
+    right = (losses < 50)[None]
+    np.savez(tmp_path / "evaluation.npz", right=right)
+    found = d4a._by_tenth({"config": {"workdir": str(tmp_path)}}, losses)
+    assert found.tolist() == [100.0] * 5 + [0.0] * 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"segments": 1}, "--segments"),
+        ({"segments": 3}, "3 segments"),
+        ({"method": "d4a"}, "segments of its own"),
+        ({"forgetting": "none"}, "--forgetting"),
+        ({"forgetting": "x"}, "--forgetting"),
+        ({"forgetting_weight": 0.0}, "--forgetting"),
+        ({"ensemble": 0}, "--ensemble"),
+        ({"seeds": "0,0"}, "twice"),
+    ],
+)
+def test_refusals(tmp_path, changes, word):
+    target = tmp_path / "new"
+    with pytest.raises(UserError, match=word):
+        d4a.run(small(target, **changes))
+    assert not target.exists()

@@ -1,0 +1,383 @@
+"""`experiments.distill` with IDC and in segments: files, going on, what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jaxdd
+from experiments import distill, evaluate, pieces
+from experiments.problem import open_problem
+from jaxdd import runs
+from jaxdd.errors import UserError
+from tests.experiments.helpers import assert_same_run, metrics, read_json
+
+TINY = {
+    "dataset": "digits",
+    "method": "idc",
+    "ipc": 3,
+    "factor": 2,
+    "net": "mlp",
+    "width": 8,
+    "tensors": "all",  # there are no convolutions
+    "augmentation": "none",
+    "pool_augmentation": "none+cutmix=0.5",
+    "batch_real": 8,
+    "batch_syn": 6,
+    "matches": 2,
+    "pool_samples": 16,
+    "pool_batch": 8,
+    "steps": 4,
+    "num_eval": 2,
+    "num_random": 5,
+    "eval_epochs": 2,
+    "eval_lr": 0.3,
+    "eval_augmentation": "none+cutmix=0.5",
+    "log_every": 1,
+    "measure_every": 2,
+    "save_every": 1,
+}
+SEGMENTS = {
+    "segments": 2,
+    "forgetting": "replay",
+    "judges": 2,
+    "judge_epochs": 3,
+    "min_keep": 5,
+}
+TRAJECTORIES = {
+    "dataset": "digits",
+    "method": "datm",
+    "ipc": 2,
+    "net": "mlp",
+    "width": 8,
+    "augmentation": "none",
+    "student_steps": 2,
+    "expert_epochs": 1,
+    "max_start": 2,
+    "bank_epochs": 3,
+    "num_experts": 2,
+    "expert_lr": 0.5,
+    "step_size": 0.05,
+    "gate": 100.0,  # so that nothing is left out by it
+    "steps": 3,
+    "num_eval": 2,
+    "num_random": 5,
+    "eval_epochs": 2,
+    "eval_augmentation": "none",
+    "log_every": 1,
+    "measure_every": 3,
+    "save_every": 2,
+}
+
+
+def config(workdir, base=TINY, **changes) -> distill.Config:
+    return distill.Config(workdir=str(workdir), **{**base, **changes})
+
+
+class Killed(BaseException):
+    """Ends a run as SIGKILL does."""
+
+
+def die(*args, **kwargs):
+    raise Killed
+
+
+class NoProbes:
+    """In the place of networks whose training takes longer than the runs here."""
+
+    def __init__(self, *args):
+        pass
+
+    def measure(self, synthetic):
+        return {"grad_norm": 1.0, "percentile": 50.0}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_probes(quick_programs):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distill, "Probes", NoProbes)
+        yield
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return open_problem("digits", None, 0.1, 0, False)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, problem) -> Path:
+    """A finished run of IDC in one piece; tests must not change it."""
+    folder = tmp_path_factory.mktemp("plain") / "run"
+    distill.run(config(folder), problem)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory, problem) -> Path:
+    """The same in two segments; tests must not change it."""
+    folder = tmp_path_factory.mktemp("segmented") / "run"
+    distill.run(config(folder, **SEGMENTS), problem)
+    return folder
+
+
+def assert_evaluates_by_itself(folder, tmp_path):
+    """To the last bit, the random subsets beside it included."""
+    asked = evaluate.Config(
+        str(folder / "distilled.npz"), num_eval=2, workdir=str(tmp_path)
+    )
+    found, summary = evaluate.run(asked)["mlp"], read_json(folder / "summary.json")
+    assert found["distilled"] == found["stored"] == summary["distilled"]
+    assert found["random"] == summary["random"]
+
+
+# --- IDC in one piece ---------------------------------------------------------------
+
+
+def test_idc_stores_pixels_that_become_tiles(plain, problem, tmp_path):
+    made = jaxdd.load(plain / "distilled.npz")
+    assert (made.factor, made.formation, made.space) == (2, "single", "pixels")
+    assert made.images.shape == (10, 3, 8, 8, 1)
+    assert made.synthetic().images.shape == (10, 12, 8, 8, 1)
+    assert np.abs(made.images).max() < 2  # pixels are of this size
+    values = read_json(plain / "summary.json")["config"]
+    assert (values["segments"], values["eval_schedule"]) == (1, "idc")
+    assert read_json(plain / "summary.json")["segments"] == []
+    assert_evaluates_by_itself(plain, tmp_path)
+
+
+# --- In segments --------------------------------------------------------------------
+
+
+def test_the_files_of_a_run_in_segments(segmented, plain, tmp_path):
+    summary = read_json(segmented / "summary.json")
+    total = len(open_problem("digits", None, 0.1, 0, False).splits.train.labels)
+    first, second = summary["segments"]
+    assert (first["size"], second["size"]) == (2, 1)
+    assert sum(first["kept"]) == total
+    assert 10 * SEGMENTS["min_keep"] <= sum(second["kept"]) < total
+    assert all(count >= SEGMENTS["min_keep"] for count in second["kept"])
+    for told in summary["segments"]:
+        assert 0 < told["right"] < 1
+        assert 0 <= told["forgotten"] < 1
+    made = jaxdd.load(segmented / "distilled.npz").images
+    assert made.shape == (10, 3, 8, 8, 1)
+    parts = []
+    for index in range(2):
+        with np.load(segmented / "segments" / str(index) / "segment.npz") as file:
+            parts.append(file["images"])
+    assert np.array_equal(made, np.concatenate(parts, axis=1))
+    assert np.all(np.isfinite(made))
+    assert np.abs(made - jaxdd.load(plain / "distilled.npz").images).max() > 1e-4
+    assert_evaluates_by_itself(segmented, tmp_path)
+
+
+def test_it_begins_with_small_copies_of_real_images(segmented, problem):
+    """Every cell of a stored image shows each second pixel of a training image."""
+    with np.load(segmented / "segments" / "0" / "segment.npz") as file:
+        begun = file["begun_images"]
+    train = problem.splits.train
+    for k in range(10):
+        small = train.images[train.labels == k][:, ::2, ::2]
+        for cell in (begun[k, 0, :4, :4], begun[k, 1, 4:, 4:]):
+            assert np.abs(small - cell).max((1, 2, 3)).min() < 1e-3
+
+
+def test_steps_of_all_segments_are_counted_through(segmented):
+    """Both end points of a segment are measured, so step 4 is there twice."""
+    lines = metrics(segmented)
+    found = [(line["segment"], line["step"]) for line in lines]
+    assert found == [(0, t) for t in range(5)] + [(1, t) for t in range(4, 9)]
+    for line in lines:
+        began = line["step"] == 4 * line["segment"]
+        assert ("match" in line) == ("forgetting" in line) == (not began)
+        assert all(np.isfinite(x) for x in line.values())
+    # There was nothing to forget at first.
+    assert {x["forgetting"] for x in lines[1:5]} == {0}
+    assert all(x["forgetting"] > 0 for x in lines[6:])
+
+
+def kill_in_segment(index, patch):
+    """Die in the middle of a segment's steps, where a state was saved already."""
+    original = pieces.Piece.hooks
+
+    def hooks(piece, bar):
+        found = original(piece, bar)
+
+        def progress(step, loss, seconds):
+            if piece.index == index and step >= 3:
+                raise Killed
+
+        return runs.Hooks(found.measure, found.track, progress, found.read)
+
+    patch.setattr(pieces.Piece, "hooks", hooks)
+    patch.setattr(runs, "CHUNK_SECONDS", 0.0)
+
+
+def test_killed_within_a_segment_and_continued(
+    segmented, problem, tmp_path, monkeypatch
+):
+    folder = tmp_path / "killed"
+    asked = config(folder, **SEGMENTS)
+    with monkeypatch.context() as patch:
+        kill_in_segment(1, patch)
+        with pytest.raises(Killed):
+            distill.run(asked, problem)
+    finished = [(folder / "segments" / str(i) / "segment.npz").exists() for i in (0, 1)]
+    assert finished == [True, False]
+    assert distill.run(asked, problem)["resumed_at"] == [4 + 2]
+    assert_same_run(folder, segmented)
+
+
+def test_killed_between_segments_and_at_the_end(
+    segmented, problem, tmp_path, monkeypatch
+):
+    """While judges are trained, and while the whole is evaluated."""
+    folder = tmp_path / "killed"
+    asked = config(folder, **SEGMENTS)
+    for owner, name in ((pieces.segments, "make_judge"), (distill, "_judge")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, lambda *a, **k: die)
+            if owner is distill:
+                patch.setattr(owner, name, die)
+            with pytest.raises(Killed):
+                distill.run(asked, problem)
+        assert not (folder / "summary.json").exists()
+    # Only the first segment's steps were taken up again.
+    assert distill.run(asked, problem)["resumed_at"] == [4]
+    assert_same_run(folder, segmented)
+
+
+@pytest.mark.parametrize("steps", [2, 6])
+def test_another_number_of_steps_is_refused(segmented, problem, tmp_path, steps):
+    """Later segments depend on earlier ones: they cannot go on alone."""
+    before = (segmented / "distilled.npz").read_bytes()
+    with pytest.raises(UserError, match="was distilled in 4 steps") as error:
+        distill.run(config(segmented, **{**SEGMENTS, "steps": steps}), problem)
+    assert "use --steps=4 or another --workdir" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert (segmented / "distilled.npz").read_bytes() == before
+    record = segmented / "run.json"  # the same command as before still answers
+    assert record.exists()
+    again = distill.run(config(segmented, **SEGMENTS), problem)
+    assert again == read_json(segmented / "summary.json")
+
+
+@pytest.mark.parametrize(
+    ("margin", "told"),
+    [
+        (0.5, "warning: the judges are right on none of them, so nothing is left out"),
+        (-0.5, "warning: the judges are right on every sample; what is kept is the"),
+    ],
+)
+def test_judges_that_keep_everything_or_nothing_are_told(
+    problem, tmp_path, monkeypatch, capsys, margin, told
+):
+    def make_judge(*args):
+        return lambda keys, data, real, rate: np.full(len(real.labels), margin)
+
+    monkeypatch.setattr(pieces.segments, "make_judge", make_judge)
+    summary = distill.run(config(tmp_path / "run", **SEGMENTS, steps=1), problem)
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("warning: the judges") == 1
+    kept = summary["segments"][1]["kept"]
+    assert kept == (summary["segments"][0]["kept"] if margin > 0 else [5] * 10)
+    assert "segment 2/2: the judges are right on" in error
+
+
+# --- Refused before anything is written ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"segments": 4}, "choose 1 to 3 segments for ipc 3"),
+        ({"method": "d4a", "ipc": 1}, "choose 1 to 1 segments for ipc 1"),
+        ({"judges": 2}, "--judges is about segments: add e.g. --segments=2"),
+        ({"forgetting": "proxy"}, "--forgetting is about segments"),
+        ({"forgetting_weight": 1.0}, "--forgetting_weight is about segments"),
+        ({"judge_epochs": 3}, "--judge_epochs is about segments"),
+        ({"min_keep": 3}, "--min_keep is about segments"),
+        ({"segments": 1, "min_keep": 3}, "--min_keep is about segments"),
+        ({"segments": 0}, "--segments must be positive"),
+        ({"segments": 2, "forgetting": "memory"}, "'memory': choose one of none, prox"),
+        ({"segments": 2, "segment_experts": 2}, "--segment_experts is about experts"),
+        ({"segments": 2, "select": "validation"}, "use --select=last"),
+        ({"factor": 0}, "--factor must be positive"),
+        ({"formation": "triple"}, "'triple': choose one of single, multi, bound"),
+        ({"space": "fourier"}, "unknown space 'fourier'"),
+        ({"image_steps": "diagonal"}, "'diagonal'"),
+        ({"tensors": "some"}, "'some': choose one of all, kernels"),
+        ({"eval_schedule": "cosine"}, "'cosine'"),
+        ({"eval_augmentation": "crop+cutmix=2"}, "probability of CutMix"),
+        ({"pool_augmentation": "blur"}, "'blur'"),
+        ({"inner_epochs": 2}, "--inner_epochs is about networks"),
+        ({"tensors": "kernels"}, "match all tensors"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused(problem, tmp_path, changes, told):
+    with pytest.raises(UserError, match=told) as error:
+        distill.run(config(tmp_path / "run", **changes), problem)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_short_run_must_hold_a_span(problem, tmp_path):
+    changes = {"segments": 2, "expert_epochs": 2, "segment_epochs": 1}
+    with pytest.raises(UserError, match="--segment_epochs=1 is too few: a span has 2"):
+        distill.run(config(tmp_path / "run", TRAJECTORIES, **changes), problem)
+
+
+# --- Everything at once -------------------------------------------------------------
+
+
+def test_all_modifiers_of_idc_at_once(plain, problem, tmp_path):
+    """SDC, FIEX, FIEM and D4A on one method, told apart by nothing but flags."""
+    asked = config(
+        tmp_path / "run",
+        **SEGMENTS,
+        sdc_weight=0.5,
+        score="loss",
+        drop_hardest=0.2,
+        mask="loss",
+        mask_ratio=0.25,
+    )
+    summary = distill.run(asked, problem)
+    made, other = (jaxdd.load(x / "distilled.npz") for x in (tmp_path / "run", plain))
+    assert np.all(np.isfinite(made.images))
+    assert made.images.shape == other.images.shape
+    assert np.abs(made.images - other.images).max() > 1e-4
+    window = sum(summary["segments"][0]["kept"])
+    total = len(problem.splits.train.labels)
+    assert 0.75 * total < window < 0.82 * total
+    assert sum(summary["segments"][1]["kept"]) <= window
+    for line in metrics(tmp_path / "run"):
+        names = {"match", "sdc", "forgetting"} & set(line)
+        assert len(names) in (0, 3)
+    assert_evaluates_by_itself(tmp_path / "run", tmp_path)
+
+
+def test_all_modifiers_of_datm_at_once(problem, tmp_path):
+    """Short experts are trained on the kept samples, from snapshots of the bank."""
+    base, full = tmp_path / "base", tmp_path / "full"
+    distill.run(config(base, TRAJECTORIES), problem)
+    changes = {"sdc_weight": 0.5, "mask": "depth", "mask_ratio": 0.25}
+    changes |= {"init_ratio": 0.5, "add_end_epoch": 2, "score": "loss"}
+    changes |= {**SEGMENTS, "segment_experts": 3}
+    summary = distill.run(config(full, TRAJECTORIES, **changes), problem)
+    made, other = (jaxdd.load(x / "distilled.npz") for x in (full, base))
+    assert np.all(np.isfinite(made.images))
+    assert made.images.shape == other.images.shape == (10, 2, 8, 8, 1)
+    assert np.abs(made.images - other.images).max() > 1e-4
+    np.testing.assert_allclose(made.labels.sum(-1), 1, rtol=1e-5)
+    assert [x["size"] for x in summary["segments"]] == [1, 1]
+    short = read_json(full / "segments" / "1" / "experts" / "manifest.json")
+    assert (short["experts"], short["first_epoch"], short["last_epoch"]) == (3, 0, 1)
+    assert short["data"]["segment"] == 1
+    assert not (full / "segments" / "0" / "experts").exists()
+    lines = [x for x in metrics(full) if "match" in x]
+    assert all({"sdc", "forgetting", "update"} <= set(x) for x in lines)
+    assert all((x["forgetting"] > 0) == (x["segment"] == 1) for x in lines)
+    assert all(x["update"] > 0 for x in lines)
+    assert_evaluates_by_itself(full, tmp_path)
