@@ -23,8 +23,8 @@ from experiments import options, pairs, resolution, shared_banks
 from experiments.flags import main, option
 from experiments.probes import make_probes
 from experiments.problem import Problem, network_for
-from experiments.protocol import MIN_RANDOM
 from experiments.progress import say
+from experiments.protocol import MIN_RANDOM
 from jaxdd import presets, provenance, report
 from jaxdd.difficulty import ensemble_scores
 from jaxdd.errors import UserError

@@ -50,8 +50,8 @@ IDC_EPOCHS, IDC_BATCH = 1000, 64
 # out). Such differences are within the noise; batch and width are for speed.
 DIGITS_STEPS, DIGITS_LOOPS, DIGITS_BATCH, DIGITS_LR = 300, (10, 10), 64, 0.03
 # Ours, for IDC on digits. By validation accuracy at five images per class (30 % held
-# out, 200 evaluation epochs, three networks, seed 0): 96.1 % with whole images at a rate
-# of 0.001 (95.1 at 0.01, 92.6 at 0.03), at most 86.0 % with tiles, which leave 4x4
+# out, 200 evaluation epochs, three networks, seed 0): 96.1 % with whole images at a
+# rate of 0.001 (95.1 at 0.01, 92.6 at 0.03), at most 86.0 % with tiles, which leave 4x4
 # pixels of 8x8; random real images reach 90.3 %.
 DIGITS_IDC: dict[str, Any] = {
     "matches": 10,
