@@ -13,9 +13,11 @@ from experiments.progress import say
 from experiments.protocol import Protocol
 from jaxdd import decoders, masks, methods, presets, segments
 from jaxdd.difficulty import right
+from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from jaxdd.initial import correct_set, initial_set, label_logits, mosaics
 from jaxdd.sets import flatten
+from jaxdd.trees import named_leaves
 from jaxdd.types import Array, Inputs, Learner, Network, Params, RealData, Synthetic
 from jaxdd.windows import Curriculum, class_table
 
@@ -29,7 +31,7 @@ def describe_mask(
     """What the mask drops of the parameters or features, as a sentence.
 
     Raises:
-        UserError: it is asked for and drops nothing.
+        UserError: it is asked for and drops nothing, or everything.
     """
     mask = masks.make_mask(
         settings.mask, settings.mask_ratio, settings.mask_granularity
@@ -49,7 +51,15 @@ def describe_mask(
         }
     example = jax.tree.map(lambda x: jnp.zeros(x.shape), shapes)
     found = masks.describe(mask, example)
+    if settings.tensors == "kernels":  # the others are not matched anyway
+        named = named_leaves(example)
+        found = {name: x for name, x in found.items() if named[name].ndim == 4}
     dropped, total = (sum(x[i] for x in found.values()) for i in (0, 1))
+    if dropped == total:
+        raise UserError(
+            f"--mask_ratio={settings.mask_ratio:g} leaves nothing to be matched: use a "
+            "smaller one"
+        )
     if settings.mask == "loss":
         return f"mask: the {dropped} of {total} entries with the smallest error"
     parts = [f"{name} {d}/{n}" for name, (d, n) in found.items() if d]

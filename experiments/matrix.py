@@ -147,6 +147,8 @@ def _cell(config: Config, method: str, modifier: str) -> Cell:
         flags |= {"max_start": 4, "expert_epochs": 2}
     if settings.objective == "distribution" and "mask" in flags:
         flags["features"] = "all"  # what a mask can choose from
+    if settings.objective == "contrastive":
+        flags["warmup_networks"] = 0  # or a few steps would all match class by class
     if "segments" in flags:
         flags["judge_epochs"] = JUDGE_EPOCHS
     return Cell(

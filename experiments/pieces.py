@@ -363,7 +363,9 @@ class _Segmented:
             f"segment {index + 1}/{len(self.job.parts)}: {counts.sum()} of {before} "
             f"training samples are kept, {counts.min()} to {counts.max()} per class"
         )
-        if counts.sum() == before:
+        if counts.sum() == before and bool(jnp.any(self.margins[-1] < 0)):
+            say(f"warning: --min_keep={least} keeps all of them")
+        elif counts.sum() == before:
             say("warning: the judges are right on none of them, so nothing is left out")
         elif not bool(jnp.any(self.margins[-1] >= 0)):
             say(

@@ -6,7 +6,8 @@ from pathlib import Path
 import jax
 import pytest
 
-CACHE = Path(__file__).parents[1] / ".pytest_cache" / "xla"
+ROOT = Path(__file__).parents[1]
+CACHE = ROOT / ".pytest_cache" / "xla"
 
 
 def pytest_configure():
@@ -14,6 +15,25 @@ def pytest_configure():
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+# Files of few but long tests: a process must not be left alone with them at the end.
+LONG = (
+    "tests/test_docs.py",
+    "tests/test_cells.py",
+    "tests/test_methods.py",
+    "tests/experiments/",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first (with xdist's `--no-loadscope-reorder`)."""
+
+    def place(item) -> int:
+        path = item.path.relative_to(ROOT).as_posix()
+        return min((i for i, x in enumerate(LONG) if path.startswith(x)), default=99)
+
+    items.sort(key=place)
 
 
 @pytest.fixture

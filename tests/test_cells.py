@@ -1,6 +1,7 @@
 """Ten bases times the modifiers: every cell is one program and has an effect.
 
-The bases and the difficulty correction keep the whole contract in `test_methods`.
+The bases keep the whole contract in `test_methods`; all modifiers at once are in
+`experiments/test_segments`.
 """
 
 import dataclasses
@@ -72,12 +73,14 @@ def shown(modifier: str) -> Inputs:
     return inputs
 
 
-def distilled(base: str, changes: dict, inputs: Inputs) -> tuple[np.ndarray, int]:
-    """Images after a few steps, and how often the step was traced."""
+@functools.cache
+def program(base: str, changes: tuple):
+    """Settings, method, jitted step and its traces; a window is no change."""
     settings = toy_settings(base)
     if settings.objective == "distribution":
-        changes = {"features": "all", **changes}  # what a mask can choose from
-    settings = dataclasses.replace(settings, **changes)
+        # What a mask can choose from.
+        settings = dataclasses.replace(settings, features="all")
+    settings = dataclasses.replace(settings, **dict(changes))
     method, traces = toy_method(settings), []
 
     @jax.jit
@@ -85,6 +88,12 @@ def distilled(base: str, changes: dict, inputs: Inputs) -> tuple[np.ndarray, int
         traces.append(base)
         return method.step(key, state, inputs)[0]
 
+    return settings, method, step, traces
+
+
+def distilled(base: str, changes: dict, inputs: Inputs) -> tuple[np.ndarray, int]:
+    """Images after a few steps, and how often the step was traced."""
+    settings, method, step, traces = program(base, tuple(changes.items()))
     state = method.init(jax.random.key(0), start_for(settings))
     for t in range(STEPS):
         state = step(jax.random.fold_in(jax.random.key(1), t), state, inputs)
@@ -100,19 +109,6 @@ def plain(base: str) -> np.ndarray:
 @pytest.mark.parametrize("base", BASES)
 def test_a_cell_is_one_program_and_differs_from_plain(base, modifier):
     images, traces = distilled(base, MODIFIERS[modifier], shown(modifier))
-    assert traces == 1
-    assert np.isfinite(images).all()
-    assert not np.array_equal(images, plain(base))
-
-
-@pytest.mark.parametrize("base", ["idc", "datm"])
-def test_all_modifiers_at_once(base):
-    together = {k: v for flags in MODIFIERS.values() for k, v in flags.items()}
-    window = Curriculum(drop_hardest=0.5)
-    inputs = shown("d4a")
-    span = inputs.span._replace(target=trained_on(window))
-    inputs = inputs._replace(real=window.window(inputs.real, 0), span=span)
-    images, traces = distilled(base, together, inputs)
     assert traces == 1
     assert np.isfinite(images).all()
     assert not np.array_equal(images, plain(base))

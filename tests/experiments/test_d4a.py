@@ -13,7 +13,7 @@ SMALL = {
     "method": "dm",
     "ipc": 2,
     "segments": 2,
-    "seeds": "0,1",
+    "seeds": "0",
     "steps": 3,
     "width": 4,
     "eval_epochs": 3,
