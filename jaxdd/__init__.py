@@ -7,8 +7,9 @@ composed). The names below are the public API; modules are public too.
 from jaxdd import theory as theory
 from jaxdd.artifact import Artifact, export_pngs, load, save
 from jaxdd.assembly import make_method
-from jaxdd.augment import dsa, per_image, siamese
+from jaxdd.augment import dsa, on_images, per_image, siamese
 from jaxdd.data import from_arrays, from_folder, from_tfds
+from jaxdd.decoders import Formation, make_decoder
 from jaxdd.difficulty import SCORES, ensemble_scores
 from jaxdd.errors import UserError
 from jaxdd.evaluate import accuracy, make_evaluate, make_hits, random_subsets
@@ -43,6 +44,7 @@ from jaxdd.primitives import (
     student_step,
     unroll,
 )
+from jaxdd.segments import keep_hardest, make_judge
 from jaxdd.sets import flatten
 from jaxdd.settings import METHODS, Settings
 from jaxdd.terms import WeightedTerm, sdc, weight_schedule
@@ -72,6 +74,7 @@ __all__ = [
     "Batch",
     "Curriculum",
     "Forgetting",
+    "Formation",
     "Inputs",
     "Learner",
     "Manifest",
@@ -107,16 +110,20 @@ __all__ = [
     "influence_scores",
     "initial_set",
     "inner_gradient",
+    "keep_hardest",
     "label_logits",
     "load",
+    "make_decoder",
     "make_epochs",
     "make_evaluate",
     "make_fit",
     "make_hits",
+    "make_judge",
     "make_mask",
     "make_method",
     "make_network",
     "mask_from_rules",
+    "on_images",
     "per_class",
     "per_image",
     "per_sample_gradient_norms",
