@@ -1,12 +1,12 @@
 # make demo   the environment, then the main job
-# make test   the environment, then the tests
+# make test   the environment, then the tests (make test-slow: the heavy ones it leaves out)
 # make venv   only the environment
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: venv demo test lint
+.PHONY: venv demo test test-slow lint
 
 venv: $(STAMP)
 
@@ -25,6 +25,9 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check --fix .

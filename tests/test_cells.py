@@ -30,6 +30,8 @@ from tests.toy_methods import (
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm")
+# Those whose axes the others have as well are left to `make test-slow`.
+OTHERS = ("dc", "dcc", "mtt", "ftd", "tesla")
 MODIFIERS = {
     "sdc": {"sdc_weight": 0.5},
     "fiex": {},
@@ -77,6 +79,8 @@ def shown(modifier: str) -> Inputs:
 def program(base: str, changes: tuple):
     """Settings, method, jitted step and its traces; a window is no change."""
     settings = toy_settings(base)
+    if settings.augmentation != "none":  # one operation compiles quickest
+        settings = dataclasses.replace(settings, augmentation="flip")
     if settings.objective == "distribution":
         # What a mask can choose from.
         settings = dataclasses.replace(settings, features="all")
@@ -106,7 +110,10 @@ def plain(base: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("modifier", MODIFIERS)
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize(
+    "base",
+    [pytest.param(b, marks=pytest.mark.slow if b in OTHERS else ()) for b in BASES],
+)
 def test_a_cell_is_one_program_and_differs_from_plain(base, modifier):
     images, traces = distilled(base, MODIFIERS[modifier], shown(modifier))
     assert traces == 1

@@ -12,7 +12,8 @@ from experiments.distill import Config
 from jaxdd import artifact
 from jaxdd.errors import UserError
 
-SMALL = {"methods": "dm", "steps": 2, "width": 4}
+# Segments and windows have tests of their own.
+SMALL = {"methods": "dm", "modifiers": "plain,sdc,fiem", "steps": 2, "width": 4}
 
 
 def small(workdir, **changes) -> matrix.Config:
@@ -35,14 +36,14 @@ def test_every_cell_of_a_row_works(finished):
     folder, table = finished
     cells = json.loads((folder / "matrix.json").read_text())
     assert cells == table["cells"]
-    assert [x["modifier"] for x in cells] == list(matrix.MODIFIERS)
+    assert [x["modifier"] for x in cells] == SMALL["modifiers"].split(",")
     for cell in cells:
         assert cell["works"], cell["why"]
         assert cell["seconds_per_step"] > 0
         assert cell["peak_mb"] > 0
         assert np.isfinite([cell["loss_before"], cell["loss_after"]]).all()
     assert len({x["sha256"] for x in cells}) == len(cells)
-    assert "5 of 5 cells work" in (folder / "matrix.md").read_text()
+    assert "3 of 3 cells work" in (folder / "matrix.md").read_text()
 
 
 def test_the_command_distils_the_cell_alone(finished, tmp_path):

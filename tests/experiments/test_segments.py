@@ -228,6 +228,7 @@ def test_killed_within_a_segment_and_continued(
     assert_same_run(folder, segmented)
 
 
+@pytest.mark.slow
 def test_killed_between_segments_and_at_the_end(
     segmented, problem, tmp_path, monkeypatch
 ):

@@ -241,6 +241,7 @@ def last_step(folder) -> int:
     return max([0, *map(int, re.findall(r'^{"step": (\d+),.*}$', text, re.MULTILINE))])
 
 
+@pytest.mark.slow
 def test_killed_and_continued_by_the_same_command(
     bank, tmp_path, problem, capsys, monkeypatch
 ):
