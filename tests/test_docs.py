@@ -38,10 +38,9 @@ def test_the_readme_names_both_commands():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebooks_run_from_top_to_bottom(path, monkeypatch):
-    # As the other tests: few optimisations, and the programs of the last time.
+    # As the other tests: the programs of the last time.
     cache = str(jax.config.jax_compilation_cache_dir)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", cache)
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}}
