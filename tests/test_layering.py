@@ -86,7 +86,10 @@ ORDER = [
     "experts/training",
     "experts/__init__",
     "runs",
-    "report",
+    "report/figures",
+    "report/charts",
+    "report/images",
+    "report/__init__",
     "__init__",
 ]
 

@@ -6,6 +6,8 @@ from PIL import Image
 
 from jaxdd import report
 from jaxdd.errors import UserError
+from jaxdd.report import figures
+from jaxdd.report.images import GAP, _title
 
 
 def random_images(*shape):
@@ -48,7 +50,7 @@ def test_image_grid_shows_exactly_the_pixels(tmp_path, classes, size):
     starts = np.argwhere((pixels == first[0, 0]).all(axis=-1))
     zoom = max(z for z in range(1, 12) if _found(pixels, first, starts[0], z))
     assert zoom * size >= 16
-    below = starts[0] + [zoom * size + report.GAP, 0]
+    below = starts[0] + [zoom * size + GAP, 0]
     if classes <= 20:
         second = np.round(images[1, 0] * 255).astype(np.uint8)
         assert _found(pixels, second, below, zoom)
@@ -64,9 +66,9 @@ def test_image_grid_clips_and_cuts(tmp_path):
     images = random_images(5, 50, 8, 8, 3)
     cut = opened(report.image_grid(images, names(5), tmp_path / "a.png"))
     (tmp_path / "a.png").unlink()
-    assert report._title("T", 50, 20) == "T (first 20 of 50 per class)"
-    assert report._title("", 50, 20) == "first 20 of 50 per class"
-    assert report._title("T", 20, 20) == "T"
+    assert _title("T", 50, 20) == "T (first 20 of 50 per class)"
+    assert _title("", 50, 20) == "first 20 of 50 per class"
+    assert _title("T", 20, 20) == "T"
     whole = opened(report.image_grid(images[:, :20], names(5), tmp_path / "a.png"))
     assert cut.shape[1] == whole.shape[1]
     assert cut.shape[0] > whole.shape[0]  # the line that says so
@@ -146,7 +148,7 @@ def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(report.Figure, "savefig", fail)
+    monkeypatch.setattr(figures.Figure, "savefig", fail)
     with pytest.raises(UserError, match="disk full"):
         report.histogram(np.arange(5), path, "score")
     assert path.read_bytes() == before

@@ -1,0 +1,272 @@
+"""Curves, histograms, intervals and tables of numbers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
+from numpy.typing import ArrayLike
+
+from jaxdd.errors import UserError
+from jaxdd.report.figures import (
+    COLORS,
+    DPI,
+    Curve,
+    PathLike,
+    bare,
+    draw_lines,
+    label,
+    legend_beside,
+    log_ticks,
+    new_figure,
+    save,
+    short,
+)
+
+
+def histogram(
+    scores: ArrayLike,
+    path: PathLike,
+    xlabel: str,
+    marks: Mapping[str, float] | None = None,
+) -> Path:
+    """How scores [M] are distributed, with named vertical lines at `marks`.
+
+    Raises UserError when no score is finite.
+    """
+    values = np.asarray(scores, dtype=float).ravel()
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        raise UserError(f"None of the {values.size} scores for {path} is finite.")
+    figure, axes = new_figure(6.0, 3.6)
+    bins = int(np.clip(2 * np.cbrt(finite.size), 10, 80))  # Rice's rule
+    axes.hist(finite, bins=bins, color=COLORS[0], alpha=0.85, linewidth=0)
+    for i, (name, value) in enumerate((marks or {}).items()):
+        color = COLORS[(i + 1) % len(COLORS)]
+        axes.axvline(value, color=color, linewidth=1.8, label=f"{name}: {value:.4g}")
+    label(axes, xlabel, "samples")
+    axes.grid(axis="x", visible=False)
+    if marks:
+        legend_beside(axes)
+    if finite.size < values.size:
+        left_out = values.size - finite.size
+        axes.set_title(f"{left_out} of {values.size} scores are not finite", size=9)
+    return save(figure, path)
+
+
+def curves(
+    series: Mapping[str, Curve],
+    path: PathLike,
+    xlabel: str,
+    ylabel: str,
+    band: Mapping[str, ArrayLike] | None = None,
+) -> Path:
+    """Lines y [S] over x [S] by name; `band[name]` [S] shades y - band to y + band.
+
+    Raises UserError when there is no series, when x, y and the band of one differ in
+    length, or when a band names no series.
+    """
+    bands = dict(band or {})
+    unknown = sorted(set(bands) - set(series))
+    if not series or unknown:
+        reason = f"the band of {unknown[0]!r} has no series" if unknown else "no series"
+        raise UserError(f"Cannot draw the curves for {path}: {reason}.")
+    figure, axes = new_figure(6.0, 3.8)
+    draw_lines(axes, series, bands, list(series))
+    label(axes, xlabel, ylabel)
+    legend_beside(axes)
+    return save(figure, path)
+
+
+def intervals(
+    names: Sequence[str],
+    values: ArrayLike,
+    half: ArrayLike,
+    path: PathLike,
+    xlabel: str,
+    linear: float | None = None,
+) -> Path:
+    """One value [S] per name with its interval value +- half [S], and a line at zero.
+
+    With `linear` the axis is linear up to there and logarithmic beyond, on both sides,
+    so that one large value does not hide the small ones.
+
+    Raises UserError when there is nothing to draw or the lengths differ.
+    """
+    centre, width = np.asarray(values, dtype=float), np.asarray(half, dtype=float)
+    if not names or not centre.shape == width.shape == (len(names),):
+        raise UserError(
+            f"Cannot draw intervals for {path}: {len(names)} names, values "
+            f"{centre.shape} and half widths {width.shape} must be of one length."
+        )
+    figure, axes = new_figure(6.0, 1.2 + 0.35 * len(names))
+    rows = np.arange(len(names))[::-1]  # the first name on top
+    axes.axvline(0.0, color="0.7", linewidth=1)
+    axes.errorbar(centre, rows, xerr=width, fmt="o", color=COLORS[0], capsize=3)
+    if linear is not None:
+        axes.set_xscale("symlog", linthresh=linear)
+        axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_yticks(rows, [short(name) for name in names])
+    axes.set_ylim(-0.7, len(names) - 0.3)
+    label(axes, xlabel, "")
+    return save(figure, path)
+
+
+def correlation_matrix(names: Sequence[str], matrix: ArrayLike, path: PathLike) -> Path:
+    """A symmetric matrix [s, s] of correlations in [-1, 1], as coloured numbers.
+
+    Raises UserError unless the matrix is [s, s] for the s names.
+    """
+    values = np.asarray(matrix, dtype=float)
+    size = len(names)
+    if size == 0 or values.shape != (size, size):
+        raise UserError(
+            f"A correlation matrix of {size} names must have shape "
+            f"{(size, size)}, got {values.shape}."
+        )
+    side = float(np.clip(0.62 * size, 2.4, 11.0))
+    margin = max(0.8, 0.085 * max(map(len, names)))  # inches that a name takes
+    figure, axes = new_figure(1.12 * side + margin + 0.9, side + 0.75 * margin + 0.3)
+    shown = axes.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r")
+    bar = figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8)
+    font = float(np.clip(side / size * 15, 5, 9))
+    axes.set_xticks(range(size), names, rotation=40, ha="right", size=font + 0.5)
+    axes.set_yticks(range(size), names, size=font + 0.5)
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    if size <= 25:  # beyond, the numbers would not fit their cells
+        for (row, column), value in np.ndenumerate(values):
+            color = "white" if abs(value) > 0.6 else "#222222"
+            text = f"{value:.2f}" if np.isfinite(value) else "–"
+            axes.text(
+                column, row, text, ha="center", va="center", color=color, size=font
+            )
+    return save(figure, path)
+
+
+def counts(
+    values: ArrayLike,
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    path: PathLike,
+) -> Path:
+    """Counts [r, c] as a table of coloured numbers; numbers only up to 25 columns.
+
+    Raises UserError unless there is one name per row and column.
+    """
+    table = np.asarray(values, dtype=float)
+    if table.size == 0 or table.shape != (len(row_names), len(column_names)):
+        raise UserError(
+            f"A table of counts with {len(row_names)} rows and {len(column_names)} "
+            f"columns cannot show values of shape {table.shape}."
+        )
+    wide = float(np.clip(0.62 * table.shape[1], 2.4, 11.0))
+    figure, axes = new_figure(wide + 2.2, 0.4 * table.shape[0] + 1.4)
+    axes.imshow(table, vmin=0, cmap="Blues", aspect="auto")
+    few = table.shape[1] <= 25
+    names = [short(name) for name in column_names] if few else []
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", size=8)
+    axes.set_yticks(range(len(row_names)), [short(x) for x in row_names], size=9)
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    for (row, column), value in np.ndenumerate(table if few else table[:, :0]):
+        color = "white" if value > 0.6 * table.max() else "#222222"
+        text = f"{value:.0f}"
+        axes.text(column, row, text, ha="center", va="center", color=color, size=8)
+    return save(figure, path)
+
+
+def pruning(
+    alphas: ArrayLike,
+    errors: Mapping[str, ArrayLike],
+    path: PathLike,
+    theory: Mapping[str, Curve] | None = None,
+) -> Path:
+    """Generalisation errors after pruning over the amount of data, on log axes.
+
+    `errors[name]` [A, E] at `alphas` [A] are points, means over the seeds with their
+    standard error; `theory[name]` is a line in the colour of the name's points.
+
+    Raises UserError when there are no errors or they are not [amounts, seeds].
+    """
+    amounts = np.asarray(alphas, dtype=float)
+    found = {name: np.asarray(error, dtype=float) for name, error in errors.items()}
+    expected = (2, amounts.shape)
+    if not found or any((x.ndim, x.shape[:1]) != expected for x in found.values()):
+        raise UserError(
+            f"Cannot draw the pruning for {path}: {len(found)} series over "
+            f"{amounts.shape} amounts, each must be [amounts, seeds]."
+        )
+    figure, axes = new_figure(6.0, 3.8)
+    for i, (name, values) in enumerate(found.items()):
+        color, seeds = COLORS[i % len(COLORS)], values.shape[1]
+        half = values.std(axis=1, ddof=min(1, seeds - 1)) / np.sqrt(seeds)
+        axes.errorbar(
+            amounts, values.mean(axis=1), half, fmt="o", color=color, ms=4, label=name
+        )
+        if theory and name in theory:
+            axes.plot(*theory[name], color=color, linewidth=1.2)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        # Powers of ten alone would leave less than two decades without numbers.
+        axis.set_major_locator(LogLocator(10, (1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    label(axes, "samples per dimension before pruning", "generalisation error")
+    legend_beside(axes, "points: simulation\nlines: theory" if theory else None)
+    return save(figure, path)
+
+
+class Chart(NamedTuple):
+    """One field of `charts`: lines as in `curves`."""
+
+    title: str
+    ylabel: str
+    series: Mapping[str, Curve]
+    band: Mapping[str, ArrayLike]
+    log: bool = False  # the y axis
+
+
+def charts(
+    rows: Sequence[Sequence[Chart]], path: PathLike, xlabel: str, legend: str = ""
+) -> Path:
+    """Fields of lines, side by side; those of a row share their y axis.
+
+    A name has the same colour in every field, and one legend serves them all, with the
+    title `legend`. Raises UserError when there is nothing to draw, and as `curves`.
+    """
+    every = [chart for row in rows for chart in row]
+    names = list(dict.fromkeys(name for chart in every for name in chart.series))
+    columns = max((len(row) for row in rows), default=0)
+    if not names:
+        raise UserError(f"Cannot draw the curves for {path}: no series.")
+    size = (1.6 + 3.2 * columns, 0.6 + 2.3 * len(rows))
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    grid = figure.subplots(len(rows), columns, sharex=True, sharey="row", squeeze=False)
+    handles: dict[str, Line2D] = {}
+    for i, row in enumerate(rows):
+        for j, chart in enumerate(row):
+            axes = grid[i, j]
+            bare(axes)
+            found = draw_lines(axes, chart.series, dict(chart.band), names, 2.5)
+            handles = {**found, **handles}
+            if chart.log:
+                log_ticks(axes)
+            last = i == len(rows) - 1
+            label(axes, xlabel if last else "", chart.ylabel if j == 0 else "")
+            axes.set_title(chart.title, size=10)
+    shown = [handles[name] for name in names]
+    box = figure.legend(
+        shown, names, loc="outside right upper", frameon=False, fontsize=9
+    )
+    box.set_title(legend)
+    box.get_title().set_fontsize(9)
+    return save(figure, path)
