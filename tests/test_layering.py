@@ -98,7 +98,7 @@ RESERVED = {
     "absl": ["jaxdd/checkpoints.py"],
     "flax": ["jaxdd/nets/"],
     "orbax": ["jaxdd/checkpoints.py"],
-    "matplotlib": ["jaxdd/report.py"],
+    "matplotlib": ["jaxdd/report/"],
     "argparse": [],
     "tqdm": [],
     "rich": [],
