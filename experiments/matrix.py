@@ -25,7 +25,7 @@ from experiments.job import Job
 from experiments.probes import Probes
 from experiments.problem import Problem, network_for
 from experiments.progress import say
-from jaxdd import methods, provenance, runs
+from jaxdd import methods, programs, provenance
 from jaxdd.errors import UserError
 from jaxdd.settings import METHODS
 from jaxdd.workdir import (
@@ -236,7 +236,7 @@ class _Table:
             reasons.append("the images did not change")
         if cell.modifier != "plain" and digest == self._plain(cell):
             reasons.append("the images equal those of the plain method")
-        program = runs.program_of(job.method._replace(plan=None))
+        program = programs.program_of(job.method._replace(plan=None))
         return {
             "works": not reasons,
             "why": "; ".join(reasons),

@@ -1,6 +1,5 @@
 """The resumable loop: any method, in chunks on the device, the host only watching."""
 
-import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,16 +12,14 @@ import numpy as np
 
 from jaxdd.checkpoints import Checkpoints
 from jaxdd.errors import UserError
+from jaxdd.programs import CHUNK_STEPS, program_of
 from jaxdd.signals import Interrupted, Signals
-from jaxdd.trees import select
 from jaxdd.types import Array, Inputs, Key, Method, MethodState, Span, Synthetic
 from jaxdd.workdir import Metrics
 
 # Seconds that one dispatch should take: short enough for signals and progress, long
 # enough that the host costs nothing.
 CHUNK_SECONDS = 1.0
-# Longest chunk: the length of the buffer that carries the infos of its steps.
-CHUNK_STEPS = 256
 # Spans of experts that wait on the device for the steps of one chunk.
 SPAN_BYTES = 64 * 2**20
 # What takes longer, a step or a measurement, may not end within that time: the state
@@ -60,80 +57,6 @@ class Plan:
     log_every: int
     measure_every: int
     save_every: int
-
-
-def make_advance(method: Method):
-    """Compile-once driver: as many steps as asked for, stopping before bad ones.
-
-    Returns:
-        jitted (state, inputs, root key, stop) -> (state, sound, infos), which runs the
-        method until `stop` completed steps. A step whose info is not finite, or after
-        which the step size is negative, is undone and ends the run: `sound` is False
-        and the state is the one before it. `infos` has [CHUNK_STEPS] entries per name;
-        entry i belongs to the i-th step done. Where `inputs` has spans, they are
-        [T, ...] and span i is for the i-th step. The state is donated. The trip count
-        is dynamic, so that chunks of any length are one program with the same bits.
-    """
-
-    def advance(state: MethodState, inputs: Inputs, root: Key, stop: Array):
-        first = state.step
-
-        def inputs_of(slot: Array) -> Inputs:
-            return inputs._replace(span=jax.tree.map(lambda x: x[slot], inputs.span))
-
-        shapes = jax.eval_shape(method.step, root, state, inputs_of(first))[1]
-        buffer = {name: jnp.zeros(CHUNK_STEPS, x.dtype) for name, x in shapes.items()}
-
-        def going(carry):
-            state, sound, _ = carry
-            return sound & (state.step < stop)
-
-        def body(carry):
-            state, _, buffer = carry
-            key = jax.random.fold_in(root, state.step)
-            slot = state.step - first
-            new, info = method.step(key, state, inputs_of(slot))
-            finite = jnp.all(jnp.isfinite(jnp.stack(list(info.values()))))
-            sound = finite & (method.stored(new).step_size >= 0)
-            buffer = {n: x.at[slot].set(info[n]) for n, x in buffer.items()}
-            return select(sound, new, state), sound, buffer
-
-        return jax.lax.while_loop(going, body, (state, jnp.bool_(True), buffer))
-
-    return jax.jit(advance, donate_argnums=0)
-
-
-class Program:
-    """A method's loop, compiled once for all runs whose arguments have one shape."""
-
-    def __init__(self, method: Method):
-        self.advance = make_advance(method)
-        self.known: dict[Any, Any] = {}
-
-    def compiled(self, *arguments):
-        """The compiled loop for arguments like these."""
-        leaves, structure = jax.tree.flatten(arguments)
-        shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
-        if (structure, shapes) not in self.known:
-            self.known[structure, shapes] = self.advance.lower(*arguments).compile()
-        return self.known[structure, shapes]
-
-    def bytes(self) -> int:
-        """Device memory of the largest program: arguments, results, temporaries."""
-        found = [program.memory_analysis() for program in self.known.values()]
-        return max(
-            x.temp_size_in_bytes
-            + x.argument_size_in_bytes
-            + x.output_size_in_bytes
-            - x.alias_size_in_bytes
-            for x in found
-        )
-
-
-@functools.lru_cache(maxsize=4)
-def program_of(method: Method) -> Program:
-    """The program of a method; segments of one distillation share it."""
-    return Program(method)
 
 
 def _next(step: int, every: int) -> int:

@@ -85,6 +85,7 @@ ORDER = [
     "experts/bank",
     "experts/training",
     "experts/__init__",
+    "programs",
     "runs",
     "report/figures",
     "report/charts",

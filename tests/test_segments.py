@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd import runs, segments
+from jaxdd import programs, runs, segments
 from jaxdd.errors import UserError
 from jaxdd.runs import Hooks, Plan
 from jaxdd.segments import forgotten, join, keep_hardest, make_judge, pad, sizes
@@ -229,11 +229,11 @@ def test_segments_of_a_run_are_one_program(tmp_path):
         )
         made.append(state.method.codes)
         ends.append(float(state.method.codes.images.sum()))
-    program = runs.program_of(method)
+    program = programs.program_of(method)
     assert len(program.known) == 1
     assert len(traces) == 2  # shapes of the infos, and the program
     assert len(set(ends)) == 3
-    assert runs.program_of(method) is program
+    assert programs.program_of(method) is program
 
 
 def empty() -> Synthetic:
