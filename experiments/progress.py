@@ -13,6 +13,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from jaxdd import hosts
+
 LINE_SECONDS = 10.0  # between lines when the output is not a terminal
 
 
@@ -26,6 +28,7 @@ class Bar:
         self.name, self.total, self.writes = name, total, writes
         self.unit = unit
         self.console = Console(stderr=True)
+        self.live = self.console.is_terminal and hosts.primary()
         self.last = 0.0
 
     def __enter__(self) -> "Bar":
@@ -41,7 +44,7 @@ class Bar:
         )
         self.progress = Progress(*columns, console=self.console, transient=True)
         self.task = self.progress.add_task(self.name, total=self.total, note="...")
-        if self.console.is_terminal:
+        if self.live:
             self.progress.start()
         return self
 
@@ -57,18 +60,20 @@ class Bar:
     def _show(self, done: int, note: str, seconds: float) -> None:
         self.progress.update(self.task, completed=done, note=note)
         now = time.monotonic()
-        if not self.console.is_terminal and now - self.last > LINE_SECONDS:
+        if not self.live and now - self.last > LINE_SECONDS:
             self.last = now
             left = (self.total - done) * seconds
             parts = [f"{self.unit} {done}/{self.total}", *([note] if note else [])]
             parts += [f"{seconds:.3g} s/{self.unit}", f"{left:.0f} s left"]
-            print(f"{self.name}: {', '.join(parts)}", file=sys.stderr, flush=True)
+            say(f"{self.name}: {', '.join(parts)}")
 
     def __exit__(self, *exception) -> None:
-        if self.console.is_terminal:
+        if self.live:
             self.progress.stop()
 
 
 def say(text: str) -> None:
-    """Tell what comes next, on standard error."""
+    """Tell what comes next, on standard error; of several processes one speaks."""
+    if not hosts.primary():
+        return
     print(text, file=sys.stderr, flush=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
+from jaxdd import hosts
 from jaxdd.errors import UserError
 from jaxdd.trees import from_named_leaves, named_leaves
 
@@ -22,7 +22,9 @@ class Checkpoints:
     """The two newest states of a run, by step; each is complete or absent.
 
     A state is any pytree of arrays without typed keys (the key of step t is derived
-    from the seed and t, so none has to be saved).
+    from the seed and t, so none has to be saved). It lies whole on every device, so
+    that of several processes the primary one saves it, and any number of them restores
+    it.
     """
 
     def __init__(self, folder: Path):
@@ -30,12 +32,15 @@ class Checkpoints:
         absl_logging.set_verbosity(absl_logging.ERROR)
         self.folder = folder / "checkpoints"
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=2, enable_async_checkpointing=False
+            max_to_keep=2, enable_async_checkpointing=False, **_alone()
         )
         try:
             place = self.folder.absolute()
             with _quiet():
-                self.manager = ocp.CheckpointManager(place, options=options)
+                handler = ocp.StandardCheckpointHandler()
+                self.manager = ocp.CheckpointManager(
+                    place, options=options, item_handlers=handler
+                )
         except OSError as error:
             raise UserError(
                 f"cannot use the folder {self.folder} ({_first_line(error)}): free the "
@@ -48,7 +53,7 @@ class Checkpoints:
         Raises:
             UserError: the disk refuses; earlier states stay.
         """
-        if step in self.manager.all_steps():
+        if not hosts.primary() or step in self.manager.all_steps():
             return
         try:
             tree = _with_checksum(named_leaves(state))
@@ -77,13 +82,16 @@ class Checkpoints:
                 args = ocp.args.StandardRestore(template)
                 with _quiet():
                     found = self.manager.restore(step, args=args)
+                if _shapes(found["state"]) != _shapes(tree["state"]):
+                    raise ValueError(f"the arrays of step {step} have other shapes")
                 if int(found["checksum"]) != _checksum(found["state"]):
                     raise ValueError(f"the checksum of step {step} is wrong")
             except Exception as error:  # Orbax raises many types for a damaged folder
                 reason = _first_line(error)
                 continue
             # Orbax saves no step below its newest: the unreadable ones have to go.
-            for damaged in steps[: steps.index(step)]:
+            hosts.meet()
+            for damaged in steps[: steps.index(step)] if hosts.primary() else ():
                 self.manager.delete(damaged)
             return step, from_named_leaves(like, found["state"])
         if steps:
@@ -93,8 +101,31 @@ class Checkpoints:
             )
         return None
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the newest state's arrays by path; empty where there is none."""
+        step = self.manager.latest_step()
+        if step is None:
+            return {}
+        try:
+            with _quiet():
+                found: Any = self.manager.item_metadata(step)
+            return _shapes(found["state"])
+        except Exception:  # a damaged folder, which `restore` tells
+            return {}
+
     def close(self) -> None:
         self.manager.close()
+
+
+def _alone() -> dict[str, Any]:
+    """Options that keep Orbax's own meetings of processes out of the way."""
+    if not hosts.several():
+        return {}
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"jaxdd{me}"
+    )
+    return {"multiprocessing_options": alone, "create": False}
 
 
 @contextlib.contextmanager
@@ -121,8 +152,13 @@ def _quiet():
 
 
 def _with_checksum(named: dict[str, Any]) -> dict[str, Any]:
-    """Orbax does not notice flipped bits in the arrays."""
-    return {"state": named, "checksum": jnp.uint32(_checksum(named))}
+    """The state on the host; Orbax does not notice flipped bits in the arrays."""
+    found = jax.device_get(named)
+    return {"state": found, "checksum": np.asarray(_checksum(found), np.uint32)}
+
+
+def _shapes(named: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(array.shape) for name, array in named.items()}
 
 
 def _checksum(named: dict[str, Any]) -> int:

@@ -141,14 +141,14 @@ def ensemble_scores(
     compute = SCORES[score]
 
     def scores(learners: Learner, data) -> Array:
-        def of_network(learner: Learner) -> Array:
+        def of_network(learner: Learner, data) -> Array:
             return policy.map_chunks(
                 lambda indices: compute(network, learner, fetch(data, indices)),
                 data.labels.shape[0],
                 chunk,
             )
 
-        return jnp.mean(policy.map_axis(of_network, learners), axis=0)
+        return jnp.mean(policy.spread_axis(of_network, learners, data), axis=0)
 
     return scores
 
@@ -168,7 +168,7 @@ def train_probes(network: Network, training: Training, samples: int):
     fit = make_fit(network, training, fetch=take)
 
     def probes(keys: Key, real: RealData) -> Learner:
-        def one(key: Key) -> Learner:
+        def one(key: Key, real: RealData) -> Learner:
             key_init, key_pick, key_fit = jax.random.split(key, 3)
             count = min(samples, real.labels.shape[0])
             picked = jax.random.permutation(key_pick, real.labels.shape[0])[:count]
@@ -176,7 +176,7 @@ def train_probes(network: Network, training: Training, samples: int):
             seen = real._replace(images=real.images[picked], labels=real.labels[picked])
             return fit(key_fit, learner, seen)[0]
 
-        return policy.map_axis(one, keys)
+        return policy.spread_axis(one, keys, real)
 
     return probes
 

@@ -63,13 +63,13 @@ def make_hits(
 
     @jax.jit
     def hits(keys: Key, sets: Batch, held_out: RealData, rate=None) -> Array:
-        def one(xs):
+        def one(xs, held_out: RealData, rate):
             key, data = xs
             key_init, key_fit = jax.random.split(key)
             learner, _ = fit(key_fit, Learner(*network.init(key_init)), data, rate)
             return right(network, learner, held_out, CHUNK)
 
-        return policy.map_axis(one, (keys, sets))
+        return policy.spread_axis(one, (keys, sets), held_out, rate)
 
     return hits
 

@@ -32,19 +32,14 @@ def forgetting_scores(network: Network, training: Training, chunk: int = 256):
     """
 
     def scores(keys: Key, real: RealData) -> Array:
-        fit = make_fit(
-            network,
-            training,
-            fetch=take,
-            observe=lambda learner: right(network, learner, real, chunk),
-        )
-
-        def one(key: Key) -> Array:
+        def one(key: Key, real: RealData) -> Array:
+            observe = lambda learner: right(network, learner, real, chunk)
+            fit = make_fit(network, training, fetch=take, observe=observe)
             key_init, key_fit = jax.random.split(key)
             _, seen = fit(key_fit, Learner(*network.init(key_init)), real)
             lost = jnp.sum(seen[:-1] * (1 - seen[1:]), axis=0)
             return jnp.where(jnp.any(seen > 0, axis=0), lost, training.epochs)
 
-        return jnp.mean(policy.map_axis(one, keys), axis=0)
+        return jnp.mean(policy.spread_axis(one, keys, real), axis=0)
 
     return scores

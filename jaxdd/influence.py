@@ -98,8 +98,8 @@ def influence_scores(
 
     def scores(key: Key, learners: Learner, data) -> Array:
         keys = jax.random.split(key, jax.tree.leaves(learners)[0].shape[0])
-        each = lambda pair: of_network(pair[0], pair[1], data)
-        found = policy.map_axis(each, (keys, learners))
+        each = lambda pair, data: of_network(pair[0], pair[1], data)
+        found = policy.spread_axis(each, (keys, learners), data)
         return jnp.mean(found, axis=0)
 
     return scores

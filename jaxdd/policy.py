@@ -8,6 +8,8 @@ accelerators small kernels leave the device idle, so the axis is batched there.
 import jax
 import jax.numpy as jnp
 
+from jaxdd import devices
+
 # Networks or classes that an accelerator works on at once.
 ACCELERATOR_CHUNK = 32
 # Images of a gradient's chunk on CPU: what stays in cache at 32x32 and width 128.
@@ -21,9 +23,9 @@ def on_cpu() -> bool:
 def map_axis(function, xs, chunk: int | None = None):
     """Apply `function` to every slice of `xs` along axis 0 and stack the results.
 
-    Sequential on CPU, `chunk` slices at a time on accelerators (all of them if there
-    are at most ACCELERATOR_CHUNK). The results do not depend on the choice beyond
-    rounding.
+    On one device: sequential on CPU, `chunk` slices at a time on accelerators (all of
+    them if there are at most ACCELERATOR_CHUNK). The results do not depend on the
+    choice beyond rounding.
     """
     if on_cpu():
         return jax.lax.map(function, xs)
@@ -32,6 +34,26 @@ def map_axis(function, xs, chunk: int | None = None):
     if size <= chunk:
         return jax.vmap(function)(xs)
     return jax.lax.map(function, xs, batch_size=chunk)
+
+
+def spread_axis(function, xs, *shared):
+    """`map_axis` over all devices in use (see `devices.use`).
+
+    For the outermost axis of a computation: classes, experts, networks, seeds.
+
+    Args:
+        function: (slice of xs, *shared) -> pytree. It must not close over traced
+            arrays: what all slices need is in `shared`.
+        xs: pytree of [size, ...].
+        shared: pytrees that lie whole on every device.
+    """
+
+    def part(xs, *shared):
+        return map_axis(lambda x: function(x, *shared), xs)
+
+    if devices.spread_over() == 1:
+        return part(xs, *shared)
+    return devices.spread(part, xs, *shared)
 
 
 def map_chunks(function, count: int, chunk: int):

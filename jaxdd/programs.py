@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxdd import devices
 from jaxdd.trees import select
 from jaxdd.types import Array, Inputs, Key, Method, MethodState
 
@@ -65,9 +66,10 @@ class Program:
         """The compiled loop for arguments like these."""
         leaves, structure = jax.tree.flatten(arguments)
         shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
-        if (structure, shapes) not in self.known:
-            self.known[structure, shapes] = self.advance.lower(*arguments).compile()
-        return self.known[structure, shapes]
+        kind = structure, shapes, devices.spread_over()
+        if kind not in self.known:
+            self.known[kind] = self.advance.lower(*arguments).compile()
+        return self.known[kind]
 
     def bytes(self) -> int:
         """Device memory of the largest program: arguments, results, temporaries."""

@@ -5,6 +5,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import jax
 
+from jaxdd import devices
+
 PACKAGES = ("jaxdd", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -21,5 +23,4 @@ def versions() -> dict[str, str]:
 
 def device() -> str:
     """Kind and number of the devices in use, e.g. "cpu x1"."""
-    devices = jax.devices()
-    return f"{devices[0].device_kind} x{len(devices)}"
+    return f"{jax.devices()[0].device_kind} x{devices.spread_over()}"

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdd import devices, hosts
 from jaxdd.checkpoints import Checkpoints
 from jaxdd.errors import UserError
 from jaxdd.programs import CHUNK_STEPS, program_of
@@ -124,8 +125,10 @@ def run(
                     f"{folder} is already at step {found[0]}, beyond --steps="
                     f"{plan.steps}: ask for at least that, or use another --workdir"
                 )
-            state = jax.tree.map(jnp.asarray, found[1])
+            restored: Any = found[1]
+            state = restored
             on_resume(found[0])
+        state = devices.everywhere(jax.tree.map(jnp.asarray, state))
         metrics = Metrics(folder, int(state.method.step))
         with Signals().installed() as signals:
             loop = _Loop(folder, method, inputs, seed, plan, hooks, checkpoints)
@@ -179,10 +182,11 @@ class _Loop:
             step = done
             if step % self.plan.measure_every == 0:
                 state = self._observe(state, metrics, step, infos)
-            if signals.received or self._saves(step):
+            received = signals.agreed()
+            if received or self._saves(step):
                 self.checkpoints.save(step, state)
-            if signals.received:
-                raise Interrupted(signals.received, step)
+            if received:
+                raise Interrupted(received, step)
         return state
 
     def _saves(self, step: int) -> bool:
@@ -198,7 +202,7 @@ class _Loop:
         """Compile apart from the steps, so that their times are not mixed."""
         began = time.perf_counter()
         stop = jnp.int32(0)
-        inputs = self.inputs
+        inputs = self.inputs = devices.everywhere(self.inputs)
         if self.spans is not None:
             first = int(state.method.step)
             inputs = inputs._replace(span=self.spans.read(first, first + 1))
@@ -232,7 +236,8 @@ class _Loop:
             state.method, inputs, self.root, jnp.int32(stop)
         )
         infos = {name: jax.device_get(x) for name, x in infos.items()}
-        seconds = (time.perf_counter() - began) / (stop - step)
+        # Where the next chunk ends depends on it.
+        seconds = hosts.most((time.perf_counter() - began) / (stop - step))
         self.per_step.append(seconds)
         if sound:
             loss = float(infos["loss"][stop - step - 1])
@@ -261,7 +266,7 @@ class _Loop:
             # The method's buffers are donated; what is kept must be a copy.
             state = state._replace(best=jax.tree.map(jnp.copy, best))
         metrics.write(self._line(step, values))
-        self.measure_seconds = time.perf_counter() - began
+        self.measure_seconds = hosts.most(time.perf_counter() - began)
         return state
 
     def _typical(self) -> float:
@@ -325,4 +330,4 @@ class _Spans:
                 jax.tree.leaves(self.buffer), jax.tree.leaves(found), strict=True
             ):
                 whole[slot] = part
-        return jax.tree.map(jnp.array, self.buffer)
+        return devices.everywhere(jax.tree.map(jnp.array, self.buffer))

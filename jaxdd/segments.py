@@ -104,7 +104,7 @@ def make_judge(
 
     @jax.jit
     def judge(keys: Key, data: Batch, real: RealData, rate=None) -> Array:
-        def one(key: Key) -> Learner:
+        def one(key: Key, data: Batch, rate) -> Learner:
             key_init, key_fit = jax.random.split(key)
             return fit(key_fit, Learner(*network.init(key_init)), data, rate)[0]
 
@@ -117,7 +117,7 @@ def make_judge(
             count = real.labels.shape[0]
             return total + policy.map_chunks(of_chunk, count, CHUNK), None
 
-        learners = policy.map_axis(one, keys)
+        learners = policy.spread_axis(one, keys, data, rate)
         zeros = jnp.zeros((real.labels.shape[0], real.table.shape[0]))
         summed, _ = jax.lax.scan(add, zeros, learners)
         mean = summed / keys.shape[0]

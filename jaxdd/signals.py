@@ -6,6 +6,8 @@ import signal
 import sys
 import threading
 
+from jaxdd import hosts
+
 # A signal has to end the process within 10 seconds, whatever the device is doing.
 GRACE_SECONDS = 9.0
 
@@ -35,6 +37,10 @@ class Signals:
     def __call__(self, signum, frame):
         if self.received is None:
             self.received = signum
+
+    def agreed(self) -> int:
+        """The first signal that any process received, or 0."""
+        return int(hosts.most(float(self.received or 0)))
 
     @contextlib.contextmanager
     def installed(self):

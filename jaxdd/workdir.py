@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from jaxdd import hosts
 from jaxdd.errors import UserError
 
 # Keys of a configuration that may change between two starts of one run: they alter
@@ -20,8 +21,15 @@ FREE = ("steps", "workdir", "data_dir", "save_every")
 def atomic_file(path: Path, mode: str = "w") -> Iterator[IO]:
     """A file that appears whole or not at all: a sibling is written, then renamed.
 
+    Of several processes the primary one writes; what the others write is dropped.
     Raises UserError, naming the path, when the disk refuses.
     """
+    hosts.meet()
+    if not hosts.primary():
+        with tempfile.TemporaryFile(mode) as file:
+            yield file
+        hosts.meet()
+        return
     part = path.with_name(f".{path.name}.part")
     try:
         try:
@@ -39,6 +47,7 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO]:
             f"cannot write {path}: {error.strerror or error}; free the disk or choose "
             "another folder"
         ) from error
+    hosts.meet()
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -59,14 +68,16 @@ def make_folder(path: str | Path) -> Path:
     """
     folder = Path(path).expanduser()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        if hosts.primary():
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
     except OSError as error:
         raise UserError(
             f"cannot write to the folder {folder}: {error.strerror}; choose another "
             "--workdir"
         ) from error
+    hosts.meet()
     return folder
 
 
@@ -80,6 +91,9 @@ def owned(path: str | Path) -> Iterator[Path]:
         UserError: the folder is not writable, or another live run owns it.
     """
     folder = make_folder(path)
+    if not hosts.primary():  # the primary process holds the lock for all
+        yield folder
+        return
     with open(folder / ".lock", "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -197,6 +211,8 @@ class Metrics:
         if self.lines and line["step"] <= self.lines[-1]["step"]:
             return
         self.lines.append(line)
+        if not hosts.primary():
+            return
         try:
             with open(self.path, "a") as file:
                 file.write(json.dumps(line) + "\n")

@@ -8,13 +8,23 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".pytest_cache" / "xla"
+# XLA:CPU's older way to generate code; it compiles in two thirds of the time.
+QUICK_CODE = "--xla_cpu_use_fusion_emitters=false"
 
 
 def pytest_configure():
+    # For `test_devices`; all else runs on the first of them.
+    jax.config.update("jax_num_cpu_devices", 8)
     cache = os.environ.get("JAXDD_TEST_CACHE", str(CACHE))
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    # Most of the time goes into compiling: do it with few optimisations. Programs that
+    # the tests start do the same (`experiments.helpers.environment`).
+    jax.config.update("jax_disable_most_optimizations", True)
+    if jax.__version_info__ < (0, 11):  # an unknown flag would end the process
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} {QUICK_CODE}".strip()
 
 
 # Files of few but long tests: a process must not be left alone with them at the end.
@@ -44,8 +54,8 @@ def x64():
 
 
 @pytest.fixture
-def quick_compile():
-    """Compile with few optimisations, in half the time; not for time and memory."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
+def optimised():
+    """Compile as users do, for what is said of time and memory."""
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)

@@ -15,8 +15,6 @@ from jaxdd.types import Decoder, Learner, LearnerSource, Span, Synthetic
 from tests.helpers import assert_close, toy_start
 from tests.toy_methods import INPUTS, NETWORK, start_for, toy_method, toy_settings
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 # --- Composition --------------------------------------------------------------------
 
 

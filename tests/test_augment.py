@@ -10,8 +10,6 @@ from jaxdd.augment import OPS
 from jaxdd.errors import UserError
 from jaxdd.types import Batch
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 SHAPES = [(8, 8, 3), (7, 10, 1)]
 ALL = "color_crop_cutout_flip_scale_rotate"
 NAMES = list(OPS)

@@ -27,8 +27,6 @@ from tests.toy_methods import (
     toy_settings,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm")
 # Those whose axes the others have as well are left to `make test-slow`.
 OTHERS = ("dc", "dcc", "mtt", "ftd", "tesla")

@@ -44,7 +44,6 @@ def gradient_of(network, params, images, labels):
     return jax.grad(loss)(params)
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_is_one_distance_between_class_averaged_gradients(x64, distance):
     """Every class has 8 samples and all are drawn, so that the draw does not matter."""
@@ -67,7 +66,6 @@ def test_is_one_distance_between_class_averaged_gradients(x64, distance):
     assert_close(evidence.gradient, made, 1e-9, 1e-12)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_the_hyper_gradient_equals_finite_differences(x64):
     network = smooth_network()
     inputs = to64(toy_inputs())
@@ -88,7 +86,6 @@ def test_the_hyper_gradient_equals_finite_differences(x64):
     np.testing.assert_allclose((ahead - behind) / (2 * eps), exact, rtol=1e-6)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_both_sides_of_a_class_share_one_draw():
     """Real and synthetic images are the same, so that the distance is zero."""
     network = tiny_network()
@@ -104,7 +101,6 @@ def test_both_sides_of_a_class_share_one_draw():
     assert np.all(np.abs(values) < 1e-6)
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize(
     ("step", "contrastive"),
     [(0, False), (3, False), (4, True), (11, False), (12, True), (16, True)],

@@ -19,7 +19,6 @@ from tests.helpers import (
     toy_batch,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 SMALL = (4, 4, 1)
 NETWORK = smooth_network(features=16, hidden=4)
 
@@ -59,6 +58,7 @@ def test_traces_are_those_of_the_dense_matrices(x64, name):
     assert np.all(traces[:-2] > 0)
 
 
+@pytest.mark.usefixtures("optimised")
 def test_traces_need_no_memory_per_sample_and_parameter():
     network = tiny_network(width=32)
     learner = new_learner(network)

@@ -23,8 +23,6 @@ from jaxdd.errors import UserError
 from jaxdd.types import Synthetic
 from tests.helpers import assert_close
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def random_images(*shape, seed=0):
     return np.random.default_rng(seed).uniform(size=shape).astype(np.float32)

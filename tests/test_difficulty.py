@@ -26,7 +26,6 @@ from tests.helpers import (
     toy_real,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 NETWORK = smooth_network()
 
 

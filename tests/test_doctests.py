@@ -36,7 +36,6 @@ def has_example(item):
     return bool(examples("", item, {}).examples)
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name):
     module = importlib.import_module(name)

@@ -14,7 +14,6 @@ from jaxdd.train import Training, make_fit
 from jaxdd.types import Batch, Learner
 from tests.helpers import counted, new_learner, smooth_network, toy_arrays, toy_real
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 TRAINING = Training(epochs=20, learning_rate=0.1, momentum=0.9, batch_size=4)
 CROP = augment.training("crop")
 

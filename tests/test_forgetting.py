@@ -39,7 +39,6 @@ from tests.helpers import (
 )
 from tests.toy_methods import INPUTS, start_for, toy_method, toy_settings
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY, STEP = jax.random.key(0), jnp.int32(0)
 NETWORK = smooth_network()
 NO_AUGMENTATION = augment.siamese(())

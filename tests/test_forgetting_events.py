@@ -11,7 +11,6 @@ from jaxdd.types import Network, Outputs
 from jaxdd.windows import real_data
 from tests.helpers import counted, smooth_network, toy_real
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 NETWORK = smooth_network()
 
 # Which sample is right after which epoch, for two kinds of network.

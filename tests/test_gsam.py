@@ -22,7 +22,6 @@ from tests.helpers import (
     toy_batch,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 RHO, ALPHA, RATE = 0.3, 0.7, 0.02
 
 rng = np.random.default_rng(0)

@@ -22,7 +22,6 @@ from tests.helpers import (
 )
 from tests.test_curvature import NETWORK, SMALL, dense_fishers
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(0)
 
 

@@ -11,7 +11,6 @@ from jaxdd.initial import INITIALS, correct_set, initial_set, label_logits, mosa
 from jaxdd.types import Space, Synthetic
 from tests.helpers import COUNTS, toy_real
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 WITHOUT_EXPERTS = [kind for kind in INITIALS if kind != "correct"]
 
 

@@ -12,6 +12,8 @@ FILES = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("jaxdd/**/*.py"
 ORDER = [
     "errors",
     "types",
+    "devices",
+    "hosts",
     "policy",
     "trees",
     "losses",

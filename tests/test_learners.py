@@ -10,7 +10,6 @@ from jaxdd.learners import StartEpochs, spans
 from jaxdd.types import Inputs, Span
 from tests.helpers import assert_close, new_learner, tiny_network, toy_real
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 EXPERTS = 5
 LAST_STEP = 2**31 - 1
 

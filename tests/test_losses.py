@@ -3,13 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from jaxdd.losses import correct, cross_entropy, mean_loss, per_sample_cross_entropy
 from jaxdd.types import Batch
 from tests.helpers import linear_network, new_learner, toy_batch
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 LOGITS = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
 
 

@@ -23,8 +23,6 @@ from jaxdd.nets import make_network
 from jaxdd.nets.registry import NETS
 from jaxdd.trees import named_leaves
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @functools.cache
 def shapes_of(name):

@@ -28,9 +28,6 @@ from tests.toy_methods import (
     toy_settings,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
-
 # Terms meet the objective: all variants for its first method, the others plain. That
 # the correction has an effect on every method is in `test_cells`.
 VARIED = list({METHODS[m].objective: m for m in reversed(METHODS)}.values())[::-1]

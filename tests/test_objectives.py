@@ -27,7 +27,6 @@ from tests.helpers import (
     with_convolution,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 NETWORK = smooth_network()
 NO_AUGMENTATION = augment.siamese(())
 

@@ -24,8 +24,6 @@ from tests.helpers import (
 )
 from tests.toy_methods import INPUTS, MATCHES, NETWORK, is_new, toy_settings
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 # --- The pool -----------------------------------------------------------------------
 
 

@@ -14,7 +14,6 @@ from jaxdd.train import Training, make_fit
 from jaxdd.types import Batch, Learner, Method, MethodState, Synthetic
 from tests.helpers import assert_close, smooth_network, toy_inputs, toy_real, toy_start
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 NETWORK = smooth_network()
 INPUTS = toy_inputs()
 KEYS = jax.random.split(jax.random.key(0), 3)

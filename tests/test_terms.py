@@ -11,7 +11,6 @@ from jaxdd.terms import NORMS, SCHEDULES, WeightedTerm, sdc, weight_schedule
 from jaxdd.types import Batch, Evidence, Learner
 from tests.helpers import assert_close, linear_network, new_learner, toy_batch
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 NETWORK = linear_network(64)
 KEY = jax.random.key(0)
 

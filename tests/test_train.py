@@ -21,7 +21,6 @@ from tests.helpers import (
     toy_real,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 NETWORK = linear_network(4, scale=0.3)
 SHAPE = (2, 2, 1)
 

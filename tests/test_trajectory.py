@@ -25,7 +25,6 @@ from tests.helpers import (
     toy_start,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(0)
 STEPS = 4
 BATCH = 4  # of 6 images: every second minibatch is short

@@ -17,7 +17,6 @@ from jaxdd.windows import (
 )
 from tests.helpers import new_learner, tiny_network, toy_arrays
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 COUNTS = (6, 4, 2)
 
 

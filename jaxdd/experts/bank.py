@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdd import hosts
 from jaxdd.errors import UserError
 from jaxdd.trees import from_named_leaves, named_leaves
 from jaxdd.types import Network, Params, Span
@@ -156,12 +157,10 @@ class Bank:
             if found.complete:
                 return cls.open(folder)
         try:
-            with open(path, "ab") as file:
-                # Reserved now: writing to a map on a full disk would kill the process.
-                os.posix_fallocate(file.fileno(), 0, manifest.bytes)
-                file.truncate(manifest.bytes)
+            if hosts.primary():
+                _reserve(path, manifest.bytes)
             write_atomically(folder / MANIFEST, _dump(manifest))
-            return cls(folder, manifest, "r+")
+            return cls(folder, manifest, "r+" if hosts.primary() else "r")
         except OSError as error:
             raise UserError(
                 f"cannot write {path}: {error.strerror or error}; free the disk or "
@@ -198,7 +197,7 @@ class Bank:
     def write(self, expert: int, epoch: int, params: Params) -> None:
         """Store a snapshot, unless the bank does not keep that epoch."""
         first, last = self.manifest.first_epoch, self.manifest.last_epoch
-        if first <= epoch <= last:
+        if first <= epoch <= last and hosts.primary():
             flat = [np.asarray(x).ravel() for x in jax.tree.leaves(params)]
             self.rows[expert, epoch - first] = np.concatenate(flat)
 
@@ -271,6 +270,13 @@ class Bank:
             for name, what in WARNED.items()
             if _plain(wanted, name) != _plain(self.manifest, name)
         ]
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Take the disk now: writing to a map on a full one would kill the process."""
+    with open(path, "ab") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+        file.truncate(size)
 
 
 def _content(manifest: Manifest) -> dict[str, Any]:

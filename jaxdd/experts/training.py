@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdd import policy
+from jaxdd import devices, hosts, policy
 from jaxdd.checkpoints import Checkpoints
 from jaxdd.errors import UserError
 from jaxdd.experts.bank import Bank, Manifest
@@ -45,11 +45,12 @@ class Watch:
 def group_size(experts: int) -> int:
     """Experts that are trained together, chosen by backend.
 
-    One on CPU, where mapping over experts gains nothing and a group would only lengthen
-    the time between two saves; as many as fill an accelerator there, at a divisor of
-    all experts.
+    One per CPU device, where mapping over experts gains nothing and a group would only
+    lengthen the time between two saves; as many as fill the accelerators there, at a
+    divisor of all experts.
     """
     largest = 1 if policy.on_cpu() else policy.ACCELERATOR_CHUNK
+    largest *= devices.spread_over()
     return max(g for g in range(1, min(experts, largest) + 1) if experts % g == 0)
 
 
@@ -119,7 +120,8 @@ def train_bank(
     finally:
         checkpoints.close()
     bank.finish()
-    shutil.rmtree(checkpoints.folder, ignore_errors=True)
+    if hosts.primary():
+        shutil.rmtree(checkpoints.folder, ignore_errors=True)
     return Bank.open(folder)
 
 
@@ -130,7 +132,7 @@ def _fresh(seed: int, network: Network, epochs: Epochs) -> Callable[[Array], Fit
     def one(member: Array) -> FitState:
         return epochs.init(Learner(*network.init(jax.random.fold_in(key_init, member))))
 
-    return jax.jit(lambda members: policy.map_axis(one, members))
+    return jax.jit(lambda members: policy.spread_axis(one, members))
 
 
 def _given(
@@ -161,16 +163,19 @@ class _Trainer:
     ):
         self.bank, self.real = bank, real
         self.watch, self.checkpoints = watch, checkpoints
-        self.group = group_size(bank.manifest.experts)
-        root = jax.random.key(bank.manifest.seed)
+        # Experts that were begun together go on together, on any number of devices.
+        shapes = checkpoints.shapes().values()
+        known = next((shape[0] for shape in shapes if shape), None)
+        self.group = known or group_size(bank.manifest.experts)
 
         def advance(states: FitState, members: Array, real: RealData, epoch: Array):
-            def one(xs):
+            def one(xs, real: RealData, epoch: Array):
                 state, member = xs
-                key: Key = jax.random.fold_in(jax.random.fold_in(root, 1), member)
+                root: Key = jax.random.key(bank.manifest.seed)
+                key = jax.random.fold_in(jax.random.fold_in(root, 1), member)
                 return epochs.epoch(key, state, real, epoch)
 
-            new = policy.map_axis(one, (states, members))
+            new = policy.spread_axis(one, (states, members), real, epoch)
             finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(new)]
             return new, jnp.all(jnp.stack(finite))
 
@@ -207,16 +212,18 @@ class _Trainer:
             state = GroupState(jnp.int32(done), experts)
             self._store(group, epoch + 1, experts)
             self.watch.progress(done, total, time.perf_counter() - began)
-            due = time.monotonic() - saved > SAVE_SECONDS
-            if signals.received or (due and done < total):
+            received = signals.agreed()
+            due = hosts.most(time.monotonic() - saved) > SAVE_SECONDS
+            if received or (due and done < total):
                 self._save(done, state)
                 saved = time.monotonic()
-            if signals.received:
-                raise Interrupted(signals.received, done)
+            if received:
+                raise Interrupted(received, done)
 
     def _save(self, done: int, state: GroupState) -> None:
         # The snapshots first: a state on disk says that they are there.
-        self.bank.rows.flush()
+        if hosts.primary():
+            self.bank.rows.flush()
         self.checkpoints.save(done, state)
 
     def _fault(self, group: int, epoch: int) -> str:

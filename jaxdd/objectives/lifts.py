@@ -73,7 +73,7 @@ def per_class(
     def lift(evaluate, key, synthetic: Synthetic, learner, inputs: Inputs, step):
         classes = synthetic.images.shape[0]
 
-        def one(xs):
+        def one(xs, key, learner, inputs: Inputs, step):
             index, images, labels = xs
             key_sample, key_match = jax.random.split(jax.random.fold_in(key, index))
             real = sample_class(key_sample, inputs.real, index, sampling.real)
@@ -85,14 +85,15 @@ def per_class(
                 found = weighted(key_match, shown, real, learner, step, 1 / classes)
                 if remember is None:
                     return found
-                pairs = pairs_of(jax.random.fold_in(key_match, 0xE0), index, batch)
+                key_pairs = jax.random.fold_in(key_match, 0xE0)
+                pairs = pairs_of(key_pairs, index, batch, inputs)
                 again = jax.random.fold_in(key_match, 0xF0)
                 compare = lambda made, target: match(again, made, target, learner)[0]
                 return remember.add(pairs, compare, inputs.earlier, found)
 
             return evaluate(value, Batch(images, labels))
 
-        def pairs_of(key: Key, index: Array, new: Batch):
+        def pairs_of(key: Key, index: Array, new: Batch, inputs: Inputs):
             assert inputs.earlier is not None, "forgetting needs inputs.earlier"
             before = Batch(inputs.earlier.images[index], inputs.earlier.labels[index])
             key_new, key_before, key_real = jax.random.split(key, 3)
@@ -109,7 +110,7 @@ def per_class(
             return {"proxy": proxy, "replay": replay}
 
         xs = jnp.arange(classes), synthetic.images, synthetic.labels
-        return policy.map_axis(one, xs)
+        return policy.spread_axis(one, xs, key, learner, inputs, step)
 
     def total(values, infos) -> tuple[Scalar, Info]:
         return jnp.sum(values), jax.tree.map(jnp.sum, infos)

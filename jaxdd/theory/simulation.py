@@ -210,7 +210,7 @@ def make_pruning(
 
     @jax.jit
     def errors(keys: Key) -> Mapping[str, Array]:
-        found = policy.map_axis(of_seed, keys)
+        found = policy.spread_axis(of_seed, keys)
         return {keep: found[..., i].T for i, keep in enumerate(KEEPS)}
 
     return errors

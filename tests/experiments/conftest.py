@@ -2,19 +2,10 @@
 
 from pathlib import Path
 
-import jax
 import pytest
 
 from experiments import distill
 from tests.experiments.helpers import small
-
-
-@pytest.fixture(autouse=True, scope="package")
-def quick_programs():
-    """Compile in half the time; `helpers.environment` does the same for programs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +15,7 @@ def cache_dir(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="package")
-def finished(tmp_path_factory, quick_programs) -> Path:
+def finished(tmp_path_factory) -> Path:
     """The workdir of a finished small run; tests must not change it."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     distill.run(small(folder))

@@ -40,7 +40,7 @@ class NoProbes:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tiny(quick_programs):
+def tiny():
     """A network that compiles quickly, for runs and experts alike, and no probes."""
     base, bank = pad._base, pad._experts
     with pytest.MonkeyPatch.context() as patch:

@@ -56,7 +56,7 @@ class Brightness:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tiny(quick_programs):
+def tiny():
     """A network that compiles quickly, for runs and experts alike, and no probes."""
     base = sdc._base
     with pytest.MonkeyPatch.context() as patch:

@@ -93,7 +93,7 @@ class NoProbes:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def no_probes(quick_programs):
+def no_probes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distill, "Probes", NoProbes)
         yield

@@ -22,7 +22,6 @@ from jaxdd.windows import Curriculum, take
 from tests.experts.helpers import toy_manifest
 from tests.helpers import assert_close, smooth_network, toy_real
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 NETWORK = smooth_network(hidden=4)
 REAL = toy_real()
 EPOCHS, EXPERTS = 2, 4
@@ -67,10 +66,7 @@ def cached():
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A bank that was trained without interruption."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    bank = train(tmp_path_factory.mktemp("whole") / "bank")
-    jax.config.update("jax_disable_most_optimizations", False)
-    return bank
+    return train(tmp_path_factory.mktemp("whole") / "bank")
 
 
 @pytest.fixture

@@ -225,6 +225,7 @@ def test_gradient_of_max_pool_goes_to_one_element_of_a_tie():
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="a defect of XLA:CPU")
+@pytest.mark.usefixtures("optimised")
 def test_weight_gradient_inside_scan_is_as_fast_as_outside():
     """The defect that `conv.py` avoids: with `lax` this ratio is about 30."""
     count = 8

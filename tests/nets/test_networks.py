@@ -9,8 +9,6 @@ import pytest
 from jaxdd.errors import UserError
 from jaxdd.nets import NETS, has_batch_statistics, make_network
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 # Published or derived from the definitions: name, image shape, classes, options, P.
 COUNTS = [
     ("convnet", (32, 32, 3), 10, {}, 320_010),

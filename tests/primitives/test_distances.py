@@ -7,7 +7,6 @@ import pytest
 
 from jaxdd.primitives import DISTANCES, global_cosine, rowwise_cosine
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 # As the official code: added to the product of the norms.
 EPSILON = 1e-6
 SHAPES = {

@@ -23,7 +23,6 @@ from tests.helpers import (
     toy_start,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 FEATURES = 8
 
 

@@ -37,7 +37,6 @@ def all_at_once(loss):
     return norms
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("chunk", [1, 3, 8])
 def test_equals_a_loop_over_samples(chunk):
     params, batch = new_learner(NETWORK).params, toy_batch(7)
@@ -50,7 +49,6 @@ def test_equals_a_loop_over_samples(chunk):
         np.testing.assert_allclose(norms[i], expected, rtol=1e-5)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_equals_the_microbatching_of_optax():
     params, batch = new_learner(NETWORK).params, toy_batch(6)
     one = lambda x, y: norm_of_one(LOSS, params, x, y)
@@ -59,7 +57,6 @@ def test_equals_the_microbatching_of_optax():
     np.testing.assert_allclose(norms, jax.jit(micro)(*batch), rtol=1e-5)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_padding_has_norm_zero_and_a_finite_zero_gradient():
     params, batch = new_learner(NETWORK).params, toy_batch(5, padding=2)
     norms = per_sample_gradient_norms(LOSS, 2)
@@ -77,7 +74,6 @@ def test_padding_has_norm_zero_and_a_finite_zero_gradient():
     assert not np.any(gradient[3:])
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_gradient_with_respect_to_the_images_equals_the_obvious_one(x64):
     params, batch = to64(new_learner(NETWORK).params), to64(toy_batch(5))
     weights = jnp.linspace(-1, 2, 5)
@@ -91,6 +87,7 @@ def test_gradient_with_respect_to_the_images_equals_the_obvious_one(x64):
 
 
 @pytest.mark.parametrize("differentiated", [False, True])
+@pytest.mark.usefixtures("optimised")
 def test_memory_does_not_grow_to_one_gradient_per_sample(differentiated):
     classes, size = 100, 256
     network = tiny_network(classes=classes, width=16)

@@ -80,7 +80,6 @@ def hyper_gradient(run, of_norms):
     return jax.jit(jax.grad(value, argnums=(0, 1, 2)))(*arguments)
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("microbatch", [None, 2])
 def test_equals_sgd_in_a_python_loop(x64, microbatch):
     params, batch = to64(problem())
@@ -92,7 +91,6 @@ def test_equals_sgd_in_a_python_loop(x64, microbatch):
     assert np.ptp(result[1]) > 1e-2
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_without_preparation_every_step_sees_the_whole_batch(x64):
     params, batch = to64(problem())
     step = student_step(loss)
@@ -105,7 +103,6 @@ def test_without_preparation_every_step_sees_the_whole_batch(x64):
     assert_close(end, params, 1e-10, 1e-12)
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("truncated", [False, True])
 @pytest.mark.parametrize("of_norms", [0.0, 1.0])
 @pytest.mark.parametrize("microbatch", [None, 2])
@@ -123,7 +120,6 @@ def test_hyper_gradients_equal_those_of_the_naive_loop(
     assert_close(actual, expected, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_truncated_gradients_are_not_the_exact_ones(x64):
     exact = hyper_gradient(our_unroll, 0.0)
     truncated = hyper_gradient(functools.partial(our_unroll, truncated=True), 0.0)
@@ -131,7 +127,6 @@ def test_truncated_gradients_are_not_the_exact_ones(x64):
     assert all(np.abs(t - e).max() > 1e-2 * np.abs(e).max() for t, e in pairs)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_the_norm_is_a_constant_unless_asked_for(x64):
     params, batch = to64(problem())
     context = jax.tree.map(lambda x: x[0], contexts())
@@ -145,7 +140,6 @@ def test_the_norm_is_a_constant_unless_asked_for(x64):
     assert np.any(gradient(True))
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_a_vanishing_norm_has_a_finite_derivative():
     """At the zero network with uniform labels there is nothing to learn."""
     params, batch = problem()
@@ -183,12 +177,14 @@ def copies_per_step(run):
     [{}, {"differentiable_norm": True}, {"truncated": True}, {"microbatch": 2}],
     ids=str,
 )
+@pytest.mark.usefixtures("optimised")
 def test_memory_grows_by_one_parameter_copy_per_step(options):
     """Also with minibatches and an augmentation, and not by the set of images."""
     step = student_step(loss, prepare, **options)
     assert copies_per_step(lambda *args: unroll(step, *args)) <= 1.1
 
 
+@pytest.mark.usefixtures("optimised")
 def test_the_plain_formula_needs_more_memory():
     """So that the check above can fail."""
 

@@ -1,0 +1,55 @@
+"""Several processes, one run."""
+
+import socket
+
+import numpy as np
+import pytest
+
+from experiments import machines
+from jaxdd import artifact
+from jaxdd.errors import UserError
+from tests.experiments.helpers import SMALL, metrics, read_json, start
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def test_two_processes_and_then_one_make_the_run_of_one(tmp_path, finished):
+    """Classes and networks are spread over both; what they saved, one restores."""
+    flags = {**SMALL, "workdir": tmp_path}
+    joined = {"coordinator": f"127.0.0.1:{free_port()}", "num_processes": 2}
+    half = {**flags, "steps": SMALL["steps"] // 2}
+    both = [start("distill", **half, **joined, process_id=i) for i in (0, 1)]
+    for process in both:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        # One of them speaks.
+        assert ("results:" in out) == (process is both[0])
+    assert read_json(tmp_path / "summary.json")["device"] == "cpu x2"
+    one = start("distill", **flags)
+    _, err = one.communicate(timeout=300)
+    assert one.returncode == 0, err
+    assert f"continuing at step {half['steps']}" in err
+    ours, whole = (artifact.load(x / "distilled.npz") for x in (tmp_path, finished))
+    np.testing.assert_allclose(ours.images, whole.images, rtol=1e-5, atol=1e-6)
+    assert ours.measured == whole.measured
+    for found, expected in zip(metrics(tmp_path), metrics(finished), strict=True):
+        assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ((None, 2, None), "need --coordinator"),
+        ((None, None, 0), "need --coordinator"),
+        (("host:1", None, 0), "needs --num_processes and --process_id"),
+        (("host:1", 2, 2), "--process_id=2 must lie in 0 ... 1"),
+        (("host:1", 2, -1), "--process_id=-1 must lie in 0 ... 1"),
+    ],
+)
+def test_flags_that_do_not_fit_together(given, part):
+    with pytest.raises(UserError, match=part):
+        machines.join(*given)
