@@ -24,6 +24,7 @@ from experiments.probes import Probes
 from experiments.problem import Problem, network_for
 from experiments.progress import say
 from experiments.protocol import Judge, Measured
+from experiments.timing import Stopwatch
 from jaxdd import artifact as artifacts
 from jaxdd import decoders, methods, presets, provenance, report
 from jaxdd.augment import training as check_augmentation
@@ -55,7 +56,7 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
         UserError: bad input, named.
         signals.Interrupted: a signal stopped the run; its state is saved.
     """
-    opened = plan(config, problem)
+    opened = open_run(config, problem)
     values = opened.values
     with owned(config.workdir) as folder:
         summary = folder / "summary.json"
@@ -91,7 +92,7 @@ class Opened:
         return _prepare(self.problem, self.values, self.network, folder, self.given)
 
 
-def plan(config: Config, problem: Problem | None = None) -> Opened:
+def open_run(config: Config, problem: Problem | None = None) -> Opened:
     """Check the flags against the data; see `run` for the arguments and errors."""
     options.check(config)
     if problem is None:
@@ -205,7 +206,8 @@ def _distil(
         "start": probes.measure(job.decode(made.first)),
         "end": probes.measure(synthetic),
     }
-    measured = _judge(job, synthetic)
+    with Stopwatch() as watch:
+        measured = _judge(job, synthetic)
     with atomic_file(folder / "evaluation.npz", "wb") as file:
         np.savez_compressed(file, right=measured.hits, ids=measured.ids)
     artifact = _artifact(job, made.stored, measured.accuracies, made.step)
@@ -225,6 +227,8 @@ def _distil(
         "segments": made.segments,
         "warnings": differences,
         **made.timings,
+        "evaluation_seconds": watch.total_seconds,
+        "evaluation_compile_seconds": watch.compile_seconds,
         "config": values,
         "seed": values["seed"],
         "versions": provenance.versions(),
@@ -308,8 +312,29 @@ def show(summary: dict[str, Any]) -> None:
             f"difficulty at the {when}: GraDN {x['grad_norm']:.3g}, "
             f"percentile {x['percentile']:.1f}"
         )
+    print(
+        f"time: {summary['seconds']:.1f} s, {summary['seconds_per_step']:.3g} s per "
+        f"step, {summary['compile_seconds']:.1f} s compiling" + _evaluated(summary)
+    )
     print(f"results: {config['workdir']}/distilled.npz, images.png, summary.json")
 
 
+def _evaluated(summary: dict[str, Any]) -> str:
+    """The evaluation's time, which older runs do not tell."""
+    if "evaluation_seconds" not in summary:
+        return ""
+    return (
+        f"; evaluation {summary['evaluation_seconds']:.1f} s, "
+        f"{summary['evaluation_compile_seconds']:.1f} s compiling"
+    )
+
+
+def plan(config: Config, problem: Problem | None = None) -> Any:
+    """What `run` would need, without running; see `planning.distillation`."""
+    from experiments import planning  # which starts from this module
+
+    return planning.distillation(config, problem)
+
+
 if __name__ == "__main__":
-    main(Config, run, show)
+    main(Config, run, show, plan)

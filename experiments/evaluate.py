@@ -21,6 +21,7 @@ from experiments.problem import (
 )
 from experiments.progress import say
 from experiments.protocol import MIN_RANDOM, Judge, Protocol
+from experiments.timing import Stopwatch
 from jaxdd import artifact as artifacts
 from jaxdd.errors import UserError
 from jaxdd.workdir import make_folder, to_json, write_atomically
@@ -73,6 +74,53 @@ def run(config: Config) -> dict[str, Any]:
         The content of `evaluation.json`: {net: {"distilled", "random", "stored"}};
         "stored" is the accuracy in the artifact, for its own network, else None.
     """
+    opened = open_run(config)
+    artifact, problem = opened.artifact, opened.problem
+    folder = make_folder(opened.folder)
+    real = problem.on_device(problem.splits.train)
+    results = {}
+    for net, judge in opened.judges.items():
+        made, drawn = judge.protocol.num_eval, judge.protocol.num_random
+        say(f"{net}: training {made} networks, then {drawn} on random sets")
+        own = net == artifact.network["name"]
+        with Stopwatch() as watch:
+            found = judge.beside_random(artifact.synthetic(), real, artifact.ipc)
+        say(
+            f"{net}: {watch.total_seconds:.1f} s, {watch.compile_seconds:.1f} s of it "
+            "compiling"
+        )
+        results[net] = {
+            **found.accuracies,
+            "stored": artifact.measured.get("distilled") if own else None,
+        }
+    write_atomically(folder / "evaluation.json", to_json(results))
+    if config.export:
+        paths = artifacts.export_pngs(artifact, config.export)
+        say(f"{len(paths)} images in {config.export}")
+    return results
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An evaluation whose flags are checked, before anything is written.
+
+    Attributes:
+        judges: {net: its evaluation}.
+        folder: for the results.
+    """
+
+    artifact: artifacts.Artifact
+    problem: Problem
+    judges: dict[str, Judge]
+    folder: Path
+
+
+def open_run(config: Config) -> Opened:
+    """Read the artifact and its data, and check every network asked for.
+
+    Raises:
+        UserError: bad input, named.
+    """
     if config.num_eval < 1:
         raise UserError(f"--num_eval must be positive, not {config.num_eval}")
     check_seed(config.seed or 0)
@@ -101,20 +149,15 @@ def run(config: Config) -> dict[str, Any]:
             seed,
         )
         judges[net] = Judge(problem, protocol, problem.splits.test)
-    folder = make_folder(config.workdir or Path(config.artifact).parent)
-    real = problem.on_device(problem.splits.train)
-    results = {}
-    for net, judge in judges.items():
-        say(f"{net}: training {config.num_eval} networks, then {drawn} on random sets")
-        results[net] = {
-            **judge.beside_random(artifact.synthetic(), real, artifact.ipc).accuracies,
-            "stored": artifact.measured.get("distilled") if net == own else None,
-        }
-    write_atomically(folder / "evaluation.json", to_json(results))
-    if config.export:
-        paths = artifacts.export_pngs(artifact, config.export)
-        say(f"{len(paths)} images in {config.export}")
-    return results
+    folder = Path(config.workdir or Path(config.artifact).parent)
+    return Opened(artifact, problem, judges, folder)
+
+
+def plan(config: Config) -> Any:
+    """What `run` would need, without running; see `planning.evaluation`."""
+    from experiments import planning  # which starts from this module
+
+    return planning.evaluation(config)
 
 
 def show(results: dict[str, Any]) -> None:
@@ -128,4 +171,4 @@ def show(results: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(Config, run, show)
+    main(Config, run, show, plan)

@@ -12,6 +12,7 @@ command continues a stopped training. Use the bank by `python -m experiments.dis
 import dataclasses
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,11 @@ from experiments.flags import main, option
 from experiments.problem import Problem, network_for
 from experiments.progress import say
 from experiments.protocol import statistics
+from experiments.timing import Stopwatch
 from jaxdd import augment, presets, provenance
 from jaxdd.errors import UserError
-from jaxdd.experts import DTYPES, Bank
+from jaxdd.experts import DTYPES, Bank, Manifest
+from jaxdd.types import Network
 from jaxdd.workdir import Record, owned, read_json, to_json, write_atomically
 
 
@@ -100,6 +103,44 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
         UserError: bad input, named.
         signals.Interrupted: a signal stopped the training; its state is saved.
     """
+    opened = open_run(config, problem)
+    with owned(config.workdir) as folder:
+        summary = folder / "summary.json"
+        resumed = Record(folder, opened.record, "experts")
+        if summary.exists():
+            say(f"{folder} is finished: nothing to do")
+            Bank.open(folder)
+            return read_json(summary, "bank")
+        if opened.told is not None:
+            say(opened.told)
+        with Stopwatch() as watch:
+            content = _train(opened, folder, resumed)
+        spent, compiling = watch.total_seconds, watch.compile_seconds
+        say(f"experts: {spent:.1f} s, {compiling:.1f} s of it compiling")
+        write_atomically(summary, to_json(content))
+        return read_json(summary)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A training whose flags are checked and of which nothing is written yet.
+
+    Attributes:
+        manifest: of the bank.
+        record: the same as a finished one, which a workdir is compared by.
+        told: what the curriculum leaves out.
+    """
+
+    problem: Problem
+    values: dict[str, Any]
+    network: Network
+    manifest: Manifest
+    record: dict[str, Any]
+    told: str | None
+
+
+def open_run(config: Config, problem: Problem | None = None) -> Opened:
+    """Check the flags against the data; see `run` for the arguments and errors."""
     if config.dtype not in DTYPES:
         raise UserError(f"--dtype must be {' or '.join(DTYPES)}, not {config.dtype!r}")
     # Under the names of this program; `options.check` knows those of a distillation.
@@ -134,36 +175,31 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
     record = dataclasses.asdict(dataclasses.replace(manifest, complete=True))
     told = sorting.foretell(problem, values)
     augment.dsa(values["augmentation"])  # or it would be refused after the sorting
-    with owned(config.workdir) as folder:
-        summary = folder / "summary.json"
-        resumed = Record(folder, record, "experts")
-        if summary.exists():
-            say(f"{folder} is finished: nothing to do")
-            Bank.open(folder)
-            return read_json(summary, "bank")
-        if told is not None:
-            say(told)
-        real = sorting.sorted_real(problem, network, values, folder)
+    return Opened(problem, values, network, manifest, record, told)
 
-        def on_resume(done: int) -> None:
-            resumed.resumed_at.append(done)
-            resumed.save()
 
-        bank = banks.make(folder, manifest, problem, network, real, on_resume)
-        held_out = problem.splits.validation
-        split = "train" if held_out is None else "validation"
-        part = real if held_out is None else problem.on_device(held_out)
-        found = banks.reach(bank, network, part)
-        content = {
-            "bank": record,
-            "bytes": manifest.bytes,
-            "accuracy": {"split": split, **statistics(np.array(found))},
-            "resumed_at": resumed.resumed_at,
-            "versions": provenance.versions(),
-            "device": provenance.device(),
-        }
-        write_atomically(summary, to_json(content))
-        return read_json(summary)
+def _train(opened: Opened, folder: Path, resumed: Record) -> dict[str, Any]:
+    """Make the bank and measure it; what the summary says of it."""
+    problem, network, manifest = opened.problem, opened.network, opened.manifest
+    real = sorting.sorted_real(problem, network, opened.values, folder)
+
+    def on_resume(done: int) -> None:
+        resumed.resumed_at.append(done)
+        resumed.save()
+
+    bank = banks.make(folder, manifest, problem, network, real, on_resume)
+    held_out = problem.splits.validation
+    split = "train" if held_out is None else "validation"
+    part = real if held_out is None else problem.on_device(held_out)
+    found = banks.reach(bank, network, part)
+    return {
+        "bank": opened.record,
+        "bytes": manifest.bytes,
+        "accuracy": {"split": split, **statistics(np.array(found))},
+        "resumed_at": resumed.resumed_at,
+        "versions": provenance.versions(),
+        "device": provenance.device(),
+    }
 
 
 def show(summary: dict[str, Any]) -> None:
@@ -174,5 +210,12 @@ def show(summary: dict[str, Any]) -> None:
     )
 
 
+def plan(config: Config, problem: Problem | None = None) -> Any:
+    """What `run` would need, without running; see `planning.experts`."""
+    from experiments import planning  # which starts from this module
+
+    return planning.experts(config, problem)
+
+
 if __name__ == "__main__":
-    main(Config, run, show)
+    main(Config, run, show, plan)

@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 import jax
 from absl import app, flags, logging
 
+from experiments import machines
+from jaxdd import hosts
 from jaxdd.errors import UserError
 from jaxdd.signals import Interrupted
 
@@ -88,21 +90,31 @@ def _sentence(error: flags.Error, kinds: dict[str, str]) -> str:
     return f"--{value[1]} must be {kinds[value[1]]}, not {value[2]!r}"
 
 
-def main(config_type: type, run: Callable, show: Callable) -> None:
+def main(
+    config_type: type, run: Callable, show: Callable, plan: Callable | None = None
+) -> None:
     """Define the flags of a configuration, run, show the result.
 
     A UserError is printed as its sentence, exit code 2; a run that a signal stopped
     exits with 128 + signal number. Flags are defined here, under the main guard of the
     caller, so that experiments can be imported side by side.
+
+    Where a `plan` is given, there is also the flag --plan: what plan(config) returns is
+    printed, and nothing is run.
     """
     for field in dataclasses.fields(config_type):
         _define(field)
+    machines.define_flags()
+    if plan is not None:
+        text = "tell what the run would need, and do not run"
+        flags.DEFINE_bool("plan", False, text, module_name=sys.argv[0])
 
     def parse(argv: list[str]) -> list[str]:
         try:
             rest = flags.FLAGS(argv)
         except flags.Error as error:
             kinds = {f.name: _KINDS[_kind(f)] for f in dataclasses.fields(config_type)}
+            kinds |= {"plan": _KINDS[bool], **machines.KINDS}
             refuse(f"{_sentence(error, kinds)}; --help lists the flags")
         if len(rest) > 1:
             refuse(f"unexpected argument {rest[1]!r}: use --name=value")
@@ -113,8 +125,14 @@ def main(config_type: type, run: Callable, show: Callable) -> None:
         keep_compiled_programs()
         names = [f.name for f in dataclasses.fields(config_type)]
         config = config_type(**{name: flags.FLAGS[name].value for name in names})
+        work, tell = run, show
+        if plan is not None and flags.FLAGS["plan"].value:
+            work, tell = plan, print
         try:
-            show(run(config))
+            with machines.in_use():
+                result = work(config)
+            if hosts.primary():
+                tell(result)
         except UserError as error:
             refuse(str(error))
         except Interrupted as error:

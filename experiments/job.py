@@ -1,6 +1,6 @@
 """A resolved distillation: its data, its method and its protocol."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -142,6 +142,28 @@ class Job:
         if formation is None:
             formation = methods.formation_of(self.settings).evaluated()
         return decoders.decode_stored(stored, formation, self.space)
+
+    @property
+    def formed(self) -> int:
+        """Training images per class of a full segment."""
+        return methods.formation_of(self.settings).evaluated().count(self.slots)
+
+    def earlier(self, made: Sequence[Synthetic]) -> Synthetic:
+        """What was made so far, decoded, with empty slots for what may come."""
+        formation = methods.formation_of(self.settings)
+        dataset = self.problem.dataset
+        classes, shape = dataset.num_classes, dataset.image_shape
+        empty = Synthetic(
+            jnp.zeros((classes, self.slots, *shape)),
+            jnp.zeros((classes, self.slots, classes)),
+            jnp.float32(0),
+        )
+        filled = [segments.pad(x, self.slots) for x in made]
+        missing = len(self.parts) - 1 - len(filled)
+        parts = [*filled, *[empty] * missing]
+        decoded = [decoders.decode_stored(x, formation, self.space) for x in parts]
+        whole = segments.join(decoded[: len(self.parts) - 1])
+        return whole._replace(step_size=jnp.float32(0))
 
     def _ends(self) -> Iterator[Params]:
         """Every expert's parameters after its last epoch."""

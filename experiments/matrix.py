@@ -272,7 +272,7 @@ class _Table:
 
     def _distilled(self, cell: Cell, folder: Path) -> tuple[pieces.Made, Job]:
         """A cell without its final evaluation."""
-        opened = distill.plan(cell.config, self.problem)
+        opened = distill.open_run(cell.config, self.problem)
         with owned(folder):
             record = Record(folder, opened.values)
             job = opened.job(make_folder(folder))

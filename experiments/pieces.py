@@ -267,7 +267,7 @@ class _Segmented:
         job, count = self.job, len(self.job.parts)
         folder = make_folder(self.folder / "segments" / str(index))
         real = self._kept(index)
-        inputs = job.inputs._replace(real=real, earlier=self._earlier())
+        inputs = job.inputs._replace(real=real, earlier=job.earlier(self.made))
         piece = self.last = Piece(job, self.probes, index, inputs)
         if job.bank is not None and index > 0:
             piece.use_short_experts(*self._short_experts(index, folder, real))
@@ -374,38 +374,16 @@ class _Segmented:
             )
         return kept
 
-    def _earlier(self) -> Synthetic:
-        """What was made so far, decoded, with empty slots for what may come."""
-        job = self.job
-        formation = methods.formation_of(job.settings)
-        classes, shape = job.inputs.full.table.shape[0], job.problem.dataset.image_shape
-        empty = Synthetic(
-            jnp.zeros((classes, job.slots, *shape)),
-            jnp.zeros((classes, job.slots, classes)),
-            jnp.float32(0),
-        )
-        filled = [segments.pad(x, job.slots) for x in self.made]
-        missing = len(job.parts) - 1 - len(filled)
-        parts = [*filled, *[empty] * missing]
-        decoded = [decoders.decode_stored(x, formation, job.space) for x in parts]
-        whole = segments.join(decoded[: len(job.parts) - 1])
-        return whole._replace(step_size=jnp.float32(0))
-
     def _judged(self, index: int, made: list[Synthetic]) -> Array:
         """Margins of all training samples under networks trained on what is there."""
         job = self.job
         say(f"training {job.settings.judges} judges on what has been made so far")
-        padded = [segments.pad(job.decode(x), self._formed()) for x in made]
+        padded = [segments.pad(job.decode(x), job.formed) for x in made]
         empty = jax.tree.map(jnp.zeros_like, padded[0])
         whole = segments.join([*padded, *[empty] * (len(job.parts) - len(padded))])
         keys = jax.random.split(job.key(f"judges {index}"), job.settings.judges)
         rate = made[-1].step_size if self.learned else None
         return self.judge(keys, flatten(whole), job.inputs.full, rate)
-
-    def _formed(self) -> int:
-        """Training images per class of a full segment."""
-        formation = methods.formation_of(self.job.settings).evaluated()
-        return formation.count(self.job.slots)
 
     def _short_experts(
         self, index: int, folder: Path, real: RealData

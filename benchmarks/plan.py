@@ -1,0 +1,194 @@
+"""What `--plan` says beside what runs then need.
+
+    python -m benchmarks.plan --out=runs/plan
+
+Small runs on the bundled digits: DSA, MTT with experts of its own, a bank of experts
+and an evaluation. The plan and the run of each are in fresh processes, each with an
+empty cache of compiled programs. Writes plan.json and plan.md. Time anything only on a
+machine that does nothing else.
+"""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments import distill, evaluate, experts, planning
+from experiments.flags import main, option
+from experiments.pairs import numbers
+from experiments.plans.files import bytes_below
+from experiments.plans.plan import Plan, total
+from experiments.plans.room import peak_resident
+from experiments.progress import say
+from experiments.timing import Stopwatch
+from jaxdd import provenance
+from jaxdd.errors import UserError
+from jaxdd.programs import Program
+from jaxdd.workdir import make_folder, to_json, write_atomically
+
+
+@dataclass(frozen=True)
+class Config:
+    """Flags of `benchmarks.plan`."""
+
+    out: str = option(..., "folder for the results")
+    cases: str = option("dsa,mtt,experts,evaluate", "which, by commas")
+    seeds: str = option("0", "every case with each of these, by commas")
+    one: str | None = option(None, "CASE:SEED:plan or :run, printed as JSON")
+
+
+class Case(NamedTuple):
+    """A run with its plan, of (folder of all results, seed)."""
+
+    module: Any
+    config: Callable[[Path, int], Any]
+    plan: Callable[[Any], Plan]
+
+
+def _distilled(method: str) -> Callable[[Path, int], Any]:
+    return lambda out, seed: distill.Config(
+        workdir=str(out / f"{method}-{seed}"), method=method, seed=seed
+    )
+
+
+CASES: dict[str, Case] = {
+    "dsa": Case(distill, _distilled("dsa"), planning.distillation),
+    "mtt": Case(distill, _distilled("mtt"), planning.distillation),
+    "experts": Case(
+        experts,
+        lambda out, seed: experts.Config(
+            workdir=str(out / f"experts-{seed}"), num_experts=4, seed=seed
+        ),
+        planning.experts,
+    ),
+    # Of what the first case leaves.
+    "evaluate": Case(
+        evaluate,
+        lambda out, seed: evaluate.Config(
+            artifact=str(out / f"dsa-{seed}" / "distilled.npz"),
+            nets="convnet,mlp",
+            workdir=str(out / f"evaluate-{seed}"),
+        ),
+        planning.evaluation,
+    ),
+}
+
+
+def planned(case: Case, config: Any) -> dict[str, float]:
+    """What the plan says, in this process."""
+    plan = case.plan(config)
+    return {
+        "seconds": plan.total_seconds,
+        "compile_seconds": plan.seconds["compilation"],
+        "host_bytes": total(plan.host),
+        "device_bytes": total(plan.device),
+        "disk_bytes": total(plan.disk),
+    }
+
+
+def measured(case: Case, config: Any) -> dict[str, float]:
+    """What the run needs, in this process."""
+    with Stopwatch() as watch:
+        case.module.run(config)
+    loops = [x for x in gc.get_objects() if isinstance(x, Program)]
+    return {
+        "seconds": watch.total_seconds,
+        "compile_seconds": watch.compile_seconds,
+        "host_bytes": peak_resident(),
+        # Evaluations and experts do not keep their programs.
+        **({"device_bytes": loops[0].bytes()} if loops else {}),
+        "disk_bytes": bytes_below(Path(config.workdir)),
+    }
+
+
+def run(config: Config) -> dict[str, Any]:
+    """All cases, plan and run in fresh processes; the content of `plan.json`."""
+    folder = Path(config.out)
+    if config.one is not None:
+        name, seed, what = config.one.split(":")
+        case = CASES[name]
+        asked = case.config(folder, int(seed))
+        return (planned if what == "plan" else measured)(case, asked)
+    names = config.cases.split(",")
+    for name in names:
+        if name not in CASES:
+            raise UserError(f"unknown case {name!r}: choose from {', '.join(CASES)}")
+    folder = make_folder(config.out)
+    records = []
+    for seed in numbers(config.seeds, "seeds", int):
+        for name in names:
+            record = {"case": name, "seed": seed}
+            for what in ("plan", "run"):
+                say(f"{name}, seed {seed}: {what}")
+                record[what] = _fresh(config, f"{name}:{seed}:{what}")
+            records.append(record)
+    result = {
+        "records": records,
+        "config": vars(config),
+        "versions": provenance.versions(),
+        "device": provenance.device(),
+    }
+    write_atomically(folder / "plan.json", to_json(result))
+    write_atomically(folder / "plan.md", markdown(result))
+    return result
+
+
+def _fresh(config: Config, one: str) -> dict[str, float]:
+    """A plan or a run in a process with an empty cache of its own."""
+    command = [sys.executable, "-m", "benchmarks.plan", f"--out={config.out}"]
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "JAXDD_CACHE": cache}
+        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+        done = subprocess.run(
+            [*command, f"--one={one}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+    if done.returncode:
+        raise UserError(f"{one} failed: {done.stderr[-300:]}")
+    return json.loads(done.stdout)
+
+
+QUANTITIES = {  # heading -> (key, unit)
+    "s": ("seconds", 1.0),
+    "compiling s": ("compile_seconds", 1.0),
+    "resident MB": ("host_bytes", 1e6),
+    "loop's XLA memory MB": ("device_bytes", 1e6),
+    "disk MB": ("disk_bytes", 1e6),
+}
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """Planned, measured and their ratio, quantity by quantity."""
+    lines = [
+        "| case | seed | quantity | planned | measured | planned / measured |",
+        "|---|---:|---|---:|---:|---:|",
+    ]
+    for record in result["records"]:
+        plan, truth = record["plan"], record["run"]
+        for heading, (key, unit) in QUANTITIES.items():
+            if key not in truth:
+                continue
+            lines.append(
+                f"| {record['case']} | {record['seed']} | {heading} | "
+                f"{plan[key] / unit:.3g} | {truth[key] / unit:.3g} | "
+                f"{plan[key] / truth[key]:.2f} |"
+            )
+    return "\n".join([*lines, "", f"On {result['device']}.", ""])
+
+
+def show(result: dict[str, Any]) -> None:
+    alone = "records" not in result  # a child: its parent reads JSON
+    print(json.dumps(result) if alone else markdown(result))
+
+
+if __name__ == "__main__":
+    main(Config, run, show)

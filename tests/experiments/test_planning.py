@@ -1,0 +1,201 @@
+"""`--plan`: nothing is written, and what it says is what a run then needs."""
+
+import dataclasses
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from experiments import distill, evaluate, experts, planning
+from experiments.plans import distillation, files, judging, networks, steps
+from experiments.plans.advice import advise
+from experiments.plans.plan import Part, total
+from experiments.plans.programs import Fitted, Memory
+from experiments.plans.room import Room
+from experiments.timing import Stopwatch
+from jaxdd import programs
+from jaxdd.errors import UserError
+from tests.experiments.helpers import QUICK, read_json, small, start
+
+TINY = Room(10_000, 10_000, 10_000)
+MEMORY = Memory(100, 20, 3)
+FITTED = Fitted(1, 0.5, 0.001, 1.0, MEMORY, None)
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """(plan in little room, the loop's program) of what `finished` is a run of."""
+    made = []
+    folder = tmp_path_factory.mktemp("planned")
+
+    def program_of(method):
+        made.append(programs.program_of(method))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "program_of", program_of)
+        plan = planning.distillation(small(folder / "new" / "run"), room=TINY)
+    assert list(folder.iterdir()) == []
+    return plan, made[0]
+
+
+@pytest.fixture
+def stubbed(monkeypatch):
+    """Costs that are known, so that only their sums are made here."""
+    of_steps = steps.Steps(2.0, 0.25, MEMORY, 64)
+    of_networks = networks.Networks(3.0, 10.0, 20.0, FITTED)
+    for module, name, cost in (
+        (distillation, "steps_cost", of_steps),
+        (distillation, "measuring_cost", steps.Measuring(1.0, 4.0, 0.5)),
+        (distillation, "experts_cost", FITTED),
+        (distillation, "sorting_cost", networks.Sorting(1.0, 7.0)),
+        (judging, "evaluation_cost", of_networks),
+        (judging, "fit_cost", FITTED),
+        (files, "written_cost", files.Written(0.1, 1.0, 1000, 500)),
+    ):
+        monkeypatch.setattr(module, name, lambda *_, cost=cost, **__: cost)
+
+
+def test_memory_and_disk_are_those_of_a_run(planned, finished):
+    plan, program = planned
+    assert plan.program == "distillation"
+    assert total(plan.device) == program.bytes()
+    assert min(part.amount for part in plan.device[::2]) > 0
+    disk = {part.name: part.amount for part in plan.disk}
+    left = files.bytes_below(finished / "checkpoints")
+    assert left / 1.5 < disk["checkpoints"] < 1.5 * left
+    left = files.bytes_below(finished)
+    assert left / 1.5 < total(plan.disk) < 1.5 * left
+    assert total(plan.host) > 1e8
+
+
+def test_every_part_has_a_time(planned):
+    plan, _ = planned
+    expected = {
+        "data and first images", "probe networks", "measurements", "steps",
+        "evaluation of the set", "evaluation of random sets",
+        "checkpoints and pictures", "compilation",
+    }  # fmt: skip
+    assert set(plan.seconds) == expected
+    assert all(x >= 0 for x in plan.seconds.values())
+    assert 0 < plan.seconds["steps"] < plan.total_seconds < 300
+    table = str(plan)
+    for name in (*expected, "temporaries", "interpreter", "distilled set"):
+        assert name in table
+    assert "of 10 kB free" in table
+
+
+def test_what_does_not_fit_is_named_with_the_flag(planned):
+    plan, _ = planned
+    device, host, disk = plan.advice
+    assert device.startswith("device memory of the distillation")
+    assert "host memory" in host
+    assert "disk" in disk
+    assert "--workdir on a larger disk" in disk
+    roomy = Room(*[10**15] * 3)
+    assert advise(dataclasses.replace(plan, room=roomy)) == []
+    # Half of the temporaries: half of the batch.
+    batch = plan.device[2].lever.value
+    fixed = total(plan.device[:2])
+    parts = [*plan.device[:2], dataclasses.replace(plan.device[2], amount=1e9)]
+    room = dataclasses.replace(roomy, device=int(fixed + 5e8) + 9)
+    (told,) = advise(dataclasses.replace(plan, room=room, device=parts))
+    assert f"--batch_real={batch // 2} instead of {batch}" in told
+    slow = [Part("steps", 4 * 86400.0, "", plan.time[3].lever)]
+    (told,) = advise(dataclasses.replace(plan, room=roomy, time=slow))
+    assert "--steps=10 instead of 40" in told
+
+
+def test_segments_multiply(stubbed, tmp_path):
+    few = dict(QUICK, ipc=4, steps=40, measure_every=10, save_every=20)
+    one, two = (
+        planning.distillation(small(tmp_path / "a", **few, segments=count))
+        for count in (1, 2)
+    )
+    assert one.seconds["steps"] == 40 * 0.25
+    assert two.seconds["steps"] == 2 * one.seconds["steps"]
+    assert one.seconds["measurements"] == (5 + 2) * 0.5
+    assert two.seconds["measurements"] == (2 * 5 + 2) * 0.5
+    assert "judges" not in one.seconds
+    # Two segments, three judges, three epochs and one more; a pass over all of train.
+    trained = 2 * 3 * (4 * 0.5 * 0.75 + 1293 * 0.001)
+    assert two.seconds["judges"] == pytest.approx(trained, rel=0.3)
+    kept = [{x.name: x.amount for x in plan.disk}["checkpoints"] for plan in (one, two)]
+    assert kept == [2000, 4000]
+    assert not (tmp_path / "a").exists()
+
+
+def test_experts_are_made_where_there_are_none(stubbed, tmp_path):
+    flags = {"method": "mtt", "sdc_weight": 0.0, "batch_real": None, "num_experts": 3,
+             "max_start": 2, "expert_epochs": 1, "bank_epochs": 4}  # fmt: skip
+    plan = planning.distillation(small(tmp_path / "a", **flags))
+    assert plan.seconds["experts"] == 3 * 4 * 0.5
+    disk = {part.name: part.amount for part in plan.disk}
+    assert disk["experts"] == 3 * 5 * 682 * 4
+    assert {part.name: part.amount for part in plan.host}["spans of experts"] == 64
+    windowed = small(tmp_path / "a", **flags, drop_hardest=0.2)
+    assert planning.distillation(windowed).seconds["sorting by el2n"] == 7
+
+
+@pytest.mark.parametrize("changes", [{"steps": 0}, {"batch_real": 8, "method": "mtt"}])
+def test_a_refusal_is_that_of_the_run(tmp_path, changes):
+    sentences = []
+    for verb in (distill.run, planning.distillation):
+        with pytest.raises(UserError) as error:
+            verb(small(tmp_path / "a", **changes))
+        sentences.append(str(error.value))
+    assert sentences[0] == sentences[1]
+    assert not (tmp_path / "a").exists()
+
+
+def test_another_configuration_in_the_workdir_is_refused(finished):
+    with pytest.raises(UserError, match=r"width.: 8.* there and .*width.: 9.* now"):
+        planning.distillation(small(finished, width=9))
+
+
+def test_a_bank_of_experts(tmp_path):
+    config = experts.Config(
+        str(tmp_path / "bank"), net="mlp", width=8, augmentation="none", num_experts=2,
+        epochs=3,
+    )  # fmt: skip
+    plan = planning.experts(config)
+    assert not (tmp_path / "bank").exists()
+    full = Room(None, None, 20_000)
+    (told,) = advise(dataclasses.replace(plan, room=full))
+    assert "--num_experts=1 instead of 2, or --dtype=bfloat16 (50% of it)" in told
+    assert {p.name: p.amount for p in plan.disk}["bank"] == 2 * 4 * 682 * 4
+    assert {"epochs", "accuracy of the experts", "compilation"} <= set(plan.seconds)
+
+
+def test_an_evaluation(finished, tmp_path):
+    config = evaluate.Config(
+        str(finished / "distilled.npz"), nets="mlp", workdir=str(tmp_path / "new")
+    )
+    plan = planning.evaluation(config)
+    assert not (tmp_path / "new").exists()
+    assert {"mlp: the set", "mlp: random sets"} <= set(plan.seconds)
+
+
+def test_the_flag_is_checked_like_the_others(tmp_path):
+    flags = {"plan": "true", "steps": 0, "workdir": tmp_path / "a"}
+    with start("distill", **flags) as process:
+        out, error = process.communicate()
+    assert (process.returncode, out) == (2, "")
+    assert error == "error: --steps must be positive, not 0\n"
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_finished_run_tells_its_times(finished, capsys):
+    summary = read_json(finished / "summary.json")
+    distill.show(summary)
+    shown = capsys.readouterr().out
+    assert re.search(r"time: .* s, .* s per step, .* s compiling; evaluation", shown)
+    assert 0 <= summary["evaluation_compile_seconds"] < summary["evaluation_seconds"]
+
+
+def test_nested_compilations_count_once():
+    inner = jax.jit(lambda x: jnp.sin(x) + 1)
+    with Stopwatch() as watch:
+        jax.jit(lambda x: inner(x) * inner(2 * x))(1.0)
+    assert 0 < watch.compile_seconds < watch.total_seconds
