@@ -1,12 +1,13 @@
 # make demo   the environment, then the main job
 # make test   the environment, then the tests (make test-slow: the heavy ones it leaves out)
 # make venv   only the environment
+# make bench  PyTorch beside it, then every method against the original kind of loop
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: venv demo test test-slow lint
+.PHONY: venv demo test test-slow lint bench
 
 venv: $(STAMP)
 
@@ -33,3 +34,8 @@ lint: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m benchmarks.steps --methods=all --reference=torch \
+	  --out=runs/benchmarks/steps

@@ -61,7 +61,7 @@ def seconds_of(compiled, *arguments) -> float:
 
 
 def together(count: int) -> int:
-    """Of `count` networks, how many `policy.map_axis` works on at once."""
+    """Of `count` networks, how many are worked on at once."""
     at_once = 1 if policy.on_cpu() else policy.ACCELERATOR_CHUNK
     return min(count, at_once * devices.spread_over())
 
@@ -150,16 +150,15 @@ def _training(network: Network, training: Training, options: dict) -> Callable:
 
     @jax.jit
     def train(keys: Key, data, epochs: Array, seen: Array) -> Learner:
-        inside = jnp.arange(data.labels.shape[0]) < seen
-        chosen = {**options, "members": lambda data, epoch: inside}
-        run = make_epochs(network, training, **chosen)
-
-        def one(key: Key) -> Learner:
+        def one(key: Key, data, epochs: Array, seen: Array) -> Learner:
+            inside = jnp.arange(data.labels.shape[0]) < seen
+            chosen = {**options, "members": lambda data, epoch: inside}
+            run = make_epochs(network, training, **chosen)
             state = run.init(Learner(*network.init(key)))
             body = lambda i, state: run.epoch(key, state, data, i)
             return jax.lax.fori_loop(0, epochs, body, state).learner
 
-        return policy.map_axis(one, keys)
+        return policy.spread_axis(one, keys, data, epochs, seen)
 
     return train
 
@@ -169,7 +168,7 @@ def _pass(network: Network) -> Callable:
 
     @jax.jit
     def look(learners: Learner, real: RealData) -> Array:
-        hits = lambda learner: right(network, learner, real, SAMPLES)
-        return policy.map_axis(hits, learners)
+        hits = lambda learner, real: right(network, learner, real, SAMPLES)
+        return policy.spread_axis(hits, learners, real)
 
     return look
