@@ -25,7 +25,7 @@ from experiments.probes import make_probes
 from experiments.problem import Problem, network_for
 from experiments.progress import say
 from experiments.protocol import MIN_RANDOM
-from jaxdd import presets, provenance, report
+from jaxdd import presets, report
 from jaxdd.difficulty import ensemble_scores
 from jaxdd.errors import UserError
 from jaxdd.objectives import REMEMBERED
@@ -75,7 +75,7 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
     """
     seeds = pairs.seeds_of(config.seeds)
     cells = _cells(config)
-    base = _base(config)
+    base = pairs.base_of(config, num_random=MIN_RANDOM)
     pairs.check_cells(cells, seeds, base)
     if options.preset_of(base).experts is not None:
         shared_banks.check(base, config.num_experts, config.bank_epochs)
@@ -103,12 +103,7 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
             row["by_tenth"] = tenths[row["name"]].mean(axis=0).tolist()
             row["segments"] = _segments(found[row["name"]])
         _write(config, rows, tenths, problem, folder)
-        table = {
-            "rows": rows,
-            "config": dataclasses.asdict(config),
-            "versions": provenance.versions(),
-            "device": provenance.device(),
-        }
+        table = pairs.table_of(config, rows)
         write_atomically(folder / "table.json", to_json(table))
         say(f"{folder}/table.md, table.csv, tenths.png, kept.png, forgotten.png")
         return table
@@ -143,29 +138,6 @@ def _cells(config: Config) -> dict[str, dict[str, Any]]:
         "forgetting_weight": config.forgetting_weight,
     }
     return {BASE: {}, WITHOUT: segmented, WITH: {**segmented, **term}}
-
-
-def _base(config: Config) -> options.Config:
-    """What all rows share. All of train is used: nothing is selected."""
-    return options.Config(
-        workdir=config.workdir,
-        dataset=config.dataset,
-        method=config.method,
-        ipc=config.ipc,
-        data_dir=config.data_dir,
-        validation=0.0,
-        split_seed=0,
-        steps=config.steps,
-        factor=config.factor,
-        matches=config.matches,
-        width=config.width,
-        max_start=config.max_start,
-        student_steps=config.student_steps,
-        eval_epochs=config.eval_epochs,
-        num_eval=config.num_eval,
-        num_random=MIN_RANDOM,
-        sdc_share=False,
-    )
 
 
 def _losses(

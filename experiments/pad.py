@@ -19,7 +19,7 @@ from experiments import experts, options, pairs, resolution, shared_banks, sorti
 from experiments.flags import main, option
 from experiments.problem import Problem
 from experiments.progress import say
-from jaxdd import presets, provenance, report
+from jaxdd import presets, report
 from jaxdd.errors import UserError
 from jaxdd.windows import Curriculum
 from jaxdd.workdir import Record, owned, to_json, write_atomically
@@ -88,12 +88,7 @@ def run(config: Config) -> dict[str, Any]:
         notes = _notes(config, len(seeds))
         pairs.write_tables(folder, title, rows, notes)
         _plot(rows, config, folder)
-        table = {
-            "rows": rows,
-            "config": dataclasses.asdict(config),
-            "versions": provenance.versions(),
-            "device": provenance.device(),
-        }
+        table = pairs.table_of(config, rows)
         write_atomically(folder / "table.json", to_json(table))
         say(f"{folder}/table.md, table.csv, gain.png")
         return table
@@ -125,24 +120,10 @@ def _check(config: Config, preset: presets.Preset) -> None:
 
 
 def _base(config: Config, preset: presets.Preset) -> options.Config:
-    """What all rows share. All of train is used: nothing is selected."""
-    return options.Config(
-        workdir=config.workdir,
-        dataset=config.dataset,
-        method=config.method,
-        ipc=config.ipc,
-        data_dir=config.data_dir,
-        validation=0.0,
-        split_seed=0,
-        steps=config.steps,
-        max_start=config.max_start,
-        student_steps=config.student_steps,
-        # A mask chooses among blocks, so the base has to match all of them as well.
-        features="all" if preset.settings.objective == "distribution" else None,
-        eval_epochs=config.eval_epochs,
-        num_eval=config.num_eval,
-        sdc_share=False,
-    )
+    """What all rows share."""
+    # A mask chooses among blocks, so the base has to match all of them as well.
+    features = "all" if preset.settings.objective == "distribution" else None
+    return pairs.base_of(config, features=features)
 
 
 def _cells(config: Config, preset: presets.Preset) -> dict[str, dict[str, Any]]:

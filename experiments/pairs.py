@@ -1,5 +1,6 @@
 """Comparisons in paired seeds: runs side by side, differences, tables."""
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from scipy import stats
 from experiments import distill, options
 from experiments.problem import Problem
 from experiments.progress import say
+from jaxdd import provenance
 from jaxdd.errors import UserError
 from jaxdd.workdir import atomic_file, write_atomically
 
@@ -33,6 +35,32 @@ class Layout(NamedTuple):
 
 
 PLAIN = Layout()
+# Flags that mean in a comparison what they mean in each of its runs.
+SHARED = (
+    "workdir", "dataset", "data_dir", "method", "ipc", "steps", "width", "factor",
+    "matches", "max_start", "student_steps", "eval_epochs", "num_eval",
+)  # fmt: skip
+
+
+def base_of(config: Any, **changes: Any) -> options.Config:
+    """What all runs of a comparison share: its flags that a distillation has too.
+
+    All of train is used, since nothing is selected.
+    """
+    given = {name: getattr(config, name) for name in SHARED if hasattr(config, name)}
+    fixed = {"validation": 0.0, "split_seed": 0, "sdc_share": False}
+    return options.Config(**{**given, **fixed, **changes})
+
+
+def table_of(config: Any, rows: Sequence[Row], **more: Any) -> dict[str, Any]:
+    """The content of a comparison's `table.json`."""
+    return {
+        "rows": list(rows),
+        **more,
+        "config": dataclasses.asdict(config),
+        "versions": provenance.versions(),
+        "device": provenance.device(),
+    }
 
 
 def numbers(text: str, name: str, kind: type) -> list:

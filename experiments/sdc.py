@@ -26,7 +26,7 @@ from experiments.flags import main, option
 from experiments.problem import Problem
 from experiments.progress import say
 from experiments.protocol import MIN_RANDOM
-from jaxdd import presets, provenance, terms
+from jaxdd import presets, terms
 from jaxdd.data import check_ipc
 from jaxdd.errors import UserError
 from jaxdd.workdir import Record, owned, to_json, write_atomically
@@ -108,13 +108,7 @@ def run(config: Config) -> dict[str, Any]:
             )
             rows += sdc_results.rows_of(method, runs, cells[method])
             judged += _claims(config, method, found[method], runs)
-        table = {
-            "rows": rows,
-            "claims": judged,
-            "config": dataclasses.asdict(config),
-            "versions": provenance.versions(),
-            "device": provenance.device(),
-        }
+        table = pairs.table_of(config, rows, claims=judged)
         sdc_results.write(folder, table)
         sdc_results.plot(folder, table)
         write_atomically(folder / "table.json", to_json(table))
@@ -179,26 +173,16 @@ def _weights(config: Config) -> list[float]:
 
 
 def _base(config: Config, method: str, preset: presets.Preset) -> options.Config:
-    """What all rows of a method share. All of train is used: nothing is selected."""
+    """What all rows of a method share."""
     steps = config.steps or preset.steps
     trajectories = preset.settings.objective == "trajectory"
-    return options.Config(
-        workdir=config.workdir,
-        dataset=config.dataset,
+    of_students = {} if trajectories else {"max_start": None, "student_steps": None}
+    return pairs.base_of(
+        config,
         method=method,
-        ipc=config.ipc,
-        data_dir=config.data_dir,
-        validation=0.0,
-        split_seed=0,
-        width=config.width,
-        steps=config.steps,
-        max_start=config.max_start if trajectories else None,
-        student_steps=config.student_steps if trajectories else None,
-        eval_epochs=config.eval_epochs,
-        num_eval=config.num_eval,
         num_random=MIN_RANDOM,
         measure_every=max(1, steps // CURVE_POINTS),
-        sdc_share=False,
+        **of_students,
     )
 
 

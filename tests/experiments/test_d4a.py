@@ -70,8 +70,8 @@ def test_the_term_makes_a_difference_after_the_first_segment(finished):
 
     first = [images(row, 0) for row in ("d4a", "d4a-without-the-term")]
     second = [images(row, 1) for row in ("d4a", "d4a-without-the-term")]
-    assert np.array_equal(*first)
-    assert not np.array_equal(*second)
+    np.testing.assert_allclose(*first, rtol=1e-4, atol=1e-5)  # two programs
+    assert np.abs(second[0] - second[1]).max() > 1e-3
 
 
 def test_tenths_go_from_easy_to_hard(tmp_path):
