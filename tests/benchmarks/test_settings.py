@@ -1,0 +1,64 @@
+"""Settings by name, cases, and the count of operations."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from benchmarks import flops, settings
+from benchmarks.equality import TINY
+from jaxdd.errors import UserError
+from jaxdd.nets import make_network
+
+STANDARD = settings.SETTINGS["standard"]
+
+
+def test_all_are_the_ten_methods_and_one_with_sdc():
+    assert settings.methods_named("all") == [*settings.BASES, "dsa+sdc"]
+
+
+@pytest.mark.parametrize("text", ["dsb", "dsa,,dm", "dsa+sdx", "d4a", ""])
+def test_an_unknown_method_is_named(text):
+    with pytest.raises(UserError, match="unknown method"):
+        settings.methods_named(text)
+
+
+def test_an_unknown_setting_is_named():
+    with pytest.raises(UserError, match="unknown setting 'large'"):
+        settings.settings_named("standard,large")
+
+
+@pytest.mark.parametrize("name", ["dcc", "idc", "dm", "datm", "dsa+sdc"])
+def test_a_case_has_what_a_step_needs(name):
+    setting = dataclasses.replace(TINY, dataset="digits", shape=(8, 8, 1))
+    case = settings.make_case(name, setting, 2)
+    _, info = jax.eval_shape(
+        case.method.step, jax.random.key(0), case.state, case.inputs
+    )
+    assert ("sdc" in info) == name.endswith("+sdc")
+    assert flops.step(case) > 0
+
+
+def test_the_standard_training_step_has_76_gigaflop():
+    assert 256 * flops.gradient(STANDARD) == pytest.approx(76.1e9, rel=2e-3)
+
+
+def test_the_count_of_a_forward_pass_is_that_of_xla():
+    network = make_network("convnet", TINY.shape, TINY.classes, width=8, depth=2)
+    setting = dataclasses.replace(TINY, width=8)
+    params = jax.eval_shape(network.init, jax.random.key(0))[0]
+    images = jnp.ones((4, *TINY.shape))
+    forward = jax.jit(lambda p, x: network.apply(p, {}, x, False)[0].logits)
+    analysis = forward.lower(params, images).compile().cost_analysis()
+    # XLA also counts norms and activations, and no products with padding.
+    assert 4 * flops.forward(setting)[0] == pytest.approx(analysis["flops"], rel=0.3)
+
+
+def test_tesla_takes_fewer_operations_than_mtt_and_sdc_no_more():
+    counts = {
+        name: flops.step(settings.make_case(name, TINY, 2))
+        for name in ("mtt", "tesla", "dsa", "dsa+sdc")
+    }
+    assert counts["tesla"] < counts["mtt"]
+    assert counts["dsa"] == counts["dsa+sdc"]
