@@ -7,7 +7,8 @@ PyTorch reference, in turn in this process, unless it says otherwise; the pieces
 those of `benchmarks.steps` and `benchmarks.primitives`. ConvNet-3 of width 128 on
 32x32x3, 10 classes, 256 real images per class and step, DSA's augmentation on both
 sides; `digits` is ConvNet-2 of width 32 on 8x8x1. DSA's whole step has the 50 epochs in
-which the network is trained on the set before the next match. Writes targets.json,
+which the network is trained on the set before the next match; the match alone has a new
+network for every match. Writes targets.json,
 targets.md and targets.png.
 """
 
@@ -125,6 +126,11 @@ ROWS: dict[str, Target] = {
     ),
     "dsa": Target(
         "DSA, 10 per class, whole step: ratio", 0.6, step("dsa", "dsa", STANDARD, 10)
+    ),
+    "dsa_match": Target(
+        "DSA, 10 per class, the match alone: ratio",
+        0.6,
+        step("dsa_match", "dsa", STANDARD, 10, 20, {"matches": 1}),
     ),
     "synthetic": Target(
         "DSA, 10 per class, synthetic part: ratio",

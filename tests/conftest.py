@@ -10,11 +10,14 @@ ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".pytest_cache" / "xla"
 # XLA:CPU's older way to generate code; it compiles in two thirds of the time.
 QUICK_CODE = "--xla_cpu_use_fusion_emitters=false"
+DEVICES = 8
 
 
 def pytest_configure():
-    # For `test_devices`; all else runs on the first of them.
-    jax.config.update("jax_num_cpu_devices", 8)
+    # For `test_devices`; all else runs on the first of them. Programs that the tests
+    # start have as many: their number has a part in how a program is compiled.
+    jax.config.update("jax_num_cpu_devices", DEVICES)
+    os.environ["JAX_NUM_CPU_DEVICES"] = str(DEVICES)
     cache = os.environ.get("JAXDD_TEST_CACHE", str(CACHE))
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

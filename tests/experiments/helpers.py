@@ -61,13 +61,15 @@ def environment() -> dict[str, str]:
     }
 
 
-def start(module: str, **flags) -> subprocess.Popen:
+def start(module: str, devices: int | None = None, **flags) -> subprocess.Popen:
+    """A program; `devices` is how many it sees, by default as many as the tests."""
+    seen = {} if devices is None else {"JAX_NUM_CPU_DEVICES": str(devices)}
     return subprocess.Popen(
         command(module, **flags),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(),
+        env={**environment(), **seen},
     )
 
 

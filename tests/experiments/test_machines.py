@@ -22,7 +22,7 @@ def test_two_processes_and_then_one_make_the_run_of_one(tmp_path, finished):
     flags = {**SMALL, "workdir": tmp_path}
     joined = {"coordinator": f"127.0.0.1:{free_port()}", "num_processes": 2}
     half = {**flags, "steps": SMALL["steps"] // 2}
-    both = [start("distill", **half, **joined, process_id=i) for i in (0, 1)]
+    both = [start("distill", 1, **half, **joined, process_id=i) for i in (0, 1)]
     for process in both:
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
