@@ -177,7 +177,10 @@ def starts_of(settings: Settings) -> StartEpochs:
 
 
 def source_of(
-    network: Network, settings: Settings, experts: int | None = None
+    network: Network,
+    settings: Settings,
+    microbatch: int | None = None,
+    experts: int | None = None,
 ) -> LearnerSource:
     """The learner source that the settings ask for."""
     name = settings.pool_augmentation
@@ -195,13 +198,14 @@ def source_of(
         return spans(network, experts, starts_of(settings))
 
     sources = {
-        "pool": lambda: pool(network, settings.matches, training, trained),
+        "pool": lambda: pool(network, settings.matches, training, trained, microbatch),
         "real_pool": lambda: real_pool(
             network,
             settings.matches,
             replace(training, batch_size=settings.pool_batch),
             settings.pool_samples,
             trained,
+            microbatch,
         ),
         "fresh": lambda: fresh(network),
         "spans": of_spans,
@@ -292,7 +296,7 @@ def build(
         )
     return make_method(
         objective_of(network, settings, microbatch),
-        source_of(network, settings, experts),
+        source_of(network, settings, microbatch, experts),
         decoder_of(settings, pixels),
         optimizer_of(settings),
         extras_of(network, settings),
@@ -313,7 +317,7 @@ def loss_at(
         augmentation that the key draws. Pure, not jitted.
     """
     objective = objective_of(network, settings, microbatch)
-    source = source_of(network, settings, experts)
+    source = source_of(network, settings, microbatch, experts)
 
     def loss(key: Key, synthetic: Synthetic, inputs: Inputs):
         key_init, key_draw, key_match = jax.random.split(key, 3)
@@ -339,7 +343,7 @@ def term_share(
     """
     full = objective_of(network, settings, microbatch)
     bare = objective_of(network, replace(settings, sdc_weight=0.0), microbatch)
-    source = source_of(network, settings, experts)
+    source = source_of(network, settings, microbatch, experts)
     decoder = decoder_of(settings, pixels)
 
     def share(key: Key, state: MethodState, inputs: Inputs):

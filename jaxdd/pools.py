@@ -32,6 +32,7 @@ def pool(
     matches: int,
     training: Training,
     augment: Augment | None = None,
+    microbatch: int | None = None,
 ) -> LearnerSource:
     """A network that is matched `matches` times and trained on the set in between.
 
@@ -44,11 +45,16 @@ def pool(
         matches: matches per network.
         training: how it is trained on the synthetic set between two matches.
         augment: of that training, (key, batch) -> batch.
+        microbatch: chunk length of its gradients.
     """
     if matches == 1:
         return fresh(network)
     fit = make_fit(
-        network, training, augment, members=lambda data, epoch: present(data.labels)
+        network,
+        training,
+        augment,
+        members=lambda data, epoch: present(data.labels),
+        microbatch=microbatch,
     )
 
     def init(key: Key) -> PoolState:
@@ -92,6 +98,7 @@ def real_pool(
     training: Training,
     samples: int,
     augment: Augment | None = None,
+    microbatch: int | None = None,
 ) -> LearnerSource:
     """A network that is matched `matches` times and trained on real data in between.
 
@@ -108,10 +115,11 @@ def real_pool(
         training: how; not for how many epochs.
         samples: real samples between two matches.
         augment: (key, batch) -> batch.
+        microbatch: chunk length of its gradients.
     """
     if matches == 1:
         return fresh(network)
-    run = make_epochs(network, training)
+    run = make_epochs(network, training, microbatch=microbatch)
     steps = -(-samples // training.batch_size)
 
     def begin(key: Key) -> FitState:
