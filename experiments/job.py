@@ -1,6 +1,7 @@
 """A resolved distillation: its data, its method and its protocol."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -142,6 +143,11 @@ class Job:
         if formation is None:
             formation = methods.formation_of(self.settings).evaluated()
         return decoders.decode_stored(stored, formation, self.space)
+
+    @cached_property
+    def share(self) -> Callable:
+        """The terms' share of the image gradient, one program for all segments."""
+        return jax.jit(methods.term_share(self.network, self.settings, *self.axes))
 
     @property
     def formed(self) -> int:

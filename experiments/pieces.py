@@ -108,7 +108,6 @@ class Piece:
 
     def hooks(self, bar: Bar) -> runs.Hooks:
         job, values = self.job, self.job.values
-        share = jax.jit(methods.term_share(job.network, job.settings, *job.axes))
 
         def measure(state: MethodState) -> dict[str, float]:
             found = self.probes.measure(self.method.result(state))
@@ -118,7 +117,7 @@ class Piece:
             if job.settings.sdc_weight != 0 and values["sdc_share"]:
                 key = jax.random.fold_in(named_key(self.seed, "share"), state.step)
                 inputs = self.inputs_at(int(state.step))
-                numbers["sdc_share"] = float(share(key, state, inputs))
+                numbers["sdc_share"] = float(job.share(key, state, inputs))
             return numbers
 
         read = None if self.bank is None else self.read
