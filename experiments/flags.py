@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 import types
 import typing
 from collections.abc import Callable
@@ -71,7 +72,16 @@ def keep_compiled_programs() -> None:
 def refuse(sentence: str) -> NoReturn:
     """End the program with a sentence on standard error."""
     print(f"error: {sentence}", file=sys.stderr)
-    sys.exit(2)
+    _leave(2)
+
+
+def _leave(code: int) -> NoReturn:
+    """End this process, and with it those that would wait for it for minutes."""
+    if hosts.several():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _sentence(error: flags.Error, kinds: dict[str, str]) -> str:
@@ -141,5 +151,10 @@ def main(
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
             sys.exit(128 + signal.SIGINT)
+        except Exception:
+            if not hosts.several():
+                raise
+            traceback.print_exc()
+            _leave(1)
 
     app.run(go, flags_parser=parse)

@@ -1,5 +1,6 @@
 """Several processes, one run."""
 
+import fcntl
 import socket
 
 import numpy as np
@@ -38,6 +39,22 @@ def test_two_processes_and_then_one_make_the_run_of_one(tmp_path, finished):
     assert ours.measured == whole.measured
     for found, expected in zip(metrics(tmp_path), metrics(finished), strict=True):
         assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_a_refusal_of_one_ends_the_other(tmp_path):
+    """The one that may not write does not leave the other waiting."""
+    flags = {**SMALL, "workdir": tmp_path, "coordinator": f"127.0.0.1:{free_port()}"}
+    with open(tmp_path / ".lock", "a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        both = [
+            start("distill", 1, **flags, num_processes=2, process_id=i) for i in (0, 1)
+        ]
+        _, err = both[0].communicate(timeout=60)
+        both[1].communicate(timeout=60)
+    assert both[0].returncode == 2
+    assert "another live run owns" in err
+    assert both[1].returncode != 0
+    assert [x.name for x in tmp_path.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize(
