@@ -333,6 +333,7 @@ def test_a_short_run_must_hold_a_span(problem, tmp_path):
 # --- Everything at once -------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_all_modifiers_of_idc_at_once(plain, problem, tmp_path):
     """SDC, FIEX, FIEM and D4A on one method, told apart by nothing but flags."""
     asked = config(
@@ -359,6 +360,7 @@ def test_all_modifiers_of_idc_at_once(plain, problem, tmp_path):
     assert_evaluates_by_itself(tmp_path / "run", tmp_path)
 
 
+@pytest.mark.slow
 def test_all_modifiers_of_datm_at_once(problem, tmp_path):
     """Short experts are trained on the kept samples, from snapshots of the bank."""
     base, full = tmp_path / "base", tmp_path / "full"

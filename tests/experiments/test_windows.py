@@ -15,7 +15,8 @@ from experiments.protocol import Measured
 from jaxdd.errors import UserError
 from tests.experiments.helpers import assert_same_run, read_json, small
 
-METHODS = ("dm", "dc", "dsa")
+# DSA has the axes of DC but for the augmentation.
+METHODS = ("dm", "dc", pytest.param("dsa", marks=pytest.mark.slow))
 SHORT = {
     "sdc_weight": 0.0,
     "steps": 4,
@@ -273,7 +274,7 @@ def features_of(problem) -> list[int]:
 
 @pytest.mark.parametrize(
     ("method", "kind"),
-    [("dm", "depth"), ("dm", "loss"), ("dc", "loss"), ("dsa", "depth")],
+    [("dm", "depth"), ("dm", "loss"), ("dc", "depth"), ("dc", "loss")],
 )
 def test_a_mask_is_told_and_changes_the_match(run, problem, method, kind, capsys):
     changes = {"method": method}
