@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import banks, options, pieces, resolution, sorting
+from experiments import banks, options, resolution, segmented, sorting
 from experiments.flags import main
 from experiments.job import Job, describe_mask
 from experiments.options import Config
@@ -200,7 +200,7 @@ def _distil(
         values["probes"],
         values["probe_steps"],
     )
-    made = pieces.distil(job, probes, folder, record)
+    made = segmented.distil(job, probes, folder, record)
     synthetic = job.decode(made.stored)
     difficulty = {
         "start": probes.measure(job.decode(made.first)),

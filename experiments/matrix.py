@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import distill, options, pieces, resolution, shared_banks
+from experiments import distill, options, pieces, resolution, segmented, shared_banks
 from experiments.flags import main, option
 from experiments.job import Job
 from experiments.probes import Probes
@@ -276,7 +276,7 @@ class _Table:
         with owned(folder):
             record = Record(folder, opened.values)
             job = opened.job(make_folder(folder))
-            made = pieces.distil(job, self._probes(job), folder, record)
+            made = segmented.distil(job, self._probes(job), folder, record)
         return made, job
 
     def _probes(self, job: Job) -> Probes:
