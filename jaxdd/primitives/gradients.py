@@ -83,14 +83,19 @@ def batch_gradient(loss: Loss, microbatch: int | None = None):
     return gradient
 
 
-def both_gradients(loss: Loss, microbatch: int | None):
-    """(params, batch, context) -> gradients w.r.t. params and batch."""
-    whole = jax.grad(loss, argnums=(0, 1))
+def value_and_gradients(loss: Loss, microbatch: int | None):
+    """(params, batch, context) -> value, gradients w.r.t. params and batch.
+
+    What a caller leaves unused is not computed. So along a direction v of the
+    parameters, the tangent of the value is <gradient, v> without the gradient.
+    """
+    whole = jax.value_and_grad(loss, argnums=(0, 1))
 
     def gradients(params, batch, context):
         size = batch.labels.shape[0]
         if microbatch is None or size <= microbatch:
-            return whole(params, batch, context)
+            value, (by_params, by_batch) = whole(params, batch, context)
+            return value, by_params, by_batch
         mass = _mass(batch)
 
         def add(carry, chunk):
@@ -107,7 +112,8 @@ def both_gradients(loss: Loss, microbatch: int | None):
         images, labels = (x.reshape(-1, *x.shape[2:])[:size] for x in by_batch)
         # The mean's denominator depends on the labels too.
         by_batch = Batch(images / mass, labels / mass - total / mass**2)
-        return jax.tree.map(lambda g: g / mass, by_params), by_batch
+        by_params = jax.tree.map(lambda g: g / mass, by_params)
+        return total / mass, by_params, by_batch
 
     return gradients
 
@@ -139,7 +145,7 @@ def inner_gradient(loss: Loss, microbatch: int | None = None):
         (3,)
     """
     first = batch_gradient(loss, microbatch)
-    both = both_gradients(loss, microbatch)
+    both = value_and_gradients(loss, microbatch)
 
     @jax.custom_vjp
     def gradient(params, batch, context):
@@ -150,7 +156,7 @@ def inner_gradient(loss: Loss, microbatch: int | None = None):
 
     def backward(residuals, v):
         params, batch, context = residuals
-        _, (by_params, by_batch) = jax.jvp(
+        _, (_, by_params, by_batch) = jax.jvp(
             lambda p: both(p, batch, context), (params,), (v,)
         )
         return by_params, by_batch, None

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdd.primitives.gradients import Loss, batch_gradient, both_gradients
+from jaxdd.primitives.gradients import Loss, batch_gradient, value_and_gradients
 from jaxdd.trees import global_norm, vdot
 from jaxdd.types import Batch, Params
 
@@ -48,9 +48,11 @@ def student_step(
     Returns:
         (params, batch, step_size, stats, context) -> (new params, gradient norm []).
         Differentiable w.r.t. params, batch and step_size. For a cotangent u of the new
-        parameters the backward pass is one forward-mode sweep along
-        v = -step_size * u (+ the norm's direction): params get u + Hv, the batch gets
-        the mixed second derivative, the step size gets -<u, gradient>.
+        parameters the backward pass is one forward-mode sweep of loss and gradients
+        along u: params get u - step_size * Hu, the batch gets the mixed second
+        derivative, the step size gets -<u, gradient>, which is the loss's own tangent:
+        the gradient itself is not computed again. With a differentiable norm it is, and
+        the sweep goes along v = -step_size * u + the norm's direction.
 
     Example:
         >>> loss = lambda w, batch, stats: jnp.mean((batch.images @ w) ** 2) / 2
@@ -61,7 +63,7 @@ def student_step(
         [0.75, 0.75]
     """
     first = batch_gradient(loss, microbatch)
-    both = both_gradients(loss, microbatch)
+    both = value_and_gradients(loss, microbatch)
 
     @jax.custom_vjp
     def step(params, batch, step_size, stats, context):
@@ -77,17 +79,23 @@ def student_step(
         params, batch, step_size, stats, context = residuals
         u, by_norm = cotangents
         prepared, pull = jax.vjp(lambda b: prepare(b, context), batch)
-        v = jax.tree.map(lambda x: -step_size * x, u)
+
+        def sweep(v):
+            """<gradient, v>, Hv and the mixed derivative along v."""
+            at = lambda p: both(p, prepared, stats)
+            return jax.jvp(at, (params,), (v,))[1]
+
         if differentiable_norm:
             gradient = first(params, prepared, stats)
             norm = global_norm(gradient)
             factor = jnp.where(norm > 0, by_norm / jnp.where(norm > 0, norm, 1), 0)
-            v = jax.tree.map(lambda x, g: x + factor * g, v, gradient)
-        (gradient, _), (hessian_v, mixed_v) = jax.jvp(
-            lambda p: both(p, prepared, stats), (params,), (v,)
-        )
-        by_params = u if truncated else jax.tree.map(jnp.add, u, hessian_v)
-        return by_params, pull(mixed_v)[0], -vdot(u, gradient), None, None
+            v = jax.tree.map(lambda x, g: factor * g - step_size * x, u, gradient)
+            slope, (_, hessian, mixed) = vdot(u, gradient), sweep(v)
+        else:
+            slope, hessian, mixed = sweep(u)
+            hessian, mixed = jax.tree.map(lambda x: -step_size * x, (hessian, mixed))
+        by_params = u if truncated else jax.tree.map(jnp.add, u, hessian)
+        return by_params, pull(mixed)[0], -slope, None, None
 
     step.defvjp(forward, backward)
     return step
