@@ -37,6 +37,27 @@ def write_records(folder: Path, name: str, records: Sequence[Record]) -> None:
     write_atomically(folder / f"{name}.json", to_json([dict(r) for r in records]))
 
 
+def write_results(
+    folder: Path,
+    name: str,
+    records: Sequence[Record],
+    keys: Sequence[str],
+    known: Mapping[str, Any],
+) -> None:
+    """What is written once all records are there: about.json and `name`.md.
+
+    Args:
+        folder: the results' folder.
+        name: the benchmark.
+        records: as in `name`.json.
+        keys: what a record is of.
+        known: `about` the results, with `gemm_peak`.
+    """
+    write_atomically(folder / "about.json", to_json(known))
+    text = table(records, keys) + footnote(known["gemm_peak"])
+    write_atomically(folder / f"{name}.md", text)
+
+
 def table(records: Sequence[Record], keys: Sequence[str]) -> str:
     """Markdown: what a record is of, and its numbers."""
     shown = [h for h, (k, _) in HEADINGS.items() if any(_of(r, k) for r in records)]

@@ -11,14 +11,13 @@ machine that does nothing else.
 import gc
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import output, timing
 from experiments import distill, evaluate, experts, planning
 from experiments.flags import main, option
 from experiments.pairs import numbers
@@ -27,7 +26,6 @@ from experiments.plans.plan import Plan, total
 from experiments.plans.room import peak_resident
 from experiments.progress import say
 from experiments.timing import Stopwatch
-from jaxdd import provenance
 from jaxdd.errors import UserError
 from jaxdd.programs import Program
 from jaxdd.workdir import make_folder, to_json, write_atomically
@@ -128,12 +126,7 @@ def run(config: Config) -> dict[str, Any]:
                 say(f"{name}, seed {seed}: {what}")
                 record[what] = _fresh(config, f"{name}:{seed}:{what}")
             records.append(record)
-    result = {
-        "records": records,
-        "config": vars(config),
-        "versions": provenance.versions(),
-        "device": provenance.device(),
-    }
+    result = output.about(config, records=records)
     write_atomically(folder / "plan.json", to_json(result))
     write_atomically(folder / "plan.md", markdown(result))
     return result
@@ -141,20 +134,11 @@ def run(config: Config) -> dict[str, Any]:
 
 def _fresh(config: Config, one: str) -> dict[str, float]:
     """A plan or a run in a process with an empty cache of its own."""
-    command = [sys.executable, "-m", "benchmarks.plan", f"--out={config.out}"]
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "JAXDD_CACHE": cache}
         environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-        done = subprocess.run(
-            [*command, f"--one={one}"],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=environment,
-        )
-    if done.returncode:
-        raise UserError(f"{one} failed: {done.stderr[-300:]}")
-    return json.loads(done.stdout)
+        flags = {"out": config.out, "one": one}
+        return timing.in_fresh_process("benchmarks.plan", flags, environment)
 
 
 QUANTITIES = {  # heading -> (key, unit)

@@ -21,7 +21,7 @@ from benchmarks.settings import known, settings_named
 from experiments.flags import main, option
 from experiments.progress import say
 from jaxdd.errors import UserError
-from jaxdd.workdir import make_folder, to_json, write_atomically
+from jaxdd.workdir import make_folder
 
 KEYS = ("primitive", "setting")
 
@@ -77,9 +77,7 @@ def run(config: Config) -> list[dict[str, Any]]:
             records.append(record)
             output.write_records(folder, "primitives", records)
     known_of = output.about(config, gemm_peak=peak)
-    write_atomically(folder / "about.json", to_json(known_of))
-    text = output.table(records, KEYS) + output.footnote(peak)
-    write_atomically(folder / "primitives.md", text)
+    output.write_results(folder, "primitives", records, KEYS, known_of)
     output.seconds(records, KEYS, folder / "primitives.png")
     output.draw_ratios(records, KEYS, folder / "ratios.png")
     return records

@@ -21,7 +21,7 @@ from experiments.progress import say
 from jaxdd import report
 from jaxdd.errors import UserError
 from jaxdd.presets import network_size
-from jaxdd.workdir import make_folder, to_json, write_atomically
+from jaxdd.workdir import make_folder
 
 KEYS = ("method", "axis", "value")
 AXES = {
@@ -96,9 +96,7 @@ def run(config: Config) -> list[dict[str, Any]]:
             records.append(record)
             output.write_records(folder, "scaling", records)
     known_of = output.about(config, gemm_peak=peak)
-    write_atomically(folder / "about.json", to_json(known_of))
-    text = output.table(records, KEYS) + output.footnote(peak)
-    write_atomically(folder / "scaling.md", text)
+    output.write_results(folder, "scaling", records, KEYS, known_of)
     for axis in axes:
         draw(records, axis, folder / f"{axis}.png")
     return records

@@ -16,7 +16,6 @@ ratios.png. Time anything only on a machine that does nothing else.
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmarks import equality, output, reference, timing
@@ -25,7 +24,7 @@ from experiments.flags import main, option
 from experiments.pairs import numbers
 from experiments.progress import say
 from jaxdd.errors import UserError
-from jaxdd.workdir import make_folder, to_json, write_atomically
+from jaxdd.workdir import make_folder
 
 KEYS = ("method", "setting", "ipc")
 
@@ -142,16 +141,10 @@ def run(config: Config) -> Any:
         records.append(measure(config, row, peak, races))
         output.write_records(folder, "steps", records)
     known = output.about(config, gemm_peak=peak, float64_differences=differences)
-    write(folder, records, known)
-    return records
-
-
-def write(folder: Path, records: list[dict[str, Any]], known: dict[str, Any]) -> None:
-    write_atomically(folder / "about.json", to_json(known))
-    text = output.table(records, KEYS) + output.footnote(known["gemm_peak"])
-    write_atomically(folder / "steps.md", text)
+    output.write_results(folder, "steps", records, KEYS, known)
     output.seconds(records, KEYS, folder / "steps.png")
     output.draw_ratios(records, KEYS, folder / "ratios.png")
+    return records
 
 
 def show(found: Any) -> None:

@@ -174,15 +174,26 @@ def peak_mb(work: Callable[[], Any]) -> float:
     return resident_mb()[1] - before
 
 
-def in_fresh_process(module: str, flags: Mapping[str, Any]) -> dict[str, Any]:
+def in_fresh_process(
+    module: str,
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """What `python -m module` with these flags prints as JSON.
+
+    Args:
+        module: the benchmark.
+        flags: those that are None are left out.
+        environment: the whole of it, where it is not to be this process's.
 
     Raises:
         UserError: it failed.
     """
     command = [sys.executable, "-m", module]
     command += [f"--{k}={v}" for k, v in flags.items() if v is not None]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment
+    )
     if done.returncode:
         raise UserError(f"{' '.join(command[1:])} failed: {done.stderr[-300:]}")
     return json.loads(done.stdout)
