@@ -20,7 +20,7 @@ def pytest_configure():
     os.environ["JAX_NUM_CPU_DEVICES"] = str(DEVICES)
     cache = os.environ.get("JAXDD_TEST_CACHE", str(CACHE))
     jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     # Most of the time goes into compiling: do it with few optimisations. Programs that
     # the tests start do the same (`experiments.helpers.environment`).
