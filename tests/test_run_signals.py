@@ -12,9 +12,9 @@ import pytest
 
 from jaxdd import runs
 from jaxdd.signals import Interrupted
+from tests.helpers import Killed
 from tests.toy_runs import (
     PLAN,
-    Killed,
     every_compilation_cached,
     go,
     kill_at,

@@ -10,8 +10,8 @@ import pytest
 from jaxdd import runs
 from jaxdd.runs import Plan
 from jaxdd.types import Method, Span
+from tests.helpers import Killed
 from tests.toy_runs import (
-    Killed,
     every_compilation_cached,
     go,
     kill_at,

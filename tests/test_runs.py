@@ -16,12 +16,11 @@ from jaxdd.errors import UserError
 from jaxdd.methods import METHODS, build
 from jaxdd.runs import Plan
 from jaxdd.types import Method
-from tests.helpers import tiny_network, toy_start
+from tests.helpers import Killed, die, tiny_network, toy_start
 from tests.toy_runs import (
     BAD_STEP,
     INPUTS,
     PLAN,
-    Killed,
     every_compilation_cached,
     go,
     kill_at,
@@ -127,10 +126,6 @@ def nth_call(function, n, instead):
         return (instead if len(calls) == n else function)(*args, **kwargs)
 
     return wrapper
-
-
-def die(*args, **kwargs):
-    raise Killed
 
 
 def write_half(metrics, line):

@@ -11,14 +11,10 @@ from jaxdd import runs
 from jaxdd.checkpoints import Checkpoints
 from jaxdd.runs import Best, Hooks, Plan
 from jaxdd.types import Method, MethodState
-from tests.helpers import toy_inputs, toy_start
+from tests.helpers import Killed, toy_inputs, toy_start
 
 PLAN = Plan(steps=10, log_every=2, measure_every=3, save_every=4)
 BAD_STEP = 7  # the step whose loss is not finite, where a test asks for one
-
-
-class Killed(BaseException):
-    """Ends a run as SIGKILL does: nothing catches it, nothing is saved."""
 
 
 def toy_method(bad_step=None) -> Method:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiments import distill
+from experiments.problem import Problem, open_problem
 from tests.experiments.helpers import small
 
 
@@ -12,6 +13,12 @@ from tests.experiments.helpers import small
 def cache_dir(tmp_path, monkeypatch):
     """No test may read or write the user's own cache."""
     monkeypatch.setenv("JAXDD_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="package")
+def problem() -> Problem:
+    """The bundled digits; tests must not change them."""
+    return open_problem("digits", None, 0.1, 0, False)
 
 
 @pytest.fixture(scope="package")

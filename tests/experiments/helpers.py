@@ -40,8 +40,37 @@ SMALL = {
 QUICK = {"method": "dm", "sdc_weight": 0.0}
 
 
+# Trajectories of an MLP, matched.
+FOLLOWING = {
+    "dataset": "digits",
+    "method": "mtt",
+    "net": "mlp",
+    "width": 8,
+    "augmentation": "none",
+    "student_steps": 2,
+    "expert_epochs": 1,
+    "max_start": 2,
+    "expert_lr": 0.5,
+    "step_size": 0.05,
+    "steps": 6,
+    "num_eval": 2,
+    "num_random": 5,
+    "eval_epochs": 3,
+    "eval_augmentation": "none",
+    "probes": 2,
+    "probe_steps": 5,
+    "log_every": 2,
+    "measure_every": 3,
+    "save_every": 2,
+}
+
+
 def small(workdir, **changes) -> distill.Config:
     return distill.Config(workdir=str(workdir), **{**SMALL, **changes})
+
+
+def following(workdir, **changes) -> distill.Config:
+    return distill.Config(workdir=str(workdir), **{**FOLLOWING, **changes})
 
 
 def command(module: str, **flags) -> list[str]:
@@ -71,6 +100,16 @@ def start(module: str, devices: int | None = None, **flags) -> subprocess.Popen:
         text=True,
         env={**environment(), **seen},
     )
+
+
+class NoProbes:
+    """In the place of networks whose training takes longer than the runs here."""
+
+    def __init__(self, *args):
+        pass
+
+    def measure(self, synthetic):
+        return {"grad_norm": 1.0, "percentile": 50.0}
 
 
 def read_json(path):

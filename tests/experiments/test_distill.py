@@ -26,14 +26,7 @@ from tests.experiments.helpers import (
     small,
     start,
 )
-
-
-class Killed(BaseException):
-    """Ends a run as SIGKILL does."""
-
-
-def die(*args, **kwargs):
-    raise Killed
+from tests.helpers import Killed, die
 
 
 def snapshot(folder):

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 from experiments import banks, experts
-from experiments.problem import network_for, open_problem
+from experiments.problem import network_for
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from tests.experiments.helpers import ROOT, environment, read_json, start
+from tests.helpers import Killed, die
 
 TINY = {
     "net": "mlp",
@@ -36,14 +37,6 @@ def config(workdir, **changes) -> experts.Config:
     return experts.Config(workdir=str(workdir), **{**TINY, **changes})
 
 
-class Killed(BaseException):
-    """Ends a run as SIGKILL does."""
-
-
-def die(*args, **kwargs):
-    raise Killed
-
-
 def rows_of(folder, epochs, dtype=np.float32) -> np.ndarray:
     """The file itself, without the library."""
     found = np.fromfile(Path(folder) / "snapshots.bin", dtype)
@@ -52,11 +45,6 @@ def rows_of(folder, epochs, dtype=np.float32) -> np.ndarray:
 
 def files(folder):
     return {f: f.read_bytes() for f in Path(folder).rglob("*") if f.is_file()}
-
-
-@pytest.fixture(scope="module")
-def problem():
-    return open_problem("digits", None, 0.1, 0, False)
 
 
 @pytest.fixture(scope="module")

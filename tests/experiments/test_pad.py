@@ -15,7 +15,8 @@ from jaxdd import presets
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from jaxdd.windows import Curriculum
-from tests.experiments.helpers import read_json
+from tests.experiments.helpers import NoProbes, read_json
+from tests.helpers import Killed, die
 
 # What `pad` has no flags for, since its comparison is at the field's own network.
 TINY = {"net": "mlp", "width": 8, "augmentation": "none"}
@@ -27,16 +28,6 @@ RUN = {
     "probe_steps": 5,
 }
 ROWS = ["base", "FIEX", "FIEM", "FIEX + FIEM"]
-
-
-class NoProbes:
-    """In the place of networks whose training takes longer than the runs here."""
-
-    def __init__(self, *args):
-        pass
-
-    def measure(self, synthetic):
-        return {"grad_norm": 1.0, "percentile": 50.0}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -67,14 +58,6 @@ def matching(workdir, **changes) -> pad.Config:
     """Without experts."""
     none = dict.fromkeys(("num_experts", "bank_epochs", "student_steps"))
     return config(workdir, **{**none, "method": "dm", **changes})
-
-
-class Killed(BaseException):
-    """Ends a run as SIGKILL does."""
-
-
-def die(*args, **kwargs):
-    raise Killed
 
 
 @pytest.fixture(scope="module")

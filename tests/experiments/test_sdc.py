@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from experiments import (
-    claims,
     distill,
     experts,
     pairs,
@@ -24,6 +23,7 @@ from jaxdd import artifact, presets
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from tests.experiments.helpers import read_json
+from tests.helpers import Killed, die
 
 # What `sdc` has no flags for, since its comparison is at the field's own network.
 TINY = {
@@ -86,14 +86,6 @@ def matching(workdir, **changes) -> sdc.Config:
     """Without experts."""
     none = dict.fromkeys(sdc.OF_EXPERTS)
     return config(workdir, **{**none, "methods": "dm", "norms": "mean", **changes})
-
-
-class Killed(BaseException):
-    """Ends a run as SIGKILL does."""
-
-
-def die(*args, **kwargs):
-    raise Killed
 
 
 @pytest.fixture(scope="module")
@@ -307,142 +299,6 @@ def test_stopped_between_two_runs_it_goes_on(tmp_path, monkeypatch):
     assert judged == ["not shown (one seed)"] * 2
     assert untried == "not shown (no weight above the reference)"
     assert not list(tmp_path.glob("experts-*"))
-
-
-# --- Verdicts, against calculations by hand -----------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("differences", "side", "expected"),
-    [
-        # Mean 2, standard error 1 / sqrt(3), t of 2 degrees 4.303: 2 +- 2.48.
-        ([1.0, 2.0, 3.0], 1, "not shown"),
-        ([1.0, 2.0, 3.0], -1, "not shown"),
-        # Mean 2.6 with the same interval.
-        ([1.6, 2.6, 3.6], 1, "shown"),
-        ([1.6, 2.6, 3.6], -1, "contradicted"),
-        ([-1.6, -2.6, -3.6], -1, "shown"),
-        ([-1.6, -2.6, -3.6], 1, "contradicted"),
-        # Two seeds: t of 1 degree 12.706, so 1 +- 0.64 and 1 +- 1.27.
-        ([0.95, 1.05], 1, "shown"),
-        ([0.9, 1.1], 1, "not shown"),
-        ([0.0, 0.0, 0.0], 1, "not shown"),
-        ([5.0], 1, "not shown (one seed)"),
-        ([-5.0], 1, "not shown (one seed)"),
-    ],
-)
-def test_verdicts(differences, side, expected):
-    assert claims.verdict(differences, side) == expected
-
-
-def made_up(accuracies, norms, ends=(20.0, 20.0, 20.0)):
-    return [
-        {
-            "distilled": {"mean": a},
-            "difficulty": {
-                "start": {"grad_norm": 5.0, "percentile": 50.0},
-                "end": {"grad_norm": n, "percentile": p},
-            },
-        }
-        for a, n, p in zip(accuracies, norms, ends, strict=True)
-    ]
-
-
-def judged(family, ends, **changes):
-    plain = made_up([80.0, 81.0, 82.0], [2.0, 2.1, 2.2], ends)
-    corrected = made_up([81.0, 82.0, 83.1], [1.0, 1.1, 1.3])
-    largest = made_up([60.0, 62.0, 63.0], [9.0, 9.0, 9.0])
-    found = claims.of_method(
-        "m", family, plain, corrected, changes.get("largest", largest)
-    )
-    return {x["claim"]: x for x in found}
-
-
-def test_the_claims_have_the_right_sides():
-    harder, easier = [80.0, 81.0, 82.0], [20.0, 21.0, 22.0]
-    found = judged("gradient", harder)
-    assert {k: x["verdict"] for k, x in found.items()} == dict.fromkeys("abcd", "shown")
-    assert found["a"]["by_seed"] == [30.0, 31.0, 32.0]
-    assert found["b"]["by_seed"] == pytest.approx([-1.0, -1.0, -0.9])
-    assert found["c"]["by_seed"] == pytest.approx([1.0, 1.0, 1.1])
-    assert found["d"]["difference"] == pytest.approx(-58 / 3)
-    # Gains of -1, 0 and 1 points have the interval 4.302653 / sqrt(3).
-    assert found["a"]["interval"] == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)
-
-    assert judged("gradient", easier)["a"]["verdict"] == "contradicted"
-    assert judged("trajectory", harder)["a"]["verdict"] == "contradicted"
-    assert judged("trajectory", easier)["a"]["verdict"] == "shown"
-    unclear = [40.0, 50.0, 60.0]
-    for family in ("gradient", "trajectory"):
-        assert judged(family, unclear)["a"]["verdict"] == "not shown"
-    assert "a" not in judged("distribution", harder)
-
-
-def test_a_weight_that_was_not_tried_shows_nothing():
-    found = judged("gradient", [50.0, 50.0, 50.0], largest=None)["d"]
-    assert found["verdict"] == "not shown (no weight above the reference)"
-    assert (found["difference"], found["interval"], found["by_seed"]) == (
-        None,
-        None,
-        [],
-    )
-    line = claims.markdown([found])[-1]
-    assert line.startswith("| (d) | too large a weight hurts m |  |")
-
-
-# --- Cells --------------------------------------------------------------------------
-
-
-def cells(method, **changes):
-    asked = sdc.Config(workdir="x", **changes)
-    return sdc._cells(asked, method, presets.preset(method, "digits", 1))
-
-
-def test_the_rows_of_gradient_matching():
-    found = cells("dsa")
-    assert list(found) == [
-        "dsa",
-        *(f"dsa, weight {w}" for w in (-1, 1, 10)),
-        "dsa, norm per_sample", "dsa, linear", "dsa, log",
-    ]  # fmt: skip
-    assert found["dsa"] == {}
-    reference = found["dsa, weight 1"]
-    assert reference == {
-        "sdc_weight": 1.0,
-        "sdc_norm": "mean",
-        "sdc_at": "start",
-        "sdc_schedule": "constant",
-        "sdc_relative": True,
-    }
-    assert found["dsa, weight -1"] == {**reference, "sdc_weight": -1.0}
-    assert found["dsa, norm per_sample"] == {**reference, "sdc_norm": "per_sample"}
-    assert found["dsa, log"] == {**reference, "sdc_schedule": "log"}
-    # Every row is a folder of its own.
-    assert len({pairs._slug(name) for name in found}) == len(found)
-
-
-def test_the_rows_of_trajectory_matching():
-    found = cells("mtt", steps=40, relative=False)
-    assert list(found)[4:] == [
-        "mtt, norm per_sample", "mtt, norm path", "mtt, constant", "mtt, log",
-    ]  # fmt: skip
-    reference = found["mtt, weight 1"]
-    # The weight rises over the run, and its last value is reached.
-    assert (reference["sdc_schedule"], reference["sdc_horizon"]) == ("linear", 40)
-    assert not reference["sdc_relative"]
-    assert found["mtt, norm path"] == {**reference, "sdc_at": "path"}
-    assert found["mtt, norm per_sample"]["sdc_at"] == "start"
-
-
-def test_the_first_norm_and_schedule_carry_the_sweep():
-    asked = {"norms": "path,mean", "schedules": "log,constant", "weight": 2.0}
-    for method, norms, at in (("mtt", 1, "path"), ("dsa", 0, "start")):
-        found = cells(method, **asked, weights="0,4")
-        assert len(found) == 3 + norms + 1
-        for weight in (2, 4):
-            row = found[f"{method}, weight {weight}"]
-            assert (row["sdc_at"], row["sdc_schedule"]) == (at, "log")
-        assert found[f"{method}, constant"]["sdc_weight"] == 2.0
 
 
 # --- Bad input ----------------------------------------------------------------------

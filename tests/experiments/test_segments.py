@@ -10,7 +10,8 @@ from experiments import distill, evaluate, pieces
 from experiments.problem import open_problem
 from jaxdd import runs
 from jaxdd.errors import UserError
-from tests.experiments.helpers import assert_same_run, metrics, read_json
+from tests.experiments.helpers import NoProbes, assert_same_run, metrics, read_json
+from tests.helpers import Killed, die
 
 TINY = {
     "dataset": "digits",
@@ -74,34 +75,11 @@ def config(workdir, base=TINY, **changes) -> distill.Config:
     return distill.Config(workdir=str(workdir), **{**base, **changes})
 
 
-class Killed(BaseException):
-    """Ends a run as SIGKILL does."""
-
-
-def die(*args, **kwargs):
-    raise Killed
-
-
-class NoProbes:
-    """In the place of networks whose training takes longer than the runs here."""
-
-    def __init__(self, *args):
-        pass
-
-    def measure(self, synthetic):
-        return {"grad_norm": 1.0, "percentile": 50.0}
-
-
 @pytest.fixture(scope="module", autouse=True)
 def no_probes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distill, "Probes", NoProbes)
         yield
-
-
-@pytest.fixture(scope="module")
-def problem():
-    return open_problem("digits", None, 0.1, 0, False)
 
 
 @pytest.fixture(scope="module")

@@ -14,16 +14,19 @@ import pytest
 import jaxdd
 from experiments import banks, distill, evaluate, experts
 from experiments.probes import Probes
-from experiments.problem import open_problem, prepare
+from experiments.problem import prepare
 from jaxdd.checkpoints import Checkpoints
 from jaxdd.errors import UserError
 from tests.experiments.helpers import (
+    FOLLOWING,
+    NoProbes,
     assert_same_run,
+    following,
     metrics,
     read_json,
-    small,
     start,
 )
+from tests.helpers import Killed, die
 
 BANK = {
     "net": "mlp",
@@ -33,52 +36,8 @@ BANK = {
     "epochs": 3,
     "learning_rate": 0.5,
 }
-TINY = {
-    "dataset": "digits",
-    "method": "mtt",
-    "net": "mlp",
-    "width": 8,
-    "augmentation": "none",
-    "student_steps": 2,
-    "expert_epochs": 1,
-    "max_start": 2,
-    "expert_lr": 0.5,
-    "step_size": 0.05,
-    "steps": 6,
-    "num_eval": 2,
-    "num_random": 5,
-    "eval_epochs": 3,
-    "eval_augmentation": "none",
-    "probes": 2,
-    "probe_steps": 5,
-    "log_every": 2,
-    "measure_every": 3,
-    "save_every": 2,
-}
 METHODS = ("mtt", "ftd", "tesla", "datm", "pad")
 PARAMETERS = 682
-
-
-def config(workdir, **changes) -> distill.Config:
-    return distill.Config(workdir=str(workdir), **{**TINY, **changes})
-
-
-class Killed(BaseException):
-    """Ends a run as SIGKILL does."""
-
-
-def die(*args, **kwargs):
-    raise Killed
-
-
-class NoProbes:
-    """In the place of networks whose training takes longer than the runs here."""
-
-    def __init__(self, *args):
-        pass
-
-    def measure(self, synthetic):
-        return {"grad_norm": 1.0, "percentile": 50.0}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,11 +45,6 @@ def no_probes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distill, "Probes", NoProbes)
         yield
-
-
-@pytest.fixture(scope="module")
-def problem():
-    return open_problem("digits", None, 0.1, 0, False)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +60,7 @@ def runs(tmp_path_factory, problem, bank) -> Path:
     """A finished run of every method from that bank; tests must not change them."""
     folder = tmp_path_factory.mktemp("runs")
     for method in METHODS:
-        asked = config(folder / method, method=method, experts=bank)
+        asked = following(folder / method, method=method, experts=bank)
         distill.run(asked, problem)
     return folder
 
@@ -158,7 +112,7 @@ def test_evaluated_again_it_has_exactly_the_stored_accuracy(runs, method, tmp_pa
 
 
 def test_the_learned_rate_is_the_default_of_the_evaluation_only(bank, tmp_path):
-    distill.run(config(tmp_path, experts=bank, eval_lr=0.25, steps=2))
+    distill.run(following(tmp_path, experts=bank, eval_lr=0.25, steps=2))
     found = jaxdd.load(tmp_path / "distilled.npz")
     assert found.training.learning_rate == 0.25
     assert found.step_size == pytest.approx(0.05, rel=0.1)
@@ -185,7 +139,7 @@ def test_other_experts_than_the_methods_own_are_told(runs, method):
 def test_they_are_told_on_standard_error_too(bank, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(distill, "Job", die)
     with pytest.raises(Killed):
-        distill.run(config(tmp_path, experts=bank, expert_lr=0.1, method="pad"))
+        distill.run(following(tmp_path, experts=bank, expert_lr=0.1, method="pad"))
     error = capsys.readouterr().err
     assert re.search(r"\nwarning: .* another optimiser .*0.5 there.*0.1 here", error)
     assert re.search(r"\nwarning: .* another curriculum ", error)
@@ -195,7 +149,7 @@ def test_they_are_told_on_standard_error_too(bank, tmp_path, capsys, monkeypatch
 
 
 def test_the_set_of_the_best_validation_accuracy_can_be_kept(bank, tmp_path):
-    summary = distill.run(config(tmp_path, experts=bank, select="validation"))
+    summary = distill.run(following(tmp_path, experts=bank, select="validation"))
     assert summary["selected_step"] in (0, 3, 6)
     line = next(x for x in metrics(tmp_path) if x["step"] == summary["selected_step"])
     assert summary["step_size"] == pytest.approx(line["step_size"])
@@ -205,7 +159,7 @@ def test_the_set_of_the_best_validation_accuracy_can_be_kept(bank, tmp_path):
 
 
 def test_without_experts_the_run_makes_its_own(runs, bank, tmp_path, capsys, problem):
-    asked = config(tmp_path, num_experts=2, bank_epochs=3)
+    asked = following(tmp_path, num_experts=2, bank_epochs=3)
     summary = distill.run(asked, problem)
     error = capsys.readouterr().err
     weight = f"experts: 2 experts x 4 snapshots x {PARAMETERS} parameters in float32"
@@ -218,7 +172,7 @@ def test_without_experts_the_run_makes_its_own(runs, bank, tmp_path, capsys, pro
 
     # More steps go on with that bank, also where it is named.
     before = made[0].stat().st_mtime_ns
-    named = config(tmp_path, experts=str(tmp_path / "experts"), steps=8)
+    named = following(tmp_path, experts=str(tmp_path / "experts"), steps=8)
     assert distill.run(named, problem)["resumed_at"] == [6]
     assert made[0].stat().st_mtime_ns == before
 
@@ -226,9 +180,9 @@ def test_without_experts_the_run_makes_its_own(runs, bank, tmp_path, capsys, pro
 def test_its_length_is_what_will_be_matched(bank, tmp_path, monkeypatch):
     monkeypatch.setattr(banks, "make", die)
     with pytest.raises(UserError, match=r"--bank_epochs=2 is too few: .* need 4"):
-        distill.run(config(tmp_path / "a", bank_epochs=2, max_start=4))
+        distill.run(following(tmp_path / "a", bank_epochs=2, max_start=4))
     with pytest.raises(UserError, match=r"exclude|one of them"):
-        distill.run(config(tmp_path / "b", bank_epochs=2, experts=bank))
+        distill.run(following(tmp_path / "b", bank_epochs=2, experts=bank))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -249,7 +203,7 @@ def test_killed_and_continued_by_the_same_command(
     folder = tmp_path / "killed"
     changes = {"method": "datm", "experts": bank, "steps": 300, "save_every": 25}
     changes |= {"measure_every": 150, "log_every": 10}
-    flags = {**TINY, **changes, "workdir": str(folder)}
+    flags = {**FOLLOWING, **changes, "workdir": str(folder)}
     with start("distill", **flags) as process:
         while last_step(folder) < 30:
             assert process.poll() is None, process.communicate()
@@ -257,11 +211,11 @@ def test_killed_and_continued_by_the_same_command(
         process.kill()
     assert process.returncode == -signal.SIGKILL
     assert not (folder / "summary.json").exists(), "too late: it had finished"
-    summary = distill.run(config(folder, **changes), problem)
+    summary = distill.run(following(folder, **changes), problem)
     (resumed,) = summary["resumed_at"]
     assert 25 <= resumed < 300
     assert f"continuing at step {resumed}\n" in capsys.readouterr().err
-    distill.run(config(tmp_path / "whole", **changes), problem)
+    distill.run(following(tmp_path / "whole", **changes), problem)
     assert_same_run(folder, tmp_path / "whole")
 
 
@@ -271,13 +225,13 @@ def stopped(bank, tmp_path, problem, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(distill, "_judge", die)
         with pytest.raises(Killed):
-            distill.run(config(tmp_path / "run", experts=bank), problem)
+            distill.run(following(tmp_path / "run", experts=bank), problem)
     return tmp_path / "run"
 
 
 def test_the_bank_may_move(stopped, bank, runs, tmp_path, problem):
     shutil.copytree(bank, tmp_path / "moved")
-    asked = config(stopped, experts=str(tmp_path / "moved"))
+    asked = following(stopped, experts=str(tmp_path / "moved"))
     assert distill.run(asked, problem)["resumed_at"] == [6]
     assert_same_run(stopped, runs / "mtt")
 
@@ -289,7 +243,7 @@ def test_but_it_may_not_become_another_bank(stopped, tmp_path, problem):
         experts.Config(workdir=folder, **{**BANK, "learning_rate": 0.4}), problem
     )
     with pytest.raises(UserError, match=r"bank is .*'manifest': .* there and "):
-        distill.run(config(stopped, experts=folder), problem)
+        distill.run(following(stopped, experts=folder), problem)
 
 
 # --- Banks that do not fit ----------------------------------------------------------
@@ -312,7 +266,7 @@ def test_but_it_may_not_become_another_bank(stopped, tmp_path, problem):
 def test_a_bank_that_does_not_fit_is_refused(bank, tmp_path, changes, told):
     folder = tmp_path / "run"
     with pytest.raises(UserError, match=told) as error:
-        distill.run(config(folder, experts=bank, **changes))
+        distill.run(following(folder, experts=bank, **changes))
     assert bank in str(error.value)
     assert "\n" not in str(error.value)
     assert not folder.exists()
@@ -321,7 +275,7 @@ def test_a_bank_that_does_not_fit_is_refused(bank, tmp_path, changes, told):
 def test_another_seed_with_the_banks_split_is_fine(bank, tmp_path, monkeypatch):
     monkeypatch.setattr(distill, "_distil", die)
     with pytest.raises(Killed):
-        distill.run(config(tmp_path, experts=bank, seed=3, split_seed=0))
+        distill.run(following(tmp_path, experts=bank, seed=3, split_seed=0))
 
 
 def test_the_bank_of_another_dataset_is_refused(bank, tmp_path, problem):
@@ -331,13 +285,13 @@ def test_the_bank_of_another_dataset_is_refused(bank, tmp_path, problem):
     other = prepare(dataset, 0.1, 0, False)
     other = dataclasses.replace(other, preprocess=problem.preprocess)
     with pytest.raises(UserError, match=r"other data .*fingerprint is"):
-        distill.run(config(tmp_path / "run", experts=bank), other)
+        distill.run(following(tmp_path / "run", experts=bank), other)
     assert not (tmp_path / "run").exists()
 
 
 def test_what_is_no_whole_bank_is_refused(bank, tmp_path):
     folder = tmp_path / "bank"
-    asked = config(tmp_path / "run", experts=str(folder))
+    asked = following(tmp_path / "run", experts=str(folder))
     with pytest.raises(UserError, match=r"no bank of experts at .*/bank"):
         distill.run(asked)
     shutil.copytree(bank, folder)
@@ -365,7 +319,7 @@ def states_of(folder) -> dict[int, dict]:
 
 
 def test_a_negative_step_size_ends_the_run(bank, tmp_path, problem):
-    asked = config(tmp_path, experts=bank, step_size=20.0, step_size_lr=1e6)
+    asked = following(tmp_path, experts=bank, step_size=20.0, step_size_lr=1e6)
     for _ in range(2):  # the same command again says the same
         with pytest.raises(UserError) as error:
             distill.run(asked, problem)
@@ -389,14 +343,14 @@ def test_a_loss_that_is_not_finite_ends_the_run(bank, tmp_path, problem):
     """DATM's gate lets through what is not a number, or it would never end."""
     changes = {"method": "datm", "image_lr": 1e30, "gate": 1e30}
     with pytest.raises(UserError, match=r"the loss of step \d+ is not finite"):
-        distill.run(config(tmp_path, experts=bank, **changes), problem)
+        distill.run(following(tmp_path, experts=bank, **changes), problem)
     assert not (tmp_path / "distilled.npz").exists()
     assert (tmp_path / "checkpoints").exists()
 
 
 def test_a_closed_gate_changes_nothing_at_all(bank, tmp_path, problem, runs):
     changes = {"method": "datm", "experts": bank, "gate": 1e-6}
-    distill.run(config(tmp_path, **changes), problem)
+    distill.run(following(tmp_path, **changes), problem)
     lines = metrics(tmp_path)
     assert lines[-1]["step"] == 6
     assert all(line["match"] > 1e-6 for line in lines[1:])
@@ -413,69 +367,3 @@ def test_a_closed_gate_changes_nothing_at_all(bank, tmp_path, problem, runs):
         distances = np.abs(real - found.images[k, 0]).reshape(len(real), -1).max(1)
         assert distances.min() < 1e-5
     assert np.abs(found.images - images(runs / "datm")).max() > 1e-6
-
-
-# --- Flags without a use ------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"method": "dsa", "experts": "x"}, "--experts is about experts"),
-        ({"method": "dm", "num_experts": 3}, "--num_experts is about experts"),
-        ({"method": "dc", "removals": "4:0.1"}, "--removals is about experts"),
-        ({"method": "dsa", "init_ratio": 0.5}, "--init_ratio .*--drop_hardest"),
-        ({"method": "dsa", "init": "correct"}, "--init=correct needs experts"),
-        ({"method": "dsa", "labels": "soft"}, "--labels=soft needs experts"),
-        ({"method": "dm", "labels": "teacher"}, "--labels=teacher needs experts"),
-        ({"method": "dsa", "sdc_weight": 1.0, "sdc_at": "path"}, "--sdc_at=path"),
-        ({"method": "dsa", "student_steps": 3}, "--student_steps is about"),
-        ({"method": "dm", "gradient": "truncated"}, "--gradient is about"),
-        ({"method": "dm", "matches": 3}, "--matches is about networks"),
-        ({"method": "dm", "distance": "mse"}, "--distance is about matching grad"),
-        ({"method": "dsa", "features": "all"}, "--features is about matching feat"),
-        (
-            {"method": "dm", "mask": "depth", "mask_ratio": 0.25},
-            "add --features=all",
-        ),
-    ],
-    ids=str,
-)
-def test_flags_that_a_method_has_no_use_for_are_refused(tmp_path, changes, told):
-    with pytest.raises(UserError, match=told) as error:
-        distill.run(small(tmp_path / "run", **{"sdc_weight": 0.0, **changes}))
-    assert "\n" not in str(error.value)
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"batch_real": 8}, "--batch_real is about matching real samples"),
-        ({"inner_epochs": 2}, "--inner_epochs is about networks"),
-        ({"labels": "some"}, "'some'"),
-        ({"gradient": "half"}, "'half'"),
-        ({"bank_dtype": "float16"}, "--bank_dtype|'float16'"),
-        ({"min_start": 2}, "lowest < first <= highest"),
-        ({"first_start": 1}, "--expansion"),
-        ({"max_start": 0}, "--max_start must be positive"),
-        ({"ema_decay": 1.0}, "--ema_decay must be below 1"),
-        ({"gate": -1.0}, "--gate must be at least 0"),
-        ({"experts": "x", "num_experts": 3}, "--num_experts is for a bank made here"),
-        ({"mask": "depth"}, "--mask=depth drops nothing so far"),
-        ({"mask_ratio": 0.25}, "need a mask"),
-        ({"mask": "depth", "mask_ratio": 1e-6}, "drops none of 682 entries"),
-        ({"mask": "depth", "mask_ratio": 1.0}, r"must lie in \[0, 1\)"),
-        ({"drop_hardest": 0.0001}, "leaves out none of them"),
-        ({"score": "el2n"}, "nothing is left out by that order"),
-        ({"eval_augmentation": "spin"}, "'spin'"),
-    ],
-    ids=str,
-)
-def test_bad_flags_are_refused_before_experts_are_trained(
-    tmp_path, problem, changes, told
-):
-    with pytest.raises(UserError, match=told) as error:
-        distill.run(config(tmp_path / "run", **changes), problem)
-    assert "\n" not in str(error.value)
-    assert not (tmp_path / "run").exists()

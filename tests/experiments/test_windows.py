@@ -10,10 +10,11 @@ import pytest
 
 import jaxdd
 from experiments import difficulty, distill, evaluate, sorting
-from experiments.problem import network_for, open_problem
+from experiments.problem import network_for
 from experiments.protocol import Measured
 from jaxdd.errors import UserError
-from tests.experiments.helpers import assert_same_run, read_json, small
+from tests.experiments.helpers import NoProbes, assert_same_run, read_json, small
+from tests.helpers import Killed, die
 
 # DSA has the axes of DC but for the augmentation.
 METHODS = ("dm", "dc", pytest.param("dsa", marks=pytest.mark.slow))
@@ -30,21 +31,6 @@ PARAMETERS = 682
 
 def config(workdir, method="dm", **changes) -> distill.Config:
     return small(workdir, **{**SHORT, "method": method, **changes})
-
-
-@pytest.fixture(scope="module")
-def problem():
-    return open_problem("digits", None, 0.1, 0, False)
-
-
-class NoProbes:
-    """In the place of networks whose training takes longer than the runs here."""
-
-    def __init__(self, *args):
-        pass
-
-    def measure(self, synthetic):
-        return {"grad_norm": 1.0, "percentile": 50.0}
 
 
 NONE = {"mean": 0.0, "std": 0.0, "n": 5}
@@ -79,14 +65,6 @@ def run(tmp_path_factory, problem, unmeasured, made):
 
 def images(folder) -> np.ndarray:
     return jaxdd.load(folder / "distilled.npz").images
-
-
-class Killed(BaseException):
-    """Ends a run as SIGKILL does."""
-
-
-def die(*args, **kwargs):
-    raise Killed
 
 
 def sizes(problem) -> list[int]:

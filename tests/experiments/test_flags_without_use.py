@@ -1,0 +1,70 @@
+"""Flags that a method has no use for, and bad ones: refused before any work."""
+
+import pytest
+
+from experiments import distill
+from jaxdd.errors import UserError
+from tests.experiments.helpers import following, small
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"method": "dsa", "experts": "x"}, "--experts is about experts"),
+        ({"method": "dm", "num_experts": 3}, "--num_experts is about experts"),
+        ({"method": "dc", "removals": "4:0.1"}, "--removals is about experts"),
+        ({"method": "dsa", "init_ratio": 0.5}, "--init_ratio .*--drop_hardest"),
+        ({"method": "dsa", "init": "correct"}, "--init=correct needs experts"),
+        ({"method": "dsa", "labels": "soft"}, "--labels=soft needs experts"),
+        ({"method": "dm", "labels": "teacher"}, "--labels=teacher needs experts"),
+        ({"method": "dsa", "sdc_weight": 1.0, "sdc_at": "path"}, "--sdc_at=path"),
+        ({"method": "dsa", "student_steps": 3}, "--student_steps is about"),
+        ({"method": "dm", "gradient": "truncated"}, "--gradient is about"),
+        ({"method": "dm", "matches": 3}, "--matches is about networks"),
+        ({"method": "dm", "distance": "mse"}, "--distance is about matching grad"),
+        ({"method": "dsa", "features": "all"}, "--features is about matching feat"),
+        (
+            {"method": "dm", "mask": "depth", "mask_ratio": 0.25},
+            "add --features=all",
+        ),
+    ],
+    ids=str,
+)
+def test_flags_that_a_method_has_no_use_for_are_refused(tmp_path, changes, told):
+    with pytest.raises(UserError, match=told) as error:
+        distill.run(small(tmp_path / "run", **{"sdc_weight": 0.0, **changes}))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"batch_real": 8}, "--batch_real is about matching real samples"),
+        ({"inner_epochs": 2}, "--inner_epochs is about networks"),
+        ({"labels": "some"}, "'some'"),
+        ({"gradient": "half"}, "'half'"),
+        ({"bank_dtype": "float16"}, "--bank_dtype|'float16'"),
+        ({"min_start": 2}, "lowest < first <= highest"),
+        ({"first_start": 1}, "--expansion"),
+        ({"max_start": 0}, "--max_start must be positive"),
+        ({"ema_decay": 1.0}, "--ema_decay must be below 1"),
+        ({"gate": -1.0}, "--gate must be at least 0"),
+        ({"experts": "x", "num_experts": 3}, "--num_experts is for a bank made here"),
+        ({"mask": "depth"}, "--mask=depth drops nothing so far"),
+        ({"mask_ratio": 0.25}, "need a mask"),
+        ({"mask": "depth", "mask_ratio": 1e-6}, "drops none of 682 entries"),
+        ({"mask": "depth", "mask_ratio": 1.0}, r"must lie in \[0, 1\)"),
+        ({"drop_hardest": 0.0001}, "leaves out none of them"),
+        ({"score": "el2n"}, "nothing is left out by that order"),
+        ({"eval_augmentation": "spin"}, "'spin'"),
+    ],
+    ids=str,
+)
+def test_bad_flags_are_refused_before_experts_are_trained(
+    tmp_path, problem, changes, told
+):
+    with pytest.raises(UserError, match=told) as error:
+        distill.run(following(tmp_path / "run", **changes), problem)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
