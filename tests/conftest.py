@@ -1,5 +1,6 @@
 """What all tests share: a cache of compiled programs, float64, quick compilation."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -13,7 +14,22 @@ QUICK_CODE = "--xla_cpu_use_fusion_emitters=false"
 DEVICES = 8
 
 
+def keep_to_own_cores():
+    """Processes of pytest-xdist share the cores out instead of waiting on each other.
+
+    Each would start as many threads as there are cores, and XLA's wait by spinning.
+    """
+    name = os.environ.get("PYTEST_XDIST_WORKER")
+    if name is None or not hasattr(os, "sched_setaffinity"):
+        return
+    count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    own = sorted(os.sched_getaffinity(0))[int(name.removeprefix("gw")) :: count]
+    if own:
+        os.sched_setaffinity(0, own)
+
+
 def pytest_configure():
+    keep_to_own_cores()
     # For `test_devices`; all else runs on the first of them. Programs that the tests
     # start have as many: their number has a part in how a program is compiled.
     jax.config.update("jax_num_cpu_devices", DEVICES)
@@ -47,6 +63,17 @@ def pytest_collection_modifyitems(items):
         return min((i for i, x in enumerate(LONG) if path.startswith(x)), default=99)
 
     items.sort(key=place)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_heap():
+    """The garbage collector does not walk over what earlier files left.
+
+    Traced programs stay in JAX's caches, and a full collection, of which Orbax asks for
+    many, came to take a second.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -41,6 +41,8 @@ def test_notebooks_run_from_top_to_bottom(path, monkeypatch):
     # As the other tests: the programs of the last time.
     cache = str(jax.config.jax_compilation_cache_dir)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", cache)
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}}
