@@ -7,7 +7,7 @@ import pytest
 
 from jaxdd.errors import UserError
 from jaxdd.nets import make_network
-from jaxdd.nets.layers import ACTIVATIONS, Norm
+from jaxdd.nets.layers import ACTIVATIONS, EPSILON, Norm, standardize
 
 X = np.random.default_rng(0).normal(2.0, 3.0, (3, 5, 4, 8)).astype(np.float32)
 SCALE = np.linspace(0.5, 2, 8, dtype=np.float32)
@@ -44,6 +44,30 @@ def test_layer_norm_has_an_affine_map_per_element():
         lambda x: Norm("layer").init(jax.random.key(0), x, True), jnp.asarray(X)
     )
     assert shapes["params"]["scale"].shape == X.shape[1:]
+
+
+@pytest.mark.parametrize("axes", [(1, 2), (1, 2, 3)])
+def test_derivatives_of_a_standardisation_up_to_the_third(axes, x64):
+    """Its own rule against automatic derivatives of the definition."""
+
+    def defined(x):
+        centred = x - x.mean(axes, keepdims=True)
+        variance = jnp.square(centred).mean(axes, keepdims=True)
+        return centred / jnp.sqrt(variance + EPSILON)
+
+    rng = np.random.default_rng(1)
+    x, weights, u, v = (jnp.asarray(rng.normal(size=X.shape)) for _ in range(4))
+
+    def derivatives(function):
+        value = lambda x: jnp.sum(weights * function(x) ** 3)
+        first = jax.grad(value)
+        second = lambda x: jax.jvp(first, (x,), (u,))[1]
+        third = jax.grad(lambda x: jnp.vdot(second(x), v))
+        return first(x), second(x), third(x)
+
+    ours = derivatives(lambda x: standardize(x, axes))
+    for found, expected in zip(ours, derivatives(defined), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10)
 
 
 def test_unknown_norm_is_refused():
