@@ -62,8 +62,7 @@ def training(setting: Setting, against: bool) -> Race:
     return Race(
         calls(program, state, batch, rate),
         theirs,
-        program.seconds,
-        program.temp_mb,
+        program,
         BATCH * flops.gradient(setting),
     )
 
@@ -82,9 +81,7 @@ def norms(setting: Setting, against: bool) -> Race:
         given = given_to_reference(case, batch)
         theirs = lambda: per_sample_norms(*given)
     work = BATCH * flops.gradient(setting)
-    return Race(
-        calls(program, *arguments), theirs, program.seconds, program.temp_mb, work
-    )
+    return Race(calls(program, *arguments), theirs, program, work)
 
 
 def synthetic(setting: Setting, against: bool) -> Race:
@@ -124,8 +121,7 @@ def synthetic(setting: Setting, against: bool) -> Race:
     return Race(
         calls(program, *arguments),
         theirs,
-        program.seconds,
-        program.temp_mb,
+        program,
         made * flops.match(setting),
     )
 
@@ -189,8 +185,7 @@ def experts(setting: Setting, against: bool) -> Race:
     return Race(
         calls(program, keys, states, data),
         theirs,
-        program.seconds,
-        program.temp_mb,
+        program,
         EXPERTS * EXPERT_IMAGES * flops.gradient(setting),
     )
 
@@ -215,7 +210,6 @@ def evaluation(setting: Setting, networks: int) -> Race:
     return Race(
         calls(program, keys, sets, some),
         None,
-        program.seconds,
-        program.temp_mb,
+        program,
         work,
     )

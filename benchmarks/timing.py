@@ -27,20 +27,21 @@ LONG_SECONDS = 5.0
 Side = Callable[[], Any]  # does its work once and returns when it is done
 
 
+class Compiled(NamedTuple):
+    """A program ahead of its first call."""
+
+    call: Any  # jax.stages.Compiled
+    seconds: float  # of compiling
+    temp_mb: float  # what XLA needs beside arguments and results
+
+
 class Race(NamedTuple):
     """Our side of a measurement, and the reference's where there is one."""
 
     ours: Side
     theirs: Side | None
-    compile_seconds: float
-    temp_mb: float  # what XLA needs beside arguments and results
+    program: Compiled  # ours
     flops: float | None = None
-
-
-class Compiled(NamedTuple):
-    call: Callable
-    seconds: float
-    temp_mb: float
 
 
 def prepare() -> None:
@@ -86,7 +87,7 @@ def stepper(case: Case) -> tuple[Side, Compiled]:
 def step_race(case: Case, theirs: Side | None) -> Race:
     """One outer step of a method."""
     ours, program = stepper(case)
-    return Race(ours, theirs, program.seconds, program.temp_mb, flops.step(case))
+    return Race(ours, theirs, program, flops.step(case))
 
 
 def alternate(sides: Mapping[str, Side], repeats: int) -> dict[str, list[float]]:
@@ -125,8 +126,8 @@ def measured(race: Race, repeats: int, peak: float) -> dict[str, Any]:
     return {
         "device": provenance.device(),
         "seconds": seconds,
-        "compile_seconds": race.compile_seconds,
-        "temp_mb": race.temp_mb,
+        "compile_seconds": race.program.seconds,
+        "temp_mb": race.program.temp_mb,
         "flops": race.flops,
         "peak_fraction": race.flops / seconds / peak if race.flops else None,
         "reference_seconds": reference,
