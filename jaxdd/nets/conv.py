@@ -148,7 +148,10 @@ def _im2col(x: jax.Array, w: jax.Array, stride: int, padding: Padding) -> jax.Ar
         for j in range(kw)
     ]
     patches = shifts[0] if len(shifts) == 1 else jnp.concatenate(shifts, axis=-1)
-    return patches @ w.reshape(kh * kw * channels, features)
+    # A product of two matrices: with more axes, inside loops, XLA:CPU first turned the
+    # incoming gradient round (a tenth of a step of DSA).
+    y = patches.reshape(-1, kh * kw * channels) @ w.reshape(-1, features)
+    return y.reshape(x.shape[0], height, width, features)
 
 
 def _canonical(x: jax.Array, w: jax.Array, stride: int, padding: Padding) -> jax.Array:
