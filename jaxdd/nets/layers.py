@@ -144,8 +144,8 @@ def _standardize(axes: tuple[int, ...], x: jax.Array) -> tuple[jax.Array, jax.Ar
     """The standardised x, and what it was multiplied by.
 
     Its derivative needs the result alone: with t for the tangent of x,
-    y' = r (t - mean t - y mean(y t)). Deriving mean and variance one by one passes
-    over x about twice as often, again in every further derivative.
+    y' = r (t - mean t - y mean(y t)). Deriving mean and variance one by one takes
+    more passes over x, again in every further derivative.
     """
     centred = x - x.mean(axes, keepdims=True)
     variance = jnp.square(centred).mean(axes, keepdims=True)

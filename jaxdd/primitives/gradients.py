@@ -86,8 +86,8 @@ def batch_gradient(loss: Loss, microbatch: int | None = None):
 def value_and_gradients(loss: Loss, microbatch: int | None):
     """(params, batch, context) -> value, gradients w.r.t. params and batch.
 
-    What a caller leaves unused is not computed. So along a direction v of the
-    parameters, the tangent of the value is <gradient, v> without the gradient.
+    Along a direction v of the parameters the tangent of the value is <gradient, v>,
+    and under jit what a caller leaves unused, such as the gradient, is not computed.
     """
     whole = jax.value_and_grad(loss, argnums=(0, 1))
 

@@ -10,7 +10,13 @@ from experiments import distill, evaluate, pieces
 from experiments.problem import open_problem
 from jaxdd import runs
 from jaxdd.errors import UserError
-from tests.experiments.helpers import NoProbes, assert_same_run, metrics, read_json
+from tests.experiments.helpers import (
+    FOLLOWING,
+    NoProbes,
+    assert_same_run,
+    metrics,
+    read_json,
+)
 from tests.helpers import Killed, die
 
 TINY = {
@@ -46,28 +52,15 @@ SEGMENTS = {
     "min_keep": 5,
 }
 TRAJECTORIES = {
-    "dataset": "digits",
+    **FOLLOWING,
     "method": "datm",
     "ipc": 2,
-    "net": "mlp",
-    "width": 8,
-    "augmentation": "none",
-    "student_steps": 2,
-    "expert_epochs": 1,
-    "max_start": 2,
     "bank_epochs": 3,
     "num_experts": 2,
-    "expert_lr": 0.5,
-    "step_size": 0.05,
     "gate": 100.0,  # so that nothing is left out by it
     "steps": 3,
-    "num_eval": 2,
-    "num_random": 5,
     "eval_epochs": 2,
-    "eval_augmentation": "none",
     "log_every": 1,
-    "measure_every": 3,
-    "save_every": 2,
 }
 
 

@@ -1,6 +1,7 @@
 """Unrolled training against a Python loop: values, hyper-gradients, memory."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -197,3 +198,32 @@ def test_the_plain_formula_needs_more_memory():
         return jax.lax.scan(body, params, given)
 
     assert copies_per_step(plain) > 1.5
+
+
+@pytest.mark.parametrize(("truncated", "products"), [(False, 13), (True, 10)])
+def test_the_backward_pass_computes_no_gradient(truncated, products, optimised):
+    """Two affine layers: 8 f - 3 f1 products, under TESLA 6 f - 2 f1.
+
+    See `benchmarks.flops`; the gradient would take two more, of the weights.
+    """
+
+    def squares(params, batch, stats):
+        hidden = jnp.tanh(batch.images @ params["a"])
+        return jnp.mean(jnp.square(jnp.tanh(hidden @ params["b"]) - batch.labels))
+
+    keys = jax.random.split(jax.random.key(0), 4)
+    params = {
+        "a": jax.random.normal(keys[0], (48, 40)),
+        "b": jax.random.normal(keys[1], (40, 24)),
+    }
+    images = jax.random.normal(keys[2], (32, 48))
+    batch = Batch(images, jax.random.normal(keys[3], (32, 24)))
+    step = student_step(squares, truncated=truncated)
+
+    def backward(params, batch, step_size, u):
+        run = lambda p, b, s: step(p, b, s, (), ())[0]
+        return jax.vjp(run, params, batch, step_size)[1](u)
+
+    rate = jnp.float32(0.1)
+    text = jax.jit(backward).lower(params, batch, rate, params).compile().as_text()
+    assert len(re.findall(r" dot\(", text)) == products
