@@ -104,6 +104,8 @@ def open_run(config: Config, problem: Problem | None = None) -> Opened:
     values = resolution.resolve(config, problem, manifest)
     network = network_for(dataset, values["network"])
     _check_method(network, values)
+    formation = methods.formation_of(resolution.settings_of(values))
+    formation.check(*dataset.image_shape[:2])
     differences = _check_bank(given, problem, network, values)
     told = _left_out(problem, values, network, given)
     return Opened(problem, values, network, given, told, differences)
@@ -220,6 +222,7 @@ def _distil(
     _plot(made.metrics, folder)
     summary = {
         **measured.accuracies,
+        "classes": {"names": list(job.problem.dataset.class_names), **measured.classes},
         "difficulty": difficulty,
         "resumed_at": record.resumed_at,
         "selected_step": made.step,
