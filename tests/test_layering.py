@@ -86,6 +86,7 @@ ORDER = [
     "provenance",
     "workdir",
     "artifact",
+    "export",
     "checkpoints",
     "signals",
     "experts/bank",
