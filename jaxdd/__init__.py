@@ -45,6 +45,7 @@ from jaxdd.primitives import (
     student_step,
     unroll,
 )
+from jaxdd.restart import initial_from
 from jaxdd.segments import keep_hardest, make_judge
 from jaxdd.sets import flatten
 from jaxdd.settings import METHODS, Settings
@@ -109,6 +110,7 @@ __all__ = [
     "gradient_match",
     "gsam",
     "influence_scores",
+    "initial_from",
     "initial_set",
     "inner_gradient",
     "keep_hardest",

@@ -87,6 +87,7 @@ ORDER = [
     "workdir",
     "artifact",
     "export",
+    "restart",
     "checkpoints",
     "signals",
     "experts/bank",

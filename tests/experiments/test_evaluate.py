@@ -14,7 +14,7 @@ from experiments.protocol import Judge, Measured, class_statistics
 from jaxdd import artifact as artifacts
 from jaxdd.errors import UserError
 from jaxdd.workdir import owned
-from tests.experiments.helpers import QUICK, read_json, small, start
+from tests.experiments.helpers import QUICK, NoProbes, read_json, small, start
 
 
 @pytest.fixture
@@ -275,6 +275,7 @@ def digits_as(name="mine", **changes):
 
 def test_own_arrays_are_called_what_they_are(tmp_path, monkeypatch):
     """And an artifact of them is evaluated with them, or says what to give."""
+    monkeypatch.setattr(distill, "Probes", NoProbes)
     data = digits_as()
     config = small(tmp_path, **QUICK, steps=2)
     summary = distill.run(config, prepare(data, 0.1, 0, False))
