@@ -25,12 +25,23 @@ from jaxdd.windows import real_data
 
 @dataclass(frozen=True)
 class Problem:
-    """A dataset, split and preprocessed."""
+    """A dataset, split and preprocessed.
+
+    Attributes:
+        split_seed: of the validation split.
+        source: what `data.load` reads the dataset by; None for data in memory.
+    """
 
     dataset: Dataset
     splits: Splits
     preprocess: Preprocess
-    split_seed: int = 0  # of the validation split
+    split_seed: int = 0
+    source: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What the data is called: by its source, or by itself."""
+        return self.source or self.dataset.name
 
     def blind(self) -> "Problem":
         """The same problem with the validation split in the place of the test split.
@@ -68,7 +79,8 @@ def open_problem(
     Raises:
         UserError: the dataset cannot be used, or a bad validation share.
     """
-    return prepare(load(name, data_dir), validation, seed, zca)
+    opened = prepare(load(name, data_dir), validation, seed, zca)
+    return replace(opened, source=name)
 
 
 def prepare(dataset: Dataset, validation: float, seed: int, zca: bool) -> Problem:

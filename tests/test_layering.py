@@ -86,6 +86,8 @@ ORDER = [
     "provenance",
     "workdir",
     "artifact",
+    "export",
+    "restart",
     "checkpoints",
     "signals",
     "experts/bank",
