@@ -15,6 +15,7 @@ ORDER = [
     "storage/paths",
     "storage/records",
     "storage/arrays",
+    "checks",
     "types",
     "devices",
     "hosts",
