@@ -57,6 +57,8 @@ def reopen(
         made_from["validation"],
         made_from["split_seed"],
         zca=False,
+        channels=made_from.get("channels"),
+        image_size=made_from.get("image_size"),
     )
     if opened.dataset.fingerprint != made_from["fingerprint"]:
         raise UserError(

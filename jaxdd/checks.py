@@ -48,6 +48,21 @@ def as_labels(where: str, labels: Any) -> np.ndarray:
     return array.astype(np.int32, copy=False)
 
 
+def count_classes(where: str, labels: np.ndarray) -> int:
+    """K, one more than the largest of the labels [M] int32 >= 0.
+
+    Raises:
+        UserError: there are more classes than labels, so that one has no sample.
+    """
+    classes = int(labels.max(initial=-1)) + 1
+    if classes > len(labels):
+        raise UserError(
+            f"the {where} go up to {classes - 1}, but there are {len(labels)} of them; "
+            "number the classes from 0 upwards without gaps"
+        )
+    return classes
+
+
 def check_labels(
     where: str, labels: np.ndarray, num_images: int, num_classes: int
 ) -> None:

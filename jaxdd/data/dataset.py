@@ -15,6 +15,7 @@ from jaxdd.checks import (
     check_finite,
     check_labels,
     check_rank,
+    count_classes,
 )
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import shown
@@ -89,7 +90,8 @@ def from_arrays(
     labels = as_labels(f"training labels of {name!r}", labels)
     test_labels = as_labels(f"test labels of {name!r}", test_labels)
     if class_names is None:
-        class_names = [str(k) for k in range(int(labels.max(initial=-1)) + 1)]
+        count = count_classes(f"training labels of {name!r}", labels)
+        class_names = [str(k) for k in range(count)]
     dataset = Dataset(
         name=name,
         images=_images(f"training images of {name!r}", images),
