@@ -38,7 +38,8 @@ PLAIN = Layout()
 # Flags that mean in a comparison what they mean in each of its runs.
 SHARED = (
     *(flag.name for flag in dataclasses.fields(DataFlags)), "workdir", "method", "ipc",
-    "steps", "width", "factor", "matches", "max_start", "student_steps", "eval_epochs", "num_eval",
+    "steps", "width", "factor", "matches", "max_start", "student_steps", "eval_epochs",
+    "num_eval",
 )  # fmt: skip
 
 

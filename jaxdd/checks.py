@@ -120,11 +120,12 @@ def channels_hint(shape: tuple[int, ...]) -> str:
     return ""
 
 
-def check_finite(where: str, values: np.ndarray) -> None:
+def check_finite(where: str, values: Any) -> None:
     """Refuse NaN and infinity.
 
     Args:
         where: what the values are in a sentence, such as "scores".
+        values: an array, of NumPy or on a device.
 
     Raises:
         UserError: a value is not finite.

@@ -36,12 +36,12 @@ def class_table(
 
 
 def real_data(
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: np.ndarray | Array,
+    labels: np.ndarray | Array,
     num_classes: int,
-    scale: np.ndarray | None = None,
-    shift: np.ndarray | None = None,
-    scores: np.ndarray | None = None,
+    scale: np.ndarray | Array | None = None,
+    shift: np.ndarray | Array | None = None,
+    scores: np.ndarray | Array | None = None,
 ) -> RealData:
     """Put a split on the device with every sample in play.
 

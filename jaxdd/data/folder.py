@@ -71,7 +71,9 @@ def from_folder(
     images, moving = _read(files, form, root)
     remarks = listing.remarks(len(files))
     if moving:
-        remarks.append(f"{moving} images have several frames: the first was read")
+        remarks.append(
+            f"the reader took the first of several frames of {_many(moving, 'image')}"
+        )
     # Sentences have to show any name; a sample's class is its label alone.
     readable = [shown(n) for n in names]
     array = np.array(labels, np.int32)
@@ -142,8 +144,8 @@ class _Listing:
         )
         if count:
             self.notes.append(
-                f"{count} images in {shown(folder)} lie beside the folders of the "
-                "classes and were left out"
+                f"the reader left out {_many(count, 'image')} of {shown(folder)} beside "
+                "the folders of the classes"
             )
 
     def leave_out(self, folder: Path, why: str) -> None:
@@ -152,7 +154,7 @@ class _Listing:
             for _, _, names in os.walk(folder)
             for name in names
         )
-        self.folders[folder.name] = f"{count} images, {why}"
+        self.folders[folder.name] = f"{_many(count, 'image')}, {why}"
 
     def remarks(self, total: int) -> list[str]:
         """What the user has to know, in sentences; `total` images were read."""
@@ -166,17 +168,17 @@ class _Listing:
         if self.other:
             endings = _most(self.other)
             found.append(
-                f"{self.other.total()} files of {where} were left out, as they are no "
-                f"images by their ending: {endings}"
+                f"the reader left out {_many(self.other.total(), 'file')} of {where} "
+                f"because of the ending: {endings}"
             )
         if self.deeper:
             found.append(
-                f"{self.deeper} of {total} images lie deeper inside the folder of "
-                "their class, and count for it"
+                f"the reader took {_many(self.deeper, 'image')} of {total} from deeper "
+                "inside the folder of a class"
             )
         if self.system:
             names = ", ".join(sorted(set(self.system))[:_LISTED])
-            found.append(f"folders that systems leave behind were left out: {names}")
+            found.append(f"the reader left out what systems leave behind: {names}")
         return found
 
     def _is_system(self, name: str) -> bool:
@@ -239,8 +241,8 @@ def _classes_on_top(
     if top and all(name.lower() in special for name in top):
         raise UserError(
             f"the image folder {shown(listing.root)} has the splits "
-            f"{', '.join(map(shown, top))}, but no folder for each class inside "
-            f"{shown(next(iter(top)))}: make them"
+            f"{', '.join(map(shown, top))}, but no folder for each class inside them: "
+            "make these"
         )
     others = {n for n in top if n.lower() not in _TEST_FOLDERS}
     classes, test = dict(top), None
@@ -396,6 +398,10 @@ def _kinds(groups: dict[str, list[Path]]) -> str:
         for i, (name, files) in enumerate(ordered[:_LISTED])
     ]
     return ", ".join(parts) + (", ..." if len(ordered) > _LISTED else "")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _usual(groups: dict[str, list[Path]]) -> str | None:

@@ -22,6 +22,7 @@ _IMAGE = f"{_CLASSES}image_feature.Image"
 _LABEL = f"{_CLASSES}class_label_feature.ClassLabel"
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 _LARGEST_NAMES = 2**24  # bytes of a file of class names
+_MOST_SHARDS = 10_000  # of a split; ImageNet has 1024
 
 
 class Info(NamedTuple):
@@ -80,7 +81,7 @@ _INFO_SCHEMA = mapping(
         "splits": list_of(
             mapping(
                 name=text(255),
-                shardLengths=list_of(_count()),
+                shardLengths=list_of(_count(), longest=_MOST_SHARDS),
                 optional={"filepathTemplate": text(255)},
             ),
             longest=1000,
