@@ -144,8 +144,8 @@ class _Listing:
         )
         if count:
             self.notes.append(
-                f"the reader left out {_many(count, 'image')} of {shown(folder)} beside "
-                "the folders of the classes"
+                f"the reader left out {_many(count, 'image')} of {shown(folder)} "
+                "beside the folders of the classes"
             )
 
     def leave_out(self, folder: Path, why: str) -> None:

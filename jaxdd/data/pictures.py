@@ -104,24 +104,27 @@ def open_file(path: Path) -> io.BufferedReader:
 
 
 @contextlib.contextmanager
-def opened(source: io.BufferedReader | io.BytesIO) -> Iterator[Image.Image]:
+def quietly() -> Iterator[None]:
+    """Without Pillow's warnings; what they warn of is refused here or meant."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def open_picture(source: io.BufferedReader | io.BytesIO) -> Image.Image:
     """A picture of one of `FORMATS`, bounded in size, not yet decoded.
 
     Raises ValueError, and whatever Pillow raises.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # bombs are refused here
-        try:
-            image = Image.open(source, formats=FORMATS)
-        except Image.UnidentifiedImageError:
-            raise ValueError(f"it is none of {', '.join(FORMATS)}") from None
-        with image:
-            if image.width * image.height > LARGEST_IMAGE:
-                raise ValueError(
-                    f"it has {image.width} x {image.height} pixels, more than "
-                    f"{LARGEST_IMAGE}"
-                )
-            yield image
+    try:
+        image = Image.open(source, formats=FORMATS)
+    except Image.UnidentifiedImageError:
+        raise ValueError(f"it is none of {', '.join(FORMATS)}") from None
+    if image.width * image.height > LARGEST_IMAGE:
+        raise ValueError(
+            f"it has {image.width} x {image.height} pixels, more than {LARGEST_IMAGE}"
+        )
+    return image
 
 
 def kind_of(image: Image.Image) -> Kind:
@@ -156,7 +159,7 @@ def read_file(path: Path, form: Form) -> tuple[np.ndarray, Kind]:
     Raises ValueError with a phrase.
     """
     try:
-        with open_file(path) as file, opened(file) as image:
+        with quietly(), open_file(path) as file, open_picture(file) as image:
             kind = kind_of(image)
             channels = form.channels if kind.convertible else None
             channels = channels or kind.channels
@@ -173,7 +176,7 @@ def look_at(path: Path) -> Kind:
     Raises ValueError with a phrase.
     """
     try:
-        with open_file(path) as file, opened(file) as image:
+        with quietly(), open_file(path) as file, open_picture(file) as image:
             return kind_of(image)
     except Exception as error:
         raise ValueError(reason(error)) from error

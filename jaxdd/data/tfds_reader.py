@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxdd.data.cache import cache_file, read_cache, write_cache
 from jaxdd.data.dataset import Dataset, from_arrays
-from jaxdd.data.pictures import MODES, Form, decode, opened
+from jaxdd.data.pictures import MODES, Form, decode, open_picture, quietly
 from jaxdd.data.tfds_info import Fields, Shard, read_fields, read_info, shards
 from jaxdd.data.tfds_paths import default_data_dir, find_prepared, tensorflow_datasets
 from jaxdd.errors import UserError
@@ -73,11 +73,12 @@ def from_tfds(
             "(their transparency is dropped) or 1"
         )
     target = _Target(*(form.size or (height, width)), channels, form.size is not None)
-    images, labels = _read_split(train, fields, target)
-    # A free image size is settled by the training split.
-    height, width, channels = images.shape[1:]
-    target = _Target(height, width, channels, target.resized)
-    test_images, test_labels = _read_split(test, fields, target)
+    with quietly():
+        images, labels = _read_split(train, fields, target)
+        # A free image size is settled by the training split.
+        height, width, channels = images.shape[1:]
+        target = _Target(height, width, channels, target.resized)
+        test_images, test_labels = _read_split(test, fields, target)
     dataset = from_arrays(
         images, labels, test_images, test_labels, fields.class_names, info.name
     )
@@ -136,11 +137,12 @@ def _samples(
     )
     raw = {fields.image_key: tfds.decode.SkipDecoding()}
     shape: tuple[int | None, ...] = target.shape
+    size = target.size
     for shard in shards:
         for i, record in _records(shard):
             try:
                 example = parser.deserialize_example_np(record, decoders=raw)
-                image = _decode(example[fields.image_key], target)
+                image = _decode(example[fields.image_key], target.channels, size)
                 label = int(example[fields.label_key])
             except Exception as error:  # Pillow and protobuf raise all sorts
                 raise UserError(
@@ -193,10 +195,9 @@ def _read_records(shard: Shard, start: int, stop: int) -> list[bytes]:
     return records
 
 
-def _decode(encoded: bytes, target: _Target) -> np.ndarray:
+def _decode(encoded: bytes, channels: int, size: tuple[int, int] | None) -> np.ndarray:
     """[H, W, C] uint8; a greyscale file in a colour set becomes grey colour."""
-    with opened(io.BytesIO(encoded)) as image:
-        return decode(image, target.channels, target.size)
+    return decode(open_picture(io.BytesIO(encoded)), channels, size)
 
 
 def _settle_shape(

@@ -30,7 +30,11 @@ CASES = {
     ),
     "folder": ("distill", {"dataset": "folder:{here}/no"}, ["{here}/no"]),
     "archive": ("distill", {"dataset": "npz:{here}/no.npz"}, ["{here}/no.npz"]),
-    "no archive": ("difficulty", {"dataset": "npz:{here}/file"}, ["{here}/file"]),
+    "no archive": (
+        "difficulty",
+        {"dataset": "npz:{here}/file", "workdir": "{here}/out"},
+        ["{here}/file"],
+    ),
     "image size": ("distill", {"image_size": "8x"}, ["--image_size", "'8x'"]),
     "image size 0": ("distill", {"image_size": "0"}, ["0"]),
     "channels": ("distill", {"channels": 2}, ["1 or 3 channels", "2"]),
