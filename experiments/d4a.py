@@ -22,7 +22,7 @@ import numpy as np
 from experiments import options, pairs, resolution, shared_banks
 from experiments.flags import main, option
 from experiments.probes import make_probes
-from experiments.problem import Problem, network_for
+from experiments.problem import DataFlags, Problem, network_for
 from experiments.progress import say
 from experiments.protocol import MIN_RANDOM
 from jaxdd import presets, report
@@ -37,18 +37,16 @@ BASE, WITHOUT, WITH = "base", "D4A without the term", "D4A"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFlags):
     """Flags of `experiments.d4a`."""
 
     workdir: str = option(..., "folder for all runs, tables and plots")
-    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
     method: str = option("idc", "the base: any method without segments")
     ipc: int = option(5, "synthetic images per class")
     segments: int = option(5, "of D4A")
     forgetting: str = option("replay", "its term: proxy or replay")
     forgetting_weight: float = option(1.0, "the term's weight")
     seeds: str = option("0,1,2", "seeds of the comparison, by commas")
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
     steps: int | None = option(None, "updates of the images, of every segment")
     factor: int | None = option(None, "tiles along each side of a stored image")
     matches: int | None = option(None, "steps per network")

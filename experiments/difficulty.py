@@ -18,6 +18,7 @@ import numpy as np
 from experiments import sorting
 from experiments.flags import main, option
 from experiments.problem import (
+    DataFlags,
     Problem,
     check_seed,
     network_for,
@@ -34,16 +35,14 @@ SHOWN = 10  # images per class in the picture
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFlags):
     """Flags of `experiments.difficulty`."""
 
     workdir: str = option(..., "folder for the results")
-    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
     score: str = option(
         "grad_norm", f"all, or one or more, by commas: {', '.join(SCORES)}"
     )
     seed: int = option(0, "of the split and the networks")
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
     validation: float = option(0.0, "share of train that is left out")
     net: str = option("convnet", "network")
     width: int | None = option(None, "channels of the ConvNet")
@@ -66,8 +65,9 @@ def run(config: Config) -> dict[str, Any]:
     effort = effort_of(config)
     check_seed(config.seed)
     problem = open_problem(
-        config.dataset, config.data_dir, config.validation, config.seed, False
-    )
+        config.dataset, config.data_dir, config.validation, config.seed, False,
+        config.channels, config.image_size,
+    )  # fmt: skip
     options = network_options(config.net, problem.dataset, config.width, config.depth)
     network = network_for(problem.dataset, options)
     folder = make_folder(config.workdir)

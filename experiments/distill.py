@@ -307,6 +307,12 @@ def _artifact(
             "fingerprint": dataset.fingerprint,
             "validation": values["validation"],
             "split_seed": values["split_seed"],
+            # What images were turned into, where it was asked for.
+            **{
+                k: values[k]
+                for k in ("channels", "image_size")
+                if values[k] is not None
+            },
         },
         network=values["network"],
         factor=formation.factor,

@@ -19,7 +19,7 @@ import numpy as np
 
 from experiments import banks, options, resolution, sorting
 from experiments.flags import main, option
-from experiments.problem import Problem, network_for
+from experiments.problem import DataFlags, Problem, network_for
 from experiments.progress import say
 from experiments.protocol import statistics
 from experiments.timing import Stopwatch
@@ -31,15 +31,13 @@ from jaxdd.workdir import Record, owned, read_json, to_json, write_atomically
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFlags):
     """Flags of `experiments.experts`. None stands for the preset's value."""
 
     workdir: str = option(..., "folder for the bank")
-    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
     method: str = option("mtt", "whose experts: mtt, ftd, tesla, datm or pad")
     ipc: int = option(1, "images per class that the experts will serve (presets only)")
     seed: int = option(0, "of everything random")
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
     validation: float = option(0.1, "share of train held out; as in the distillation")
     split_seed: int | None = option(None, "of that share; default: the seed")
     zca: bool | None = option(None, "ZCA whitening; as in the distillation")

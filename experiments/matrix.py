@@ -23,7 +23,7 @@ from experiments import distill, options, pieces, resolution, segmented, shared_
 from experiments.flags import main, option
 from experiments.job import Job
 from experiments.probes import Probes
-from experiments.problem import Problem, network_for
+from experiments.problem import DataFlags, Problem, network_for
 from experiments.progress import say
 from jaxdd import methods, programs, provenance
 from jaxdd.errors import UserError
@@ -52,17 +52,15 @@ JUDGE_EPOCHS = 30
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFlags):
     """Flags of `experiments.matrix`."""
 
     workdir: str = option(..., "folder for all cells and the table")
-    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
     ipc: int = option(2, "synthetic images per class, at least 2")
     methods: str = option(",".join(BASES), "rows, by commas")
     modifiers: str = option(",".join(MODIFIERS), "columns, by commas")
     steps: int = option(20, "updates of the images per cell")
     seed: int = option(0, "of everything random")
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
     width: int | None = option(None, "channels of the ConvNet")
     num_experts: int = option(2, "experts of each bank")
     student_steps: int = option(10, "N, steps of a student")
@@ -159,6 +157,8 @@ def _cell(config: Config, method: str, modifier: str) -> Cell:
                 "workdir": str(Path(config.workdir) / f"{method}-{modifier}"),
                 "dataset": config.dataset,
                 "data_dir": config.data_dir,
+                "channels": config.channels,
+                "image_size": config.image_size,
                 "method": method,
                 "ipc": config.ipc,
                 "seed": config.seed,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.flags import option
-from experiments.problem import check_seed
+from experiments.problem import DataFlags, check_seed
 from experiments.protocol import MIN_RANDOM
 from jaxdd import masks, presets
 from jaxdd.errors import UserError
@@ -27,15 +27,13 @@ SELECTIONS = ("last", "validation")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFlags):
     """Flags of `experiments.distill`. None stands for the preset's value."""
 
     workdir: str = option(..., "folder for results and checkpoints")
-    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
     method: str = option("dsa", f"one of {', '.join(METHODS)}")
     ipc: int = option(1, "synthetic images per class")
     seed: int = option(0, "of everything random")
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
     validation: float = option(0.1, "share of train held out for selection; 0 for none")
     split_seed: int | None = option(None, "of that share; default: the seed")
     select: str = option("last", "which set to keep: last, or best on validation")

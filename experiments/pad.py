@@ -17,7 +17,7 @@ from typing import Any
 
 from experiments import experts, options, pairs, resolution, shared_banks, sorting
 from experiments.flags import main, option
-from experiments.problem import Problem
+from experiments.problem import DataFlags, Problem
 from experiments.progress import say
 from jaxdd import presets, report
 from jaxdd.errors import UserError
@@ -32,16 +32,14 @@ SWEPT_ALPHAS = (0.0, 0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFlags):
     """Flags of `experiments.pad`."""
 
     workdir: str = option(..., "folder for all runs, tables and plots")
-    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
     method: str = option("datm", "the base: any method without a modifier")
     ipc: int = option(1, "synthetic images per class")
     seeds: str = option("0,1,2", "seeds of the comparison, by commas")
     sweep: str = option("none", f"one of {', '.join(SWEEPS)}")
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
     steps: int | None = option(None, "updates of the images")
     num_experts: int | None = option(None, "experts of each bank")
     bank_epochs: int | None = option(None, "epochs of each bank")

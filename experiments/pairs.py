@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from experiments import distill, options
-from experiments.problem import Problem
+from experiments.problem import DataFlags, Problem
 from experiments.progress import say
 from jaxdd import provenance
 from jaxdd.errors import UserError
@@ -37,8 +37,9 @@ class Layout(NamedTuple):
 PLAIN = Layout()
 # Flags that mean in a comparison what they mean in each of its runs.
 SHARED = (
-    "workdir", "dataset", "data_dir", "method", "ipc", "steps", "width", "factor",
-    "matches", "max_start", "student_steps", "eval_epochs", "num_eval",
+    *(flag.name for flag in dataclasses.fields(DataFlags)), "workdir", "method", "ipc",
+    "steps", "width", "factor", "matches", "max_start", "student_steps", "eval_epochs",
+    "num_eval",
 )  # fmt: skip
 
 

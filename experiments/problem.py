@@ -1,11 +1,14 @@
 """What every experiment starts from: data on the device, and named random keys."""
 
+import re
 import zlib
 from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
 
+from experiments.flags import option
+from experiments.progress import say
 from jaxdd import policy, presets
 from jaxdd.data import (
     Dataset,
@@ -17,10 +20,28 @@ from jaxdd.data import (
     normalisation,
     split,
 )
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.nets import make_network
 from jaxdd.types import Key, Network, RealData
 from jaxdd.windows import real_data
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFlags:
+    """The flags by which every program names its data, and what images become."""
+
+    dataset: str = option(
+        "digits",
+        "digits, folder:PATH (a sub-folder of PNG, JPEG, BMP, WebP, TIFF, GIF or PPM "
+        "images per class), npz:FILE (as MedMNIST's) or a prepared TFDS name",
+    )
+    data_dir: str | None = option(None, "where prepared TFDS datasets are")
+    channels: int | None = option(
+        None, "convert images to 1 (grey) or 3 (RGB; transparency is dropped)"
+    )
+    image_size: str | None = option(
+        None, "N or HxW: cut images to that shape about the centre, and resize them"
+    )
 
 
 @dataclass(frozen=True)
@@ -72,15 +93,68 @@ class Problem:
 
 
 def open_problem(
-    name: str, data_dir: str | None, validation: float, seed: int, zca: bool
+    name: str,
+    data_dir: str | None,
+    validation: float,
+    seed: int,
+    zca: bool,
+    channels: int | None = None,
+    image_size: str | None = None,
 ) -> Problem:
     """Read, split and fit the preprocessing on the training split.
+
+    Says what the reader left out or chose.
+
+    Args:
+        name, data_dir, channels, image_size: see `DataFlags`.
+        validation: share of train that is held out.
+        seed: of that share.
+        zca: whether images are whitened.
 
     Raises:
         UserError: the dataset cannot be used, or a bad validation share.
     """
-    opened = prepare(load(name, data_dir), validation, seed, zca)
-    return replace(opened, source=name)
+    dataset = open_dataset(name, data_dir, channels, image_size)
+    return replace(prepare(dataset, validation, seed, zca), source=name)
+
+
+def open_dataset(
+    name: str,
+    data_dir: str | None,
+    channels: int | None = None,
+    image_size: str | None = None,
+) -> Dataset:
+    """Read a dataset by the flags that name it, and say what was left out of it.
+
+    Raises:
+        UserError: it cannot be used.
+    """
+    dataset = load(name, data_dir, channels, size_of(image_size))
+    for remark in dataset.remarks:
+        say(remark)
+    return dataset
+
+
+def size_of(text: str | None) -> tuple[int, int] | None:
+    """(H, W) of --image_size, None where it is not given.
+
+    Raises:
+        UserError: it is neither N nor HxW.
+
+    Example:
+        >>> size_of("32"), size_of("20x30")
+        ((32, 32), (20, 30))
+    """
+    if text is None:
+        return None
+    # The text may come from an artifact.
+    match = re.fullmatch(r"([0-9]{1,9})(?:x([0-9]{1,9}))?", str(text))
+    if match is None:
+        raise UserError(
+            f"--image_size must be a number of pixels or HxW, not {quoted(text)}"
+        )
+    height, width = match[1], match[2] or match[1]
+    return int(height), int(width)
 
 
 def prepare(dataset: Dataset, validation: float, seed: int, zca: bool) -> Problem:

@@ -1,12 +1,13 @@
 """The data of an artifact, found again, and other data to judge it on."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from experiments.problem import Problem, open_problem, prepare
+from experiments.problem import Problem, open_dataset, open_problem, prepare
 from jaxdd.artifact import Artifact
-from jaxdd.data import Dataset, Split, load
+from jaxdd.data import Dataset, Split
 from jaxdd.errors import UserError, quoted
 
 PARTS = ("test", "all")
@@ -31,13 +32,14 @@ def reopen(
     """
     made_from = artifact.dataset
     split = made_from["validation"], made_from["split_seed"]
+    form = form_of(artifact)
     name = dataset or made_from["name"]
     if in_memory is not None:
         name = in_memory.name
         opened = prepare(in_memory, *split, zca=False)
     else:
         try:
-            opened = open_problem(name, data_dir, *split, zca=False)
+            opened = open_problem(name, data_dir, *split, False, **form)
         except UserError as error:
             if dataset is not None:
                 raise
@@ -53,6 +55,11 @@ def reopen(
         )
     check_kind(artifact, opened.dataset, name)
     return replace(opened, preprocess=artifact.preprocess)
+
+
+def form_of(artifact: Artifact) -> dict[str, Any]:
+    """The flags by which an artifact's images were converted, as `open_dataset` has."""
+    return {name: artifact.dataset.get(name) for name in ("channels", "image_size")}
 
 
 def check_kind(artifact: Artifact, dataset: Dataset, name: str) -> None:
@@ -140,7 +147,7 @@ def tested_on(
                 "set was made from the rest of its own"
             )
         return Tested(problem.splits.test, problem.name, part, own.fingerprint, True)
-    other = load(dataset, data_dir)
+    other = open_dataset(dataset, data_dir, **form_of(artifact))
     check_kind(artifact, other, dataset)
     images, labels = other.test_images, other.test_labels
     if part == "all":

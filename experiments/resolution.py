@@ -20,7 +20,10 @@ def open_data(config: Config) -> Problem:
     if zca is None:
         zca = preset_of(config).zca
     seed = config.seed if config.split_seed is None else config.split_seed
-    return open_problem(config.dataset, config.data_dir, config.validation, seed, zca)
+    return open_problem(
+        config.dataset, config.data_dir, config.validation, seed, zca,
+        config.channels, config.image_size,
+    )  # fmt: skip
 
 
 def resolve(

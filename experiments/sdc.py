@@ -23,7 +23,7 @@ from typing import Any
 
 from experiments import claims, options, pairs, resolution, sdc_results, shared_banks
 from experiments.flags import main, option
-from experiments.problem import Problem
+from experiments.problem import DataFlags, Problem
 from experiments.progress import say
 from experiments.protocol import MIN_RANDOM
 from jaxdd import presets, terms
@@ -47,11 +47,10 @@ CURVE_POINTS = 20  # measurements of difficulty along a run
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFlags):
     """Flags of `experiments.sdc`."""
 
     workdir: str = option(..., "folder for all runs, tables and plots")
-    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
     methods: str = option("dsa,mtt", "methods without SDC of their own, by commas")
     ipc: int = option(1, "synthetic images per class")
     seeds: str = option("0,1,2", "seeds of the comparison, by commas")
@@ -65,7 +64,6 @@ class Config:
         None, "by commas, the sweep's first; default: all, linear first for "
         "trajectories and constant first elsewhere",
     )  # fmt: skip
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
     width: int | None = option(None, "channels of the ConvNet")
     steps: int | None = option(None, "updates of the images")
     num_experts: int | None = option(None, "experts of each bank")

@@ -310,13 +310,14 @@ def _trajectory(method: str, base: Settings, dataset: str, ipc: int) -> Preset:
 def network_size(dataset: str, image_shape: tuple[int, ...]) -> tuple[int, int]:
     """(width, depth) of the ConvNet.
 
-    The field's ConvNet has width 128 and as many blocks as leave a 4x4 map: 3 at 28 and
-    32 pixels, 4 at 64, 5 at 128. `digits` (8x8) gets width 32 and depth 2 (ours), for
-    speed.
+    The field's ConvNet has width 128 and as many blocks as leave 4 pixels along the
+    shorter side: 3 at 28 and 32 pixels, 4 at 64, 5 at 128. `digits` (8x8) gets width 32
+    and depth 2 (ours), for speed.
     """
     if dataset == "digits":
         return 32, 2
-    depth = max(1, int(math.log2(max(image_shape[0], 8) / 4) + 0.5))
+    side = max(8, min(image_shape[:2]))
+    depth = max(1, int(math.log2(side / 4) + 0.5))
     return 128, depth
 
 

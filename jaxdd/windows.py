@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdd.checks import as_labels, check_finite, check_labels, check_rank
 from jaxdd.errors import UserError
 from jaxdd.types import Array, Batch, Key, RealData
 
@@ -35,22 +36,27 @@ def class_table(
 
 
 def real_data(
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: np.ndarray | Array,
+    labels: np.ndarray | Array,
     num_classes: int,
-    scale: np.ndarray | None = None,
-    shift: np.ndarray | None = None,
-    scores: np.ndarray | None = None,
+    scale: np.ndarray | Array | None = None,
+    shift: np.ndarray | Array | None = None,
+    scores: np.ndarray | Array | None = None,
 ) -> RealData:
     """Put a split on the device with every sample in play.
 
     Args:
-        images: [M, H, W, C] uint8 or float32.
-        labels: [M] int.
-        num_classes: K.
+        images: [M, H, W, C], uint8 or preprocessed floats of any range.
+        labels: [M] int, numbered from 0.
+        num_classes: K, at least 2; a class may be without samples.
         scale, shift: [C], so that `images * scale + shift` is preprocessed; by default
             the images already are.
         scores: [M], larger is harder: sorts each class from easy to hard.
+
+    Raises:
+        UserError: no sample, another rank, another number of labels or scores than of
+            images, a label outside [0, K), or values that are not finite. The values of
+            images that are being traced cannot be looked at.
 
     Example:
         >>> images = np.zeros((6, 8, 8, 1), np.uint8)
@@ -58,6 +64,20 @@ def real_data(
         >>> real.counts.tolist()
         [3, 2, 1]
     """
+    images = images if isinstance(images, jax.Array) else np.asarray(images)
+    check_rank("real data", images.shape)
+    labels = as_labels("labels of the real data", labels)
+    check_labels("real data", labels, len(images), num_classes)
+    if not isinstance(images, jax.core.Tracer):
+        check_finite("images of the real data", images)
+    if scores is not None:
+        scores = np.asarray(scores)
+        if scores.shape != labels.shape:
+            raise UserError(
+                f"the scores have shape {scores.shape} beside {len(labels)} images: "
+                "give one score per image"
+            )
+        check_finite("scores", scores)
     table, counts = class_table(labels, num_classes, scores)
     channels = images.shape[-1]
     scale = np.ones(channels) if scale is None else scale

@@ -138,9 +138,12 @@ def test_an_unknown_method_is_the_users_error():
         ((32, 32, 3), (128, 3)),
         ((64, 64, 3), (128, 4)),
         ((128, 128, 3), (128, 5)),
+        ((200, 20, 1), (128, 2)),
+        ((20, 200, 1), (128, 2)),
+        ((1, 512, 1), (128, 1)),
     ],
 )
-def test_the_convnet_leaves_a_map_of_four_by_four(shape, expected):
+def test_the_convnet_leaves_four_pixels_along_the_shorter_side(shape, expected):
     assert network_size("any", shape) == expected
 
 

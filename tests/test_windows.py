@@ -302,3 +302,46 @@ def test_a_static_curriculum_is_the_same_in_all_epochs():
 def test_a_curriculum_that_makes_no_sense_is_the_users_error(wrong, message):
     with pytest.raises(UserError, match=message):
         Curriculum(**wrong)
+
+
+GOOD = {
+    "images": np.zeros((6, 4, 4, 1), np.float32),
+    "labels": np.arange(6) % 3,
+    "num_classes": 3,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "quoted"),
+    [
+        ({"labels": np.arange(6) % 3 + 1}, "label 3 of sample 2"),
+        ({"labels": np.arange(6) % 3 + 1}, "number the classes from 0"),
+        ({"labels": np.arange(6) % 3 - 1}, "-1"),
+        ({"labels": np.arange(5) % 3}, "6 images"),
+        ({"labels": np.eye(6, 3)}, "(6, 3)"),
+        ({"labels": np.full(6, 0.5)}, "float64"),
+        ({"num_classes": 2}, "label 2"),
+        ({"labels": np.zeros(6, int), "num_classes": 1}, "1 class"),
+        ({"images": np.full((6, 4, 4, 1), np.nan)}, "not finite"),
+        ({"images": jnp.full((6, 4, 4, 1), jnp.inf)}, "not finite"),
+        ({"images": np.zeros((6, 16))}, "(6, 16)"),
+        ({"images": np.zeros((0, 4, 4, 1)), "labels": np.zeros(0, int)}, "empty"),
+        ({"scores": np.zeros(5)}, "(5,)"),
+        ({"scores": np.full(6, np.nan)}, "scores"),
+    ],
+)
+def test_real_data_refuses_what_no_training_can_mean(changes, quoted):
+    with pytest.raises(UserError) as error:
+        real_data(**{**GOOD, **changes})
+    assert quoted in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_real_data_takes_arrays_of_the_device_and_preprocessed_ones():
+    """Any range, an empty class, and images that are being traced."""
+    images = 5 * jnp.arange(96, dtype=jnp.float32).reshape(6, 4, 4, 1) - 30
+    real = real_data(images, jnp.asarray([0, 0, 2, 2, 0, 2]), 3)
+    assert real.counts.tolist() == [3, 0, 3]
+    labels = np.arange(6) % 3
+    count = jax.eval_shape(lambda x: real_data(x, labels, 3).images.sum(), images)
+    assert count.shape == ()

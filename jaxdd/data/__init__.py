@@ -1,14 +1,19 @@
 """Datasets in memory: reading, splitting, preprocessing. NumPy only.
 
 dataset      `Dataset`, built from arrays and checked
-readers      datasets by name; `tfds_reader`, `tfds_paths` and `cache` are behind them
+readers      datasets by name
+folder       pictures in one folder per class; `pictures` decodes them
+npz          arrays in an archive
+tfds_reader  prepared TFDS sets; `tfds_info`, `tfds_paths` and `cache` are behind it
 splits       training, validation and test splits
 preprocess   normalisation and ZCA whitening
 """
 
 from jaxdd.data.dataset import Dataset, check_ipc, from_arrays, validate
+from jaxdd.data.folder import from_folder
+from jaxdd.data.npz import from_npz
 from jaxdd.data.preprocess import Preprocess, fit_zca, normalisation
-from jaxdd.data.readers import digits, from_folder, load
+from jaxdd.data.readers import digits, load
 from jaxdd.data.splits import Split, Splits, split
 from jaxdd.data.tfds_reader import from_tfds
 
@@ -22,6 +27,7 @@ __all__ = [
     "fit_zca",
     "from_arrays",
     "from_folder",
+    "from_npz",
     "from_tfds",
     "load",
     "normalisation",

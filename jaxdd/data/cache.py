@@ -10,48 +10,70 @@ from pathlib import Path
 import numpy as np
 
 from jaxdd.data.dataset import Dataset, validate
+from jaxdd.errors import UserError
+from jaxdd.storage.arrays import Member, read_arrays
+from jaxdd.storage.paths import local_path
 
-_VERSION = "1"  # raise it when decoding changes, so that old entries are not read
+_VERSION = "2"  # raise it when decoding changes, so that old entries are not read
 
 
-def cache_file(name: str, sources: Sequence[Path]) -> Path:
-    """Where the dataset decoded from `sources` belongs.
+_IMAGES = Member("uf", 4, 2**40, repetitive=True)
+_LABELS = Member("i", 1, 2**32, repetitive=True)
+_MEMBERS = {
+    "images": _IMAGES,
+    "labels": _LABELS,
+    "test_images": _IMAGES,
+    "test_labels": _LABELS,
+    "class_names": Member("U", 1, 2**32, repetitive=True),
+}
 
-    The place depends on the path, size and modification time of every source, and on
-    JAXDD_CACHE (default ~/.cache/jaxdd).
+
+def cache_file(name: str, sources: Sequence[Path], form: str = "") -> Path | None:
+    """Where the dataset decoded from `sources` belongs; None if there is no place.
+
+    form: what images were turned into
+    The place depends on the form, on the path, size and modification time of every
+    source, and on JAXDD_CACHE (default ~/.cache/jaxdd).
 
     Raises OSError if a source does not exist.
     """
-    digest = hashlib.sha256(_VERSION.encode())
+    digest = hashlib.sha256(f"{_VERSION}|{form}|".encode())
     for source in sources:
         stat = source.stat()
-        digest.update(
-            f"{source.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n".encode()
-        )
+        digest.update(os.fsencode(source.resolve()))
+        digest.update(f"|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
     root = os.environ.get("JAXDD_CACHE") or "~/.cache/jaxdd"
     plain = "".join(c if c.isalnum() else "_" for c in name)
-    return Path(root).expanduser() / f"{plain}-{digest.hexdigest()[:24]}.npz"
-
-
-def read_cache(path: Path, name: str) -> Dataset | None:
-    """The cached dataset; None if there is none or it is broken."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            dataset = Dataset(
-                name=name,
-                images=arrays["images"],
-                labels=arrays["labels"],
-                test_images=arrays["test_images"],
-                test_labels=arrays["test_labels"],
-                class_names=tuple(str(n) for n in arrays["class_names"]),
-            )
+        folder = local_path(root, "JAXDD_CACHE")
+    except UserError:  # such as no home folder
+        return None
+    return folder / f"{plain}-{digest.hexdigest()[:24]}.npz"
+
+
+def read_cache(path: Path | None, name: str) -> Dataset | None:
+    """The cached dataset; None if there is none or it is broken."""
+    if path is None:
+        return None
+    try:
+        arrays = read_arrays(path, _MEMBERS, "it is made again")
+        dataset = Dataset(
+            name=name,
+            images=arrays["images"],
+            labels=arrays["labels"],
+            test_images=arrays["test_images"],
+            test_labels=arrays["test_labels"],
+            class_names=tuple(str(n) for n in arrays["class_names"]),
+        )
         return validate(dataset)
-    except Exception:  # a damaged zip archive can raise almost anything
+    except UserError:
         return None
 
 
-def write_cache(path: Path, dataset: Dataset) -> None:
+def write_cache(path: Path | None, dataset: Dataset) -> None:
     """Store `dataset` whole or not at all; without a word if it cannot be stored."""
+    if path is None:
+        return
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,15 +8,30 @@ from typing import Any
 
 import numpy as np
 
+from jaxdd.checks import (
+    as_array,
+    as_labels,
+    channels_hint,
+    check_finite,
+    check_labels,
+    check_rank,
+    count_classes,
+)
 from jaxdd.errors import UserError
+from jaxdd.storage.paths import shown
+
+CHANNELS = (1, 3)  # grey and RGB: what networks, augmentations and pictures take
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Labelled training and test images in host memory.
 
-    images, test_images: [M, H, W, C] uint8, or float32 in [0, 1]
+    images, test_images: [M, H, W, C] uint8, or float32 in [0, 1]; C is 1 or 3
     labels, test_labels: [M] int32, indices into `class_names`
+    class_names: printable; what no terminal can show is escaped
+    remarks: what a reader left out or chose, in sentences for whoever uses the data; no
+        part of the fingerprint
     """
 
     name: str
@@ -25,6 +40,7 @@ class Dataset:
     test_images: np.ndarray
     test_labels: np.ndarray
     class_names: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -54,6 +70,7 @@ def from_arrays(
     test_labels: Any,
     class_names: Sequence[str] | None = None,
     name: str = "arrays",
+    remarks: Sequence[str] = (),
 ) -> Dataset:
     """A checked `Dataset` from array-likes.
 
@@ -61,6 +78,7 @@ def from_arrays(
         float type with values in [0, 1], stored as float32
     labels, test_labels: [M] integers, stored as int32
     class_names: K names; "0", "1", ... up to the largest training label by default
+    remarks: as in `Dataset`
 
     Raises UserError for whatever `validate` rejects.
 
@@ -69,17 +87,19 @@ def from_arrays(
         >>> from_arrays(images, labels, images, labels).image_shape
         (8, 8, 1)
     """
-    labels = _labels(f"training labels of {name!r}", labels)
-    test_labels = _labels(f"test labels of {name!r}", test_labels)
+    labels = as_labels(f"training labels of {name!r}", labels)
+    test_labels = as_labels(f"test labels of {name!r}", test_labels)
     if class_names is None:
-        class_names = [str(k) for k in range(int(labels.max(initial=-1)) + 1)]
+        count = count_classes(f"training labels of {name!r}", labels)
+        class_names = [str(k) for k in range(count)]
     dataset = Dataset(
         name=name,
         images=_images(f"training images of {name!r}", images),
         labels=labels,
         test_images=_images(f"test images of {name!r}", test_images),
         test_labels=test_labels,
-        class_names=tuple(str(n) for n in class_names),
+        class_names=tuple(shown(n) for n in class_names),
+        remarks=tuple(remarks),
     )
     return validate(dataset)
 
@@ -87,9 +107,10 @@ def from_arrays(
 def validate(dataset: Dataset) -> Dataset:
     """Return `dataset` if it keeps the promises of `Dataset`.
 
-    Raises UserError for: a wrong rank, dtype or label count, an empty split, training
-    and test images that differ in shape or dtype, floats that are not finite or
-    outside [0, 1], labels out of range, a class with no training sample.
+    Raises UserError for: a wrong rank, dtype or label count, other than 1 or 3
+    channels, an empty split, training and test images that differ in shape or dtype,
+    floats that are not finite or outside [0, 1], fewer than two classes, labels out of
+    range, a class with no training sample.
     """
     name = dataset.name
     train = (f"training split of {name!r}", dataset.images, dataset.labels)
@@ -136,49 +157,20 @@ def check_ipc(labels: np.ndarray, num_classes: int, ipc: int) -> None:
 
 def _images(where: str, images: Any) -> np.ndarray:
     """[M, H, W, C] uint8 or float32, values not yet checked."""
-    array = _array(where, images)
+    array = as_array(where, images)
     if np.issubdtype(array.dtype, np.floating):
         array = array.astype(np.float32, copy=False)
     return array[..., None] if array.ndim == 3 else array
 
 
-def _labels(where: str, labels: Any) -> np.ndarray:
-    """[M] int32; what does not fit is rejected here, since a cast would hide it."""
-    array = _array(where, labels)
-    if array.ndim != 1:
-        raise UserError(
-            f"the {where} must have shape [M], but have {array.shape}; "
-            "give one class index per image"
-        )
-    if array.size and not np.issubdtype(array.dtype, np.integer):
-        raise UserError(
-            f"the {where} must be integers, but are {array.dtype}; give class indices"
-        )
-    if array.size and not (array.min() >= 0 and array.max() < 2**31):
-        extreme = array.min() if array.min() < 0 else array.max()
-        raise UserError(
-            f"the {where} contain {extreme}; number the classes from 0 upwards"
-        )
-    return array.astype(np.int32, copy=False)
-
-
-def _array(where: str, values: Any) -> np.ndarray:
-    try:
-        return np.asarray(values)
-    except ValueError:  # ragged nested sequences
-        raise UserError(
-            f"the {where} do not form one array; make all rows equally long"
-        ) from None
-
-
 def _check_images(where: str, images: np.ndarray) -> None:
-    if images.ndim != 4 or 0 in images.shape[1:]:
+    check_rank(where, images.shape)
+    channels = images.shape[-1]
+    if channels not in CHANNELS:
         raise UserError(
-            f"the images of the {where} must have shape [M, H, W, C], "
-            f"but have {images.shape}"
+            f"the images of the {where} have {channels} channels, but only 1 (grey) "
+            f"and 3 (RGB) can be used{channels_hint(images.shape)}"
         )
-    if len(images) == 0:
-        raise UserError(f"the {where} is empty; give at least one image")
     if images.dtype not in (np.uint8, np.float32):
         raise UserError(
             f"the images of the {where} must be uint8 or float32, "
@@ -186,13 +178,8 @@ def _check_images(where: str, images: np.ndarray) -> None:
         )
     if images.dtype == np.uint8:
         return
-    low, high = images.min(), images.max()  # NaN passes through both
-    if not (np.isfinite(low) and np.isfinite(high)):
-        bad = images[~np.isfinite(images)]
-        raise UserError(
-            f"the images of the {where} contain {len(bad)} values that are not "
-            f"finite, the first being {bad[0]}; remove them"
-        )
+    check_finite(f"images of the {where}", images)
+    low, high = images.min(initial=0), images.max(initial=0)
     if low < 0 or high > 1:
         raise UserError(
             f"float images must lie in [0, 1], but those of the {where} range from "
@@ -203,19 +190,8 @@ def _check_images(where: str, images: np.ndarray) -> None:
 def _check_labels(
     where: str, labels: np.ndarray, num_images: int, num_classes: int
 ) -> None:
-    if labels.shape != (num_images,):
-        raise UserError(
-            f"the {where} has {num_images} images but labels of shape {labels.shape}; "
-            "give one label per image"
-        )
     if labels.dtype != np.int32:
         raise UserError(
             f"the labels of the {where} must be int32, but are {labels.dtype}"
         )
-    outside = (labels < 0) | (labels >= num_classes)
-    if outside.any():
-        first = int(np.argmax(outside))
-        raise UserError(
-            f"label {labels[first]} of sample {first} in the {where} is outside "
-            f"[0, {num_classes}), the range of its {num_classes} classes"
-        )
+    check_labels(where, labels, num_images, num_classes)

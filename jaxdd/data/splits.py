@@ -1,12 +1,17 @@
 """Training, validation and test splits, the same for the same seed."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxdd.data.dataset import Dataset
+from jaxdd.checks import count_classes
+from jaxdd.data.dataset import Dataset, from_arrays
 from jaxdd.errors import UserError
+
+TEST_FRACTION = 0.2  # where a source brings no test split
+TEST_SEED = 0  # fixed: the test split is part of the dataset, not of an experiment
 
 
 class Split(NamedTuple):
@@ -81,6 +86,36 @@ def hold_out(
     kept = np.ones(len(labels), bool)
     kept[held_ids] = False
     return np.flatnonzero(kept), held_ids
+
+
+def with_test_split(
+    name: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str] | None,
+    remarks: Sequence[str] = (),
+) -> Dataset:
+    """A dataset whose source has no test split: a stratified fifth, always the same.
+
+    images: [M, H, W, C]
+    labels: [M] int32, every class present
+
+    Raises UserError as `count_classes`, `hold_out` and `from_arrays`.
+    """
+    count_classes(f"labels of {name!r}", labels)
+    kept, held = hold_out(labels, TEST_FRACTION, TEST_SEED)
+    return from_arrays(
+        images[kept], labels[kept], images[held], labels[held], class_names, name,
+        remarks,
+    )  # fmt: skip
+
+
+def held_out_remark(name: str, total: int) -> str:
+    """The sentence that tells of `with_test_split` on `total` samples."""
+    return (
+        f"{name} has no test split: a stratified fifth of its {total} images is held "
+        "out as one, always the same"
+    )
 
 
 def _quotas(counts: np.ndarray, fraction: float) -> np.ndarray:

@@ -1,18 +1,18 @@
 """Where a prepared TFDS dataset lies on disk, or what to do if it does not."""
 
-import json
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from jaxdd.errors import UserError
+from jaxdd.data.tfds_info import INFO_FILE, read_info
+from jaxdd.errors import UserError, quoted
+from jaxdd.storage.paths import local_path, reason, shown
 
 _NAME = re.compile(
     r"(?P<base>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?"
 )
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
-_INFO = "dataset_info.json"  # TFDS writes it last: a directory with it is complete
 
 
 class Name(NamedTuple):
@@ -28,8 +28,12 @@ class Name(NamedTuple):
 
 
 def default_data_dir() -> Path:
-    """TFDS_DATA_DIR, or the directory that TFDS itself uses."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    """TFDS_DATA_DIR, or the directory that TFDS itself uses.
+
+    Raises UserError if that is no path of this machine.
+    """
+    place = os.environ.get("TFDS_DATA_DIR")
+    return local_path(place or "~/tensorflow_datasets", "TFDS_DATA_DIR")
 
 
 def find_prepared(name: str, data_dir: Path) -> Path:
@@ -46,7 +50,7 @@ def find_prepared(name: str, data_dir: Path) -> Path:
     if match is None:
         raise _unknown(name, data_dir)
     parts = Name(**match.groupdict())
-    if (data_dir / _INFO).is_file():
+    if (data_dir / INFO_FILE).is_file():
         return _check_info(data_dir, parts, data_dir.parent)
     own = data_dir.name == parts.base and not (data_dir / parts.base).is_dir()
     root = data_dir.parent if own else data_dir
@@ -68,7 +72,7 @@ def _config_dir(parts: Name, directory: Path) -> Path:
     """The directory that holds the versions; a single prepared config is implied."""
     if parts.config:
         return directory / parts.config
-    configs = [d for d in sorted(directory.iterdir()) if d.is_dir() and _versions(d)]
+    configs = [d for d in _folders(directory) if _versions(d)]
     if _versions(directory) or not configs:
         return directory
     if len(configs) > 1:
@@ -86,30 +90,35 @@ def _versions(directory: Path) -> list[str]:
         return []
     found = [
         tuple(int(n) for n in match.groups())
-        for d in directory.iterdir()
-        if (match := _VERSION.fullmatch(d.name)) and (d / _INFO).is_file()
+        for d in _folders(directory)
+        if (match := _VERSION.fullmatch(d.name)) and (d / INFO_FILE).is_file()
     ]
     return [".".join(map(str, v)) for v in sorted(found)]
 
 
+def _folders(directory: Path) -> list[Path]:
+    """The directories in a directory, in the order of their names."""
+    try:
+        return sorted(d for d in directory.iterdir() if d.is_dir())
+    except OSError as error:
+        raise UserError(
+            f"the directory {shown(directory)} cannot be read ({reason(error)}); "
+            "change its permissions or the data_dir"
+        ) from None
+
+
 def _check_info(directory: Path, parts: Name, root: Path) -> Path:
     """`directory`, if its metadata can be parsed and tells of the right dataset."""
-    path = directory / _INFO
-    try:
-        info = json.loads(path.read_text())
-        found, file_format = info["name"], info.get("fileFormat", "tfrecord")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(
-            f"the metadata file {path} is missing or broken; prepare the dataset again"
-        ) from None
+    found, file_format, _ = read_info(directory)
     if found != parts.base:
         raise UserError(
-            f"{directory} holds dataset {found!r}, not {parts.base!r}; correct the "
-            "name or the data_dir"
+            f"{shown(directory)} holds dataset {quoted(found)}, not {parts.base!r}; "
+            "correct the name or the data_dir"
         )
     if file_format != "array_record":
         raise UserError(
-            f"dataset {parts.path!r} in {directory} is stored as {file_format}, but "
+            f"dataset {parts.path!r} in {shown(directory)} is stored as "
+            f"{shown(file_format)}, but "
             "only array_record can be read without TensorFlow; remove that directory "
             f"and prepare it again where TensorFlow is installed: "
             f"{_command(parts, root)}"
@@ -118,15 +127,32 @@ def _check_info(directory: Path, parts: Name, root: Path) -> Path:
 
 
 def _known_to_tfds(base: str) -> bool:
-    import tensorflow_datasets as tfds  # slow to import
-
     try:
-        tfds.builder_cls(base)
-    except (
-        Exception
-    ):  # unknown, not a TFDS spelling, or a builder that needs TensorFlow
+        tensorflow_datasets().builder_cls(base)
+    except UserError:
+        raise
+    except Exception:
+        # Unknown, not a TFDS spelling, or a builder that needs TensorFlow.
         return False
     return True
+
+
+def tensorflow_datasets() -> Any:
+    """The package, which is slow to import.
+
+    Raises UserError if it cannot be imported.
+    """
+    try:
+        import tensorflow_datasets as tfds
+
+        _ = tfds.features.Image, tfds.decode.SkipDecoding  # imported late
+        return tfds
+    except Exception as error:  # of it or of any package that it imports
+        raise UserError(
+            "the package tensorflow_datasets cannot be imported "
+            f"({type(error).__name__}: {reason(error)}); install what is missing, or "
+            "use 'digits', 'folder:PATH' or 'npz:FILE'"
+        ) from error
 
 
 def _command(parts: Name, root: Path) -> str:
@@ -151,12 +177,10 @@ def _not_prepared(
 def _unknown(name: str, root: Path) -> UserError:
     there = "which does not exist"
     if root.is_dir():
-        found = sorted(
-            d.name for d in root.iterdir() if d.is_dir() and d.name[0] not in "._"
-        )
+        found = [shown(d.name) for d in _folders(root) if d.name[0] not in "._"]
         more = ", ..." if len(found) > 20 else ""
         there = f"which holds: {', '.join(found[:20]) or 'no dataset'}{more}"
     return UserError(
-        f"dataset {name!r} is neither known to TFDS nor in {root}, {there}; other "
-        "choices are 'digits' and 'folder:PATH'"
+        f"dataset {quoted(name)} is neither known to TFDS nor in {shown(root)}, "
+        f"{there}; other choices are 'digits', 'folder:PATH' and 'npz:FILE'"
     )

@@ -7,42 +7,35 @@ read in blocks, checked against the metadata, and every failure names its shard.
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from jaxdd.data.cache import cache_file, read_cache, write_cache
 from jaxdd.data.dataset import Dataset, from_arrays
-from jaxdd.data.tfds_paths import default_data_dir, find_prepared
+from jaxdd.data.pictures import MODES, Form, decode, open_picture, quietly
+from jaxdd.data.tfds_info import Fields, Shard, read_fields, read_info, shards
+from jaxdd.data.tfds_paths import default_data_dir, find_prepared, tensorflow_datasets
 from jaxdd.errors import UserError
+from jaxdd.storage.paths import local_path, reason, shown
 
 _BLOCK = 1000  # records in memory at once
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
-class _Shard(NamedTuple):
-    path: Path
-    length: int  # records, according to the metadata
-
-
-class _Fields(NamedTuple):
-    """The two features of interest."""
-
-    image_key: str
-    label_key: str
-    parser: Any  # tfds FeaturesDict of just these
-    shape: tuple[int | None, int | None, int]
-    class_names: tuple[str, ...]
-
-
-def from_tfds(name: str, data_dir: str | Path | None = None) -> Dataset:
+def from_tfds(
+    name: str,
+    data_dir: str | Path | None = None,
+    channels: int | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> Dataset:
     """A prepared TFDS dataset; the test split is `test`, else `validation`.
 
     name: "base", "base/config", each with or without ":1.2.3" (newest by default)
     data_dir: as in TFDS (default: TFDS_DATA_DIR or ~/tensorflow_datasets), or the
         dataset's own directory
-    Images are uint8. The decoded arrays are cached, see `jaxdd.data.cache`.
+    channels, image_size: what images are converted to, as for `from_folder`
+    Images are uint8. The decoded arrays are cached, see `jaxdd.data.cache`. No class
+    that the directory names is imported.
 
     Raises UserError if the dataset is not found, not prepared or not readable (see
     `find_prepared`), has no single image and label, misses a split, or if a shard is
@@ -54,22 +47,38 @@ def from_tfds(name: str, data_dir: str | Path | None = None) -> Dataset:
         ...
         jaxdd.errors.UserError: ...
     """
-    root = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
+    form = Form(channels, image_size).checked()
+    if data_dir is None:
+        root = default_data_dir()
+    else:
+        root = local_path(data_dir, "the data_dir")
     directory = find_prepared(name, root.absolute())
-    info = _read_info(directory)
-    fields = _find_fields(info.features, directory)
-    train = _shards(info, "train", directory)
+    info = read_info(directory)
+    files = list(directory.iterdir())
+    train = shards(info, "train", directory, len(files))
+    fields = read_fields(directory, sum(shard.length for shard in train))
     test_name = "test" if "test" in info.splits else "validation"
-    test = _shards(info, test_name, directory)
-    metadata = [p for p in sorted(directory.iterdir()) if p.suffix in (".json", ".txt")]
-    cache = cache_file(info.name, [*metadata, *(s.path for s in train + test)])
+    test = shards(info, test_name, directory, len(files))
+    metadata = [p for p in sorted(files) if p.suffix in (".json", ".txt")]
+    sources = [*metadata, *(s.path for s in train + test)]
+    cache = cache_file(info.name, sources, repr(tuple(form)))
     dataset = read_cache(cache, info.name)
     if dataset is not None:
         return dataset
-    images, labels = _read_split(train, fields)
-    # A free image size is settled by the training split.
-    fields = fields._replace(shape=images.shape[1:])
-    test_images, test_labels = _read_split(test, fields)
+    height, width, own = fields.shape
+    channels = form.channels or own
+    if channels not in MODES:
+        raise UserError(
+            f"the images in {shown(directory)} have {own} channels: give --channels=3 "
+            "(their transparency is dropped) or 1"
+        )
+    target = _Target(*(form.size or (height, width)), channels, form.size is not None)
+    with quietly():
+        images, labels = _read_split(train, fields, target)
+        # A free image size is settled by the training split.
+        height, width, channels = images.shape[1:]
+        target = _Target(height, width, channels, target.resized)
+        test_images, test_labels = _read_split(test, fields, target)
     dataset = from_arrays(
         images, labels, test_images, test_labels, fields.class_names, info.name
     )
@@ -77,80 +86,35 @@ def from_tfds(name: str, data_dir: str | Path | None = None) -> Dataset:
     return dataset
 
 
-def _read_info(directory: Path) -> Any:
-    """The tfds DatasetInfo."""
-    import tensorflow_datasets as tfds  # slow to import
+class _Target(NamedTuple):
+    """What every image becomes, [H, W, C]; free where None."""
 
-    try:
-        info = tfds.builder_from_directory(str(directory)).info
-        _ = info.features, list(info.splits)  # both are parsed late
-        return info
-    except Exception as error:  # whatever the metadata's parsers raise
-        raise UserError(
-            f"the metadata in {directory} cannot be read ({_reason(error)}); prepare "
-            "the dataset again"
-        ) from error
+    height: int | None
+    width: int | None
+    channels: int
+    resized: bool  # whether the size was asked for
 
+    @property
+    def shape(self) -> tuple[int | None, int | None, int]:
+        return self.height, self.width, self.channels
 
-def _find_fields(features: Any, directory: Path) -> _Fields:
-    import tensorflow_datasets as tfds
-
-    def single(kind: type, preferred: str) -> str:
-        found = [k for k, f in features.items() if isinstance(f, kind)]
-        if preferred in found:
-            return preferred
-        if len(found) == 1:
-            return found[0]
-        raise UserError(
-            f"the dataset in {directory} has {len(found)} features of type "
-            f"{kind.__name__}, but exactly one is needed; its features are "
-            f"{', '.join(sorted(features))}"
-        )
-
-    image_key = single(tfds.features.Image, "image")
-    label_key = single(tfds.features.ClassLabel, "label")
-    image, label = features[image_key], features[label_key]
-    if np.dtype(image.np_dtype) != np.uint8 or image.shape[-1] not in _MODES:
-        raise UserError(
-            f"the images in {directory} are {np.dtype(image.np_dtype)} of shape "
-            f"{image.shape}, but only uint8 with 1, 3 or 4 channels can be read"
-        )
-    if not label.num_classes:
-        raise UserError(
-            f"the label feature in {directory} does not say how many classes"
-        )
-    parser = tfds.features.FeaturesDict({image_key: image, label_key: label})
-    names = tuple(label.int2str(k) for k in range(label.num_classes))
-    return _Fields(image_key, label_key, parser, image.shape, names)
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """To resize to."""
+        if not self.resized or self.height is None or self.width is None:
+            return None
+        return self.height, self.width
 
 
-def _shards(info: Any, split: str, directory: Path) -> list[_Shard]:
-    if split not in info.splits:
-        raise UserError(
-            f"the dataset in {directory} has no {split!r} split, only "
-            f"{', '.join(info.splits)}; a 'train' and a 'test' or 'validation' split "
-            "are needed"
-        )
-    paths = [Path(p) for p in info.splits[split].filepaths]
-    lengths = info.splits[split].shard_lengths
-    if not sum(lengths):
-        raise UserError(
-            f"the split {split!r} in {directory} is empty; prepare the dataset again"
-        )
-    for path in paths:
-        if not path.is_file():
-            raise UserError(
-                f"the shard {path} is missing; copy it there or prepare the dataset "
-                "again"
-            )
-    return [_Shard(p, n) for p, n in zip(paths, lengths, strict=True)]
-
-
-def _read_split(shards: list[_Shard], fields: _Fields) -> tuple[np.ndarray, np.ndarray]:
+def _read_split(
+    shards: list[Shard], fields: Fields, target: _Target
+) -> tuple[np.ndarray, np.ndarray]:
     """Images [M, H, W, C] uint8 and labels [M] int32 of all shards, M > 0."""
+    for shard in shards:  # before room is made for what they are said to hold
+        _read_records(shard, 0, 0)
     total = sum(s.length for s in shards)
     labels = np.empty(total, np.int32)
-    samples = enumerate(_samples(shards, fields))
+    samples = enumerate(_samples(shards, fields, target))
     _, (image, labels[0]) = next(samples)
     images = np.empty((total, *image.shape), np.uint8)
     images[0] = image
@@ -159,23 +123,31 @@ def _read_split(shards: list[_Shard], fields: _Fields) -> tuple[np.ndarray, np.n
     return images, labels
 
 
-def _samples(shards: list[_Shard], fields: _Fields) -> Iterator[tuple[np.ndarray, int]]:
+def _samples(
+    shards: list[Shard], fields: Fields, target: _Target
+) -> Iterator[tuple[np.ndarray, int]]:
     """Checked images [H, W, C] uint8 and labels, one by one, all of the same shape."""
-    import tensorflow_datasets as tfds
-
+    tfds = tensorflow_datasets()
+    num_classes = len(fields.class_names)
+    parser = tfds.features.FeaturesDict(
+        {
+            fields.image_key: tfds.features.Image(shape=fields.shape),
+            fields.label_key: tfds.features.ClassLabel(num_classes=num_classes),
+        }
+    )
     raw = {fields.image_key: tfds.decode.SkipDecoding()}
-    shape: tuple[int | None, ...] = fields.shape
-    num_classes, mode = len(fields.class_names), _MODES[fields.shape[-1]]
+    shape: tuple[int | None, ...] = target.shape
+    size = target.size
     for shard in shards:
         for i, record in _records(shard):
             try:
-                example = fields.parser.deserialize_example_np(record, decoders=raw)
-                image = _decode(example[fields.image_key], mode)
+                example = parser.deserialize_example_np(record, decoders=raw)
+                image = _decode(example[fields.image_key], target.channels, size)
                 label = int(example[fields.label_key])
             except Exception as error:  # Pillow and protobuf raise all sorts
                 raise UserError(
                     f"record {i} of the shard {shard.path} cannot be decoded "
-                    f"({_reason(error)}); copy or prepare the dataset again"
+                    f"({reason(error)}); copy or prepare the dataset again"
                 ) from error
             # Asked here, once per record, since a call each would cost seconds.
             if image.shape != shape:
@@ -189,14 +161,14 @@ def _samples(shards: list[_Shard], fields: _Fields) -> Iterator[tuple[np.ndarray
             yield image, label
 
 
-def _records(shard: _Shard) -> Iterator[tuple[int, bytes]]:
+def _records(shard: Shard) -> Iterator[tuple[int, bytes]]:
     """All records of a shard with their indices."""
     for start in range(0, shard.length, _BLOCK):
         stop = min(start + _BLOCK, shard.length)
         yield from enumerate(_read_records(shard, start, stop), start)
 
 
-def _read_records(shard: _Shard, start: int, stop: int) -> list[bytes]:
+def _read_records(shard: Shard, start: int, stop: int) -> list[bytes]:
     """Serialised records start ... stop - 1 of a shard."""
     from array_record.python import array_record_module
 
@@ -212,7 +184,7 @@ def _read_records(shard: _Shard, start: int, stop: int) -> list[bytes]:
         reader.close()
     except Exception as error:
         raise UserError(
-            f"the shard {shard.path} is incomplete or corrupted ({_reason(error)}); "
+            f"the shard {shard.path} is incomplete or corrupted ({reason(error)}); "
             "copy or prepare the dataset again"
         ) from error
     if len(records) != stop - start:
@@ -223,15 +195,13 @@ def _read_records(shard: _Shard, start: int, stop: int) -> list[bytes]:
     return records
 
 
-def _decode(encoded: bytes, mode: str) -> np.ndarray:
+def _decode(encoded: bytes, channels: int, size: tuple[int, int] | None) -> np.ndarray:
     """[H, W, C] uint8; a greyscale file in a colour set becomes grey colour."""
-    with Image.open(io.BytesIO(encoded)) as image:
-        array = np.asarray(image if image.mode == mode else image.convert(mode))
-    return array[..., None] if array.ndim == 2 else array
+    return decode(open_picture(io.BytesIO(encoded)), channels, size)
 
 
 def _settle_shape(
-    shard: _Shard, i: int, found: tuple[int, ...], wanted: tuple[int | None, ...]
+    shard: Shard, i: int, found: tuple[int, ...], wanted: tuple[int | None, ...]
 ) -> tuple[int, ...]:
     """`found`, if it agrees with `wanted`, where None is free."""
     if any(w not in (None, f) for w, f in zip(wanted, found, strict=True)):
@@ -240,9 +210,3 @@ def _settle_shape(
             f"{tuple(wanted)} is expected; all images must be equally large"
         )
     return found
-
-
-def _reason(error: Exception) -> str:
-    """The first line of a foreign message, short enough for one sentence."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0][:200]

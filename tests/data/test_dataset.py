@@ -63,6 +63,18 @@ def float_images(value):
         ({"labels": np.arange(12) % 2 * 2}, "class 1"),
         ({"class_names": ["a", "b", "c", "dodo"]}, "dodo"),
         ({"class_names": ["a", "b"]}, "label 2"),
+        ({"labels": np.full(12, 2**31 - 1)}, "without gaps"),
+        ({"labels": np.zeros(12, int), "test_labels": np.zeros(6, int)}, "1 class"),
+        ({"images": np.zeros((12, 4, 5, 2), np.uint8)}, "2 channels"),
+        ({"images": np.zeros((12, 4, 5, 4), np.uint8)}, "4 channels"),
+        (
+            {"images": np.zeros((12, 3, 4, 5), np.uint8)},
+            "numpy.moveaxis(images, 1, -1)",
+        ),
+        (
+            {"images": np.zeros((12, 1, 4, 5), np.uint8)},
+            "numpy.moveaxis(images, 1, -1)",
+        ),
         ({"test_images": np.zeros((0, 4, 5, 3), np.uint8)}, "test split"),
         ({"images": np.zeros((0, 4, 5, 3), np.uint8), "labels": []}, "training split"),
     ],
@@ -172,3 +184,16 @@ def test_split_rejects_a_negative_seed_and_single_samples():
     lonely = from_arrays(**arrays(labels=np.array([0, 1] * 5 + [0, 2])))
     with pytest.raises(UserError, match="class 2 has 1 training sample"):
         split(lonely, 0.1)
+
+
+def test_class_names_can_be_printed_whatever_they_are():
+    names = ["$$", "b\udcff", "x\ny"]
+    dataset = from_arrays(**arrays(), class_names=names)
+    assert dataset.class_names == ("$$", "b\\udcff", "x\\ny")
+
+
+def test_remarks_are_no_part_of_the_fingerprint():
+    plain = from_arrays(**arrays())
+    told = from_arrays(**arrays(), remarks=["something was left out"])
+    assert (plain.remarks, told.remarks) == ((), ("something was left out",))
+    assert plain.fingerprint == told.fingerprint

@@ -1,8 +1,11 @@
 """The TFDS reader on tiny datasets that the tests write themselves."""
 
+import contextlib
 import json
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from jaxdd.data import from_tfds, load
 from jaxdd.errors import UserError
 
+ROOT = Path(__file__).resolve().parents[2]
 TRAIN_1 = "toy/1.0.0/toy-train.array_record-00001-of-00002"
 
 
@@ -301,3 +305,188 @@ def test_unwritable_cache_is_ignored(toy, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("JAXDD_CACHE", str(tmp_path / "file" / "cache"))
     assert len(from_tfds("toy", toy).images) == 10
+
+
+# --- Hostile metadata -----------------------------------------------------------------
+
+INFO, FEATURES = "dataset_info.json", "features.json"
+
+
+def edit(toy, file, change):
+    """Alter the metadata of a dataset in place."""
+    path = toy / "toy/1.0.0" / file
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def place_of(content, where):
+    features = content["featuresDict"]["features"]
+    return content if where == "whole" else features[where]
+
+
+@pytest.fixture
+def evil(tmp_path):
+    """A folder with a module that leaves a mark when it is imported."""
+    folder = tmp_path / "evil"
+    folder.mkdir()
+    code = "import pathlib\n" + f"pathlib.Path({str(folder / 'mark')!r}).touch()\n"
+    (folder / "payload.py").write_text(code)
+    return folder
+
+
+@pytest.mark.parametrize("where", ["whole", "image", "label", "id"])
+def test_no_class_that_metadata_name_is_imported(toy, evil, where, monkeypatch):
+    monkeypatch.syspath_prepend(str(evil))
+    name = {"pythonClassName": "payload.Feature"}
+    edit(toy, FEATURES, lambda c: place_of(c, where).update(name))
+    if where == "id":  # is not used
+        assert len(load("toy", toy).images) == 10
+    else:
+        assert str(toy) in failure("toy", toy)
+    assert not (evil / "mark").exists()
+    # The same folder would run its code if TFDS read it.
+    import tensorflow_datasets as tfds
+
+    with contextlib.suppress(Exception):
+        _ = tfds.builder_from_directory(str(toy / "toy/1.0.0")).info.features
+    assert (evil / "mark").exists()
+    sys.modules.pop("payload", None)
+
+
+def test_a_program_started_beside_a_hostile_module_does_not_run_it(toy, evil):
+    edit(toy, FEATURES, lambda c: place_of(c, "id").update(pythonClassName="payload.X"))
+    code = f"from jaxdd.data import load; print(len(load('toy', {str(toy)!r}).images))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=evil,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "10\n", done.stderr
+    assert not (evil / "mark").exists()
+
+
+def split_of(content, **changes):
+    content["splits"][0].update(changes)
+
+
+def image_of(content, **changes):
+    place_of(content, "image")["image"].update(changes)
+
+
+def label_of(content, **changes):
+    place_of(content, "label")["classLabel"].update(changes)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "quoted"),
+    [
+        (FEATURES, lambda c: label_of(c, numClasses="1000000000"), "1000000000"),
+        (FEATURES, lambda c: label_of(c, numClasses=10**30), "numClasses"),
+        (FEATURES, lambda c: label_of(c, numClasses="-3"), "numClasses"),
+        (FEATURES, lambda c: label_of(c, numClasses=[3]), "numClasses"),
+        (FEATURES, lambda c: label_of(c, numClasses="4"), "label.labels.txt"),
+        (FEATURES, lambda c: image_of(c, dtype="float32"), "float32"),
+        (FEATURES, lambda c: image_of(c, shape={"dimensions": ["8", "8"]}), "list"),
+        (FEATURES, lambda c: image_of(c, shape={"dimensions": ["x"] * 3}), "'x'"),
+        (FEATURES, lambda c: image_of(c, shape={"dimensions": [8, 8, 2]}), "(8, 8, 2)"),
+        (
+            FEATURES,
+            lambda c: image_of(c, shape={"dimensions": [8, 8, 4]}),
+            "--channels",
+        ),
+        (FEATURES, lambda c: c.update(featuresDict=[]), FEATURES),
+        (FEATURES, lambda c: c.clear(), FEATURES),
+        (INFO, lambda c: split_of(c, shardLengths=["1"] * 20_000), "10000 entries"),
+        (INFO, lambda c: split_of(c, shardLengths=["1"] * 99), "99 shards, but"),
+        (INFO, lambda c: split_of(c, shardLengths=["6", "999999999"]), "999999999"),
+        (INFO, lambda c: split_of(c, shardLengths=["6", 10**40]), "shardLengths"),
+        (INFO, lambda c: split_of(c, shardLengths=["6", "-1"]), "shardLengths"),
+        (INFO, lambda c: split_of(c, shardLengths="66"), "shardLengths"),
+        (INFO, lambda c: split_of(c, filepathTemplate="../{SPLIT}"), "../train"),
+        (INFO, lambda c: split_of(c, filepathTemplate="{SPLIT.__class__}"), "missing"),
+        (INFO, lambda c: split_of(c, filepathTemplate="x" * 255), "missing"),
+        (INFO, lambda c: split_of(c, name="tr\0ain"), "no 'train' split"),
+        (INFO, lambda c: c.update(splits=[[]]), "splits"),
+        (INFO, lambda c: c.update(name=["toy"]), "name"),
+        (INFO, lambda c: c.update(fileFormat="\n" * 99), INFO),
+    ],
+)
+def test_odd_metadata_are_refused_at_once(toy, file, change, quoted):
+    edit(toy, file, change)
+    assert quoted in failure("toy", toy)
+
+
+@pytest.mark.parametrize("file", [INFO, FEATURES])
+def test_metadata_in_a_pipe_are_refused(toy, file):
+    path = toy / "toy/1.0.0" / file
+    path.unlink()
+    os.mkfifo(path)
+    assert str(toy) in failure("toy", toy)
+
+
+def test_names_of_label_files_stay_in_the_folder(toy):
+    (toy / "secret.labels.txt").write_text("a\nb\nc\n")
+
+    def rename(content):
+        features = content["featuresDict"]["features"]
+        features["../../secret"] = features.pop("label")
+
+    edit(toy, FEATURES, rename)
+    # The records have no such feature.
+    assert "cannot be decoded" in failure("toy", toy)
+
+
+def test_only_offered_formats_are_decoded(tmp_path, tfds_writer, sample_maker):
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n"
+    shards = [[*sample_maker(3), (eps, 0)]]
+    tfds_writer(tmp_path / "bad" / "1.0.0", {"train": shards, "test": shards})
+    message = failure("bad", tmp_path)
+    assert "record 3" in message
+    assert "none of PNG" in message
+
+
+def test_images_are_converted(tmp_path, tfds_writer, sample_maker, cache_dir):
+    splits = {"train": [sample_maker(3)], "test": [sample_maker(3, 1)]}
+    tfds_writer(tmp_path / "set" / "1.0.0", splits)
+    plain = load("set", tmp_path)
+    for _ in range(2):  # the second is from the cache
+        small = load("set", tmp_path, 1, (4, 6))
+        assert small.image_shape == (4, 6, 1)
+        assert small.test_images.shape == (3, 4, 6, 1)
+    assert load("set", tmp_path).fingerprint == plain.fingerprint
+    assert len(list(cache_dir.iterdir())) == 2
+
+
+def test_transparency_is_dropped_on_request(tmp_path, tfds_writer, sample_maker):
+    clear = sample_maker(3, shape=(8, 8, 4))
+    tfds_writer(
+        tmp_path / "rgba" / "1.0.0", {"train": [clear], "test": [clear]}, (8, 8, 4)
+    )
+    assert "4 channels: give --channels=3" in failure("rgba", tmp_path)
+    images = load("rgba", tmp_path, 3).images
+    np.testing.assert_array_equal(images, [x[..., :3] for x, _ in clear])
+
+
+def test_a_package_that_is_missing_is_not_blamed_on_the_data(toy, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    message = failure("toy", toy)
+    assert "tensorflow_datasets cannot be imported" in message
+    assert "prepare" not in message
+
+
+def test_a_directory_without_permission_is_named(toy, monkeypatch):
+    def refusing(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    message = failure("toy", toy)
+    assert str(toy / "toy") in message
+    assert "(Permission denied)" in message
+
+
+def test_without_a_home_folder_there_is_no_cache(toy, monkeypatch):
+    monkeypatch.setenv("JAXDD_CACHE", "~nobody-of-that-name/cache")
+    assert len(load("toy", toy).images) == 10

@@ -211,20 +211,21 @@ def test_selection_keeps_the_best_set_on_validation(tmp_path, monkeypatch):
     assert best.provenance["steps"] == 20
 
 
-def test_a_folder_of_images_can_be_distilled(tmp_path):
+def test_a_folder_of_mixed_images_can_be_distilled(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (tmp_path / "data" / name).mkdir(parents=True)
         for i in range(10):
-            pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
+            pixels = rng.integers(0, 256, (8 + i, 9, 3)[: 2 + i % 2], np.uint8)
             Image.fromarray(pixels).save(tmp_path / "data" / name / f"{i}.png")
-    config = small(
-        tmp_path / "run", **QUICK, dataset=f"folder:{tmp_path}/data", steps=2
-    )
+    flags = {"dataset": f"folder:{tmp_path}/data", "steps": 2, "image_size": "8"}
+    config = small(tmp_path / "run", **QUICK, **flags, channels=3)
     assert distill.run(config)["config"]["batch_real"] == 7
     found = jaxdd.load(tmp_path / "run" / "distilled.npz")
     assert found.class_names == ("cat", "dog")
     assert found.images.shape == (2, 1, 8, 8, 3)
+    # So that the same data are found again.
+    assert (found.dataset["channels"], found.dataset["image_size"]) == (3, "8")
 
 
 # What follows runs the program as the user does.

@@ -1,0 +1,121 @@
+"""Datasets in .npz archives: MedMNIST's and Keras' names, and hostile ones."""
+
+import numpy as np
+import pytest
+
+from jaxdd.data import load
+from jaxdd.errors import UserError
+
+RNG = np.random.default_rng(0)
+IMAGES, TEST_IMAGES = (RNG.integers(0, 256, (n, 6, 5, 3), np.uint8) for n in (12, 6))
+LABELS, TEST_LABELS = (np.arange(n, dtype=np.uint8) % 3 for n in (12, 6))
+NAMES = {
+    "medmnist": ("train_images", "train_labels", "test_images", "test_labels"),
+    "plain": ("images", "labels", "test_images", "test_labels"),
+    "keras": ("x_train", "y_train", "x_test", "y_test"),
+    "validation": ("train_images", "train_labels", "val_images", "val_labels"),
+}
+
+
+def archive(folder, **arrays):
+    np.savez(folder / "set.npz", **arrays)
+    return f"npz:{folder / 'set.npz'}"
+
+
+@pytest.mark.parametrize("column", [False, True])
+@pytest.mark.parametrize("kind", NAMES)
+def test_usual_names_are_read(kind, column, tmp_path):
+    labels = [x[:, None] if column else x for x in (LABELS, TEST_LABELS)]
+    values = (IMAGES, labels[0], TEST_IMAGES, labels[1])
+    dataset = load(archive(tmp_path, **dict(zip(NAMES[kind], values, strict=True))))
+    np.testing.assert_array_equal(dataset.images, IMAGES)
+    np.testing.assert_array_equal(dataset.labels, LABELS)
+    np.testing.assert_array_equal(dataset.test_images, TEST_IMAGES)
+    np.testing.assert_array_equal(dataset.test_labels, TEST_LABELS)
+    assert dataset.name == "npz:set"
+    assert dataset.class_names == ("0", "1", "2")
+    assert dataset.remarks == ()
+
+
+def test_a_third_split_and_a_missing_one_are_told(tmp_path):
+    given = {"train_images": IMAGES, "train_labels": LABELS}
+    given |= {"val_images": TEST_IMAGES, "val_labels": TEST_LABELS}
+    more = {"test_images": TEST_IMAGES[:3], "test_labels": TEST_LABELS[:3]}
+    dataset = load(archive(tmp_path, **given, **more))
+    assert len(dataset.test_labels) == 3
+    assert "val_images of npz:set (6 images) was left out" in dataset.remarks[0]
+    names = np.array(["cat", "dog", "eel"])
+    dataset = load(
+        archive(tmp_path, images=IMAGES[..., 0], labels=LABELS, class_names=names)
+    )
+    assert dataset.image_shape == (6, 5, 1)
+    assert np.bincount(dataset.test_labels).tolist() == [1, 1, 1]
+    assert dataset.class_names == ("cat", "dog", "eel")
+    assert "a stratified fifth of its 12 images" in dataset.remarks[0]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("stored", [1, 3, 4])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_arrays_are_converted(tmp_path, dtype, stored, channels):
+    level = 100 if dtype == np.uint8 else 0.25
+    images = np.full((10, 6, 8, stored), level, dtype)
+    images[:5] = 0
+    place = archive(tmp_path, images=images, labels=np.arange(10) // 5)
+    dataset = load(place, None, channels, (4, 4))
+    assert dataset.image_shape == (4, 4, channels)
+    assert dataset.images.dtype == (np.uint8 if dtype == np.uint8 else np.float32)
+    np.testing.assert_allclose(dataset.images[dataset.labels == 1], level, rtol=1e-5)
+    assert (dataset.images[dataset.labels == 0] == 0).all()
+
+
+def test_grey_is_that_of_pillow(tmp_path):
+    from PIL import Image
+
+    place = archive(tmp_path, images=IMAGES, labels=LABELS)
+    grey = load(place, channels=1)
+    colour = load(place)
+    for ours, image in zip(grey.images, colour.images, strict=True):
+        theirs = np.asarray(Image.fromarray(image).convert("L")).astype(int)
+        assert np.abs(ours[..., 0] - theirs).max() <= 1
+
+
+def test_digits_are_converted_too():
+    dataset = load("digits", None, 3, (16, 12))
+    assert dataset.image_shape == (16, 12, 3)
+    assert dataset.images.dtype == np.float32
+    assert 0 <= dataset.images.min() < dataset.images.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("arrays", "quoted"),
+    [
+        ({}, "no such arrays"),
+        ({"images": IMAGES}, "only images"),
+        ({"images": IMAGES, "labels": np.eye(12, 14)}, "(12, 14)"),
+        ({"images": IMAGES, "labels": np.eye(12, 14)}, "ChestMNIST"),
+        ({"images": IMAGES, "labels": LABELS + 0.5}, "float64"),
+        ({"images": IMAGES, "labels": LABELS[:5]}, "(5,)"),
+        ({"images": IMAGES, "labels": np.full(12, 2**31 - 1)}, "without gaps"),
+        ({"images": IMAGES, "labels": np.zeros(12, int)}, "1 class"),
+        ({"images": IMAGES, "labels": LABELS.astype(int) - 1}, "-1"),
+        ({"images": IMAGES.astype(int), "labels": LABELS}, "int64"),
+        ({"images": IMAGES.astype(object), "labels": LABELS}, "images"),
+        ({"images": np.moveaxis(IMAGES, -1, 1), "labels": LABELS}, "moveaxis"),
+        ({"images": np.zeros((12, 4, 4, 4), np.uint8), "labels": LABELS}, "4 channels"),
+    ],
+)
+def test_archives_that_cannot_be_used_are_named(arrays, quoted, tmp_path):
+    with pytest.raises(UserError) as error:
+        load(archive(tmp_path, **arrays))
+    assert quoted in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\3\4 no archive"])
+def test_no_archive(content, tmp_path):
+    place = tmp_path / "set.npz"
+    if content is not None:
+        place.write_bytes(content)
+    with pytest.raises(UserError, match=str(place)):
+        load(f"npz:{place}")
