@@ -224,9 +224,18 @@ def check(config: Config) -> None:
     _check_mask(config, found)
 
 
-def preset_of(config: Any) -> Preset:
-    """The published settings that flags refer to."""
-    return presets.preset(config.method, config.dataset, config.ipc, config.factor)
+def preset_of(config: Any, dataset: str | None = None) -> Preset:
+    """The published settings that flags refer to.
+
+    Args:
+        config: the flags.
+        dataset: its name where the data are known; by default --dataset.
+    """
+    net = config.net
+    if config.norm == "batch" and not net.endswith("_bn"):
+        net = f"{net}_bn"  # the same network under its other name
+    name = config.dataset if dataset is None else dataset
+    return presets.preset(config.method, name, config.ipc, config.factor, net)
 
 
 def _check_segments(config: Config, found: Preset) -> None:

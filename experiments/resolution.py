@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.options import Config, curriculum_of, preset_of
 from experiments.problem import Problem, network_options, open_problem
-from jaxdd import methods, presets
+from jaxdd import methods
 from jaxdd.errors import UserError
 from jaxdd.experts import Manifest
 from jaxdd.presets import Preset
@@ -32,7 +32,7 @@ def resolve(
         bank: of --experts, where it was given.
     """
     dataset = problem.dataset
-    preset = presets.preset(config.method, dataset.name, config.ipc, config.factor)
+    preset = preset_of(config, dataset.name)
     filled = {
         **dataclasses.asdict(preset.settings),
         "init": preset.init,
