@@ -35,6 +35,9 @@ class Config:
     split_seed: int | None = option(None, "of that share; default: the seed")
     select: str = option("last", "which set to keep: last, or best on validation")
     zca: bool | None = option(None, "ZCA whitening instead of normalisation")
+    constants: str | None = option(
+        None, "the dataset whose mean and deviation normalise; default: the method's"
+    )
     steps: int | None = option(None, "updates of the images")
     init: str | None = option(None, f"initial images: {', '.join(INITIALS)}")
     # The network.
@@ -218,6 +221,11 @@ def check(config: Config) -> None:
     if config.score is not None and config.scores is not None:
         raise UserError("--score and --scores exclude each other: give one of them")
     found = preset_of(config)
+    if config.constants is not None and whitened(config, found):
+        raise UserError(
+            "--constants normalise images, and these are whitened: leave it out, or "
+            "add --nozca"
+        )
     _check_axes(config, found)
     _check_segments(config, found)
     _check_window(config, found)
@@ -236,6 +244,11 @@ def preset_of(config: Any, dataset: str | None = None) -> Preset:
         net = f"{net}_bn"  # the same network under its other name
     name = config.dataset if dataset is None else dataset
     return presets.preset(config.method, name, config.ipc, config.factor, net)
+
+
+def whitened(config: Any, preset: Preset) -> bool:
+    """Whether images are ZCA-whitened: as --zca says, or the method's preset."""
+    return preset.zca if config.zca is None else config.zca
 
 
 def _check_segments(config: Config, found: Preset) -> None:

@@ -2,6 +2,7 @@
 
 import zlib
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -23,6 +24,17 @@ from jaxdd.types import Key, Network, RealData
 from jaxdd.windows import real_data
 
 
+class Scaling(NamedTuple):
+    """How images become what networks see, before it is fitted to the training split.
+
+    `constants` names the dataset whose mean and standard deviation are taken; None for
+    the images' own, and where they are whitened.
+    """
+
+    zca: bool = False
+    constants: str | None = None
+
+
 @dataclass(frozen=True)
 class Problem:
     """A dataset, split and preprocessed."""
@@ -31,6 +43,14 @@ class Problem:
     splits: Splits
     preprocess: Preprocess
     split_seed: int = 0  # of the validation split
+    scaling: Scaling = Scaling()  # noqa: RUF009 - immutable
+
+    def scaled(self, scaling: Scaling) -> "Problem":
+        """The same problem, preprocessed this way."""
+        if scaling == self.scaling:
+            return self
+        fitted = _fit(scaling, self.dataset, self.splits.train.images)
+        return replace(self, preprocess=fitted, scaling=scaling)
 
     def blind(self) -> "Problem":
         """The same problem with the validation split in the place of the test split.
@@ -61,22 +81,39 @@ class Problem:
 
 
 def open_problem(
-    name: str, data_dir: str | None, validation: float, seed: int, zca: bool
+    name: str,
+    data_dir: str | None,
+    validation: float,
+    seed: int,
+    zca: bool,
+    constants: str | None = None,
 ) -> Problem:
-    """Read, split and fit the preprocessing on the training split.
+    """Read, split and fit the preprocessing on the training split; see `Scaling`.
 
     Raises:
         UserError: the dataset cannot be used, or a bad validation share.
     """
-    return prepare(load(name, data_dir), validation, seed, zca)
+    return prepare(load(name, data_dir), validation, seed, zca, constants)
 
 
-def prepare(dataset: Dataset, validation: float, seed: int, zca: bool) -> Problem:
+def prepare(
+    dataset: Dataset,
+    validation: float,
+    seed: int,
+    zca: bool,
+    constants: str | None = None,
+) -> Problem:
     """The same for a dataset in memory."""
+    scaling = Scaling(zca, constants)
     splits = split(dataset, validation, seed)
-    images = splits.train.images
-    fitted = fit_zca(images) if zca else normalisation(dataset.name, images)
-    return Problem(dataset, splits, fitted, seed)
+    fitted = _fit(scaling, dataset, splits.train.images)
+    return Problem(dataset, splits, fitted, seed, scaling)
+
+
+def _fit(scaling: Scaling, dataset: Dataset, images: np.ndarray) -> Preprocess:
+    if scaling.zca:
+        return fit_zca(images)
+    return normalisation(scaling.constants or dataset.name, images)
 
 
 def network_options(

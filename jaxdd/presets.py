@@ -111,6 +111,10 @@ EXPERTS = {
     ),
 }
 AEE = {"cifar10": 20}
+# Datasets that are normalised with the constants of another one, in the official code
+# of all methods but DC, DSA and DM.
+CONSTANTS = {"cifar100": "cifar10"}
+OWN_CONSTANTS = ("dc", "dsa", "dm")
 # Whose settings fill what a method's own table leaves out.
 COMPLETED_BY = {"pad": "datm"}
 DIGITS_CURRICULUM = Curriculum(0.75, 3, ((5, 0.1),))
@@ -131,6 +135,8 @@ class Preset:
         eval_lr: its learning rate; None for the set's learned step size.
         eval_schedule: "dc", E + 1 epochs with one decay, or "idc", E with two.
         zca: whether images are whitened.
+        constants: the dataset whose mean and standard deviation normalise images that
+            are not whitened; None for their own.
         experts: how experts are trained; None where none are needed.
     """
 
@@ -143,6 +149,7 @@ class Preset:
     eval_lr: float | None = 0.01
     eval_schedule: str = "dc"
     zca: bool = False
+    constants: str | None = None
     experts: Experts | None = None
 
 
@@ -200,10 +207,14 @@ def preset(
     usual = 1 if dataset == "digits" else base.factor
     base = dataclasses.replace(base, factor=usual if factor is None else factor)
     if base.source == "spans":
-        return _trajectory(method, base, dataset, ipc)
-    if base.source == "real_pool":
-        return _formations(base, dataset, ipc)
-    return _matching(method, base, dataset, ipc, net)
+        found = _trajectory(method, base, dataset, ipc)
+    elif base.source == "real_pool":
+        found = _formations(base, dataset, ipc)
+    else:
+        found = _matching(method, base, dataset, ipc, net)
+    if method in OWN_CONSTANTS:
+        return found
+    return dataclasses.replace(found, constants=CONSTANTS.get(dataset))
 
 
 def _dc_evaluation(dataset: str, net: str) -> str:

@@ -24,7 +24,9 @@ def _crop(key: Key, image: Array, fill: Array) -> Array:
     return jax.lax.dynamic_slice(canvas, (row, column, 0), image.shape)
 
 
-def _pick(image: Array, rows: Array, columns: Array, inside: Array, fill: Array):
+def _pick(
+    image: Array, rows: Array, columns: Array, inside: Array, fill: Array
+) -> Array:
     """The pixels at (rows, columns), [H, W] each; `fill` where not `inside`."""
     height, width, _ = image.shape
     as_index = lambda p, size: jnp.clip(jnp.round(p).astype(jnp.int32), 0, size - 1)
@@ -51,9 +53,9 @@ def _scale(key: Key, image: Array, fill: Array) -> Array:
         return jnp.floor(position * size / target), inside
 
     rows, columns = (source(*x) for x in zip(sizes, targets, strict=True))
-    at = jnp.meshgrid(rows[0], columns[0], indexing="ij")
+    y, x = jnp.meshgrid(rows[0], columns[0], indexing="ij")
     inside = rows[1][:, None] & columns[1]
-    return _pick(image, *at, inside, jnp.zeros_like(fill))
+    return _pick(image, y, x, inside, jnp.zeros_like(fill))
 
 
 def _turn(degrees: Array, image: Array, fill: Array) -> Array:

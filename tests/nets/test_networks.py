@@ -26,6 +26,8 @@ COUNTS = [
     ("alexnet", (32, 32, 3), 10, {}, 1_872_202),
     ("vgg11", (32, 32, 3), 10, {}, 9_231_114),
     ("resnet18", (32, 32, 3), 10, {}, 11_173_962),
+    ("resnet18_ap", (32, 32, 3), 10, {}, 11_250_762),
+    ("resnet18_ap_bn", (32, 32, 3), 10, {}, 11_250_762),
 ]
 
 
@@ -81,7 +83,7 @@ def test_networks_follow_the_dtype_of_parameters_and_images(name):
     assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(outputs))
 
 
-@pytest.mark.parametrize("name", ["convnet", "mlp", "resnet18"])
+@pytest.mark.parametrize("name", ["convnet", "mlp", "resnet18", "resnet18_ap"])
 def test_small_digits_reach_every_layer(name):
     network = make_network(name, (8, 8, 1), 3, width=4)
     params, stats = network.init(jax.random.key(0))
@@ -108,6 +110,63 @@ def test_one_channel_images_of_28_pixels_are_padded_to_32():
     network = make_network("convnet", (28, 28, 3), 10)
     outputs = sizes_and_shapes(network, (28, 28, 3))[2]
     assert outputs.features[-1].shape == (4, 3 * 3 * 128)
+
+
+def slow_conv(x, kernel):
+    """Stride 1, zeros around the image: a loop over pixels, in float64."""
+    size, padding = kernel.shape[0], kernel.shape[0] // 2
+    padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    out = np.zeros((*x.shape[:3], kernel.shape[-1]))
+    for i in range(x.shape[1]):
+        for j in range(x.shape[2]):
+            window = padded[:, i : i + size, j : j + size]
+            out[:, i, j] = np.tensordot(window, kernel, 3)
+    return out
+
+
+def slow_norm(x, params, axes):
+    centred = x - x.mean(axes, keepdims=True)
+    variance = (centred**2).mean(axes, keepdims=True)
+    return centred / np.sqrt(variance + 1e-5) * params["scale"] + params["bias"]
+
+
+def slow_pool(x):
+    h, w = x.shape[1] // 2, x.shape[2] // 2
+    means = [x[:, i : 2 * h : 2, j : 2 * w : 2] for i in (0, 1) for j in (0, 1)]
+    return sum(means) / 4
+
+
+@pytest.mark.parametrize("size", [16, 28])
+@pytest.mark.parametrize(("name", "axes"), [("", (1, 2)), ("_bn", (0, 1, 2))])
+def test_resnet18_ap_pools_where_resnet18_strides(name, axes, size):
+    """DC's networks.py: means after the first ReLU of a block and before the norm of
+    its shortcut, and a head on the whole last map."""
+    network = make_network(f"resnet18_ap{name}", (size, size, 1), 3, width=4)
+    with jax.enable_x64(True):
+        params, stats = network.init(jax.random.key(0))
+        params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
+        x = np.random.default_rng(0).normal(size=(2, size, size, 1))
+        run = jax.jit(lambda p, s, x: network.apply(p, s, x, True)[0])
+        found = run(params, stats, x)
+    p = jax.tree.map(np.asarray, params)
+    relu = lambda x: np.maximum(x, 0)
+    stem = p["block0"]
+    x = relu(slow_norm(slow_conv(x, stem["conv"]["kernel"]), stem["norm"], axes))
+    for i in range(1, 9):
+        block, halve = p[f"block{i}"], i in (3, 5, 7)
+        y = slow_conv(x, block["conv1"]["kernel"])
+        y = relu(slow_norm(y, block["norm1"], axes))
+        y = slow_pool(y) if halve else y
+        y = slow_norm(slow_conv(y, block["conv2"]["kernel"]), block["norm2"], axes)
+        if halve:
+            x = slow_pool(slow_conv(x, block["shortcut_conv"]["kernel"]))
+            x = slow_norm(x, block["shortcut_norm"], axes)
+        x = relu(x + y)
+    features = x.reshape(2, -1)
+    assert features.shape == (2, 32 * (size // 8) ** 2)
+    logits = features @ p["head"]["kernel"] + p["head"]["bias"]
+    np.testing.assert_allclose(found.features[-1], features, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(found.logits, logits, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("pooling", ["avg", "max", "none"])
