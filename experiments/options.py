@@ -53,6 +53,7 @@ class Config:
     features: str | None = option(None, "of distribution matching: last or all blocks")
     augmentation: str | None = option(None, "names joined by _, or none")
     batch_real: int | None = option(None, "real samples per class and step")
+    sampling: str | None = option(None, "of real samples: independent or passes")
     batch_syn: int | None = option(
         None, "synthetic images per student step, or class and match; default: all"
     )
@@ -164,7 +165,7 @@ NOT_NEGATIVE = (
 # Flags that only some methods have a use for.
 OF_GRADIENTS = ("distance", "tensors")
 OF_FEATURES = ("features",)
-OF_SAMPLES = ("batch_real",)
+OF_SAMPLES = ("batch_real", "sampling")
 OF_NETWORKS = (
     "matches", "network_lr", "network_momentum", "network_decay", "pool_augmentation",
 )  # fmt: skip

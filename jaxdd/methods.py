@@ -14,7 +14,7 @@ from jaxdd import augment
 from jaxdd.assembly import Extras, make_method
 from jaxdd.decoders import INPUT, Formation, make_decoder
 from jaxdd.errors import UserError
-from jaxdd.learners import StartEpochs, fresh, spans
+from jaxdd.learners import StartEpochs, fresh, in_passes, spans
 from jaxdd.masks import TENSORS, Mask, kernels_only, make_mask
 from jaxdd.nets import has_batch_statistics
 from jaxdd.objectives import (
@@ -210,7 +210,11 @@ def source_of(
         "fresh": lambda: fresh(network),
         "spans": of_spans,
     }
-    return choose("learner source", settings.source, sources)()
+    found = choose("learner source", settings.source, sources)()
+    passes = choose(
+        "sampling", settings.sampling, {"independent": False, "passes": True}
+    )
+    return in_passes(found) if passes else found
 
 
 def decoder_of(settings: Settings, pixels: Space | None = None) -> Decoder:
