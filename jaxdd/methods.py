@@ -23,6 +23,7 @@ from jaxdd.objectives import (
     feature_match,
     forgetting,
     gradient_match,
+    joint_feature_match,
     per_class,
     per_set,
     per_span,
@@ -119,10 +120,12 @@ def objective_of(
         return per_class(match, sampling, terms, remember)
 
     def distribution() -> Objective:
-        match = feature_match(
-            network, augment.siamese(pipeline), settings.features, mask
-        )
-        return per_class(match, sampling, terms, remember)
+        arguments = network, augment.siamese(pipeline), settings.features, mask
+        if has_batch_statistics(network):
+            # Classes share the statistics of one batch: none can be matched alone.
+            joint = joint_feature_match(*arguments)
+            return per_set(joint, sampling, terms, remember)
+        return per_class(feature_match(*arguments), sampling, terms, remember)
 
     def trajectory() -> Objective:
         match = trajectory_match(

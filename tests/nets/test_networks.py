@@ -8,6 +8,7 @@ import pytest
 
 from jaxdd.errors import UserError
 from jaxdd.nets import NETS, has_batch_statistics, make_network
+from tests import slow_networks as slow
 
 # Published or derived from the definitions: name, image shape, classes, options, P.
 COUNTS = [
@@ -112,30 +113,6 @@ def test_one_channel_images_of_28_pixels_are_padded_to_32():
     assert outputs.features[-1].shape == (4, 3 * 3 * 128)
 
 
-def slow_conv(x, kernel):
-    """Stride 1, zeros around the image: a loop over pixels, in float64."""
-    size, padding = kernel.shape[0], kernel.shape[0] // 2
-    padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    out = np.zeros((*x.shape[:3], kernel.shape[-1]))
-    for i in range(x.shape[1]):
-        for j in range(x.shape[2]):
-            window = padded[:, i : i + size, j : j + size]
-            out[:, i, j] = np.tensordot(window, kernel, 3)
-    return out
-
-
-def slow_norm(x, params, axes):
-    centred = x - x.mean(axes, keepdims=True)
-    variance = (centred**2).mean(axes, keepdims=True)
-    return centred / np.sqrt(variance + 1e-5) * params["scale"] + params["bias"]
-
-
-def slow_pool(x):
-    h, w = x.shape[1] // 2, x.shape[2] // 2
-    means = [x[:, i : 2 * h : 2, j : 2 * w : 2] for i in (0, 1) for j in (0, 1)]
-    return sum(means) / 4
-
-
 @pytest.mark.parametrize("size", [16, 28])
 @pytest.mark.parametrize(("name", "axes"), [("", (1, 2)), ("_bn", (0, 1, 2))])
 def test_resnet18_ap_pools_where_resnet18_strides(name, axes, size):
@@ -149,19 +126,18 @@ def test_resnet18_ap_pools_where_resnet18_strides(name, axes, size):
         run = jax.jit(lambda p, s, x: network.apply(p, s, x, True)[0])
         found = run(params, stats, x)
     p = jax.tree.map(np.asarray, params)
-    relu = lambda x: np.maximum(x, 0)
     stem = p["block0"]
-    x = relu(slow_norm(slow_conv(x, stem["conv"]["kernel"]), stem["norm"], axes))
+    x = slow.relu(slow.norm(slow.conv(x, stem["conv"]["kernel"]), stem["norm"], axes))
     for i in range(1, 9):
         block, halve = p[f"block{i}"], i in (3, 5, 7)
-        y = slow_conv(x, block["conv1"]["kernel"])
-        y = relu(slow_norm(y, block["norm1"], axes))
-        y = slow_pool(y) if halve else y
-        y = slow_norm(slow_conv(y, block["conv2"]["kernel"]), block["norm2"], axes)
+        y = slow.conv(x, block["conv1"]["kernel"])
+        y = slow.relu(slow.norm(y, block["norm1"], axes))
+        y = slow.pool(y) if halve else y
+        y = slow.norm(slow.conv(y, block["conv2"]["kernel"]), block["norm2"], axes)
         if halve:
-            x = slow_pool(slow_conv(x, block["shortcut_conv"]["kernel"]))
-            x = slow_norm(x, block["shortcut_norm"], axes)
-        x = relu(x + y)
+            x = slow.pool(slow.conv(x, block["shortcut_conv"]["kernel"]))
+            x = slow.norm(x, block["shortcut_norm"], axes)
+        x = slow.relu(x + y)
     features = x.reshape(2, -1)
     assert features.shape == (2, 32 * (size // 8) ** 2)
     logits = features @ p["head"]["kernel"] + p["head"]["bias"]
