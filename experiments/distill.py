@@ -24,6 +24,7 @@ from experiments.probes import Probes
 from experiments.problem import Problem, network_for
 from experiments.progress import say
 from experiments.protocol import Judge, Measured
+from experiments.starts import open_start
 from experiments.timing import Stopwatch
 from jaxdd import artifact as artifacts
 from jaxdd import decoders, methods, presets, provenance, report
@@ -31,6 +32,7 @@ from jaxdd.augment import training as check_augmentation
 from jaxdd.data import check_ipc
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
+from jaxdd.initial import INITIALS
 from jaxdd.types import Network, RealData, Synthetic
 from jaxdd.workdir import (
     Record,
@@ -74,8 +76,9 @@ class Opened:
     """A run whose flags are checked and of which nothing is written yet.
 
     Attributes:
-        told: what the window and the mask leave out.
+        told: what the window and the mask leave out, and what is begun at.
         differences: between the experts given and the method's own.
+        start: the set to begin at, where --init names one.
     """
 
     problem: Problem
@@ -84,12 +87,15 @@ class Opened:
     given: Bank | None
     told: list[str]
     differences: list[str]
+    start: artifacts.Artifact | None = None
 
     def job(self, folder: Path) -> Job:
         """Sort the data and make experts where that is needed, in the run's folder."""
         for sentence in [*self.told, *(f"warning: {x}" for x in self.differences)]:
             say(sentence)
-        return _prepare(self.problem, self.values, self.network, folder, self.given)
+        job = _prepare(self.problem, self.values, self.network, folder, self.given)
+        job.start = self.start
+        return job
 
 
 def open_run(config: Config, problem: Problem | None = None) -> Opened:
@@ -106,9 +112,26 @@ def open_run(config: Config, problem: Problem | None = None) -> Opened:
     values = resolution.resolve(config, problem, manifest)
     network = network_for(dataset, values["network"])
     _check_method(network, values)
+    formation = methods.formation_of(resolution.settings_of(values))
+    formation.check(*dataset.image_shape[:2])
     differences = _check_bank(given, problem, network, values)
     told = _left_out(problem, values, network, given)
-    return Opened(problem, values, network, given, told, differences)
+    start = None
+    if config.init not in (None, *INITIALS):
+        start, sentences = open_start(config.init, problem, values)
+        told += sentences
+        _begin_at(start, config, values)
+    return Opened(problem, values, network, given, told, differences, start)
+
+
+def _begin_at(
+    start: artifacts.Artifact, config: Config, values: dict[str, Any]
+) -> None:
+    """The values of a run that begins at a set: what is in it, not where it is."""
+    values["init"] = f"set {start.digest}"
+    learned = values["bank"] is not None and start.step_size is not None
+    if learned and config.step_size is None:
+        values["step_size"] = start.step_size
 
 
 def _check_method(network: Network, values: dict[str, Any]) -> None:
@@ -222,6 +245,7 @@ def _distil(
     _plot(made.metrics, folder)
     summary = {
         **measured.accuracies,
+        "classes": {"names": list(job.problem.dataset.class_names), **measured.classes},
         "difficulty": difficulty,
         "resumed_at": record.resumed_at,
         "selected_step": made.step,

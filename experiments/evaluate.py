@@ -5,26 +5,35 @@
 
 The protocol (schedule, augmentation, preprocessing, seeds) is the one stored in the
 artifact, so its own network gives exactly the number measured when it was made, on the
-same kind of device and versions.
+same kind of device and versions. `evaluation.json` collects the results network by
+network: those of other networks stay, and so do those of the same one under another
+protocol, as its "earlier" ones.
+
+With --test_dataset the set is judged on other data of the same classes.
 """
 
-from dataclasses import dataclass, replace
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.flags import main, option
-from experiments.problem import (
-    Problem,
-    check_seed,
-    network_options,
-    open_problem,
-)
+from experiments.problem import Problem, check_seed, network_options
 from experiments.progress import say
 from experiments.protocol import MIN_RANDOM, Judge, Protocol
+from experiments.reopening import PARTS, Tested, reopen, tested_on
+from experiments.results import known_results, with_earlier
 from experiments.timing import Stopwatch
 from jaxdd import artifact as artifacts
+from jaxdd.data import Dataset
 from jaxdd.errors import UserError
-from jaxdd.workdir import make_folder, to_json, write_atomically
+from jaxdd.export import check_export, export_pngs
+from jaxdd.storage.paths import existing_file, local_path, shown
+from jaxdd.types import Synthetic
+from jaxdd.workdir import owned, to_json, write_atomically
+
+# Up to this many classes their accuracies are printed unasked.
+SHOWN_CLASSES = 20
 
 
 @dataclass(frozen=True)
@@ -38,66 +47,60 @@ class Config:
     seed: int | None = option(None, "of networks and random subsets; default: stored")
     dataset: str | None = option(None, "where the data is now, if it moved")
     data_dir: str | None = option(None, "where prepared TFDS datasets are")
-    workdir: str | None = option(None, "for evaluation.json; default: the artifact's")
-    export: str | None = option(None, "folder to write the images to, as PNGs")
-
-
-def reopen(
-    artifact: artifacts.Artifact, dataset: str | None, data_dir: str | None
-) -> Problem:
-    """The data that an artifact was made from, with its own preprocessing.
-
-    Raises:
-        UserError: the data cannot be read or is not the same.
-    """
-    made_from = artifact.dataset
-    opened = open_problem(
-        dataset or made_from["name"],
-        data_dir,
-        made_from["validation"],
-        made_from["split_seed"],
-        zca=False,
+    test_dataset: str | None = option(
+        None, "other data of the same classes to judge the set on"
     )
-    if opened.dataset.fingerprint != made_from["fingerprint"]:
-        raise UserError(
-            f"the dataset {dataset or made_from['name']!r} is not the one the artifact "
-            "was made from (its fingerprint differs): give the right --dataset or "
-            "--data_dir"
-        )
-    return replace(opened, preprocess=artifact.preprocess)
+    test_part: str = option("test", f"of that data: {' or '.join(PARTS)}")
+    per_class: bool = option(False, "print accuracies per class of many classes, too")
+    workdir: str | None = option(None, "for evaluation.json; default: the artifact's")
+    export: str | None = option(None, "folder of its own for the images, as PNGs")
 
 
-def run(config: Config) -> dict[str, Any]:
+def run(config: Config, dataset: Dataset | None = None) -> dict[str, Any]:
     """Evaluate an artifact on every architecture asked for.
 
+    Args:
+        config: the flags.
+        dataset: the data that the artifact was made from, where it is in memory.
+
     Returns:
-        The content of `evaluation.json`: {net: {"distilled", "random", "stored"}};
-        "stored" is the accuracy in the artifact, for its own network, else None.
+        The new entries of `evaluation.json`, {net: {"distilled", "random", "stored",
+        "classes", "protocol", "earlier"}}. "stored" is the accuracy in the artifact,
+        for its own network on its own test data, else None; "classes" is as in
+        `protocol.Measured`, with their names; "earlier" are entries under other
+        protocols.
+
+    Raises:
+        UserError: bad input, named; another program writes to the folder.
     """
-    opened = open_run(config)
+    opened = open_run(config, dataset)
     artifact, problem = opened.artifact, opened.problem
-    folder = make_folder(opened.folder)
-    real = problem.on_device(problem.splits.train)
-    results = {}
-    for net, judge in opened.judges.items():
-        made, drawn = judge.protocol.num_eval, judge.protocol.num_random
-        say(f"{net}: training {made} networks, then {drawn} on random sets")
-        own = net == artifact.network["name"]
-        with Stopwatch() as watch:
-            found = judge.beside_random(artifact.synthetic(), real, artifact.ipc)
-        say(
-            f"{net}: {watch.total_seconds:.1f} s, {watch.compile_seconds:.1f} s of it "
-            "compiling"
-        )
-        results[net] = {
-            **found.accuracies,
-            "stored": artifact.measured.get("distilled") if own else None,
-        }
-    write_atomically(folder / "evaluation.json", to_json(results))
+    with owned(opened.folder) as folder:
+        known = known_results(folder)
+        real = problem.on_device(problem.splits.train)
+        for net, judge in opened.judges.items():
+            made, drawn = judge.protocol.num_eval, judge.protocol.num_random
+            say(f"{net}: training {made} networks, then {drawn} on random sets")
+            own = net == artifact.network["name"] and opened.tested.own
+            with Stopwatch() as watch:
+                found = judge.beside_random(opened.synthetic, real, artifact.ipc)
+            say(
+                f"{net}: {watch.total_seconds:.1f} s, {watch.compile_seconds:.1f} s of "
+                "it compiling"
+            )
+            entry = {
+                **found.accuracies,
+                "stored": artifact.measured.get("distilled") if own else None,
+                "classes": {"names": list(artifact.class_names), **found.classes},
+                "protocol": opened.described(judge.protocol),
+            }
+            known[net] = with_earlier(net, entry, known.get(net))
+            # Network by network: what is finished stays when the rest is stopped.
+            write_atomically(folder / "evaluation.json", to_json(known))
     if config.export:
-        paths = artifacts.export_pngs(artifact, config.export)
-        say(f"{len(paths)} images in {config.export}")
-    return results
+        paths = export_pngs(artifact, config.export)
+        say(f"{len(paths)} images in {shown(config.export)}")
+    return {net: known[net] for net in opened.judges}
 
 
 @dataclass(frozen=True)
@@ -105,17 +108,40 @@ class Opened:
     """An evaluation whose flags are checked, before anything is written.
 
     Attributes:
+        synthetic: the set, decoded.
+        tested: what it is judged on.
         judges: {net: its evaluation}.
         folder: for the results.
     """
 
     artifact: artifacts.Artifact
     problem: Problem
+    synthetic: Synthetic
+    tested: Tested
     judges: dict[str, Judge]
     folder: Path
 
+    def described(self, protocol: Protocol) -> dict[str, Any]:
+        """All that an accuracy depends on, but for the device and the versions."""
+        tested = self.tested
+        return {
+            "artifact": self.artifact.digest,
+            "network": protocol.network,
+            "training": dataclasses.asdict(protocol.training),
+            "augmentation": protocol.augmentation,
+            "num_eval": protocol.num_eval,
+            "num_random": protocol.num_random,
+            "seed": protocol.seed,
+            "test": {
+                "dataset": tested.name,
+                "part": tested.part,
+                "fingerprint": tested.fingerprint,
+                "samples": len(tested.split.labels),
+            },
+        }
 
-def open_run(config: Config) -> Opened:
+
+def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
     """Read the artifact and its data, and check every network asked for.
 
     Raises:
@@ -124,10 +150,22 @@ def open_run(config: Config) -> Opened:
     if config.num_eval < 1:
         raise UserError(f"--num_eval must be positive, not {config.num_eval}")
     check_seed(config.seed or 0)
-    artifact = artifacts.load(config.artifact)
+    place = existing_file(
+        config.artifact, "the artifact", "give the path of a distilled.npz"
+    )
+    artifact = artifacts.load(place)
+    folder = place.parent
+    if config.workdir is not None:
+        folder = local_path(config.workdir, "--workdir")
+    synthetic = artifact.synthetic()
+    if config.export is not None:
+        _check_export(artifact, config.export, folder)
     own = artifact.network["name"]
     nets = (config.nets or own).split(",")
-    problem = reopen(artifact, config.dataset, config.data_dir)
+    problem = reopen(artifact, config.dataset, config.data_dir, dataset)
+    tested = tested_on(
+        artifact, problem, config.test_dataset, config.test_part, config.data_dir
+    )
     seed = artifact.provenance["seed"] if config.seed is None else config.seed
     stored = artifact.measured.get("random", {}).get("n", MIN_RANDOM)
     drawn = stored if config.num_random is None else config.num_random
@@ -148,9 +186,18 @@ def open_run(config: Config) -> Opened:
             drawn,
             seed,
         )
-        judges[net] = Judge(problem, protocol, problem.splits.test)
-    folder = Path(config.workdir or Path(config.artifact).parent)
-    return Opened(artifact, problem, judges, folder)
+        judges[net] = Judge(problem, protocol, tested.split)
+    return Opened(artifact, problem, synthetic, tested, judges, folder)
+
+
+def _check_export(artifact: artifacts.Artifact, export: str, folder: Path) -> None:
+    """Refuse before the computation what the export after it would refuse."""
+    target = check_export(artifact, export)
+    if folder.resolve().is_relative_to(target):
+        raise UserError(
+            f"an export has a folder of its own, and {shown(export)} is that of the "
+            "results, or holds it: choose another --export or --workdir"
+        )
 
 
 def plan(config: Config) -> Any:
@@ -160,15 +207,43 @@ def plan(config: Config) -> Any:
     return planning.evaluation(config)
 
 
-def show(results: dict[str, Any]) -> None:
-    print(f"{'network':>12}  {'distilled':>15}  {'random':>15}  stored")
+def show(results: dict[str, Any], per_class: bool = False) -> None:
+    """Print the accuracies, class by class too where they are few or asked for."""
+    print(
+        f"{'network':>12}  {'distilled':>15}  {'balanced':>8}  {'random':>15}  stored"
+    )
     for net, found in results.items():
         cells = [f"{found[k]['mean']:.2f} ± {found[k]['std']:.2f}" for k in
                  ("distilled", "random")]  # fmt: skip
+        balanced = found["classes"]["distilled"]["balanced"]["mean"]
         stored = found["stored"]
         tail = "-" if stored is None else f"{stored['mean']:.2f}"
-        print(f"{net:>12}  {cells[0]:>15}  {cells[1]:>15}  {tail}")
+        print(f"{net:>12}  {cells[0]:>15}  {balanced:>8.2f}  {cells[1]:>15}  {tail}")
+    names = next(iter(results.values()))["classes"]["names"]
+    if per_class or len(names) <= SHOWN_CLASSES:
+        _show_classes(results, [shown(name) for name in names])
+
+
+def _show_classes(results: dict[str, Any], names: list[str]) -> None:
+    """One row per class, one column per network."""
+    width = max(5, *(len(name) for name in names))
+    print(
+        f"\n{'class':>{width}}  {'samples':>7}" + "".join(f"  {n:>12}" for n in results)
+    )
+    samples = next(iter(results.values()))["classes"]["samples"]
+    for k, name in enumerate(names):
+        means = [x["classes"]["distilled"]["mean"][k] for x in results.values()]
+        cells = [f"{'-':>12}" if x is None else f"{x:>12.2f}" for x in means]
+        print(f"{name:>{width}}  {samples[k]:>7}  " + "  ".join(cells))
+
+
+def _work(config: Config) -> tuple[dict[str, Any], bool]:
+    return run(config), config.per_class
+
+
+def _tell(outcome: tuple[dict[str, Any], bool]) -> None:
+    show(*outcome)
 
 
 if __name__ == "__main__":
-    main(Config, run, show, plan)
+    main(Config, _work, _tell, plan)

@@ -13,10 +13,12 @@ from experiments.problem import Problem, named_key
 from experiments.progress import say
 from experiments.protocol import Protocol
 from jaxdd import decoders, masks, methods, presets, segments
+from jaxdd.artifact import Artifact
 from jaxdd.difficulty import right
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from jaxdd.initial import correct_set, initial_set, label_logits, mosaics
+from jaxdd.restart import initial_from
 from jaxdd.sets import flatten
 from jaxdd.trees import named_leaves
 from jaxdd.types import Array, Inputs, Learner, Network, Params, RealData, Synthetic
@@ -81,7 +83,10 @@ class Job:
         method: one for all segments.
         parts: images per class of each segment, `slots` the most of them.
         inputs: of the first segment.
+        start: the set to begin at, where there is one.
     """
+
+    start: Artifact | None = None
 
     def __init__(
         self,
@@ -118,6 +123,8 @@ class Job:
 
         Labels are logits where they are learned.
         """
+        if self.start is not None:
+            return self._begin_at(self.start)
         kind, factor = self.values["init"], self.settings.factor
         count = size if kind == "noise" else size * factor**2
         if kind == "correct":
@@ -134,6 +141,22 @@ class Job:
             first = first._replace(labels=label_logits(first, logits))
         if count > size:
             first = mosaics(first, factor, self.space)
+        return first._replace(step_size=jnp.float32(self.settings.step_size))
+
+    def _begin_at(self, start: Artifact) -> Synthetic:
+        """The images of an artifact, and its labels where they are learned.
+
+        Hard labels begin as those of real images do: with an expert's logits, here the
+        mean over the tiles of an image.
+        """
+        learned = self.settings.labels == "soft"
+        first = initial_from(start, self.problem.preprocess, learned)
+        if learned and start.label_kind == "hard":
+            stored = first._replace(images=self.space.encode(first.images))
+            logits = next(self._logits(flatten(self.decode(stored)).images))
+            classes, size = first.labels.shape[:2]
+            parts = logits.reshape(classes, -1, size, classes)
+            first = first._replace(labels=jnp.mean(parts, axis=1))
         return first._replace(step_size=jnp.float32(self.settings.step_size))
 
     def decode(

@@ -16,8 +16,13 @@ from jaxdd.presets import Preset
 from jaxdd.primitives import DISTANCES
 from jaxdd.segments import sizes
 from jaxdd.settings import METHODS
+from jaxdd.storage.paths import existing_file, shown
 from jaxdd.windows import Curriculum
 
+# Whatever else --init is given is the path of a set.
+INITIAL_CHOICES = (
+    f"choose one of {', '.join(INITIALS)}, or give the path of a distilled.npz"
+)
 SELECTIONS = ("last", "validation")
 
 
@@ -39,7 +44,9 @@ class Config:
         None, "the dataset whose mean and deviation normalise; default: the method's"
     )
     steps: int | None = option(None, "updates of the images")
-    init: str | None = option(None, f"initial images: {', '.join(INITIALS)}")
+    init: str | None = option(
+        None, f"initial images: {', '.join(INITIALS)}, or the path of a distilled.npz"
+    )
     # The network.
     net: str = option("convnet", "network to match and evaluate with")
     width: int | None = option(None, "channels of the ConvNet")
@@ -204,9 +211,7 @@ def check(config: Config) -> None:
     if not config.workdir:
         raise UserError("--workdir must name a folder, not ''")
     if config.init not in (None, *INITIALS):
-        raise UserError(
-            f"unknown --init={config.init!r}: choose one of {', '.join(INITIALS)}"
-        )
+        existing_file(config.init, "--init", INITIAL_CHOICES)
     if config.bank_dtype not in DTYPES:
         raise UserError(
             f"--bank_dtype must be {' or '.join(DTYPES)}, not {config.bank_dtype!r}"
@@ -264,6 +269,12 @@ def _check_segments(config: Config, found: Preset) -> None:
                     "out"
                 )
         return
+    if config.init not in (None, *INITIALS):
+        raise UserError(
+            f"--init={shown(config.init)} is a whole set, and each of the {count} "
+            "segments begins with images of its own: leave out --init, or use "
+            "--segments=1"
+        )
     if config.select == "validation":
         raise UserError(
             "--select=validation chooses among the steps of one run, and there are "

@@ -159,7 +159,7 @@ def evaluation(config: evaluate.Config, room: Room | None = None) -> Plan:
     compiling = {"the start": opening.compile_seconds}
     programs: dict[str, tuple[Memory, Lever | None]] = {}
     real = problem.on_device(problem.splits.train)
-    own = flatten(artifact.synthetic())
+    own = flatten(opened.synthetic)
     for net, judge in opened.judges.items():
         say(f"plan: timing shortened trainings of {net}")
         protocol = judge.protocol
@@ -174,9 +174,10 @@ def evaluation(config: evaluate.Config, room: Room | None = None) -> Plan:
         compiling[net] = found.compile_seconds
         programs[f"evaluation of {net}"] = found.fitted.memory, None
     time.append(_compiling(compiling))
-    disk = [Part("evaluation.json", 300.0 * len(opened.judges))]
+    entry = 2000.0 + 150.0 * len(artifact.class_names)
+    disk = [Part("evaluation.json", entry * len(opened.judges))]
     if config.export:
-        disk.append(Part("exported images", artifact.images.nbytes / 4))
+        disk.append(Part("exported images", own.images.nbytes / 4))
     name = f"evaluation of {config.artifact}"
     around = Around(problem, room, [], network=False)
     return _plan(name, time, programs, disk, around)

@@ -37,13 +37,25 @@ class Scaling(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """A dataset, split and preprocessed."""
+    """A dataset, split and preprocessed.
+
+    Attributes:
+        split_seed: of the validation split.
+        source: what `data.load` reads the dataset by; None for data in memory.
+        scaling: how `preprocess` was fitted.
+    """
 
     dataset: Dataset
     splits: Splits
     preprocess: Preprocess
-    split_seed: int = 0  # of the validation split
+    split_seed: int = 0
+    source: str | None = None
     scaling: Scaling = Scaling()  # noqa: RUF009 - immutable
+
+    @property
+    def name(self) -> str:
+        """What the data is called: by its source, or by itself."""
+        return self.source or self.dataset.name
 
     def scaled(self, scaling: Scaling) -> "Problem":
         """The same problem, preprocessed this way."""
@@ -93,7 +105,8 @@ def open_problem(
     Raises:
         UserError: the dataset cannot be used, or a bad validation share.
     """
-    return prepare(load(name, data_dir), validation, seed, zca, constants)
+    opened = prepare(load(name, data_dir), validation, seed, zca, constants)
+    return replace(opened, source=name)
 
 
 def prepare(
@@ -107,7 +120,7 @@ def prepare(
     scaling = Scaling(zca, constants)
     splits = split(dataset, validation, seed)
     fitted = _fit(scaling, dataset, splits.train.images)
-    return Problem(dataset, splits, fitted, seed, scaling)
+    return Problem(dataset, splits, fitted, seed, scaling=scaling)
 
 
 def _fit(scaling: Scaling, dataset: Dataset, images: np.ndarray) -> Preprocess:

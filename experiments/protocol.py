@@ -47,6 +47,32 @@ def statistics(accuracies) -> dict:
     return {"mean": float(x.mean()), "std": float(x.std()), "n": len(x)}
 
 
+def class_statistics(hits: np.ndarray, labels: np.ndarray, num_classes: int) -> dict:
+    """Accuracy class by class, and balanced: the mean over classes of their recall.
+
+    Where all classes have equally many samples, balanced accuracy is accuracy; on
+    imbalanced data it is what a network that knows only the frequent ones cannot have.
+
+    Args:
+        hits: [E, M], 1 where network e is right about sample m, else 0.
+        labels: [M] int.
+        num_classes: K.
+
+    Returns:
+        {"balanced": statistics over networks, "mean": [K], "std": [K]}, in percent; a
+        class without samples has None for both and does not count in the balanced one.
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    right = [np.bincount(labels, weights=h, minlength=num_classes) for h in hits]
+    present = counts > 0
+    recalls = 100.0 * np.stack(right)[:, present] / counts[present]  # [E, K present]
+    mean: list[float | None] = [None] * num_classes
+    std = list(mean)
+    for k, recall in zip(np.flatnonzero(present), recalls.T, strict=True):
+        mean[k], std[k] = float(recall.mean()), float(recall.std())
+    return {"balanced": statistics(recalls.mean(axis=1)), "mean": mean, "std": std}
+
+
 class Measured(NamedTuple):
     """What an evaluation says of a set."""
 
@@ -54,6 +80,8 @@ class Measured(NamedTuple):
     random: dict  # statistics; every subset drawn anew for its network
     hits: np.ndarray  # [num_eval, M] bool: where each network on the set is right
     ids: np.ndarray  # [M] of the samples in the dataset
+    # {"samples": [K] held-out ones, "distilled" and "random": `class_statistics`}
+    classes: dict
 
     @property
     def accuracies(self) -> dict[str, dict]:
@@ -67,6 +95,7 @@ class Judge:
         network = network_for(problem.dataset, protocol.network)
         self.protocol = protocol
         self.held_out, self.ids = problem.on_device(held_out), held_out.ids
+        self.labels, self.num_classes = held_out.labels, problem.dataset.num_classes
         self.hits = make_hits(
             network,
             protocol.training,
@@ -108,7 +137,18 @@ class Judge:
             of_set = self.hits(keys[0], own, self.held_out)
             of_random = self.hits(keys[1], subsets, self.held_out)
         right = np.asarray(of_set) > 0
-        return Measured(_accuracy(of_set), _accuracy(of_random), right, self.ids)
+        classes = {
+            "samples": np.bincount(self.labels, minlength=self.num_classes).tolist(),
+            "distilled": self.by_class(of_set),
+            "random": self.by_class(of_random),
+        }
+        return Measured(
+            _accuracy(of_set), _accuracy(of_random), right, self.ids, classes
+        )
+
+    def by_class(self, hits: jax.Array) -> dict:
+        """`class_statistics` of hits [E, M] on the held-out data."""
+        return class_statistics(np.asarray(hits), self.labels, self.num_classes)
 
 
 def _accuracy(hits: jax.Array) -> dict:

@@ -84,7 +84,8 @@ def resolve(
     largest = int(np.bincount(problem.splits.train.labels).max())
     values["batch_real"] = min(values["batch_real"], largest)
     values.update(network=network, fingerprint=dataset.fingerprint)
-    values.update(split_seed=problem.split_seed)
+    # Data in memory bears its own name, whatever the flag says.
+    values.update(split_seed=problem.split_seed, dataset=problem.name)
     experts = preset.experts
     base = experts.curriculum if experts is not None else Curriculum()
     curriculum = curriculum_of(config, base)

@@ -5,7 +5,7 @@ composed). The names below are the public API; modules are public too.
 """
 
 from jaxdd import theory as theory
-from jaxdd.artifact import Artifact, export_pngs, load, save
+from jaxdd.artifact import Artifact, load, save
 from jaxdd.assembly import make_method
 from jaxdd.augment import dsa, on_images, per_image, siamese
 from jaxdd.data import from_arrays, from_folder, from_tfds
@@ -14,6 +14,7 @@ from jaxdd.difficulty import SCORES, ensemble_scores
 from jaxdd.errors import UserError
 from jaxdd.evaluate import accuracy, make_evaluate, make_hits, random_subsets
 from jaxdd.experts import Bank, Manifest, train_bank
+from jaxdd.export import export_pngs
 from jaxdd.forgetting_events import forgetting_scores
 from jaxdd.gsam import gsam
 from jaxdd.influence import influence_scores
@@ -45,6 +46,7 @@ from jaxdd.primitives import (
     student_step,
     unroll,
 )
+from jaxdd.restart import initial_from
 from jaxdd.segments import keep_hardest, make_judge
 from jaxdd.sets import flatten
 from jaxdd.settings import METHODS, Settings
@@ -109,6 +111,7 @@ __all__ = [
     "gradient_match",
     "gsam",
     "influence_scores",
+    "initial_from",
     "initial_set",
     "inner_gradient",
     "joint_feature_match",

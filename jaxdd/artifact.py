@@ -5,6 +5,7 @@ images into training images travels with them: decoder, preprocessing and its in
 """
 
 import dataclasses
+import hashlib
 import json
 import zipfile
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from jaxdd.data.preprocess import Preprocess
 from jaxdd.decoders import INPUT, Formation, decode_stored
@@ -107,6 +107,28 @@ class Artifact:
         if self.space == "input":
             pixels = self.preprocess.invert(pixels)
         return np.clip(pixels, 0.0, 1.0)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the set itself: of all that it is trained on by.
+
+        The same for a copy, and whatever was measured since; another one for other
+        images, labels, classes, preprocessing, decoder or step size.
+        """
+        digest = hashlib.sha256()
+        decoder = [self.factor, self.formation, self.space]
+        digest.update(json.dumps([*self.class_names, *decoder]).encode())
+        step_size = np.nan if self.step_size is None else self.step_size
+        arrays: dict[str, Any] = {
+            "images": np.asarray(self.images, np.float32),
+            "labels": np.asarray(self.labels, np.float32),
+            "step_size": np.float32(step_size),
+        }
+        for name, array in {**arrays, **self.preprocess.to_arrays()}.items():
+            array = np.asarray(array)
+            digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
 
 
 def save(artifact: Artifact, path: str | Path) -> Path:
@@ -287,48 +309,6 @@ def _check_arrays(
         raise UserError(
             f"step_size in {path} has shape {arrays['step_size'].shape}; expected ()"
         )
-
-
-def export_pngs(artifact: Artifact, folder: str | Path) -> list[Path]:
-    """Write every image as `folder/<class>/<index>.png`, 8 bit, original size.
-
-    With hard labels the folder can be read again as `--dataset=folder:PATH`.
-
-    Raises:
-        UserError: the folder cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     paths = export_pngs(_example(), folder)
-        ...     [p.relative_to(folder).as_posix() for p in paths]
-        ['cat/0000.png', 'dog/0000.png']
-    """
-    pixels = np.round(artifact.displayable() * 255).astype(np.uint8)
-    paths = []
-    try:
-        names = _folder_names(artifact.class_names)
-        for name, images in zip(names, pixels, strict=True):
-            target = Path(folder) / name
-            target.mkdir(parents=True, exist_ok=True)
-            for i, image in enumerate(images):
-                paths.append(target / f"{i:04d}.png")
-                grey = image.shape[-1] == 1
-                Image.fromarray(image[..., 0] if grey else image).save(paths[-1])
-    except OSError as error:
-        raise UserError(
-            f"cannot write PNGs to {folder}: {error.strerror or error}"
-        ) from error
-    return paths
-
-
-def _folder_names(class_names: tuple[str, ...]) -> list[str]:
-    """One folder per class, whatever the classes are called."""
-    names = [name.replace("/", "_").lstrip(".") or "_" for name in class_names]
-    if len(set(names)) == len(names):
-        return names
-    return [f"{k:05d}_{name}" for k, name in enumerate(names)]
 
 
 def _example() -> Artifact:

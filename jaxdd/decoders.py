@@ -79,6 +79,36 @@ class Formation:
         """What a network is trained on at the end: "bound" is for matching only."""
         return Formation(self.factor, "single") if self.kind == "bound" else self
 
+    def check(self, height: int, width: int) -> None:
+        """Refuse tiles that hold no pixel of a stored image.
+
+        A factor above the image's size makes such tiles, and so do some below it: five
+        tiles along 8 pixels have 2, 2, 2, 2 and none. A network would be trained on
+        plain grey.
+
+        Args:
+            height, width: of a stored image, in pixels.
+
+        Raises:
+            UserError: a factor does not fit; the sentence names one that does.
+
+        Example:
+            >>> Formation(4).check(8, 8)
+        """
+        smaller = min(self.factor, height, width)  # none above the shorter side fits
+        fits = [_fits(k, height, width) for k in range(1, smaller + 1)]
+        enough = fits[-1] if self.kind == "single" else all(fits)
+        if self.factor == smaller and enough:
+            return
+        if False in fits and self.kind != "single":  # cut by all factors up to theirs
+            fits = fits[: fits.index(False)]
+        largest = max(k for k, fit in enumerate(fits, 1) if fit)
+        raise UserError(
+            f"a factor of {self.factor} cuts images of {height} x {width} pixels into "
+            f"tiles of which some hold no pixel: choose a factor that fits, such as "
+            f"{largest}"
+        )
+
     def runs(self, stored: Array):
         """(slice of [K, n, ...], factor) for every run."""
         first = 0
@@ -86,6 +116,11 @@ class Formation:
             first = 0 if self.kind == "multi" else first
             yield stored[:, first : first + count], factor
             first += count
+
+
+def _fits(factor: int, height: int, width: int) -> bool:
+    """Whether the last tile along each side begins inside the image."""
+    return all((factor - 1) * -(-size // factor) < size for size in (height, width))
 
 
 def form(images: Array, formation: Formation, grey: float = 0.0) -> Array:
@@ -99,10 +134,14 @@ def form(images: Array, formation: Formation, grey: float = 0.0) -> Array:
     Returns:
         [K, n', H, W, C]; tile (0, 0) of all images, then (0, 1), ..., row by row.
 
+    Raises:
+        UserError: some tiles would hold no pixel, see `Formation.check`.
+
     Example:
         >>> form(jnp.ones((3, 2, 8, 8, 1)), Formation(2)).shape
         (3, 8, 8, 8, 1)
     """
+    formation.check(*images.shape[2:4])
     parts = [tiles(x, factor, grey) for x, factor in formation.runs(images)]
     return jnp.concatenate(parts, axis=1)
 
@@ -211,7 +250,11 @@ def make_decoder(
 def decode_stored(
     stored: Synthetic, formation: Formation, space: Space = INPUT
 ) -> Synthetic:
-    """What a network is trained on, from what is stored."""
+    """What a network is trained on, from what is stored.
+
+    Raises:
+        UserError: the formation does not fit the images, see `Formation.check`.
+    """
     return stored._replace(
         images=space.decode(form(stored.images, formation, space.grey)),
         labels=form_labels(stored.labels, formation),

@@ -8,11 +8,10 @@ import zipfile
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
 
 import jaxdd
 from jaxdd import artifact as artifacts
-from jaxdd.artifact import ARRAYS, HEADER, NESTED, Artifact, export_pngs
+from jaxdd.artifact import ARRAYS, HEADER, NESTED, Artifact
 from jaxdd.data import fit_zca, normalisation
 from jaxdd.decoders import INPUT, Formation, make_decoder
 from jaxdd.errors import UserError
@@ -227,34 +226,27 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(UserError, match="cannot write") as error:
         artifacts.save(make(), tmp_path / "file" / "a.npz")
     assert str(tmp_path / "file" / "a.npz") in str(error.value)
-    with pytest.raises(UserError, match="cannot write PNGs") as error:
-        export_pngs(make(), tmp_path / "file")
-    assert str(tmp_path / "file") in str(error.value)
 
 
-def test_pngs_can_be_read_again_as_a_folder(tmp_path):
-    paths = export_pngs(make(), tmp_path / "out")
-    assert len(paths) == 12
-    assert paths[0].relative_to(tmp_path / "out").as_posix() == "cat/0000.png"
-    again = jaxdd.from_folder(tmp_path / "out")
-    assert again.class_names == NAMES
-    assert again.image_shape == (8, 8, 1)
-    # A fifth of it is held out for testing; together they are what was exported.
-    both = np.concatenate([again.images, again.test_images])
-    labels = np.concatenate([again.labels, again.test_labels])
-    for k in range(3):
-        ours = sorted(image.tobytes() for image in PIXELS[k])
-        assert sorted(image.tobytes() for image in both[labels == k]) == ours
-
-
-def test_pngs_in_colour_and_awkward_names(tmp_path):
-    pixels = np.random.default_rng(1).integers(0, 256, (3, 4, 8, 1, 3), np.uint8)
-    made = make(pixels=pixels, class_names=("a/b", "..", ""))
-    paths = export_pngs(made, tmp_path / "out")
-    assert all(p.resolve().is_relative_to(tmp_path / "out") for p in paths)
-    assert len(set(paths)) == 12
-    with Image.open(paths[0]) as image:
-        np.testing.assert_array_equal(np.asarray(image), pixels[0, 0])
+def test_the_digest_is_that_of_the_set(path, tmp_path):
+    """Not of the file, nor of what was measured; of everything that alters training."""
+    whole = make()
+    assert artifacts.load(path).digest == whole.digest
+    same = make(measured={}, provenance={"seed": 1}, network={"name": "mlp"})
+    assert same.digest == whole.digest
+    other = np.array(whole.images)
+    other[0, 0, 0, 0, 0] += 1
+    changes = (
+        {"images": other},
+        {"labels": whole.labels[:, ::-1] * 0.5},
+        {"step_size": 0.25},
+        {"class_names": ("dog", "cat", "eel")},
+        {"factor": 2},
+        {"space": "pixels"},
+        {"preprocess": fit_zca(PIXELS.reshape(-1, 8, 8, 1))},
+    )
+    digests = {make(**x).digest for x in changes}
+    assert len(digests | {whole.digest}) == len(changes) + 1
 
 
 # --- The decoder --------------------------------------------------------------------

@@ -175,6 +175,39 @@ def test_a_wrong_formation_is_the_users_error(arguments, message):
         Formation(*arguments)
 
 
+@pytest.mark.parametrize("size", [(8, 8), (6, 9), (11, 4), (1, 7)])
+@pytest.mark.parametrize("factor", range(1, 13))
+@pytest.mark.parametrize("kind", ["single", "multi"])
+def test_every_tile_holds_a_pixel_or_the_factor_is_refused(kind, factor, size):
+    """By a slow loop over the tiles, cut out of an image of ones among zeros."""
+
+    def blank(f):
+        rows, columns = (-(-n // f) for n in size)
+        padded = np.zeros((rows * f, columns * f))
+        padded[: size[0], : size[1]] = 1
+        cut = padded.reshape(f, rows, f, columns).sum((1, 3))
+        return (cut == 0).any()
+
+    factors = [factor] if kind == "single" else range(1, factor + 1)
+    stored = jnp.ones((1, 1, *size, 1))
+    formation = Formation(factor, kind)
+    if not any(blank(f) for f in factors):
+        formation.check(*size)
+        return
+    with pytest.raises(UserError, match=f"a factor of {factor} cuts") as error:
+        form(stored, formation)
+    assert "\n" not in str(error.value)
+    # What is proposed works.
+    proposed = int(str(error.value).rsplit(" ", 1)[1])
+    Formation(proposed, kind).check(*size)
+
+
+def test_a_huge_factor_is_refused_at_once():
+    stored = Synthetic(jnp.ones((2, 1, 8, 8, 1)), jnp.ones((2, 1, 2)), jnp.float32(0))
+    with pytest.raises(UserError, match="choose a factor that fits, such as 8"):
+        decode_stored(stored, Formation(30_000))
+
+
 # --- Mosaics ------------------------------------------------------------------------
 
 
@@ -237,8 +270,8 @@ def synthetic(classes=3, n=2, seed=0, size=6):
     return Synthetic(images, labels, jnp.float32(0.25))
 
 
-def preprocessing(kind):
-    pixels = random_images(40, 6, 6, 1, seed=3)
+def preprocessing(kind, size=6):
+    pixels = random_images(40, size, size, 1, seed=3)
     return fit_zca(pixels) if kind == "zca" else normalisation("toy", pixels)
 
 
@@ -257,10 +290,10 @@ def test_the_space_of_pixels_is_that_of_the_preprocessing(kind):
 @pytest.mark.parametrize("kind", ["affine", "zca"])
 def test_pixels_are_stored_and_decoded_to_what_a_network_sees(kind):
     """Tiles are of pixels, grey where there are none, and preprocessed afterwards."""
-    preprocess, formation = preprocessing(kind), Formation(4)
+    preprocess, formation = preprocessing(kind, 7), Formation(4)
     space = preprocess.space()
     decoder = make_decoder(formation=formation, space=space)
-    pixels = random_images(3, 2, 6, 6, 1)
+    pixels = random_images(3, 2, 7, 7, 1)
     start = synthetic()._replace(images=jnp.asarray(preprocess.apply(pixels)))
     codes = decoder.init(jax.random.key(0), start)
     np.testing.assert_allclose(codes.images, pixels, atol=1e-4)

@@ -11,6 +11,10 @@ FILES = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("jaxdd/**/*.py"
 
 ORDER = [
     "errors",
+    "storage/__init__",
+    "storage/paths",
+    "storage/records",
+    "storage/arrays",
     "types",
     "devices",
     "hosts",
@@ -82,6 +86,8 @@ ORDER = [
     "provenance",
     "workdir",
     "artifact",
+    "export",
+    "restart",
     "checkpoints",
     "signals",
     "experts/bank",

@@ -51,6 +51,7 @@ class Distillation:
             values = {**self.values, "init": "real" if correct else self.values["init"]}
             real = self.problem.on_device(self.problem.splits.train)
             self.job = job = Job(self.problem, values, self.network, real, self.bank)
+            job.start = opened.start
             self.count = len(job.parts)
             inputs = job.inputs
             if self.count > 1:

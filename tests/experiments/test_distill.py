@@ -188,7 +188,8 @@ def test_the_test_split_has_no_part_in_selection(tmp_path, monkeypatch):
     train, validation, _ = problem.splits
     blind = dataclasses.replace(problem, splits=Splits(train, validation, Forbidden()))
     right = np.zeros((2, 1), bool)
-    measured = Measured(summary["distilled"], summary["random"], right, np.arange(1))
+    accuracies = summary["distilled"], summary["random"]
+    measured = Measured(*accuracies, right, np.arange(1), summary["classes"])
     monkeypatch.setattr(distill, "_judge", lambda job, synthetic: measured)
     other = dataclasses.replace(config, workdir=str(tmp_path / "c"))
     assert distill.run(other, blind)["selected_step"] == chosen

@@ -1,16 +1,20 @@
 """`experiments.evaluate`: the stored number again, from the file alone."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import jaxdd
-from experiments import distill, evaluate
+from experiments import distill, evaluate, reopening
+from experiments.problem import prepare
+from experiments.protocol import Judge, Measured, class_statistics
 from jaxdd import artifact as artifacts
 from jaxdd.errors import UserError
-from tests.experiments.helpers import QUICK, read_json, small, start
+from jaxdd.workdir import owned
+from tests.experiments.helpers import QUICK, NoProbes, read_json, small, start
 
 
 @pytest.fixture
@@ -27,7 +31,9 @@ def test_a_fresh_process_gets_exactly_the_stored_number(path, tmp_path):
     summary = read_json(path.parent / "summary.json")
     assert list(found) == ["convnet", "mlp"]
     for net in found:
-        assert set(found[net]) == {"distilled", "random", "stored"}
+        assert set(found[net]) == {
+            "distilled", "random", "stored", "classes", "protocol", "earlier",
+        }  # fmt: skip
         assert found[net]["distilled"]["n"] == 2
         assert found[net]["random"]["n"] == 10
     # To the last bit, and so is the bar beside it.
@@ -35,6 +41,8 @@ def test_a_fresh_process_gets_exactly_the_stored_number(path, tmp_path):
     assert found["mlp"]["random"] == summary["random"]
     assert found["convnet"]["stored"] is None
     assert f"{summary['distilled']['mean']:.2f}" in out
+    assert found["mlp"]["classes"] == summary["classes"]
+    assert found["mlp"]["protocol"]["test"]["samples"] == 360
     assert "Traceback" not in error
 
 
@@ -58,7 +66,7 @@ def test_a_whitened_and_relabelled_artifact(tmp_path):
 
     soft = 0.9 * made.labels + 0.1 / 10
     artifacts.save(dataclasses.replace(made, labels=soft), tmp_path / "soft.npz")
-    folder = tmp_path / "pngs"
+    folder = tmp_path / "pngs"  # of both, one after the other
     found = {}
     for name in ("distilled", "soft"):
         config = evaluate.Config(
@@ -89,3 +97,331 @@ def test_data_of_another_fingerprint_is_refused(path, tmp_path):
         evaluate.run(evaluate.Config(str(changed)))
     assert "'digits'" in str(error.value)
     assert not (tmp_path / "evaluation.json").exists()
+
+
+# --- Accuracy per class -------------------------------------------------------------
+
+
+def test_accuracy_by_class_is_that_of_a_slow_loop():
+    """On imbalanced data, where balanced accuracy is another number; one class lacks
+    samples."""
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat([0, 1, 3, 4], [50, 3, 1, 7]))
+    hits = (rng.uniform(size=(4, 61)) < np.where(labels == 0, 0.9, 0.3)).astype(int)
+    found = class_statistics(hits, labels, 5)
+    recalls = [[] for _ in range(5)]
+    for row in hits:
+        for k in range(5):
+            own = [hit for hit, label in zip(row, labels, strict=True) if label == k]
+            if own:
+                recalls[k].append(100 * sum(own) / len(own))
+    for k in (0, 1, 3, 4):
+        assert found["mean"][k] == pytest.approx(np.mean(recalls[k]))
+        assert found["std"][k] == pytest.approx(np.std(recalls[k]))
+    assert found["mean"][2] is found["std"][2] is None
+    per_network = np.mean([recalls[k] for k in (0, 1, 3, 4)], axis=0)
+    balanced = found["balanced"]
+    assert balanced["mean"] == pytest.approx(per_network.mean())
+    assert balanced["std"] == pytest.approx(per_network.std())
+    assert balanced["n"] == 4
+    assert balanced["mean"] < 100 * hits.mean() - 10
+    # With equally many samples of each class it is the accuracy.
+    even = class_statistics(hits[:, :60], np.arange(60) % 5, 5)
+    assert even["balanced"]["mean"] == pytest.approx(100 * hits[:, :60].mean())
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_run_tells_its_accuracy_by_class(finished):
+    """The same as from evaluation.npz, which names the samples."""
+    summary = read_json(finished / "summary.json")
+    labels = jaxdd.data.digits().test_labels
+    with np.load(finished / "evaluation.npz") as file:
+        right, ids = file["right"], file["ids"]
+    classes = summary["classes"]
+    assert classes["names"] == list("0123456789")
+    assert classes["samples"] == [int((labels == k).sum()) for k in range(10)]
+    for k in range(10):
+        recall = 100 * right[:, labels[ids] == k].mean()
+        assert classes["distilled"]["mean"][k] == pytest.approx(recall)
+    for name in ("distilled", "random"):
+        means = classes[name]["mean"]
+        whole = np.average(means, weights=classes["samples"])
+        assert whole == pytest.approx(summary[name]["mean"])
+        assert classes[name]["balanced"]["mean"] == pytest.approx(np.mean(means))
+        assert classes[name]["balanced"]["n"] == summary[name]["n"]
+
+
+@pytest.mark.parametrize("count", [20, 21])
+@pytest.mark.parametrize("asked", [False, True])
+def test_classes_are_printed_where_they_are_few_or_asked_for(count, asked, capsys):
+    labels = np.repeat(np.arange(count - 1), 2)
+    by_class = class_statistics(np.arange(2 * count - 2)[None] % 2, labels, count)
+    samples = np.bincount(labels, minlength=count).tolist()
+    names = [f"kind\n{k}" for k in range(count)]
+    entry = {
+        "distilled": {"mean": 51.0, "std": 1.0},
+        "random": {"mean": 12.0, "std": 2.0},
+        "stored": None,
+        "classes": {"names": names, "samples": samples, "distilled": by_class},
+    }
+    evaluate.show({"mlp": entry, "convnet": entry}, asked)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["mlp", "51.00", "±", "1.00", "50.00", "12.00", "±",
+                                "2.00", "-"]  # fmt: skip
+    rows = [line for line in lines if "kind" in line]
+    assert len(rows) == (count if count <= 20 or asked else 0)
+    if rows:
+        assert rows[0].split() == ["kind\\n0", "2", "50.00", "50.00"]
+        assert rows[-1].split() == [f"kind\\n{count - 1}", "0", "-", "-"]
+
+
+# --- The file of results ------------------------------------------------------------
+
+
+@pytest.fixture
+def quick_judge(monkeypatch):
+    """Numbers without a training, to see what becomes of them."""
+
+    def beside_random(self, synthetic, real, ipc):
+        hits = np.ones((self.protocol.num_eval, len(self.labels)), bool)
+        by_class = self.by_class(hits)
+        classes = {"samples": [36] * 10, "distilled": by_class, "random": by_class}
+        share = {"mean": 50.0 + self.protocol.seed, "std": 0.0, "n": 1}
+        return Measured(share, share, hits, self.ids, classes)
+
+    monkeypatch.setattr(Judge, "beside_random", beside_random)
+
+
+def test_networks_are_added_and_protocols_kept_apart(
+    path, tmp_path, quick_judge, capsys
+):
+    def ask(**flags):
+        return evaluate.run(evaluate.Config(str(path), workdir=str(tmp_path), **flags))
+
+    file = tmp_path / "evaluation.json"
+    ask()
+    first = read_json(file)
+    assert list(first) == ["mlp"]
+    assert ask(nets="resnet18,convnet").keys() == {"resnet18", "convnet"}
+    second = read_json(file)
+    assert second.keys() == {"mlp", "resnet18", "convnet"}
+    assert second["mlp"] == first["mlp"]
+    # The same once more is the same; another protocol does not replace the first.
+    ask()
+    assert read_json(file) == second
+    assert "earlier" not in capsys.readouterr().err
+    ask(seed=7)
+    third = read_json(file)["mlp"]
+    assert third["distilled"]["mean"] == 57.0
+    assert third["protocol"]["seed"] == 7
+    without = {k: v for k, v in first["mlp"].items() if k != "earlier"}
+    assert third["earlier"] == [without]
+    assert "mlp: 1 earlier results under other protocols" in capsys.readouterr().err
+    ask(num_eval=3)
+    assert [x["protocol"]["seed"] for x in read_json(file)["mlp"]["earlier"]] == [7, 0]
+    # Back to the first: nothing is there twice, nothing is lost.
+    ask()
+    entry = read_json(file)["mlp"]
+    assert {k: v for k, v in entry.items() if k != "earlier"} == without
+    assert [x["protocol"]["num_eval"] for x in entry["earlier"]] == [3, 5]
+
+
+def test_results_of_older_versions_stay(path, tmp_path, quick_judge):
+    old = {"distilled": {"mean": 1.0}, "random": {"mean": 1.0}, "stored": None}
+    file = tmp_path / "evaluation.json"
+    file.write_text(json.dumps({"mlp": old, "resnet18": old}))
+    evaluate.run(evaluate.Config(str(path), workdir=str(tmp_path)))
+    found = read_json(file)
+    assert found["mlp"]["earlier"] == [old]
+    assert found["resnet18"] == old
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"mlp": 3}', '{"mlp": {"earlier": {}}}', "NaN"]
+)
+def test_a_damaged_file_of_results_is_not_overwritten(
+    path, tmp_path, quick_judge, content
+):
+    file = tmp_path / "evaluation.json"
+    file.write_text(content)
+    with pytest.raises(UserError, match="move it away") as error:
+        evaluate.run(evaluate.Config(str(path), workdir=str(tmp_path)))
+    assert "\n" not in str(error.value)
+    assert file.read_text() == content
+
+
+def test_two_live_writers_of_one_folder_are_refused(path, tmp_path, quick_judge):
+    with owned(tmp_path), pytest.raises(UserError, match="another live run owns"):
+        evaluate.run(evaluate.Config(str(path), workdir=str(tmp_path)))
+    assert not (tmp_path / "evaluation.json").exists()
+
+
+# --- What an artifact is judged on --------------------------------------------------
+
+
+def digits_as(name="mine", **changes):
+    """The digits as own arrays."""
+    data = jaxdd.data.digits()
+    fields = {
+        "images": data.images,
+        "labels": data.labels,
+        "test_images": data.test_images,
+        "test_labels": data.test_labels,
+        "class_names": data.class_names,
+        "name": name,
+    }
+    return jaxdd.from_arrays(**{**fields, **changes})
+
+
+def test_own_arrays_are_called_what_they_are(tmp_path, monkeypatch):
+    """And an artifact of them is evaluated with them, or says what to give."""
+    monkeypatch.setattr(distill, "Probes", NoProbes)
+    data = digits_as()
+    config = small(tmp_path, **QUICK, steps=2)
+    summary = distill.run(config, prepare(data, 0.1, 0, False))
+    assert summary["config"]["dataset"] == "mine"
+    path = str(tmp_path / "distilled.npz")
+    assert jaxdd.load(path).dataset["name"] == "mine"
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(UserError, match="calls its data 'mine'") as error:
+        evaluate.run(evaluate.Config(path, num_eval=2))
+    assert "--dataset" in str(error.value)
+    assert "\n" not in str(error.value)
+    found = evaluate.run(evaluate.Config(path, num_eval=2), data)["mlp"]
+    assert found["distilled"] == found["stored"] == summary["distilled"]
+    # The same numbers under another name are the same data.
+    assert evaluate.open_run(evaluate.Config(path, dataset="digits")).tested.own
+
+
+NAMES = list("0123456789")
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["1", "0", *NAMES[2:]], "class 0 is '0' there and '1' in the artifact"),
+        (["zero", *NAMES[1:]], "no class 'zero'"),
+        (["0", "0", *NAMES[2:]], "other class names"),
+    ],
+)
+def test_other_class_names_or_another_order_are_refused(path, tmp_path, names, words):
+    """Their fingerprint is the same, since it is one of numbers."""
+    made = dataclasses.replace(jaxdd.load(path), class_names=tuple(names))
+    changed = artifacts.save(made, tmp_path / "changed.npz")
+    with pytest.raises(UserError, match=words) as error:
+        evaluate.run(evaluate.Config(str(changed)))
+    assert "'digits'" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["changed.npz"]
+
+
+def test_a_set_is_judged_on_other_test_data(path, tmp_path, monkeypatch):
+    """The same samples in another order, and others in training: other data, and
+    exactly the accuracy of before."""
+    data, made = jaxdd.data.digits(), jaxdd.load(path)
+    other = digits_as(
+        "turned",
+        images=data.images[::-1],
+        labels=data.labels[::-1],
+        test_images=data.test_images[::-1],
+        test_labels=data.test_labels[::-1],
+    )
+    monkeypatch.setattr(reopening, "load", lambda name, data_dir: other)
+    flags = {"num_eval": 2, "workdir": str(tmp_path)}
+    config = evaluate.Config(str(path), test_dataset="turned", **flags)
+    found = evaluate.run(config)["mlp"]
+    assert found["stored"] is None
+    assert found["distilled"] == made.measured["distilled"]
+    assert found["random"] == made.measured["random"]  # of the training data
+    assert found["protocol"]["test"] == {
+        "dataset": "turned",
+        "part": "test",
+        "fingerprint": other.fingerprint,
+        "samples": 360,
+    }
+    opened = evaluate.open_run(dataclasses.replace(config, test_part="all"))
+    both = np.concatenate([other.labels, other.test_labels])
+    assert np.array_equal(opened.tested.split.labels, both)
+    assert np.array_equal(opened.judges["mlp"].held_out.labels, both)
+    assert len(opened.problem.splits.train.labels) == len(made_train(path))
+
+
+def made_train(path):
+    return evaluate.open_run(evaluate.Config(str(path))).problem.splits.train.labels
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"test_part": "all"}, "--test_part=all is about --test_dataset"),
+        ({"test_part": "some"}, "unknown --test_part='some': choose test or all"),
+        ({"test_dataset": "few"}, "3 classes, not 10"),
+        ({"test_dataset": "large"}, r"shape \(9, 8, 1\)"),
+        ({"test_dataset": "colour"}, r"shape \(8, 8, 3\)"),
+        ({"test_dataset": "folder:/no/such"}, "does not exist"),
+    ],
+)
+def test_data_that_a_set_cannot_be_judged_on(path, flags, words, monkeypatch):
+    def zeros(classes, shape):
+        images, labels = np.zeros((20, *shape), np.uint8), np.arange(20) % classes
+        return jaxdd.from_arrays(images, labels, images, labels)
+
+    others = {
+        "few": zeros(3, (8, 8, 1)),
+        "large": zeros(10, (9, 8, 1)),
+        "colour": zeros(10, (8, 8, 3)),
+    }
+    known = reopening.load
+    monkeypatch.setattr(
+        reopening, "load", lambda name, place: others.get(name) or known(name, place)
+    )
+    with pytest.raises(UserError, match=words):
+        evaluate.run(evaluate.Config(str(path), **flags))
+
+
+# --- Refusals before the work -------------------------------------------------------
+
+
+def test_a_factor_above_the_image_size_is_refused(path, tmp_path, problem):
+    config = small(tmp_path / "run", method="dm", sdc_weight=0.0, factor=9)
+    with pytest.raises(UserError, match="a factor of 9 cuts images of 8 x 8 pixels"):
+        distill.run(config, problem)
+    assert not (tmp_path / "run").exists()
+    made = dataclasses.replace(jaxdd.load(path), factor=9)
+    changed = artifacts.save(made, tmp_path / "changed.npz")
+    with pytest.raises(UserError):
+        evaluate.run(evaluate.Config(str(changed)))
+    assert [p.name for p in tmp_path.iterdir()] == ["changed.npz"]
+
+
+@pytest.mark.parametrize(
+    ("export", "workdir", "words"),
+    [
+        ("results", "results", "an export has a folder of its own"),
+        ("fresh", "fresh/results", "an export has a folder of its own"),
+        ("foreign", "results", "which no export wrote"),
+        ("foreign/notes.txt", "results", "which is not a folder"),
+    ],
+)
+def test_a_folder_that_cannot_be_exported_to_is_told_first(
+    path, tmp_path, export, workdir, words
+):
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "notes.txt").touch()
+    places = {"export": str(tmp_path / export), "workdir": str(tmp_path / workdir)}
+    with pytest.raises(UserError, match=words):
+        evaluate.run(evaluate.Config(str(path), **places))
+    assert [p.name for p in tmp_path.iterdir()] == ["foreign"]
+
+
+def test_paths_are_understood_as_everywhere(path, tmp_path):
+    for artifact, words in (
+        ("gs://bucket/distilled.npz", "is an address"),
+        (str(tmp_path / "absent.npz"), "does not exist: give the path of a distilled"),
+        (str(tmp_path), "is not a regular file"),
+    ):
+        with pytest.raises(UserError, match=words):
+            evaluate.run(evaluate.Config(artifact))
+    for flag in ("workdir", "export"):
+        with pytest.raises(UserError, match=f"--{flag}=s3://x is an address"):
+            evaluate.run(evaluate.Config(str(path), **{flag: "s3://x"}))

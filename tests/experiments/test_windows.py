@@ -34,7 +34,7 @@ def config(workdir, method="dm", **changes) -> distill.Config:
 
 
 NONE = {"mean": 0.0, "std": 0.0, "n": 5}
-NOTHING = Measured(NONE, NONE, np.zeros((2, 1), bool), np.zeros(1, int))
+NOTHING = Measured(NONE, NONE, np.zeros((2, 1), bool), np.zeros(1, int), {})
 
 
 @pytest.fixture

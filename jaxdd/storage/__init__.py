@@ -1,0 +1,6 @@
+"""What is read from disk and written to it, checked before it is believed.
+
+paths     places that people name
+records   JSON files with a schema
+arrays    .npz archives with a schema
+"""

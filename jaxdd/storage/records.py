@@ -1,0 +1,192 @@
+"""JSON files of ours, read by a schema: a file on disk is hostile until checked.
+
+A schema is a function of a value and of its place in the file; it raises ValueError
+with a phrase. `mapping(steps=integer(0), config=mapping())` is one.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jaxdd.errors import LARGEST_INTEGER, UserError, quoted
+from jaxdd.storage.paths import existing_file, reason, shown
+
+LARGEST_FILE = 256 * 2**20  # bytes; a metrics.jsonl of a million lines is half of it
+_DEEPEST = 32  # levels of nesting; ours have six
+
+Schema = Callable[[Any, str], None]
+
+
+def anything(value: Any, where: str) -> None:
+    """Any JSON value."""
+
+
+def integer(low: int = 0, high: int = LARGEST_INTEGER) -> Schema:
+    """A whole number in [low, high]."""
+
+    def check(value: Any, where: str) -> None:
+        if type(value) is not int or not low <= value <= high:
+            raise _wrong(where, value, f"a whole number from {low} to {high}")
+
+    return check
+
+
+def number(low: int | float = -math.inf, high: int | float = math.inf) -> Schema:
+    """A finite number in [low, high]."""
+
+    def check(value: Any, where: str) -> None:
+        if type(value) not in (int, float) or not _within(value, low, high):
+            bounds = "" if (low, high) == (-math.inf, math.inf) else (
+                f" from {low:g} to {high:g}"
+            )  # fmt: skip
+            raise _wrong(where, value, f"a finite number{bounds}")
+
+    return check
+
+
+def _within(value: int | float, low: int | float, high: int | float) -> bool:
+    try:
+        return math.isfinite(float(value)) and low <= value <= high
+    except OverflowError:
+        return False
+
+
+def text(longest: int = 4096) -> Schema:
+    """A string of at most `longest` characters."""
+
+    def check(value: Any, where: str) -> None:
+        if not isinstance(value, str) or len(value) > longest:
+            raise _wrong(where, value, f"a text of at most {longest} characters")
+
+    return check
+
+
+def flag(value: Any, where: str) -> None:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise _wrong(where, value, "true or false")
+
+
+def one_of(*choices: Any) -> Schema:
+    """One of a few values."""
+
+    def check(value: Any, where: str) -> None:
+        if not any(type(value) is type(c) and value == c for c in choices):
+            raise _wrong(where, value, " or ".join(map(repr, choices)))
+
+    return check
+
+
+def maybe(schema: Schema) -> Schema:
+    """Null, or what the schema admits."""
+
+    def check(value: Any, where: str) -> None:
+        if value is not None:
+            schema(value, where)
+
+    return check
+
+
+def list_of(schema: Schema, shortest: int = 0, longest: int = 10**6) -> Schema:
+    """A list with a number of entries in [shortest, longest], each by the schema."""
+
+    def check(value: Any, where: str) -> None:
+        if not isinstance(value, list) or not shortest <= len(value) <= longest:
+            size = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
+            raise _wrong(where, value, f"a list of {size} entries")
+        for index, entry in enumerate(value):
+            schema(entry, f"{where}[{index}]")
+
+    return check
+
+
+def mapping(
+    *, others: Schema | None = anything, optional: dict[str, Schema] | None = None,
+    **required: Schema,
+) -> Schema:  # fmt: skip
+    """An object.
+
+    Args:
+        others: schema of fields that are not named; None admits none.
+        optional: schemas of fields that may be absent.
+        required: schemas of fields that must be there.
+    """
+    known = {**(optional or {}), **required}
+
+    def check(value: Any, where: str) -> None:
+        if not isinstance(value, dict):
+            raise _wrong(where, value, "an object with fields")
+        for name in required:
+            if name not in value:
+                raise ValueError(f"{_place(where)} lacks {name!r}")
+        for name, entry in value.items():
+            schema = known.get(name, others)
+            if schema is None:
+                raise ValueError(
+                    f"{_place(where)} has the unknown field {quoted(name)}"
+                )
+            schema(entry, f"{where}.{name}" if where else name)
+
+    return check
+
+
+def read_json(path: str | Path, schema: Schema, remedy: str) -> Any:
+    """Parse a JSON file and check all of it.
+
+    Args:
+        path: the file.
+        schema: what has to be in it.
+        remedy: what to do where it is not, for the end of the sentence.
+
+    Raises:
+        UserError: no regular file, too large, no JSON, or not by the schema.
+    """
+    place = existing_file(path, "the file", remedy)
+    try:
+        if place.stat().st_size > LARGEST_FILE:
+            raise ValueError(f"it is larger than {LARGEST_FILE} bytes")
+        return parse(place.read_bytes(), schema)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot use {shown(place)} ({reason(error)}): {remedy}"
+        ) from error
+
+
+def parse(content: str | bytes, schema: Schema) -> Any:
+    """A checked value from JSON.
+
+    Raises:
+        ValueError: with a phrase that says what is wrong.
+    """
+    try:
+        value = json.loads(content, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
+    _check_depth(value, _DEEPEST)
+    schema(value, "")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it contains {name}, which is not a number of JSON")
+
+
+def _check_depth(value: Any, left: int) -> None:
+    if not isinstance(value, dict | list):
+        return
+    if left == 0:
+        raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
+    for entry in value.values() if isinstance(value, dict) else value:
+        _check_depth(entry, left - 1)
+
+
+def _wrong(where: str, value: Any, expected: str) -> ValueError:
+    return ValueError(f"{_place(where)} is {quoted(value)}, not {expected}")
+
+
+def _place(where: str) -> str:
+    return quoted(where) if where else "it"
