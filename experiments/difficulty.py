@@ -66,7 +66,7 @@ def run(config: Config) -> dict[str, Any]:
     check_seed(config.seed)
     problem = open_problem(
         config.dataset, config.data_dir, config.validation, config.seed, False,
-        config.channels, config.image_size,
+        channels=config.channels, image_size=config.image_size,
     )  # fmt: skip
     options = network_options(config.net, problem.dataset, config.width, config.depth)
     network = network_for(problem.dataset, options)

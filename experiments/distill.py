@@ -103,6 +103,8 @@ def open_run(config: Config, problem: Problem | None = None) -> Opened:
     options.check(config)
     if problem is None:
         problem = resolution.open_data(config)
+    # Comparisons open one dataset for several methods.
+    problem = problem.scaled(resolution.scaling_of(config, problem.dataset.name))
     dataset = problem.dataset
     check_ipc(problem.splits.train.labels, dataset.num_classes, config.ipc)
     given = None if config.experts is None else Bank.open(config.experts)

@@ -41,6 +41,7 @@ class Config(DataFlags):
     validation: float = option(0.1, "share of train held out; as in the distillation")
     split_seed: int | None = option(None, "of that share; default: the seed")
     zca: bool | None = option(None, "ZCA whitening; as in the distillation")
+    constants: str | None = option(None, "of the normalisation; as in the distillation")
     net: str = option("convnet", "network")
     width: int | None = option(None, "channels of the ConvNet")
     depth: int | None = option(None, "blocks of the ConvNet")
@@ -161,6 +162,7 @@ def open_run(config: Config, problem: Problem | None = None) -> Opened:
     wanted = _as_distillation(config)
     options.check(wanted)
     problem = problem or resolution.open_data(wanted)
+    problem = problem.scaled(resolution.scaling_of(wanted, problem.dataset.name))
     values = resolution.resolve(wanted, problem)
     network = network_for(problem.dataset, values["network"])
     last = values["bank"]["epochs"]

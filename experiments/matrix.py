@@ -12,6 +12,7 @@ two small banks of experts, without and with the window. Writes `matrix.md` and
 import hashlib
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -100,11 +101,11 @@ def run(config: Config) -> dict[str, Any]:
     cells = [_cell(config, method, column) for method in rows for column in columns]
     for cell in cells:
         options.check(cell.config)
-    problem = resolution.open_data(cells[0].config)
+    problems = resolution.open_each({cell.method: cell.config for cell in cells})
     with owned(config.workdir) as folder:
         Record(folder, asdict(config), "matrix")
-        _banks(config, cells, folder, problem)
-        table = _Table(config, folder, problem)
+        _banks(config, cells, folder, problems)
+        table = _Table(config, folder, problems)
         for i, cell in enumerate(cells, 1):
             say(f"[{i}/{len(cells)}] {cell.name}")
             table.add(cell)
@@ -138,9 +139,15 @@ def _cell(config: Config, method: str, modifier: str) -> Cell:
     settings = METHODS[method]
     flags = dict(MODIFIERS[modifier])
     if settings.objective == "trajectory":
-        bank = Path(config.workdir) / (
-            "experts-fiex" if modifier == "fiex" else "experts"
+        # Methods that see the images differently cannot share experts.
+        seen = resolution.scaling_of(
+            options.Config(
+                workdir="", dataset=config.dataset, method=method, ipc=config.ipc
+            )
         )
+        parts = ("experts", "fiex" if modifier == "fiex" else None,
+                 "zca" if seen.zca else None, seen.constants)  # fmt: skip
+        bank = Path(config.workdir) / "-".join(filter(None, parts))
         flags |= {"experts": str(bank), "student_steps": config.student_steps}
         flags |= {"max_start": 4, "expert_epochs": 2}
     if settings.objective == "distribution" and "mask" in flags:
@@ -173,24 +180,28 @@ def _cell(config: Config, method: str, modifier: str) -> Cell:
     )
 
 
-def _banks(config: Config, cells: list[Cell], folder: Path, problem: Problem) -> None:
+def _banks(
+    config: Config, cells: list[Cell], folder: Path, problems: Mapping[str, Problem]
+) -> None:
     """The experts that trajectory cells point to."""
     wanted = {cell.config.experts: cell for cell in cells if cell.config.experts}
     for path, cell in wanted.items():
         window: dict[str, Any] = FIEX if cell.modifier == "fiex" else {}
         # Of one recipe for all methods: runs say what theirs is.
+        zca, constants = resolution.scaling_of(cell.config)
         bank = shared_banks.asked(
-            cell.config, Path(path), config.num_experts, EPOCHS, method="mtt", **window
-        )
-        shared_banks.train(bank, problem, f"{cell.modifier} trajectories")
+            cell.config, Path(path), config.num_experts, EPOCHS, method="mtt",
+            zca=zca, constants=constants, **window,
+        )  # fmt: skip
+        shared_banks.train(bank, problems[cell.method], f"{cell.modifier} trajectories")
 
 
 class _Table:
     """Cells that are filled one after another."""
 
-    def __init__(self, config: Config, folder: Path, problem: Problem):
+    def __init__(self, config: Config, folder: Path, problems: Mapping[str, Problem]):
         self.folder, self.config = folder, config
-        self.path, self.problem = folder / "matrix.json", problem
+        self.path, self.problems = folder / "matrix.json", problems
         self.records: list[dict[str, Any]] = []
         if self.path.exists():
             self.records = json.loads(self.path.read_text())
@@ -272,7 +283,7 @@ class _Table:
 
     def _distilled(self, cell: Cell, folder: Path) -> tuple[pieces.Made, Job]:
         """A cell without its final evaluation."""
-        opened = distill.open_run(cell.config, self.problem)
+        opened = distill.open_run(cell.config, self.problems[cell.method])
         with owned(folder):
             record = Record(folder, opened.values)
             job = opened.job(make_folder(folder))
@@ -281,12 +292,12 @@ class _Table:
 
     def _probes(self, job: Job) -> Probes:
         """One network is enough here, and all cells share it."""
-        zca = job.problem.preprocess.kind
-        if zca not in self.probes:
-            network = network_for(self.problem.dataset, job.values["network"])
+        scaling = job.problem.scaling
+        if scaling not in self.probes:
+            network = network_for(job.problem.dataset, job.values["network"])
             real = job.inputs.full
-            self.probes[zca] = Probes(network, real, self.config.seed, 1, 20)
-        return self.probes[zca]
+            self.probes[scaling] = Probes(network, real, self.config.seed, 1, 20)
+        return self.probes[scaling]
 
 
 def _losses(job: Job, piece: pieces.Piece, part: Any) -> float:

@@ -38,6 +38,9 @@ class Config(DataFlags):
     split_seed: int | None = option(None, "of that share; default: the seed")
     select: str = option("last", "which set to keep: last, or best on validation")
     zca: bool | None = option(None, "ZCA whitening instead of normalisation")
+    constants: str | None = option(
+        None, "the dataset whose mean and deviation normalise; default: the method's"
+    )
     steps: int | None = option(None, "updates of the images")
     init: str | None = option(
         None, f"initial images: {', '.join(INITIALS)}, or the path of a distilled.npz"
@@ -55,6 +58,7 @@ class Config(DataFlags):
     features: str | None = option(None, "of distribution matching: last or all blocks")
     augmentation: str | None = option(None, "names joined by _, or none")
     batch_real: int | None = option(None, "real samples per class and step")
+    sampling: str | None = option(None, "of real samples: independent or passes")
     batch_syn: int | None = option(
         None, "synthetic images per student step, or class and match; default: all"
     )
@@ -166,7 +170,7 @@ NOT_NEGATIVE = (
 # Flags that only some methods have a use for.
 OF_GRADIENTS = ("distance", "tensors")
 OF_FEATURES = ("features",)
-OF_SAMPLES = ("batch_real",)
+OF_SAMPLES = ("batch_real", "sampling")
 OF_NETWORKS = (
     "matches", "network_lr", "network_momentum", "network_decay", "pool_augmentation",
 )  # fmt: skip
@@ -221,15 +225,34 @@ def check(config: Config) -> None:
     if config.score is not None and config.scores is not None:
         raise UserError("--score and --scores exclude each other: give one of them")
     found = preset_of(config)
+    if config.constants is not None and whitened(config, found):
+        raise UserError(
+            "--constants normalise images, and these are whitened: leave it out, or "
+            "add --nozca"
+        )
     _check_axes(config, found)
     _check_segments(config, found)
     _check_window(config, found)
     _check_mask(config, found)
 
 
-def preset_of(config: Any) -> Preset:
-    """The published settings that flags refer to."""
-    return presets.preset(config.method, config.dataset, config.ipc, config.factor)
+def preset_of(config: Any, dataset: str | None = None) -> Preset:
+    """The published settings that flags refer to.
+
+    Args:
+        config: the flags.
+        dataset: its name where the data are known; by default --dataset.
+    """
+    net = config.net
+    if config.norm == "batch" and not net.endswith("_bn"):
+        net = f"{net}_bn"  # the same network under its other name
+    name = config.dataset if dataset is None else dataset
+    return presets.preset(config.method, name, config.ipc, config.factor, net)
+
+
+def whitened(config: Any, preset: Preset) -> bool:
+    """Whether images are ZCA-whitened: as --zca says, or the method's preset."""
+    return preset.zca if config.zca is None else config.zca
 
 
 def _check_segments(config: Config, found: Preset) -> None:

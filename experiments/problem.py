@@ -3,6 +3,7 @@
 import re
 import zlib
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -44,6 +45,17 @@ class DataFlags:
     )
 
 
+class Scaling(NamedTuple):
+    """How images become what networks see, before it is fitted to the training split.
+
+    `constants` names the dataset whose mean and standard deviation are taken; None for
+    the images' own, and where they are whitened.
+    """
+
+    zca: bool = False
+    constants: str | None = None
+
+
 @dataclass(frozen=True)
 class Problem:
     """A dataset, split and preprocessed.
@@ -51,6 +63,7 @@ class Problem:
     Attributes:
         split_seed: of the validation split.
         source: what `data.load` reads the dataset by; None for data in memory.
+        scaling: how `preprocess` was fitted.
     """
 
     dataset: Dataset
@@ -58,11 +71,19 @@ class Problem:
     preprocess: Preprocess
     split_seed: int = 0
     source: str | None = None
+    scaling: Scaling = Scaling()  # noqa: RUF009 - immutable
 
     @property
     def name(self) -> str:
         """What the data is called: by its source, or by itself."""
         return self.source or self.dataset.name
+
+    def scaled(self, scaling: Scaling) -> "Problem":
+        """The same problem, preprocessed this way."""
+        if scaling == self.scaling:
+            return self
+        fitted = _fit(scaling, self.dataset, self.splits.train.images)
+        return replace(self, preprocess=fitted, scaling=scaling)
 
     def blind(self) -> "Problem":
         """The same problem with the validation split in the place of the test split.
@@ -98,6 +119,7 @@ def open_problem(
     validation: float,
     seed: int,
     zca: bool,
+    constants: str | None = None,
     channels: int | None = None,
     image_size: str | None = None,
 ) -> Problem:
@@ -109,13 +131,13 @@ def open_problem(
         name, data_dir, channels, image_size: see `DataFlags`.
         validation: share of train that is held out.
         seed: of that share.
-        zca: whether images are whitened.
+        zca, constants: see `Scaling`.
 
     Raises:
         UserError: the dataset cannot be used, or a bad validation share.
     """
     dataset = open_dataset(name, data_dir, channels, image_size)
-    return replace(prepare(dataset, validation, seed, zca), source=name)
+    return replace(prepare(dataset, validation, seed, zca, constants), source=name)
 
 
 def open_dataset(
@@ -157,12 +179,24 @@ def size_of(text: str | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
-def prepare(dataset: Dataset, validation: float, seed: int, zca: bool) -> Problem:
+def prepare(
+    dataset: Dataset,
+    validation: float,
+    seed: int,
+    zca: bool,
+    constants: str | None = None,
+) -> Problem:
     """The same for a dataset in memory."""
+    scaling = Scaling(zca, constants)
     splits = split(dataset, validation, seed)
-    images = splits.train.images
-    fitted = fit_zca(images) if zca else normalisation(dataset.name, images)
-    return Problem(dataset, splits, fitted, seed)
+    fitted = _fit(scaling, dataset, splits.train.images)
+    return Problem(dataset, splits, fitted, seed, scaling=scaling)
+
+
+def _fit(scaling: Scaling, dataset: Dataset, images: np.ndarray) -> Preprocess:
+    if scaling.zca:
+        return fit_zca(images)
+    return normalisation(scaling.constants or dataset.name, images)
 
 
 def network_options(

@@ -1,29 +1,60 @@
 """Every value of a run: flags, presets and data together."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from experiments.options import Config, curriculum_of, preset_of
-from experiments.problem import Problem, network_options, open_problem
-from jaxdd import methods, presets
+from experiments.options import Config, curriculum_of, preset_of, whitened
+from experiments.problem import Problem, Scaling, network_options, open_problem
+from jaxdd import methods
+from jaxdd.data import check_constants
 from jaxdd.errors import UserError
 from jaxdd.experts import Manifest
 from jaxdd.presets import Preset
 from jaxdd.windows import Curriculum
 
 
+def scaling_of(config: Config, dataset: str | None = None) -> Scaling:
+    """How the method of a run sees images, or how the flags say.
+
+    Args:
+        config: the flags.
+        dataset: its name where the data are known; by default --dataset.
+    """
+    name = config.dataset if dataset is None else dataset
+    preset = preset_of(config, name)
+    if whitened(config, preset):
+        return Scaling(zca=True)
+    constants = preset.constants if config.constants is None else config.constants
+    return Scaling(constants=None if constants == name.partition(":")[0] else constants)
+
+
 def open_data(config: Config) -> Problem:
     """The data that the flags name, split and preprocessed."""
-    zca = config.zca
-    if zca is None:
-        zca = preset_of(config).zca
     seed = config.seed if config.split_seed is None else config.split_seed
     return open_problem(
-        config.dataset, config.data_dir, config.validation, seed, zca,
-        config.channels, config.image_size,
-    )  # fmt: skip
+        config.dataset,
+        config.data_dir,
+        config.validation,
+        seed,
+        *scaling_of(config),
+        channels=config.channels,
+        image_size=config.image_size,
+    )
+
+
+def open_each(configs: Mapping[str, Config]) -> dict[str, Problem]:
+    """{name: data} of runs that differ in their methods: read once, fitted as often as
+    methods see the images differently."""
+    fitted: dict[Scaling, Problem] = {}
+    for config in configs.values():
+        scaling = scaling_of(config)
+        if scaling not in fitted:
+            known = next(iter(fitted.values()), None)
+            fitted[scaling] = known.scaled(scaling) if known else open_data(config)
+    return {name: fitted[scaling_of(config)] for name, config in configs.items()}
 
 
 def resolve(
@@ -35,7 +66,7 @@ def resolve(
         bank: of --experts, where it was given.
     """
     dataset = problem.dataset
-    preset = presets.preset(config.method, dataset.name, config.ipc, config.factor)
+    preset = preset_of(config, dataset.name)
     filled = {
         **dataclasses.asdict(preset.settings),
         "init": preset.init,
@@ -45,11 +76,13 @@ def resolve(
         "eval_batch": preset.eval_batch,
         "eval_lr": preset.eval_lr,
         "eval_schedule": preset.eval_schedule,
-        "zca": preset.zca,
         "measure_every": max(1, preset.steps // 10),
     }
     given = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}
     values = {**dict.fromkeys(dataclasses.asdict(config)), **filled, **given}
+    values.update(scaling_of(config, dataset.name)._asdict())
+    if config.constants is not None:
+        check_constants(config.constants, dataset.image_shape[-1])
     network = network_options(
         config.net, dataset, config.width, config.depth,
         norm=config.norm, activation=config.activation, pooling=config.pooling,

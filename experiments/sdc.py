@@ -23,7 +23,7 @@ from typing import Any
 
 from experiments import claims, options, pairs, resolution, sdc_results, shared_banks
 from experiments.flags import main, option
-from experiments.problem import DataFlags, Problem
+from experiments.problem import DataFlags
 from experiments.progress import say
 from experiments.protocol import MIN_RANDOM
 from jaxdd import presets, terms
@@ -90,7 +90,10 @@ def run(config: Config) -> dict[str, Any]:
         pairs.check_cells(cells[method], seeds, base)
         if found[method].experts is not None:
             shared_banks.check(base, config.num_experts, config.bank_epochs)
-    problems = _problems(bases, found)
+    problems = resolution.open_each(bases)
+    for problem in problems.values():
+        labels, classes = problem.splits.train.labels, problem.dataset.num_classes
+        check_ipc(labels, classes, config.ipc)
     with owned(config.workdir) as folder:
         # A rising weight depends on the steps: more of them are another comparison.
         record = {**dataclasses.asdict(config), "horizon": config.steps}
@@ -216,20 +219,6 @@ def _cells(
     for schedule in schedules[1:]:
         cells[f"{method}, {schedule}"] = {**main, "sdc_schedule": schedule}
     return cells
-
-
-def _problems(
-    bases: dict[str, options.Config], found: dict[str, presets.Preset]
-) -> dict[str, Problem]:
-    """{method: data}, read once for all that whiten and once for all others."""
-    read: dict[bool, Problem] = {}
-    for method, base in bases.items():
-        zca = found[method].zca
-        if zca not in read:
-            read[zca] = resolution.open_data(base)
-            labels = read[zca].splits.train.labels
-            check_ipc(labels, read[zca].dataset.num_classes, base.ipc)
-    return {method: read[found[method].zca] for method in bases}
 
 
 def _claims(

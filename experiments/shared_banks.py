@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments import experts, options
+from experiments import experts, options, resolution
 from experiments.problem import Problem
 from experiments.progress import say
 from jaxdd import presets
@@ -102,7 +102,8 @@ def serve(
     for method, base in bases.items():
         preset = presets.preset(method, base.dataset, base.ipc)
         if preset.experts is not None:
-            recipe = preset.experts, preset.zca, preset.settings.augmentation
+            seen = resolution.scaling_of(base)
+            recipe = preset.experts, seen, preset.settings.augmentation
             recipes.setdefault(recipe, []).append(method)
     found = {}
     for methods in recipes.values():

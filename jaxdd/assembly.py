@@ -88,6 +88,8 @@ def make_method(
 
     def step(key: Key, state: MethodState, inputs: Inputs) -> tuple[MethodState, Info]:
         key_draw, key_match, key_advance = jax.random.split(key, 3)
+        if source.order is not None:
+            inputs = inputs._replace(order=source.order(state.source))
         learner = source.draw(key_draw, state.source, inputs)
         codes = extras.prepare(state.codes, inputs, state.step)
 

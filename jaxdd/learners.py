@@ -1,6 +1,7 @@
 """Where network parameters come from."""
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,31 @@ def fresh(network: Network) -> LearnerSource:
         return state
 
     return LearnerSource(init, draw, advance)
+
+
+class Ordered(NamedTuple):
+    order: Array  # [] uint32
+    source: Any  # state of the learner source
+
+
+def in_passes(source: LearnerSource) -> LearnerSource:
+    """The same networks; the real samples of a class are taken in passes (IDC).
+
+    What orders the passes lies in the state, for steps have keys of their own.
+    """
+
+    def init(key: Key) -> Ordered:
+        order = jax.random.bits(jax.random.fold_in(key, 0x0D))
+        return Ordered(order, source.init(key))
+
+    def draw(key: Key, state: Ordered, inputs: Inputs) -> Learner:
+        return source.draw(key, state.source, inputs)
+
+    def advance(key: Key, state: Ordered, learner, synthetic, inputs) -> Ordered:
+        advanced = source.advance(key, state.source, learner, synthetic, inputs)
+        return state._replace(source=advanced)
+
+    return LearnerSource(init, draw, advance, source.plan, lambda state: state.order)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from jaxdd import augment
 from jaxdd.assembly import Extras, make_method
 from jaxdd.decoders import INPUT, Formation, make_decoder
 from jaxdd.errors import UserError
-from jaxdd.learners import StartEpochs, fresh, spans
+from jaxdd.learners import StartEpochs, fresh, in_passes, spans
 from jaxdd.masks import TENSORS, Mask, kernels_only, make_mask
 from jaxdd.nets import has_batch_statistics
 from jaxdd.objectives import (
@@ -23,6 +23,7 @@ from jaxdd.objectives import (
     feature_match,
     forgetting,
     gradient_match,
+    joint_feature_match,
     per_class,
     per_set,
     per_span,
@@ -119,10 +120,12 @@ def objective_of(
         return per_class(match, sampling, terms, remember)
 
     def distribution() -> Objective:
-        match = feature_match(
-            network, augment.siamese(pipeline), settings.features, mask
-        )
-        return per_class(match, sampling, terms, remember)
+        arguments = network, augment.siamese(pipeline), settings.features, mask
+        if has_batch_statistics(network):
+            # Classes share the statistics of one batch: none can be matched alone.
+            joint = joint_feature_match(*arguments)
+            return per_set(joint, sampling, terms, remember)
+        return per_class(feature_match(*arguments), sampling, terms, remember)
 
     def trajectory() -> Objective:
         match = trajectory_match(
@@ -210,7 +213,11 @@ def source_of(
         "fresh": lambda: fresh(network),
         "spans": of_spans,
     }
-    return choose("learner source", settings.source, sources)()
+    found = choose("learner source", settings.source, sources)()
+    passes = choose(
+        "sampling", settings.sampling, {"independent": False, "passes": True}
+    )
+    return in_passes(found) if passes else found
 
 
 def decoder_of(settings: Settings, pixels: Space | None = None) -> Decoder:

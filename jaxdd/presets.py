@@ -29,7 +29,11 @@ LOOPS = {
 }
 # The same of DCC and DSAC (Saehyung-Lee, DCC), which differ at one image per class.
 CONTRASTIVE_LOOPS = {**LOOPS, 1: (10, 5)}
-NETWORKS = 1001  # networks that DC, DSA, DCC and DSAC draw
+# Networks that are drawn: DC's and DSA's loop includes its last index, that of DCC and
+# DSAC ends after an evaluation.
+NETWORKS, CONTRASTIVE_NETWORKS = 1001, 1000
+# DC's readme: the image learning rate where the network is an MLP.
+IMAGE_LR = {("dc", "mlp"): 0.01}
 DM_STEPS = 20001
 # IDC's official code: 2000 networks with 100 matches each; per dataset its distance,
 # the image learning rate at 10 images per class and the samples of network training.
@@ -107,6 +111,10 @@ EXPERTS = {
     ),
 }
 AEE = {"cifar10": 20}
+# Datasets that are normalised with the constants of another one, in the official code
+# of all methods but DC, DSA and DM.
+CONSTANTS = {"cifar100": "cifar10"}
+OWN_CONSTANTS = ("dc", "dsa", "dm")
 # Whose settings fill what a method's own table leaves out.
 COMPLETED_BY = {"pad": "datm"}
 DIGITS_CURRICULUM = Curriculum(0.75, 3, ((5, 0.1),))
@@ -127,6 +135,8 @@ class Preset:
         eval_lr: its learning rate; None for the set's learned step size.
         eval_schedule: "dc", E + 1 epochs with one decay, or "idc", E with two.
         zca: whether images are whitened.
+        constants: the dataset whose mean and standard deviation normalise images that
+            are not whitened; None for their own.
         experts: how experts are trained; None where none are needed.
     """
 
@@ -139,6 +149,7 @@ class Preset:
     eval_lr: float | None = 0.01
     eval_schedule: str = "dc"
     zca: bool = False
+    constants: str | None = None
     experts: Experts | None = None
 
 
@@ -155,10 +166,23 @@ def loops(ipc: int, objective: str = "gradient") -> tuple[int, int]:
     return matches, max(1, round(500 / matches))
 
 
-def preset(method: str, dataset: str, ipc: int, factor: int | None = None) -> Preset:
+def preset(
+    method: str,
+    dataset: str,
+    ipc: int,
+    factor: int | None = None,
+    net: str = "convnet",
+) -> Preset:
     """Settings for a method on a dataset at `ipc` images per class.
 
-    `factor` replaces the method's own, on which IDC's settings depend.
+    Args:
+        method: one of `METHODS`.
+        dataset: its name; a version behind a colon does not matter.
+        ipc: images per class.
+        factor: replaces the method's own, on which IDC's settings depend.
+        net: the network that is matched and evaluated, one of `nets.NETS`. DC takes a
+            smaller image learning rate for "mlp", and evaluates "convnet_bn" with an
+            augmentation of its own.
 
     Published where there is such a value; elsewhere documented ones (ours): the loops
     of DC and DSA follow the rule of `loops`, trajectory methods take MTT's defaults
@@ -178,26 +202,40 @@ def preset(method: str, dataset: str, ipc: int, factor: int | None = None) -> Pr
         50
     """
     base = choose("method", method, METHODS)
+    dataset = dataset.partition(":")[0]
     # Tiles of an 8x8 image are 4x4: see DIGITS_IDC.
     usual = 1 if dataset == "digits" else base.factor
     base = dataclasses.replace(base, factor=usual if factor is None else factor)
     if base.source == "spans":
-        return _trajectory(method, base, dataset, ipc)
-    if base.source == "real_pool":
-        return _formations(base, dataset, ipc)
-    return _matching(method, base, dataset, ipc)
+        found = _trajectory(method, base, dataset, ipc)
+    elif base.source == "real_pool":
+        found = _formations(base, dataset, ipc)
+    else:
+        found = _matching(method, base, dataset, ipc, net)
+    if method in OWN_CONSTANTS:
+        return found
+    return dataclasses.replace(found, constants=CONSTANTS.get(dataset))
 
 
-def _matching(method: str, base: Settings, dataset: str, ipc: int) -> Preset:
+def _dc_evaluation(dataset: str, net: str) -> str:
+    """The augmentation of DC's evaluation: of a network first, then of a dataset."""
+    if net == "convnet_bn":
+        return "dc:crop_noise"
+    return "dc" if dataset == "mnist" else "none"
+
+
+def _matching(method: str, base: Settings, dataset: str, ipc: int, net: str) -> Preset:
     """Gradient and distribution matching."""
     augmented = base.augmentation != "none"
+    contrastive = base.objective == "contrastive"
     strategy = dsa_strategy(dataset) if augmented else "none"
     if base.source == "pool":
         matches, inner_epochs = loops(ipc, base.objective)
-        steps = NETWORKS * matches
+        networks = CONTRASTIVE_NETWORKS if contrastive else NETWORKS
+        steps = networks * matches
     else:
         matches, inner_epochs, steps = 1, 1, DM_STEPS
-    image_lr = base.image_lr
+    image_lr = IMAGE_LR.get((method, net), base.image_lr)
     if method == "dm" and dataset == "cifar10" and ipc >= 100:
         image_lr = 10.0
     batch_real, warmup = base.batch_real, base.warmup_networks
@@ -206,10 +244,10 @@ def _matching(method: str, base: Settings, dataset: str, ipc: int) -> Preset:
         if base.source == "pool":
             (matches, inner_epochs), image_lr = DIGITS_LOOPS, DIGITS_LR
             # The same quarter of the networks as of the published thousand.
-            warmup = round(warmup / NETWORKS * steps / matches)
+            warmup = warmup * steps // (CONTRASTIVE_NETWORKS * matches)
     evaluation = strategy
-    if not augmented and dataset == "mnist":
-        evaluation = "dc"  # DC's own crop, scale and rotate
+    if not augmented:
+        evaluation = _dc_evaluation(dataset, net)
     settings = dataclasses.replace(
         base,
         augmentation=strategy,

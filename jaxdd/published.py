@@ -59,7 +59,7 @@ FTD = _rows(
 
 # TESLA's README. Its code applies half of the image gradient it derives (the factor 2
 # multiplies a tuple); the gradient here is the whole one, so image_lr is half of the
-# published 1000, 1000 and 10000.
+# published 1000, 1000 and 10000, and of its default of 1000 elsewhere.
 TESLA = _rows(
     "student_steps expert_epochs max_start image_lr step_size_lr step_size batch_syn "
     "zca labels",

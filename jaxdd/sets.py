@@ -35,6 +35,25 @@ def union(earlier: Synthetic | None, new: Synthetic) -> Synthetic:
     )
 
 
+def fill(batch: Batch) -> Array:
+    """The images of a batch, with copies of those that there are in place of padding.
+
+    Batch norm in training sees every row, so padding must not be there (ours). A batch
+    of nothing but padding stays as it is.
+
+    Example:
+        >>> images = jnp.arange(4.0).reshape(4, 1, 1, 1)
+        >>> labels = jnp.array([[0.0], [1], [1], [0]])
+        >>> fill(Batch(images, labels)).ravel().tolist()
+        [1.0, 1.0, 2.0, 2.0]
+    """
+    shown = jax.lax.stop_gradient(present(batch.labels))
+    count = jnp.maximum(jnp.sum(shown), 1)
+    order = jnp.argsort(~shown)  # images first, which the holes take in turn
+    taken = order[(jnp.cumsum(~shown) - 1) % count]
+    return batch.images[jnp.where(shown, jnp.arange(shown.shape[0]), taken)]
+
+
 def present(labels: Array) -> Array:
     """[...] bool: which rows of labels [..., K] belong to an image, not to padding."""
     return jnp.any(labels > 0, axis=-1)

@@ -23,6 +23,8 @@ class Settings:
         pool_augmentation: of a pool's training, as in `augment.training`; None for the
             same as the match's.
         batch_real: real samples per class and step.
+        sampling: how they are drawn: "independent", anew in every step, or in "passes"
+            over a class, each in a new random order (IDC).
         matches: steps per network of the pool.
         inner_epochs: epochs of training on the synthetic set between two matches.
         network_lr, network_momentum, network_decay: of that training; the last is the
@@ -78,6 +80,7 @@ class Settings:
     augmentation: str = "none"
     pool_augmentation: str | None = None
     batch_real: int = 256
+    sampling: str = "independent"
     matches: int = 1
     inner_epochs: int = 1
     network_lr: float = 0.01
@@ -147,6 +150,7 @@ def _idc(**changes) -> Settings:
         "augmentation": "idc:color_crop_cutout",
         "pool_augmentation": "idc:color_crop+cutmix=0.5",
         "batch_real": 64,
+        "sampling": "passes",
         "batch_syn": 128,
         "matches": 100,
         "network_momentum": 0.9,
@@ -179,7 +183,8 @@ METHODS: dict[str, Settings] = {
     ),
     "mtt": _trajectory(),
     "ftd": _trajectory(ema_decay=0.999),
-    "tesla": _trajectory(gradient="truncated"),
+    # Half of the official rate: see `published.TESLA`.
+    "tesla": _trajectory(gradient="truncated", image_lr=500.0),
     "datm": _trajectory(labels="soft", label_lr=10.0, gate=1.0),
     # DATM with a mask; its curriculum belongs to the experts.
     "pad": _trajectory(labels="soft", label_lr=10.0, gate=1.0, mask="depth"),

@@ -75,6 +75,9 @@ class Inputs(NamedTuple):
     # What earlier segments made (D4A), with rows of zero labels up to a fixed number
     # of images; None where a set is distilled in one piece.
     earlier: Synthetic | None = None
+    # [] uint32, one for a whole run: what orders the passes over the real samples of a
+    # class; None where every step draws its own. A method with passes sets it itself.
+    order: Array | None = None
 
 
 class Outputs(NamedTuple):
@@ -135,6 +138,8 @@ class LearnerSource(NamedTuple):
     # (root key, step) -> [2] int32: the expert and the start epoch whose span the host
     # has to read for this step; None where a source needs no spans
     plan: Callable[[Key, Array], Array] | None = None
+    # (state) -> `Inputs.order`; None where real samples are not taken in passes
+    order: Callable[[Any], Array] | None = None
 
 
 # (key, synthetic, target, learner) -> (value, evidence). For one class the synthetic

@@ -108,11 +108,55 @@ def sample_class(key: Key, real: RealData, class_index: Array, size: int) -> Bat
     when there are fewer than `size`; a class with none gives padding (zero labels).
     """
     row, count = real.table[class_index], real.counts[class_index]
-    order = jax.random.uniform(key, row.shape)
-    order = jnp.argsort(jnp.where(jnp.arange(row.shape[0]) < count, order, jnp.inf))
     position = jnp.arange(size) % jnp.maximum(count, 1)
-    batch = take(real, row[order[position]])
+    batch = take(real, _shuffled(key, row, count)[position])
     return batch._replace(labels=jnp.where(count > 0, batch.labels, 0))
+
+
+def batch_of_pass(
+    order: Array, real: RealData, class_index: Array, size: int, index: Array
+) -> Batch:
+    """The `index`-th batch of one class, in passes without replacement.
+
+    Every pass takes the samples in play in a new random order, and leaves out a rest
+    that does not fill a batch. A class of fewer samples is one batch, filled up with
+    padding. Source: IDC's official code (its loader of one class).
+
+    Args:
+        order: [] uint32, what all orders of a run are drawn from.
+        real: the samples, with at least one of this class in play.
+        class_index: [] which class.
+        size: of a batch.
+        index: [] int32, batches of this class so far.
+
+    Returns:
+        [size, ...] images, preprocessed, with one-hot labels.
+
+    Example:
+        >>> images = np.arange(6, dtype=np.float32).reshape(6, 1, 1, 1)
+        >>> real = real_data(images, np.zeros(6, int), 1)
+        >>> seed, of_class = jnp.uint32(0), jnp.int32(0)
+        >>> batches = [batch_of_pass(seed, real, of_class, 3, jnp.int32(i)).images
+        ...            for i in range(2)]
+        >>> sorted(jnp.stack(batches).ravel().tolist())
+        [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    """
+    row, count = real.table[class_index], real.counts[class_index]
+    taken = jnp.minimum(count, size)
+    per_pass = jnp.maximum(count // jnp.maximum(taken, 1), 1)
+    key = jax.random.fold_in(jax.random.key(order), class_index)
+    shuffled = _shuffled(jax.random.fold_in(key, index // per_pass), row, count)
+    position = index % per_pass * taken + jnp.arange(size)
+    batch = take(real, shuffled[position % jnp.maximum(count, 1)])
+    shown = jnp.arange(size)[:, None] < taken
+    return batch._replace(labels=jnp.where(shown, batch.labels, 0))
+
+
+def _shuffled(key: Key, row: Array, count: Array) -> Array:
+    """The first `count` entries of a row in random order, then the others."""
+    order = jax.random.uniform(key, row.shape)
+    order = jnp.where(jnp.arange(row.shape[0]) < count, order, jnp.inf)
+    return row[jnp.argsort(order)]
 
 
 def sample_classes(key: Key, real: RealData, size: int) -> Batch:

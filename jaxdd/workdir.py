@@ -15,6 +15,8 @@ from jaxdd.errors import UserError
 # Keys of a configuration that may change between two starts of one run: they alter
 # where things are or how far to go, not what a step computes.
 FREE = ("steps", "workdir", "data_dir", "save_every")
+# What a configuration means that was written before a key was known; None for others.
+UNWRITTEN = {"sampling": "independent"}
 
 
 @contextlib.contextmanager
@@ -168,6 +170,7 @@ def refuse_difference(
 ) -> None:
     """Raise UserError, naming every difference, unless both are the same run."""
     known, asked = (json.loads(json.dumps(c)) for c in (known, asked))
+    known, asked = ({**UNWRITTEN, **c} for c in (known, asked))
     names = [k for k in sorted({*known, *asked}) if k not in FREE]
     differences = [
         f"{k} is {known.get(k)!r} there and {asked.get(k)!r} now"

@@ -21,17 +21,21 @@ def random_images(*shape, seed=0):
 # --- An independent reference: loops over pixels, torch's grid_sample ---------------
 
 
-def grid_sample(image, theta):
-    """affine_grid + grid_sample, bilinear, zeros, align_corners=True."""
+def grid_sample(image, theta, align_corners=True):
+    """affine_grid + grid_sample, bilinear, zeros.
+
+    -1 and 1 are the centres of the outermost pixels, or their outer edges.
+    """
     height, width, channels = image.shape
     out = np.zeros((height, width, channels))
+    edge = 0 if align_corners else 0.5
+    to_grid = lambda i, size: (i + edge) * 2 / (size - 1 + 2 * edge) - 1
+    to_pixel = lambda x, size: (x + 1) / 2 * (size - 1 + 2 * edge) - edge
     for i in range(height):
         for j in range(width):
-            x_out = -1 + 2 * j / (width - 1)
-            y_out = -1 + 2 * i / (height - 1)
+            x_out, y_out = to_grid(j, width), to_grid(i, height)
             x_in, y_in = theta @ np.array([x_out, y_out])
-            column = (x_in + 1) / 2 * (width - 1)
-            row = (y_in + 1) / 2 * (height - 1)
+            column, row = to_pixel(x_in, width), to_pixel(y_in, height)
             for r in (int(np.floor(row)), int(np.floor(row)) + 1):
                 for c in (int(np.floor(column)), int(np.floor(column)) + 1):
                     if 0 <= r < height and 0 <= c < width:
@@ -81,9 +85,14 @@ def slow_color(draws, image):
     return slow_contrast(draws[2], slow_saturation(draws[1], image))
 
 
-def slow_rotate(angle, image):
+def slow_rotate(angle, image, align_corners=True):
     c, s = np.cos(float(angle)), np.sin(float(angle))
-    return grid_sample(image, np.array([[c, -s], [s, c]]))
+    return grid_sample(image, np.array([[c, -s], [s, c]]), align_corners)
+
+
+def slow_scale(factors, image, align_corners=True):
+    theta = np.diag([float(factors[1]), float(factors[0])])
+    return grid_sample(image, theta, align_corners)
 
 
 SLOW = {
@@ -94,7 +103,7 @@ SLOW = {
     "crop": slow_crop,
     "cutout": slow_cutout,
     "flip": lambda coin, image: image[:, ::-1] if coin else image,
-    "scale": lambda s, image: grid_sample(image, np.diag([float(s[1]), float(s[0])])),
+    "scale": slow_scale,
     "rotate": slow_rotate,
 }
 
@@ -113,6 +122,18 @@ def test_op_equals_slow_reference(name, shape):
         drawn, fast = draw_and_apply(seed)
         assert fast.dtype == image.dtype
         np.testing.assert_allclose(fast, SLOW[name](drawn, image), atol=3e-5)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (7, 10, 1)])
+@pytest.mark.parametrize("name", ["scale", "rotate"])
+def test_grids_of_idc_give_the_pixels_of_those_of_dsa(name, shape):
+    """IDC's are torch's newer ones: another rotation of images that are not square."""
+    op, image = OPS[name], random_images(*shape)
+    for seed in range(3):
+        drawn = op.draw(jax.random.key(seed), shape)
+        newer = SLOW[name](drawn, image, align_corners=False)
+        gap = np.abs(op.apply(drawn, jnp.asarray(image)) - newer).max()
+        assert (gap < 3e-5) == (name == "scale" or shape[0] == shape[1])
 
 
 @pytest.mark.parametrize(

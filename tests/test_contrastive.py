@@ -155,7 +155,7 @@ def test_published_loops(method, ipc, matches, epochs):
     found = preset(method, "cifar10", ipc)
     settings = found.settings
     assert (settings.matches, settings.inner_epochs) == (matches, epochs)
-    assert found.steps == 1001 * matches
+    assert found.steps == 1000 * matches
     assert found.init == "real"
     assert (settings.warmup_networks, settings.warmup_matches) == (250, 10)
     assert (settings.batch_real, settings.image_lr) == (256, 0.1)

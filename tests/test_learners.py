@@ -1,14 +1,27 @@
-"""Where students start: growing ranges of epochs, every expert once per pass."""
+"""Where students start, every expert once per pass, passes over the real samples."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from jaxdd.assembly import make_method
+from jaxdd.decoders import identity
 from jaxdd.errors import UserError
-from jaxdd.learners import StartEpochs, spans
-from jaxdd.types import Inputs, Span
-from tests.helpers import assert_close, new_learner, tiny_network, toy_real
+from jaxdd.initial import initial_set
+from jaxdd.learners import StartEpochs, fresh, in_passes, spans
+from jaxdd.objectives import Sampling, per_class
+from jaxdd.types import Evidence, Inputs, Span
+from jaxdd.windows import real_data
+from tests.helpers import (
+    assert_close,
+    linear_network,
+    new_learner,
+    tiny_network,
+    toy_inputs,
+    toy_real,
+)
 
 EXPERTS = 5
 LAST_STEP = 2**31 - 1
@@ -126,6 +139,71 @@ def test_the_keys_of_a_plan_are_no_steps_keys(monkeypatch):
     spans(tiny_network(), EXPERTS, StartEpochs(0, 3)).plan(root, jnp.int32(7))
     assert folded
     assert all(data > LAST_STEP for data in folded)
+
+
+# --- Passes over the real samples ---------------------------------------------------
+
+
+def seen_in_steps(source, stops):
+    """Real samples of each class, step by step, of a run that stops at some steps.
+
+    Returns: {class: [numbers of a step's samples]}, and all states.
+    """
+    seen = []
+
+    def match(key, synthetic, real, learner):
+        show = lambda x, y: seen.append((int(np.argmax(y[0])), np.ravel(x)))
+        jax.debug.callback(show, real.images, real.labels, ordered=True)
+        return jnp.sum(synthetic.images), Evidence(synthetic)
+
+    images = np.arange(24, dtype=np.float32)[:, None, None, None]
+    real = real_data(images, np.arange(24) % 3, 3)
+    objective = per_class(match, Sampling(2))
+    root = jax.random.key(0)
+    states = []
+    for stop in stops:  # everything is built anew: only the state is carried over
+        method = make_method(objective, source, identity(), optax.sgd(1.0))
+        step = jax.jit(method.step)
+        states = states or [method.init(root, initial_set(root, "real", real, 1))]
+        while len(states) <= stop:
+            key = jax.random.fold_in(root, len(states) - 1)
+            states.append(step(key, states[-1], Inputs(real, real))[0])
+    jax.effects_barrier()
+    return {k: [x for c, x in seen if c == k] for k in range(3)}, states
+
+
+def test_a_run_takes_every_sample_once_in_a_pass():
+    """Eight of a class, two per step, two passes; a stop within a pass changes nothing.
+
+    Drawn anew in every step, some come twice before all are seen.
+    """
+    source = fresh(linear_network(1))
+    found, states = seen_in_steps(in_passes(source), (3, 8))
+    orders = set()
+    for k, batches in found.items():
+        for first in (0, 4):
+            in_pass = np.concatenate(batches[first : first + 4]).astype(int)
+            assert sorted(in_pass) == list(range(k, 24, 3))
+            orders.add(tuple(in_pass // 3))
+    assert len(orders) == 6  # of two passes of three classes
+    assert len({int(state.source.order) for state in states}) == 1
+    other = in_passes(source).init(jax.random.key(1))
+    assert int(other.order) != int(states[0].source.order)
+    independent, _ = seen_in_steps(source, (4,))
+    assert any(len(set(np.ravel(x[:4]))) < 8 for x in independent.values())
+
+
+def test_passes_leave_the_networks_as_they_are():
+    network, inputs = tiny_network("convnet_bn"), toy_inputs()
+    plain = fresh(network)
+    ordered, key = in_passes(plain), jax.random.key(0)
+    state = ordered.init(key)
+    assert_close(
+        ordered.draw(key, state, inputs), plain.draw(key, plain.init(key), inputs), 0, 0
+    )
+    assert ordered.advance(key, state, None, None, inputs) == state
+    of_spans = spans(network, EXPERTS, StartEpochs(0, 3))
+    assert in_passes(of_spans).plan is of_spans.plan
 
 
 @pytest.mark.parametrize("name", ["convnet", "convnet_bn"])

@@ -75,6 +75,30 @@ def test_dc(dataset, ipc):
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
+def test_dc_with_other_networks(dataset):
+    """`get_daparam` of its code for ConvNetBN, a note in its readme for the MLP."""
+    usual, batch_norm = (
+        preset("dc", dataset, 10, net=n) for n in ("lenet", "convnet_bn")
+    )
+    assert usual == preset("dc", dataset, 10)
+    assert batch_norm.settings == usual.settings
+    found = batch_norm.eval_epochs, batch_norm.eval_augmentation
+    assert found == (1000, "dc:crop_noise")
+    mlp = preset("dc", dataset, 10, net="mlp")
+    expected = dataclasses.replace(usual.settings, image_lr=0.01)
+    assert mlp == dataclasses.replace(usual, settings=expected)
+    for method in ("dsa", "dm", "idc", "mtt"):  # they have no such rule
+        for net in ("convnet_bn", "mlp"):
+            found = preset(method, dataset, 10, net=net)
+            assert found == preset(method, dataset, 10)
+
+
+def test_a_version_behind_the_name_of_a_dataset_does_not_matter():
+    for method in METHODS:
+        assert preset(method, "cifar10:3.0.2", 10) == preset(method, "cifar10", 10)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("ipc", PUBLISHED_LOOPS)
 def test_dsa(dataset, ipc):
     matches, inner_epochs, steps = PUBLISHED_LOOPS[ipc]
@@ -173,7 +197,10 @@ ELSEWHERE = [("mnist", 10), ("cifar10", 2), ("cifar100", 7), ("svhn_cropped", 1)
 @pytest.mark.parametrize("method", TRAJECTORIES)
 @pytest.mark.parametrize(("dataset", "ipc"), ELSEWHERE)
 def test_without_published_settings_the_start_epochs_are_open(method, dataset, ipc):
-    """The bank's length decides; the rest is MTT's defaults and the method's own."""
+    """The bank's length decides; the rest is MTT's defaults and the method's own.
+
+    TESLA's code applies half of its image gradient, wherever its rate comes from.
+    """
     chosen = preset(method, dataset, ipc)
     assert_settings(
         chosen.settings,
@@ -182,7 +209,7 @@ def test_without_published_settings_the_start_epochs_are_open(method, dataset, i
         first_start=None,
         student_steps=20,
         expert_epochs=3,
-        image_lr=1000.0,
+        image_lr=500.0 if method == "tesla" else 1000.0,
         step_size=0.01,
         step_size_lr=1e-5,
         batch_syn=None,

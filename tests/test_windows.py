@@ -9,6 +9,7 @@ from jaxdd.errors import UserError
 from jaxdd.losses import mean_loss
 from jaxdd.windows import (
     Curriculum,
+    batch_of_pass,
     class_table,
     real_data,
     sample_class,
@@ -114,6 +115,67 @@ def test_an_empty_class_gives_padding_with_a_finite_loss():
     value, gradient = both(params, batch, stats)
     assert value == 0
     assert all(np.all(g == 0) for g in jax.tree.leaves(gradient))
+
+
+def passes(real, class_index, size, batches, seed=0):
+    """Indices of samples, batch by batch, with whether they count."""
+    order, index = jnp.uint32(seed), jnp.int32(class_index)
+    one = lambda i: batch_of_pass(order, real, index, size, i)
+    found = jax.jit(jax.vmap(one))(jnp.arange(batches))
+    return (
+        np.asarray(found.images)[..., 0, 0, 0].astype(int),
+        np.asarray(found.labels).sum(-1) > 0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "size"), [(12, 4), (14, 4), (7, 7), (9, 5), (640, 64), (3, 1)]
+)
+def test_passes_over_a_class_are_without_replacement(count, size):
+    """A rest that fills no batch is left out, and every pass is another order."""
+    real, labels = numbered((count, 5))
+    per_pass = count // size
+    samples, counted = passes(real, 0, size, 3 * per_pass)
+    assert counted.all()
+    assert np.all(labels[samples] == 0)
+    whole = samples.reshape(3, -1)
+    assert all(len(set(row)) == per_pass * size for row in whole.tolist())
+    if count > 3:
+        assert len({tuple(row) for row in whole.tolist()}) == 3
+    again, _ = passes(real, 0, size, 3 * per_pass)
+    assert np.array_equal(again, samples)
+
+
+def test_passes_differ_by_run_and_by_class():
+    real, _ = numbered((8, 8))
+    table = np.asarray(real.table)
+    orders = {
+        tuple(np.searchsorted(table[k], passes(real, k, 4, 2, seed)[0].ravel()))
+        for k in (0, 1)
+        for seed in (0, 1)
+    }
+    assert len(orders) == 4
+
+
+def test_a_class_smaller_than_a_batch_is_one_whole_batch():
+    """All of it once: the loss is the mean over the samples that there are."""
+    real, _ = numbered()
+    window = real._replace(counts=jnp.array([3, 4, 0], jnp.int32))
+    for class_index, count in ((0, 3), (1, 4), (2, 0)):
+        samples, counted = passes(window, class_index, 6, 4)
+        assert counted.sum(1).tolist() == [count] * 4
+        members = set(np.asarray(real.table)[class_index, :count].tolist())
+        for row, shown in zip(samples, counted, strict=True):
+            assert set(row[shown].tolist()) == members
+
+
+def test_every_sample_is_equally_often_in_a_batch_and_left_out():
+    real, _ = numbered()
+    samples, _ = passes(real, 0, 4, 3000)  # one batch of four of six per pass
+    _, frequency = np.unique(samples, return_counts=True)
+    # 2000 times each, with a standard deviation of 26.
+    assert len(frequency) == 6
+    assert np.all(np.abs(frequency - 2000) < 5 * 26)
 
 
 def test_classes_are_sampled_side_by_side():

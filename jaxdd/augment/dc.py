@@ -1,12 +1,16 @@
 """The augmentation of DC's own evaluation."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
+from jaxdd.errors import UserError
 from jaxdd.types import Array, Key
 
 PAD = 4  # pixels on each side, for the crop
 ANGLE = 45  # degrees
+NOISE = 0.001  # standard deviation
 
 
 def _crop(key: Key, image: Array, fill: Array) -> Array:
@@ -20,63 +24,107 @@ def _crop(key: Key, image: Array, fill: Array) -> Array:
     return jax.lax.dynamic_slice(canvas, (row, column, 0), image.shape)
 
 
-def _resample(image: Array, rows: Array, columns: Array, fill: Array) -> Array:
-    """Nearest pixels at (rows, columns) [H, W] each; `fill` outside the image."""
+def _pick(
+    image: Array, rows: Array, columns: Array, inside: Array, fill: Array
+) -> Array:
+    """The pixels at (rows, columns), [H, W] each; `fill` where not `inside`."""
     height, width, _ = image.shape
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    found = image[jnp.clip(rows, 0, height - 1), jnp.clip(columns, 0, width - 1)]
+    as_index = lambda p, size: jnp.clip(jnp.round(p).astype(jnp.int32), 0, size - 1)
+    found = image[as_index(rows, height), as_index(columns, width)]
     return jnp.where(inside[..., None], found, fill)
 
 
 def _scale(key: Key, image: Array, fill: Array) -> Array:
     """Resize height and width by factors in [0.8, 1.2), centred; zero outside."""
-    height, width, _ = image.shape
+    sizes = image.shape[:2]
     factors = jax.random.uniform(key, (2,), minval=0.8, maxval=1.2)
+    targets = [jnp.floor(f * size) for f, size in zip(factors, sizes, strict=True)]
+    # One square canvas, so that the larger side decides where the other one lies too.
+    canvas = jnp.maximum(jnp.maximum(*targets), max(sizes))
 
-    def source(size: int, factor: Array) -> Array:
-        target = jnp.floor(factor * size)
-        canvas = jnp.maximum(target, size)
+    def source(size: int, target: Array) -> tuple[Array, Array]:
         # The resized image sits in the middle of the canvas, whose middle is cut out.
         position = (
             jnp.arange(size)
             + jnp.floor((canvas - size) / 2)
             - jnp.floor((canvas - target) / 2)
         )
-        index = jnp.floor(position * size / target).astype(jnp.int32)
-        return jnp.where((position >= 0) & (position < target), index, -1)
+        inside = (position >= 0) & (position < target)
+        return jnp.floor(position * size / target), inside
 
-    rows, columns = source(height, factors[0]), source(width, factors[1])
-    rows, columns = jnp.meshgrid(rows, columns, indexing="ij")
-    return _resample(image, rows, columns, jnp.zeros_like(fill))
+    rows, columns = (source(*x) for x in zip(sizes, targets, strict=True))
+    y, x = jnp.meshgrid(rows[0], columns[0], indexing="ij")
+    inside = rows[1][:, None] & columns[1]
+    return _pick(image, y, x, inside, jnp.zeros_like(fill))
+
+
+def _turn(degrees: Array, image: Array, fill: Array) -> Array:
+    """Turn by an angle in degrees, nearest pixels; positive as SciPy's `rotate`."""
+    height, width, _ = image.shape
+    angle = jnp.deg2rad(degrees)
+    sin, cos = jnp.sin(angle), jnp.cos(angle)
+
+    def offsets(size: int, other: int) -> Array:
+        """Of the pixels from the centre of the canvas that holds the turned image."""
+        canvas = jnp.floor(size * jnp.abs(cos) + other * jnp.abs(sin) + 0.5)
+        first = jnp.trunc((canvas - size) / 2)  # of what is cut out of it
+        return jnp.arange(size) + first - (canvas - 1) / 2
+
+    y, x = jnp.meshgrid(offsets(height, width), offsets(width, height), indexing="ij")
+    rows = cos * y + sin * x + (height - 1) / 2
+    columns = cos * x - sin * y + (width - 1) / 2
+    inside = (rows >= 0) & (rows <= height - 1)
+    inside &= (columns >= 0) & (columns <= width - 1)
+    return _pick(image, rows, columns, inside, jnp.mean(fill))
 
 
 def _rotate(key: Key, image: Array, fill: Array) -> Array:
-    """Turn by a whole number of degrees in [-45, 45), nearest pixels."""
-    height, width, _ = image.shape
-    angle = jnp.deg2rad(1.0 * jax.random.randint(key, (), -ANGLE, ANGLE))
-    y, x = jnp.meshgrid(
-        jnp.arange(height) - (height - 1) / 2,
-        jnp.arange(width) - (width - 1) / 2,
-        indexing="ij",
-    )
-    rows = jnp.cos(angle) * y - jnp.sin(angle) * x + (height - 1) / 2
-    columns = jnp.sin(angle) * y + jnp.cos(angle) * x + (width - 1) / 2
-    as_index = lambda p: jnp.round(p).astype(jnp.int32)
-    return _resample(image, as_index(rows), as_index(columns), jnp.mean(fill))
+    """Turn by a whole number of degrees in [-45, 45)."""
+    return _turn(1.0 * jax.random.randint(key, (), -ANGLE, ANGLE), image, fill)
 
 
-def dc_evaluation(key: Key, images: Array) -> Array:
-    """One of crop, scale and rotate for every image on its own, [B, H, W, C].
+def _noise(key: Key, image: Array, fill: Array) -> Array:
+    """Add Gaussian noise to every pixel."""
+    return image + NOISE * jax.random.normal(key, image.shape, image.dtype)
 
-    Source: official code of DC, `augment` with "crop_scale_rotate", which evaluates
-    MNIST with it. Rotation takes nearest pixels where the original uses cubic splines
-    (ours).
+
+_OPS = {"crop": _crop, "scale": _scale, "rotate": _rotate, "noise": _noise}
+_DIGITS = "crop_scale_rotate"
+
+
+def dc_evaluation(strategy: str = _DIGITS) -> Callable[[Key, Array], Array]:
+    """One of the named operations for every image on its own, [B, H, W, C].
+
+    DC evaluates MNIST with "crop_scale_rotate", and ConvNets with batch norm with
+    "crop_noise". Source: `augment` in DC's official code. Rotation takes nearest pixels
+    where the original uses cubic splines (ours).
+
+    Args:
+        strategy: some of crop, scale, rotate and noise, joined by "_".
+
+    Returns:
+        (key, images) -> images.
+
+    Raises:
+        UserError: an unknown operation.
     """
-    fill = jnp.mean(images, axis=(0, 1, 2))
+    names = strategy.split("_")
+    unknown = [name for name in names if name not in _OPS]
+    if unknown:
+        raise UserError(
+            f"the augmentation 'dc:{strategy}' names an unknown operation "
+            f"{unknown[0]!r}: join some of {', '.join(_OPS)} by underscores"
+        )
+    branches = [_OPS[name] for name in names]
 
-    def one(index: Array, image: Array) -> Array:
-        key_choice, key_draw = jax.random.split(jax.random.fold_in(key, index))
-        choice = jax.random.randint(key_choice, (), 0, 3)
-        return jax.lax.switch(choice, (_crop, _scale, _rotate), key_draw, image, fill)
+    def augment(key: Key, images: Array) -> Array:
+        fill = jnp.mean(images, axis=(0, 1, 2))
 
-    return jax.vmap(one)(jnp.arange(images.shape[0]), images)
+        def one(index: Array, image: Array) -> Array:
+            key_choice, key_draw = jax.random.split(jax.random.fold_in(key, index))
+            choice = jax.random.randint(key_choice, (), 0, len(branches))
+            return jax.lax.switch(choice, branches, key_draw, image, fill)
+
+        return jax.vmap(one)(jnp.arange(images.shape[0]), images)
+
+    return augment

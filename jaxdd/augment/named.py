@@ -14,6 +14,7 @@ from jaxdd.types import Array, Batch, Key
 Augment: TypeAlias = Callable[[Key, Batch], Batch]
 
 MIXED = "+cutmix="
+DC = "dc:"
 
 
 def on_images(augment: Callable[[Key, Array], Array]) -> Augment:
@@ -32,8 +33,13 @@ def on_images(augment: Callable[[Key, Array], Array]) -> Augment:
 def training(name: str) -> Augment:
     """The augmentation of a training run by name.
 
-    "dc" is DC's own evaluation; anything else a strategy of `augment.pipeline`, "none"
-    included. "+cutmix=P" behind it mixes a batch with probability P.
+    "dc" is DC's own evaluation of MNIST, "dc:crop_noise" the same by other operations;
+    anything else a strategy of `augment.pipeline`, "none" included. "+cutmix=P" behind
+    it mixes a batch with probability P.
+
+    An artifact stores this name. One that says "dc" and was made up to revision 0532496
+    is evaluated again with a rotation that turns the other way and a canvas of the
+    scale that was not square, so its accuracy may differ from the stored one.
 
     Raises:
         UserError: an unknown name, or a P outside [0, 1].
@@ -46,9 +52,7 @@ def training(name: str) -> Augment:
         [1.0, 1.0, 1.0, 1.0]
     """
     strategy, mixes, share = name.partition(MIXED)
-    images = on_images(
-        dc_evaluation if strategy == "dc" else per_image(pipeline(strategy))
-    )
+    images = on_images(_of_images(strategy))
     if not mixes:
         return images
     probability = _probability(name, share)
@@ -58,6 +62,14 @@ def training(name: str) -> Augment:
         return cutmix(key_mix, images(key_images, batch), probability)
 
     return mixed
+
+
+def _of_images(strategy: str) -> Callable[[Key, Array], Array]:
+    if strategy == "dc":
+        return dc_evaluation()
+    if strategy.startswith(DC):
+        return dc_evaluation(strategy.removeprefix(DC))
+    return per_image(pipeline(strategy))
 
 
 def _probability(name: str, text: str) -> float:

@@ -44,8 +44,9 @@ def idc(strategy: str) -> Pipeline:
     """IDC's pipeline: flip, then color, then one of the other ops, then cutout.
 
     Whatever of these `strategy` names is always applied. Raises UserError for an
-    unknown op. Source: Kim et al. 2022, official `misc/augment.py`; its grids are
-    torch's newer `align_corners=False`, ours stay those of DSA.
+    unknown op. Source: Kim et al. 2022, official `misc/augment.py`. Its grids are
+    torch's newer `align_corners=False`, ours those of DSA: the same pixels on square
+    images, and for a rotation others where height and width differ.
     """
     names = _names(strategy)
     middle = tuple(OPS[n] for n in names if n not in ("flip", "color", "cutout"))

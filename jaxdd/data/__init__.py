@@ -12,7 +12,12 @@ preprocess   normalisation and ZCA whitening
 from jaxdd.data.dataset import Dataset, check_ipc, from_arrays, validate
 from jaxdd.data.folder import from_folder
 from jaxdd.data.npz import from_npz
-from jaxdd.data.preprocess import Preprocess, fit_zca, normalisation
+from jaxdd.data.preprocess import (
+    Preprocess,
+    check_constants,
+    fit_zca,
+    normalisation,
+)
 from jaxdd.data.readers import digits, load
 from jaxdd.data.splits import Split, Splits, split
 from jaxdd.data.tfds_reader import from_tfds
@@ -22,6 +27,7 @@ __all__ = [
     "Preprocess",
     "Split",
     "Splits",
+    "check_constants",
     "check_ipc",
     "digits",
     "fit_zca",

@@ -10,7 +10,8 @@ from jaxdd.errors import UserError
 from jaxdd.types import Array, Space
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# Mean and standard deviation per channel as in the official code of DC, DSA and DM.
+# Mean and standard deviation per channel as in the official code of DC, DSA and DM. For
+# CIFAR-100 other methods take those of CIFAR-10: see `presets.Preset.constants`.
 _KNOWN = {
     "mnist": ((0.1307,), (0.3081,)),
     "fashion_mnist": ((0.2861,), (0.3530,)),
@@ -173,18 +174,39 @@ def unit(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32, copy=False)
 
 
+def _known(dataset_name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """The literature's mean and standard deviation, None where it has none."""
+    name = dataset_name.split(":")[0].split("/")[0]
+    if name.startswith(("tiny_imagenet", "imagenet")):
+        return _IMAGENET
+    return _KNOWN.get(name)
+
+
+def check_constants(dataset_name: str, channels: int) -> None:
+    """Raise UserError unless the literature has constants for images of this kind."""
+    known = _known(dataset_name)
+    if known is None:
+        raise UserError(
+            f"there are no constants for {dataset_name!r}: name one of "
+            f"{', '.join(_KNOWN)}, imagenet"
+        )
+    if len(known[0]) != channels:
+        raise UserError(
+            f"the constants of {dataset_name!r} are for {len(known[0])} channels and "
+            f"the images have {channels}: name another dataset"
+        )
+
+
 def normalisation(dataset_name: str, images: np.ndarray) -> Preprocess:
     """The usual per-channel normalisation of a dataset.
 
+    dataset_name: whose constants
     images: [M, H, W, C] uint8 or float32, the training images, which are measured
         unless the literature has constants for `dataset_name`
 
     Raises nothing; a constant channel gets a small standard deviation, not zero.
     """
-    name = dataset_name.split(":")[0].split("/")[0]
-    known = _KNOWN.get(name)
-    if name.startswith(("tiny_imagenet", "imagenet")):
-        known = _IMAGENET
+    known = _known(dataset_name)
     # The user's own data may bear a known name: believe the images then.
     if known is None or len(known[0]) != images.shape[-1]:
         mean, std = _measure(images)

@@ -45,6 +45,7 @@ _CONVNET: dict[str, tuple[str, ...] | None] = {
     "pooling": tuple(POOLINGS),
 }
 _BATCH = {"norm": "batch"}
+_AVERAGE = {"pooling": "avg"}
 _INSTANCE_OR_BATCH = {"norm": ("instance", "batch")}
 
 NETS: dict[str, Builder] = {
@@ -58,6 +59,10 @@ NETS: dict[str, Builder] = {
     "vgg11_bn": Builder(VGG11, {}, lambda options: 32, _BATCH),
     "resnet18": Builder(ResNet18, {"width": None, **_INSTANCE_OR_BATCH}),
     "resnet18_bn": Builder(ResNet18, {"width": None}, fixed=_BATCH),
+    "resnet18_ap": Builder(
+        ResNet18, {"width": None, **_INSTANCE_OR_BATCH}, fixed=_AVERAGE
+    ),
+    "resnet18_ap_bn": Builder(ResNet18, {"width": None}, fixed={**_AVERAGE, **_BATCH}),
 }
 
 

@@ -2,7 +2,11 @@
 
 from jaxdd.objectives.compose import add_terms, switch
 from jaxdd.objectives.contrastive import contrastive_match
-from jaxdd.objectives.distribution import FEATURES, feature_match
+from jaxdd.objectives.distribution import (
+    FEATURES,
+    feature_match,
+    joint_feature_match,
+)
 from jaxdd.objectives.forgetting import (
     REMEMBERED,
     Forgetting,
@@ -23,6 +27,7 @@ __all__ = [
     "feature_match",
     "forgetting",
     "gradient_match",
+    "joint_feature_match",
     "minibatches",
     "per_class",
     "per_set",

@@ -1,4 +1,4 @@
-"""Distribution matching."""
+"""Distribution matching, class by class or of classes that share one batch."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,19 @@ import jax.numpy as jnp
 
 from jaxdd.errors import UserError
 from jaxdd.masks import Mask
+from jaxdd.sets import fill, flatten
 from jaxdd.trees import apply_mask
-from jaxdd.types import Array, Batch, Evidence, Key, Learner, Match, Network, Scalar
+from jaxdd.types import (
+    Array,
+    Batch,
+    Evidence,
+    Key,
+    Learner,
+    Match,
+    Network,
+    Scalar,
+    Synthetic,
+)
 
 FEATURES = ("last", "all")
 
@@ -25,7 +36,8 @@ def feature_match(
     summed over features, with a Siamese augmentation.
 
     Args:
-        network: gives the features, in evaluation mode.
+        network: gives the features, in evaluation mode; `joint_feature_match` is for
+            those with batch norm.
         augment: Siamese, (key, *batches of images) -> tuple of images.
         features: "last", the penultimate ones (DM), or "all", those of every block
             (ours), which is what a mask can choose from.
@@ -48,15 +60,7 @@ def feature_match(
         0.0
     """
 
-    if features not in FEATURES:
-        raise UserError(
-            f"unknown features {features!r}: choose one of {', '.join(FEATURES)}"
-        )
-    if mask is not None and features == "last":
-        raise UserError(
-            "a mask chooses among the features of all blocks: add --features=all"
-        )
-    first = 0 if features == "all" else -1
+    first = _first_block(features, mask)
 
     def mean_features(learner: Learner, batch: Batch) -> dict[str, Array]:
         outputs, _ = network.apply(learner.params, learner.stats, batch.images, False)
@@ -73,11 +77,111 @@ def feature_match(
         seen, made = augment(key, real.images, synthetic.images)
         synthetic = Batch(made, synthetic.labels)
         target = jax.lax.stop_gradient(mean_features(learner, Batch(seen, real.labels)))
-        made_features = mean_features(learner, synthetic)
-        squares = jax.tree.map(lambda a, b: (a - b) ** 2, made_features, target)
-        if mask is not None:
-            squares = apply_mask(mask(squares), squares)
-        value = sum(map(jnp.sum, squares.values()), start=jnp.zeros(()))
+        value = _distance(mean_features(learner, synthetic), target, mask)
         return value, Evidence(synthetic)
 
     return match
+
+
+def joint_feature_match(
+    network: Network,
+    augment: Callable[..., tuple[Array, ...]],
+    features: str = "last",
+    mask: Mask | None = None,
+) -> Match:
+    """The same distances, summed over classes, for networks with batch norm.
+
+    As in DM's official code, the real images of all classes are one batch in training
+    mode, normalised by its own statistics, and the synthetic ones are another: the mean
+    features of a class depend on the other classes, so that a match of one class alone
+    is another loss. Every class has its own Siamese draw. Padding is replaced by copies
+    of other images (ours), since it would be part of the statistics.
+
+    Args:
+        network: gives the features, in training mode.
+        augment, features, mask: as in `feature_match`.
+
+    Returns:
+        (key, synthetic set, target, learner) -> (value, evidence), where the target is
+        a function (key, class) -> Batch of real samples.
+
+    Raises:
+        UserError: as in `feature_match`.
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("convnet_bn", (8, 8, 1), 3, width=4, depth=1)
+        >>> key = jax.random.key(0)
+        >>> learner = jaxdd.Learner(*network.init(key))
+        >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
+        >>> match = joint_feature_match(network, jaxdd.siamese(()))
+        >>> fetch = lambda key, k: jaxdd.windows.sample_class(key, real, k, 2)
+        >>> float(match(key, start, fetch, learner)[0])
+        0.0
+    """
+    first = _first_block(features, mask)
+
+    def mean_features(learner: Learner, batch: Batch) -> dict[str, Array]:
+        """Of every class, [K, F] by block, from images [K, n, H, W, C]."""
+        classes, count = batch.labels.shape[:2]
+        images = fill(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch))
+        outputs, _ = network.apply(learner.params, learner.stats, images, True)
+        weights = jnp.sum(batch.labels, axis=-1)
+        mass = jnp.sum(weights, axis=-1, keepdims=True)
+        return {
+            f"block{i}": jnp.einsum(
+                "kn,knf->kf", weights, x.reshape(classes, count, -1)
+            )
+            / jnp.where(mass > 0, mass, 1)
+            for i, x in enumerate(outputs.features[first:])
+        }
+
+    def match(
+        key: Key,
+        synthetic: Synthetic,
+        target: Callable[[Key, Array], Batch],
+        learner: Learner,
+    ) -> tuple[Scalar, Evidence]:
+        def draw(xs):
+            index, images = xs
+            key_sample, key_match = jax.random.split(jax.random.fold_in(key, index))
+            batch = target(key_sample, index)
+            seen, made = augment(key_match, batch.images, images)
+            return batch._replace(images=seen), made
+
+        # One class after the other, so that of an augmentation's operations only the
+        # chosen one is computed.
+        xs = jnp.arange(synthetic.images.shape[0]), synthetic.images
+        real, made = jax.lax.map(draw, xs)
+        shown = Batch(made, synthetic.labels)
+        reached = jax.lax.stop_gradient(mean_features(learner, real))
+        each = jax.vmap(lambda a, b: _distance(a, b, mask))
+        value = jnp.sum(each(mean_features(learner, shown), reached))
+        return value, Evidence(flatten(synthetic._replace(images=made)))
+
+    return match
+
+
+def _first_block(features: str, mask: Mask | None) -> int:
+    """Index of the first block that is matched, after a check of both arguments."""
+    if features not in FEATURES:
+        raise UserError(
+            f"unknown features {features!r}: choose one of {', '.join(FEATURES)}"
+        )
+    if mask is not None and features == "last":
+        raise UserError(
+            "a mask chooses among the features of all blocks: add --features=all"
+        )
+    return 0 if features == "all" else -1
+
+
+def _distance(
+    made: dict[str, Array], target: dict[str, Array], mask: Mask | None
+) -> Scalar:
+    """Squared distance of one class's mean features, where the mask keeps them."""
+    squares = jax.tree.map(lambda a, b: (a - b) ** 2, made, target)
+    if mask is not None:
+        squares = apply_mask(mask(squares), squares)
+    return jnp.sum(jnp.stack([jnp.sum(x) for x in squares.values()]))

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from jaxdd.errors import UserError
 from jaxdd.sets import present
-from jaxdd.types import Batch, Info, Key, Scalar, Synthetic
+from jaxdd.types import Array, Batch, Info, Inputs, Key, Scalar, Synthetic
+from jaxdd.windows import batch_of_pass, sample_class
 
 REMEMBERED = ("none", "proxy", "replay")
 
@@ -18,6 +19,16 @@ class Sampling(NamedTuple):
 
     real: int
     synthetic: int | None = None  # a random choice of them; None for all
+
+    def draw(self, key: Key, inputs: Inputs, class_index: Array, step: Array) -> Batch:
+        """Real samples of one class for a step.
+
+        Drawn by the key, or with `inputs.order` the next ones of a pass over the class:
+        a step takes one batch of every class, so the step says how far it is.
+        """
+        if inputs.order is None:
+            return sample_class(key, inputs.real, class_index, self.real)
+        return batch_of_pass(inputs.order, inputs.real, class_index, self.real, step)
 
 
 class Forgetting(NamedTuple):

@@ -76,7 +76,7 @@ def per_class(
         def one(xs, key, learner, inputs: Inputs, step):
             index, images, labels = xs
             key_sample, key_match = jax.random.split(jax.random.fold_in(key, index))
-            real = sample_class(key_sample, inputs.real, index, sampling.real)
+            real = sampling.draw(key_sample, inputs, index, step)
 
             def value(batch: Batch):
                 shown = choose_rows(
@@ -247,8 +247,8 @@ def per_set(
         earlier = inputs.earlier
         key_shown, key_before = jax.random.split(jax.random.fold_in(key, 0xC0))
         shown = some(key_shown, synthetic)
-        samples = lambda real: lambda key, k: sample_class(key, real, k, sampling.real)
-        found = weighted(key, shown, samples(inputs.real), learner, step, 1.0)
+        samples = lambda key, k: sampling.draw(key, inputs, k, step)
+        found = weighted(key, shown, samples, learner, step, 1.0)
         if remember is None:
             return found
 
@@ -258,7 +258,8 @@ def per_set(
             return shown, lambda key, k: Batch(before.images[k], before.labels[k])
 
         def replay():
-            return some(key_before, union(earlier, synthetic)), samples(inputs.full)
+            everything = lambda key, k: sample_class(key, inputs.full, k, sampling.real)
+            return some(key_before, union(earlier, synthetic)), everything
 
         again = jax.random.fold_in(key, 0xF0)
         compare = lambda made, target: match(again, made, target, learner)[0]

@@ -23,8 +23,11 @@ def rowwise_cosine(real: Params, synthetic: Params, mask: Params = None) -> Scal
     """Sum over tensors and output units of 1 - cosine (DC's "ours").
 
     The rows of a kernel [..., out] are its output units; tensors of rank 1 (biases,
-    norm parameters) count for nothing, as in the official code. A row of zeros
-    contributes 1 and no gradient; a row that the mask drops contributes 0.
+    norm parameters) count for nothing, as in the official code. A row where one side is
+    zero contributes 1. Where that is the synthetic side, the gradient w.r.t. it is
+    -1e6 times the real row, since `EPSILON` alone is left of the denominator, again as
+    there; where it is the real side, there is none. A row that the mask drops
+    contributes 0.
 
     Example:
         >>> g = {"kernel": jnp.eye(3), "bias": jnp.ones(3)}

@@ -8,6 +8,7 @@ import pytest
 
 from jaxdd.errors import UserError
 from jaxdd.nets import NETS, has_batch_statistics, make_network
+from tests import slow_networks as slow
 
 # Published or derived from the definitions: name, image shape, classes, options, P.
 COUNTS = [
@@ -26,6 +27,8 @@ COUNTS = [
     ("alexnet", (32, 32, 3), 10, {}, 1_872_202),
     ("vgg11", (32, 32, 3), 10, {}, 9_231_114),
     ("resnet18", (32, 32, 3), 10, {}, 11_173_962),
+    ("resnet18_ap", (32, 32, 3), 10, {}, 11_250_762),
+    ("resnet18_ap_bn", (32, 32, 3), 10, {}, 11_250_762),
 ]
 
 
@@ -81,7 +84,7 @@ def test_networks_follow_the_dtype_of_parameters_and_images(name):
     assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(outputs))
 
 
-@pytest.mark.parametrize("name", ["convnet", "mlp", "resnet18"])
+@pytest.mark.parametrize("name", ["convnet", "mlp", "resnet18", "resnet18_ap"])
 def test_small_digits_reach_every_layer(name):
     network = make_network(name, (8, 8, 1), 3, width=4)
     params, stats = network.init(jax.random.key(0))
@@ -108,6 +111,38 @@ def test_one_channel_images_of_28_pixels_are_padded_to_32():
     network = make_network("convnet", (28, 28, 3), 10)
     outputs = sizes_and_shapes(network, (28, 28, 3))[2]
     assert outputs.features[-1].shape == (4, 3 * 3 * 128)
+
+
+@pytest.mark.parametrize("size", [16, 28])
+@pytest.mark.parametrize(("name", "axes"), [("", (1, 2)), ("_bn", (0, 1, 2))])
+def test_resnet18_ap_pools_where_resnet18_strides(name, axes, size):
+    """DC's networks.py: means after the first ReLU of a block and before the norm of
+    its shortcut, and a head on the whole last map."""
+    network = make_network(f"resnet18_ap{name}", (size, size, 1), 3, width=4)
+    with jax.enable_x64(True):
+        params, stats = network.init(jax.random.key(0))
+        params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
+        x = np.random.default_rng(0).normal(size=(2, size, size, 1))
+        run = jax.jit(lambda p, s, x: network.apply(p, s, x, True)[0])
+        found = run(params, stats, x)
+    p = jax.tree.map(np.asarray, params)
+    stem = p["block0"]
+    x = slow.relu(slow.norm(slow.conv(x, stem["conv"]["kernel"]), stem["norm"], axes))
+    for i in range(1, 9):
+        block, halve = p[f"block{i}"], i in (3, 5, 7)
+        y = slow.conv(x, block["conv1"]["kernel"])
+        y = slow.relu(slow.norm(y, block["norm1"], axes))
+        y = slow.pool(y) if halve else y
+        y = slow.norm(slow.conv(y, block["conv2"]["kernel"]), block["norm2"], axes)
+        if halve:
+            x = slow.pool(slow.conv(x, block["shortcut_conv"]["kernel"]))
+            x = slow.norm(x, block["shortcut_norm"], axes)
+        x = slow.relu(x + y)
+    features = x.reshape(2, -1)
+    assert features.shape == (2, 32 * (size // 8) ** 2)
+    logits = features @ p["head"]["kernel"] + p["head"]["bias"]
+    np.testing.assert_allclose(found.features[-1], features, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(found.logits, logits, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("pooling", ["avg", "max", "none"])
