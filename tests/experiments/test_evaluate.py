@@ -371,10 +371,12 @@ def test_data_that_a_set_cannot_be_judged_on(path, flags, words, monkeypatch):
         "large": zeros(10, (9, 8, 1)),
         "colour": zeros(10, (8, 8, 3)),
     }
-    known = reopening.load
-    monkeypatch.setattr(
-        reopening, "load", lambda name, place: others.get(name) or known(name, place)
-    )
+    known = reopening.open_dataset
+
+    def opened(name, place, **form):
+        return others.get(name) or known(name, place, **form)
+
+    monkeypatch.setattr(reopening, "open_dataset", opened)
     with pytest.raises(UserError, match=words):
         evaluate.run(evaluate.Config(str(path), **flags))
 
