@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from experiments import distill, options, pairs
+from experiments import options, pairs
 from experiments.flags import main, option
 from experiments.problem import (
     Problem,
@@ -31,14 +31,29 @@ from experiments.progress import say
 from experiments.protocol import MIN_RANDOM, statistics
 from jaxdd import provenance
 from jaxdd.evaluate import accuracy
+from jaxdd.storage.records import integer, list_of, mapping, number, read_json, text
 from jaxdd.train import Training, make_fit
 from jaxdd.types import Learner
 from jaxdd.windows import take
-from jaxdd.workdir import make_folder, read_json, to_json, write_atomically
+from jaxdd.workdir import make_folder, to_json, write_atomically
 
 NUM_RANDOM = 20  # random subsets per seed in the table
 # The schedule of the last row: short, and long enough for 99 % on digits.
 WHOLE = Training(epochs=30, learning_rate=0.01, momentum=0.9, batch_size=64)
+_ACCURACY = number(0, 100)
+_ROW = mapping(
+    name=text(100),
+    mean=_ACCURACY,
+    std=_ACCURACY,
+    n=integer(1),
+    optional={"grad_norm": number(0)},
+)
+_TABLE = mapping(
+    rows=list_of(_ROW, 4, 4),
+    validation=mapping(others=_ACCURACY),
+    gain=list_of(number(-100, 100), shortest=1),
+    config=mapping(),
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +86,7 @@ def choose_weight(
             sdc_share=False,
             seed=0,
         )
-        summary = distill.run(run, problem)
+        summary = pairs.run_one(run, problem)
         found[f"{weight:g}"] = summary["distilled"]["mean"]
     best = max(weights, key=lambda w: found[f"{w:g}"])
     return best, found
@@ -108,7 +123,7 @@ def run(config: Config) -> dict[str, Any]:
     folder = make_folder(config.workdir)
     asked = {"weights": weights, "seeds": seeds, "steps": config.steps}
     if (folder / "table.json").exists():
-        known = read_json(folder / "table.json", "config")
+        known = read_table(folder / "table.json")
         if known["config"] == asked:
             say(f"{folder}/table.json is there: showing it")
             return known
@@ -127,7 +142,7 @@ def run(config: Config) -> dict[str, Any]:
                 sdc_share=False,
                 num_random=NUM_RANDOM if name == "plain" else MIN_RANDOM,
             )
-            rows[name].append(distill.run(run, problem))
+            rows[name].append(pairs.run_one(run, problem))
     say("training on the whole training set")
     table = {
         "rows": table_rows(rows, weight, whole_training_set(problem)),
@@ -140,6 +155,15 @@ def run(config: Config) -> dict[str, Any]:
     }
     write_atomically(folder / "table.json", to_json(table))
     return table
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The `table.json` of a finished comparison.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    return read_json(path, _TABLE, "remove it, and it is made again from the runs")
 
 
 def paired(rows: dict[str, list[dict]]) -> list[float]:

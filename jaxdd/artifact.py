@@ -39,7 +39,8 @@ from jaxdd.workdir import atomic_file
 
 FORMAT = 2  # 1 had no decoder
 _SEED = integer(0, 2**32 - 1)
-_STATISTICS = mapping(mean=number(0, 100), std=number(0, 100), n=integer(1))
+# Of accuracies in percent.
+STATISTICS = mapping(mean=number(0, 100), std=number(0, 100), n=integer(1))
 # What the header has to be; it says more than this version knows where a later one
 # wrote it, and that is left unread.
 FIELDS: dict[str, Schema] = {
@@ -63,7 +64,7 @@ FIELDS: dict[str, Schema] = {
         optional=fields_of(Training, epochs=integer(1), batch_size=integer(1)),
         others=None,
     ),
-    "measured": mapping(optional={"distilled": _STATISTICS, "random": _STATISTICS}),
+    "measured": mapping(optional={"distilled": STATISTICS, "random": STATISTICS}),
     "provenance": mapping(seed=_SEED),
 }
 # The decoder, with what a file without one means.

@@ -179,11 +179,39 @@ def read_json(path: str | Path, schema: Schema, remedy: str) -> Any:
     Raises:
         UserError: no regular file, too large, no JSON, or not by the schema.
     """
+    return _read(path, lambda content: parse(content, schema), remedy)
+
+
+def read_lines(path: str | Path, schema: Schema, remedy: str) -> list[Any]:
+    """Parse a file with a JSON value per line, and check all of them.
+
+    Args:
+        path: the file.
+        schema: what has to be in every line.
+        remedy: what to do where it is not, for the end of the sentence.
+
+    Raises:
+        UserError: no regular file, too large, or a line that is not by the schema.
+    """
+
+    def parsed(content: bytes) -> list[Any]:
+        values = []
+        for count, line in enumerate(content.splitlines(), 1):
+            try:
+                values.append(parse(line, schema))
+            except ValueError as error:
+                raise ValueError(f"line {count}: {error}") from None
+        return values
+
+    return _read(path, parsed, remedy)
+
+
+def _read(path: str | Path, parsed: Callable[[bytes], Any], remedy: str) -> Any:
     place = existing_file(path, "the file", remedy)
     try:
         if place.stat().st_size > LARGEST_FILE:
             raise ValueError(f"it is larger than {LARGEST_FILE} bytes")
-        return parse(place.read_bytes(), schema)
+        return parsed(place.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(
             f"cannot use {shown(place)} ({reason(error)}): {remedy}"
