@@ -39,7 +39,7 @@ class Layout(NamedTuple):
 
 PLAIN = Layout()
 _HARDNESS = mapping(grad_norm=number(0), percentile=number(0, 100))
-SUMMARY = mapping(
+_SUMMARY = mapping(
     distilled=STATISTICS,
     random=STATISTICS,
     seconds_per_step=number(0),
@@ -139,13 +139,22 @@ def run_one(config: options.Config, problem: Problem) -> dict[str, Any]:
         UserError: as `distill.run`; the summary of a run that was finished before is
             damaged.
     """
-    summary = distill.run(config, problem)
+    folder = Path(config.workdir)
+    return checked(distill.run(config, problem), folder / "summary.json")
+
+
+def checked(summary: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The summary, once it has all a comparison takes from it.
+
+    Raises:
+        UserError: it has not.
+    """
     try:
-        SUMMARY(summary, "")
+        _SUMMARY(summary, "")
     except ValueError as error:
         raise UserError(
-            f"cannot use {shown(Path(config.workdir) / 'summary.json')} "
-            f"({reason(error)}): remove {shown(config.workdir)} to make that run again"
+            f"cannot use {shown(path)} ({reason(error)}): remove {shown(path.parent)} "
+            "to make that run again"
         ) from error
     return summary
 
