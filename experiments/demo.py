@@ -31,7 +31,15 @@ from experiments.progress import say
 from experiments.protocol import MIN_RANDOM, statistics
 from jaxdd import provenance
 from jaxdd.evaluate import accuracy
-from jaxdd.storage.records import integer, list_of, mapping, number, read_json, text
+from jaxdd.storage.records import (
+    integer,
+    list_of,
+    mapping,
+    maybe,
+    number,
+    read_json,
+    text,
+)
 from jaxdd.train import Training, make_fit
 from jaxdd.types import Learner
 from jaxdd.windows import take
@@ -46,7 +54,7 @@ _ROW = mapping(
     mean=_ACCURACY,
     std=_ACCURACY,
     n=integer(1),
-    optional={"grad_norm": number(0)},
+    optional={"grad_norm": maybe(number(0))},
 )
 _TABLE = mapping(
     rows=list_of(_ROW, 4, 4),
@@ -178,7 +186,8 @@ def table_rows(rows: dict, weight: float, whole: dict) -> list[dict[str, Any]]:
     """Mean over seeds of the means over networks; std over all of them pooled."""
 
     def difficulty(runs: list[dict]) -> float:
-        return float(np.mean([r["difficulty"]["end"]["grad_norm"] for r in runs]))
+        found = np.array([r["difficulty"]["end"]["grad_norm"] for r in runs], float)
+        return float(found.mean())
 
     plain, sdc = rows["plain"], rows["sdc"]
     return [
@@ -202,7 +211,8 @@ def show(table: dict[str, Any]) -> None:
     for column in ("set", "accuracy %", "networks", "GraDN"):
         view.add_column(column, justify="left" if column == "set" else "right")
     for row in table["rows"]:
-        grad_norm = f"{row['grad_norm']:.3g}" if "grad_norm" in row else ""
+        known = row.get("grad_norm") is not None
+        grad_norm = f"{row['grad_norm']:.3g}" if known else ""
         cell = f"{row['mean']:.2f} ± {row['std']:.2f}"
         view.add_row(row["name"], cell, str(row["n"]), grad_norm)
     Console().print(view)

@@ -16,7 +16,7 @@ from jaxdd import provenance
 from jaxdd.artifact import STATISTICS
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import reason, shown
-from jaxdd.storage.records import list_of, mapping, number
+from jaxdd.storage.records import list_of, mapping, maybe, number
 from jaxdd.workdir import atomic_file, write_atomically
 
 Cells = Mapping[str, Mapping[str, Any]]  # row name -> flags that make the difference
@@ -38,7 +38,8 @@ class Layout(NamedTuple):
 
 
 PLAIN = Layout()
-_HARDNESS = mapping(grad_norm=number(0), percentile=number(0, 100))
+# What is not finite is null in JSON.
+_HARDNESS = mapping(grad_norm=maybe(number(0)), percentile=maybe(number(0, 100)))
 _SUMMARY = mapping(
     distilled=STATISTICS,
     random=STATISTICS,

@@ -10,7 +10,7 @@ from experiments import claims, pairs
 from jaxdd import report
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import shown
-from jaxdd.storage.records import integer, mapping, number, read_lines
+from jaxdd.storage.records import integer, mapping, maybe, number, read_lines
 
 FIELDS = (
     "method", "weight", "norm", "at", "schedule", "grad_norm", "grad_norm_change",
@@ -20,7 +20,7 @@ MEASURES = {
     "difficulty_grad_norm": "GraDN of the set",
     "difficulty_percentile": "percentile among real",
 }
-_LINE = mapping(step=integer(), optional=dict.fromkeys(MEASURES, number()))
+_LINE = mapping(step=integer(), optional=dict.fromkeys(MEASURES, maybe(number())))
 
 
 def rows_of(
@@ -36,7 +36,9 @@ def rows_of(
     plain = _ends(runs[method], "grad_norm")
     for row, (name, summaries) in zip(rows, runs.items(), strict=True):
         flags, norms = cells[name], _ends(summaries, "grad_norm")
-        starts = [s["difficulty"]["start"]["percentile"] for s in summaries]
+        starts = np.array(
+            [s["difficulty"]["start"]["percentile"] for s in summaries], float
+        )
         row.update(
             method=method,
             weight=flags.get("sdc_weight", 0.0),
@@ -53,7 +55,8 @@ def rows_of(
 
 
 def _ends(summaries: Sequence[Mapping[str, Any]], what: str) -> np.ndarray:
-    return np.array([s["difficulty"]["end"][what] for s in summaries])
+    # null, of a number that is not finite, becomes NaN
+    return np.array([s["difficulty"]["end"][what] for s in summaries], float)
 
 
 def _change(row: pairs.Row) -> str:
@@ -208,7 +211,7 @@ def _chart(title: str, lines: Lines, key: str) -> report.Chart:
     """Mean over seeds; the band is one standard deviation."""
     series, band = {}, {}
     for label, runs in lines.items():
-        values = np.array([[x[key] for x in run] for run in runs])  # [seeds, S]
+        values = np.array([[x[key] for x in run] for run in runs], float)  # [seeds, S]
         series[label] = [x["step"] for x in runs[0]], values.mean(axis=0)
         band[label] = values.std(axis=0)
     # Norms differ by factors, and a weight that is too large would hide the others.

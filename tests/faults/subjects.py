@@ -485,7 +485,10 @@ FILES = {
 
 
 def _assert_measured(lines) -> None:
-    assert np.isfinite([x["difficulty_percentile"] for x in lines]).all()
+    assert all(
+        x["difficulty_percentile"] is None or np.isfinite(x["difficulty_percentile"])
+        for x in lines
+    )
 
 
 KINDS: dict[str, dict[str, Subject]] = {
