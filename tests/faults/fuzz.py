@@ -82,19 +82,19 @@ def _limits() -> Iterator[None]:
         raise _TooLong
 
     before = signal.signal(signal.SIGALRM, stop)
-    resident = _resident_mb(reset=True)
+    resident = resident_mb(reset=True)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    taken = _resident_mb() - resident
+    taken = resident_mb() - resident
     if taken > MEGABYTES:
         raise Fault(f"takes {taken:.0f} MB")
 
 
-def _resident_mb(reset: bool = False) -> float:
+def resident_mb(reset: bool = False) -> float:
     """The largest resident set since it was last reset; 0 where there is no /proc."""
     with contextlib.suppress(OSError):
         if reset:
