@@ -461,7 +461,7 @@ def test_a_small_file_takes_little_memory(tmp_path, path, name):
 def test_labels_larger_than_images_are_no_way_to_fill_the_memory():
     """One-hot labels may compress by any factor."""
     shapes = {"images": (9000, 1, 2, 2, 1), "labels": (9000, 1, 9000)}
-    with pytest.raises(ValueError, match="labels .* are larger than its images"):
+    with pytest.raises(ValueError, match="larger than its images"):
         artifacts._agree(shapes, 9000)
     artifacts._agree({**shapes, "images": (9000, 1, 64, 64, 3)}, 9000)
 
