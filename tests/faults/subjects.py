@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import os
+import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -138,8 +139,9 @@ def _use_artifact(folder: Path) -> None:
     if artifact.images.shape[2:] == problem.dataset.image_shape:
         there = dataclasses.replace(problem, preprocess=artifact.preprocess)
         Judge(there, protocol, there.splits.test)
-    if artifact.images.sum() * 1e3 % 1 < 0.05:  # it reads the data each time
-        evaluate.open_run(evaluate.Config(artifact=str(folder / "distilled.npz")))
+    path = folder / "distilled.npz"
+    if zlib.crc32(path.read_bytes()) % 10 == 0:  # not always: it reads the data
+        evaluate.open_run(evaluate.Config(artifact=str(path)))
 
 
 def _assert_same(ours, theirs) -> None:
