@@ -1,6 +1,5 @@
 """Time and memory: two sides in turn, the peak of this run, fresh processes."""
 
-import json
 import os
 import resource
 import statistics
@@ -18,6 +17,8 @@ from benchmarks import flops
 from benchmarks.settings import Case
 from jaxdd import provenance
 from jaxdd.errors import UserError
+from jaxdd.storage.paths import reason
+from jaxdd.storage.records import mapping, parse
 
 MEGA = 2**20
 GEMM_SIZES = (2048, 3072, 4096)
@@ -197,4 +198,9 @@ def in_fresh_process(
     )
     if done.returncode:
         raise UserError(f"{' '.join(command[1:])} failed: {done.stderr[-300:]}")
-    return json.loads(done.stdout)
+    try:
+        return parse(done.stdout, mapping())
+    except ValueError as error:
+        raise UserError(
+            f"{' '.join(command[1:])} did not print JSON ({reason(error)})"
+        ) from error

@@ -11,12 +11,13 @@ import jax
 
 from experiments.problem import Problem
 from experiments.progress import Bar, say
+from experiments.sorting import SCORES_REMEDY
 from jaxdd import augment
-from jaxdd.errors import UserError
 from jaxdd.evaluate import accuracy
 from jaxdd.experts import Bank, Manifest, Watch, layout, train_bank, weight
 from jaxdd.methods import starts_of
 from jaxdd.settings import Settings
+from jaxdd.storage.paths import existing_file
 from jaxdd.train import Training, make_epochs
 from jaxdd.types import Learner, Network, Params, RealData
 from jaxdd.windows import Curriculum, take
@@ -79,13 +80,9 @@ def described(curriculum: Curriculum) -> dict[str, Any]:
 
 def _file_digest(path: str) -> str:
     """Scores from a file are told apart by what is in it."""
-    try:
-        found = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise UserError(
-            f"cannot read the scores {path} ({error.strerror}): give the scores.npz of "
-            "python -m experiments.difficulty"
-        ) from error
+    place = existing_file(path, "the scores", SCORES_REMEDY)
+    with open(place, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
     return f"file {found[:16]}"
 
 

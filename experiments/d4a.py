@@ -29,10 +29,15 @@ from jaxdd import presets, report
 from jaxdd.difficulty import ensemble_scores
 from jaxdd.errors import UserError
 from jaxdd.objectives import REMEMBERED
+from jaxdd.storage.arrays import Member, Shapes, read_arrays
+from jaxdd.storage.paths import shown
 from jaxdd.windows import take
 from jaxdd.workdir import Record, atomic_file, owned, to_json, write_atomically
 
 TENTHS = 10
+_LOSSES = {"losses": Member("f", 1)}
+# True everywhere or nowhere compresses by any factor.
+_HITS = {"right": Member("b", 2, repetitive=True)}
 BASE, WITHOUT, WITH = "base", "D4A without the term", "D4A"
 
 
@@ -94,8 +99,10 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
         rows = pairs.compare(found)
         losses = _losses(config, base, problem, folder)
         tenths = {
-            name: np.stack([_by_tenth(x, losses) for x in summaries])
-            for name, summaries in found.items()
+            name: np.stack(
+                [_by_tenth(pairs.folder_of(folder, name, x), losses) for x in seeds]
+            )
+            for name in found
         }
         for row in rows:
             row["by_tenth"] = tenths[row["name"]].mean(axis=0).tolist()
@@ -144,8 +151,7 @@ def _losses(
     """[M] mean loss of every test sample under networks trained on real data."""
     kept = folder / "test_losses.npz"
     if kept.exists():
-        with np.load(kept) as file:
-            return file["losses"]
+        return read_losses(kept, len(problem.splits.test.labels))
     say(f"sorting the test split by the loss of {config.ensemble} networks")
     network = network_for(problem.dataset, resolution.resolve(base, problem)["network"])
     train = problem.on_device(problem.splits.train)
@@ -157,10 +163,48 @@ def _losses(
     return losses
 
 
-def _by_tenth(summary: dict[str, Any], losses: np.ndarray) -> np.ndarray:
-    """[10] accuracies in percent on equal parts of the test split, easy to hard."""
-    with np.load(Path(summary["config"]["workdir"]) / "evaluation.npz") as file:
-        right = file["right"].mean(axis=0)
+def read_losses(path: Path, samples: int) -> np.ndarray:
+    """[M] losses of the test samples from `test_losses.npz`.
+
+    Raises:
+        UserError: it is damaged, or of another split.
+    """
+    remedy = "remove it, and the networks that sort the test split are trained again"
+
+    def agree(shapes: Shapes) -> None:
+        if shapes["losses"] != (samples,):
+            raise ValueError(f"it does not hold the losses of {samples} samples")
+
+    losses = read_arrays(path, _LOSSES, remedy, "the losses", agree)["losses"]
+    if not np.isfinite(losses).all():
+        raise UserError(f"the losses {shown(path)} are not finite: {remedy}")
+    return losses
+
+
+def read_hits(path: Path, samples: int) -> np.ndarray:
+    """[E, M] bool, where each network was right, from a run's `evaluation.npz`.
+
+    Raises:
+        UserError: it is damaged, or of another split.
+    """
+
+    def agree(shapes: Shapes) -> None:
+        networks, found = shapes["right"]
+        if networks == 0 or found != samples:
+            raise ValueError(f"it does not hold the answers to {samples} samples")
+
+    remedy = f"remove {shown(path.parent)} to make that run again"
+    return read_arrays(path, _HITS, remedy, "the evaluation", agree)["right"]
+
+
+def _by_tenth(folder: Path, losses: np.ndarray) -> np.ndarray:
+    """[10] accuracies in percent of a run on equal parts of the test split.
+
+    Args:
+        folder: of the run.
+        losses: [M], of the test samples; the parts go from easy to hard by them.
+    """
+    right = read_hits(folder / "evaluation.npz", len(losses)).mean(axis=0)
     order = np.argsort(losses, kind="stable")
     return np.array([100 * x.mean() for x in np.array_split(right[order], TENTHS)])
 

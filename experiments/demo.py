@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from experiments import distill, options, pairs
+from experiments import options, pairs
 from experiments.flags import main, option
 from experiments.problem import (
     Problem,
@@ -31,14 +31,37 @@ from experiments.progress import say
 from experiments.protocol import MIN_RANDOM, statistics
 from jaxdd import provenance
 from jaxdd.evaluate import accuracy
+from jaxdd.storage.records import (
+    integer,
+    list_of,
+    mapping,
+    maybe,
+    number,
+    read_json,
+    text,
+)
 from jaxdd.train import Training, make_fit
 from jaxdd.types import Learner
 from jaxdd.windows import take
-from jaxdd.workdir import make_folder, read_json, to_json, write_atomically
+from jaxdd.workdir import make_folder, to_json, write_atomically
 
 NUM_RANDOM = 20  # random subsets per seed in the table
 # The schedule of the last row: short, and long enough for 99 % on digits.
 WHOLE = Training(epochs=30, learning_rate=0.01, momentum=0.9, batch_size=64)
+_ACCURACY = number(0, 100)
+_ROW = mapping(
+    name=text(100),
+    mean=_ACCURACY,
+    std=_ACCURACY,
+    n=integer(1),
+    optional={"grad_norm": maybe(number(0))},
+)
+_TABLE = mapping(
+    rows=list_of(_ROW, 4, 4),
+    validation=mapping(others=_ACCURACY),
+    gain=list_of(number(-100, 100), shortest=1),
+    config=mapping(),
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +94,7 @@ def choose_weight(
             sdc_share=False,
             seed=0,
         )
-        summary = distill.run(run, problem)
+        summary = pairs.run_one(run, problem)
         found[f"{weight:g}"] = summary["distilled"]["mean"]
     best = max(weights, key=lambda w: found[f"{w:g}"])
     return best, found
@@ -108,7 +131,7 @@ def run(config: Config) -> dict[str, Any]:
     folder = make_folder(config.workdir)
     asked = {"weights": weights, "seeds": seeds, "steps": config.steps}
     if (folder / "table.json").exists():
-        known = read_json(folder / "table.json", "config")
+        known = read_table(folder / "table.json")
         if known["config"] == asked:
             say(f"{folder}/table.json is there: showing it")
             return known
@@ -127,7 +150,7 @@ def run(config: Config) -> dict[str, Any]:
                 sdc_share=False,
                 num_random=NUM_RANDOM if name == "plain" else MIN_RANDOM,
             )
-            rows[name].append(distill.run(run, problem))
+            rows[name].append(pairs.run_one(run, problem))
     say("training on the whole training set")
     table = {
         "rows": table_rows(rows, weight, whole_training_set(problem)),
@@ -142,6 +165,15 @@ def run(config: Config) -> dict[str, Any]:
     return table
 
 
+def read_table(path: Path) -> dict[str, Any]:
+    """The `table.json` of a finished comparison.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    return read_json(path, _TABLE, "remove it, and it is made again from the runs")
+
+
 def paired(rows: dict[str, list[dict]]) -> list[float]:
     """SDC minus plain, in points, seed by seed."""
     return [
@@ -154,7 +186,8 @@ def table_rows(rows: dict, weight: float, whole: dict) -> list[dict[str, Any]]:
     """Mean over seeds of the means over networks; std over all of them pooled."""
 
     def difficulty(runs: list[dict]) -> float:
-        return float(np.mean([r["difficulty"]["end"]["grad_norm"] for r in runs]))
+        found = np.array([r["difficulty"]["end"]["grad_norm"] for r in runs], float)
+        return float(found.mean())
 
     plain, sdc = rows["plain"], rows["sdc"]
     return [
@@ -178,7 +211,8 @@ def show(table: dict[str, Any]) -> None:
     for column in ("set", "accuracy %", "networks", "GraDN"):
         view.add_column(column, justify="left" if column == "set" else "right")
     for row in table["rows"]:
-        grad_norm = f"{row['grad_norm']:.3g}" if "grad_norm" in row else ""
+        known = row.get("grad_norm") is not None
+        grad_norm = f"{row['grad_norm']:.3g}" if known else ""
         cell = f"{row['mean']:.2f} ± {row['std']:.2f}"
         view.add_row(row["name"], cell, str(row["n"]), grad_norm)
     Console().print(view)

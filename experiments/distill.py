@@ -203,8 +203,7 @@ def _own_bank(
     """The bank in WORKDIR/experts, made now or before."""
     manifest = banks.manifest_of(problem, network, values)
     target = folder / "experts"
-    known = target / "manifest.json"
-    if known.exists() and read_json(known, "complete")["complete"]:
+    if Bank.is_finished(target):
         return Bank.open(target)
     return banks.make(target, manifest, problem, network, real)
 

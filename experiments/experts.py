@@ -26,8 +26,17 @@ from experiments.timing import Stopwatch
 from jaxdd import augment, presets, provenance
 from jaxdd.errors import UserError
 from jaxdd.experts import DTYPES, Bank, Manifest
+from jaxdd.storage.records import integer, mapping, number, read_json, text
 from jaxdd.types import Network
-from jaxdd.workdir import Record, owned, read_json, to_json, write_atomically
+from jaxdd.workdir import Record, owned, to_json, write_atomically
+
+_SUMMARY = mapping(
+    bank=mapping(),
+    bytes=integer(1, 2**60),
+    accuracy=mapping(
+        split=text(100), mean=number(0, 100), std=number(0, 100), n=integer(1)
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -109,7 +118,7 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
         if summary.exists():
             say(f"{folder} is finished: nothing to do")
             Bank.open(folder)
-            return read_json(summary, "bank")
+            return read_summary(summary)
         if opened.told is not None:
             say(opened.told)
         with Stopwatch() as watch:
@@ -117,7 +126,16 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
         spent, compiling = watch.total_seconds, watch.compile_seconds
         say(f"experts: {spent:.1f} s, {compiling:.1f} s of it compiling")
         write_atomically(summary, to_json(content))
-        return read_json(summary)
+        return read_summary(summary)
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """The `summary.json` of a finished bank.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    return read_json(path, _SUMMARY, "remove it, and the bank is measured again")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ two small banks of experts, without and with the window. Writes `matrix.md` and
 """
 
 import hashlib
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -29,6 +28,15 @@ from experiments.progress import say
 from jaxdd import methods, programs, provenance
 from jaxdd.errors import UserError
 from jaxdd.settings import METHODS
+from jaxdd.storage.records import (
+    flag,
+    list_of,
+    mapping,
+    maybe,
+    number,
+    read_json,
+    text,
+)
 from jaxdd.workdir import (
     Record,
     make_folder,
@@ -65,6 +73,20 @@ class Config(DataFlags):
     width: int | None = option(None, "channels of the ConvNet")
     num_experts: int = option(2, "experts of each bank")
     student_steps: int = option(10, "N, steps of a student")
+
+
+_RECORD = mapping(
+    method=text(100),
+    modifier=text(100),
+    command=text(10**5),
+    works=flag,
+    why=text(10**4),
+    sha256=maybe(text(64)),
+    loss_before=maybe(number()),
+    loss_after=maybe(number()),
+    seconds_per_step=maybe(number(0)),
+    peak_mb=maybe(number(0)),
+)
 
 
 @dataclass(frozen=True)
@@ -196,6 +218,22 @@ def _banks(
         shared_banks.train(bank, problems[cell.method], f"{cell.modifier} trajectories")
 
 
+def _cell_record(value: Any, where: str) -> None:
+    _RECORD(value, where)
+    if value["works"] and None in (value["loss_before"], value["loss_after"]):
+        raise ValueError(f"{where} works, but has no losses")
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """The filled cells of a `matrix.json`.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    remedy = "remove it, and its cells are filled again from their folders"
+    return read_json(path, list_of(_cell_record), remedy)
+
+
 class _Table:
     """Cells that are filled one after another."""
 
@@ -204,7 +242,7 @@ class _Table:
         self.path, self.problems = folder / "matrix.json", problems
         self.records: list[dict[str, Any]] = []
         if self.path.exists():
-            self.records = json.loads(self.path.read_text())
+            self.records = read_table(self.path)
         self.probes: dict[Any, Probes] = {}
         self.reference: dict[str, str] = {}
 

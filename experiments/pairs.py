@@ -13,7 +13,10 @@ from experiments import distill, options
 from experiments.problem import DataFlags, Problem
 from experiments.progress import say
 from jaxdd import provenance
+from jaxdd.artifact import STATISTICS
 from jaxdd.errors import UserError
+from jaxdd.storage.paths import reason, shown
+from jaxdd.storage.records import list_of, mapping, maybe, number
 from jaxdd.workdir import atomic_file, write_atomically
 
 Cells = Mapping[str, Mapping[str, Any]]  # row name -> flags that make the difference
@@ -35,6 +38,17 @@ class Layout(NamedTuple):
 
 
 PLAIN = Layout()
+# What is not finite is null in JSON.
+_HARDNESS = mapping(grad_norm=maybe(number(0)), percentile=maybe(number(0, 100)))
+_SUMMARY = mapping(
+    distilled=STATISTICS,
+    random=STATISTICS,
+    seconds_per_step=number(0),
+    difficulty=mapping(start=_HARDNESS, end=_HARDNESS),
+    segments=list_of(
+        mapping(kept=list_of(number(0)), right=number(0, 1), forgotten=number(0, 1))
+    ),
+)
 # Flags that mean in a comparison what they mean in each of its runs.
 SHARED = (
     *(flag.name for flag in dataclasses.fields(DataFlags)), "workdir", "method", "ipc",
@@ -116,8 +130,35 @@ def run_cells(
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in cells}
     for i, ((name, seed), config) in enumerate(configs.items(), 1):
         say(f"[{i}/{len(configs)}] {name}, seed {seed}")
-        found[name].append(distill.run(config, problem))
+        found[name].append(run_one(config, problem))
     return found
+
+
+def run_one(config: options.Config, problem: Problem) -> dict[str, Any]:
+    """Distil; a summary that has all a comparison takes from it.
+
+    Raises:
+        UserError: as `distill.run`; the summary of a run that was finished before is
+            damaged.
+    """
+    folder = Path(config.workdir)
+    return checked(distill.run(config, problem), folder / "summary.json")
+
+
+def checked(summary: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The summary, once it has all a comparison takes from it.
+
+    Raises:
+        UserError: it has not.
+    """
+    try:
+        _SUMMARY(summary, "")
+    except ValueError as error:
+        raise UserError(
+            f"cannot use {shown(path)} ({reason(error)}): remove {shown(path.parent)} "
+            "to make that run again"
+        ) from error
+    return summary
 
 
 def folder_of(folder: Path, name: str, seed: int) -> Path:

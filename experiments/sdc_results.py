@@ -1,6 +1,5 @@
 """Tables and plots of an SDC comparison."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,9 @@ import numpy as np
 
 from experiments import claims, pairs
 from jaxdd import report
+from jaxdd.errors import UserError
+from jaxdd.storage.paths import shown
+from jaxdd.storage.records import integer, mapping, maybe, number, read_lines
 
 FIELDS = (
     "method", "weight", "norm", "at", "schedule", "grad_norm", "grad_norm_change",
@@ -18,6 +20,7 @@ MEASURES = {
     "difficulty_grad_norm": "GraDN of the set",
     "difficulty_percentile": "percentile among real",
 }
+_LINE = mapping(step=integer(), optional=dict.fromkeys(MEASURES, maybe(number())))
 
 
 def rows_of(
@@ -33,7 +36,9 @@ def rows_of(
     plain = _ends(runs[method], "grad_norm")
     for row, (name, summaries) in zip(rows, runs.items(), strict=True):
         flags, norms = cells[name], _ends(summaries, "grad_norm")
-        starts = [s["difficulty"]["start"]["percentile"] for s in summaries]
+        starts = np.array(
+            [s["difficulty"]["start"]["percentile"] for s in summaries], float
+        )
         row.update(
             method=method,
             weight=flags.get("sdc_weight", 0.0),
@@ -50,7 +55,8 @@ def rows_of(
 
 
 def _ends(summaries: Sequence[Mapping[str, Any]], what: str) -> np.ndarray:
-    return np.array([s["difficulty"]["end"][what] for s in summaries])
+    # null, of a number that is not finite, becomes NaN
+    return np.array([s["difficulty"]["end"][what] for s in summaries], float)
 
 
 def _change(row: pairs.Row) -> str:
@@ -174,19 +180,38 @@ def _lines(
             continue
         label = "without SDC" if row["base"] else f"weight {row['weight']:g}"
         paths = [pairs.folder_of(folder, row["name"], seed) for seed in seeds]
-        texts = [(path / "metrics.jsonl").read_text().splitlines() for path in paths]
-        found[label] = [
-            [x for x in map(json.loads, lines) if "difficulty_percentile" in x]
-            for lines in texts
-        ]
+        runs = [_measured(path / "metrics.jsonl") for path in paths]
+        if any(
+            [x["step"] for x in run] != [x["step"] for x in runs[0]] for run in runs
+        ):
+            raise UserError(
+                f"the runs of {shown(row['name'])} in {shown(folder)} were not "
+                "measured at the same steps: remove the folders of those runs to make "
+                "them again"
+            )
+        found[label] = runs
     return found
+
+
+def _measured(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl that have measures.
+
+    Raises:
+        UserError: a line is damaged, or none has them.
+    """
+    remedy = f"remove {shown(path.parent)} to make that run again"
+    lines = read_lines(path, _LINE, remedy)
+    measured = [x for x in lines if set(MEASURES) <= set(x)]
+    if not measured:
+        raise UserError(f"{shown(path)} has no measured difficulty: {remedy}")
+    return measured
 
 
 def _chart(title: str, lines: Lines, key: str) -> report.Chart:
     """Mean over seeds; the band is one standard deviation."""
     series, band = {}, {}
     for label, runs in lines.items():
-        values = np.array([[x[key] for x in run] for run in runs])  # [seeds, S]
+        values = np.array([[x[key] for x in run] for run in runs], float)  # [seeds, S]
         series[label] = [x["step"] for x in runs[0]], values.mean(axis=0)
         band[label] = values.std(axis=0)
     # Norms differ by factors, and a weight that is too large would hide the others.

@@ -18,11 +18,57 @@ from jaxdd import augment, methods, segments
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from jaxdd.sets import flatten
+from jaxdd.storage.arrays import Member, Shapes, read_arrays
+from jaxdd.storage.paths import shown
 from jaxdd.types import Array, RealData, Synthetic
 from jaxdd.windows import Curriculum
 from jaxdd.workdir import Metrics, Record, atomic_file, make_folder
 
 NAMES = ("images", "labels")
+TIMINGS = ("seconds", "seconds_per_step", "compile_seconds")
+_SEGMENT = {
+    **{f"{when}{name}": Member("f", 5 if name == "images" else 3, repetitive=True)
+       for when in ("", "begun_") for name in NAMES},
+    "step_size": Member("f", 0),
+    "margins": Member("f", 1),
+    "steps": Member("iu", 0),
+    **{f"timings/{name}": Member("f", 0) for name in TIMINGS},
+}  # fmt: skip
+
+
+def read_segment(
+    path: Path, shape: tuple[int, ...], samples: int
+) -> dict[str, np.ndarray]:
+    """A finished segment's arrays.
+
+    Args:
+        path: its `segment.npz`.
+        shape: [K, n, H, W, C] of its images.
+        samples: of the training split, M.
+
+    Raises:
+        UserError: it is damaged, or of another set.
+    """
+    classes, count = shape[:2]
+    expected = dict.fromkeys(("images", "begun_images"), shape)
+    expected |= dict.fromkeys(("labels", "begun_labels"), (classes, count, classes))
+    expected["margins"] = (samples,)
+    remedy = "delete it to distil that segment again"
+
+    def agree(shapes: Shapes) -> None:
+        for name, fitting in expected.items():
+            if shapes[name] != fitting:
+                raise ValueError(f"{name} has shape {shapes[name]}, not {fitting}")
+
+    arrays = read_arrays(path, _SEGMENT, remedy, "the segment", agree)
+    for name, array in arrays.items():
+        # The margin of a single class is infinite.
+        if np.isnan(array).any() or (name != "margins" and np.isinf(array).any()):
+            raise UserError(
+                f"the segment {shown(path)} cannot be used ({name} is not finite): "
+                f"{remedy}"
+            )
+    return arrays
 
 
 def distil(job: Job, probes: Probes, folder: Path, record: Record) -> Made:
@@ -81,7 +127,7 @@ class _Segmented:
             piece.use_short_experts(*self._short_experts(index, folder, real))
         finished = folder / "segment.npz"
         if finished.exists():
-            found = self._read(finished)
+            found = self._read(finished, index)
         else:
             stored, _, _, timings = piece.run(folder, self.record)
             margins = self._judged(index, [*self.made, stored])
@@ -107,24 +153,21 @@ class _Segmented:
             + (f" and forgot {100 * told['forgotten']:.1f} %" if index else "")
         )
 
-    def _read(self, path: Path) -> dict[str, Any]:
+    def _read(self, path: Path, index: int) -> dict[str, Any]:
         """A finished segment.
 
         Raises:
             UserError: it is damaged, or was distilled for another number of steps.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                found = {name: np.asarray(file[name]) for name in file.files}
-            steps = int(found["steps"])
-        except Exception as error:  # a damaged archive can raise almost anything
-            raise UserError(
-                f"{path} is damaged ({error}): delete it to distil that segment again"
-            ) from error
+        job = self.job
+        dataset, samples = job.problem.dataset, job.inputs.full.labels.shape[0]
+        shape = (dataset.num_classes, job.parts[index], *dataset.image_shape)
+        found = read_segment(path, shape, samples)
+        steps = int(found["steps"])
         if steps != self.job.values["steps"]:
             raise UserError(
-                f"{path} was distilled in {steps} steps, and later segments depend on "
-                f"it: use --steps={steps} or another --workdir"
+                f"{shown(path)} was distilled in {steps} steps, and later segments "
+                f"depend on it: use --steps={steps} or another --workdir"
             )
         return found
 
@@ -140,12 +183,7 @@ class _Segmented:
         margins = jnp.asarray(found["margins"])
         lost = segments.forgotten(self.margins[-1], margins) if index else 0.0
         self.margins.append(margins)
-        self.timings.append(
-            {
-                k: float(found[f"timings/{k}"])
-                for k in ("seconds", "seconds_per_step", "compile_seconds")
-            }
-        )
+        self.timings.append({k: float(found[f"timings/{k}"]) for k in TIMINGS})
         self.records.append(
             {
                 "size": self.job.parts[index],

@@ -17,6 +17,8 @@ from jaxdd import difficulty
 from jaxdd.errors import UserError
 from jaxdd.forgetting_events import forgetting_scores
 from jaxdd.influence import influence_scores
+from jaxdd.storage.arrays import Member, Shapes, read_arrays
+from jaxdd.storage.paths import shown
 from jaxdd.train import Training
 from jaxdd.types import Array, Key, Learner, Network, RealData
 from jaxdd.windows import Curriculum, take
@@ -68,6 +70,8 @@ MEASURES: dict[str, Callable[[Subject], Array]] = {
     "forgetting": _forgetting,
 }
 SCORES = tuple(MEASURES)
+SCORES_REMEDY = "give the scores.npz of python -m experiments.difficulty"
+_SCORES = {"scores": Member("f", 1), "ids": Member("iu", 1)}
 
 
 def check_name(name: str) -> None:
@@ -113,25 +117,25 @@ def read_scores(path: str | Path, ids: np.ndarray) -> np.ndarray:
     Raises:
         UserError: no such file, another content, or a sample without a score.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            scores, found = np.asarray(file["scores"]), np.asarray(file["ids"])
-    except Exception as error:  # a damaged archive can raise almost anything
+
+    def one_each(shapes: Shapes) -> None:
+        if shapes["scores"] != shapes["ids"] or shapes["ids"] == (0,):
+            raise ValueError("it does not hold one score per id")
+
+    arrays = read_arrays(path, _SCORES, SCORES_REMEDY, "the scores", one_each)
+    scores, found = arrays["scores"], arrays["ids"]
+    if not np.isfinite(scores).all() or len(np.unique(found)) < len(found):
         raise UserError(
-            f"cannot read the scores {path} ({error}): give the scores.npz of python "
-            "-m experiments.difficulty"
-        ) from error
-    whole = scores.shape == found.shape == (found.size,) and found.size > 0
-    if not whole or not np.isfinite(scores).all():
-        raise UserError(f"{path} does not hold one finite score per id")
+            f"{shown(path)} does not hold one finite score per id: {SCORES_REMEDY}"
+        )
     order = np.argsort(found)
     place = np.searchsorted(found[order], ids)
     place = order[np.minimum(place, len(order) - 1)]
     lacking = ids[found[place] != ids]
     if len(lacking):
         raise UserError(
-            f"{path} has no score for {len(lacking)} training samples, such as number "
-            f"{lacking[0]}: score the same dataset"
+            f"{shown(path)} has no score for {len(lacking)} training samples, such as "
+            f"number {lacking[0]}: score the same dataset"
         )
     return scores[place]
 
@@ -152,8 +156,9 @@ def sorted_real(
         found = read_scores(values["scores"], train.ids)
         if before is not None and not np.array_equal(found, before):
             raise UserError(
-                f"{values['scores']} is not what {folder} was begun with: give the "
-                f"same scores, such as {kept}, or another --workdir"
+                f"{shown(values['scores'])} is not what {shown(folder)} was begun "
+                f"with: give the same scores, such as {shown(kept)}, or another "
+                "--workdir"
             )
     elif before is not None:
         return problem.on_device(train, before)

@@ -7,7 +7,7 @@ images into training images travels with them: decoder, preprocessing and its in
 import dataclasses
 import hashlib
 import json
-import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,34 +15,93 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdd import augment
 from jaxdd.data.preprocess import Preprocess
-from jaxdd.decoders import INPUT, Formation, decode_stored
-from jaxdd.errors import UserError
+from jaxdd.decoders import INPUT, KINDS, Formation, decode_stored
+from jaxdd.errors import LARGEST_INTEGER, UserError
+from jaxdd.nets import NETS, make_network
+from jaxdd.storage.arrays import Member, Shapes, read_arrays
+from jaxdd.storage.paths import reason, shown
+from jaxdd.storage.records import (
+    Schema,
+    fields_of,
+    integer,
+    list_of,
+    mapping,
+    number,
+    one_of,
+    parse,
+    text,
+)
 from jaxdd.train import Training
 from jaxdd.types import Synthetic
 from jaxdd.workdir import atomic_file
 
 FORMAT = 2  # 1 had no decoder
-HEADER = {
-    "format": int,
-    "class_names": list,
-    "dataset": dict,
-    "labels": str,
-    "network": dict,
-    "augmentation": str,
-    "training": dict,
-    "measured": dict,
-    "provenance": dict,
-}
-NESTED = {  # what has to be in the dictionaries of the header
-    "dataset": ("name", "fingerprint", "validation", "split_seed"),
-    "network": ("name",),
-    "training": ("epochs", "decay_epochs"),
-    "provenance": ("seed",),
+_SEED = integer(0, 2**32 - 1)
+# Of accuracies in percent.
+STATISTICS = mapping(mean=number(0, 100), std=number(0, 100), n=integer(1))
+# What the header has to be; it says more than this version knows where a later one
+# wrote it, and that is left unread.
+FIELDS: dict[str, Schema] = {
+    "class_names": list_of(text(), shortest=1),
+    "dataset": mapping(
+        name=text(),
+        fingerprint=text(),
+        validation=number(0, 1),
+        split_seed=_SEED,
+        optional={"channels": one_of(1, 3), "image_size": text(20)},
+    ),
+    "labels": one_of("hard", "soft"),
+    "network": mapping(
+        name=one_of(*NETS),
+        optional={
+            "width": integer(1, 2**16),
+            "depth": integer(1, 2**10),
+            **dict.fromkeys(("norm", "activation", "pooling"), text(100)),
+        },
+        others=None,
+    ),
+    "augmentation": text(200),
+    "training": mapping(
+        epochs=integer(1),
+        optional=fields_of(Training, epochs=integer(1), batch_size=integer(1)),
+        others=None,
+    ),
+    "measured": mapping(optional={"distilled": STATISTICS, "random": STATISTICS}),
+    "provenance": mapping(seed=_SEED),
 }
 # The decoder, with what a file without one means.
 DECODER: dict[str, Any] = {"factor": 1, "formation": "single", "space": "input"}
-ARRAYS = ("images", "labels", "step_size")
+_OPTIONAL: dict[str, Schema] = {
+    "decoder": mapping(
+        optional={
+            "factor": integer(1),
+            "formation": one_of(*KINDS),
+            "space": one_of("input", "pixels"),
+        },
+        others=None,
+    )
+}
+# The arrays; a header of 10,000 classes takes 4 MB.
+HEADER = {"header": Member("U", 0, largest=16 * 2**20)}
+ARRAYS = {
+    "images": Member("f", 5),
+    "labels": Member("f", 3, repetitive=True),  # one-hot
+    "step_size": Member("f", 0),
+    "preprocess/kind": Member("U", 0, largest=1000),
+    "preprocess/mean": Member("f", 1),
+    "preprocess/std": Member("f", 1, required=False),
+    "preprocess/matrix": Member("f", 2, required=False),
+    "preprocess/inverse": Member("f", 2, required=False),
+}
+_REMEDY = "it may be cut off or damaged; copy it again"
+_PREFIX = "preprocess/"
+# Up to this size a set may be decoded, or its labels be larger, by any factor; IDC's
+# largest published factor makes 25 images of one.
+_UNSUSPICIOUS, _LARGEST_GROWTH = 256 * 2**20, 32  # bytes, decoded by stored
+_FINITE = 1e30  # sums of a few such numbers stay finite in float32
+_SMALLEST, _LARGEST = 1e-12, 1e12  # of what preprocessing multiplies by
 
 
 @dataclass(frozen=True)
@@ -56,7 +115,8 @@ class Artifact:
         preprocess: from pixels to `images`, and back.
         class_names: K names.
         dataset: {"name", "fingerprint", "validation", "split_seed"}: what it was made
-            from; the training split is found again by the last two.
+            from; the training split is found again by the last two. "channels" and
+            "image_size" are there where its images were converted.
         network: {"name", and options of `nets.make_network`}.
         augmentation: of the evaluation's training, a name for `augment.training`.
         training: the evaluation's schedule.
@@ -173,13 +233,16 @@ def save(artifact: Artifact, path: str | Path) -> Path:
 def load(path: str | Path) -> Artifact:
     """Read and check an artifact. Nothing in the file is executed.
 
+    What is read can also be shown, evaluated and saved again: header and arrays are
+    checked as a whole before anything else sees them.
+
     Example:
         `jaxdd.load("distilled.npz").displayable()` gives images for plotting, and
         `.labels.argmax(-1)` their classes.
 
     Raises:
         UserError: no such file, a cut or foreign file, a newer format, a missing
-            field, a wrong shape.
+            field, a wrong shape, a value that no run writes.
 
     Example:
         >>> import tempfile
@@ -189,126 +252,162 @@ def load(path: str | Path) -> Artifact:
         >>> found.displayable().shape, found.labels.argmax(-1).tolist()
         ((2, 1, 4, 4, 1), [[0], [1]])
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"no artifact at {path}: give the path of a distilled.npz")
-    arrays = _read(path)
-    header = _header(path, arrays)
-    _check_arrays(path, arrays, header)
-    prefix = "preprocess/"
-    fields = {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
+    header = _header(path)
+    names = tuple(header["class_names"])
+    arrays = read_arrays(
+        path, ARRAYS, _REMEDY, "the artifact", lambda found: _agree(found, len(names))
+    )
     try:
-        preprocess = Preprocess.from_arrays(fields)
-        if preprocess.invert(arrays["images"]).shape != arrays["images"].shape:
-            raise UserError("its preprocessing does not fit the shape of its images")
-        decoder = _decoder(header.get("decoder", {}))
-        training = Training(
+        step_size = _checked_step_size(arrays["step_size"])
+        artifact = Artifact(
+            images=_checked("images", arrays["images"]),
+            labels=_checked_labels(arrays["labels"]),
+            step_size=step_size,
+            preprocess=_preprocess(arrays),
+            class_names=names,
+            training=_training(header["training"]),
+            **{**DECODER, **header.get("decoder", {})},
             **{
-                **header["training"],
-                "decay_epochs": tuple(header["training"]["decay_epochs"]),
-            }
+                name: header[name]
+                for name in
+                ("dataset", "network", "augmentation", "measured", "provenance")
+            },
+        )  # fmt: skip
+        _check_usable(artifact)
+    except ValueError as error:  # also UserError
+        raise UserError(
+            f"the artifact {shown(path)} cannot be used ({reason(error)}): {_REMEDY}"
+        ) from error
+    return artifact
+
+
+def _header(path: str | Path) -> dict[str, Any]:
+    """The checked header.
+
+    Raises:
+        UserError: it is none, or of a newer format.
+    """
+    remedy = f"give the path of a distilled.npz; if this is one, {_REMEDY}"
+    arrays = read_arrays(path, HEADER, remedy, "the artifact")
+    try:
+        content = str(arrays["header"].item())
+        # First the format alone: a newer one may have other fields.
+        found = parse(content, mapping(format=integer(1, LARGEST_INTEGER)))
+        if found["format"] <= FORMAT:
+            mapping(optional=_OPTIONAL, **FIELDS)(found, "")
+    except ValueError as error:
+        raise UserError(
+            f"the header of {shown(path)} is damaged ({reason(error)}): {_REMEDY}"
+        ) from error
+    if found["format"] > FORMAT:
+        raise UserError(
+            f"{shown(path)} has format {found['format']}, newer than {FORMAT}, the "
+            "newest that this version of jaxdd reads: upgrade jaxdd"
         )
-    except (ValueError, KeyError, TypeError) as error:  # UserError is a ValueError
-        raise UserError(f"the artifact {path} is damaged: {error}") from error
-    step_size = float(arrays["step_size"])
-    return Artifact(
-        images=arrays["images"],
-        labels=arrays["labels"],
-        step_size=None if np.isnan(step_size) else step_size,
-        preprocess=preprocess,
-        class_names=tuple(header["class_names"]),
-        training=training,
-        **decoder,
+    return found
+
+
+def _agree(shapes: Shapes, classes: int) -> None:
+    """Whether declared shapes fit each other and the number of classes.
+
+    Raises:
+        ValueError: they do not.
+    """
+    images = shapes["images"]
+    if images[0] != classes or 0 in images:
+        raise ValueError(
+            f"images have shape {images}; expected ({classes}, ipc, H, W, C)"
+        )
+    ipc, height, width, channels = images[1:]
+    values = height * width * channels
+    expected: dict[str, list[tuple[int, ...]]] = {
+        "labels": [(classes, ipc, classes)],
+        # Of a whole image where it is whitened.
+        "preprocess/mean": [(channels,), (values,)],
+        "preprocess/std": [(channels,)],
+        "preprocess/matrix": [(values, values)],
+        "preprocess/inverse": [(values, values)],
+    }
+    for name, fitting in expected.items():
+        if name in shapes and shapes[name] not in fitting:
+            raise ValueError(
+                f"{name} has shape {shapes[name]}; expected "
+                + " or ".join(map(str, fitting))
+            )
+    if classes > values and 4 * ipc * classes**2 > _UNSUSPICIOUS:
+        raise ValueError(f"its labels for {classes} classes are larger than its images")
+
+
+def _checked(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.float32 or not (np.abs(array) <= _FINITE).all():
+        raise ValueError(f"{name} are not finite float32 numbers")
+    return array
+
+
+def _checked_labels(array: np.ndarray) -> np.ndarray:
+    labels = _checked("labels", array)
+    # What is learned is a softmax in float32.
+    if labels.min() < 0 or labels.sum(axis=-1).max() > 1.01:
+        raise ValueError("labels are not probabilities")
+    return labels
+
+
+def _checked_step_size(array: np.ndarray) -> float | None:
+    value = float(array)
+    if np.isnan(value):
+        return None
+    if not abs(value) <= _LARGEST:
+        raise ValueError(f"step_size is {value:g}, which is no learning rate")
+    return value
+
+
+def _preprocess(arrays: dict[str, np.ndarray]) -> Preprocess:
+    fields = {k[len(_PREFIX) :]: v for k, v in arrays.items() if k.startswith(_PREFIX)}
+    kind = fields.pop("kind")
+    for name, array in fields.items():
+        extent = np.abs(_checked(_PREFIX + name, array))
+        if extent.max() > _LARGEST or (name == "std" and array.min() < _SMALLEST):
+            raise ValueError(f"{_PREFIX}{name} is no part of a preprocessing")
+    return Preprocess.from_arrays({"kind": kind, **fields})
+
+
+def _training(fields: dict[str, Any]) -> Training:
+    """A schedule with the types that it has in a run; a file may say 1 for 1.0."""
+    typed: dict[Any, Callable[[Any], Any]] = {float: float, tuple[int, ...]: tuple}
+    kinds = {field.name: field.type for field in dataclasses.fields(Training)}
+    return Training(
         **{
-            k: header[k]
-            for k in ("dataset", "network", "augmentation", "measured", "provenance")
-        },
+            name: typed.get(kinds[name], lambda x: x)(value)
+            for name, value in fields.items()
+        }
     )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file."""
-    try:
-        # An .npz is a zip archive; NumPy would take other files for pickles.
-        if not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile("it is no .npz archive")
-        with np.load(path, allow_pickle=False) as file:
-            return {name: np.asarray(file[name]) for name in file.files}
-    except Exception as error:  # a damaged zip archive can raise almost anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"{path} is not a readable artifact ({reason}): it may be cut off or "
-            "damaged; copy it again"
-        ) from error
-
-
-def _header(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    if "header" not in arrays:
-        raise UserError(f"{path} has no field 'header': it is not a jaxdd artifact")
-    try:
-        header = dict(json.loads(str(arrays["header"])))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"the header of {path} is damaged ({error})") from error
-    for name, kind in HEADER.items():
-        if name not in header:
-            raise UserError(f"the header of {path} lacks the field {name!r}")
-        if not isinstance(header[name], kind):
-            raise UserError(
-                f"the field {name!r} in the header of {path} is {header[name]!r}, "
-                f"not of type {kind.__name__}"
-            )
-        if name == "format" and header[name] > FORMAT:  # the first that is looked at
-            raise UserError(
-                f"{path} has format {header[name]}, newer than {FORMAT}, the newest "
-                "that this version of jaxdd reads: upgrade jaxdd"
-            )
-    for name, fields in NESTED.items():
-        lacking = [f for f in fields if f not in header[name]]
-        if lacking:
-            raise UserError(f"{name!r} in the header of {path} lacks {lacking[0]!r}")
-    return header
-
-
-def _decoder(found: Any) -> dict[str, Any]:
-    """The decoder's fields, checked.
+def _check_usable(artifact: Artifact) -> None:
+    """Whether the artifact can be shown, decoded and evaluated.
 
     Raises:
-        TypeError, ValueError: they make none.
+        ValueError: it cannot.
     """
-    decoder = {**DECODER, **dict(found)}
-    known = set(decoder) == set(DECODER)
-    kinds = all(type(decoder[k]) is type(usual) for k, usual in DECODER.items())
-    if not (known and kinds and decoder["space"] in ("input", "pixels")):
-        raise ValueError(f"its decoder {found} is not one this version knows")
-    Formation(decoder["factor"], decoder["formation"])
-    return decoder
-
-
-def _check_arrays(
-    path: Path, arrays: dict[str, np.ndarray], header: dict[str, Any]
-) -> None:
-    for name in ARRAYS:
-        if name not in arrays:
-            raise UserError(f"the artifact {path} lacks the array {name!r}")
-    images, labels = arrays["images"], arrays["labels"]
-    classes = len(header["class_names"])
-    if images.ndim != 5 or images.shape[0] != classes:
-        raise UserError(
-            f"images in {path} have shape {images.shape}; expected "
-            f"({classes}, ipc, H, W, C)"
+    shape = artifact.images.shape[2:]
+    if artifact.factor > min(shape[:2]):
+        raise ValueError(
+            f"its decoder has the factor {artifact.factor}, but its images are "
+            f"{shape[0]}x{shape[1]}"
         )
-    if labels.shape != (classes, images.shape[1], classes):
-        raise UserError(
-            f"labels in {path} have shape {labels.shape}; expected "
-            f"{(classes, images.shape[1], classes)}"
-        )
-    for name, x in (("images", images), ("labels", labels)):
-        if x.dtype != np.float32 or not np.isfinite(x).all():
-            raise UserError(f"{name} in {path} are not finite float32 numbers")
-    if arrays["step_size"].shape != ():
-        raise UserError(
-            f"step_size in {path} has shape {arrays['step_size'].shape}; expected ()"
-        )
+    formation = Formation(artifact.factor, artifact.formation)
+    growth = formation.count(artifact.ipc) / artifact.ipc
+    decoded = growth * artifact.images.nbytes
+    if decoded > _UNSUSPICIOUS and growth > _LARGEST_GROWTH:
+        raise ValueError(f"its decoder makes {decoded:.3g} bytes of images")
+    options = {k: v for k, v in artifact.network.items() if k != "name"}
+    make_network(artifact.network["name"], shape, len(artifact.class_names), **options)
+    augment.training(artifact.augmentation)
+    seen = artifact.preprocess.invert(artifact.images)
+    if artifact.space == "pixels":
+        seen = artifact.preprocess.apply(artifact.images)
+    if not np.isfinite(seen).all():
+        raise ValueError("its preprocessing does not fit the values of its images")
 
 
 def _example() -> Artifact:

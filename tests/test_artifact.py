@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pickle
 import zipfile
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,12 +12,13 @@ import pytest
 
 import jaxdd
 from jaxdd import artifact as artifacts
-from jaxdd.artifact import ARRAYS, HEADER, NESTED, Artifact
+from jaxdd.artifact import FIELDS, Artifact
 from jaxdd.data import fit_zca, normalisation
 from jaxdd.decoders import INPUT, Formation, make_decoder
 from jaxdd.errors import UserError
 from jaxdd.train import Training
 from jaxdd.types import Synthetic
+from tests.faults.fuzz import resident_mb
 
 NAMES = ("cat", "dog", "eel")
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 8, 8, 1), dtype=np.uint8)
@@ -101,7 +103,7 @@ def test_what_leaves_the_range_is_clipped():
     assert (shown == 1).all()
 
 
-@pytest.mark.parametrize("name", HEADER)
+@pytest.mark.parametrize("name", ["format", *FIELDS])
 def test_a_missing_or_foreign_field_is_named(path, name):
     rewrite(path, {name: None})
     failure(path, name)
@@ -110,7 +112,13 @@ def test_a_missing_or_foreign_field_is_named(path, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "field"), [(n, f) for n, fields in NESTED.items() for f in fields]
+    ("name", "field"),
+    [
+        *(("dataset", f) for f in ("name", "fingerprint", "validation", "split_seed")),
+        ("network", "name"),
+        ("training", "epochs"),
+        ("provenance", "seed"),
+    ],
 )
 def test_a_missing_part_of_a_field_is_named(path, name, field):
     with np.load(path) as file:
@@ -120,7 +128,16 @@ def test_a_missing_part_of_a_field_is_named(path, name, field):
 
 
 @pytest.mark.parametrize(
-    "name", [*ARRAYS, "header", "preprocess/kind", "preprocess/mean", "preprocess/std"]
+    "name",
+    [
+        "images",
+        "labels",
+        "step_size",
+        "header",
+        "preprocess/kind",
+        "preprocess/mean",
+        "preprocess/std",
+    ],
 )
 def test_a_missing_array_is_named(path, name):
     rewrite(path, **{name: None})
@@ -213,12 +230,12 @@ def test_other_files_are_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros(3))
     failure(tmp_path / "a.npy")
     np.savez(tmp_path / "b.npz", images=np.zeros(3))
-    failure(tmp_path / "b.npz", "not a jaxdd artifact")
+    failure(tmp_path / "b.npz", "no array 'header'", "distilled.npz")
     with zipfile.ZipFile(tmp_path / "c.npz", "w") as file:
         file.writestr("header.npy", "text")
     failure(tmp_path / "c.npz")
-    failure(tmp_path / "absent.npz", "no artifact at")
-    failure(tmp_path, "no artifact at")
+    failure(tmp_path / "absent.npz", "does not exist")
+    failure(tmp_path, "not a regular file")
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
@@ -307,4 +324,151 @@ def test_a_file_of_format_1_has_no_decoder(path):
 )
 def test_a_damaged_decoder_is_told(path, decoder):
     rewrite(path, {"decoder": decoder})
-    failure(path, "is damaged")
+    failure(path, "decoder")
+
+
+# --- Odd content --------------------------------------------------------------------
+
+
+ODD_ARRAYS = {
+    "a step size that is text": {"step_size": np.array("0.1")},
+    "a step size of bytes": {"step_size": np.array(b"0.1")},
+    "a step size that is a date": {"step_size": np.array("2024-01-31", "M8[D]")},
+    "an infinite step size": {"step_size": np.float32(np.inf)},
+    "negative labels": {"labels": np.full((3, 4, 3), -1, np.float32)},
+    "labels that are no shares": {"labels": np.ones((3, 4, 3), np.float32)},
+    "labels that are none": {"labels": np.full((3, 4, 3), np.nan, np.float32)},
+    "a mean that is none": {"preprocess/mean": np.full(1, np.nan, np.float32)},
+    "no spread": {"preprocess/std": np.zeros(1, np.float32)},
+    "a negative spread": {"preprocess/std": -np.ones(1, np.float32)},
+    "a denormal spread": {"preprocess/std": np.full(1, 1e-45, np.float32)},
+    "another kind": {"preprocess/kind": np.array("none")},
+    "no kind": {"preprocess/kind": np.float32(1)},
+    "a whitening of nothing": {"preprocess/kind": np.array("zca")},
+    "enormous pixels": {"images": np.full((3, 4, 8, 8, 1), 3e38, np.float32)},
+    "no images": {
+        "images": np.zeros((3, 0, 8, 8, 1), np.float32),
+        "labels": np.zeros((3, 0, 3), np.float32),
+    },
+    "bytes in the other order": {"images": np.zeros((3, 4, 8, 8, 1), ">f4")},
+}
+
+
+@pytest.mark.parametrize("name", ODD_ARRAYS)
+def test_odd_arrays_are_refused_where_they_are_read(path, name):
+    rewrite(path, **ODD_ARRAYS[name])
+    failure(path, "copy it again")
+
+
+SCHEDULE = {"epochs": 4, "decay_epochs": [2]}
+ODD_FIELDS = [
+    {"class_names": [1, 2, 3]},
+    {"class_names": ["cat", None, "eel"]},
+    {"class_names": []},
+    {"class_names": ["x" * 10**4] * 3},
+    {"labels": "firm"},
+    {"augmentation": "spin"},
+    {"augmentation": "flip+cutmix=2"},
+    {"augmentation": "flip_" * 1000},
+    {"network": {"name": "net"}},
+    {"network": {"name": ["mlp"]}},
+    {"network": {"name": "mlp", "width": 10**12}},
+    {"network": {"name": "mlp", "width": "8"}},
+    {"network": {"name": "mlp", "depth": 2}},
+    {"network": {"name": "convnet", "depth": 8}},
+    {"network": {"name": "convnet", "colour": 1}},
+    {"network": {"name": "lenet"}},
+    {"training": {"epochs": 0, "decay_epochs": []}},
+    {"training": {"epochs": "4", "decay_epochs": []}},
+    {"training": {"epochs": 4, "decay_epochs": 3}},
+    {"training": {**SCHEDULE, "batch_size": 0}},
+    {"training": {**SCHEDULE, "learning_rate": -1}},
+    {"training": {**SCHEDULE, "learning_rate": 10**300}},
+    {"training": {**SCHEDULE, "reset_momentum": 1}},
+    {"training": {**SCHEDULE, "speed": 1}},
+    {"measured": {"random": {"mean": 1.0, "std": 1.0, "n": "5"}}},
+    {"measured": {"distilled": 50}},
+    {"provenance": {"seed": -1}},
+    {"provenance": {"seed": "0"}},
+    {"dataset": {"name": 3, "fingerprint": "", "validation": 0, "split_seed": 0}},
+    {"dataset": {"name": "x", "fingerprint": "", "validation": 2, "split_seed": 0}},
+    {"dataset": {"name": "x", "fingerprint": "", "validation": 0, "split_seed": None}},
+    {"decoder": {"factor": 30000}},
+    {"decoder": {"factor": 9}},
+]
+
+
+@pytest.mark.parametrize("fields", ODD_FIELDS, ids=lambda x: str(x)[:60])
+def test_odd_fields_of_the_header_are_refused_where_they_are_read(path, fields):
+    rewrite(path, fields)
+    assert len(failure(path, "copy it again")) < 700
+
+
+@pytest.mark.parametrize(
+    "token", ["[" * 10**5 + "]" * 10**5, "1e400", "NaN", "-Infinity", "9" * 5000]
+)
+def test_odd_numbers_and_depths_of_the_header_are_refused(path, token):
+    """Also where a later version may have put anything."""
+    with np.load(path) as file:
+        header = json.loads(str(file["header"]))
+    header["provenance"]["config"] = "@"
+    rewrite(path, header=np.array(json.dumps(header).replace('"@"', token)))
+    assert len(failure(path, "header")) < 700
+
+
+def test_what_a_later_version_adds_is_left_unread(path):
+    measured = {"distilled": {"mean": 1, "std": 0.0, "n": 2, "sem": 3}, "by_class": [1]}
+    rewrite(path, {"measured": measured, "more": [1]}, more=np.zeros(3))
+    assert artifacts.load(path).measured == measured
+
+
+def test_a_schedule_has_the_types_of_a_run(path):
+    rewrite(path, {"training": {"epochs": 4, "learning_rate": 1, "decay": 0}})
+    found = artifacts.load(path).training
+    assert found == Training(4, learning_rate=1.0, decay=0.0)
+    assert type(found.learning_rate) is float
+
+
+@pytest.mark.parametrize("name", ["more", "images"])
+def test_a_small_file_takes_little_memory(tmp_path, path, name):
+    """Zeros compress a thousand times."""
+    rewrite(path, **{name: None})
+    size = 300 * 2**20
+    described = {"descr": "<f4", "fortran_order": False, "shape": (size // 4,)}
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
+        file.open(f"{name}.npy", "w") as member,
+    ):
+        np.lib.format.write_array_header_1_0(member, described)
+        for _ in range(size // 2**20):
+            member.write(bytes(2**20))
+    before = resident_mb(reset=True)
+    if name == "more":
+        artifacts.load(path)
+    else:
+        failure(path, name)
+    assert resident_mb() - before < 50
+
+
+def test_labels_larger_than_images_are_no_way_to_fill_the_memory():
+    """One-hot labels may compress by any factor."""
+    shapes = {"images": (9000, 1, 2, 2, 1), "labels": (9000, 1, 9000)}
+    with pytest.raises(ValueError, match="larger than its images"):
+        artifacts._agree(shapes, 9000)
+    artifacts._agree({**shapes, "images": (9000, 1, 64, 64, 3)}, 9000)
+
+
+SHARED = Path(__file__).parents[2] / "shared" / "cases" / "artifacts"
+
+
+@pytest.mark.parametrize("name", ["dsa-sdc", "idc", "d4a", "pad"])
+def test_artifacts_of_an_earlier_revision_are_read(tmp_path, name):
+    file = SHARED / f"{name}.npz"
+    if not file.exists():
+        pytest.skip(f"no {file}")
+    found = artifacts.load(file)
+    assert found.images.shape[2:] == (8, 8, 1)
+    assert set(found.measured) == {"distilled", "random"}
+    again = artifacts.load(artifacts.save(found, tmp_path / "again.npz"))
+    np.testing.assert_array_equal(found.synthetic().images, again.synthetic().images)
+    assert again.provenance == found.provenance

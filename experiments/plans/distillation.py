@@ -19,7 +19,6 @@ from jaxdd.experts import DTYPES, Bank
 from jaxdd.experts.training import group_size
 from jaxdd.segments import join
 from jaxdd.types import Synthetic
-from jaxdd.workdir import read_json
 
 # What the loop's temporaries grow with, by objective.
 LOOP_FLAGS = {"trajectory": "student_steps"}
@@ -66,8 +65,7 @@ class Distillation:
         """The experts where there are any, or what stands for them."""
         if self.values["bank"] is None or self.given is not None:
             return self.given
-        known = self.folder / "experts" / "manifest.json"
-        if known.exists() and read_json(known, "complete")["complete"]:
+        if Bank.is_finished(self.folder / "experts"):
             return Bank.open(self.folder / "experts")
         manifest = banks.manifest_of(self.problem, self.network, self.values)
         return Imagined(manifest, self.network)

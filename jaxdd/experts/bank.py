@@ -1,15 +1,20 @@
 """Trajectories of experts on disk: one array, and a manifest that says what they are.
 
 A bank is a folder with `snapshots.bin`, the parameters of every expert after every
-stored epoch as one C-ordered array [experts, epochs, P], and `manifest.json`. Reading a
-span touches two rows; nothing is loaded as a whole.
+stored epoch as one C-ordered array [experts, epochs, P], `checksums.bin`, which has a
+number per row, and `manifest.json`. Reading a span touches two rows; nothing is loaded
+as a whole.
 """
 
+import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import math
 import os
+import shutil
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +25,33 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd import hosts
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
+from jaxdd.storage.paths import local_path, reason, shown
+from jaxdd.storage.records import (
+    Schema,
+    fields_of,
+    flag,
+    integer,
+    list_of,
+    mapping,
+    number,
+    one_of,
+    read_json,
+    text,
+)
+from jaxdd.train import Training
 from jaxdd.trees import from_named_leaves, named_leaves
 from jaxdd.types import Network, Params, Span
-from jaxdd.workdir import read_json, to_json, write_atomically
+from jaxdd.windows import Curriculum
+from jaxdd.workdir import to_json, write_atomically
 
-FORMAT = 1
+FORMAT = 2  # 1 had no checksums
 DTYPES: Mapping[str, Any] = {"float32": np.float32, "bfloat16": jnp.bfloat16}
-SNAPSHOTS, MANIFEST = "snapshots.bin", "manifest.json"
+SNAPSHOTS, CHECKSUMS, MANIFEST = "snapshots.bin", "checksums.bin", "manifest.json"
+# A row's entry in the checksums: its CRC-32 and this bit, or 0 before it is written.
+_WRITTEN = 1 << 32
+_LARGEST_BANK = 2**60  # bytes
+_SHOWN = 3  # differences in a sentence
 
 # What has to agree between a bank and a distillation, and what may differ.
 REFUSED = {
@@ -100,6 +124,47 @@ class Manifest:
         return math.prod(self.shape) * np.dtype(DTYPES[self.dtype]).itemsize
 
 
+def _pair(*schemas: Schema) -> Schema:
+    """A list of as many entries as schemas, each by its own."""
+
+    def check(value: Any, where: str) -> None:
+        if not isinstance(value, list) or len(value) != len(schemas):
+            raise ValueError(f"{quoted(where)} is not a list of {len(schemas)} entries")
+        for index, (schema, entry) in enumerate(zip(schemas, value, strict=True)):
+            schema(entry, f"{where}[{index}]")
+
+    return check
+
+
+_ONE_FORMAT = mapping(format=integer(1))
+_SCHEMA = mapping(
+    data=mapping(),
+    preprocess=mapping(),
+    network=mapping(optional={"name": text()}),
+    training=mapping(optional=fields_of(Training, batch_size=integer(1)), others=None),
+    curriculum=mapping(
+        optional={
+            **fields_of(
+                Curriculum,
+                removals=list_of(_pair(integer(), number(0, 1)), longest=1000),
+            ),
+            "score": text(),
+        },
+        others=None,
+    ),
+    augmentation=text(200),
+    seed=integer(0, 2**32 - 1),
+    experts=integer(1),
+    first_epoch=integer(),
+    last_epoch=integer(),
+    dtype=one_of(*DTYPES),
+    leaves=list_of(
+        _pair(text(), list_of(integer(1), longest=32)), shortest=1, longest=10**5
+    ),
+    complete=flag,
+)
+
+
 def layout(network: Network) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """(path, shape) of every parameter tensor, in the order of a bank's row."""
     params, _ = jax.eval_shape(network.init, jax.random.key(0))
@@ -129,42 +194,71 @@ def weight(manifest: Manifest) -> str:
 
 
 class Bank:
-    """Trajectories of experts; see the module's docstring."""
+    """Trajectories of experts; see the module's docstring.
 
-    def __init__(self, folder: Path, manifest: Manifest, mode: Literal["r", "r+"]):
-        self.folder, self.manifest = folder, manifest
+    A row is compared with its checksum when it is first read.
+    """
+
+    def __init__(
+        self, folder: Path, manifest: Manifest, mode: Literal["r", "r+"], version: int
+    ):
+        self.folder, self.manifest, self.version = folder, manifest, version
         dtype: Any = np.dtype(DTYPES[manifest.dtype])
         self.rows = np.memmap(folder / SNAPSHOTS, dtype, mode, shape=manifest.shape)
+        self.verified = np.zeros(manifest.shape[:2], bool)
+        self.checksums: np.memmap | None = None
+        if version > 1:
+            self.checksums = np.memmap(
+                folder / CHECKSUMS, "<u8", mode, shape=manifest.shape[:2]
+            )
 
     @classmethod
-    def create(cls, folder: Path, manifest: Manifest) -> "Bank":
+    def create(cls, folder: Path, manifest: Manifest, begun: bool = False) -> "Bank":
         """A bank to be filled, or the one that is being filled there.
 
         A finished one is opened for reading.
 
+        Args:
+            folder: of the bank.
+            manifest: what it will hold.
+            begun: whether a training has recorded how far it is, so that its snapshots
+                have to be there.
+
         Raises:
-            UserError: another bank is there, or the disk refuses.
+            UserError: another bank is there, what was written is lost, there is no
+                room for it, or the disk refuses.
         """
-        path = folder / SNAPSHOTS
-        if (folder / MANIFEST).is_file():
-            found = _parse(folder / MANIFEST)
+        path, version = folder / SNAPSHOTS, FORMAT
+        if _exists(folder / MANIFEST):
+            found, version = _read(folder / MANIFEST)
             there, here = _content(found), _content(manifest)
             if there != here:
                 raise UserError(
-                    f"{folder} holds another bank ({_difference(there, here)}): use "
-                    "the same values or another --workdir"
+                    f"{shown(folder)} holds another bank ({_difference(there, here)}): "
+                    "use the same values or another --workdir"
                 )
             if found.complete:
                 return cls.open(folder)
+            lost = _lacking(folder, manifest, version)
+            if lost is not None and begun:
+                raise UserError(f"{lost}: {_anew(folder)}")
+            version = FORMAT if lost else version
+        elif begun:
+            raise UserError(
+                f"{shown(folder / MANIFEST)} is lost, although a training has gone on "
+                f"from there: {_anew(folder)}"
+            )
         try:
             if hosts.primary():
                 _reserve(path, manifest.bytes)
-            write_atomically(folder / MANIFEST, _dump(manifest))
-            return cls(folder, manifest, "r+" if hosts.primary() else "r")
+                if version > 1:
+                    _reserve(folder / CHECKSUMS, _checksum_bytes(manifest))
+            write_atomically(folder / MANIFEST, _dump(manifest, version))
+            return cls(folder, manifest, "r+" if hosts.primary() else "r", version)
         except OSError as error:
             raise UserError(
-                f"cannot write {path}: {error.strerror or error}; free the disk or "
-                "choose another folder"
+                f"cannot write {shown(path)}: {reason(error)}; free the disk or choose "
+                "another folder"
             ) from error
 
     @classmethod
@@ -174,38 +268,83 @@ class Bank:
         Raises:
             UserError: there is none, it is unfinished, cut off, or of a newer format.
         """
-        folder = Path(folder).expanduser()
-        if not (folder / MANIFEST).is_file():
+        folder = local_path(folder, "the bank of experts")
+        if not _exists(folder / MANIFEST):
             raise UserError(
-                f"no bank of experts at {folder}: make one with python -m "
+                f"no bank of experts at {shown(folder)}: make one with python -m "
                 "experiments.experts --workdir=..."
             )
-        manifest = _parse(folder / MANIFEST)
+        manifest, version = _read(folder / MANIFEST)
         if not manifest.complete:
             raise UserError(
-                f"the bank {folder} is unfinished: start the command that made it again"
+                f"the bank {shown(folder)} is unfinished: start the command that made "
+                "it again"
             )
-        path = folder / SNAPSHOTS
-        found = path.stat().st_size if path.is_file() else 0
-        if found != manifest.bytes:
+        lacking = _lacking(folder, manifest, version)
+        if lacking is not None:
             raise UserError(
-                f"{path} has {found} bytes instead of {manifest.bytes}: it is cut off "
-                "or damaged; copy it again or train the experts anew"
+                f"{lacking}: it is cut off or damaged; copy it again or train the "
+                "experts anew"
             )
-        return cls(folder, manifest, "r")
+        try:
+            return cls(folder, manifest, "r", version)
+        except OSError as error:
+            raise UserError(
+                f"cannot read the bank {shown(folder)} ({reason(error)}): copy it again"
+            ) from error
+
+    @staticmethod
+    def is_finished(folder: Path) -> bool:
+        """Whether a finished bank is there.
+
+        Raises:
+            UserError: its manifest is damaged.
+        """
+        path = folder / MANIFEST
+        return _exists(path) and _read(path)[0].complete
 
     def write(self, expert: int, epoch: int, params: Params) -> None:
         """Store a snapshot, unless the bank does not keep that epoch."""
         first, last = self.manifest.first_epoch, self.manifest.last_epoch
         if first <= epoch <= last and hosts.primary():
             flat = [np.asarray(x).ravel() for x in jax.tree.leaves(params)]
-            self.rows[expert, epoch - first] = np.concatenate(flat)
+            row = expert, epoch - first
+            self.rows[row] = np.concatenate(flat)
+            if self.checksums is not None:
+                self.checksums[row] = _checksum(self.rows[row])
+                self.verified[row] = True
+
+    def flush(self) -> None:
+        """Bring to the disk what has been written; does nothing where others write."""
+        if hosts.primary():
+            self.rows.flush()
+            if self.checksums is not None:
+                self.checksums.flush()
 
     def finish(self) -> None:
         """Everything has been written: mark the bank as complete."""
-        self.rows.flush()
+        self.flush()
         self.manifest = dataclasses.replace(self.manifest, complete=True)
-        write_atomically(self.folder / MANIFEST, _dump(self.manifest))
+        write_atomically(self.folder / MANIFEST, _dump(self.manifest, self.version))
+
+    def verify(self, expert: int, epoch: int) -> None:
+        """Compare a stored snapshot with its checksum, once per process.
+
+        Banks of format 1 have none; see `check`.
+
+        Raises:
+            UserError: it was never written, or is damaged.
+        """
+        row = expert, epoch - self.manifest.first_epoch
+        if self.checksums is None or self.verified[row]:
+            return
+        if self.checksums[row] != _checksum(self.rows[row]):
+            raise UserError(
+                f"{shown(self.folder / SNAPSHOTS)} is damaged: the parameters of "
+                f"expert {expert} after epoch {epoch} are not what was written; copy "
+                "the bank again or train the experts anew in another folder"
+            )
+        self.verified[row] = True
 
     def snapshot(self, expert: int, epoch: int, like: Params) -> Params:
         """Parameters of an expert after an epoch, float32 arrays on the host.
@@ -213,7 +352,11 @@ class Bank:
         Args:
             expert, epoch: which.
             like: any tree of the network's structure.
+
+        Raises:
+            UserError: the file is damaged there.
         """
+        self.verify(expert, epoch)
         row = self.rows[expert, epoch - self.manifest.first_epoch]
         flat = np.asarray(row, np.float32)
         sizes = [math.prod(shape) for _, shape in self.manifest.leaves]
@@ -248,23 +391,27 @@ class Bank:
             ours, theirs = _plain(wanted, name), _plain(self.manifest, name)
             if ours != theirs:
                 raise UserError(
-                    f"the bank {self.folder} was made with {what} "
+                    f"the bank {shown(self.folder)} was made with {what} "
                     f"({_difference(theirs, ours)}): use the same, or other experts"
                 )
         if self.manifest.leaves != wanted.leaves:
             raise UserError(
-                f"the bank {self.folder} holds parameters of other shapes: use other "
-                "experts"
+                f"the bank {shown(self.folder)} holds parameters of other shapes: use "
+                "other experts"
             )
         first, last = needed_epochs
         if first < self.manifest.first_epoch or last > self.manifest.last_epoch:
             raise UserError(
-                f"the bank {self.folder} has the epochs {self.manifest.first_epoch} to "
-                f"{self.manifest.last_epoch}, but {first} to {last} are needed: train "
-                "for more --epochs, or change --min_start, --max_start or "
-                "--expert_epochs"
+                f"the bank {shown(self.folder)} has the epochs "
+                f"{self.manifest.first_epoch} to {self.manifest.last_epoch}, but "
+                f"{first} to {last} are needed: train for more --epochs, or change "
+                "--min_start, --max_start or --expert_epochs"
             )
-        return [
+        unguarded = [] if self.version > 1 else [
+            f"the bank {shown(self.folder)} is of format 1, which has no checksums: "
+            "damage to its snapshots would not be noticed"
+        ]  # fmt: skip
+        return unguarded + [
             f"the experts were trained with {what} than this method's "
             f"({_difference(_plain(self.manifest, name), _plain(wanted, name))})"
             for name, what in WARNED.items()
@@ -272,11 +419,85 @@ class Bank:
         ]
 
 
+def _exists(path: Path) -> bool:
+    """Whether something is there; what cannot be looked at is told by its reader."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _checksum(row: np.ndarray) -> int:
+    return zlib.crc32(row.view(np.uint8).data) | _WRITTEN
+
+
+def _checksum_bytes(manifest: Manifest) -> int:
+    return 8 * manifest.experts * manifest.epochs
+
+
+def _lacking(folder: Path, manifest: Manifest, version: int) -> str | None:
+    """What is not there of the files that a manifest promises, as half a sentence."""
+    sizes = {SNAPSHOTS: manifest.bytes}
+    if version > 1:
+        sizes[CHECKSUMS] = _checksum_bytes(manifest)
+    for name, size in sizes.items():
+        path = folder / name
+        found = path.stat().st_size if path.is_file() else 0
+        if found != size:
+            return f"{shown(path)} has {found} bytes instead of {size}"
+    return None
+
+
+def _anew(folder: Path) -> str:
+    return (
+        "copy it back, or train the experts anew in another folder or after removing "
+        f"{shown(folder / 'checkpoints')}"
+    )
+
+
 def _reserve(path: Path, size: int) -> None:
-    """Take the disk now: writing to a map on a full one would kill the process."""
-    with open(path, "ab") as file:
-        os.posix_fallocate(file.fileno(), 0, size)
-        file.truncate(size)
+    """Take the disk now: writing to a map on a full one would kill the process.
+
+    What was there stays; where the disk refuses, what was taken is given back.
+
+    Raises:
+        UserError: there is no room.
+        OSError: the disk refuses.
+    """
+    before = path.stat() if path.exists() else None
+    needed = size - (before.st_blocks * 512 if before else 0)
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise UserError(
+            f"no room for {shown(path)}: it needs {needed / 1e9:.3g} GB more, and "
+            f"{free / 1e9:.3g} GB are free; free the disk, choose another --workdir, "
+            "or store fewer experts or epochs"
+        )
+    try:
+        with open(path, "ab") as file:
+            _allocate(file.fileno(), size)
+            file.truncate(size)
+    except OSError:
+        with contextlib.suppress(OSError):
+            if before is None:
+                path.unlink()
+            else:
+                os.truncate(path, before.st_size)
+        raise
+
+
+def _allocate(file: int, size: int) -> None:
+    """Have the file system set blocks aside, where it can."""
+    allocate = getattr(os, "posix_fallocate", None)  # not on macOS
+    try:
+        if allocate is not None:
+            allocate(file, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
 
 
 def _content(manifest: Manifest) -> dict[str, Any]:
@@ -293,29 +514,52 @@ def _plain(manifest: Manifest, name: str) -> Any:
 
 def _difference(there: Any, here: Any) -> str:
     if not isinstance(there, dict) or not isinstance(here, dict):
-        return f"{there!r} there and {here!r} here"
+        return f"{_brief(there)} there and {_brief(here)} here"
     names = [k for k in {**there, **here} if there.get(k) != here.get(k)]
-    return ", ".join(
-        f"{k} is {there.get(k)!r} there and {here.get(k)!r} here" for k in names
-    )
+    named = [
+        f"{shown(k[:40])} is {_brief(there.get(k))} there and "
+        f"{_brief(here.get(k))} here"
+        for k in names[:_SHOWN]
+    ]
+    more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+    return ", ".join(named + more)
 
 
-def _dump(manifest: Manifest) -> str:
-    return to_json({"format": FORMAT, **dataclasses.asdict(manifest)})
+def _brief(value: Any) -> str:
+    found = quoted(value)
+    return found if len(found) <= 40 else found[:37] + "..."
 
 
-def _parse(path: Path) -> Manifest:
-    names = [f.name for f in dataclasses.fields(Manifest)]
+def _dump(manifest: Manifest, version: int = 1) -> str:
+    """The manifest's file. The version is no part of what tells banks apart."""
+    return to_json({"format": version, **dataclasses.asdict(manifest)})
+
+
+def _read(path: Path) -> tuple[Manifest, int]:
+    """A manifest and the format of its bank.
+
+    Raises:
+        UserError: it cannot be used.
+    """
+    remedy = "copy the bank again or train the experts anew in another folder"
     # First the format alone: a newer one may have other fields.
-    content = read_json(path, "format")
-    if content["format"] > FORMAT:
+    version = read_json(path, _ONE_FORMAT, remedy)["format"]
+    if version > FORMAT:
         raise UserError(
-            f"{path} has format {content['format']}, newer than {FORMAT}, the newest "
-            "that this version of jaxdd reads: upgrade jaxdd"
+            f"{shown(path)} has format {version}, newer than {FORMAT}, the newest that "
+            "this version of jaxdd reads: upgrade jaxdd"
         )
-    content = read_json(path, *names)
-    values = {name: content[name] for name in names}
+    content = read_json(path, _SCHEMA, remedy)
+    values = {field.name: content[field.name] for field in dataclasses.fields(Manifest)}
     values["leaves"] = tuple((name, tuple(shape)) for name, shape in values["leaves"])
-    if values["dtype"] not in DTYPES:
-        raise UserError(f"{path} has the unknown dtype {values['dtype']!r}")
-    return Manifest(**values)
+    manifest = Manifest(**values)
+    names = [name for name, _ in manifest.leaves]
+    if manifest.first_epoch > manifest.last_epoch:
+        fault = f"its epochs go from {manifest.first_epoch} to {manifest.last_epoch}"
+    elif len(set(names)) < len(names):
+        fault = "it names a parameter tensor twice"
+    elif manifest.bytes > _LARGEST_BANK:
+        fault = "no disk could hold what it describes"
+    else:
+        return manifest, version
+    raise UserError(f"cannot use {shown(path)} ({fault}): {remedy}")

@@ -105,7 +105,8 @@ def train_bank(
         ...     bank.rows.shape
         (3, 3, 295)
     """
-    bank = Bank.create(folder, manifest)
+    begun = any((folder / "checkpoints").glob("*"))
+    bank = Bank.create(folder, manifest, begun)
     if bank.manifest.complete:
         return bank
     checkpoints = Checkpoints(folder)
@@ -193,6 +194,7 @@ class _Trainer:
         found = self.checkpoints.restore(state)
         if found is not None:
             state = jax.tree.map(jnp.asarray, found[1])
+            self._verify(int(state.done))
             self.watch.on_resume(int(state.done))
         saved = time.monotonic()
         done = int(state.done)
@@ -222,9 +224,21 @@ class _Trainer:
 
     def _save(self, done: int, state: GroupState) -> None:
         # The snapshots first: a state on disk says that they are there.
-        if hosts.primary():
-            self.bank.rows.flush()
+        self.bank.flush()
         self.checkpoints.save(done, state)
+
+    def _verify(self, done: int) -> None:
+        """Compare the snapshots that a state on disk promises with their checksums.
+
+        Raises:
+            UserError: one is lost or damaged.
+        """
+        manifest = self.bank.manifest
+        whole, epochs = divmod(done, manifest.last_epoch)
+        for expert in range(min(manifest.experts, (whole + (epochs > 0)) * self.group)):
+            last = manifest.last_epoch if expert < whole * self.group else epochs
+            for epoch in range(manifest.first_epoch, last + 1):
+                self.bank.verify(expert, epoch)
 
     def _fault(self, group: int, epoch: int) -> str:
         members = self.members(group)

@@ -4,6 +4,7 @@ A schema is a function of a value and of its place in the file; it raises ValueE
 with a phrase. `mapping(steps=integer(0), config=mapping())` is one.
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from jaxdd.storage.paths import existing_file, reason, shown
 
 LARGEST_FILE = 256 * 2**20  # bytes; a metrics.jsonl of a million lines is half of it
 _DEEPEST = 32  # levels of nesting; ours have six
+_LARGEST_FLOAT = 1e30  # float32 holds it, and its products with what is usual
 
 Schema = Callable[[Any, str], None]
 
@@ -132,6 +134,40 @@ def mapping(
     return check
 
 
+def fields_of(kind: type, **special: Schema) -> dict[str, Schema]:
+    """Schemas of a dataclass's fields by their types.
+
+    Numbers are finite and not negative, as all of ours are; lists have at most a
+    thousand entries.
+
+    Args:
+        kind: the dataclass.
+        special: schemas of fields that have more to keep than their type.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class Schedule:
+        ...     epochs: int
+        ...     rate: float = 0.1
+        >>> parse('{"epochs": 3}', mapping(optional=fields_of(Schedule)))
+        {'epochs': 3}
+    """
+    by_type: dict[Any, Schema] = {
+        int: integer(),
+        float: number(0, _LARGEST_FLOAT),
+        bool: flag,
+        str: text(),
+        tuple[int, ...]: list_of(integer(), longest=1000),
+    }
+    return {
+        field.name: special[field.name]
+        if field.name in special
+        else by_type[field.type]
+        for field in dataclasses.fields(kind)
+    }
+
+
 def read_json(path: str | Path, schema: Schema, remedy: str) -> Any:
     """Parse a JSON file and check all of it.
 
@@ -143,11 +179,39 @@ def read_json(path: str | Path, schema: Schema, remedy: str) -> Any:
     Raises:
         UserError: no regular file, too large, no JSON, or not by the schema.
     """
+    return _read(path, lambda content: parse(content, schema), remedy)
+
+
+def read_lines(path: str | Path, schema: Schema, remedy: str) -> list[Any]:
+    """Parse a file with a JSON value per line, and check all of them.
+
+    Args:
+        path: the file.
+        schema: what has to be in every line.
+        remedy: what to do where it is not, for the end of the sentence.
+
+    Raises:
+        UserError: no regular file, too large, or a line that is not by the schema.
+    """
+
+    def parsed(content: bytes) -> list[Any]:
+        values = []
+        for count, line in enumerate(content.splitlines(), 1):
+            try:
+                values.append(parse(line, schema))
+            except ValueError as error:
+                raise ValueError(f"line {count}: {error}") from None
+        return values
+
+    return _read(path, parsed, remedy)
+
+
+def _read(path: str | Path, parsed: Callable[[bytes], Any], remedy: str) -> Any:
     place = existing_file(path, "the file", remedy)
     try:
         if place.stat().st_size > LARGEST_FILE:
             raise ValueError(f"it is larger than {LARGEST_FILE} bytes")
-        return parse(place.read_bytes(), schema)
+        return parsed(place.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(
             f"cannot use {shown(place)} ({reason(error)}): {remedy}"
@@ -161,7 +225,9 @@ def parse(content: str | bytes, schema: Schema) -> Any:
         ValueError: with a phrase that says what is wrong.
     """
     try:
-        value = json.loads(content, parse_constant=_refuse_constant)
+        value = json.loads(
+            content, parse_constant=_refuse_constant, parse_float=_finite
+        )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except UnicodeDecodeError:
@@ -173,6 +239,13 @@ def parse(content: str | bytes, schema: Schema) -> Any:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"it contains {name}, which is not a number of JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"it contains {quoted(digits)}, which no float can hold")
+    return value
 
 
 def _check_depth(value: Any, left: int) -> None:

@@ -78,7 +78,7 @@ def test_tenths_go_from_easy_to_hard(tmp_path):
     losses = np.random.default_rng(0).permutation(100).astype(float)
     right = (losses < 50)[None]
     np.savez(tmp_path / "evaluation.npz", right=right)
-    found = d4a._by_tenth({"config": {"workdir": str(tmp_path)}}, losses)
+    found = d4a._by_tenth(tmp_path, losses)
     assert found.tolist() == [100.0] * 5 + [0.0] * 5
 
 

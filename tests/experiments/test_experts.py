@@ -348,7 +348,10 @@ def test_a_training_goes_on_with_its_own_scores(problem, tmp_path, monkeypatch):
         ({"removals": "1:0.1,x"}, "--removals must be EPOCH:SHARE"),
         ({"score": "el2n"}, "--score sorts the samples, but nothing is left out"),
         ({"score": "hard", "drop_hardest": 0.2}, "'hard': choose from .*el2n"),
-        ({"scores": "/no.npz", "drop_hardest": 0.2}, "cannot read the scores /no.npz"),
+        (
+            {"scores": "/no.npz", "drop_hardest": 0.2},
+            "the scores /no.npz does not exist",
+        ),
     ],
     ids=str,
 )

@@ -83,7 +83,7 @@ CASES = {
     "not an artifact": (
         "evaluate",
         {"artifact": "{here}/file", "workdir": "{here}/out"},
-        ["{here}/file", "not a readable artifact"],
+        ["{here}/file", "no .npz archive"],
     ),
     "nets": (
         "evaluate",

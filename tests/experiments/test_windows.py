@@ -187,6 +187,8 @@ def write_bad(path, kind, ids):
     elif kind == "nan":
         scores[3] = np.nan
         np.savez(path, scores=scores, ids=ids)
+    elif kind == "twice":
+        np.savez(path, scores=scores, ids=np.where(ids == ids[0], ids[1], ids))
     elif kind == "lengths":
         np.savez(path, scores=scores[1:], ids=ids)
     elif kind == "other data":
@@ -198,13 +200,14 @@ def write_bad(path, kind, ids):
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        ("absent", "cannot read the scores .*s.npz"),
-        ("text", "cannot read the scores .*experiments.difficulty"),
-        ("other arrays", "cannot read the scores .*scores"),
+        ("absent", "the scores .*s.npz does not exist: .*experiments.difficulty"),
+        ("text", "the scores .*no .npz archive.*experiments.difficulty"),
+        ("other arrays", "the scores .*no array 'scores'"),
         ("nan", "does not hold one finite score per id"),
-        ("lengths", "does not hold one finite score per id"),
+        ("twice", "does not hold one finite score per id"),
+        ("lengths", "does not hold one score per id"),
         ("other data", "no score for 2 training samples, such as number"),
-        ("empty", "does not hold one finite score per id"),
+        ("empty", "does not hold one score per id"),
     ],
 )
 def test_wrong_scores_are_refused_in_a_sentence(problem, tmp_path, kind, told):

@@ -2,8 +2,11 @@
 
 import dataclasses
 import errno
+import hashlib
 import json
 import os
+import shutil
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,7 @@ import pytest
 
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank, Manifest, layout, weight
+from jaxdd.workdir import to_json
 from tests.experts.helpers import CURRICULUM, TRAINING, toy_manifest
 from tests.helpers import assert_close, linear_network, tiny_network
 
@@ -167,11 +171,11 @@ def test_a_bank_that_is_cut_off_is_refused(tmp_path, left):
 def test_a_newer_format_is_refused_as_such(tmp_path):
     """Whatever fields it has."""
     filled(tmp_path)
-    changed(tmp_path, format=2)
-    with pytest.raises(UserError, match=r"format 2, newer than 1.*upgrade"):
+    changed(tmp_path, format=3)
+    with pytest.raises(UserError, match=r"format 3, newer than 2.*upgrade"):
         Bank.open(tmp_path)
     (tmp_path / "manifest.json").write_text('{"format": 3, "arrays": []}')
-    with pytest.raises(UserError, match=r"format 3, newer than 1.*upgrade"):
+    with pytest.raises(UserError, match=r"format 3, newer than 2.*upgrade"):
         Bank.open(tmp_path)
 
 
@@ -186,7 +190,7 @@ def test_a_file_that_is_no_manifest_is_refused(tmp_path, text):
 def test_an_unknown_dtype_is_refused(tmp_path):
     filled(tmp_path)
     changed(tmp_path, dtype="float8")
-    with pytest.raises(UserError, match="unknown dtype 'float8'"):
+    with pytest.raises(UserError, match="'dtype' is 'float8'"):
         Bank.open(tmp_path)
 
 
@@ -217,6 +221,173 @@ def test_a_full_disk_is_told_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(UserError, match=r"snapshots.bin: No space left on device"):
         Bank.create(tmp_path, toy_manifest(NETWORK))
+
+
+def test_a_bank_that_no_disk_holds_takes_nothing(tmp_path, monkeypatch):
+    """Here 720 bytes; a bank larger than the disk used to fill it and keep it."""
+    usage = lambda folder: shutil._ntuple_diskusage(10**6, 10**6 - 700, 700)
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    monkeypatch.setattr(os, "posix_fallocate", lambda *arguments: pytest.fail("taken"))
+    told = r"no room for .*snapshots.bin: it needs 7.2e-07 GB more, and 7e-07 GB are"
+    with pytest.raises(UserError, match=told):
+        Bank.create(tmp_path, toy_manifest(NETWORK))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("before", [None, b"earlier"])
+def test_what_was_taken_of_a_full_disk_is_given_back(tmp_path, monkeypatch, before):
+    path = tmp_path / "snapshots.bin"
+    if before is not None:
+        path.write_bytes(before)
+
+    def fill(file, offset, size):
+        os.ftruncate(file, size // 2)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", fill)
+    with pytest.raises(UserError, match=r"snapshots.bin: No space left on device"):
+        Bank.create(tmp_path, toy_manifest(NETWORK))
+    left = {x.name: x.read_bytes() for x in tmp_path.iterdir()}
+    assert left == ({} if before is None else {"snapshots.bin": before})
+
+
+def test_a_file_system_that_cannot_set_blocks_aside_will_do(tmp_path, monkeypatch):
+    def unsupported(*arguments):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    same(filled(tmp_path).snapshot(1, 2, LIKE), params_of(1, 2))
+
+
+# --- Checksums ----------------------------------------------------------------------
+
+
+def flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [("snapshots.bin", (1 * 4 + 2) * 60 + 7), ("checksums.bin", 48)]
+)
+def test_a_flipped_bit_is_noticed_when_its_row_is_read(tmp_path, name, place):
+    filled(tmp_path)
+    flip(tmp_path / name, place)
+    bank = Bank.open(tmp_path)
+    for expert in range(3):
+        for epoch in range(4):
+            if (expert, epoch) == (1, 2):
+                told = "parameters of expert 1 after epoch 2 are not what was written"
+                with pytest.raises(UserError, match=told):
+                    bank.snapshot(expert, epoch, LIKE)
+            else:
+                same(bank.snapshot(expert, epoch, LIKE), params_of(expert, epoch))
+
+
+def test_a_row_is_verified_once(tmp_path, monkeypatch):
+    filled(tmp_path)
+    bank = Bank.open(tmp_path)
+    bank.span(0, 1, 2, LIKE)
+    monkeypatch.setattr(zlib, "crc32", lambda data: pytest.fail("again"))
+    bank.span(0, 1, 2, LIKE)
+    assert bank.verified.sum() == 2
+
+
+def test_a_row_that_was_never_written_is_no_row_of_zeros(tmp_path):
+    bank = Bank.create(tmp_path, toy_manifest(NETWORK))
+    bank.write(0, 0, params_of(0, 0))
+    bank.finish()
+    with pytest.raises(UserError, match="expert 0 after epoch 1"):
+        Bank.open(tmp_path).snapshot(0, 1, LIKE)
+
+
+@pytest.mark.parametrize("left", [None, 95])
+def test_a_bank_without_its_checksums_is_refused(tmp_path, left):
+    filled(tmp_path)
+    path = tmp_path / "checksums.bin"
+    path.unlink() if left is None else os.truncate(path, left)
+    with pytest.raises(UserError, match=f"has {left or 0} bytes instead of 96"):
+        Bank.open(tmp_path)
+
+
+def as_format_1(folder):
+    (folder / "checksums.bin").unlink()
+    changed(folder, format=1)
+
+
+def test_a_bank_of_format_1_is_read_and_says_what_it_lacks(tmp_path):
+    filled(tmp_path)
+    as_format_1(tmp_path)
+    bank = Bank.open(tmp_path)
+    same(bank.snapshot(1, 2, LIKE), params_of(1, 2))
+    told = bank.check(toy_manifest(NETWORK), (0, 3))
+    assert len(told) == 1
+    assert "format 1, which has no checksums" in told[0]
+
+
+def test_an_unfinished_bank_of_format_1_goes_on(tmp_path):
+    Bank.create(tmp_path, toy_manifest(NETWORK)).write(1, 2, params_of(1, 2))
+    as_format_1(tmp_path)
+    again = Bank.create(tmp_path, toy_manifest(NETWORK), begun=True)
+    same(again.snapshot(1, 2, LIKE), params_of(1, 2))
+    again.finish()
+    assert Bank.open(tmp_path).version == 1
+
+
+def test_what_tells_banks_apart_is_what_it_was_in_format_1(tmp_path):
+    """Runs have it in their configuration."""
+    manifest = filled(tmp_path).manifest
+    text = to_json({"format": 1, **dataclasses.asdict(manifest)})
+    assert manifest.digest == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# --- Damaged manifests --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"leaves": [["bias", [3]], ["kernel", [-4, -3]]]},
+        {"leaves": [["bias", [3]], ["bias", [12]]]},
+        {"leaves": [["bias"]]},
+        {"leaves": []},
+        {"leaves": [["x", [10**9, 10**9]]]},
+        {"leaves": {"bias": [3]}},
+        {"experts": 0},
+        {"experts": True},
+        {"experts": 10**30},
+        {"first_epoch": 9},
+        {"last_epoch": 2**31 - 1, "experts": 2**31 - 1},
+        {"seed": -1},
+        {"training": {"rate": 1}},
+        {"training": {"batch_size": 1.5}},
+        {"curriculum": {"removals": [[1]]}},
+        {"curriculum": {"removals": [[1, "x"]]}},
+        {"augmentation": None},
+        {"complete": "yes"},
+        {"data": []},
+    ],
+    ids=str,
+)
+def test_a_manifest_that_is_none_is_refused(tmp_path, changes):
+    filled(tmp_path)
+    changed(tmp_path, **changes)
+    with pytest.raises(
+        UserError, match=r"manifest\.json .*copy the bank again"
+    ) as error:
+        Bank.open(tmp_path)
+    assert len(str(error.value)) < 700
+    with pytest.raises(UserError):
+        Bank.is_finished(tmp_path)
+
+
+def test_a_difference_is_told_in_a_sentence_of_bounded_length(tmp_path):
+    filled(tmp_path)
+    changed(tmp_path, data={f"{i}" * 300: ["x" * 300] * 300 for i in range(50)})
+    with pytest.raises(UserError, match="and 50 more") as error:
+        Bank.open(tmp_path).check(toy_manifest(NETWORK), (0, 3))
+    assert len(str(error.value)) < 700
 
 
 # --- Does a bank fit a distillation? ------------------------------------------------

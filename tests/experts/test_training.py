@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,7 @@ def test_the_bank_is_finished_and_leaves_no_states(whole):
         Bank.open(whole.folder).manifest, complete=True
     )
     assert sorted(x.name for x in whole.folder.iterdir()) == [
+        "checksums.bin",
         "manifest.json",
         "snapshots.bin",
     ]
@@ -269,6 +271,59 @@ def test_a_finished_bank_is_not_trained_again(tmp_path, expected):
     assert bank.manifest.complete
     assert content(tmp_path) == expected
     assert (tmp_path / "snapshots.bin").stat().st_mtime_ns == before
+
+
+def flip(folder, place=None):
+    """One bit of a snapshot: expert 0's after epoch 1, unless told."""
+    path = folder / "snapshots.bin"
+    content = bytearray(path.read_bytes())
+    content[4 * MANIFEST.parameters + 9 if place is None else place] ^= 1
+    path.write_bytes(content)
+
+
+LOSSES = {
+    "deleted": lambda folder: (folder / "snapshots.bin").unlink(),
+    "cut": lambda folder: os.truncate(folder / "snapshots.bin", 100),
+    "all zeros": lambda folder: (folder / "snapshots.bin").write_bytes(
+        bytes((folder / "snapshots.bin").stat().st_size)
+    ),
+    "a flipped bit": flip,
+    "no checksums": lambda folder: (folder / "checksums.bin").unlink(),
+    "no manifest": lambda folder: (folder / "manifest.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_snapshots_lost_on_the_way_are_no_zeros(tmp_path, expected, name):
+    """A state on disk says that they are there."""
+
+    def stop(done, total, seconds):
+        if done == EPOCHS + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        train(tmp_path, progress=stop)
+    LOSSES[name](tmp_path)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"train the experts anew") as error:
+            train(tmp_path)
+        assert str(tmp_path) in str(error.value)
+        assert len(str(error.value)) < 700
+    shutil.rmtree(tmp_path / "checkpoints")  # as the sentence says
+    train(tmp_path)
+    assert content(tmp_path) == expected
+
+
+def test_rows_that_will_be_trained_again_may_be_anything(tmp_path, expected):
+    def stop(done, total, seconds):
+        if done == EPOCHS + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        train(tmp_path, progress=stop)
+    flip(tmp_path, -1)
+    train(tmp_path)
+    assert content(tmp_path) == expected
 
 
 KILLED = """

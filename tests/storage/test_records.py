@@ -1,11 +1,13 @@
 """JSON of ours: what does not follow the schema is a sentence."""
 
 import json
+from dataclasses import dataclass
 
 import pytest
 
 from jaxdd.errors import LARGEST_INTEGER, UserError, check_integer
 from jaxdd.storage.records import (
+    fields_of,
     flag,
     integer,
     list_of,
@@ -13,7 +15,9 @@ from jaxdd.storage.records import (
     maybe,
     number,
     one_of,
+    parse,
     read_json,
+    read_lines,
     text,
 )
 
@@ -88,3 +92,49 @@ def test_one_bound_for_integers(value):
     with pytest.raises(UserError, match=r"^--steps must lie between"):
         check_integer("--steps", value)
     check_integer("--steps", LARGEST_INTEGER)
+
+
+@pytest.mark.parametrize("text", ["1e400", "-1e999", '{"x": [1e400]}'])
+def test_a_number_that_no_float_holds_is_refused(text):
+    """Or it would be an infinity, which cannot be written again."""
+    with pytest.raises(ValueError, match="no float can hold"):
+        parse(text, lambda value, where: None)
+
+
+@dataclass
+class Schedule:
+    epochs: int
+    rate: float = 0.1
+    at: tuple[int, ...] = ()
+    fresh: bool = False
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"epochs": 1, "rate": 2, "at": [3], "fresh": true}', None),
+        ('{"epochs": 0}', "'epochs' is 0"),
+        ('{"epochs": 1.0}', "'epochs' is 1.0"),
+        ('{"rate": -1}', "'rate' is -1"),
+        ('{"rate": 1e31}', "'rate' is 1e\\+31"),
+        ('{"at": [1.5]}', r"'at\[0\]' is 1.5"),
+        ('{"fresh": 1}', "'fresh' is 1"),
+        ('{"speed": 1}', "unknown field 'speed'"),
+    ],
+)
+def test_the_fields_of_a_dataclass_are_a_schema(text, says):
+    schema = mapping(optional=fields_of(Schedule, epochs=integer(1)), others=None)
+    if says is None:
+        assert parse(text, schema) == json.loads(text)
+        return
+    with pytest.raises(ValueError, match=says):
+        parse(text, schema)
+
+
+def test_lines_are_read_one_by_one(tmp_path):
+    path, schema = tmp_path / "x.jsonl", mapping(step=integer())
+    path.write_text('{"step": 1}\n{"step": 2}\n')
+    assert read_lines(path, schema, "remove it") == [{"step": 1}, {"step": 2}]
+    path.write_text('{"step": 1}\n{"step": 2')
+    with pytest.raises(UserError, match=r"x.jsonl \(line 2: .*\): remove it$"):
+        read_lines(path, schema, "remove it")
