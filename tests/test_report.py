@@ -188,7 +188,7 @@ def drawings(names, path):
     lines = {name: ([1, 2, 3], [3.0, 1.0, 2.0 + i]) for i, name in enumerate(names)}
     rows = [
         [report.Chart(name, name, lines, {name: [0.1, 0.1, 0.1]}, log=True)]
-        for name in names
+        for name in names[:2]
     ]
     marks, odd, table = dict(zip(names, ones, strict=True)), names[0], np.eye(count)
     points = {name: np.ones((2, 3)) for name in names}
@@ -278,9 +278,9 @@ def test_more_channels_are_shown_by_the_first_three(tmp_path):
     for path, count in zip(pages, (12, 3), strict=True):
         report.image_grid(images[..., :count], names(2), path, "title")
     twelve, three = (np.asarray(Image.open(path).convert("RGB")) for path in pages)
-    below = slice(28, None)  # the title differs
-    left = slice(0, min(twelve.shape[1], three.shape[1]))
-    np.testing.assert_array_equal(twelve[below, left], three[below, left])
+    shown = slice(28, None), slice(74, 74 + 2 * 50)  # below the title, beside the names
+    np.testing.assert_array_equal(twelve[shown], three[shown])
+    assert np.ptp(twelve[shown].astype(int), axis=2).max() > 0  # colours
 
 
 HUGE = [0.0, 1e300, -1e300, np.nan, np.inf, -np.inf]

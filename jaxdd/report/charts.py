@@ -302,7 +302,7 @@ def charts(
                 log_ticks(axes)
             last = i == len(rows) - 1
             label(axes, xlabel if last else "", chart.ylabel if j == 0 else "")
-            write(axes.set_title("", size=10), chart.title)
+            write(axes.set_title("", size=10), short(chart.title))
     entries = {name: handles[name] for name in names}
     draw_legend(figure, entries, legend, loc="outside right upper")
     return save(figure, path)

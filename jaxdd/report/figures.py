@@ -33,7 +33,7 @@ Curve: TypeAlias = tuple[ArrayLike, ArrayLike]  # x [S], y [S]
 DPI = 120
 COLORS = ("#1f5fa8", "#d1602b", "#2f8f5b", "#8a4fa3", "#b8932f", "#4a4a4a")
 LARGEST_SIDE = 40.0  # inches, that a viewer still shows; Agg refuses 65,536 pixels
-LONGEST_NAME, LONGEST_LINE = 24, 100  # characters
+LONGEST_NAME, LONGEST_LABEL, LONGEST_LINE = 24, 40, 100  # characters
 LEGEND_ENTRIES = 16
 
 
@@ -95,9 +95,9 @@ def bare(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def write(text: Text, *lines: str) -> Text:
+def write(text: Text, *lines: str, longest: int = LONGEST_LINE) -> Text:
     """Give a text of a figure its lines, each drawn as it is: "$" is no formula."""
-    content = "\n".join(drawable(line, LONGEST_LINE) for line in lines)
+    content = "\n".join(drawable(line, longest) for line in lines)
     text.set(text=content, parse_math=False, usetex=False)
     return text
 
@@ -134,8 +134,9 @@ def _characters() -> frozenset[int]:
 
 
 def label(axes: Axes, xlabel: str, ylabel: str) -> None:
-    write(axes.set_xlabel("", size=10), xlabel)
-    write(axes.set_ylabel("", size=10), ylabel)
+    """Name the axes, shortened to what fits a small field."""
+    write(axes.set_xlabel("", size=10), xlabel, longest=LONGEST_LABEL)
+    write(axes.set_ylabel("", size=10), ylabel, longest=LONGEST_LABEL)
     axes.tick_params(labelsize=9)
 
 

@@ -197,18 +197,18 @@ def _save_panels(
     rows = mosaics[0].shape[0] + top + EDGE
     columns = sum(m.shape[1] for m in mosaics) + sum(margins) + EDGE
     columns = max(columns, 2 * EDGE + 8 * len(title))
-    figure = Figure(figsize=(columns / DPI, rows / DPI), dpi=DPI)
+    # Half a pixel more, or a rounded product would be one short.
+    figure = Figure(figsize=((columns + 0.5) / DPI, (rows + 0.5) / DPI), dpi=DPI)
     write(figure.text(EDGE / columns, 1 - EDGE / rows, "", size=9.5, va="top"), title)
     start = 0
     for panel, mosaic, margin in zip(panels, mosaics, margins, strict=True):
         start += margin
         down, across = mosaic.shape[:2]
         bottom = rows - top - down  # blocks may differ in height: align their tops
+        # No image of the axes, which may be resampled by a pixel.
+        figure.figimage(mosaic, start, bottom, origin="upper")
         box = (start / columns, bottom / rows, across / columns, down / rows)
-        axes = figure.add_axes(box)
-        axes.imshow(mosaic, interpolation="nearest", aspect="auto")
-        axes.spines[:].set_visible(False)
-        axes.set_xticks([])
+        axes = figure.add_axes(box, frameon=False, ylim=(down, 0), xticks=[])
         centres = np.arange(len(panel.names)) * scale.pitch[0] + scale.size[0] / 2
         name_ticks(axes.yaxis, centres, panel.names, size=8)
         axes.tick_params(length=0)
