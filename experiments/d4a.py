@@ -21,6 +21,7 @@ import numpy as np
 
 from experiments import options, pairs, resolution, shared_banks
 from experiments.flags import main, option
+from experiments.pictures import draw
 from experiments.probes import make_probes
 from experiments.problem import Problem, network_for
 from experiments.progress import say
@@ -29,6 +30,8 @@ from jaxdd import presets, report
 from jaxdd.difficulty import ensemble_scores
 from jaxdd.errors import UserError
 from jaxdd.objectives import REMEMBERED
+from jaxdd.storage.arrays import Member, read_arrays
+from jaxdd.storage.paths import shown
 from jaxdd.windows import take
 from jaxdd.workdir import Record, atomic_file, owned, to_json, write_atomically
 
@@ -96,15 +99,19 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
         rows = pairs.compare(found)
         losses = _losses(config, base, problem, folder)
         tenths = {
-            name: np.stack([_by_tenth(x, losses) for x in summaries])
-            for name, summaries in found.items()
+            name: np.stack(
+                [_by_tenth(pairs.folder_of(folder, name, x), losses) for x in seeds]
+            )
+            for name in found
         }
         for row in rows:
             row["by_tenth"] = tenths[row["name"]].mean(axis=0).tolist()
             row["segments"] = _segments(found[row["name"]])
-        _write(config, rows, tenths, problem, folder)
+        notes = _notes(config, rows, tenths)
+        pairs.write_tables(folder, pairs.title_of(config), rows, notes)
         table = pairs.table_of(config, rows)
         write_atomically(folder / "table.json", to_json(table))
+        _plot(rows, tenths, problem, folder)
         say(f"{folder}/table.md, table.csv, tenths.png, kept.png, forgotten.png")
         return table
 
@@ -146,8 +153,8 @@ def _losses(
     """[M] mean loss of every test sample under networks trained on real data."""
     kept = folder / "test_losses.npz"
     if kept.exists():
-        with np.load(kept) as file:
-            return file["losses"]
+        remedy = "delete it to sort the test split again"
+        return read_arrays(kept, {"losses": Member("f", 1)}, remedy)["losses"]
     say(f"sorting the test split by the loss of {config.ensemble} networks")
     network = network_for(problem.dataset, resolution.resolve(base, problem)["network"])
     train = problem.on_device(problem.splits.train)
@@ -159,10 +166,22 @@ def _losses(
     return losses
 
 
-def _by_tenth(summary: dict[str, Any], losses: np.ndarray) -> np.ndarray:
-    """[10] accuracies in percent on equal parts of the test split, easy to hard."""
-    with np.load(Path(summary["config"]["workdir"]) / "evaluation.npz") as file:
-        right = file["right"].mean(axis=0)
+def _by_tenth(folder: Path, losses: np.ndarray) -> np.ndarray:
+    """[10] accuracies in percent on equal parts of the test split, easy to hard.
+
+    Args:
+        folder: of a finished run.
+        losses: [M], which sort the test split.
+    """
+    path = folder / "evaluation.npz"
+    remedy = f"delete {shown(folder)} to do that run again"
+    answers = read_arrays(path, {"right": Member("b", 2)}, remedy)
+    right = answers["right"].mean(axis=0)
+    if right.shape != losses.shape:
+        raise UserError(
+            f"{shown(path)} is about {len(right)} test samples, and the test split has "
+            f"{len(losses)}: {remedy}"
+        )
     order = np.argsort(losses, kind="stable")
     return np.array([100 * x.mean() for x in np.array_split(right[order], TENTHS)])
 
@@ -180,18 +199,16 @@ def _segments(summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _write(
-    config: Config,
+def _plot(
     rows: list[dict[str, Any]],
     tenths: dict[str, np.ndarray],
     problem: Problem,
     folder: Path,
 ) -> None:
-    """Tables and plots."""
-    title = f"{config.method} on {config.dataset}, {config.ipc} per class"
-    pairs.write_tables(folder, title, rows, _notes(config, rows, tenths))
+    """`tenths.png`, `forgotten.png` and `kept.png`."""
     axis = np.arange(1, TENTHS + 1)
-    report.curves(
+    draw(
+        report.curves,
         {name: (axis, x.mean(axis=0)) for name, x in tenths.items()},
         folder / "tenths.png",
         "tenth of the test samples, easy to hard",
@@ -199,7 +216,8 @@ def _write(
         {name: x.std(axis=0) for name, x in tenths.items()},
     )
     segmented = {row["name"]: row["segments"] for row in rows if row["segments"]}
-    report.curves(
+    draw(
+        report.curves,
         {
             name: (range(1, len(x) + 1), [100 * s["forgotten"] for s in x])
             for name, x in segmented.items()
@@ -209,7 +227,8 @@ def _write(
         "formerly right, now wrong, %",
     )
     counts = np.array([s["kept"] for s in segmented[WITH]])
-    report.counts(
+    draw(
+        report.counts,
         counts,
         [f"segment {k + 1}" for k in range(len(counts))],
         problem.dataset.class_names,
@@ -252,8 +271,7 @@ def _notes(
 
 
 def show(table: dict[str, Any]) -> None:
-    config = table["config"]
-    title = f"{config['method']} on {config['dataset']}, {config['ipc']} per class"
+    title = pairs.title_of(Config(**table["config"]))
     print(pairs.markdown(title, table["rows"], []))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from experiments import distill, options, pairs
@@ -31,14 +32,30 @@ from experiments.progress import say
 from experiments.protocol import MIN_RANDOM, statistics
 from jaxdd import provenance
 from jaxdd.evaluate import accuracy
+from jaxdd.storage.records import integer, list_of, mapping, number, read_json, text
 from jaxdd.train import Training, make_fit
 from jaxdd.types import Learner
 from jaxdd.windows import take
-from jaxdd.workdir import make_folder, read_json, to_json, write_atomically
+from jaxdd.workdir import owned, to_json, write_atomically
 
 NUM_RANDOM = 20  # random subsets per seed in the table
 # The schedule of the last row: short, and long enough for 99 % on digits.
 WHOLE = Training(epochs=30, learning_rate=0.01, momentum=0.9, batch_size=64)
+
+# What `show` needs of a table.json.
+ROW = mapping(
+    name=text(),
+    mean=number(),
+    std=number(0),
+    n=integer(1),
+    optional={"grad_norm": number()},
+)
+TABLE = mapping(
+    rows=list_of(ROW, 4, 4),
+    validation=mapping(others=number()),
+    gain=list_of(number(), 1),
+    config=mapping(),
+)
 
 
 @dataclass(frozen=True)
@@ -105,13 +122,20 @@ def run(config: Config) -> dict[str, Any]:
                 workdir=config.workdir, sdc_weight=weight, steps=config.steps, seed=seed
             )
         )
-    folder = make_folder(config.workdir)
     asked = {"weights": weights, "seeds": seeds, "steps": config.steps}
-    if (folder / "table.json").exists():
-        known = read_json(folder / "table.json", "config")
-        if known["config"] == asked:
-            say(f"{folder}/table.json is there: showing it")
-            return known
+    with owned(config.workdir) as folder:
+        if (folder / "table.json").exists():
+            remedy = "delete it to make the table again"
+            known = read_json(folder / "table.json", TABLE, remedy)
+            if known["config"] == asked:
+                say(f"{folder}/table.json is there: showing it")
+                return known
+        return _compare(config, folder, asked)
+
+
+def _compare(config: Config, folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """Choose the weight, run both rows with every seed, and write the table."""
+    weights, seeds = asked["weights"], asked["seeds"]
     weight, tried = choose_weight(config, folder, weights)
     problem = open_problem("digits", None, 0.0, 0, False)
     rows: dict[str, list[dict]] = {"plain": [], "sdc": []}
@@ -180,7 +204,7 @@ def show(table: dict[str, Any]) -> None:
     for row in table["rows"]:
         grad_norm = f"{row['grad_norm']:.3g}" if "grad_norm" in row else ""
         cell = f"{row['mean']:.2f} ± {row['std']:.2f}"
-        view.add_row(row["name"], cell, str(row["n"]), grad_norm)
+        view.add_row(escape(row["name"]), cell, str(row["n"]), grad_norm)
     Console().print(view)
     tried = ", ".join(f"{k}: {v:.1f}" for k, v in table["validation"].items())
     print(f"SDC weight chosen on validation accuracy ({tried}).")

@@ -14,6 +14,7 @@ from experiments.problem import Problem
 from experiments.progress import say
 from jaxdd import provenance
 from jaxdd.errors import UserError
+from jaxdd.storage.paths import shown
 from jaxdd.workdir import atomic_file, write_atomically
 
 Cells = Mapping[str, Mapping[str, Any]]  # row name -> flags that make the difference
@@ -50,6 +51,12 @@ def base_of(config: Any, **changes: Any) -> options.Config:
     given = {name: getattr(config, name) for name in SHARED if hasattr(config, name)}
     fixed = {"validation": 0.0, "split_seed": 0, "sdc_share": False}
     return options.Config(**{**given, **fixed, **changes})
+
+
+def title_of(config: Any) -> str:
+    """What is compared, for the heading of its tables."""
+    what = shown(f"{config.method} on {config.dataset}")
+    return f"{what}, {config.ipc} per class"
 
 
 def table_of(config: Any, rows: Sequence[Row], **more: Any) -> dict[str, Any]:
@@ -174,8 +181,8 @@ def compare(found: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
                 **pooled(summaries, "distilled"),
                 "by_seed": means.tolist(),
                 "random": float(np.mean([s["random"]["mean"] for s in summaries])),
-                "seconds_per_step": float(
-                    np.median([s["seconds_per_step"] for s in summaries])
+                "seconds_per_step": _typical(
+                    [s["seconds_per_step"] for s in summaries]
                 ),
                 "base": not rows,
                 "gain": float(gain.mean()),
@@ -183,6 +190,12 @@ def compare(found: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _typical(seconds: Sequence[float]) -> float | None:
+    """The median, without runs that were continued when no step was left to time."""
+    timed = [value for value in seconds if value]
+    return float(np.median(timed)) if timed else None
 
 
 def interval(differences: np.ndarray) -> float | None:

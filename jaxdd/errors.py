@@ -19,7 +19,7 @@ class NotWritten(UserError):
 
 
 class Diverged(UserError):
-    """The numbers of a run are such that it cannot go on, whenever it is started."""
+    """The numbers of a run end it at the same step, however often it is started."""
 
 
 def check_integer(name: str, value: int) -> None:
