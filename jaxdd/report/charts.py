@@ -29,6 +29,7 @@ from jaxdd.report.figures import (
     write,
 )
 from jaxdd.report.figures import legend as draw_legend
+from jaxdd.storage.paths import shown
 
 
 def histogram(
@@ -44,7 +45,9 @@ def histogram(
     values = np.asarray(scores, dtype=float).ravel()
     finite = values[np.isfinite(values)]
     if finite.size == 0:
-        raise UserError(f"None of the {values.size} scores for {path} is finite.")
+        raise UserError(
+            f"None of the {values.size} scores for {shown(path)} is finite."
+        )
     figure, axes = new_figure(6.0, 3.6)
     bins = int(np.clip(2 * np.cbrt(finite.size), 10, 80))  # Rice's rule
     axes.hist(
@@ -96,7 +99,7 @@ def curves(
     if not series or unknown:
         name = quoted(unknown[0]) if unknown else ""
         reason = f"the band of {name} has no series" if unknown else "no series"
-        raise UserError(f"Cannot draw the curves for {path}: {reason}.")
+        raise UserError(f"Cannot draw the curves for {shown(path)}: {reason}.")
     figure, axes = new_figure(6.0, 3.8)
     lines = draw_lines(axes, series, bands, list(series))
     label(axes, xlabel, ylabel)
@@ -122,7 +125,7 @@ def intervals(
     centre, width = np.asarray(values, dtype=float), np.asarray(half, dtype=float)
     if not names or not centre.shape == width.shape == (len(names),):
         raise UserError(
-            f"Cannot draw intervals for {path}: {len(names)} names, values "
+            f"Cannot draw intervals for {shown(path)}: {len(names)} names, values "
             f"{centre.shape} and half widths {width.shape} must be of one length."
         )
     figure, axes = new_figure(6.0, 1.2 + 0.35 * len(names))
@@ -233,7 +236,7 @@ def pruning(
     expected = (2, amounts.shape)
     if not found or any((x.ndim, x.shape[:1]) != expected for x in found.values()):
         raise UserError(
-            f"Cannot draw the pruning for {path}: {len(found)} series over "
+            f"Cannot draw the pruning for {shown(path)}: {len(found)} series over "
             f"{amounts.shape} amounts, each must be [amounts, seeds]."
         )
     figure, axes = new_figure(6.0, 3.8)
@@ -286,7 +289,7 @@ def charts(
     names = list(dict.fromkeys(name for chart in every for name in chart.series))
     columns = max((len(row) for row in rows), default=0)
     if not names:
-        raise UserError(f"Cannot draw the curves for {path}: no series.")
+        raise UserError(f"Cannot draw the curves for {shown(path)}: no series.")
     width, height = 1.6 + 3.2 * columns, 0.6 + 2.3 * len(rows)
     size = min(width, LARGEST_SIDE), min(height, LARGEST_SIDE)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
