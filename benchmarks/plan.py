@@ -100,7 +100,7 @@ def measured(case: Case, config: Any) -> dict[str, float]:
         "compile_seconds": watch.compile_seconds,
         "host_bytes": peak_resident(),
         # Evaluations and experts do not keep their programs.
-        **({"device_bytes": loops[0].bytes()} if loops else {}),
+        **({"device_bytes": loops[0].bytes() or 0} if loops else {}),
         "disk_bytes": bytes_below(Path(config.workdir)),
     }
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from experiments import options, pairs, resolution, shared_banks
 from experiments.flags import main, option
+from experiments.pictures import draw
 from experiments.probes import make_probes
 from experiments.problem import DataFlags, Problem, network_for
 from experiments.progress import say
@@ -107,9 +108,11 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
         for row in rows:
             row["by_tenth"] = tenths[row["name"]].mean(axis=0).tolist()
             row["segments"] = _segments(found[row["name"]])
-        _write(config, rows, tenths, problem, folder)
+        notes = _notes(config, rows, tenths)
+        pairs.write_tables(folder, pairs.title_of(config), rows, notes)
         table = pairs.table_of(config, rows)
         write_atomically(folder / "table.json", to_json(table))
+        _plot(rows, tenths, problem, folder)
         say(f"{folder}/table.md, table.csv, tenths.png, kept.png, forgotten.png")
         return table
 
@@ -222,18 +225,16 @@ def _segments(summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _write(
-    config: Config,
+def _plot(
     rows: list[dict[str, Any]],
     tenths: dict[str, np.ndarray],
     problem: Problem,
     folder: Path,
 ) -> None:
-    """Tables and plots."""
-    title = f"{config.method} on {config.dataset}, {config.ipc} per class"
-    pairs.write_tables(folder, title, rows, _notes(config, rows, tenths))
+    """`tenths.png`, `forgotten.png` and `kept.png`."""
     axis = np.arange(1, TENTHS + 1)
-    report.curves(
+    draw(
+        report.curves,
         {name: (axis, x.mean(axis=0)) for name, x in tenths.items()},
         folder / "tenths.png",
         "tenth of the test samples, easy to hard",
@@ -241,7 +242,8 @@ def _write(
         {name: x.std(axis=0) for name, x in tenths.items()},
     )
     segmented = {row["name"]: row["segments"] for row in rows if row["segments"]}
-    report.curves(
+    draw(
+        report.curves,
         {
             name: (range(1, len(x) + 1), [100 * s["forgotten"] for s in x])
             for name, x in segmented.items()
@@ -251,7 +253,8 @@ def _write(
         "formerly right, now wrong, %",
     )
     counts = np.array([s["kept"] for s in segmented[WITH]])
-    report.counts(
+    draw(
+        report.counts,
         counts,
         [f"segment {k + 1}" for k in range(len(counts))],
         problem.dataset.class_names,
@@ -294,8 +297,7 @@ def _notes(
 
 
 def show(table: dict[str, Any]) -> None:
-    config = table["config"]
-    title = f"{config['method']} on {config['dataset']}, {config['ipc']} per class"
+    title = pairs.title_of(Config(**table["config"]))
     print(pairs.markdown(title, table["rows"], []))
 
 

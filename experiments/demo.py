@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from experiments import options, pairs
@@ -43,7 +44,7 @@ from jaxdd.storage.records import (
 from jaxdd.train import Training, make_fit
 from jaxdd.types import Learner
 from jaxdd.windows import take
-from jaxdd.workdir import make_folder, to_json, write_atomically
+from jaxdd.workdir import owned, to_json, write_atomically
 
 NUM_RANDOM = 20  # random subsets per seed in the table
 # The schedule of the last row: short, and long enough for 99 % on digits.
@@ -128,13 +129,19 @@ def run(config: Config) -> dict[str, Any]:
                 workdir=config.workdir, sdc_weight=weight, steps=config.steps, seed=seed
             )
         )
-    folder = make_folder(config.workdir)
     asked = {"weights": weights, "seeds": seeds, "steps": config.steps}
-    if (folder / "table.json").exists():
-        known = read_table(folder / "table.json")
-        if known["config"] == asked:
-            say(f"{folder}/table.json is there: showing it")
-            return known
+    with owned(config.workdir) as folder:
+        if (folder / "table.json").exists():
+            known = read_table(folder / "table.json")
+            if known["config"] == asked:
+                say(f"{folder}/table.json is there: showing it")
+                return known
+        return _compare(config, folder, asked)
+
+
+def _compare(config: Config, folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """Choose the weight, run both rows with every seed, and write the table."""
+    weights, seeds = asked["weights"], asked["seeds"]
     weight, tried = choose_weight(config, folder, weights)
     problem = open_problem("digits", None, 0.0, 0, False)
     rows: dict[str, list[dict]] = {"plain": [], "sdc": []}
@@ -214,7 +221,7 @@ def show(table: dict[str, Any]) -> None:
         known = row.get("grad_norm") is not None
         grad_norm = f"{row['grad_norm']:.3g}" if known else ""
         cell = f"{row['mean']:.2f} ± {row['std']:.2f}"
-        view.add_row(row["name"], cell, str(row["n"]), grad_norm)
+        view.add_row(escape(row["name"]), cell, str(row["n"]), grad_norm)
     Console().print(view)
     tried = ", ".join(f"{k}: {v:.1f}" for k, v in table["validation"].items())
     print(f"SDC weight chosen on validation accuracy ({tried}).")

@@ -17,6 +17,7 @@ import numpy as np
 
 from experiments import sorting
 from experiments.flags import main, option
+from experiments.pictures import draw
 from experiments.problem import (
     DataFlags,
     Problem,
@@ -101,7 +102,8 @@ def run(config: Config) -> dict[str, Any]:
             a: dict(zip(names, row, strict=True))
             for a, row in zip(names, cells, strict=True)
         }
-        report.correlation_matrix(names, matrix, folder / "rank_correlation.png")
+        path = folder / "rank_correlation.png"
+        draw(report.correlation_matrix, names, matrix, path)
     write_atomically(folder / "summary.json", to_json(summary))
     return summary
 
@@ -140,7 +142,7 @@ def write_scores(folder: Path, name: str, scores: np.ndarray, problem: Problem) 
     train, classes = problem.splits.train, problem.dataset.num_classes
     with atomic_file(folder / "scores.npz", "wb") as file:
         np.savez(file, scores=scores, ids=train.ids)
-    report.histogram(scores, folder / "histogram.png", xlabel=name, marks=None)
+    draw(report.histogram, scores, folder / "histogram.png", xlabel=name)
     table, counts = class_table(train.labels, classes, scores)
     shown = min(SHOWN, int(counts.min()))
     easiest = table[:, :shown]
@@ -149,7 +151,8 @@ def write_scores(folder: Path, name: str, scores: np.ndarray, problem: Problem) 
     )
     unit = 255 if train.images.dtype == np.uint8 else 1
     pixels = train.images.astype(np.float32) / unit
-    report.extremes(
+    draw(
+        report.extremes,
         pixels[easiest],
         pixels[hardest],
         problem.dataset.class_names,

@@ -20,6 +20,7 @@ from experiments import banks, options, resolution, segmented, sorting
 from experiments.flags import main
 from experiments.job import Job, describe_mask
 from experiments.options import Config
+from experiments.pictures import draw
 from experiments.probes import Probes
 from experiments.problem import Problem, network_for
 from experiments.progress import say
@@ -237,7 +238,7 @@ def _distil(
     artifact = _artifact(job, made.stored, measured.accuracies, made.step)
     artifacts.save(artifact, folder / "distilled.npz")
     pictures = artifact.displayable()
-    report.image_grid(pictures, artifact.class_names, folder / "images.png")
+    draw(report.image_grid, pictures, artifact.class_names, folder / "images.png")
     if made.segments:
         lines = "".join(json.dumps(line) + "\n" for line in made.metrics)
         write_atomically(folder / "metrics.jsonl", lines)
@@ -273,9 +274,8 @@ def _plot(metrics: list[dict[str, Any]], folder: Path) -> None:
         lines = [x for x in metrics if key in x]
         if lines:
             curve = [x["step"] for x in lines], [x[key] for x in lines]
-            report.curves(
-                {"synthetic set": curve}, folder / f"{name}.png", "step", label
-            )
+            path = folder / f"{name}.png"
+            draw(report.curves, {"synthetic set": curve}, path, "step", label)
 
 
 def _judge(job: Job, synthetic: Synthetic) -> Measured:

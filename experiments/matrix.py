@@ -6,7 +6,10 @@ Every cell is distilled for a few steps and has the command that does it alone:
 sdc adds the difficulty correction, fiex leaves the hardest fifth of every class out,
 fiem a quarter of what is matched, d4a distils in two segments. Trajectory methods share
 two small banks of experts, without and with the window. Writes `matrix.md` and
-`matrix.json`, after every cell; a stopped table goes on where it was.
+`matrix.json`, after every cell; a stopped table goes on where it was. A cell "does not
+work" where its flags are refused, its loss diverges, or its images are not what they
+should be; anything else that stands in the way ends the program, and the same command
+tries again.
 """
 
 import hashlib
@@ -26,10 +29,13 @@ from experiments.probes import Probes
 from experiments.problem import DataFlags, Problem, network_for
 from experiments.progress import say
 from jaxdd import methods, programs, provenance
-from jaxdd.errors import UserError
+from jaxdd.errors import Diverged, UserError
+from jaxdd.experts import Bank
 from jaxdd.settings import METHODS
+from jaxdd.storage.paths import shown
 from jaxdd.storage.records import (
     flag,
+    integer,
     list_of,
     mapping,
     maybe,
@@ -58,6 +64,13 @@ DRAWS = 8  # of network and samples, at which losses are compared
 EPOCHS = 6  # of experts
 # A judge only has to be better than nothing here.
 JUDGE_EPOCHS = 30
+
+# What only a distilled cell has; null is what is not known.
+MEASURED = ("loss_before", "loss_after", "seconds_per_step", "peak_mb")
+
+
+class _DoesNotWork(Exception):
+    """A cell for which there can be no images, and why."""
 
 
 @dataclass(frozen=True)
@@ -125,12 +138,14 @@ def run(config: Config) -> dict[str, Any]:
         options.check(cell.config)
     problems = resolution.open_each({cell.method: cell.config for cell in cells})
     with owned(config.workdir) as folder:
+        _check_steps(folder, config)
         Record(folder, asdict(config), "matrix")
         _banks(config, cells, folder, problems)
         table = _Table(config, folder, problems)
         for i, cell in enumerate(cells, 1):
             say(f"[{i}/{len(cells)}] {cell.name}")
             table.add(cell)
+        table.write()  # also where it was stopped between its two files
         summary = {
             "cells": table.records,
             "config": asdict(config),
@@ -140,6 +155,21 @@ def run(config: Config) -> dict[str, Any]:
         write_atomically(folder / "summary.json", to_json(summary))
         say(f"{folder}/matrix.md, matrix.json")
         return summary
+
+
+def _check_steps(folder: Path, config: Config) -> None:
+    """Refuse other steps than those of the cells that are filled already."""
+    path = folder / "run.json"
+    if not path.exists():
+        return
+    schema = mapping(config=mapping(optional={"steps": maybe(integer())}))
+    known = read_json(path, schema, "choose another --workdir")
+    steps = known["config"].get("steps")
+    if known.get("kind") == "matrix" and steps not in (None, config.steps):
+        raise UserError(
+            f"{shown(folder)} holds a table of {steps} steps per cell: use "
+            f"--steps={steps} or another --workdir"
+        )
 
 
 def _axes(config: Config) -> tuple[list[str], list[str]]:
@@ -244,30 +274,32 @@ class _Table:
         if self.path.exists():
             self.records = read_table(self.path)
         self.probes: dict[Any, Probes] = {}
-        self.reference: dict[str, str] = {}
+        self.reference: dict[str, str | None] = {}
 
     def add(self, cell: Cell) -> None:
-        """Fill a cell, unless it is filled."""
-        key = (cell.method, cell.modifier)
-        if any((x["method"], x["modifier"]) == key for x in self.records):
+        """Fill a cell, unless there are images of it.
+
+        Raises:
+            UserError: something stands in the way that may be gone at the next start.
+        """
+        name = {"method": cell.method, "modifier": cell.modifier}
+        places = [i for i, x in enumerate(self.records) if name.items() <= x.items()]
+        if places and self.records[places[0]]["sha256"] is not None:
             return
         try:
             record = self._filled(cell)
-        except UserError as error:
-            record = {
-                **dict.fromkeys(("loss_before", "loss_after"), None),
-                **dict.fromkeys(("seconds_per_step", "peak_mb", "sha256"), None),
-                "works": False,
-                "why": str(error),
-            }
-        self.records.append(
-            {
-                "method": cell.method,
-                "modifier": cell.modifier,
-                "command": cell.command,
-                **record,
-            }
-        )
+        except _DoesNotWork as error:
+            nothing = dict.fromkeys((*MEASURED, "sha256"), None)
+            record = {"works": False, "why": str(error), **nothing}
+        record = {**name, "command": cell.command, **record}
+        if places:
+            self.records[places[0]] = record
+        else:
+            self.records.append(record)
+        self.write()
+
+    def write(self) -> None:
+        """`matrix.json` and `matrix.md`."""
         write_atomically(self.path, to_json(self.records))
         write_atomically(self.folder / "matrix.md", markdown(self.records))
 
@@ -285,19 +317,20 @@ class _Table:
             reasons.append("the images did not change")
         if cell.modifier != "plain" and digest == self._plain(cell):
             reasons.append("the images equal those of the plain method")
-        program = programs.program_of(job.method._replace(plan=None))
+        # A start that had no step left to take has neither timed nor compiled one.
+        peak = programs.program_of(job.method._replace(plan=None)).bytes()
         return {
             "works": not reasons,
             "why": "; ".join(reasons),
-            "loss_before": before,
-            "loss_after": after,
-            "seconds_per_step": made.timings["seconds_per_step"],
-            "peak_mb": program.bytes() / 1e6,
+            "loss_before": before if np.isfinite(before) else None,
+            "loss_after": after if np.isfinite(after) else None,
+            "seconds_per_step": made.timings["seconds_per_step"] or None,
+            "peak_mb": None if peak is None else peak / 1e6,
             "sha256": digest,
         }
 
-    def _plain(self, cell: Cell) -> str:
-        """Of the same method without the modifier, the images' sha256.
+    def _plain(self, cell: Cell) -> str | None:
+        """Of the same method without the modifier, the images' sha256, if it works.
 
         A mask on features needs all blocks to be matched: so does what it is compared
         with.
@@ -314,18 +347,37 @@ class _Table:
         if name not in self.reference:
             folder = self.folder / name
             config = options.Config(**{**asdict(config), "workdir": str(folder)})
-            made, _ = self._distilled(Cell(cell.method, "plain", config), folder)
-            images = np.asarray(made.stored.images)
-            self.reference[name] = hashlib.sha256(images.tobytes()).hexdigest()
+            plain = Cell(cell.method, "plain", config)
+            try:
+                made, _ = self._distilled(plain, folder)
+            except _DoesNotWork:
+                self.reference[name] = None
+            else:
+                images = np.asarray(made.stored.images)
+                self.reference[name] = hashlib.sha256(images.tobytes()).hexdigest()
         return self.reference[name]
 
     def _distilled(self, cell: Cell, folder: Path) -> tuple[pieces.Made, Job]:
-        """A cell without its final evaluation."""
-        opened = distill.open_run(cell.config, self.problems[cell.method])
+        """A cell without its final evaluation.
+
+        Raises:
+            _DoesNotWork: its flags are refused, or its loss diverges.
+            UserError: something else stands in the way.
+        """
+        if cell.config.experts is not None:
+            Bank.open(cell.config.experts)  # a damaged bank is no fault of the flags
+        try:
+            # Only the flags, with data and experts that are there: nothing is written.
+            opened = distill.open_run(cell.config, self.problems[cell.method])
+        except UserError as refusal:
+            raise _DoesNotWork(str(refusal)) from refusal
         with owned(folder):
             record = Record(folder, opened.values)
             job = opened.job(make_folder(folder))
-            made = segmented.distil(job, self._probes(job), folder, record)
+            try:
+                made = segmented.distil(job, self._probes(job), folder, record)
+            except Diverged as error:
+                raise _DoesNotWork(str(error)) from error
         return made, job
 
     def _probes(self, job: Job) -> Probes:
@@ -381,8 +433,10 @@ def _text(cell: dict[str, Any] | None) -> str:
     if cell is None:
         return ""
     if not cell["works"]:
-        return f"**no**: {cell['why']}"
-    return f"{cell['loss_before']:.4g} → {cell['loss_after']:.4g}"
+        why = shown(cell["why"]).replace("|", "\\|")
+        return f"**no**: {why}"
+    losses = (cell["loss_before"], cell["loss_after"])
+    return " → ".join("?" if x is None else f"{x:.4g}" for x in losses)
 
 
 def show(table: dict[str, Any]) -> None:

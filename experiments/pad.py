@@ -17,6 +17,7 @@ from typing import Any
 
 from experiments import experts, options, pairs, resolution, shared_banks, sorting
 from experiments.flags import main, option
+from experiments.pictures import draw
 from experiments.problem import DataFlags, Problem
 from experiments.progress import say
 from jaxdd import presets, report
@@ -82,12 +83,12 @@ def run(config: Config) -> dict[str, Any]:
             cells = _with_banks(config, cells, folder, problem)
         found = pairs.run_cells(cells, seeds, base, folder, problem)
         rows = pairs.compare(found)
-        title = f"{config.method} on {config.dataset}, {config.ipc} per class"
+        title = pairs.title_of(config)
         notes = _notes(config, len(seeds))
         pairs.write_tables(folder, title, rows, notes)
-        _plot(rows, config, folder)
         table = pairs.table_of(config, rows)
         write_atomically(folder / "table.json", to_json(table))
+        _plot(rows, folder)
         say(f"{folder}/table.md, table.csv, gain.png")
         return table
 
@@ -207,10 +208,11 @@ def _notes(config: Config, seeds: int) -> list[str]:
     ]
 
 
-def _plot(rows: list[dict[str, Any]], config: Config, folder: Path) -> None:
+def _plot(rows: list[dict[str, Any]], folder: Path) -> None:
     """`gain.png`: what every row brings, with its interval."""
     names = [row["name"] for row in rows]
-    report.intervals(
+    draw(
+        report.intervals,
         names,
         [row["gain"] for row in rows],
         [row["interval"] or 0.0 for row in rows],
@@ -220,8 +222,7 @@ def _plot(rows: list[dict[str, Any]], config: Config, folder: Path) -> None:
 
 
 def show(table: dict[str, Any]) -> None:
-    config = table["config"]
-    title = f"{config['method']} on {config['dataset']}, {config['ipc']} per class"
+    title = pairs.title_of(Config(**table["config"]))
     print(pairs.markdown(title, table["rows"], []))
 
 

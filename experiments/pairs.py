@@ -67,6 +67,12 @@ def base_of(config: Any, **changes: Any) -> options.Config:
     return options.Config(**{**given, **fixed, **changes})
 
 
+def title_of(config: Any) -> str:
+    """What is compared, for the heading of its tables."""
+    what = shown(f"{config.method} on {config.dataset}")
+    return f"{what}, {config.ipc} per class"
+
+
 def table_of(config: Any, rows: Sequence[Row], **more: Any) -> dict[str, Any]:
     """The content of a comparison's `table.json`."""
     return {
@@ -216,8 +222,8 @@ def compare(found: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
                 **pooled(summaries, "distilled"),
                 "by_seed": means.tolist(),
                 "random": float(np.mean([s["random"]["mean"] for s in summaries])),
-                "seconds_per_step": float(
-                    np.median([s["seconds_per_step"] for s in summaries])
+                "seconds_per_step": _typical(
+                    [s["seconds_per_step"] for s in summaries]
                 ),
                 "base": not rows,
                 "gain": float(gain.mean()),
@@ -225,6 +231,12 @@ def compare(found: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _typical(seconds: Sequence[float]) -> float | None:
+    """The median, without runs that were continued when no step was left to time."""
+    timed = [value for value in seconds if value]
+    return float(np.median(timed)) if timed else None
 
 
 def interval(differences: np.ndarray) -> float | None:

@@ -14,6 +14,7 @@ from rich.progress import (
 )
 
 from jaxdd import hosts
+from jaxdd.storage.paths import shown
 
 LINE_SECONDS = 10.0  # between lines when the output is not a terminal
 
@@ -25,7 +26,7 @@ class Bar:
     """
 
     def __init__(self, name: str, total: int, writes: str, unit: str = "step"):
-        self.name, self.total, self.writes = name, total, writes
+        self.name, self.total, self.writes = shown(name), total, shown(writes)
         self.unit = unit
         self.console = Console(stderr=True)
         self.live = self.console.is_terminal and hosts.primary()
@@ -34,10 +35,11 @@ class Bar:
     def __enter__(self) -> "Bar":
         say(f"{self.name}: writing {self.writes}")
         columns = (
-            TextColumn("{task.description}"),
+            # Names come from data: "[/b]" is no markup, and a line stays one line.
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),

@@ -111,8 +111,8 @@ def run(config: Config) -> dict[str, Any]:
             judged += _claims(config, method, found[method], runs)
         table = pairs.table_of(config, rows, claims=judged)
         sdc_results.write(folder, table)
-        sdc_results.plot(folder, table)
         write_atomically(folder / "table.json", to_json(table))
+        sdc_results.plot(folder, table)
         say(f"{folder}/table.md, table.csv, table.json, difficulty.png, and more")
         return table
 

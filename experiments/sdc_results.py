@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments import claims, pairs
+from experiments.pictures import draw
 from jaxdd import report
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import shown
@@ -91,7 +92,7 @@ def write(folder: Path, table: Mapping[str, Any]) -> None:
 
 def _title(table: Mapping[str, Any]) -> str:
     config = table["config"]
-    return f"SDC on {config['dataset']}, {config['ipc']} per class"
+    return f"SDC on {shown(config['dataset'])}, {config['ipc']} per class"
 
 
 def _notes(table: Mapping[str, Any]) -> list[str]:
@@ -135,20 +136,8 @@ def is_reference(row: pairs.Row, weight: float) -> bool:
 
 def plot(folder: Path, table: Mapping[str, Any]) -> None:
     """`difficulty.png`, `gain.png` and `grad_norm.png`."""
+    draw(_difficulty, folder, table, folder / "difficulty.png")
     rows = table["rows"]
-    seeds = pairs.seeds_of(table["config"]["seeds"])
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    lines = {method: _lines(folder, rows, method, seeds) for method in methods}
-    by_norm, by_rank = MEASURES
-    report.charts(
-        [
-            [_chart(name, lines[name], by_norm) for name in methods],
-            [_chart("", lines[name], by_rank) for name in methods],
-        ],
-        folder / "difficulty.png",
-        "step",
-        f"mean ± std,\n{len(seeds)} seeds" if len(seeds) > 1 else "one seed",
-    )
     usual = np.mean([row["grad_norm"] for row in rows if row["base"]])
     corrected = [row for row in rows if not row["base"]]
     for name, value, half, linear, label in (
@@ -156,7 +145,8 @@ def plot(folder: Path, table: Mapping[str, Any]) -> None:
         ("grad_norm", "grad_norm_change", "grad_norm_interval", usual / 10,
          "GraDN against the run without SDC"),
     ):  # fmt: skip
-        report.intervals(
+        draw(
+            report.intervals,
             [row["name"] for row in corrected],
             [row[value] for row in corrected],
             [row[half] or 0.0 for row in corrected],
@@ -164,6 +154,24 @@ def plot(folder: Path, table: Mapping[str, Any]) -> None:
             label,
             float(linear),
         )
+
+
+def _difficulty(folder: Path, table: Mapping[str, Any], path: Path) -> Path:
+    """How difficult the sets were along the runs, of the methods side by side."""
+    rows = table["rows"]
+    seeds = pairs.seeds_of(table["config"]["seeds"])
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    lines = {method: _lines(folder, rows, method, seeds) for method in methods}
+    by_norm, by_rank = MEASURES
+    return report.charts(
+        [
+            [_chart(name, lines[name], by_norm) for name in methods],
+            [_chart("", lines[name], by_rank) for name in methods],
+        ],
+        path,
+        "step",
+        f"mean ± std,\n{len(seeds)} seeds" if len(seeds) > 1 else "one seed",
+    )
 
 
 Lines = Mapping[str, list[list[dict[str, Any]]]]  # label -> per seed, measured lines

@@ -106,11 +106,13 @@ class _Segmented:
         for index in range(len(self.job.parts)):
             self._segment(index)
         steps = self.job.values["steps"]
+        # A segment that was continued when no step was left has none to time.
+        per_step = [
+            t["seconds_per_step"] for t in self.timings if t["seconds_per_step"]
+        ]
         total = {
             "seconds": sum(t["seconds"] for t in self.timings),
-            "seconds_per_step": float(
-                np.median([t["seconds_per_step"] for t in self.timings])
-            ),
+            "seconds_per_step": float(np.median(per_step or [0.0])),
             "compile_seconds": sum(t["compile_seconds"] for t in self.timings),
         }
         return Made(

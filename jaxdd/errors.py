@@ -1,4 +1,4 @@
-"""The one exception that means "the input is wrong", not "the program is wrong"."""
+"""The exception that means "the input is wrong", not "the program is wrong"."""
 
 # Counts, sizes and steps live in int32 arrays on the device; beyond this they wrap.
 LARGEST_INTEGER = 2**31 - 1
@@ -12,6 +12,14 @@ class UserError(ValueError):
     The message is one sentence: what is wrong, where, and what to do. Experiment
     modules print it without a traceback and exit with code 2.
     """
+
+
+class NotWritten(UserError):
+    """A picture is drawn, but the disk refuses it."""
+
+
+class Diverged(UserError):
+    """The numbers of a run end it at the same step, however often it is started."""
 
 
 def check_integer(name: str, value: int) -> None:

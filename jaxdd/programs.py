@@ -71,15 +71,21 @@ class Program:
             self.known[kind] = self.advance.lower(*arguments).compile()
         return self.known[kind]
 
-    def bytes(self) -> int:
-        """Device memory of the largest program: arguments, results, temporaries."""
-        found = [program.memory_analysis() for program in self.known.values()]
+    def bytes(self) -> int | None:
+        """Device memory of the largest program: arguments, results, temporaries.
+
+        None where nothing was compiled, as in a run that had no step left to take.
+        """
+        analyses = [program.memory_analysis() for program in self.known.values()]
         return max(
-            x.temp_size_in_bytes
-            + x.argument_size_in_bytes
-            + x.output_size_in_bytes
-            - x.alias_size_in_bytes
-            for x in found
+            (
+                x.temp_size_in_bytes
+                + x.argument_size_in_bytes
+                + x.output_size_in_bytes
+                - x.alias_size_in_bytes
+                for x in analyses
+            ),
+            default=None,
         )
 
 

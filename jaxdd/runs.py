@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxdd import devices, hosts
 from jaxdd.checkpoints import Checkpoints
-from jaxdd.errors import UserError
+from jaxdd.errors import Diverged, UserError
 from jaxdd.programs import CHUNK_STEPS, program_of
 from jaxdd.signals import Interrupted, Signals
 from jaxdd.types import Array, Inputs, Key, Method, MethodState, Span, Synthetic
@@ -112,7 +112,8 @@ def run(
         "seconds_per_step" (median of this start's chunks) and "compile_seconds".
 
     Raises:
-        UserError: a step gave a value that is not finite, or the disk refused.
+        Diverged: a step gave a value that is not finite, or a negative step size.
+        UserError: the disk refused.
         Interrupted: SIGTERM or SIGINT; the state is saved.
     """
     checkpoints = Checkpoints(folder)
@@ -178,7 +179,7 @@ class _Loop:
             self._log(metrics, step, done, infos)
             if not sound:
                 self.checkpoints.save(done, state)
-                raise UserError(_fault(done + 1, finite, self.folder))
+                raise Diverged(_fault(done + 1, finite, self.folder))
             step = done
             if step % self.plan.measure_every == 0:
                 state = self._observe(state, metrics, step, infos)

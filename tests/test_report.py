@@ -1,12 +1,15 @@
 """Pictures: valid files of sensible size that show the pixels they were given."""
 
+import os
+
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from jaxdd import report
-from jaxdd.errors import UserError
-from jaxdd.report import figures
+from jaxdd.errors import NotWritten, UserError
+from jaxdd.report import images as grids
 from jaxdd.report.images import GAP, _title
 
 
@@ -90,7 +93,7 @@ def test_extremes(tmp_path, classes, count):
 def test_images_that_cannot_be_shown(tmp_path):
     path = tmp_path / "none.png"
     good = random_images(2, 3, 4, 4, 3)
-    for bad in (good[0], good[..., :2], good[:, :0]):
+    for bad in (good[0], good[..., :0], good[:, :0]):
         with pytest.raises(UserError, match=r"\[K, n, H, W, C\]"):
             report.image_grid(bad, names(2), path)
     with pytest.raises(UserError, match="2 classes but 3 names"):
@@ -148,8 +151,160 @@ def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(figures.Figure, "savefig", fail)
-    with pytest.raises(UserError, match="disk full"):
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(NotWritten, match="disk full"):
         report.histogram(np.arange(5), path, "score")
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(NotWritten, match="Not a directory"):
+        report.histogram(np.arange(5), path / "below" / "a.png", "score")
+
+
+# --- Text and shapes from data -------------------------------------------------------
+
+# What a name may be -> what is drawn, where that is not the name.
+ODD_NAMES = {
+    "Ba$$in": None,
+    "$x^$": None,
+    "price_$5_$10": None,
+    "\\frac{": None,
+    "_hidden": None,
+    "[/b]": None,
+    "Ünïcödé Ω ф": None,
+    b"caf\xe9".decode("utf-8", "surrogateescape"): "caf\\udce9",
+    "two\nlines": "two\\nlines",
+    "bell\x07, red\x1b[31m": "bell\\x07, red\\x1b[31m",
+    "猫 🚀": "\\u732b \\U0001f680",  # no glyphs for these
+    "\u202eright": "\\u202eright",
+    "a very long name " * 60: "a very long name a very…",
+    "": None,
+}
+
+
+def drawings(names, path):
+    """Every function, with names that come from data wherever a name is taken."""
+    count = len(names)
+    images, ones = random_images(count, 3, 6, 6, 3), np.ones(count)
+    lines = {name: ([1, 2, 3], [3.0, 1.0, 2.0 + i]) for i, name in enumerate(names)}
+    rows = [
+        [report.Chart(name, name, lines, {name: [0.1, 0.1, 0.1]}, log=True)]
+        for name in names[:2]
+    ]
+    marks, odd, table = dict(zip(names, ones, strict=True)), names[0], np.eye(count)
+    points = {name: np.ones((2, 3)) for name in names}
+    bands = {name: [1, 1, 1] for name in names}
+    return {
+        "image_grid": lambda: report.image_grid(images, names, path, odd),
+        "extremes": lambda: report.extremes(images, images, names, path),
+        "histogram": lambda: report.histogram([1.0, 2.0], path, odd, marks),
+        "curves": lambda: report.curves(lines, path, odd, odd, bands),
+        "intervals": lambda: report.intervals(names, ones, ones, path, odd, 1.0),
+        "correlation_matrix": lambda: report.correlation_matrix(names, table, path),
+        "counts": lambda: report.counts(table, names, names, path),
+        "pruning": lambda: report.pruning([1, 2], points, path, lines),
+        "charts": lambda: report.charts(rows, path, odd, odd),
+    }
+
+
+FUNCTIONS = [x for x in report.__all__ if x[0].islower()]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.filterwarnings("error")
+def test_text_that_is_data_is_drawn_as_it_is(tmp_path, monkeypatch, function):
+    texts = set()
+    usual = Text.draw
+
+    def draw(self, renderer):
+        if self.get_visible() and self.get_text():
+            texts.add(self.get_text())
+            assert not (self.get_parse_math() and "$" in self.get_text())
+        usual(self, renderer)
+
+    monkeypatch.setattr(Text, "draw", draw)
+    drawings(list(ODD_NAMES), tmp_path / "picture.png")[function]()
+    opened(tmp_path / "picture.png", smallest=60, largest=9000)
+    drawn = "|".join(texts)
+    for name, expected in ODD_NAMES.items():
+        assert (expected or name) in drawn
+    for text in texts:
+        assert text.replace("\n", "").isprintable()
+        assert len(text) <= 101
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *[(2, 3, 6, 5, channels) for channels in (1, 2, 3, 4, 12)],
+        (2, 20, 1, 512, 1),
+        (2, 20, 512, 1, 3),
+        (30, 20, 1, 2000, 3),
+        (30, 2, 2000, 2, 4),
+        (1, 1, 1, 1, 1),
+        (3, 2, 1, 1, 4),
+        (300, 20, 24, 24, 3),
+        (2, 2, 300, 7, 3),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("error")
+def test_images_of_any_shape(tmp_path, monkeypatch, shape):
+    for name, pixels in (("PAGE_PIXELS", 2_000_000), ("LONGEST_PAGE", 1000)):
+        monkeypatch.setattr(grids, name, pixels)
+    images = random_images(*shape).astype(np.float32)
+    images[0, 0, 0, 0] = np.nan
+    images[-1, -1, 0, 0] = np.inf
+    path = tmp_path / "picture.png"
+    report.image_grid(images, names(shape[0]), path)
+    assert np.prod(opened(path, 30, 3000).shape[:2]) <= 2.5e6
+    report.extremes(images, images, names(shape[0]), path)
+    assert opened(path, 30, 3000).shape[0] <= 1100
+
+
+def test_a_thousand_classes(tmp_path):
+    images = random_images(1000, 1, 4, 4, 1)
+    opened(report.image_grid(images, names(1000), tmp_path / "picture.png"))
+
+
+def test_what_is_left_out_is_said():
+    assert _title("T", 3, 3, 9, 9, 4) == "T (channels 1-3 of 4)"
+    assert _title("", 3, 3, 9, 9, 2) == "mean of 2 channels"
+    assert _title("", 9, 3, 9, 5) == "first 5 of 9 classes, first 3 of 9 per class"
+
+
+def test_more_channels_are_shown_by_the_first_three(tmp_path):
+    images = random_images(2, 2, 8, 8, 12)
+    pages = [tmp_path / "twelve.png", tmp_path / "three.png"]
+    for path, count in zip(pages, (12, 3), strict=True):
+        report.image_grid(images[..., :count], names(2), path, "title")
+    twelve, three = (np.asarray(Image.open(path).convert("RGB")) for path in pages)
+    shown = slice(28, None), slice(74, 74 + 2 * 50)  # below the title, beside the names
+    np.testing.assert_array_equal(twelve[shown], three[shown])
+    assert np.ptp(twelve[shown].astype(int), axis=2).max() > 0  # colours
+
+
+HUGE = [0.0, 1e300, -1e300, np.nan, np.inf, -np.inf]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda p: report.curves({"a": (range(6), HUGE)}, p, "x", "y"),
+        lambda p: report.curves({"a": ([0, 1], [np.nan] * 2)}, p, "x", "y"),
+        lambda p: report.intervals(["a"] * 2, [np.nan, 1], [np.inf, 1], p, "x"),
+        lambda p: report.counts(np.full((2, 2), np.nan), "ab", "ab", p),
+        lambda p: report.counts(np.zeros((2, 2)), "ab", "ab", p),
+        lambda p: report.correlation_matrix("ab", [[np.inf, 1], [np.nan, 0]], p),
+        lambda p: report.histogram(np.full(9, 1e20), p, "x"),
+        lambda p: report.histogram([1e300, -1e300, np.nan], p, "x"),
+        lambda p: report.curves(
+            {f"s{i}": ([1, 2], [i, i]) for i in range(1000)}, p, "x", "y"
+        ),
+        lambda p: report.intervals(names(300), [1] * 300, [1] * 300, p, "x"),
+        lambda p: report.correlation_matrix(names(300), np.eye(300), p),
+        lambda p: report.counts(np.ones((200, 300)), names(200), names(300), p),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_numbers_of_any_kind_and_many_names(tmp_path, draw):
+    opened(draw(tmp_path / "picture.png"), largest=5000)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.pictures import draw
 from experiments.plans.distillation import Distillation
 from experiments.plans.plan import Lever, Part
 from jaxdd import report
@@ -39,9 +40,10 @@ def written_cost(state: Any, pixels: np.ndarray, names: Sequence[str]) -> Writte
         save = time.perf_counter() - began
         checkpoints.close()
         began = time.perf_counter()
-        picture = report.image_grid(pixels, names, folder / "images.png")
+        picture = draw(report.image_grid, pixels, names, folder / "images.png")
         drawn = time.perf_counter() - began
-        return Written(save, drawn, size, picture.stat().st_size)
+        picture_bytes = 0 if picture is None else picture.stat().st_size
+        return Written(save, drawn, size, picture_bytes)
 
 
 def bytes_below(folder: Path) -> int:

@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.report.figures import (
     COLORS,
     DPI,
+    LARGEST_SIDE,
     Curve,
     PathLike,
     bare,
@@ -21,10 +22,14 @@ from jaxdd.report.figures import (
     label,
     legend_beside,
     log_ticks,
+    name_ticks,
     new_figure,
     save,
     short,
+    write,
 )
+from jaxdd.report.figures import legend as draw_legend
+from jaxdd.storage.paths import shown
 
 
 def histogram(
@@ -40,21 +45,41 @@ def histogram(
     values = np.asarray(scores, dtype=float).ravel()
     finite = values[np.isfinite(values)]
     if finite.size == 0:
-        raise UserError(f"None of the {values.size} scores for {path} is finite.")
+        raise UserError(
+            f"None of the {values.size} scores for {shown(path)} is finite."
+        )
     figure, axes = new_figure(6.0, 3.6)
     bins = int(np.clip(2 * np.cbrt(finite.size), 10, 80))  # Rice's rule
-    axes.hist(finite, bins=bins, color=COLORS[0], alpha=0.85, linewidth=0)
+    axes.hist(
+        finite,
+        bins=_edges(finite, bins).tolist(),
+        color=COLORS[0],
+        alpha=0.85,
+        linewidth=0,
+    )
+    lines: dict[str, Artist] = {}
     for i, (name, value) in enumerate((marks or {}).items()):
         color = COLORS[(i + 1) % len(COLORS)]
-        axes.axvline(value, color=color, linewidth=1.8, label=f"{name}: {value:.4g}")
+        line = axes.axvline(value, color=color, linewidth=1.8)
+        lines[f"{short(name)}: {value:.4g}"] = line
     label(axes, xlabel, "samples")
     axes.grid(axis="x", visible=False)
-    if marks:
-        legend_beside(axes)
+    if lines:
+        legend_beside(axes, lines)
     if finite.size < values.size:
         left_out = values.size - finite.size
-        axes.set_title(f"{left_out} of {values.size} scores are not finite", size=9)
+        sentence = f"{left_out} of {values.size} scores are not finite"
+        write(axes.set_title("", size=9), sentence)
     return save(figure, path)
+
+
+def _edges(values: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
+    """Of that many bins, or of one where floats are too coarse for several."""
+    try:
+        return np.histogram_bin_edges(values, bins)
+    except ValueError:
+        margin = 1e-3 * np.abs(values).max()
+        return np.array([values.min() - margin, values.max() + margin])
 
 
 def curves(
@@ -72,12 +97,13 @@ def curves(
     bands = dict(band or {})
     unknown = sorted(set(bands) - set(series))
     if not series or unknown:
-        reason = f"the band of {unknown[0]!r} has no series" if unknown else "no series"
-        raise UserError(f"Cannot draw the curves for {path}: {reason}.")
+        name = quoted(unknown[0]) if unknown else ""
+        reason = f"the band of {name} has no series" if unknown else "no series"
+        raise UserError(f"Cannot draw the curves for {shown(path)}: {reason}.")
     figure, axes = new_figure(6.0, 3.8)
-    draw_lines(axes, series, bands, list(series))
+    lines = draw_lines(axes, series, bands, list(series))
     label(axes, xlabel, ylabel)
-    legend_beside(axes)
+    legend_beside(axes, lines)
     return save(figure, path)
 
 
@@ -92,14 +118,14 @@ def intervals(
     """One value [S] per name with its interval value +- half [S], and a line at zero.
 
     With `linear` the axis is linear up to there and logarithmic beyond, on both sides,
-    so that one large value does not hide the small ones.
+    so that one large value does not hide the small ones. Beyond 60 names none is shown.
 
     Raises UserError when there is nothing to draw or the lengths differ.
     """
     centre, width = np.asarray(values, dtype=float), np.asarray(half, dtype=float)
     if not names or not centre.shape == width.shape == (len(names),):
         raise UserError(
-            f"Cannot draw intervals for {path}: {len(names)} names, values "
+            f"Cannot draw intervals for {shown(path)}: {len(names)} names, values "
             f"{centre.shape} and half widths {width.shape} must be of one length."
         )
     figure, axes = new_figure(6.0, 1.2 + 0.35 * len(names))
@@ -109,7 +135,8 @@ def intervals(
     if linear is not None:
         axes.set_xscale("symlog", linthresh=linear)
         axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_yticks(rows, [short(name) for name in names])
+    readable = _readable(names)
+    name_ticks(axes.yaxis, rows[: len(readable)], readable)
     axes.set_ylim(-0.7, len(names) - 0.3)
     label(axes, xlabel, "")
     return save(figure, path)
@@ -117,6 +144,8 @@ def intervals(
 
 def correlation_matrix(names: Sequence[str], matrix: ArrayLike, path: PathLike) -> Path:
     """A symmetric matrix [s, s] of correlations in [-1, 1], as coloured numbers.
+
+    Numbers are shown up to 25 names, the names up to 60.
 
     Raises UserError unless the matrix is [s, s] for the s names.
     """
@@ -128,15 +157,18 @@ def correlation_matrix(names: Sequence[str], matrix: ArrayLike, path: PathLike) 
             f"{(size, size)}, got {values.shape}."
         )
     side = float(np.clip(0.62 * size, 2.4, 11.0))
-    margin = max(0.8, 0.085 * max(map(len, names)))  # inches that a name takes
+    longest = max(len(short(name)) for name in names)
+    margin = max(0.8, 0.085 * longest)  # inches that a name takes
     figure, axes = new_figure(1.12 * side + margin + 0.9, side + 0.75 * margin + 0.3)
-    shown = axes.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r")
-    bar = figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03)
+    cells = axes.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r")
+    bar = figure.colorbar(cells, ax=axes, fraction=0.046, pad=0.03)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8)
     font = float(np.clip(side / size * 15, 5, 9))
-    axes.set_xticks(range(size), names, rotation=40, ha="right", size=font + 0.5)
-    axes.set_yticks(range(size), names, size=font + 0.5)
+    readable = _readable(names)
+    places = np.arange(len(readable))
+    name_ticks(axes.xaxis, places, readable, rotation=40, ha="right", size=font + 0.5)
+    name_ticks(axes.yaxis, places, readable, size=font + 0.5)
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
@@ -156,8 +188,9 @@ def counts(
     column_names: Sequence[str],
     path: PathLike,
 ) -> Path:
-    """Counts [r, c] as a table of coloured numbers; numbers only up to 25 columns.
+    """Counts [r, c] as a table of coloured numbers.
 
+    Numbers and names of columns are shown up to 25 columns, names of rows up to 60.
     Raises UserError unless there is one name per row and column.
     """
     table = np.asarray(values, dtype=float)
@@ -170,9 +203,11 @@ def counts(
     figure, axes = new_figure(wide + 2.2, 0.4 * table.shape[0] + 1.4)
     axes.imshow(table, vmin=0, cmap="Blues", aspect="auto")
     few = table.shape[1] <= 25
-    names = [short(name) for name in column_names] if few else []
-    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", size=8)
-    axes.set_yticks(range(len(row_names)), [short(x) for x in row_names], size=9)
+    names = list(column_names) if few else []
+    places = np.arange(len(names))
+    name_ticks(axes.xaxis, places, names, rotation=40, ha="right", size=8)
+    readable = _readable(row_names)
+    name_ticks(axes.yaxis, np.arange(len(readable)), readable, size=9)
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
@@ -201,16 +236,18 @@ def pruning(
     expected = (2, amounts.shape)
     if not found or any((x.ndim, x.shape[:1]) != expected for x in found.values()):
         raise UserError(
-            f"Cannot draw the pruning for {path}: {len(found)} series over "
+            f"Cannot draw the pruning for {shown(path)}: {len(found)} series over "
             f"{amounts.shape} amounts, each must be [amounts, seeds]."
         )
     figure, axes = new_figure(6.0, 3.8)
+    points: dict[str, Artist] = {}
     for i, (name, values) in enumerate(found.items()):
         color, seeds = COLORS[i % len(COLORS)], values.shape[1]
         half = values.std(axis=1, ddof=min(1, seeds - 1)) / np.sqrt(seeds)
-        axes.errorbar(
-            amounts, values.mean(axis=1), half, fmt="o", color=color, ms=4, label=name
+        bars = axes.errorbar(
+            amounts, values.mean(axis=1), half, fmt="o", color=color, ms=4
         )
+        points[name] = bars.lines[0]
         if theory and name in theory:
             axes.plot(*theory[name], color=color, linewidth=1.2)
     axes.set_xscale("log")
@@ -221,8 +258,13 @@ def pruning(
         axis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     label(axes, "samples per dimension before pruning", "generalisation error")
-    legend_beside(axes, "points: simulation\nlines: theory" if theory else None)
+    legend_beside(axes, points, "points: simulation\nlines: theory" if theory else "")
     return save(figure, path)
+
+
+def _readable(names: Sequence[str]) -> list[str]:
+    """The names of rows, or none where they would cover each other."""
+    return list(names) if len(names) <= 60 else []
 
 
 class Chart(NamedTuple):
@@ -247,26 +289,23 @@ def charts(
     names = list(dict.fromkeys(name for chart in every for name in chart.series))
     columns = max((len(row) for row in rows), default=0)
     if not names:
-        raise UserError(f"Cannot draw the curves for {path}: no series.")
-    size = (1.6 + 3.2 * columns, 0.6 + 2.3 * len(rows))
+        raise UserError(f"Cannot draw the curves for {shown(path)}: no series.")
+    width, height = 1.6 + 3.2 * columns, 0.6 + 2.3 * len(rows)
+    size = min(width, LARGEST_SIDE), min(height, LARGEST_SIDE)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     grid = figure.subplots(len(rows), columns, sharex=True, sharey="row", squeeze=False)
-    handles: dict[str, Line2D] = {}
+    handles: dict[str, Artist] = {}
     for i, row in enumerate(rows):
         for j, chart in enumerate(row):
             axes = grid[i, j]
             bare(axes)
-            found = draw_lines(axes, chart.series, dict(chart.band), names, 2.5)
-            handles = {**found, **handles}
+            lines = draw_lines(axes, chart.series, dict(chart.band), names, 2.5)
+            handles = {**lines, **handles}
             if chart.log:
                 log_ticks(axes)
             last = i == len(rows) - 1
             label(axes, xlabel if last else "", chart.ylabel if j == 0 else "")
-            axes.set_title(chart.title, size=10)
-    shown = [handles[name] for name in names]
-    box = figure.legend(
-        shown, names, loc="outside right upper", frameon=False, fontsize=9
-    )
-    box.set_title(legend)
-    box.get_title().set_fontsize(9)
+            write(axes.set_title("", size=10), short(chart.title))
+    entries = {name: handles[name] for name in names}
+    draw_legend(figure, entries, legend, loc="outside right upper")
     return save(figure, path)

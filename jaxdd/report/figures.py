@@ -1,19 +1,30 @@
-"""What all pictures share: figures, labels, files."""
+"""What all pictures share: figures, text, files.
 
+Text may come from data, such as the names of classes, so none of it is given to
+matplotlib as it is: `write`, `name_ticks` and `legend` draw it letter by letter.
+"""
+
+import functools
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator
 from numpy.typing import ArrayLike
 
-from jaxdd.errors import UserError
+from jaxdd.errors import NotWritten, UserError, quoted
+from jaxdd.storage.paths import reason, shown
 from jaxdd.workdir import atomic_file
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -21,10 +32,15 @@ Curve: TypeAlias = tuple[ArrayLike, ArrayLike]  # x [S], y [S]
 
 DPI = 120
 COLORS = ("#1f5fa8", "#d1602b", "#2f8f5b", "#8a4fa3", "#b8932f", "#4a4a4a")
+LARGEST_SIDE = 40.0  # inches, that a viewer still shows; Agg refuses 65,536 pixels
+LONGEST_NAME, LONGEST_LABEL, LONGEST_LINE = 24, 40, 100  # characters
+LEGEND_ENTRIES = 16
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    """A figure of so many inches, at most `LARGEST_SIDE`, with one field."""
+    size = min(width, LARGEST_SIDE), min(height, LARGEST_SIDE)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     bare(axes)
     return figure, axes
@@ -48,7 +64,7 @@ def draw_lines(
         half = np.asarray(bands.get(name, np.zeros_like(ys)), dtype=float)
         if xs.ndim != 1 or not xs.shape == ys.shape == half.shape:
             raise UserError(
-                f"The curve {name!r} has x {xs.shape}, y {ys.shape} and band "
+                f"The curve {quoted(name)} has x {xs.shape}, y {ys.shape} and band "
                 f"{half.shape}; all must be lists of one length."
             )
         # After the colours run out the line style tells the series apart.
@@ -56,7 +72,7 @@ def draw_lines(
         color = COLORS[i % len(COLORS)]
         marker = "o" if xs.size <= 25 else None  # few points: show where they are
         (drawn[name],) = axes.plot(
-            xs, ys, style, color=color, marker=marker, markersize=size, label=name,
+            xs, ys, style, color=color, marker=marker, markersize=size,
             zorder=3 - i / len(names),
         )  # fmt: skip
         if name in bands:
@@ -79,32 +95,102 @@ def bare(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def label(axes: Axes, xlabel: str, ylabel: str) -> None:
-    axes.set_xlabel(xlabel, size=10)
-    axes.set_ylabel(ylabel, size=10)
-    axes.tick_params(labelsize=9)
+def write(text: Text, *lines: str, longest: int = LONGEST_LINE) -> Text:
+    """Give a text of a figure its lines, each drawn as it is: "$" is no formula."""
+    content = "\n".join(drawable(line, longest) for line in lines)
+    text.set(text=content, parse_math=False, usetex=False)
+    return text
 
 
-def legend_beside(axes: Axes, title: str | None = None) -> None:
-    # Outside the axes it can never hide data.
-    axes.legend(
-        loc="upper left",
-        bbox_to_anchor=(1.01, 1.0),
-        frameon=False,
-        fontsize=9,
-        title=title,
-        title_fontsize=9,
-    )
-
-
-def save(figure: Figure, path: PathLike) -> Path:
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure)
-    with atomic_file(target, "wb") as file:
-        figure.savefig(file, format="png", dpi=DPI, facecolor="white")
-    return target
+def name_ticks(axis: Axis, places: ArrayLike, names: Sequence[str], **style) -> None:
+    """Ticks with names, which are shortened; `style` is that of a matplotlib text."""
+    as_is = {"parse_math": False, "usetex": False}
+    axis.set_ticks(np.asarray(places), [short(name) for name in names], **as_is | style)
 
 
 def short(name: str) -> str:
-    return name if len(name) <= 24 else name[:23] + "…"
+    """A name that can be drawn, of at most `LONGEST_NAME` characters."""
+    return drawable(name, LONGEST_NAME)
+
+
+def drawable(text: str, longest: int) -> str:
+    """Text without what no font can draw: escaped, then cut."""
+    characters = _characters()
+    drawn = "".join(
+        c if ord(c) in characters else c.encode("unicode_escape").decode()
+        for c in shown(text)
+    )
+    return drawn if len(drawn) <= longest else drawn[: longest - 1] + "…"
+
+
+@functools.cache
+def _characters() -> frozenset[int]:
+    """The characters of the fonts in use."""
+    fonts = (
+        get_font(findfont(FontProperties(family=[name])))
+        for name in FontProperties().get_family()
+    )
+    return frozenset().union(*(font.get_charmap() for font in fonts))
+
+
+def label(axes: Axes, xlabel: str, ylabel: str) -> None:
+    """Name the axes, shortened to what fits a small field."""
+    write(axes.set_xlabel("", size=10), xlabel, longest=LONGEST_LABEL)
+    write(axes.set_ylabel("", size=10), ylabel, longest=LONGEST_LABEL)
+    axes.tick_params(labelsize=9)
+
+
+def legend(
+    owner: Axes | Figure, entries: Mapping[str, Artist], title: str = "", **place
+) -> None:
+    """A legend of name -> what is drawn, of at most `LEGEND_ENTRIES`.
+
+    `place` are arguments of matplotlib's legend; lines of the title end with "\\n".
+    """
+    names = list(entries)[:LEGEND_ENTRIES]
+    # A name that began with "_" would be left out, so they are set afterwards.
+    box = owner.legend(
+        [entries[name] for name in names],
+        ["-"] * len(names),
+        frameon=False,
+        fontsize=9,
+        title_fontsize=9,
+        **place,
+    )
+    for text, name in zip(box.get_texts(), names, strict=True):
+        write(text, short(name))
+    lines = title.split("\n") if title else []
+    if len(names) < len(entries):
+        lines.append(f"first {len(names)} of {len(entries)}")
+    if lines:
+        box.set_title("-")  # shows the title's box
+        write(box.get_title(), *lines)
+
+
+def legend_beside(axes: Axes, entries: Mapping[str, Artist], title: str = "") -> None:
+    # Outside the axes it can never hide data.
+    legend(axes, entries, title, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+
+
+def save(figure: Figure, path: PathLike) -> Path:
+    """Draw a figure and write it as a PNG, whole or not at all.
+
+    Raises:
+        NotWritten: the disk refuses.
+    """
+    target = Path(path)
+    FigureCanvasAgg(figure)
+    # Drawn in memory, so that errors of the drawing are none of the disk.
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=DPI, facecolor="white")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(target, "wb") as file:
+            file.write(picture.getbuffer())
+    except OSError as error:
+        raise NotWritten(
+            f"cannot write {shown(target)} ({reason(error)}): choose another folder"
+        ) from error
+    except UserError as error:
+        raise NotWritten(str(error)) from error
+    return target

@@ -9,7 +9,16 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from jaxdd.errors import UserError
-from jaxdd.report.figures import DPI, PathLike, save, short
+from jaxdd.report.figures import (
+    DPI,
+    LONGEST_LINE,
+    PathLike,
+    drawable,
+    name_ticks,
+    save,
+    short,
+    write,
+)
 
 MAX_COLUMNS = 20  # images shown per class
 GAP = 2  # pixels of background between two images
@@ -17,6 +26,11 @@ CELL = 48  # pixels: small images are enlarged to about this, by a whole factor
 EDGE = 10  # pixels of margin
 LARGE = 96  # pixels: larger images are averaged down by a whole factor
 LINE = 16  # pixels: the least height of a row that carries a class name
+THIN = 8  # pixels: a side of an image that is shorter is stretched
+LONGEST_PAGE = 8_000  # pixels of a side
+PAGE_PIXELS = 16_000_000  # of a picture: what a viewer still opens
+
+Pixels = NDArray[np.uint8]
 
 
 def image_grid(
@@ -25,21 +39,35 @@ def image_grid(
     path: PathLike,
     title: str | None = None,
 ) -> Path:
-    """Images [K, n, H, W, C] in [0, 1] (clipped): one row per class, C of 1 or 3.
+    """Images [K, n, H, W, C] in [0, 1] (clipped): one row per class.
 
-    At most 20 images of a class are shown; the title says so when some are left out.
-    Images above 96 pixels are averaged down.
+    Three channels or more are shown by the first three, as red, green and blue; one or
+    two by their mean, as grey. Images above 96 pixels are averaged down, and a side of
+    a few pixels beside a long one is stretched. At most 20 images of a class are shown,
+    and as many classes as fit a page. The title says what is left out.
+
     Raises UserError for other shapes, or when there is not one name per class.
     """
-    grid = _checked_images(images, class_names, "images")
-    names, shown = list(class_names), grid[:, :MAX_COLUMNS]
+    array = _checked(images, class_names, "images")
+    classes, count, *size, _ = array.shape
+    scale = _scale(size, classes)
+    margin, (down, across) = _name_width(class_names), scale.pitch
+    fields = PAGE_PIXELS // (down * across)
+    columns = min(count, MAX_COLUMNS, max(1, fields // classes))
+    rows = min(classes, PAGE_PIXELS // (down * (columns * across + margin)))
     # Many classes of few images go side by side, or the page would be a thin strip.
-    per_block = len(grid) if len(grid) <= 20 else _rows_per_block(shown.shape)
+    blocks = 1
+    if rows > 20:
+        blocks = max(1, round(np.sqrt(rows * down / (columns * across + margin))))
+    per_block = -(-rows // blocks)
+    visible = _scaled(array[:rows, :columns], scale)
     panels = [
-        _Panel("", shown[i : i + per_block], names[i : i + per_block])
-        for i in range(0, len(grid), per_block)
+        _Panel("", visible[i:stop], class_names[i:stop])
+        for i in range(0, rows, per_block)
+        for stop in [min(rows, i + per_block)]
     ]
-    return _save_panels(panels, _title(title or "", grid.shape[1], MAX_COLUMNS), path)
+    heading = _title(title or "", count, columns, classes, rows, array.shape[-1])
+    return _save_panels(panels, scale, heading, path)
 
 
 def extremes(
@@ -50,112 +78,160 @@ def extremes(
 ) -> Path:
     """Two grids side by side: easiest and hardest images [K, n, H, W, C] per class.
 
-    At most 20 images of a class are shown, ten on each side. Raises UserError as
-    `image_grid`, and when the two differ in image size.
+    At most 20 images of a class are shown, ten on each side; channels, sizes and many
+    classes are treated as by `image_grid`. Raises UserError as it does, and when the
+    two differ in image size.
     """
-    left = _checked_images(easiest, class_names, "easiest")
-    right = _checked_images(hardest, class_names, "hardest")
+    left = _checked(easiest, class_names, "easiest")
+    right = _checked(hardest, class_names, "hardest")
     if left.shape[2:] != right.shape[2:]:
         raise UserError(
             f"The easiest images are {left.shape[2:]} and the hardest "
             f"{right.shape[2:]}; they must have one size."
         )
-    limit = MAX_COLUMNS // 2
+    classes, _, *size, channels = left.shape
+    scale, limit = _scale(size, classes), MAX_COLUMNS // 2
+    rows = min(classes, LONGEST_PAGE // scale.pitch[0])
     panels = [
-        _Panel(_title("Easiest", left.shape[1], limit), left[:, :limit], class_names),
-        _Panel(_title("Hardest", right.shape[1], limit), right[:, :limit], []),
+        _Panel(
+            _title(name, array.shape[1], min(limit, array.shape[1])),
+            _scaled(array[:rows, :limit], scale),
+            names,
+        )
+        for name, array, names in (
+            ("Easiest", left, class_names[:rows]),
+            ("Hardest", right, []),
+        )
     ]
-    return _save_panels(panels, "", path)
+    heading = _title("", 0, 0, classes, rows, channels)
+    return _save_panels(panels, scale, heading, path)
+
+
+class _Scale(NamedTuple):
+    """How an image becomes a field of the page; (down, across) each."""
+
+    shrink: tuple[int, int]  # pixels that are averaged into one
+    enlarge: tuple[int, int]  # times that a pixel is repeated
+    size: tuple[int, int]  # pixels of a field
+
+    @property
+    def pitch(self) -> tuple[int, int]:
+        """Pixels from one field to the next."""
+        return max(self.size[0], LINE) + GAP, self.size[1] + GAP
 
 
 class _Panel(NamedTuple):
     title: str
-    images: NDArray[np.float64]  # [K, n, H, W, C] in [0, 1]
+    fields: Pixels  # [K, n, H, W, 3], scaled
     names: Sequence[str]  # K names, or none to leave them out
 
 
-def _checked_images(
+def _scale(size: Sequence[int], classes: int) -> _Scale:
+    """For images of [H, W] pixels."""
+    factor = -(-max(size) // LARGE)
+    shrink = min(factor, size[0]), min(factor, size[1])
+    height, width = size[0] // shrink[0], size[1] // shrink[1]
+    cell = CELL if classes <= 20 else CELL // 2  # many classes: keep the page small
+    # A row is high enough for its name, unless that would make it very wide.
+    readable = min(-(-LINE // height), LARGE // width)
+    zoom = max(1, round(cell / max(height, width)), readable)
+    enlarge = max(zoom, -(-THIN // height)), max(zoom, -(-THIN // width))
+    return _Scale(shrink, enlarge, (height * enlarge[0], width * enlarge[1]))
+
+
+def _checked(
     images: ArrayLike, class_names: Sequence[str], what: str
-) -> NDArray[np.float64]:
-    """[K, n, H, W, C] in [0, 1], no larger than LARGE pixels."""
-    array = np.asarray(images, dtype=float)
-    if array.ndim != 5 or array.shape[-1] not in (1, 3) or 0 in array.shape:
+) -> NDArray[np.generic]:
+    array = np.asarray(images)
+    if array.ndim != 5 or 0 in array.shape:
         raise UserError(
-            f"A picture needs {what} [K, n, H, W, C] with 1 or 3 channels, got "
+            f"A picture needs {what} [K, n, H, W, C], none of them 0, got "
             f"{array.shape}."
         )
     if len(class_names) != array.shape[0]:
         raise UserError(
             f"The {what} have {array.shape[0]} classes but {len(class_names)} names."
         )
-    array = np.clip(np.nan_to_num(array), 0, 1)
-    k = -(-max(array.shape[2:4]) // LARGE)
-    if k == 1 or min(array.shape[2:4]) < k:
-        return array
-    height, width = (side // k * k for side in array.shape[2:4])
-    blocks = array[:, :, :height, :width].reshape(
-        *array.shape[:2], height // k, k, width // k, k, array.shape[-1]
-    )
-    return blocks.mean(axis=(3, 5))
+    return array
 
 
-def _mosaic(images: NDArray[np.float64], zoom: int) -> NDArray[np.float64]:
-    """[K, n, H, W, C] -> one RGB picture with white gaps, enlarged by repetition."""
-    classes, columns, _, _, channels = images.shape
-    big = images.repeat(zoom, axis=2).repeat(zoom, axis=3)
-    if channels == 1:
-        big = big.repeat(3, axis=-1)
-    gaps = ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0))
-    big = np.pad(big, gaps, constant_values=1.0)
-    height, width = big.shape[2:4]
-    joined = big.transpose(0, 2, 1, 3, 4).reshape(classes * height, columns * width, 3)
+def _scaled(images: NDArray[np.generic], scale: _Scale) -> Pixels:
+    """[K, n, H, W, C] to the fields of a page, [K, n, h, w, 3].
+
+    Class by class, since large images of many classes do not fit memory as floats.
+    """
+    fields = np.empty((*images.shape[:2], *scale.size, 3), np.uint8)
+    (k, m), (down, across) = scale.shrink, scale.enlarge
+    height, width = scale.size[0] // down, scale.size[1] // across
+    for field, group in zip(fields, images, strict=True):
+        values = np.clip(np.nan_to_num(np.asarray(group, dtype=float)), 0, 1)
+        values = values[:, : height * k, : width * m]
+        if values.shape[-1] < 3:
+            values = values.mean(axis=-1, keepdims=True)
+        values = values[..., :3]
+        blocks = values.reshape(len(values), height, k, width, m, -1)
+        small = np.round(255 * blocks.mean(axis=(2, 4))).astype(np.uint8)
+        field[...] = small.repeat(down, axis=1).repeat(across, axis=2)
+    return fields
+
+
+def _mosaic(fields: Pixels, scale: _Scale) -> Pixels:
+    """[K, n, h, w, 3] -> one picture with white gaps."""
+    classes, columns = fields.shape[:2]
+    height, width = scale.pitch
+    below, beside = height - scale.size[0], width - scale.size[1]
+    gaps = ((0, 0), (0, 0), (0, below), (0, beside), (0, 0))
+    padded = np.pad(fields, gaps, constant_values=255).transpose(0, 2, 1, 3, 4)
+    joined = padded.reshape(classes * height, columns * width, 3)
     return joined[:-GAP, :-GAP]
 
 
-def _rows_per_block(shape: tuple[int, ...]) -> int:
-    """Classes per block, for a page of blocks that is about square."""
-    classes, columns = shape[:2]
-    block = columns + 4.0  # a block's width in cells; the names take about four
-    blocks = max(1, round(np.sqrt(classes / block)))
-    return -(-classes // blocks)
-
-
-def _save_panels(panels: Sequence[_Panel], title: str, path: PathLike) -> Path:
+def _save_panels(
+    panels: Sequence[_Panel], scale: _Scale, title: str, path: PathLike
+) -> Path:
     """Lay panels out side by side, sized so that no picture is resampled."""
-    classes, _, height, width, _ = panels[0].images.shape
-    cell = CELL if classes <= 20 else CELL // 2  # many classes: keep the page small
-    zoom = max(1, round(cell / max(height, width)), -(-LINE // height))
-    mosaics = [_mosaic(panel.images, zoom) for panel in panels]
+    title = drawable(title, LONGEST_LINE)
+    mosaics = [_mosaic(panel.fields, scale) for panel in panels]
     margins = [_name_width(panel.names) for panel in panels]
     top = EDGE + 18 * bool(title) + 18 * any(panel.title for panel in panels)
     rows = mosaics[0].shape[0] + top + EDGE
     columns = sum(m.shape[1] for m in mosaics) + sum(margins) + EDGE
     columns = max(columns, 2 * EDGE + 8 * len(title))
-    figure = Figure(figsize=(columns / DPI, rows / DPI), dpi=DPI)
-    figure.text(EDGE / columns, 1 - EDGE / rows, title, size=9.5, va="top")
+    # Half a pixel more, or a rounded product would be one short.
+    figure = Figure(figsize=((columns + 0.5) / DPI, (rows + 0.5) / DPI), dpi=DPI)
+    write(figure.text(EDGE / columns, 1 - EDGE / rows, "", size=9.5, va="top"), title)
     start = 0
     for panel, mosaic, margin in zip(panels, mosaics, margins, strict=True):
         start += margin
         down, across = mosaic.shape[:2]
         bottom = rows - top - down  # blocks may differ in height: align their tops
+        # No image of the axes, which may be resampled by a pixel.
+        figure.figimage(mosaic, start, bottom, origin="upper")
         box = (start / columns, bottom / rows, across / columns, down / rows)
-        axes = figure.add_axes(box)
-        axes.imshow(mosaic, interpolation="nearest", aspect="auto")
-        axes.spines[:].set_visible(False)
-        centres = np.arange(len(panel.names)) * (height * zoom + GAP)
-        axes.set_xticks([])
-        axes.set_yticks(
-            centres + height * zoom / 2, [short(name) for name in panel.names], size=8
-        )
+        axes = figure.add_axes(box, frameon=False, ylim=(down, 0), xticks=[])
+        centres = np.arange(len(panel.names)) * scale.pitch[0] + scale.size[0] / 2
+        name_ticks(axes.yaxis, centres, panel.names, size=8)
         axes.tick_params(length=0)
-        axes.set_title(panel.title, size=9, loc="left", pad=4)
+        write(axes.set_title("", size=9, loc="left", pad=4), panel.title)
         start += across
     return save(figure, path)
 
 
-def _title(text: str, count: int, limit: int) -> str:
-    cut = f"first {limit} of {count} per class" if count > limit else ""
-    return f"{text} ({cut})" if text and cut else text or cut
+def _title(
+    text: str, count: int, columns: int, classes: int = 0, rows: int = 0, channels=1
+) -> str:
+    """A title that says what is left out."""
+    notes = []
+    if rows < classes:
+        notes.append(f"first {rows} of {classes} classes")
+    if columns < count:
+        notes.append(f"first {columns} of {count} per class")
+    if channels > 3:
+        notes.append(f"channels 1-3 of {channels}")
+    elif channels == 2:
+        notes.append("mean of 2 channels")
+    said = ", ".join(notes)
+    return f"{text} ({said})" if text and said else text or said
 
 
 def _name_width(names: Sequence[str]) -> int:

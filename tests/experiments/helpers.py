@@ -1,16 +1,23 @@
 """Small runs, and programs as the user starts them."""
 
+import contextlib
+import fcntl
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
-from experiments import distill
+from experiments import distill, pairs
 from jaxdd import artifact
+from jaxdd.errors import UserError
+from tests.helpers import Killed
 
 ROOT = Path(__file__).parents[2]
 # A few seconds of the main command; the network and the augmentation compile quickly.
@@ -121,6 +128,95 @@ def metrics(folder) -> list[dict]:
     lines = [json.loads(x) for x in (Path(folder) / "metrics.jsonl").open()]
     assert all(line.pop("seconds") >= 0 for line in lines)
     return lines
+
+
+def without_records(finished, target) -> Path:
+    """A copy of a comparison's folder with its runs, but with nothing of its own."""
+    shutil.copytree(finished, target)
+    for file in target.iterdir():
+        if file.is_file():
+            file.unlink()
+    return target
+
+
+def records(folder) -> dict[str, str]:
+    """The files of a comparison itself, wherever it is; of pictures their names."""
+    return {
+        file.name: "" if file.suffix in (".png", ".npz", "") else
+        file.read_text().replace(str(folder), "WORKDIR")
+        for file in Path(folder).iterdir()
+        if file.is_file()
+    }  # fmt: skip
+
+
+def killed_before_every_record(monkeypatch, folder, run) -> int:
+    """Start a comparison over and over, each time killed one of its files later.
+
+    Returns:
+        How often it was killed before it came to its end.
+    """
+    rename, remaining = os.replace, 0
+
+    def replace(source, target):
+        nonlocal remaining
+        if Path(target).parent == Path(folder):
+            if remaining == 0:
+                raise Killed
+            remaining -= 1
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        for kills in itertools.count():
+            remaining = kills
+            try:
+                run()
+            except Killed:
+                continue
+            return kills
+
+
+@contextlib.contextmanager
+def busy(folder):
+    """Another program has the workdir."""
+    with open(Path(folder) / ".lock", "a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def assert_goes_on(monkeypatch, finished, copy, run, busy_run, kills) -> None:
+    """A comparison of finished runs ends with its sentence while one of them is busy,
+    and wherever it is killed, the same command comes to the same records.
+
+    Args:
+        finished: the folder of the comparison, uninterrupted.
+        copy: for a copy of it.
+        run: (folder) -> runs the comparison there.
+        busy_run: the name of one of its runs.
+        kills: after how many it has to come to its end.
+    """
+    without_records(finished, copy)
+    with busy(copy / busy_run), pytest.raises(UserError, match="another live run"):
+        run(copy)
+    assert set(records(copy)) <= {"run.json", ".lock"}
+    known, run_cells = [], pairs.run_cells
+
+    def once(*arguments):
+        """The runs are finished: it is enough to look once."""
+        place = len(taken)
+        taken.append(arguments)
+        if place == len(known):
+            known.append(run_cells(*arguments))
+        return known[place]
+
+    def start():
+        taken.clear()
+        run(copy)
+
+    taken: list = []
+    monkeypatch.setattr(pairs, "run_cells", once)
+    assert killed_before_every_record(monkeypatch, copy, start) == kills
+    assert records(copy) == records(finished)
 
 
 def assert_same_run(folder, other) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from experiments import d4a
 from jaxdd.errors import UserError
+from tests.experiments.helpers import assert_goes_on
 
 SMALL = {
     "dataset": "digits",
@@ -74,12 +75,33 @@ def test_the_term_makes_a_difference_after_the_first_segment(finished):
     assert np.abs(second[0] - second[1]).max() > 1e-3
 
 
+def test_stopped_between_its_runs_and_its_table_it_goes_on(
+    finished, tmp_path, monkeypatch
+):
+    start = lambda folder: d4a.run(small(folder))
+    assert_goes_on(monkeypatch, finished[0], tmp_path / "copy", start, "d4a-0", kills=7)
+
+
 def test_tenths_go_from_easy_to_hard(tmp_path):
     losses = np.random.default_rng(0).permutation(100).astype(float)
     right = (losses < 50)[None]
     np.savez(tmp_path / "evaluation.npz", right=right)
     found = d4a._by_tenth(tmp_path, losses)
     assert found.tolist() == [100.0] * 5 + [0.0] * 5
+
+
+def test_what_tenths_are_of_is_checked(tmp_path):
+    path = tmp_path / "evaluation.npz"
+    for right, told in (
+        (np.ones((1, 7), bool), "about 7 test samples, and the test split has 9"),
+        (np.ones((1, 9), object), "'right' has the type"),
+    ):
+        np.savez(path, right=right)
+        with pytest.raises(UserError, match=told):
+            d4a._by_tenth(tmp_path, np.zeros(9))
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(UserError, match=r"evaluation\.npz cannot be used .* delete"):
+        d4a._by_tenth(tmp_path, np.zeros(9))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pytest
 
 from experiments import demo, distill
 from experiments.problem import open_problem
+from jaxdd.errors import UserError
 from jaxdd.train import Training
-from tests.experiments.helpers import QUICK, SMALL, read_json
+from tests.experiments.helpers import QUICK, SMALL, assert_goes_on, read_json
 from tests.experiments.test_distill import poisoned
 
 # What the demo itself sets; DM in the place of DSA compiles in a fraction of the time.
@@ -65,6 +66,29 @@ def test_a_finished_table_is_shown_for_the_same_flags_only(made, monkeypatch):
     assert demo.run(config) == table
     with pytest.raises(TypeError):  # it starts to compute
         demo.run(dataclasses.replace(config, weights="3,4"))
+
+
+def test_stopped_before_its_table_it_goes_on(made, tmp_path, monkeypatch):
+    config, finished, _ = made
+    asked = lambda folder: dataclasses.replace(config, workdir=str(folder))
+    start = lambda folder: demo.run(asked(folder))
+    assert_goes_on(monkeypatch, finished, tmp_path / "copy", start, "sdc-0", kills=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "cannot use"),
+        ("[]", "not an object"),
+        ('{"config": {}}', "lacks 'rows'"),
+        ('{"config": {}, "rows": [], "gain": [0], "validation": {}}', "a list of 4"),
+    ],
+)
+def test_a_damaged_table_is_refused(tmp_path, content, told):
+    (tmp_path / "table.json").write_text(content)
+    with pytest.raises(UserError, match=f"{told}.* delete it to make the table again"):
+        demo.run(demo.Config(str(tmp_path)))
+    assert (tmp_path / "table.json").read_text() == content
 
 
 def test_the_test_split_has_no_part_in_choosing_the_weight(made, tmp_path, monkeypatch):

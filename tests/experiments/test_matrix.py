@@ -1,16 +1,25 @@
 """The table of methods and modifiers, in a corner of it."""
 
+import contextlib
+import errno
 import hashlib
 import json
+import os
 import shlex
 
 import numpy as np
 import pytest
 
-from experiments import distill, matrix
+from experiments import distill, matrix, segmented
 from experiments.distill import Config
 from jaxdd import artifact
-from jaxdd.errors import UserError
+from jaxdd.errors import Diverged, UserError
+from tests.experiments.helpers import (
+    NoProbes,
+    busy,
+    killed_before_every_record,
+    without_records,
+)
 
 # Segments and windows have tests of their own.
 SMALL = {"methods": "dm", "modifiers": "plain,sdc,fiem", "steps": 2, "width": 4}
@@ -75,6 +84,132 @@ def test_a_modifier_without_effect_does_not_work(tmp_path, monkeypatch):
     assert not found[1]["works"]
     assert "equal those of the plain method" in found[1]["why"]
     assert "**no**" in (tmp_path / "matrix.md").read_text()
+
+
+# --- Stopped, in the way, or refused --------------------------------------------------
+
+TIMED = ("seconds_per_step", "peak_mb")
+
+
+def cells_of(folder):
+    """Of every cell what does not depend on the start that filled it."""
+    cells = json.loads((folder / "matrix.json").read_text().replace(str(folder), "W"))
+    return [{k: v for k, v in cell.items() if k not in TIMED} for cell in cells]
+
+
+def test_stopped_before_any_record_it_goes_on(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(matrix, "Probes", NoProbes)  # nothing is left to be measured
+    copy = without_records(finished[0], tmp_path / "copy")
+    asked = small(copy, modifiers="plain,fiem")
+    kills = killed_before_every_record(monkeypatch, copy, lambda: matrix.run(asked))
+    assert kills == 4
+    assert cells_of(copy) == [cells_of(finished[0])[i] for i in (0, 2)]
+    cells = json.loads((copy / "matrix.json").read_text())
+    # No step was left: how long one takes, and what it needs, is not known.
+    assert [cell[name] for cell in cells for name in TIMED] == [None] * 4
+    assert "2 of 2 cells work" in (copy / "matrix.md").read_text()
+    assert json.loads((copy / "summary.json").read_text())["cells"] == cells
+
+
+def full_after_one_file(patch):
+    """The disk takes the table's run.json, and nothing of its cells."""
+    sync, calls = os.fsync, []
+
+    def fsync(file):
+        calls.append(file)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(file)
+
+    patch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.parametrize("trouble", ["busy", "disk"])
+def test_passing_trouble_is_no_result(finished, tmp_path, monkeypatch, trouble):
+    monkeypatch.setattr(matrix, "Probes", NoProbes)
+    copy = without_records(finished[0], tmp_path / "copy")
+    asked = small(copy, modifiers="plain")
+    with monkeypatch.context() as patch, contextlib.ExitStack() as stack:
+        told = "another live run owns"
+        if trouble == "busy":
+            stack.enter_context(busy(copy / "dm-plain"))
+        else:
+            told = "No space left on device"
+            full_after_one_file(patch)
+        with pytest.raises(UserError, match=told):
+            matrix.run(asked)
+    assert (copy / "run.json").exists()
+    assert not (copy / "matrix.json").exists()
+    assert [x["works"] for x in matrix.run(asked)["cells"]] == [True]
+
+
+def test_missing_experts_are_no_result(tmp_path, problem):
+    asked = small(tmp_path, methods="mtt")
+    table = matrix._Table(asked, tmp_path, problem)
+    with pytest.raises(UserError, match=f"{tmp_path}/experts"):
+        table.add(matrix._cell(asked, "mtt", "plain"))
+    assert table.records == []
+
+
+def test_a_refusal_of_the_flags_is_a_result(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(matrix, "Probes", NoProbes)
+    copy = without_records(finished[0], tmp_path / "copy")
+    asked = small(copy, modifiers="plain,fiem")
+    real = distill.open_run
+
+    def refuse(config, problem):
+        if config.mask is None:
+            raise UserError("--features=all | is not for dm")
+        return real(config, problem)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(distill, "open_run", refuse)
+        plain, masked = matrix.run(asked)["cells"]
+    assert (plain["works"], plain["sha256"]) == (False, None)
+    assert masked["works"]  # compared with nothing, since the plain cell is refused
+    text = (copy / "matrix.md").read_text()
+    assert "**no**: --features=all \\| is not for dm" in text
+    # A refusal costs nothing, so it is asked for again.
+    again, same = matrix.run(asked)["cells"]
+    assert again["works"]
+    assert same == masked
+
+
+def test_a_loss_that_diverges_is_a_result(tmp_path, monkeypatch):
+    def diverge(*args):
+        raise Diverged("the loss of step 1 is not finite")
+
+    monkeypatch.setattr(segmented, "distil", diverge)
+    monkeypatch.setattr(matrix, "Probes", NoProbes)
+    (cell,) = matrix.run(small(tmp_path, modifiers="plain"))["cells"]
+    assert not cell["works"]
+    assert cell["why"] == "the loss of step 1 is not finite"
+
+
+def test_a_loss_that_is_not_finite_is_no_number(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(matrix, "Probes", NoProbes)
+    monkeypatch.setattr(matrix, "_losses", lambda *a: float("nan"))
+    copy = without_records(finished[0], tmp_path / "copy")
+    (cell,) = matrix.run(small(copy, modifiers="plain"))["cells"]
+    assert (cell["works"], cell["why"]) == (False, "not finite")
+    assert cell["loss_before"] is None
+
+
+def test_other_steps_are_another_table(finished):
+    folder = finished[0]
+    before = (folder / "run.json").read_bytes()
+    with pytest.raises(UserError, match="a table of 2 steps per cell: use --steps=2"):
+        matrix.run(small(folder, steps=3))
+    assert (folder / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["{", "[{}]", "[1]", '{"a": 1}', "[[[["])
+def test_a_damaged_table_is_refused(finished, tmp_path, content):
+    path = tmp_path / "matrix.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"matrix\.json .* delete it to fill the table"):
+        matrix.run(small(tmp_path))
+    assert path.read_text() == content
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from jaxdd import presets
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from jaxdd.windows import Curriculum
-from tests.experiments.helpers import NoProbes, read_json
+from tests.experiments.helpers import NoProbes, assert_goes_on, read_json
 from tests.helpers import Killed, die
 
 # What `pad` has no flags for, since its comparison is at the field's own network.
@@ -203,6 +203,15 @@ def test_stopped_between_two_runs_it_goes_on(tmp_path, monkeypatch):
     assert not (tmp_path / "experts-0").exists()
     with (tmp_path / "table.csv").open(newline="") as file:
         assert [x["interval"] for x in csv.DictReader(file)] == [""] * 4
+
+
+def test_stopped_between_its_runs_and_its_table_it_goes_on(
+    compared, tmp_path, monkeypatch
+):
+    start = lambda folder: pad.run(config(folder))
+    assert_goes_on(
+        monkeypatch, compared[0], tmp_path / "copy", start, "fiex-fiem-1", kills=5
+    )
 
 
 # --- Gains and intervals, against a calculation by hand -----------------------------

@@ -22,7 +22,7 @@ from experiments import (
 from jaxdd import artifact, presets
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
-from tests.experiments.helpers import read_json
+from tests.experiments.helpers import assert_goes_on, read_json
 from tests.helpers import Killed, die
 
 # What `sdc` has no flags for, since its comparison is at the field's own network.
@@ -299,6 +299,13 @@ def test_stopped_between_two_runs_it_goes_on(tmp_path, monkeypatch):
     assert judged == ["not shown (one seed)"] * 2
     assert untried == "not shown (no weight above the reference)"
     assert not list(tmp_path.glob("experts-*"))
+
+
+def test_stopped_between_its_runs_and_its_table_it_goes_on(
+    compared, tmp_path, monkeypatch
+):
+    start = lambda folder: sdc.run(config(folder))
+    assert_goes_on(monkeypatch, compared[0], tmp_path / "copy", start, "mtt-1", kills=7)
 
 
 # --- Bad input ----------------------------------------------------------------------

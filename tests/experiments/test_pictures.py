@@ -1,0 +1,75 @@
+"""Pictures do not decide about a run: what cannot be drawn is said and left out."""
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import pictures
+from experiments.difficulty import write_scores
+from experiments.problem import open_problem
+from jaxdd import report
+from jaxdd.errors import NotWritten
+
+
+def fail(*args):
+    raise RuntimeError("a bad\nfont")
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "cause"),
+    [
+        (report.curves, [{}], "no series"),
+        (report.histogram, [[np.nan]], "None of the 1 scores"),
+        (report.image_grid, [np.zeros((1, 1, 4, 4, 3)), ["a", "b"]], "1 classes but 2"),
+        (report.counts, [[["x"]], ["a"], ["b"]], "could not convert"),
+        (fail, [], "a bad"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(tmp_path, capsys, function, arguments, cause):
+    path = tmp_path / "picture\n.png"
+    labels = {report.curves: ["x", "y"], report.histogram: ["x"]}.get(function, [])
+    assert pictures.draw(function, *arguments, path, *labels) is None
+    told = capsys.readouterr().err
+    assert told.startswith(f"warning: {tmp_path}/picture\\n.png is left out, since ")
+    assert cause in told
+    assert told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_can_be_drawn(tmp_path, capsys):
+    path = tmp_path / "a.png"
+    assert pictures.draw(report.histogram, [1.0], path, xlabel="x") == path
+    assert path.exists()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_full_disk_is_no_fault_of_a_picture(tmp_path, monkeypatch):
+    def fsync(file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(NotWritten, match="No space left on device"):
+        pictures.draw(report.histogram, [1.0], tmp_path / "a.png", xlabel="x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_programs_draw_through_it():
+    """A `report.` function that is called by a program itself could end it."""
+    folder = Path(pictures.__file__).parent
+    files = [x for x in folder.rglob("*.py") if x.name != "pictures.py"]
+    for file in files:
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            called = any(f"report.{name}(" in line for name in report.__all__)
+            inside = file.name == "sdc_results.py"  # `_difficulty` and `_chart`
+            assert inside or not called, f"{file}:{number}"
+
+
+def test_scores_without_a_picture_are_scores(tmp_path, capsys):
+    problem = open_problem("digits", None, 0.0, 0, False)
+    scores = np.full(len(problem.splits.train.labels), np.nan)
+    write_scores(tmp_path, "el2n", scores, problem)
+    assert {x.name for x in tmp_path.iterdir()} == {"scores.npz", "extremes.png"}
+    assert "histogram.png is left out" in capsys.readouterr().err
