@@ -34,7 +34,7 @@ from jaxdd.evaluate import accuracy
 from jaxdd.train import Training, make_fit
 from jaxdd.types import Learner
 from jaxdd.windows import take
-from jaxdd.workdir import make_folder, read_json, to_json, write_atomically
+from jaxdd.workdir import owned, read_json, to_json, write_atomically
 
 NUM_RANDOM = 20  # random subsets per seed in the table
 # The schedule of the last row: short, and long enough for 99 % on digits.
@@ -105,7 +105,14 @@ def run(config: Config) -> dict[str, Any]:
                 workdir=config.workdir, sdc_weight=weight, steps=config.steps, seed=seed
             )
         )
-    folder = make_folder(config.workdir)
+    with owned(config.workdir) as folder:
+        return _compared(config, folder, weights, seeds)
+
+
+def _compared(
+    config: Config, folder: Path, weights: list[float], seeds: list[int]
+) -> dict[str, Any]:
+    """The comparison in a folder that is ours."""
     asked = {"weights": weights, "seeds": seeds, "steps": config.steps}
     if (folder / "table.json").exists():
         known = read_json(folder / "table.json", "config")
@@ -154,7 +161,8 @@ def table_rows(rows: dict, weight: float, whole: dict) -> list[dict[str, Any]]:
     """Mean over seeds of the means over networks; std over all of them pooled."""
 
     def difficulty(runs: list[dict]) -> float:
-        return float(np.mean([r["difficulty"]["end"]["grad_norm"] for r in runs]))
+        norms = [run["difficulty"]["end"]["grad_norm"] for run in runs]
+        return float(np.mean(np.array(norms, float)))  # null becomes NaN
 
     plain, sdc = rows["plain"], rows["sdc"]
     return [

@@ -19,12 +19,12 @@ from experiments.problem import (
     network_options,
     open_problem,
 )
-from experiments.progress import say
+from experiments.progress import Bar, say
 from experiments.protocol import MIN_RANDOM, Judge, Protocol
 from experiments.timing import Stopwatch
 from jaxdd import artifact as artifacts
 from jaxdd.errors import UserError
-from jaxdd.workdir import make_folder, to_json, write_atomically
+from jaxdd.workdir import owned, to_json, write_atomically
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,13 @@ def run(config: Config) -> dict[str, Any]:
         "stored" is the accuracy in the artifact, for its own network, else None.
     """
     opened = open_run(config)
+    # A distillation may be live in that folder: it writes other files.
+    with owned(opened.folder, ".evaluation.lock") as folder:
+        return _evaluate(config, opened, folder)
+
+
+def _evaluate(config: Config, opened: "Opened", folder: Path) -> dict[str, Any]:
     artifact, problem = opened.artifact, opened.problem
-    folder = make_folder(opened.folder)
     real = problem.on_device(problem.splits.train)
     results = {}
     for net, judge in opened.judges.items():
@@ -84,7 +89,11 @@ def run(config: Config) -> dict[str, Any]:
         say(f"{net}: training {made} networks, then {drawn} on random sets")
         own = net == artifact.network["name"]
         with Stopwatch() as watch:
-            found = judge.beside_random(artifact.synthetic(), real, artifact.ipc)
+            where = folder / "evaluation.json"
+            with Bar(net, made + drawn, str(where), "network") as bar:
+                found = judge.beside_random(
+                    artifact.synthetic(), real, artifact.ipc, watch=bar.count
+                )
         say(
             f"{net}: {watch.total_seconds:.1f} s, {watch.compile_seconds:.1f} s of it "
             "compiling"

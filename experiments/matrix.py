@@ -104,7 +104,8 @@ def run(config: Config) -> dict[str, Any]:
         options.check(cell.config)
     problem = resolution.open_data(cells[0].config)
     with owned(config.workdir) as folder:
-        Record(folder, asdict(config), "matrix")
+        fingerprint = problem.dataset.fingerprint
+        Record(folder, {**asdict(config), "fingerprint": fingerprint}, "matrix")
         _banks(config, cells, folder, problem)
         table = _Table(config, folder, problem)
         for i, cell in enumerate(cells, 1):
@@ -274,7 +275,7 @@ class _Table:
         """A cell without its final evaluation."""
         opened = distill.open_run(cell.config, self.problem)
         with owned(folder):
-            record = Record(folder, opened.values)
+            record = opened.record(folder)
             job = opened.job(make_folder(folder))
             made = segmented.distil(job, self._probes(job), folder, record)
         return made, job

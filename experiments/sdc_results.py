@@ -33,7 +33,9 @@ def rows_of(
     plain = _ends(runs[method], "grad_norm")
     for row, (name, summaries) in zip(rows, runs.items(), strict=True):
         flags, norms = cells[name], _ends(summaries, "grad_norm")
-        starts = [s["difficulty"]["start"]["percentile"] for s in summaries]
+        starts = np.array(
+            [s["difficulty"]["start"]["percentile"] for s in summaries], float
+        )
         row.update(
             method=method,
             weight=flags.get("sdc_weight", 0.0),
@@ -50,7 +52,8 @@ def rows_of(
 
 
 def _ends(summaries: Sequence[Mapping[str, Any]], what: str) -> np.ndarray:
-    return np.array([s["difficulty"]["end"][what] for s in summaries])
+    # null, of a number that is not finite, becomes NaN
+    return np.array([s["difficulty"]["end"][what] for s in summaries], float)
 
 
 def _change(row: pairs.Row) -> str:
@@ -186,7 +189,7 @@ def _chart(title: str, lines: Lines, key: str) -> report.Chart:
     """Mean over seeds; the band is one standard deviation."""
     series, band = {}, {}
     for label, runs in lines.items():
-        values = np.array([[x[key] for x in run] for run in runs])  # [seeds, S]
+        values = np.array([[x[key] for x in run] for run in runs], float)  # [seeds, S]
         series[label] = [x["step"] for x in runs[0]], values.mean(axis=0)
         band[label] = values.std(axis=0)
     # Norms differ by factors, and a weight that is too large would hide the others.

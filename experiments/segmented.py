@@ -1,6 +1,7 @@
 """A distillation in as many segments as the settings ask for; a plain run has one."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,19 @@ from experiments.pieces import Made, Piece
 from experiments.probes import Probes
 from experiments.progress import say
 from jaxdd import augment, methods, segments
+from jaxdd.checkpoints import newest
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from jaxdd.sets import flatten
+from jaxdd.storage.arrays import Member, read_arrays
+from jaxdd.storage.paths import shown
 from jaxdd.types import Array, RealData, Synthetic
 from jaxdd.windows import Curriculum
-from jaxdd.workdir import Metrics, Record, atomic_file, make_folder
+from jaxdd.workdir import Metrics, Record, atomic_file, make_folder, owned
 
 NAMES = ("images", "labels")
+TIMINGS = ("seconds", "seconds_per_step", "compile_seconds")
+AGAIN = "delete it to distil that segment again"
 
 
 def distil(job: Job, probes: Probes, folder: Path, record: Record) -> Made:
@@ -33,6 +39,43 @@ def distil(job: Job, probes: Probes, folder: Path, record: Record) -> Made:
     stored, step, metrics, timings = piece.run(folder, record)
     begun = [piece.begun()]
     return Made([stored], begun, step, metrics.lines, timings, [], piece)
+
+
+def refuse_other_steps(folder: Path, values: Mapping[str, Any]) -> None:
+    """Refuse fewer --steps than what lies in a workdir, before anything is changed.
+
+    Raises:
+        UserError: with the number of steps that can be asked for.
+    """
+    steps = values["steps"]
+    if values["segments"] == 1:
+        _refuse_fewer_steps(folder, steps)
+        return
+    for index in range(values["segments"]):
+        place = folder / "segments" / str(index)
+        finished = place / "segment.npz"
+        if finished.exists():
+            there = read_arrays(finished, {"steps": Member("iu", 0)}, AGAIN)["steps"]
+            _refuse_other_steps(finished, int(there), steps)
+        else:
+            _refuse_fewer_steps(place, steps)
+
+
+def _refuse_fewer_steps(folder: Path, steps: int) -> None:
+    there = newest(folder)
+    if there is not None and there > steps:
+        raise UserError(
+            f"{shown(folder)} is already at step {there}, beyond --steps={steps}: ask "
+            "for at least that, or use another --workdir"
+        )
+
+
+def _refuse_other_steps(path: Path, there: int, steps: int) -> None:
+    if there != steps:
+        raise UserError(
+            f"{shown(path)} was distilled in {there} steps, and later segments depend "
+            f"on it: use --steps={there} or another --workdir"
+        )
 
 
 class _Segmented:
@@ -81,7 +124,7 @@ class _Segmented:
             piece.use_short_experts(*self._short_experts(index, folder, real))
         finished = folder / "segment.npz"
         if finished.exists():
-            found = self._read(finished)
+            found = self._read(finished, index)
         else:
             stored, _, _, timings = piece.run(folder, self.record)
             margins = self._judged(index, [*self.made, stored])
@@ -107,26 +150,38 @@ class _Segmented:
             + (f" and forgot {100 * told['forgotten']:.1f} %" if index else "")
         )
 
-    def _read(self, path: Path) -> dict[str, Any]:
+    def _read(self, path: Path, index: int) -> dict[str, Any]:
         """A finished segment.
 
         Raises:
             UserError: it is damaged, or was distilled for another number of steps.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                found = {name: np.asarray(file[name]) for name in file.files}
-            steps = int(found["steps"])
-        except Exception as error:  # a damaged archive can raise almost anything
-            raise UserError(
-                f"{path} is damaged ({error}): delete it to distil that segment again"
-            ) from error
-        if steps != self.job.values["steps"]:
-            raise UserError(
-                f"{path} was distilled in {steps} steps, and later segments depend on "
-                f"it: use --steps={steps} or another --workdir"
-            )
-        return found
+        real = self.job.inputs.full
+        classes = real.table.shape[0]
+        labels = classes, self.job.parts[index], classes
+        shape = *labels[:2], *self.job.problem.dataset.image_shape
+        expected = {
+            "images": shape,
+            "labels": labels,
+            "begun_images": shape,
+            "begun_labels": labels,
+            "margins": tuple(real.labels.shape),
+        }
+
+        def agree(shapes: dict[str, tuple[int, ...]]) -> None:
+            for name, wanted in expected.items():
+                if shapes[name] != wanted:
+                    raise ValueError(f"{name!r} has shape {shapes[name]}, not {wanted}")
+
+        members = {
+            **{n: Member("f", len(x), repetitive=True) for n, x in expected.items()},
+            "step_size": Member("f", 0),
+            "steps": Member("iu", 0),
+            **{f"timings/{name}": Member("f", 0) for name in TIMINGS},
+        }
+        arrays = read_arrays(path, members, AGAIN, agree=agree)
+        _refuse_other_steps(path, int(arrays["steps"]), self.job.values["steps"])
+        return arrays
 
     def _add(
         self, index: int, folder: Path, real: RealData, found: dict[str, Any]
@@ -140,12 +195,7 @@ class _Segmented:
         margins = jnp.asarray(found["margins"])
         lost = segments.forgotten(self.margins[-1], margins) if index else 0.0
         self.margins.append(margins)
-        self.timings.append(
-            {
-                k: float(found[f"timings/{k}"])
-                for k in ("seconds", "seconds_per_step", "compile_seconds")
-            }
-        )
+        self.timings.append({k: float(found[f"timings/{k}"]) for k in TIMINGS})
         self.records.append(
             {
                 "size": self.job.parts[index],
@@ -155,7 +205,10 @@ class _Segmented:
             }
         )
         steps = self.job.values["steps"]
-        for line in Metrics(folder, steps).lines:
+        metrics = Metrics(folder, steps)
+        if metrics.damage is not None:
+            say(metrics.damage)
+        for line in metrics.lines:
             step = line["step"] + index * steps
             self.lines.append({**line, "step": step, "segment": index})
 
@@ -223,8 +276,10 @@ class _Segmented:
             assert bank is not None
             return bank.snapshot(*starts[expert], job.params)
 
-        target = make_folder(folder / "experts")
-        bank = banks.make(target, manifest, job.problem, job.network, real, begin=begin)
+        with owned(folder / "experts") as target:
+            bank = banks.make(
+                target, manifest, job.problem, job.network, real, begin=begin
+            )
         return bank, starts
 
 

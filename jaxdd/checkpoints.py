@@ -21,7 +21,6 @@ from jaxdd.errors import UserError
 from jaxdd.storage.paths import reason, shown
 from jaxdd.trees import from_named_leaves, named_leaves
 
-
 STATES = "checkpoints"  # the folder of the states, in a workdir
 # Orbax takes its own path for a pattern (brackets, a backslash) and for UTF-8 text:
 # what is saved below any other name could never be read again.

@@ -45,12 +45,12 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO]:
     Raises:
         UserError: the disk refuses; it names the path.
     """
-    encoding = (
-        {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
-    )
+    encoding: dict[str, Any] = {}
+    if "b" not in mode:
+        encoding = {"encoding": "utf-8", "errors": "backslashreplace"}
     hosts.meet()
     if not hosts.primary():
-        with tempfile.TemporaryFile(mode, **encoding) as file:  # type: ignore[call-overload]
+        with tempfile.TemporaryFile(mode, **encoding) as file:
             yield file
         hosts.meet()
         return
@@ -185,8 +185,8 @@ def owned(path: str | Path, lock: str = ".lock") -> Iterator[Path]:
         file = open(folder / lock, "a+")  # noqa: SIM115
     except OSError as error:
         raise UserError(
-            f"cannot open {shown(folder / lock)} ({reason(error)}): remove it or choose "
-            "another --workdir"
+            f"cannot open {shown(folder / lock)} ({reason(error)}): remove it or "
+            "choose another --workdir"
         ) from error
     with file:
         _acquire(file, folder)
@@ -302,7 +302,8 @@ def read_json(path: Path, *fields: str) -> Any:
     Raises:
         UserError: it is not readable, or not such an object.
     """
-    schema = records.mapping(**dict.fromkeys(fields, records.anything))
+    required: dict[str, Any] = dict.fromkeys(fields, records.anything)
+    schema = records.mapping(**required)
     return records.read_json(path, schema, FOREIGN)
 
 
@@ -334,12 +335,11 @@ def refuse_difference(
     """Raise UserError, naming every difference, unless both are the same run.
 
     Where both have the fingerprint of their data, the data's name, which may be a path,
-    does not count.
+    does not count; elsewhere the name alone does.
     """
     known, asked = (json.loads(json.dumps(finite(c))) for c in (known, asked))
-    free = {*FREE}
-    if known.get("fingerprint") and asked.get("fingerprint"):
-        free.add("dataset")
+    both = bool(known.get("fingerprint") and asked.get("fingerprint"))
+    free = {*FREE, "dataset" if both else "fingerprint"}
     names = [k for k in sorted({*known, *asked}) if k not in free]
     differences = [
         f"{shown(k)} is {quoted(known.get(k))} there and {quoted(asked.get(k))} now"
@@ -395,8 +395,8 @@ class Metrics:
             return existing_file(self.path, "the file", FOREIGN).read_bytes()
         except OSError as error:
             raise UserError(
-                f"cannot read {shown(self.path)} ({reason(error)}): remove it or choose "
-                "another --workdir"
+                f"cannot read {shown(self.path)} ({reason(error)}): remove it or "
+                "choose another --workdir"
             ) from error
 
     def _read(self, text: bytes, step: int) -> bool:

@@ -124,7 +124,7 @@ def test_the_first_save_of_a_start_is_read_back(opened, monkeypatch):
     checkpoints = opened()
     with monkeypatch.context() as patch:
         patch.setattr("orbax.checkpoint.CheckpointManager.restore", nothing)
-        with pytest.raises(UserError, match="cannot be read back .there is nothing"):
+        with pytest.raises(UserError, match=r"cannot be read back \(there is nothing"):
             checkpoints.save(3, state(3))
     checkpoints = opened()
     checkpoints.save(6, state(6))

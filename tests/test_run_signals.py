@@ -86,9 +86,13 @@ def test_a_signal_amid_the_last_save_is_seen(tmp_path, monkeypatch, expected):
 
 
 def test_an_error_is_not_hidden_by_a_signal():
-    with pytest.raises(KeyError), Signals().installed():
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise KeyError
+    def fail():
+        with Signals().installed():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
 
 
 def saved_steps_now(folder):

@@ -189,7 +189,7 @@ def test_the_test_split_has_no_part_in_selection(tmp_path, monkeypatch):
     blind = dataclasses.replace(problem, splits=Splits(train, validation, Forbidden()))
     right = np.zeros((2, 1), bool)
     measured = Measured(summary["distilled"], summary["random"], right, np.arange(1))
-    monkeypatch.setattr(distill, "_judge", lambda job, synthetic: measured)
+    monkeypatch.setattr(distill, "_judge", lambda job, synthetic, kept: measured)
     other = dataclasses.replace(config, workdir=str(tmp_path / "c"))
     assert distill.run(other, blind)["selected_step"] == chosen
     assert_same_run(tmp_path / "a", tmp_path / "c")

@@ -40,7 +40,7 @@ NOTHING = Measured(NONE, NONE, np.zeros((2, 1), bool), np.zeros(1, int))
 @pytest.fixture
 def unmeasured(monkeypatch):
     """Runs whose images are all that matters."""
-    monkeypatch.setattr(distill, "_judge", lambda job, synthetic: NOTHING)
+    monkeypatch.setattr(distill, "_judge", lambda job, synthetic, kept: NOTHING)
     monkeypatch.setattr(distill, "Probes", NoProbes)
 
 
