@@ -69,6 +69,7 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
     with owned(config.workdir) as folder:
         record = opened.record(folder)
         segmented.refuse_other_steps(folder, values)
+        sorting.refuse_other_scores(opened.problem, values, folder)
         summary = folder / "summary.json"
         if summary.exists():
             known = records.read_json(summary, SUMMARY, AGAIN)

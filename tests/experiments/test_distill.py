@@ -210,7 +210,7 @@ def test_selection_keeps_the_best_set_on_validation(tmp_path, monkeypatch):
     assert best.provenance["steps"] == 20
 
 
-def test_a_folder_of_images_can_be_distilled(tmp_path):
+def test_a_folder_of_images_can_be_distilled(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (tmp_path / "data" / name).mkdir(parents=True)
@@ -224,6 +224,13 @@ def test_a_folder_of_images_can_be_distilled(tmp_path):
     found = jaxdd.load(tmp_path / "run" / "distilled.npz")
     assert found.class_names == ("cat", "dog")
     assert found.images.shape == (2, 1, 8, 8, 3)
+
+    # The same data by any other name is the same run.
+    (tmp_path / "data").rename(tmp_path / "moved")
+    monkeypatch.setattr(distill, "_distil", die)
+    monkeypatch.chdir(tmp_path)
+    for name in ("folder:moved", "folder:moved/", f"folder:{tmp_path}/moved"):
+        distill.run(dataclasses.replace(config, dataset=name))
 
 
 # What follows runs the program as the user does.
