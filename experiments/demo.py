@@ -115,7 +115,7 @@ def _compared(
     """The comparison in a folder that is ours."""
     asked = {"weights": weights, "seeds": seeds, "steps": config.steps}
     if (folder / "table.json").exists():
-        known = read_json(folder / "table.json", "config")
+        known = read_json(folder / "table.json", "config", "rows", "validation", "gain")
         if known["config"] == asked:
             say(f"{folder}/table.json is there: showing it")
             return known

@@ -26,8 +26,10 @@ from experiments.timing import Stopwatch
 from jaxdd import augment, presets, provenance
 from jaxdd.errors import UserError
 from jaxdd.experts import DTYPES, Bank, Manifest
+from jaxdd.experts.bank import MANIFEST, SNAPSHOTS
+from jaxdd.storage import records
 from jaxdd.types import Network
-from jaxdd.workdir import Record, owned, read_json, to_json, write_atomically
+from jaxdd.workdir import Record, owned, set_aside, to_json, write_atomically
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,15 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
     with owned(config.workdir) as folder:
         summary = folder / "summary.json"
         resumed = Record(folder, opened.record, "experts")
-        if summary.exists():
+        lost = [n for n in (MANIFEST, SNAPSHOTS) if not (folder / n).exists()]
+        if summary.exists() and lost:
+            say(f"{folder} is finished, but {lost[0]} is not there: training again")
+            set_aside(summary)
+            set_aside(folder / MANIFEST)
+        elif summary.exists():
             say(f"{folder} is finished: nothing to do")
             Bank.open(folder)
-            return read_json(summary, "bank")
+            return records.read_json(summary, SUMMARY, AGAIN)
         if opened.told is not None:
             say(opened.told)
         with Stopwatch() as watch:
@@ -118,7 +125,20 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
         spent, compiling = watch.total_seconds, watch.compile_seconds
         say(f"experts: {spent:.1f} s, {compiling:.1f} s of it compiling")
         write_atomically(summary, to_json(content))
-        return read_json(summary)
+        return records.read_json(summary, SUMMARY, AGAIN)
+
+
+SUMMARY = records.mapping(
+    bank=records.mapping(),
+    bytes=records.integer(0, 2**62),
+    accuracy=records.mapping(
+        split=records.one_of("train", "validation"),
+        mean=records.number(),
+        std=records.number(0),
+        n=records.integer(1),
+    ),
+)
+AGAIN = "remove it and start the same command, which measures the experts again"
 
 
 @dataclass(frozen=True)
