@@ -1,7 +1,6 @@
 """The evaluation protocol: fresh networks on a set, beside random real subsets."""
 
 import contextlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 
 from experiments.hits import Hits
 from experiments.problem import Problem, named_key, network_for
+from experiments.timing import Stopwatch
 from jaxdd import augment, devices, policy
 from jaxdd.data import Split
 from jaxdd.evaluate import make_hits, random_subsets, repeat
@@ -152,13 +152,12 @@ class Judge:
             new = first + index[: count - start]
             if hits.done[new].all():
                 continue
-            began = time.perf_counter()
-            keys, sets = jax.tree.map(lambda x, i=index: x[jnp.asarray(i)], group)
-            right = np.asarray(self.hits(keys, sets, self.held_out)) > 0
+            with Stopwatch() as stopwatch:
+                keys, sets = jax.tree.map(lambda x, i=index: x[jnp.asarray(i)], group)
+                right = np.asarray(self.hits(keys, sets, self.held_out)) > 0
             hits.add(new, right[: len(new)])
             signals.done = int(hits.done.sum())
-            seconds = (time.perf_counter() - began) / len(new)
-            watch(signals.done, len(hits.done), seconds)
+            watch(signals.done, len(hits.done), stopwatch.seconds / len(new))
             if received := signals.agreed():
                 hits.save()
                 signals.stop(received)
