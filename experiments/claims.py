@@ -87,7 +87,7 @@ def of_method(
 
 
 def _difficulty(summaries: Summaries, when: str, what: str) -> np.ndarray:
-    return np.array([s["difficulty"][when][what] for s in summaries])
+    return np.array([s["difficulty"][when][what] for s in summaries], float)
 
 
 def _accuracy(summaries: Summaries) -> np.ndarray:

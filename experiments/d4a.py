@@ -86,7 +86,9 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
     if problem is None:
         problem = resolution.open_data(base)
     with owned(config.workdir) as folder:
-        Record(folder, dataclasses.asdict(config), "d4a")
+        fingerprint = problem.dataset.fingerprint
+        values = {**dataclasses.asdict(config), "fingerprint": fingerprint}
+        Record(folder, values, "d4a")
         name = config.method
         banks = shared_banks.serve(
             {name: base},

@@ -193,8 +193,8 @@ def table_rows(rows: dict, weight: float, whole: dict) -> list[dict[str, Any]]:
     """Mean over seeds of the means over networks; std over all of them pooled."""
 
     def difficulty(runs: list[dict]) -> float:
-        found = np.array([r["difficulty"]["end"]["grad_norm"] for r in runs], float)
-        return float(found.mean())
+        norms = [run["difficulty"]["end"]["grad_norm"] for run in runs]
+        return float(np.mean(np.array(norms, float)))  # null becomes NaN
 
     plain, sdc = rows["plain"], rows["sdc"]
     return [

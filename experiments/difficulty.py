@@ -28,8 +28,10 @@ from experiments.problem import (
 )
 from jaxdd import difficulty, provenance, report
 from jaxdd.errors import UserError
+from jaxdd.storage.paths import local_path, shown
+from jaxdd.types import Network
 from jaxdd.windows import class_table
-from jaxdd.workdir import atomic_file, make_folder, to_json, write_atomically
+from jaxdd.workdir import atomic_file, make_folder, owned, to_json, write_atomically
 
 SCORES = sorting.SCORES
 SHOWN = 10  # images per class in the picture
@@ -71,13 +73,34 @@ def run(config: Config) -> dict[str, Any]:
     )  # fmt: skip
     options = network_options(config.net, problem.dataset, config.width, config.depth)
     network = network_for(problem.dataset, options)
-    folder = make_folder(config.workdir)
+    refuse_run(local_path(config.workdir, "--workdir"))
+    with owned(config.workdir) as folder:
+        refuse_run(folder)
+        return _score(problem, network, options, names, effort, config.seed, folder)
+
+
+def refuse_run(folder: Path) -> None:
+    """Raise UserError where a folder belongs to another program."""
     if (folder / "run.json").exists():
-        raise UserError(f"{folder} holds a distillation: choose another --workdir")
+        raise UserError(
+            f"{shown(folder)} holds a distillation: choose another --workdir"
+        )
+
+
+def _score(
+    problem: Problem,
+    network: Network,
+    options: dict[str, Any],
+    names: list[str],
+    effort: sorting.Effort,
+    seed: int,
+    folder: Path,
+) -> dict[str, Any]:
+    """Scores and pictures in a folder that is ours; the content of `summary.json`."""
     scores = sorting.compute(
         network,
         problem.on_device(problem.splits.train),
-        config.seed,
+        seed,
         names,
         effort,
     )

@@ -8,6 +8,9 @@ the method, dataset and ipc (`jaxdd/presets.py`). The same command continues a s
 run; a larger --steps goes on from where it ended.
 """
 
+import dataclasses
+import functools
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +21,13 @@ import numpy as np
 
 from experiments import banks, options, resolution, segmented, sorting
 from experiments.flags import main
+from experiments.hits import Hits
 from experiments.job import Job, describe_mask
 from experiments.options import Config
 from experiments.pictures import draw
 from experiments.probes import Probes
 from experiments.problem import Problem, network_for
-from experiments.progress import say
+from experiments.progress import Bar, say
 from experiments.protocol import Judge, Measured
 from experiments.starts import open_start
 from experiments.timing import Stopwatch
@@ -31,17 +35,20 @@ from jaxdd import artifact as artifacts
 from jaxdd import decoders, methods, presets, provenance, report
 from jaxdd.augment import training as check_augmentation
 from jaxdd.data import check_ipc
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.experts import Bank
 from jaxdd.initial import INITIALS
+from jaxdd.storage import records
+from jaxdd.storage.paths import shown
 from jaxdd.types import Network, RealData, Synthetic
 from jaxdd.workdir import (
     Record,
     atomic_file,
     owned,
-    read_json,
+    set_aside,
     to_json,
     write_atomically,
+    write_lines,
 )
 
 
@@ -62,14 +69,98 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
     opened = open_run(config, problem)
     values = opened.values
     with owned(config.workdir) as folder:
+        record = opened.record(folder)
+        segmented.refuse_other_steps(folder, values)
+        sorting.refuse_other_scores(opened.problem, values, folder)
         summary = folder / "summary.json"
-        record = Record(folder, values)
         if summary.exists():
-            known = read_json(summary, "config")
-            if known["config"]["steps"] == values["steps"]:
+            known = records.read_json(summary, SUMMARY, AGAIN)
+            _refuse_fewer_steps(folder, known["config"]["steps"], values["steps"])
+            change = _unfinished(folder, known, values)
+            if change is None:
                 say(f"{folder} is finished: nothing to do")
-                return known
-        return _distil(opened.job(folder), folder, record, opened.differences)
+                return _here(known, folder)
+            say(f"{folder} is finished, but {change}")
+        job = opened.job(folder)  # the last that may refuse
+        record.save()
+        set_aside(summary)
+        return _here(_distil(job, folder, record, opened.differences), folder)
+
+
+_STATISTICS = records.mapping(
+    mean=records.number(), std=records.number(0), n=records.integer(1)
+)
+_DIFFICULTY = records.mapping(
+    grad_norm=records.maybe(records.number()),
+    percentile=records.maybe(records.number()),
+)
+_SEGMENT = records.mapping(
+    size=records.integer(1),
+    kept=records.list_of(records.integer()),
+    right=records.number(0, 1),
+    forgotten=records.number(0, 1),
+)
+SUMMARY = records.mapping(
+    config=records.mapping(steps=records.integer(1), workdir=records.text()),
+    distilled=_STATISTICS,
+    random=_STATISTICS,
+    difficulty=records.mapping(start=_DIFFICULTY, end=_DIFFICULTY),
+    resumed_at=records.list_of(records.integer()),
+    segments=records.list_of(_SEGMENT),
+    seconds=records.number(0),
+    seconds_per_step=records.number(0),
+    compile_seconds=records.number(0),
+    optional={
+        name: records.number(0)
+        for name in ("evaluation_seconds", "evaluation_compile_seconds")
+    },
+)
+AGAIN = (
+    "remove it and start the same command, which takes it up from the last checkpoint"
+)
+
+
+def _refuse_fewer_steps(folder: Path, there: int, asked: int) -> None:
+    """As `segmented.refuse_other_steps`, where the checkpoints are gone."""
+    if there > asked:
+        raise UserError(
+            f"{shown(folder)} is already at step {there}, beyond --steps={asked}: ask "
+            "for at least that, or use another --workdir"
+        )
+
+
+def _unfinished(
+    folder: Path, known: dict[str, Any], values: dict[str, Any]
+) -> str | None:
+    """Why a run with a summary is not what is asked for now, None where it is.
+
+    The folder is believed, not the summary: a set that is not there is made again.
+    """
+    then = known["config"]
+    if then["steps"] != values["steps"]:
+        return f"{values['steps']} steps are more than {then['steps']}: going on"
+    changes = [
+        f"{name} was {quoted(then.get(name))} and is {quoted(values[name])}"
+        for name in resolution.RESULT
+        if then.get(name) != values[name]
+    ]
+    if changes:
+        return f"{', '.join(changes)}: evaluating again"
+    for name in ("distilled.npz", "evaluation.npz"):
+        if not (folder / name).is_file():
+            return f"{name} is not there: making it again"
+    try:
+        measured = artifacts.load(folder / "distilled.npz").measured
+    except UserError as error:
+        return f"{error}; making it again"
+    if any(measured.get(name) != known[name] for name in ("distilled", "random")):
+        return "distilled.npz is not what the summary tells of: making it again"
+    return None
+
+
+def _here(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The summary of a run that may have been moved, with the folder it lies in now."""
+    return {**summary, "config": {**summary["config"], "workdir": str(folder)}}
 
 
 @dataclass(frozen=True)
@@ -89,6 +180,11 @@ class Opened:
     told: list[str]
     differences: list[str]
     start: artifacts.Artifact | None = None
+
+    def record(self, folder: Path, kind: type[Record] = Record) -> Record:
+        """What the folder knows of the run, compared by all that alters a step."""
+        same = functools.partial(resolution.identity, problem=self.problem)
+        return kind(folder, self.values, identity=same)
 
     def job(self, folder: Path) -> Job:
         """Sort the data and make experts where that is needed, in the run's folder."""
@@ -206,7 +302,8 @@ def _own_bank(
     target = folder / "experts"
     if Bank.is_finished(target):
         return Bank.open(target)
-    return banks.make(target, manifest, problem, network, real)
+    with owned(target):
+        return banks.make(target, manifest, problem, network, real)
 
 
 def _distil(
@@ -226,23 +323,28 @@ def _distil(
         values["probe_steps"],
     )
     made = segmented.distil(job, probes, folder, record)
+    timings = _timings(made.timings, record)
     synthetic = job.decode(made.stored)
     difficulty = {
         "start": probes.measure(job.decode(made.first)),
         "end": probes.measure(synthetic),
     }
-    with Stopwatch() as watch:
-        measured = _judge(job, synthetic)
-    with atomic_file(folder / "evaluation.npz", "wb") as file:
-        np.savez_compressed(file, right=measured.hits, ids=measured.ids)
-    artifact = _artifact(job, made.stored, measured.accuracies, made.step)
+    # The set can be had now; how good it is comes later.
+    artifact = _artifact(job, made.stored, {}, made.step)
     artifacts.save(artifact, folder / "distilled.npz")
     pictures = artifact.displayable()
     draw(report.image_grid, pictures, artifact.class_names, folder / "images.png")
     if made.segments:
-        lines = "".join(json.dumps(line) + "\n" for line in made.metrics)
-        write_atomically(folder / "metrics.jsonl", lines)
+        write_lines(folder / "metrics.jsonl", made.metrics)
     _plot(made.metrics, folder)
+    say(f"{folder}/distilled.npz and images.png: the set; its accuracy follows")
+    kept = Hits(folder / "evaluation.part.npz", _digest(job, synthetic))
+    with Stopwatch() as watch:
+        measured = _judge(job, synthetic, kept)
+    with atomic_file(folder / "evaluation.npz", "wb") as file:
+        np.savez_compressed(file, right=measured.hits, ids=measured.ids)
+    artifact = replace(artifact, measured=measured.accuracies)
+    artifacts.save(artifact, folder / "distilled.npz")
     summary = {
         **measured.accuracies,
         "classes": {"names": list(job.problem.dataset.class_names), **measured.classes},
@@ -252,8 +354,8 @@ def _distil(
         "step_size": artifact.step_size,
         "segments": made.segments,
         "warnings": differences,
-        **made.timings,
-        "evaluation_seconds": watch.total_seconds,
+        **timings,
+        "evaluation_seconds": kept.seconds + watch.total_seconds,
         "evaluation_compile_seconds": watch.compile_seconds,
         "config": values,
         "seed": values["seed"],
@@ -262,7 +364,32 @@ def _distil(
     }
     # Written last: its presence says that the run is finished.
     write_atomically(folder / "summary.json", to_json(summary))
-    return read_json(folder / "summary.json")
+    kept.remove()
+    return records.read_json(folder / "summary.json", SUMMARY, AGAIN)
+
+
+def _timings(now: dict[str, float], record: Record) -> dict[str, float]:
+    """Of the start that took the last step: this one, or one that was recorded."""
+    if now["seconds_per_step"] == 0 and record.timings is not None:
+        return record.timings
+    record.timings = now
+    record.save()
+    return now
+
+
+def _digest(job: Job, synthetic: Synthetic) -> str:
+    """What decides about the result of a network of the evaluation."""
+    problem, digest = job.problem, hashlib.sha256()
+    protocol = job.protocol(job.values["num_eval"], float(synthetic.step_size))
+    about = problem.dataset.fingerprint, dataclasses.asdict(protocol)
+    digest.update(json.dumps(about).encode())
+    for array in (
+        *jax.tree.leaves(synthetic),
+        problem.splits.train.ids,
+        *(x for _, x in sorted(problem.preprocess.to_arrays().items())),
+    ):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _plot(metrics: list[dict[str, Any]], folder: Path) -> None:
@@ -271,14 +398,14 @@ def _plot(metrics: list[dict[str, Any]], folder: Path) -> None:
         ("loss", "match", "matching loss"),
         ("difficulty", "difficulty_percentile", "GraDN percentile among real samples"),
     ):
-        lines = [x for x in metrics if key in x]
+        lines = [x for x in metrics if x.get(key) is not None]
         if lines:
             curve = [x["step"] for x in lines], [x[key] for x in lines]
             path = folder / f"{name}.png"
             draw(report.curves, {"synthetic set": curve}, path, "step", label)
 
 
-def _judge(job: Job, synthetic: Synthetic) -> Measured:
+def _judge(job: Job, synthetic: Synthetic, kept: Hits) -> Measured:
     """Accuracy on the test split: the only place where a run reads it."""
     protocol = job.protocol(job.values["num_eval"], float(synthetic.step_size))
     say(
@@ -287,7 +414,12 @@ def _judge(job: Job, synthetic: Synthetic) -> Measured:
         "random subsets"
     )
     judge = Judge(job.problem, protocol, job.problem.splits.test)
-    return judge.beside_random(synthetic, job.inputs.full, job.values["ipc"])
+    total = protocol.num_eval + protocol.num_random
+    writes = f"{kept.path}, and evaluation.npz at the end"
+    with Bar("evaluation", total, writes, "network") as bar:
+        return judge.beside_random(
+            synthetic, job.inputs.full, job.values["ipc"], kept, bar.count
+        )
 
 
 def _artifact(
@@ -339,15 +471,18 @@ def show(summary: dict[str, Any]) -> None:
         print(f"{name:>10}: {x['mean']:.2f} ± {x['std']:.2f} % (n = {x['n']})")
     for when in ("start", "end"):
         x = summary["difficulty"][when]
-        print(
-            f"difficulty at the {when}: GraDN {x['grad_norm']:.3g}, "
-            f"percentile {x['percentile']:.1f}"
+        norm, place = (
+            "not finite" if x[name] is None else f"{x[name]:{form}}"
+            for name, form in (("grad_norm", ".3g"), ("percentile", ".1f"))
         )
+        print(f"difficulty at the {when}: GraDN {norm}, percentile {place}")
     print(
         f"time: {summary['seconds']:.1f} s, {summary['seconds_per_step']:.3g} s per "
         f"step, {summary['compile_seconds']:.1f} s compiling" + _evaluated(summary)
     )
-    print(f"results: {config['workdir']}/distilled.npz, images.png, summary.json")
+    print(
+        f"results: {shown(config['workdir'])}/distilled.npz, images.png, summary.json"
+    )
 
 
 def _evaluated(summary: dict[str, Any]) -> str:

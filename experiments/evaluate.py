@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.flags import main, option
+from experiments.hits import Hits
 from experiments.problem import Problem, check_seed, network_options
-from experiments.progress import say
+from experiments.progress import Bar, say
 from experiments.protocol import MIN_RANDOM, Judge, Protocol
 from experiments.reopening import PARTS, Tested, reopen, tested_on
 from experiments.results import known_results, with_earlier
@@ -75,15 +76,21 @@ def run(config: Config, dataset: Dataset | None = None) -> dict[str, Any]:
     """
     opened = open_run(config, dataset)
     artifact, problem = opened.artifact, opened.problem
-    with owned(opened.folder) as folder:
+    # A distillation may be live in that folder: it writes other files.
+    with owned(opened.folder, ".evaluation.lock") as folder:
         known = known_results(folder)
         real = problem.on_device(problem.splits.train)
         for net, judge in opened.judges.items():
             made, drawn = judge.protocol.num_eval, judge.protocol.num_random
             say(f"{net}: training {made} networks, then {drawn} on random sets")
             own = net == artifact.network["name"] and opened.tested.own
-            with Stopwatch() as watch:
-                found = judge.beside_random(opened.synthetic, real, artifact.ipc)
+            protocol = opened.described(judge.protocol)
+            kept = Hits(folder / "evaluate.part.npz", to_json(protocol))
+            place = str(folder / "evaluation.json")
+            with Stopwatch() as watch, Bar(net, made + drawn, place, "network") as bar:
+                found = judge.beside_random(
+                    opened.synthetic, real, artifact.ipc, kept, bar.count
+                )
             say(
                 f"{net}: {watch.total_seconds:.1f} s, {watch.compile_seconds:.1f} s of "
                 "it compiling"
@@ -92,11 +99,12 @@ def run(config: Config, dataset: Dataset | None = None) -> dict[str, Any]:
                 **found.accuracies,
                 "stored": artifact.measured.get("distilled") if own else None,
                 "classes": {"names": list(artifact.class_names), **found.classes},
-                "protocol": opened.described(judge.protocol),
+                "protocol": protocol,
             }
             known[net] = with_earlier(net, entry, known.get(net))
             # Network by network: what is finished stays when the rest is stopped.
             write_atomically(folder / "evaluation.json", to_json(known))
+            kept.remove()
     if config.export:
         paths = export_pngs(artifact, config.export)
         say(f"{len(paths)} images in {shown(config.export)}")

@@ -26,9 +26,10 @@ from experiments.timing import Stopwatch
 from jaxdd import augment, presets, provenance
 from jaxdd.errors import UserError
 from jaxdd.experts import DTYPES, Bank, Manifest
+from jaxdd.experts.bank import MANIFEST, SNAPSHOTS
 from jaxdd.storage.records import integer, mapping, number, read_json, text
 from jaxdd.types import Network
-from jaxdd.workdir import Record, owned, to_json, write_atomically
+from jaxdd.workdir import Record, owned, set_aside, to_json, write_atomically
 
 _SUMMARY = mapping(
     bank=mapping(),
@@ -115,7 +116,12 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
     with owned(config.workdir) as folder:
         summary = folder / "summary.json"
         resumed = Record(folder, opened.record, "experts")
-        if summary.exists():
+        lost = [n for n in (MANIFEST, SNAPSHOTS) if not (folder / n).exists()]
+        if summary.exists() and lost:
+            say(f"{folder} is finished, but {lost[0]} is not there: training again")
+            set_aside(summary)
+            set_aside(folder / MANIFEST)
+        elif summary.exists():
             say(f"{folder} is finished: nothing to do")
             Bank.open(folder)
             return read_summary(summary)

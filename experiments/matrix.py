@@ -139,7 +139,8 @@ def run(config: Config) -> dict[str, Any]:
     problems = resolution.open_each({cell.method: cell.config for cell in cells})
     with owned(config.workdir) as folder:
         _check_steps(folder, config)
-        Record(folder, asdict(config), "matrix")
+        fingerprint = next(iter(problems.values())).dataset.fingerprint
+        Record(folder, {**asdict(config), "fingerprint": fingerprint}, "matrix")
         _banks(config, cells, folder, problems)
         table = _Table(config, folder, problems)
         for i, cell in enumerate(cells, 1):
@@ -372,7 +373,7 @@ class _Table:
         except UserError as refusal:
             raise _DoesNotWork(str(refusal)) from refusal
         with owned(folder):
-            record = Record(folder, opened.values)
+            record = opened.record(folder)
             job = opened.job(make_folder(folder))
             try:
                 made = segmented.distil(job, self._probes(job), folder, record)

@@ -78,7 +78,9 @@ def run(config: Config) -> dict[str, Any]:
     pairs.check_cells(cells, seeds, base)
     problem = resolution.open_data(base)
     with owned(config.workdir) as folder:
-        Record(folder, dataclasses.asdict(config), "pad")
+        fingerprint = problem.dataset.fingerprint
+        values = {**dataclasses.asdict(config), "fingerprint": fingerprint}
+        Record(folder, values, "pad")
         if preset.experts is not None:
             cells = _with_banks(config, cells, folder, problem)
         found = pairs.run_cells(cells, seeds, base, folder, problem)

@@ -116,7 +116,7 @@ class Piece:
 
         read = None if self.bank is None else self.read
         if values["select"] == "last":
-            return runs.Hooks(measure, None, bar, read)
+            return runs.Hooks(measure, None, bar, read, say)
         held_out = job.problem.splits.validation
         assert held_out is not None, "check() refuses selection without validation"
         judge = Judge(job.problem, job.protocol(SELECTION_NETWORKS), held_out)
@@ -129,7 +129,7 @@ class Piece:
                 return best
             return runs.Best(jnp.float32(accuracy), jnp.int32(step), stored)
 
-        return runs.Hooks(measure, track, bar, read)
+        return runs.Hooks(measure, track, bar, read, say)
 
     def run(
         self, folder: Path, record: Record

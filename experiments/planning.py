@@ -8,12 +8,12 @@ prints time, memory and disk beside what there is. Nothing is written where the 
 would write; what was compiled is kept for it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from experiments import banks, distill, evaluate, options
+from experiments import banks, distill, evaluate, options, segmented
 from experiments import experts as banks_of_experts
 from experiments.plans.advice import advise
 from experiments.plans.distillation import Distillation
@@ -83,7 +83,8 @@ def distillation(
         opened = distill.open_run(config, problem)
     values, folder = opened.values, Path(config.workdir).expanduser()
     notes = [*opened.told, *(f"warning: {x}" for x in opened.differences)]
-    notes += _begun(folder, values, "distillation")
+    notes += _begun(folder, lambda: opened.record(folder, Glance))
+    segmented.refuse_other_steps(folder, values)
     room = room or room_for(folder)
     found = Distillation(opened, folder, opening)
     found.sorting()
@@ -109,7 +110,7 @@ def experts(
     problem, manifest, network = opened.problem, opened.manifest, opened.network
     folder = Path(config.workdir).expanduser()
     notes = [] if opened.told is None else [opened.told]
-    notes += _begun(folder, opened.record, "experts")
+    notes += _begun(folder, lambda: Glance(folder, opened.record, "experts"))
     room = room or room_for(folder)
     time = [Part("data", opening.seconds)]
     compiling = {"the start": opening.compile_seconds}
@@ -183,10 +184,10 @@ def evaluation(config: evaluate.Config, room: Room | None = None) -> Plan:
     return _plan(name, time, programs, disk, around)
 
 
-def _begun(folder: Path, values: Mapping[str, Any], kind: str) -> list[str]:
+def _begun(folder: Path, glance: Callable[[], Record]) -> list[str]:
     """What there is to say of a workdir, refused as the run refuses it."""
     nearest(folder)
-    Glance(folder, values, kind)
+    glance()
     if (folder / "summary.json").exists():
         return [f"{folder} is finished: this is what it would cost again"]
     if (folder / "run.json").exists():

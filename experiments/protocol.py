@@ -1,23 +1,30 @@
 """The evaluation protocol: fresh networks on a set, beside random real subsets."""
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.hits import Hits
 from experiments.problem import Problem, named_key, network_for
-from jaxdd import augment
+from experiments.timing import Stopwatch
+from jaxdd import augment, devices, policy
 from jaxdd.data import Split
 from jaxdd.evaluate import make_hits, random_subsets, repeat
 from jaxdd.sets import flatten
+from jaxdd.signals import Signals
 from jaxdd.train import Training
 from jaxdd.types import RealData, Synthetic
 
 # Fewer random subsets than this say little: they differ far more than networks do (on
 # digits at one image per class the standard deviation is 5 points against 0.5).
 MIN_RANDOM = 5
+# (networks that are done, of how many, seconds for one)
+Watch = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
@@ -116,40 +123,92 @@ class Judge:
         sets = repeat(flatten(synthetic), count)
         return _accuracy(self.hits(self.keys(count), sets, self.held_out, rate))
 
-    def beside_random(self, synthetic: Synthetic, real: RealData, ipc: int) -> Measured:
-        """The same beside random real subsets.
+    def beside_random(
+        self,
+        synthetic: Synthetic,
+        real: RealData,
+        ipc: int,
+        kept: Hits | None = None,
+        watch: Watch = lambda done, total, seconds: None,
+    ) -> Measured:
+        """The same beside random real subsets, a few networks after another.
 
         Args:
             synthetic: the set, decoded.
             real: where the subsets come from.
             ipc: their images per class: what the set stores.
+            kept: what an earlier start has measured; a signal saves it.
+            watch: called after every dispatch.
+
+        Raises:
+            signals.Interrupted: SIGTERM or SIGINT, where there is `kept`.
         """
         made, drawn = self.protocol.num_eval, self.protocol.num_random
         draw = jax.random.split(named_key(self.protocol.seed, "random"), drawn)
         subsets = random_subsets(draw, real, ipc)
         own = repeat(flatten(synthetic), made)
-        keys = self.keys(made), self.keys(drawn)
+        groups = [(self.keys(made), own), (self.keys(drawn), subsets)]
         if own.images.shape[1:] == subsets.images.shape[1:]:  # all in one program
-            sets = jax.tree.map(lambda *x: jnp.concatenate(x), own, subsets)
-            both = self.hits(jnp.concatenate(keys), sets, self.held_out)
-            of_set, of_random = both[:made], both[made:]
-        else:
-            of_set = self.hits(keys[0], own, self.held_out)
-            of_random = self.hits(keys[1], subsets, self.held_out)
-        right = np.asarray(of_set) > 0
+            groups = [jax.tree.map(lambda *x: jnp.concatenate(x), *groups)]
+        hits = Hits() if kept is None else kept
+        hits.open(made + drawn, len(self.ids))
+        signals = Signals("network")
+        with contextlib.nullcontext() if kept is None else signals.installed():
+            first = 0
+            for group in groups:
+                self._measure(group, first, hits, signals, watch)
+                first += len(group[0])
+        of_set, of_random = hits.right[:made], hits.right[made:]
         classes = {
             "samples": np.bincount(self.labels, minlength=self.num_classes).tolist(),
             "distilled": self.by_class(of_set),
             "random": self.by_class(of_random),
         }
         return Measured(
-            _accuracy(of_set), _accuracy(of_random), right, self.ids, classes
+            _accuracy(of_set), _accuracy(of_random), of_set, self.ids, classes
         )
 
-    def by_class(self, hits: jax.Array) -> dict:
+    def by_class(self, hits: np.ndarray) -> dict:
         """`class_statistics` of hits [E, M] on the held-out data."""
-        return class_statistics(np.asarray(hits), self.labels, self.num_classes)
+        return class_statistics(hits, self.labels, self.num_classes)
+
+    def _measure(
+        self, group: Any, first: int, hits: Hits, signals: Signals, watch: Watch
+    ) -> None:
+        """Train and measure the networks of a group that are not done yet.
+
+        Every dispatch has the same shape, so that it does not matter for the bits where
+        an evaluation was stopped.
+
+        Args:
+            group: (keys [G], sets [G, ...]).
+            first: place of the group's first network among all.
+        """
+        count = len(group[0])
+        size = _at_once(count)
+        for start in range(0, count, size):
+            # The last dispatch is filled up with networks from the beginning.
+            index = np.arange(start, start + size) % count
+            new = first + index[: count - start]
+            if hits.done[new].all():
+                continue
+            with Stopwatch() as stopwatch:
+                keys, sets = jax.tree.map(lambda x, i=index: x[jnp.asarray(i)], group)
+                right = np.asarray(self.hits(keys, sets, self.held_out)) > 0
+            hits.add(new, right[: len(new)])
+            signals.done = int(hits.done.sum())
+            watch(signals.done, len(hits.done), stopwatch.seconds / len(new))
+            if received := signals.agreed():
+                hits.save()
+                signals.stop(received)
 
 
-def _accuracy(hits: jax.Array) -> dict:
+def _at_once(count: int) -> int:
+    """Networks per dispatch, about equally many in each; chosen by backend."""
+    largest = 1 if policy.on_cpu() else policy.ACCELERATOR_CHUNK
+    dispatches = -(-count // (largest * devices.spread_over()))
+    return -(-count // dispatches)
+
+
+def _accuracy(hits: jax.Array | np.ndarray) -> dict:
     return statistics(100.0 * np.asarray(hits, np.float64).mean(axis=1))

@@ -9,7 +9,7 @@ import numpy as np
 from experiments.options import Config, curriculum_of, preset_of, whitened
 from experiments.problem import Problem, Scaling, network_options, open_problem
 from jaxdd import methods
-from jaxdd.data import check_constants
+from jaxdd.data import Preprocess, check_constants, normalisation
 from jaxdd.errors import UserError
 from jaxdd.experts import Manifest
 from jaxdd.presets import Preset
@@ -92,6 +92,7 @@ def resolve(
     values.update(network=network, fingerprint=dataset.fingerprint)
     # Data in memory bears its own name, whatever the flag says.
     values.update(split_seed=problem.split_seed, dataset=problem.name)
+    values["normalisation"] = _constants(problem.preprocess)
     experts = preset.experts
     base = experts.curriculum if experts is not None else Curriculum()
     curriculum = curriculum_of(config, base)
@@ -108,6 +109,61 @@ def resolve(
         "gsam_alpha", "experts",
     )  # fmt: skip
     return {k: v for k, v in values.items() if k not in drop}
+
+
+# Values that alter no step: where things are, how far to go, what is measured on the
+# way and at the end. A start may change them.
+PLACES = ("workdir", "data_dir", "dataset", "scores", "constants", "channels",
+          "image_size")  # fmt: skip
+PACE = ("steps", "save_every", "log_every", "measure_every")
+MEASURED = ("probes", "probe_steps", "sdc_share", "num_eval", "num_random")
+SCHEDULE = ("eval_epochs", "eval_lr", "eval_batch", "eval_schedule",
+            "eval_augmentation")  # fmt: skip
+# What the numbers in a summary depend on beside the set.
+RESULT = ("probes", "probe_steps", "num_eval", "num_random", *SCHEDULE)
+
+
+def identity(values: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
+    """What of a run's values makes it this run and no other: all that alters a step.
+
+    Data is known by its fingerprint and its normalisation, whatever it was read by; a
+    bank by its digest, and scores from a file by what is in them (`sorting.sorted_real`
+    compares that), never by a path. Where networks are trained by the evaluation's
+    schedule during the run, to select the best set or to judge segments, the schedule
+    counts.
+
+    Args:
+        values: as `resolve` gives them, or an earlier version of it; a value that a
+            version did not have stands for its default.
+        problem: the data of this start.
+    """
+    usual = {
+        field.name: field.default
+        for kind in (Config, methods.Settings)
+        for field in dataclasses.fields(kind)
+        if field.default is not dataclasses.MISSING
+    }
+    values = {**usual, **values}
+    if "normalisation" not in values:  # it followed from the name alone
+        name, images = str(values["dataset"]), problem.splits.train.images
+        affine = normalisation(name, images)
+        values["normalisation"] = None if values["zca"] else _constants(affine)
+    free = {*PLACES, *PACE, *MEASURED, *SCHEDULE}
+    if values["select"] == "validation":
+        free -= {*SCHEDULE, "measure_every"}
+    if values["segments"] != 1:
+        free -= {*SCHEDULE}
+        if values["judge_epochs"] is not None:
+            free.add("eval_epochs")
+    return {name: value for name, value in values.items() if name not in free}
+
+
+def _constants(preprocess: Preprocess) -> dict[str, list[float]] | None:
+    """The normalisation to five digits, None for a whitening, which the data gives."""
+    if preprocess.kind != "affine":
+        return None
+    short = lambda array: [float(f"{x:.5g}") for x in array]
+    return {"mean": short(preprocess.mean), "std": short(preprocess.std)}
 
 
 def _bank(

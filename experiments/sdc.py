@@ -96,7 +96,9 @@ def run(config: Config) -> dict[str, Any]:
         check_ipc(labels, classes, config.ipc)
     with owned(config.workdir) as folder:
         # A rising weight depends on the steps: more of them are another comparison.
+        fingerprint = next(iter(problems.values())).dataset.fingerprint
         record = {**dataclasses.asdict(config), "horizon": config.steps}
+        record["fingerprint"] = fingerprint
         Record(folder, record, "sdc")
         count, epochs = config.num_experts, config.bank_epochs
         banks = shared_banks.serve(bases, folder, problems, count, epochs)

@@ -1,6 +1,7 @@
 """A distillation in as many segments as the settings ask for; a plain run has one."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from experiments.pieces import Made, Piece
 from experiments.probes import Probes
 from experiments.progress import say
 from jaxdd import augment, methods, segments
+from jaxdd.checkpoints import newest
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from jaxdd.sets import flatten
@@ -22,9 +24,10 @@ from jaxdd.storage.arrays import Member, Shapes, read_arrays
 from jaxdd.storage.paths import shown
 from jaxdd.types import Array, RealData, Synthetic
 from jaxdd.windows import Curriculum
-from jaxdd.workdir import Metrics, Record, atomic_file, make_folder
+from jaxdd.workdir import Metrics, Record, atomic_file, make_folder, owned
 
 NAMES = ("images", "labels")
+AGAIN = "delete it to distil that segment again"
 TIMINGS = ("seconds", "seconds_per_step", "compile_seconds")
 _SEGMENT = {
     **{f"{when}{name}": Member("f", 5 if name == "images" else 3, repetitive=True)
@@ -53,20 +56,19 @@ def read_segment(
     expected = dict.fromkeys(("images", "begun_images"), shape)
     expected |= dict.fromkeys(("labels", "begun_labels"), (classes, count, classes))
     expected["margins"] = (samples,)
-    remedy = "delete it to distil that segment again"
 
     def agree(shapes: Shapes) -> None:
         for name, fitting in expected.items():
             if shapes[name] != fitting:
                 raise ValueError(f"{name} has shape {shapes[name]}, not {fitting}")
 
-    arrays = read_arrays(path, _SEGMENT, remedy, "the segment", agree)
+    arrays = read_arrays(path, _SEGMENT, AGAIN, "the segment", agree)
     for name, array in arrays.items():
         # The margin of a single class is infinite.
         if np.isnan(array).any() or (name != "margins" and np.isinf(array).any()):
             raise UserError(
                 f"the segment {shown(path)} cannot be used ({name} is not finite): "
-                f"{remedy}"
+                f"{AGAIN}"
             )
     return arrays
 
@@ -79,6 +81,43 @@ def distil(job: Job, probes: Probes, folder: Path, record: Record) -> Made:
     stored, step, metrics, timings = piece.run(folder, record)
     begun = [piece.begun()]
     return Made([stored], begun, step, metrics.lines, timings, [], piece)
+
+
+def refuse_other_steps(folder: Path, values: Mapping[str, Any]) -> None:
+    """Refuse fewer --steps than what lies in a workdir, before anything is changed.
+
+    Raises:
+        UserError: with the number of steps that can be asked for.
+    """
+    steps = values["steps"]
+    if values["segments"] == 1:
+        _refuse_fewer_steps(folder, steps)
+        return
+    for index in range(values["segments"]):
+        place = folder / "segments" / str(index)
+        finished = place / "segment.npz"
+        if finished.exists():
+            there = read_arrays(finished, {"steps": Member("iu", 0)}, AGAIN)["steps"]
+            _refuse_other_steps(finished, int(there), steps)
+        else:
+            _refuse_fewer_steps(place, steps)
+
+
+def _refuse_fewer_steps(folder: Path, steps: int) -> None:
+    there = newest(folder)
+    if there is not None and there > steps:
+        raise UserError(
+            f"{shown(folder)} is already at step {there}, beyond --steps={steps}: ask "
+            "for at least that, or use another --workdir"
+        )
+
+
+def _refuse_other_steps(path: Path, there: int, steps: int) -> None:
+    if there != steps:
+        raise UserError(
+            f"{shown(path)} was distilled in {there} steps, and later segments depend "
+            f"on it: use --steps={there} or another --workdir"
+        )
 
 
 class _Segmented:
@@ -166,11 +205,7 @@ class _Segmented:
         shape = (dataset.num_classes, job.parts[index], *dataset.image_shape)
         found = read_segment(path, shape, samples)
         steps = int(found["steps"])
-        if steps != self.job.values["steps"]:
-            raise UserError(
-                f"{shown(path)} was distilled in {steps} steps, and later segments "
-                f"depend on it: use --steps={steps} or another --workdir"
-            )
+        _refuse_other_steps(path, steps, job.values["steps"])
         return found
 
     def _add(
@@ -195,7 +230,10 @@ class _Segmented:
             }
         )
         steps = self.job.values["steps"]
-        for line in Metrics(folder, steps).lines:
+        metrics = Metrics(folder, steps)
+        if metrics.damage is not None:
+            say(metrics.damage)
+        for line in metrics.lines:
             step = line["step"] + index * steps
             self.lines.append({**line, "step": step, "segment": index})
 
@@ -263,8 +301,10 @@ class _Segmented:
             assert bank is not None
             return bank.snapshot(*starts[expert], job.params)
 
-        target = make_folder(folder / "experts")
-        bank = banks.make(target, manifest, job.problem, job.network, real, begin=begin)
+        with owned(folder / "experts") as target:
+            bank = banks.make(
+                target, manifest, job.problem, job.network, real, begin=begin
+            )
         return bank, starts
 
 

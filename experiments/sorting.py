@@ -151,24 +151,34 @@ def sorted_real(
     if Curriculum(**values["curriculum"]) == Curriculum():
         return problem.on_device(train)
     kept = folder / "scores.npz"
-    before = read_scores(kept, train.ids) if kept.exists() else None
+    refuse_other_scores(problem, values, folder)
+    if kept.exists():
+        return problem.on_device(train, read_scores(kept, train.ids))
     if values["scores"] is not None:
-        found = read_scores(values["scores"], train.ids)
-        if before is not None and not np.array_equal(found, before):
-            raise UserError(
-                f"{shown(values['scores'])} is not what {shown(folder)} was begun "
-                f"with: give the same scores, such as {shown(kept)}, or another "
-                "--workdir"
-            )
-    elif before is not None:
-        return problem.on_device(train, before)
+        scores = read_scores(values["scores"], train.ids)
     else:
         real, name = problem.on_device(train), values["score"]
-        found = compute(network, real, values["seed"], [name])[name]
-    if before is None:
-        with atomic_file(kept, "wb") as file:
-            np.savez(file, scores=found, ids=train.ids)
-    return problem.on_device(train, found)
+        scores = compute(network, real, values["seed"], [name])[name]
+    with atomic_file(kept, "wb") as file:
+        np.savez(file, scores=scores, ids=train.ids)
+    return problem.on_device(train, scores)
+
+
+def refuse_other_scores(problem: Problem, values: dict[str, Any], folder: Path) -> None:
+    """Compare --scores with those that a run in this folder was begun with.
+
+    Raises:
+        UserError: they differ. Where the file lies does not matter.
+    """
+    kept, ids = folder / "scores.npz", problem.splits.train.ids
+    if values["scores"] is None or not kept.exists():
+        return
+    scores = read_scores(values["scores"], ids)
+    if not np.array_equal(scores, read_scores(kept, ids)):
+        raise UserError(
+            f"{shown(values['scores'])} is not what {shown(folder)} was begun with: "
+            f"give the same scores, such as {shown(kept)}, or another --workdir"
+        )
 
 
 def excluded(counts: Array, curriculum: Curriculum, epoch: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from jaxdd import devices, hosts
 from jaxdd.checkpoints import Checkpoints
 from jaxdd.errors import Diverged, UserError
 from jaxdd.programs import CHUNK_STEPS, program_of
-from jaxdd.signals import Interrupted, Signals
+from jaxdd.signals import Signals
 from jaxdd.types import Array, Inputs, Key, Method, MethodState, Span, Synthetic
 from jaxdd.workdir import Metrics
 
@@ -74,12 +74,14 @@ class Hooks:
             no best set.
         progress: (step, loss, seconds per step), called after every chunk.
         read: (indices [2]) -> Span, for methods with a plan: what `plan` asked for.
+        tell: (sentence), called where the workdir is not as a run leaves it.
     """
 
     measure: Callable[[MethodState], dict[str, float]]
     track: Callable[[Best, Synthetic, int], Best] | None = None
     progress: Callable[[int, float, float], None] = lambda step, loss, seconds: None
     read: Callable[[np.ndarray], Span] | None = None
+    tell: Callable[[str], None] = lambda sentence: None
 
 
 def run(
@@ -109,12 +111,13 @@ def run(
 
     Returns:
         (final state, metrics, timings): timings has "seconds" over all starts,
-        "seconds_per_step" (median of this start's chunks) and "compile_seconds".
+        "seconds_per_step" (median of this start's chunks) and "compile_seconds"; the
+        last two are 0 where this start took no step.
 
     Raises:
         Diverged: a step gave a value that is not finite, or a negative step size.
         UserError: the disk refused.
-        Interrupted: SIGTERM or SIGINT; the state is saved.
+        Interrupted: SIGTERM or SIGINT, also amid the last save; the state is saved.
     """
     checkpoints = Checkpoints(folder)
     try:
@@ -131,6 +134,8 @@ def run(
             on_resume(found[0])
         state = devices.everywhere(jax.tree.map(jnp.asarray, state))
         metrics = Metrics(folder, int(state.method.step))
+        if metrics.damage is not None:
+            hooks.tell(metrics.damage)
         with Signals().installed() as signals:
             loop = _Loop(folder, method, inputs, seed, plan, hooks, checkpoints)
             state = loop.go(state, metrics, signals)
@@ -162,7 +167,7 @@ class _Loop:
 
     def go(self, state: RunState, metrics: Metrics, signals: Signals) -> RunState:
         self.began, self.before = time.perf_counter(), metrics.seconds
-        step = int(state.method.step)
+        step = signals.done = int(state.method.step)
         if step == 0:
             state = self._observe(state, metrics, 0, {})
             self.checkpoints.save(0, state)
@@ -180,14 +185,14 @@ class _Loop:
             if not sound:
                 self.checkpoints.save(done, state)
                 raise Diverged(_fault(done + 1, finite, self.folder))
-            step = done
+            step = signals.done = done
             if step % self.plan.measure_every == 0:
                 state = self._observe(state, metrics, step, infos)
             received = signals.agreed()
             if received or self._saves(step):
                 self.checkpoints.save(step, state)
             if received:
-                raise Interrupted(received, step)
+                signals.stop(received)
         return state
 
     def _saves(self, step: int) -> bool:

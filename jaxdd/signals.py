@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from typing import NoReturn
 
 from jaxdd import hosts
 
@@ -13,10 +14,16 @@ GRACE_SECONDS = 9.0
 
 
 class Interrupted(Exception):
-    """A signal stopped the run after its state was saved."""
+    """A signal stopped the run after its state was saved.
 
-    def __init__(self, signum: int, step: int):
-        super().__init__(f"stopped by {signal.Signals(signum).name} at step {step}")
+    Args:
+        signum: the signal.
+        step: how far the work has come.
+        unit: what is counted.
+    """
+
+    def __init__(self, signum: int, step: int, unit: str = "step"):
+        super().__init__(f"stopped by {signal.Signals(signum).name} at {unit} {step}")
         self.signum, self.step = signum, step
 
 
@@ -25,12 +32,21 @@ class Signals:
 
     Inside `with Signals().installed() as signals:`, `signals.received` is the number of
     the first signal, or None. Whoever sees one saves and raises `Interrupted`; after
-    GRACE_SECONDS the process ends in any case.
+    GRACE_SECONDS the process ends in any case. A signal that nobody saw, since it came
+    after the last look, raises `Interrupted` when the context is left: all that was
+    done is saved by then.
+
+    Args:
+        unit: what is counted, for the sentence.
+
+    Attributes:
+        done: how far the work has come; kept by whoever does it.
     """
 
     NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
-    def __init__(self):
+    def __init__(self, unit: str = "step"):
+        self.unit, self.done = unit, 0
         self.received: int | None = None
         self.left = threading.Event()
 
@@ -42,10 +58,21 @@ class Signals:
         """The first signal that any process received, or 0."""
         return int(hosts.most(float(self.received or 0)))
 
+    def stop(self, signum: int) -> NoReturn:
+        """Raise `Interrupted` by a signal that was agreed on; all is saved."""
+        raise Interrupted(signum, self.done, self.unit)
+
     @contextlib.contextmanager
     def installed(self):
+        with self._handlers():
+            yield self
+        if received := self.agreed():
+            self.stop(received)
+
+    @contextlib.contextmanager
+    def _handlers(self):
         if threading.current_thread() is not threading.main_thread():
-            yield self  # a notebook's worker or a test: signals are not ours
+            yield  # a notebook's worker or a test: signals are not ours
             return
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
@@ -54,7 +81,7 @@ class Signals:
         watcher = threading.Thread(target=self._watch, args=(reader,), daemon=True)
         watcher.start()
         try:
-            yield self
+            yield
         finally:
             self.left.set()
             for n, handler in before.items():

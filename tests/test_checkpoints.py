@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd.checkpoints import Checkpoints
+from jaxdd.checkpoints import Checkpoints, newest
 from jaxdd.errors import UserError
 
 
@@ -75,6 +75,71 @@ def test_a_state_comes_back_bit_for_bit(opened):
     step, found = opened().restore(state(0))
     assert step == 7
     assert_same_bits(found, state(7))
+
+
+ODD = (
+    "a b", "é", "日本", "50%", "a%20b", "#1", "*", "?", "{a,b}", "'q'", '"q"', "a\nb",
+    "lr=0.1,layers=[1,2]", "[!a]", "]", "a\\b", "~x", "-x", "$(x)`;|&<>", "e\u0301",
+    os.fsdecode(b"\xff\xfe"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD, ids=ascii)
+def test_what_is_saved_below_any_name_can_be_read_back(tmp_path, monkeypatch, name):
+    links = tmp_path / "links"
+    links.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(links))
+    (tmp_path / name).mkdir()
+    for step in (3, 6):  # as two starts of one run
+        checkpoints = Checkpoints(tmp_path / name)
+        before = checkpoints.restore(state(0))
+        assert before is None if step == 3 else before[0] == 3
+        checkpoints.save(step, state(step))
+        checkpoints.close()
+    assert newest(tmp_path / name) == 6
+    last = Checkpoints(tmp_path / name)
+    step, again = last.restore(state(0))
+    last.close()
+    assert step == 6
+    assert_same_bits(again, state(6))
+    assert list(links.iterdir()) == []  # what was needed on the way is gone
+    assert not (tmp_path / name / "checkpoints").is_symlink()
+
+
+def test_a_name_that_needs_a_link_is_refused_where_none_can_be_made(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
+    (tmp_path / "[a]").mkdir()
+    with pytest.raises(UserError, match="choose a --workdir of letters") as error:
+        Checkpoints(tmp_path / "[a]")
+    assert "\n" not in str(error.value)
+    Checkpoints(tmp_path / "a").close()  # others need none
+
+
+def test_the_first_save_of_a_start_is_read_back(opened, monkeypatch):
+    def nothing(self, step, **kwargs):
+        raise ValueError("there is nothing to see")
+
+    checkpoints = opened()
+    with monkeypatch.context() as patch:
+        patch.setattr("orbax.checkpoint.CheckpointManager.restore", nothing)
+        with pytest.raises(UserError, match=r"cannot be read back \(there is nothing"):
+            checkpoints.save(3, state(3))
+    checkpoints = opened()
+    checkpoints.save(6, state(6))
+    monkeypatch.setattr("orbax.checkpoint.CheckpointManager.restore", nothing)
+    checkpoints.save(9, state(9))  # the later ones are believed
+
+
+@pytest.mark.parametrize(
+    ("names", "step"), [([], None), (["3", "12", "x", "²", "99.tmp"], 12)]
+)
+def test_the_newest_state_by_its_name(tmp_path, names, step):
+    assert newest(tmp_path) is None
+    for name in names:
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    assert newest(tmp_path) == step
 
 
 def test_the_two_newest_are_kept(opened, tmp_path):

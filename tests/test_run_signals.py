@@ -11,7 +11,8 @@ import time
 import pytest
 
 from jaxdd import runs
-from jaxdd.signals import Interrupted
+from jaxdd.checkpoints import Checkpoints
+from jaxdd.signals import Interrupted, Signals
 from tests.helpers import Killed
 from tests.toy_runs import (
     PLAN,
@@ -64,6 +65,34 @@ def test_a_signal_saves_the_state_of_that_step(
     state, _, _ = go(tmp_path, resumed=resumed)
     assert resumed == [step]
     assert outcome(tmp_path, state) == expected
+
+
+def test_a_signal_amid_the_last_save_is_seen(tmp_path, monkeypatch, expected):
+    """Nobody looks after it but the handler itself, on leaving."""
+    usual = Checkpoints.save
+
+    def save(checkpoints, step, state):
+        if step == PLAN.steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        usual(checkpoints, step, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", save)
+        with pytest.raises(Interrupted) as stopped:
+            go(tmp_path)
+    assert str(stopped.value) == f"stopped by SIGTERM at step {PLAN.steps}"
+    assert saved_steps(tmp_path)[-1] == PLAN.steps
+    assert outcome(tmp_path, go(tmp_path)[0]) == expected
+
+
+def test_an_error_is_not_hidden_by_a_signal():
+    def fail():
+        with Signals().installed():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
 
 
 def saved_steps_now(folder):

@@ -235,6 +235,19 @@ def test_more_steps_go_on_and_fewer_are_refused(tmp_path, expected):
     assert outcome(tmp_path, go(tmp_path)[0]) == expected
 
 
+def test_damaged_lines_are_told(tmp_path, expected):
+    go(tmp_path, plan=dataclasses.replace(PLAN, steps=5))
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"step": 2', '"step": NaN'))
+    sentences = []
+    go(tmp_path, tell=sentences.append)
+    assert len(sentences) == 1
+    assert f"1 of the lines of {path} cannot be read" in sentences[0]
+    assert lines(tmp_path) == [x for x in expected[1] if x["step"] != 2]
+    go(tmp_path, tell=sentences.append)  # and only once
+    assert len(sentences) == 1
+
+
 def test_time_is_counted_over_all_starts(tmp_path):
     go(tmp_path, plan=dataclasses.replace(PLAN, steps=4))
     path = tmp_path / "metrics.jsonl"

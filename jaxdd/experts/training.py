@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd import devices, hosts, policy
-from jaxdd.checkpoints import Checkpoints
+from jaxdd.checkpoints import STATES, Checkpoints
 from jaxdd.errors import UserError
 from jaxdd.experts.bank import Bank, Manifest
-from jaxdd.signals import Interrupted, Signals
+from jaxdd.signals import Signals
 from jaxdd.train import Epochs, FitState
 from jaxdd.types import Array, Key, Learner, Network, Params, RealData
 
@@ -86,7 +86,7 @@ def train_bank(
     Raises:
         UserError: another bank is there, parameters are not finite, or the disk
             refused.
-        Interrupted: SIGTERM or SIGINT; the state is saved.
+        Interrupted: SIGTERM or SIGINT, also in the last epoch; the state is saved.
 
     Example:
         >>> import tempfile
@@ -108,22 +108,28 @@ def train_bank(
     begun = any((folder / "checkpoints").glob("*"))
     bank = Bank.create(folder, manifest, begun)
     if bank.manifest.complete:
+        _remove_states(folder / STATES)  # which a kill just after the end leaves
         return bank
     checkpoints = Checkpoints(folder)
     try:
-        with Signals().installed() as signals:
+        with Signals("epoch").installed() as signals:
             states = (
                 _fresh(manifest.seed, network, epochs)
                 if begin is None
                 else _given(begin, network, epochs)
             )
             _Trainer(bank, states, epochs, real, watch, checkpoints).go(signals)
+            # A signal from here on finds nothing left to save.
+            bank.finish()
     finally:
         checkpoints.close()
-    bank.finish()
-    if hosts.primary():
-        shutil.rmtree(checkpoints.folder, ignore_errors=True)
+    _remove_states(checkpoints.folder)
     return Bank.open(folder)
+
+
+def _remove_states(folder: Path) -> None:
+    if hosts.primary():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fresh(seed: int, network: Network, epochs: Epochs) -> Callable[[Array], FitState]:
@@ -197,7 +203,7 @@ class _Trainer:
             self._verify(int(state.done))
             self.watch.on_resume(int(state.done))
         saved = time.monotonic()
-        done = int(state.done)
+        done = signals.done = int(state.done)
         while done < total:
             group, epoch = divmod(done, length)
             if epoch == 0:
@@ -210,7 +216,7 @@ class _Trainer:
             if not finite:
                 self._save(done, state)
                 raise UserError(self._fault(group, epoch + 1))
-            done += 1
+            done = signals.done = done + 1
             state = GroupState(jnp.int32(done), experts)
             self._store(group, epoch + 1, experts)
             self.watch.progress(done, total, time.perf_counter() - began)
@@ -220,7 +226,7 @@ class _Trainer:
                 self._save(done, state)
                 saved = time.monotonic()
             if received:
-                raise Interrupted(received, done)
+                signals.stop(received)
 
     def _save(self, done: int, state: GroupState) -> None:
         # The snapshots first: a state on disk says that they are there.

@@ -190,7 +190,7 @@ def test_the_test_split_has_no_part_in_selection(tmp_path, monkeypatch):
     right = np.zeros((2, 1), bool)
     accuracies = summary["distilled"], summary["random"]
     measured = Measured(*accuracies, right, np.arange(1), summary["classes"])
-    monkeypatch.setattr(distill, "_judge", lambda job, synthetic: measured)
+    monkeypatch.setattr(distill, "_judge", lambda job, synthetic, kept: measured)
     other = dataclasses.replace(config, workdir=str(tmp_path / "c"))
     assert distill.run(other, blind)["selected_step"] == chosen
     assert_same_run(tmp_path / "a", tmp_path / "c")
@@ -211,7 +211,7 @@ def test_selection_keeps_the_best_set_on_validation(tmp_path, monkeypatch):
     assert best.provenance["steps"] == 20
 
 
-def test_a_folder_of_mixed_images_can_be_distilled(tmp_path):
+def test_a_folder_of_mixed_images_can_be_distilled(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (tmp_path / "data" / name).mkdir(parents=True)
@@ -226,6 +226,13 @@ def test_a_folder_of_mixed_images_can_be_distilled(tmp_path):
     assert found.images.shape == (2, 1, 8, 8, 3)
     # So that the same data are found again.
     assert (found.dataset["channels"], found.dataset["image_size"]) == (3, "8")
+
+    # The same data by any other name is the same run.
+    (tmp_path / "data").rename(tmp_path / "moved")
+    monkeypatch.setattr(distill, "_distil", die)
+    monkeypatch.chdir(tmp_path)
+    for name in ("folder:moved", "folder:moved/", f"folder:{tmp_path}/moved"):
+        distill.run(dataclasses.replace(config, dataset=name))
 
 
 # What follows runs the program as the user does.

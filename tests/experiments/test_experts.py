@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,6 +163,26 @@ def test_a_bank_that_was_damaged_later_is_no_finished_bank(made, problem, tmp_pa
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(UserError, match="cut off or damaged"):
         experts.run(config(tmp_path), problem)
+
+
+@pytest.mark.parametrize("lost", ["manifest.json", "snapshots.bin"])
+def test_a_lost_bank_is_trained_again(made, problem, tmp_path, lost, capsys):
+    folder = shutil.copytree(made[0], tmp_path / "moved")
+    (folder / lost).unlink()
+    summary = experts.run(config(folder), problem)
+    assert f"{lost} is not there: training again" in capsys.readouterr().err
+    assert summary["accuracy"] == made[1]["accuracy"]
+    expected = (made[0] / "snapshots.bin").read_bytes()
+    assert (folder / "snapshots.bin").read_bytes() == expected
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"bank": {}}', "{", "\x00"])
+def test_a_damaged_summary_is_named(made, problem, tmp_path, content):
+    folder = shutil.copytree(made[0], tmp_path / "moved")
+    (folder / "summary.json").write_text(content)
+    with pytest.raises(UserError, match=r"summary\.json .*remove it") as error:
+        experts.run(config(folder), problem)
+    assert "\n" not in str(error.value)
 
 
 def test_only_the_epochs_that_are_kept_are_stored(made, problem, tmp_path):

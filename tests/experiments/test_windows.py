@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +41,7 @@ NOTHING = Measured(NONE, NONE, np.zeros((2, 1), bool), np.zeros(1, int), {})
 @pytest.fixture
 def unmeasured(monkeypatch):
     """Runs whose images are all that matters."""
-    monkeypatch.setattr(distill, "_judge", lambda job, synthetic: NOTHING)
+    monkeypatch.setattr(distill, "_judge", lambda job, synthetic, kept: NOTHING)
     monkeypatch.setattr(distill, "Probes", NoProbes)
 
 
@@ -168,12 +169,21 @@ def test_a_run_goes_on_with_the_scores_in_its_folder(
     assert_same_run(tmp_path, whole)
 
 
-def test_scores_that_changed_meanwhile_are_refused(problem, tmp_path, unmeasured):
+def test_scores_that_changed_meanwhile_are_refused(
+    problem, tmp_path, unmeasured, monkeypatch
+):
     ids = problem.splits.train.ids
     path = scores_file(tmp_path / "s.npz", ids, ids)
     changes = {"scores": path, "drop_hardest": 0.3}
     distill.run(config(tmp_path / "run", **changes, steps=1), problem)
+    moved = shutil.copy(path, tmp_path / "moved.npz")  # what is in it counts
+    with monkeypatch.context() as patch:
+        patch.setattr(distill, "_distil", die)
+        asked = {**changes, "scores": str(moved), "steps": 1}
+        distill.run(config(tmp_path / "run", **asked), problem)
     scores_file(path, ids, -ids)
+    with pytest.raises(UserError, match=r"is not what .* was begun with"):
+        distill.run(config(tmp_path / "run", **changes, steps=1), problem)
     with pytest.raises(UserError, match=r"is not what .* was begun with"):
         distill.run(config(tmp_path / "run", **changes, steps=2), problem)
 

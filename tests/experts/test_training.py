@@ -262,6 +262,25 @@ def test_a_signal_saves_the_state_of_that_epoch(tmp_path, expected, epoch, signu
     assert content(tmp_path) == expected
 
 
+def test_a_signal_after_the_last_epoch_is_seen(tmp_path, monkeypatch, expected):
+    usual = Bank.finish
+
+    def finish(bank):
+        os.kill(os.getpid(), signal.SIGTERM)
+        usual(bank)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bank, "finish", finish)
+        with pytest.raises(Interrupted) as stopped:
+            train(tmp_path)
+    assert str(stopped.value) == f"stopped by SIGTERM at epoch {LAST}"
+    seen = []
+    train(tmp_path, progress=lambda done, total, seconds: seen.append(done))
+    assert seen == []  # the bank was finished
+    assert not (tmp_path / "checkpoints").exists()
+    assert content(tmp_path) == expected
+
+
 def test_a_finished_bank_is_not_trained_again(tmp_path, expected):
     train(tmp_path)
     before = (tmp_path / "snapshots.bin").stat().st_mtime_ns

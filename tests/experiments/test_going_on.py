@@ -1,0 +1,415 @@
+"""Runs that are taken up again: evaluations, changed flags, moved and damaged folders.
+
+All below a folder whose name is a pattern, and more.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import signal
+
+import numpy as np
+import pytest
+
+import jaxdd
+from experiments import difficulty, distill, evaluate, hits, resolution
+from experiments.protocol import Judge
+from jaxdd import artifact as artifacts
+from jaxdd import runs
+from jaxdd.errors import UserError
+from jaxdd.signals import Interrupted
+from jaxdd.workdir import owned
+from tests.experiments.helpers import (
+    QUICK,
+    NoProbes,
+    assert_same_run,
+    read_json,
+    small,
+)
+from tests.helpers import Killed, die
+
+ODD = "lr=0.1,[1,2] é\n%"
+CHEAP = {**QUICK, "steps": 8, "num_eval": 2, "num_random": 5, "measure_every": 4}
+NETWORKS = CHEAP["num_eval"] + CHEAP["num_random"]
+
+
+def cheap(folder, **changes) -> distill.Config:
+    return small(folder, **{**CHEAP, **changes})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_probes():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distill, "Probes", NoProbes)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, problem):
+    """A finished run; tests must not change it."""
+    folder = tmp_path_factory.mktemp("whole") / ODD / "run"
+    distill.run(cheap(folder), problem)
+    return folder
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    """The same run, moved elsewhere, for a test to change."""
+    return shutil.copytree(whole, tmp_path / ODD / "moved")
+
+
+@pytest.fixture
+def no_steps(monkeypatch):
+    """What follows may take no step."""
+    monkeypatch.setattr(runs._Loop, "_compile", die)
+
+
+def files(folder):
+    return {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file()}
+
+
+def hits_of(folder):
+    with np.load(folder / "evaluation.npz") as file:
+        return {name: file[name].tobytes() for name in file.files}
+
+
+def change(path, **fields):
+    path.write_text(json.dumps({**read_json(path), **fields}))
+
+
+# --- The evaluation -----------------------------------------------------------------
+
+
+def test_the_set_can_be_had_before_its_accuracy(copy, whole, problem, monkeypatch):
+    for name in ("summary.json", "distilled.npz", "images.png"):
+        (copy / name).unlink()
+    monkeypatch.setattr(distill, "_judge", die)
+    with pytest.raises(Killed):
+        distill.run(cheap(copy), problem)
+    made, expected = (jaxdd.load(x / "distilled.npz") for x in (copy, whole))
+    assert made.images.tobytes() == expected.images.tobytes()
+    assert made.measured == {}
+    assert (copy / "images.png").read_bytes() == (whole / "images.png").read_bytes()
+    assert not (copy / "summary.json").exists()
+
+
+def watched(monkeypatch, at, act):
+    """Counts the networks that are trained, and acts after the `at`-th."""
+    trained, usual = [], Judge._measure
+
+    def measure(judge, group, first, kept, signals, watch):
+        def counted(done, total, seconds):
+            trained.append(done)
+            if len(trained) == at:
+                act()
+            watch(done, total, seconds)
+
+        usual(judge, group, first, kept, signals, counted)
+
+    monkeypatch.setattr(Judge, "_measure", measure)
+    return trained
+
+
+@pytest.mark.parametrize(
+    ("how", "at"), [("signal", 1), ("kill", 3), ("signal", NETWORKS)]
+)
+def test_a_stopped_evaluation_goes_on(
+    copy, whole, problem, monkeypatch, no_steps, how, at
+):
+    (copy / "summary.json").unlink()
+    monkeypatch.setattr(hits, "SAVE_SECONDS", -1.0 if how == "kill" else 1e9)
+    with monkeypatch.context() as patch:
+        if how == "kill":
+            watched(patch, at, die)
+            with pytest.raises(Killed):
+                distill.run(cheap(copy), problem)
+        else:
+            watched(patch, at, lambda: os.kill(os.getpid(), signal.SIGTERM))
+            with pytest.raises(Interrupted) as stopped:
+                distill.run(cheap(copy), problem)
+            assert str(stopped.value) == f"stopped by SIGTERM at network {at}"
+    trained = watched(monkeypatch, 0, None)
+    distill.run(cheap(copy), problem)
+    assert trained == list(range(at + 1, NETWORKS + 1))
+    assert_same_run(copy, whole)
+    assert hits_of(copy) == hits_of(whole)
+    assert not (copy / "evaluation.part.npz").exists()
+
+
+def test_networks_of_another_evaluation_are_not_taken(
+    copy, whole, problem, monkeypatch
+):
+    (copy / "summary.json").unlink()
+    with monkeypatch.context() as patch:
+        watched(patch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            distill.run(cheap(copy, eval_epochs=2), problem)
+    trained = watched(monkeypatch, 0, None)
+    distill.run(cheap(copy), problem)
+    assert len(trained) == NETWORKS
+    assert_same_run(copy, whole)
+
+
+@pytest.mark.parametrize("what", ["same", "other", "networks", "samples", "damaged"])
+def test_a_file_of_networks_is_taken_for_the_same_evaluation_only(tmp_path, what):
+    path = tmp_path / "part.npz"
+    kept = hits.Hits(path, "a")
+    kept.open(3, 4)
+    row = np.array([[True, False, True, False]])
+    kept.add(np.array([1]), row)
+    kept.save()
+    if what == "damaged":
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 255
+        path.write_bytes(content)
+    again = hits.Hits(path, "b" if what == "other" else "a")
+    again.open(3 + (what == "networks"), 4 + (what == "samples"))
+    assert again.done.tolist() == ([False, True, False] if what == "same" else
+                                   [False] * (3 + (what == "networks")))  # fmt: skip
+    assert (again.seconds > 0) is (what == "same")
+    if what == "same":
+        np.testing.assert_array_equal(again.right[[1]], row)
+    again.remove()
+    assert not path.exists()
+
+
+def test_other_flags_of_the_evaluation_evaluate_again(
+    copy, whole, problem, monkeypatch, capsys, tmp_path
+):
+    changes = {"num_eval": 1, "num_random": 6, "eval_epochs": 2, "log_every": 5}
+    with monkeypatch.context() as patch:
+        patch.setattr(runs._Loop, "_compile", die)
+        summary = distill.run(cheap(copy, **changes), problem)
+    told = capsys.readouterr().err
+    assert "num_eval was 2 and is 1" in told
+    assert "num_random was 5 and is 6" in told
+    assert "log_every" not in told
+    assert (summary["distilled"]["n"], summary["random"]["n"]) == (1, 6)
+    made, before = (jaxdd.load(x / "distilled.npz") for x in (copy, whole))
+    assert made.images.tobytes() == before.images.tobytes()
+    assert made.measured["distilled"] == summary["distilled"]
+    known = read_json(whole / "summary.json")
+    assert read_json(copy / "summary.before.json") == known
+    assert summary["seconds_per_step"] == known["seconds_per_step"] > 0
+    # The same as if it had been asked for at once.
+    again = distill.run(cheap(tmp_path / "other", **changes), problem)
+    for name in ("distilled", "random"):
+        assert again[name] == summary[name]
+
+
+def test_flags_that_only_watch_change_nothing(copy, problem, monkeypatch):
+    before = files(copy)
+    monkeypatch.setattr(distill, "_distil", die)
+    changes = {"log_every": 1, "measure_every": 2, "save_every": 1, "sdc_share": False}
+    distill.run(cheap(copy, **changes), problem)
+    assert files(copy) == before
+
+
+# --- What makes a run this run ------------------------------------------------------
+
+
+def identity_of(problem, **changes):
+    config = cheap("w", **changes)
+    return resolution.identity(resolution.resolve(config, problem), problem)
+
+
+SELECTING = {"select": "validation"}
+SEGMENTED = {"ipc": 2, "segments": 2}
+JUDGED = {**SEGMENTED, "judge_epochs": 3}
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "same"),
+    [
+        ({}, {"workdir": "elsewhere"}, True),
+        ({}, {"data_dir": "elsewhere", "scores": None}, True),
+        ({}, {"steps": 99, "save_every": 1}, True),
+        ({}, {"probes": 9, "probe_steps": 9, "log_every": 9}, True),
+        ({}, {"eval_epochs": 9, "eval_lr": 0.9, "eval_batch": 9}, True),
+        ({}, {"eval_schedule": "idc", "eval_augmentation": "flip"}, True),
+        ({}, {"measure_every": 3}, True),
+        ({}, {"image_lr": 0.5}, False),
+        ({}, {"seed": 1}, False),
+        ({}, {"zca": True}, False),
+        (SELECTING, {"num_eval": 9, "num_random": 9}, True),
+        (SELECTING, {"eval_epochs": 9}, False),
+        (SELECTING, {"measure_every": 3}, False),
+        (SEGMENTED, {"num_eval": 9, "measure_every": 3}, True),
+        (SEGMENTED, {"eval_epochs": 9}, False),
+        (SEGMENTED, {"eval_batch": 9}, False),
+        (JUDGED, {"eval_epochs": 9}, True),
+        (JUDGED, {"eval_lr": 0.9}, False),
+        (JUDGED, {"judge_epochs": 4}, False),
+    ],
+)
+def test_a_run_is_what_alters_its_steps(problem, base, changes, same):
+    known = identity_of(problem, **base)
+    changes = {**base, **changes}
+    folder = changes.pop("workdir", "w")
+    values = resolution.resolve(cheap(folder, **changes), problem)
+    assert (resolution.identity(values, problem) == known) is same
+
+
+def as_written_before(folder):
+    """The files as the version before had them: no normalisation, no timings."""
+    record = read_json(folder / "run.json")
+    del record["timings"], record["config"]["normalisation"]
+    assert set(record) == {"kind", "config", "resumed_at"}
+    (folder / "run.json").write_text(json.dumps(record))
+    if (folder / "summary.json").exists():
+        summary = read_json(folder / "summary.json")
+        del summary["config"]["normalisation"]
+        (folder / "summary.json").write_text(json.dumps(summary))
+
+
+def test_a_folder_of_the_version_before_is_finished(copy, problem, monkeypatch):
+    as_written_before(copy)
+    monkeypatch.setattr(distill, "_distil", die)
+    distill.run(cheap(copy), problem)
+
+
+def test_a_folder_of_the_version_before_goes_on(tmp_path, whole, problem):
+    distill.run(cheap(tmp_path, steps=4), problem)
+    as_written_before(tmp_path)
+    assert distill.run(cheap(tmp_path), problem)["resumed_at"] == [4]
+    assert_same_run(tmp_path, whole)
+    assert "normalisation" in read_json(tmp_path / "run.json")["config"]
+
+
+def test_a_folder_of_another_normalisation_is_refused(copy, problem):
+    """Images of the same bytes under a name that has constants of its own."""
+    as_written_before(copy)
+    config = {**read_json(copy / "run.json")["config"], "dataset": "mnist"}
+    change(copy / "run.json", config=config)
+    before = files(copy)
+    with pytest.raises(UserError, match=r"normalisation is \{'mean': \[0\.1307\]"):
+        distill.run(cheap(copy), problem)
+    assert files(copy) == before
+
+
+# --- The folder is believed ---------------------------------------------------------
+
+
+def test_a_moved_run_is_shown_where_it_lies(copy, whole, problem, capsys, no_steps):
+    summary = distill.run(cheap(copy), problem)
+    assert summary["config"]["workdir"] == str(copy)
+    distill.show(summary)
+    out = capsys.readouterr().out
+    assert r"moved/distilled.npz" in out
+    assert out.count("\n") == 6  # the name's own line end is escaped
+    assert read_json(copy / "summary.json")["config"]["workdir"] == str(whole)
+
+
+def test_a_lost_result_is_made_again(copy, whole, problem, no_steps, capsys):
+    (copy / "distilled.npz").unlink()
+    distill.run(cheap(copy), problem)
+    assert "distilled.npz is not there: making it again" in capsys.readouterr().err
+    assert_same_run(copy, whole)
+    assert hits_of(copy) == hits_of(whole)
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("cut", "cannot be used|not a readable artifact"),
+        ("other", "distilled.npz is not what the summary tells of"),
+        ("hits", "evaluation.npz is not there"),
+    ],
+)
+def test_the_folder_is_believed_before_the_summary(
+    copy, problem, monkeypatch, capsys, what, told
+):
+    path = copy / "distilled.npz"
+    if what == "cut":
+        path.write_bytes(path.read_bytes()[:-200])
+    elif what == "hits":
+        (copy / "evaluation.npz").unlink()
+    else:
+        made = jaxdd.load(path)
+        odd = {"mean": 1.0, "std": 0.0, "n": 2}
+        measured = {**made.measured, "distilled": odd}
+        artifacts.save(dataclasses.replace(made, measured=measured), path)
+    monkeypatch.setattr(distill, "_distil", die)
+    with pytest.raises(Killed):
+        distill.run(cheap(copy), problem)
+    error = capsys.readouterr().err
+    assert re.search(told, error)
+    assert "making it again" in error
+    assert not (copy / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[" * 10_000, b'{"config": {}}', b"\xff", b"null"],
+)
+def test_a_damaged_summary_is_named(copy, problem, content):
+    (copy / "summary.json").write_bytes(content)
+    with pytest.raises(UserError, match="remove it and start") as error:
+        distill.run(cheap(copy), problem)
+    assert "summary.json" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+# --- Refusals and changes -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("without", [None, "summary.json", "checkpoints"])
+def test_fewer_steps_are_refused_and_nothing_is_written(copy, problem, without):
+    if without == "checkpoints":
+        shutil.rmtree(copy / without)
+    elif without is not None:
+        (copy / without).unlink()
+    before = files(copy)
+    with pytest.raises(UserError, match="already at step 8, beyond --steps=3"):
+        distill.run(cheap(copy, steps=3), problem)
+    assert files(copy) == before
+
+
+def test_what_is_being_extended_is_not_called_finished(
+    tmp_path, whole, problem, monkeypatch
+):
+    folder = tmp_path / ODD
+    distill.run(cheap(folder, steps=4), problem)
+    with monkeypatch.context() as patch:
+        patch.setattr(distill, "to_json", die)  # after the artifact
+        with pytest.raises(Killed):
+            distill.run(cheap(folder), problem)
+    assert not (folder / "summary.json").exists()
+    assert read_json(folder / "summary.before.json")["config"]["steps"] == 4
+    assert distill.run(cheap(folder), problem)["resumed_at"] == [4, 8]
+    assert_same_run(folder, whole)
+
+
+def test_damaged_lines_are_told(copy, problem, capsys):
+    path = copy / "metrics.jsonl"
+    _, *rest = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(["{damaged\n", *rest]))
+    (copy / "summary.json").unlink()
+    distill.run(cheap(copy), problem)
+    assert "1 of the lines of" in capsys.readouterr().err
+    assert path.read_text() == "".join(rest)
+
+
+# --- Two writers --------------------------------------------------------------------
+
+
+def test_two_evaluations_of_one_folder_are_refused(copy):
+    config = evaluate.Config(str(copy / "distilled.npz"), num_eval=1, num_random=5)
+    with owned(copy):  # a distillation there writes other files
+        evaluate.run(config)
+    before = files(copy)
+    with (
+        owned(copy, ".evaluation.lock"),
+        pytest.raises(UserError, match="another live run owns"),
+    ):
+        evaluate.run(config)
+    assert files(copy) == before
+
+
+def test_two_scorings_in_one_folder_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(difficulty.sorting, "compute", die)
+    config = difficulty.Config(workdir=str(tmp_path), net="mlp")
+    with owned(tmp_path), pytest.raises(UserError, match="another live run owns"):
+        difficulty.run(config)
