@@ -103,7 +103,7 @@ def synthetic(setting: Setting, against: bool) -> Race:
             return jax.value_and_grad(value)(images)
 
         xs = jnp.arange(setting.classes), targets, codes.images, codes.labels
-        return policy.map_axis(one, xs)
+        return policy.map_axis(one, xs, policy.choices().classes)
 
     real = batch_gradient(loss, case.microbatch)
 
@@ -166,7 +166,7 @@ def experts(setting: Setting, against: bool) -> Race:
 
     def epoch(keys, states, data):
         one = lambda xs: run.epoch(xs[0], xs[1], data, jnp.int32(0))
-        return policy.map_axis(one, (keys, states))
+        return policy.map_axis(one, (keys, states), policy.choices().experts)
 
     program = compiled(epoch, keys, states, data)
     theirs = None
