@@ -1,9 +1,11 @@
 """Time that is left, and records that are on disk as soon as they are made."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from jaxdd.errors import UserError
 from jaxdd.workdir import to_json, write_atomically
@@ -11,6 +13,9 @@ from jaxdd.workdir import to_json, write_atomically
 # What a measurement is expected to take, by the longest of its family so far.
 MARGIN = 1.2
 LONGEST_MESSAGE = 300
+
+# (what is measured, what measures it)
+Job: TypeAlias = tuple[dict[str, Any], Callable[[], dict[str, Any]]]
 
 
 class Budget:
@@ -58,6 +63,7 @@ class Records:
         self.results: list[dict[str, Any]] = []
         self.skipped: list[dict[str, str]] = []
         self.longest: dict[str, float] = {}
+        self.told: set[str] = set()
         self.write()
 
     def write(self, finished: bool = False) -> None:
@@ -78,16 +84,25 @@ class Records:
         self.skipped.append({"what": what, "why": why})
         self.write()
 
+    def _no_time(self, what: str, family: str, why: str) -> None:
+        """Skip, and say so once for all of a family."""
+        if family not in self.told:
+            self.told.add(family)
+            self.say(f"{what}: skipped, {why}; so may others")
+        self.skipped.append({"what": what, "why": why})
+        self.write()
+
     def fits(self, what: str, family: str, times: float = 1.0) -> bool:
         """Whether there is time for a measurement; it is skipped where there is not."""
         expected, left = times * self.expected(family), self.budget.left()
         if expected <= left:
             return True
-        self.skip(what, f"it may take {expected:.0f} s and {max(left, 0):.0f} s remain")
+        why = f"it may take {expected:.0f} s and {max(left, 0):.0f} s remain"
+        self._no_time(what, family, why)
         return False
 
     def add(self, key: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-        record = {**key, **values}
+        record = plain({**key, **values})
         self.results.append(record)
         self.write()
         return record
@@ -97,7 +112,6 @@ class Records:
         key: dict[str, Any],
         family: str,
         work: Callable[[], dict[str, Any]],
-        spent: float = 0.0,
     ) -> dict[str, Any] | None:
         """The record of one measurement; None where there was no time for it.
 
@@ -107,20 +121,54 @@ class Records:
             key: what is measured.
             family: measurements that take about as long.
             work: measures it.
-            spent: seconds that it has taken before, e.g. for compiling.
         """
-        what = ", ".join(str(x) for x in key.values())
-        if not self.fits(what, family):
+        if not self.fits(named(key), family):
             return None
-        self.say(what)
+        self.say(named(key))
         began = self.budget.clock()
-        try:
-            values = work()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the rest goes on
-            values = failed(error)
-        took = self.budget.clock() - began + spent
-        self.longest[family] = max(took, self.longest.get(family, 0.0))
+        values = attempt(work)
+        self.took(family, self.budget.clock() - began)
         return self.add(key, values)
+
+    def measure_together(self, jobs: list[Job], family: str, workers: int) -> None:
+        """Records of jobs that wait for the compiler, some at a time.
+
+        Args:
+            jobs: (key, work) as in `measure`.
+            family: as in `measure`.
+            workers: threads.
+        """
+        for start in range(0, len(jobs), workers):
+            group = [
+                (key, work)
+                for key, work in jobs[start : start + workers]
+                if self.fits(named(key), family)
+            ]
+            if not group:
+                continue
+            self.say("; ".join(named(key) for key, _ in group))
+            began = self.budget.clock()
+            with ThreadPoolExecutor(workers) as pool:
+                found = list(pool.map(attempt, [work for _, work in group]))
+            self.took(family, self.budget.clock() - began)
+            for (key, _), values in zip(group, found, strict=True):
+                self.add(key, values)
+
+    def took(self, family: str, seconds: float) -> None:
+        self.longest[family] = max(seconds, self.longest.get(family, 0.0))
+
+
+def named(key: Mapping[str, Any]) -> str:
+    """A measurement in words."""
+    return ", ".join(str(x) for x in key.values() if not isinstance(x, Mapping))
+
+
+def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What work returns, or how it failed: whatever it is, the rest goes on."""
+    try:
+        return work()
+    except Exception as error:
+        return failed(error)
 
 
 def failed(error: Exception) -> dict[str, Any]:
@@ -128,6 +176,17 @@ def failed(error: Exception) -> dict[str, Any]:
     text = " ".join(str(error).split())[:LONGEST_MESSAGE]
     kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
     return {"failed": f"{kind}{text}"}
+
+
+def plain(value: Any) -> Any:
+    """As JSON can hold it: a number that is not finite becomes a word."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(x) for name, x in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(x) for x in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
 
 
 def steady_seconds(

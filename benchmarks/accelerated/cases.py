@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +82,7 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _parameters(network: Network, seed: int) -> Any:
-    """Parameters of the usual size, from NumPy: kernels, scales near 1, small biases."""
+    """Parameters of the usual size, from NumPy: scales near 1, small biases."""
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(network.init, jax.random.key(0))[0]
 
@@ -160,13 +161,12 @@ def draws_of_32_bits() -> Iterator[None]:
     def bernoulli_32(key, p=0.5, shape=None):
         return bernoulli(key, jnp.float32(p), shape)
 
-    jax.random.uniform, jax.random.randint = uniform_32, randint_32
-    jax.random.bernoulli = bernoulli_32
-    try:
+    with (
+        mock.patch.object(jax.random, "uniform", uniform_32),
+        mock.patch.object(jax.random, "randint", randint_32),
+        mock.patch.object(jax.random, "bernoulli", bernoulli_32),
+    ):
         yield
-    finally:
-        jax.random.uniform, jax.random.randint = uniform, randint
-        jax.random.bernoulli = bernoulli
 
 
 def exact(name: str) -> Numbers:

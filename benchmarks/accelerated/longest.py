@@ -1,0 +1,47 @@
+"""The longest operations of a DSA and an MTT step, by XLA's own profile."""
+
+from functools import partial
+from typing import Any
+
+from benchmarks import operations, timing
+from benchmarks.accelerated.budget import Records
+from benchmarks.settings import Setting, make_case
+
+METHODS = ("dsa", "mtt")
+LONGEST = 12
+
+
+def profiled(method: str, setting: Setting, student_steps: int) -> dict[str, Any]:
+    """The second step of a method, instruction by instruction."""
+    case = make_case(method, setting, 1, student_steps)
+    race = timing.step_race(case, None)
+    race.ours()
+    found = operations.profile(race.ours, race.program.call.as_text())
+    total = sum(share.seconds for share in found.kinds.values())
+    if total == 0:
+        raise ValueError(f"the trace tells of no operation; {found.planes}")
+    return {
+        "traced_seconds": found.wall,
+        "busy": found.busy / found.wall,
+        "operations": sum(share.times for share in found.kinds.values()),
+        "shares": {kind: s.seconds / total for kind, s in found.kinds.items()},
+        "longest": [
+            {
+                "name": name,
+                "share": share.seconds / total,
+                "count": share.times,
+                "source": source,
+            }
+            for name, (share, source) in list(found.longest.items())[:LONGEST]
+        ],
+        "planes": found.planes,
+    }
+
+
+def run(records: Records, setting: Setting, student_steps: int) -> None:
+    for method in METHODS:
+        records.measure(
+            {"method": method},
+            "profile",
+            partial(profiled, method, setting, student_steps),
+        )
