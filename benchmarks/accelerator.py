@@ -273,7 +273,7 @@ def run(config: Config) -> str:
     budget = Budget(60 * config.minutes - RESERVE)
     names = checked(config)
     folder = make_folder(config.out)
-    for name in WEIGHTS:
+    for name in names:
         (folder / f"{name}.json").unlink(missing_ok=True)
     backend = ""
     for i, name in enumerate(names):
@@ -292,15 +292,23 @@ def run(config: Config) -> str:
             note(folder, name, ended)
         if found is not None:
             backend = found["device"]["backend"]
-        conclude(config, folder)
+        conclude(config, folder, names)
     if config.data_dir is None:
         say("whole: skipped, it needs --data_dir=DIR with MNIST in it")
-    return conclude(config, folder)
+    return conclude(config, folder, names)
 
 
-def conclude(config: Config, folder: Path) -> str:
-    """Write table.md and policy.txt from what is there; their text."""
+def conclude(config: Config, folder: Path, names: list[str]) -> str:
+    """Write table.md and policy.txt; their text.
+
+    Of the sections that are in the folder from before, those of this device count too.
+    """
     sections = verdict.load(folder, WEIGHTS)
+    origin = lambda section: (section.get("device"), section.get("tiny"))
+    ours = [origin(s) for n, s in sections.items() if n in names and s.get("device")]
+    sections = {
+        n: s for n, s in sections.items() if n in names or origin(s) == (ours or [0])[0]
+    }
     parts = [verdict.table(verdict.rows(sections))]
     known_of = [x for x in sections.values() if "device" in x]
     if known_of:
