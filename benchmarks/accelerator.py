@@ -306,9 +306,7 @@ def conclude(config: Config, folder: Path, names: list[str]) -> str:
     sections = verdict.load(folder, WEIGHTS)
     origin = lambda section: (section.get("device"), section.get("tiny"))
     ours = [origin(s) for n, s in sections.items() if n in names and s.get("device")]
-    sections = {
-        n: s for n, s in sections.items() if n in names or origin(s) == (ours or [0])[0]
-    }
+    sections = {n: s for n, s in sections.items() if n in names or origin(s) in ours}
     parts = [verdict.table(verdict.rows(sections))]
     known_of = [x for x in sections.values() if "device" in x]
     if known_of:
