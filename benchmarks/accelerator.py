@@ -50,7 +50,8 @@ from benchmarks.accelerated import (
     whole,
 )
 from benchmarks.accelerated.budget import Budget, Records
-from benchmarks.settings import SETTINGS, known
+from benchmarks.accelerated.sizes import FULL, TINY
+from benchmarks.settings import known
 from experiments.flags import main, option
 from experiments.progress import say
 from jaxdd import policy, provenance
@@ -92,31 +93,6 @@ class Config:
     until: float = option(0.0, "when that section has to end, seconds of the epoch")
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """What is measured: full, or small enough to try the command out."""
-
-    setting: Any
-    student_steps: int
-    forms_ipc: int
-    step_sizes: tuple[int, ...]
-    methods: tuple[str, ...]
-    experts: int
-    first: float  # seconds that a measurement may take before one is known
-
-
-FULL = Sizes(SETTINGS["standard"], 20, 10, (1, 10), steps.ORDER, 32, 15.0)
-TINY = Sizes(
-    dataclasses.replace(SETTINGS["small"], width=4, classes=3),
-    2,
-    1,
-    (1, 10),
-    ("dm", "dsa", "mtt"),
-    2,
-    6.0,
-)
-
-
 # --- One section, in its own process ------------------------------------------------
 
 
@@ -139,7 +115,11 @@ def run_section(config: Config) -> None:
         # those of an earlier try.
         jax.config.update("jax_disable_most_optimizations", True)
         jax.config.update("jax_enable_compilation_cache", True)
-    sizes = TINY if config.tiny else FULL
+    sizes = dataclasses.replace(
+        TINY if config.tiny else FULL,
+        repeats=config.repeats,
+        workers=workers_of(config),
+    )
     folder = Path(config.out)
     device = jax.devices()[0]
     today = policy.choices()
@@ -158,24 +138,16 @@ def run_section(config: Config) -> None:
     records = Records(
         folder / f"{config.section}.json", Budget(left), sizes.first, say, about
     )
-    workers = workers_of(config)
-    setting, students = sizes.setting, sizes.student_steps
     work = {
-        "correctness": lambda: correctness.run(records, workers, config.tiny),
-        "repeats": lambda: repeats.run(records, setting, students),
-        "repeats_flags": lambda: repeats.run(records, setting, students),
-        "forms": lambda: forms.run(
-            records, setting, sizes.forms_ipc, sizes.experts, students, workers,
-            config.repeats,
-        ),
-        "steps": lambda: steps.run(
-            records, setting, sizes.step_sizes, students, config.repeats,
-            sizes.methods,
-        ),
-        "longest": lambda: longest.run(records, setting, students),
-        "dispatch": lambda: dispatch.run(records, setting, students, config.repeats),
+        "correctness": lambda: correctness.run(records, sizes.workers, config.tiny),
+        "repeats": lambda: repeats.run(records, sizes),
+        "repeats_flags": lambda: repeats.run(records, sizes),
+        "forms": lambda: forms.run(records, sizes),
+        "steps": lambda: steps.run(records, sizes),
+        "longest": lambda: longest.run(records, sizes),
+        "dispatch": lambda: dispatch.run(records, sizes),
         "whole": lambda: whole.run(records, str(config.data_dir), folder, config.tiny),
-    }  # fmt: skip
+    }
     work[config.section]()
     records.write(finished=True)
     ender.cancel()

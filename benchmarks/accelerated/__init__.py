@@ -1,6 +1,7 @@
 """Sections of `benchmarks.accelerator`: each runs in a process of its own.
 
 budget       time that is left, and records that are on disk as soon as they are made
+sizes        what is measured, in full or to try the command out
 cases        fixed small inputs of every objective; their numbers from float64 on a CPU
 correctness  losses and gradients against these numbers, by precision of products
 repeats      whether ten steps give the same bits twice, and what determinism costs

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.accelerated.budget import Records, steady_seconds
-from benchmarks.settings import Setting, make_case
+from benchmarks.accelerated.sizes import Sizes
 from jaxdd.programs import Program
 
 METHODS = ("dsa", "mtt")
@@ -18,8 +18,8 @@ LENGTHS = (1, 2, 5, 10, 50)
 class Loop:
     """A method's compiled loop with spans for the longest dispatch."""
 
-    def __init__(self, method: str, setting: Setting, student_steps: int):
-        case = make_case(method, setting, 1, student_steps)
+    def __init__(self, method: str, sizes: Sizes):
+        case = sizes.case(method)
         self.state, self.root = case.state, jax.random.key(0)
         spans = jax.tree.map(lambda x: jnp.stack([x] * LENGTHS[-1]), case.inputs.span)
         self.inputs = case.inputs._replace(span=spans)
@@ -42,15 +42,13 @@ def timed(loop: Loop, steps: int, repeats: int) -> dict[str, Any]:
     return {"seconds_per_step": statistics.median(times) / steps, "times": times}
 
 
-def _first(
-    made: dict[str, Loop], method: str, setting: Setting, students: int, repeats: int
-) -> dict[str, Any]:
+def _first(made: dict[str, Loop], method: str, sizes: Sizes) -> dict[str, Any]:
     """The shortest dispatch of a loop that is compiled for it and kept in `made`."""
-    made[method] = Loop(method, setting, students)
-    return timed(made[method], LENGTHS[0], repeats)
+    made[method] = Loop(method, sizes)
+    return timed(made[method], LENGTHS[0], sizes.repeats)
 
 
-def run(records: Records, setting: Setting, student_steps: int, repeats: int) -> None:
+def run(records: Records, sizes: Sizes) -> None:
     for method in METHODS:
         if not records.fits(f"{method}: all lengths", f"{method} compiled"):
             continue
@@ -58,7 +56,7 @@ def run(records: Records, setting: Setting, student_steps: int, repeats: int) ->
         record = records.measure(
             {"method": method, "steps": LENGTHS[0]},
             f"{method} compiled",
-            partial(_first, made, method, setting, student_steps, repeats),
+            partial(_first, made, method, sizes),
         )
         if record is None or "failed" in record:
             continue
@@ -69,5 +67,5 @@ def run(records: Records, setting: Setting, student_steps: int, repeats: int) ->
             records.measure(
                 {"method": method, "steps": steps},
                 f"{method} {steps}",
-                partial(timed, made[method], steps, repeats),
+                partial(timed, made[method], steps, sizes.repeats),
             )

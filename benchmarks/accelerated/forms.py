@@ -17,7 +17,7 @@ import jax
 
 from benchmarks import races, timing
 from benchmarks.accelerated.budget import Records, attempt, named, steady_seconds
-from benchmarks.settings import Setting, make_case
+from benchmarks.accelerated.sizes import Sizes
 from benchmarks.timing import Race
 from jaxdd import policy
 from jaxdd.policy import Choices
@@ -66,11 +66,13 @@ class Primitive(NamedTuple):
     size: int
 
 
-def primitives(setting: Setting, ipc: int, experts: int, student_steps: int):
+def primitives(sizes: Sizes) -> dict[str, Primitive]:
     """By name: the axis of classes, experts, networks; norms; the unrolled student."""
 
+    setting, experts = sizes.setting, sizes.experts
+
     def step(method: str, **changes) -> Race:
-        case = make_case(method, setting, ipc, student_steps, changes)
+        case = sizes.case(method, sizes.forms_ipc, **changes)
         return timing.step_race(case, None)
 
     return {
@@ -166,19 +168,14 @@ def _timed_job(job: Future, repeats: int) -> dict[str, Any]:
 
 def run(
     records: Records,
-    setting: Setting,
-    ipc: int,
-    experts: int,
-    student_steps: int,
-    workers: int,
-    repeats: int,
+    sizes: Sizes,
 ) -> None:
     """All primitives, form by form in turn, so that time that runs out takes of all.
 
     Programs are compiled some at a time and then run one by one.
     """
     today = policy.choices()
-    every = primitives(setting, ipc, experts, student_steps)
+    every, workers = primitives(sizes), sizes.workers
     usual = Form("today", TODAY, {})
     todo = list(
         in_turns(
@@ -192,7 +189,7 @@ def run(
         ]
         group = [x for x in group if records.fits(named(x[0]), "form")]
         if group:
-            measure_group(records, group, today, workers, repeats)
+            measure_group(records, group, today, sizes)
 
 
 def key_of(name: str, form: Form) -> dict[str, Any]:
@@ -208,16 +205,15 @@ def measure_group(
     records: Records,
     group: list[tuple[dict[str, Any], Primitive, Form]],
     today: Choices,
-    workers: int,
-    repeats: int,
+    sizes: Sizes,
 ) -> None:
     """Compile side by side, then run one by one."""
     records.say("; ".join(f"{key['primitive']}, {key['form']}" for key, _, _ in group))
     began = records.budget.clock()
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(sizes.workers) as pool:
         jobs = [pool.submit(built, p, form, today) for _, p, form in group]
         for job in jobs:
             job.exception()  # wait: nothing compiles while another is timed
     for (key, _, _), job in zip(group, jobs, strict=True):
-        records.add(key, attempt(partial(_timed_job, job, repeats)))
+        records.add(key, attempt(partial(_timed_job, job, sizes.repeats)))
     records.took("form", records.budget.clock() - began)

@@ -5,16 +5,15 @@ from typing import Any
 
 from benchmarks import operations, timing
 from benchmarks.accelerated.budget import Records
-from benchmarks.settings import Setting, make_case
+from benchmarks.accelerated.sizes import Sizes
 
 METHODS = ("dsa", "mtt")
 LONGEST = 12
 
 
-def profiled(method: str, setting: Setting, student_steps: int) -> dict[str, Any]:
+def profiled(method: str, sizes: Sizes) -> dict[str, Any]:
     """The second step of a method, instruction by instruction."""
-    case = make_case(method, setting, 1, student_steps)
-    race = timing.step_race(case, None)
+    race = timing.step_race(sizes.case(method), None)
     race.ours()
     found = operations.profile(race.ours, race.program.call.as_text())
     total = sum(share.seconds for share in found.kinds.values())
@@ -38,10 +37,10 @@ def profiled(method: str, setting: Setting, student_steps: int) -> dict[str, Any
     }
 
 
-def run(records: Records, setting: Setting, student_steps: int) -> None:
+def run(records: Records, sizes: Sizes) -> None:
     for method in METHODS:
         records.measure(
             {"method": method},
             "profile",
-            partial(profiled, method, setting, student_steps),
+            partial(profiled, method, sizes),
         )

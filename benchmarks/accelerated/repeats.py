@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks import timing
 from benchmarks.accelerated.budget import Records, steady_seconds
-from benchmarks.settings import Setting, make_case
+from benchmarks.accelerated.sizes import Sizes
 
 METHODS = ("dsa", "mtt", "dm", "idc")
 STEPS = 10
@@ -37,9 +37,9 @@ def digest(tree: Any) -> str:
     return found.hexdigest()[:16]
 
 
-def repeated(method: str, setting: Setting, student_steps: int) -> dict[str, Any]:
+def repeated(method: str, sizes: Sizes) -> dict[str, Any]:
     """Ten steps, twice."""
-    case = make_case(method, setting, 1, student_steps)
+    case = sizes.case(method)
 
     def step(root, state, inputs):
         return case.method.step(jax.random.fold_in(root, state.step), state, inputs)
@@ -53,7 +53,7 @@ def repeated(method: str, setting: Setting, student_steps: int) -> dict[str, Any
             state, _ = program.call(root, state, case.inputs)
         digests.append(digest(state.codes))
     side = timing.calls(program, root, case.state, case.inputs)
-    times = steady_seconds(side, 5)
+    times = steady_seconds(side, sizes.repeats)
     return {
         "same_bits": digests[0] == digests[1],
         "digest": digests[0],
@@ -62,10 +62,10 @@ def repeated(method: str, setting: Setting, student_steps: int) -> dict[str, Any
     }
 
 
-def run(records: Records, setting: Setting, student_steps: int) -> None:
+def run(records: Records, sizes: Sizes) -> None:
     for method in METHODS:
         records.measure(
             {"method": method},
             "repeat",
-            partial(repeated, method, setting, student_steps),
+            partial(repeated, method, sizes),
         )

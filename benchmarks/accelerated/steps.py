@@ -12,14 +12,9 @@ import jax
 
 from benchmarks import reference, timing
 from benchmarks.accelerated.budget import Records, attempt, steady_seconds
-from benchmarks.settings import ALL, Setting, make_case
-from benchmarks.timing import MEGA
-
-# The most wanted first: time may run out.
-ORDER = (
-    "dsa", "mtt", "dm", "idc", "dc", "tesla", "datm", "ftd", "dcc", "dsac", "dsa+sdc",
-)  # fmt: skip
-assert sorted(ORDER) == sorted(ALL)
+from benchmarks.accelerated.sizes import Sizes
+from benchmarks.settings import Case
+from benchmarks.timing import MEGA, Side
 
 
 def device_memory() -> dict[str, float]:
@@ -44,13 +39,15 @@ def analysed_memory(program: Any) -> dict[str, float]:
     }
 
 
-def measured(
-    method: str, setting: Setting, ipc: int, student_steps: int, repeats: int
-) -> dict[str, Any]:
+def measured(method: str, ipc: int, sizes: Sizes) -> dict[str, Any]:
     """Our step; then the reference's, which may fail for itself."""
-    case = make_case(method, setting, ipc, student_steps)
+    case = sizes.case(method, ipc)
+    loop = None
+    if reference.installed() and method in reference.METHODS:
+        # Before our steps: they consume the state that both begin with.
+        loop = attempt(lambda: {"step": their_step(case)})
     race = timing.step_race(case, None)
-    times = steady_seconds(race.ours, repeats)
+    times = steady_seconds(race.ours, sizes.repeats)
     seconds = statistics.median(times)
     found: dict[str, Any] = {
         "seconds": seconds,
@@ -60,22 +57,32 @@ def measured(
         **device_memory(),
         "times": times,
     }
-    if reference.installed() and method in reference.METHODS:
-        found["pytorch"] = attempt(lambda: theirs(case, repeats))
+    if loop is not None:
+        step = loop.get("step")
+        found["pytorch"] = (
+            loop if step is None else attempt(lambda: theirs(step, sizes.repeats))
+        )
         if "seconds" in found["pytorch"]:
             found["ratio"] = seconds / found["pytorch"]["seconds"]
     return found
 
 
-def theirs(case: Any, repeats: int) -> dict[str, Any]:
-    """The PyTorch loop on the same device."""
-    import torch
-
+def their_step(case: Case) -> Side:
+    """What takes one step of the PyTorch loop after the other, on the same device."""
     from benchmarks.reference import network, sides
 
     network.use_tensor_cores()
     step = sides.step(case)
     assert step is not None
+    return step
+
+
+def theirs(step: Side, repeats: int) -> dict[str, Any]:
+    """The PyTorch loop's numbers."""
+    import torch
+
+    from benchmarks.reference import network
+
     times = steady_seconds(step, repeats)
     found = {
         "seconds": statistics.median(times),
@@ -89,20 +96,13 @@ def theirs(case: Any, repeats: int) -> dict[str, Any]:
     return found
 
 
-def run(
-    records: Records,
-    setting: Setting,
-    sizes: tuple[int, ...],
-    student_steps: int,
-    repeats: int,
-    methods: tuple[str, ...] = ORDER,
-) -> None:
+def run(records: Records, sizes: Sizes) -> None:
     if not reference.installed():
         records.skip("PyTorch loops", "PyTorch is not there")
-    for ipc in sizes:
-        for method in methods:
+    for ipc in sizes.step_sizes:
+        for method in sizes.methods:
             records.measure(
                 {"method": method, "ipc": ipc},
                 f"step at ipc {ipc}",
-                partial(measured, method, setting, ipc, student_steps, repeats),
+                partial(measured, method, ipc, sizes),
             )

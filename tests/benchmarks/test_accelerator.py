@@ -12,8 +12,16 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import accelerator
-from benchmarks.accelerated import cases, correctness, forms, repeats, steps, verdict
+from benchmarks import accelerator, timing
+from benchmarks.accelerated import (
+    cases,
+    correctness,
+    forms,
+    repeats,
+    sizes,
+    steps,
+    verdict,
+)
 from benchmarks.accelerated.budget import Budget, Records, steady_seconds
 from jaxdd import policy
 from jaxdd.errors import UserError
@@ -179,6 +187,18 @@ def test_tolerances_are_wider_the_fewer_bits_there_are():
         assert not correctness.within(precision, float("nan"), 0.0)
 
 
+def test_the_documents_say_the_same_tolerances():
+    readme = (accelerator.Path(accelerator.__file__).parent / "README.md").read_text()
+    rows = {
+        "`highest` (float32)": correctness.TOLERANCES["highest"],
+        "JAX's default, `tensorfloat32`": correctness.TOLERANCES[None],
+        "`bfloat16`": correctness.TOLERANCES["bfloat16"],
+    }
+    for name, row in rows.items():
+        (line,) = [x for x in readme.splitlines() if x.startswith(f"| {name} |")]
+        assert tuple(map(float, line.split("|")[2:4])) == row
+
+
 def test_a_wrong_number_is_noticed():
     right = cases.expected()["trajectory"]
     wrong = right._replace(step_size=-right.step_size)
@@ -193,7 +213,7 @@ def test_a_wrong_number_is_noticed():
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_forms_are_choices_of_the_policy_and_no_two_are_the_same(device):
     today = policy.TABLE[device]
-    every = forms.primitives(accelerator.TINY.setting, 1, 8, 2)
+    every = forms.primitives(dataclasses.replace(sizes.TINY, experts=8))
     assert {p.field for p in every.values()} == {
         "classes", "experts", "networks", "samples", None
     }  # fmt: skip
@@ -211,7 +231,30 @@ def test_time_that_runs_out_takes_of_all_primitives():
 
 
 def test_steps_are_of_all_methods():
-    assert len(set(steps.ORDER)) == len(steps.ORDER) == 11
+    assert len(set(sizes.ORDER)) == len(sizes.ORDER) == 11
+    assert sizes.FULL.methods == sizes.ORDER
+
+
+def test_the_reference_begins_before_our_steps_consume_the_state(monkeypatch):
+    case, order = object(), []
+
+    class Some:
+        repeats = 1
+        case = staticmethod(lambda method, ipc: case)
+
+    def race(given, theirs):
+        assert given is case
+        order.append("ours")
+        program = timing.compiled(lambda x: x + 1, 1.0)
+        return timing.Race(lambda: None, None, program)
+
+    monkeypatch.setattr(steps.reference, "installed", lambda: True)
+    monkeypatch.setattr(steps, "their_step", lambda case: order.append("theirs"))
+    monkeypatch.setattr(steps.timing, "step_race", race)
+    found = steps.measured("dsa", 1, Some())
+    assert order == ["theirs", "ours"]
+    assert found["temp_mb"] >= 0
+    assert found["in_use_mb"] > 0
 
 
 # --- Verdict ------------------------------------------------------------------------
