@@ -23,8 +23,10 @@ from jaxdd import policy
 from jaxdd.policy import Choices
 
 CHUNKS = (8, 32, 2, 16, 4)
+# As JAX names them: its "bfloat16" is the fewest bits that a backend has by default, on
+# NVIDIA devices TF32.
 PRECISIONS = ("highest", "tensorfloat32", "bfloat16")
-# Only products of matrices know these.
+# Bits that are asked for by name; only products of matrices can be.
 ALGORITHMS = ("BF16_BF16_F32",)
 MICROBATCHES = (8, 32)
 CONVOLUTIONS = {
