@@ -213,9 +213,8 @@ def _mapping(sections: Sections, today: Choices) -> Advice:
             )
         else:
             words.append(
-                f"{field}={getattr(today, field)} stays: for {primitive}, the best of "
-                f"{len(mapped)} other forms, {best['form']}, takes {ratio:.2f} of "
-                "today's time."
+                f"{field}={getattr(today, field)} stays: for {primitive}, the best "
+                f"other form, {best['form']}, takes {ratio:.2f} of today's time."
             )
     return changes, words
 
