@@ -67,7 +67,7 @@ WEIGHTS = {
     "dispatch": 2.0,
     "longest": 1.5,
     "repeats_flags": 1.5,
-    "whole": 2.5,
+    "whole": 4.0,
 }
 # Kernels that run as one graph name no instruction: for the profile they run singly.
 NO_GRAPHS = {"gpu": "--xla_gpu_enable_command_buffer="}

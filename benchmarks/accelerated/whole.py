@@ -22,14 +22,19 @@ def distilled(
     Raises:
         RuntimeError: the program failed.
     """
+    steps = 2 if tiny else STEPS
     flags = {
         "dataset": "mnist",
         "data_dir": data_dir,
         "method": method,
         "ipc": 1,
-        "steps": 2 if tiny else STEPS,
+        "steps": steps,
         "workdir": folder / f"mnist-{method}",
-        **({"width": 4, "num_eval": 1, "eval_epochs": 2} if tiny else {}),
+        **(
+            {"width": 4, "num_eval": 1, "num_random": 5, "eval_epochs": 1}
+            if tiny
+            else {}
+        ),
     }
     command = [sys.executable, "-m", "experiments.distill"]
     command += [f"--{name}={value}" for name, value in flags.items()]
@@ -40,7 +45,8 @@ def distilled(
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[1:])}: {done.stderr[-200:]}")
     summary = json.loads((folder / f"mnist-{method}" / "summary.json").read_text())
-    return {"wall_seconds": time.monotonic() - began, "summary": summary}
+    took = time.monotonic() - began
+    return {"steps": steps, "wall_seconds": took, "summary": summary}
 
 
 def run(records: Records, data_dir: str, folder: Path, tiny: bool) -> None:

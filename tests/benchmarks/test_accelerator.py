@@ -378,6 +378,11 @@ def test_the_table_says_what_was_found_failed_and_skipped():
         assert row in text
 
 
+def test_a_whole_run_is_told_by_its_accuracy_and_time():
+    text = verdict.table(verdict.rows({"whole": {"records": [WHOLE]}}))
+    assert "| whole | MNIST dsa | distill, 50 steps | 9.0 s | accuracy 80.00 %" in text
+
+
 def test_nothing_measured_changes_nothing():
     assert verdict.advised({}, TODAY)[0] == TODAY
     assert len(verdict.table(verdict.rows({})).splitlines()) == 2
@@ -447,7 +452,14 @@ def test_sections_get_flags_only_where_the_backend_has_them(monkeypatch):
     assert "command_buffer" in of("longest", "gpu")["XLA_FLAGS"]
 
 
-WHOLE = {"method": "dsa", "wall_seconds": 9.0, "summary": {"accuracy": 80.0}}
+SUMMARY = {
+    "distilled": {"mean": 80.0},
+    "random": {"mean": 60.0},
+    "seconds_per_step": 0.02,
+    "compile_seconds": 9.0,
+    "evaluation_seconds": 30.0,
+}
+WHOLE = {"method": "dsa", "steps": 50, "wall_seconds": 9.0, "summary": SUMMARY}
 
 
 def section(folder, name, backend="gpu"):
