@@ -38,6 +38,13 @@ _MOVES = {
     "dynamic-slice", "dynamic-update-slice", "reverse", "broadcast", "parameter",
     "constant", "tuple", "get-tuple-element", "iota",
 }  # fmt: skip
+# What a library's function or a kernel does, by a word in its name.
+_LIBRARY = {
+    "convolution": re.compile("conv(?!ert)|cudnn"),
+    "dot": re.compile("gemm|cublas|matmul|cutlass"),
+    "copy": re.compile("memcpy|memset"),
+    "sort": re.compile("sort|topk"),
+}
 _RANDOM = ("threefry", "random_bits", "random_wrap", "random_fold_in", "random_split")
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([^ ]+) \(.*\{$")
 _INSTRUCTION = re.compile(
@@ -79,12 +86,14 @@ class Profile(NamedTuple):
         busy: seconds of it in which any operation ran, loops apart.
         kinds: by kind, the largest first.
         longest: by instruction, the largest first, with its source.
+        planes: of the trace, with the lines that were read.
     """
 
     wall: float
     busy: float
     kinds: dict[str, Share]
     longest: dict[str, tuple[Share, str]]
+    planes: dict[str, list[str]]
 
 
 def instructions(text: str) -> dict[str, Instruction]:
@@ -99,8 +108,11 @@ def instructions(text: str) -> dict[str, Instruction]:
             current.add(made["opcode"])
             calls = re.search(r"calls=%?([^ ,}]+)", line)
             source = re.search(r'op_name="([^"]*)"', line)
+            target = re.search(r'custom_call_target="([^"]*)"', line)
+            if target:
+                current.add(library_opcode(target.group(1)))
             found[made["name"]] = (
-                made["opcode"],
+                library_opcode(target.group(1)) if target else made["opcode"],
                 calls and calls.group(1),
                 source.group(1) if source else "",
             )
@@ -111,6 +123,14 @@ def instructions(text: str) -> dict[str, Instruction]:
         )
         for name, (opcode, calls, source) in found.items()
     }
+
+
+def library_opcode(name: str) -> str:
+    """What a library's function or a kernel does, as an opcode; by its name."""
+    for opcode, words in _LIBRARY.items():
+        if words.search(name.lower()):
+            return opcode
+    return "custom-call"
 
 
 def kind_of(instruction: Instruction) -> str:
@@ -134,8 +154,46 @@ class Event(NamedTuple):
     end: float
 
 
-def traced(work: Callable[[], Any]) -> tuple[list[list[Event]], float]:
-    """The instructions that ran in `work`, by thread or stream, and its seconds."""
+def read_trace(planes: Iterable[Any]) -> tuple[list[list[Event]], dict[str, list[str]]]:
+    """The instructions that ran, by thread or stream, and where they were found.
+
+    On an accelerator the device's planes count and not the host's, which tell when work
+    was handed over. Their lines are streams of kernels (GPU), of which each names its
+    instruction, or "XLA Ops" (TPU) beside lines that sum these up. A kernel that names
+    no instruction, as in a graph of kernels, counts under its own name.
+
+    Args:
+        planes: of a `jax.profiler.ProfileData`.
+    """
+    found: dict[str, list[tuple[str, list[Event]]]] = {}
+    for plane in planes:
+        on_device = plane.name.startswith("/device:")
+        lines = list(plane.lines)
+        if on_device and any(line.name == "XLA Ops" for line in lines):
+            lines = [line for line in lines if line.name == "XLA Ops"]
+        elif on_device and any(line.name.startswith("Stream") for line in lines):
+            lines = [line for line in lines if line.name.startswith("Stream")]
+        for line in lines:
+            events = []
+            for event in line.events:
+                name = dict(event.stats).get("hlo_op")
+                if name is None and not on_device:
+                    continue
+                start = event.start_ns
+                named = str(name or event.name).lstrip("%")
+                events.append(Event(named, start, start + event.duration_ns))
+            if events:
+                found.setdefault(plane.name, []).append((line.name, events))
+    devices = {name for name in found if name.startswith("/device:")}
+    kept = {name: x for name, x in found.items() if not devices or name in devices}
+    threads = [events for lines in kept.values() for _, events in lines]
+    return threads, {name: [line for line, _ in x] for name, x in kept.items()}
+
+
+def traced(
+    work: Callable[[], Any],
+) -> tuple[list[list[Event]], float, dict[str, list[str]]]:
+    """What `read_trace` finds of `work`, and the seconds of it in between."""
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             began = time.perf_counter()
@@ -143,18 +201,8 @@ def traced(work: Callable[[], Any]) -> tuple[list[list[Event]], float]:
             took = time.perf_counter() - began
         (path,) = Path(folder).rglob("*.xplane.pb")
         data = jax.profiler.ProfileData.from_file(str(path))
-        threads = []
-        for plane in data.planes:
-            for line in plane.lines:
-                events = []
-                for event in line.events:
-                    name = dict(event.stats).get("hlo_op")
-                    if name is not None:
-                        start = event.start_ns
-                        events.append(Event(name, start, start + event.duration_ns))
-                if events:
-                    threads.append(events)
-    return threads, took
+        threads, planes = read_trace(data.planes)
+    return threads, took, planes
 
 
 def own_seconds(events: Iterable[Event]) -> list[tuple[str, float]]:
@@ -190,11 +238,14 @@ def profile(work: Callable[[], Any], text: str) -> Profile:
     """
     known = instructions(text)
     kind = {name: kind_of(instruction) for name, instruction in known.items()}
-    threads, wall = traced(work)
+    threads, wall, planes = traced(work)
     times: dict[str, list[float]] = {}
     for name, seconds in (x for events in threads for x in own_seconds(events)):
         times.setdefault(name, []).append(seconds)
     shares = {name: Share(sum(s), len(s)) for name, s in times.items()}
+    for name in shares.keys() - kind.keys():
+        # A kernel that names no instruction of the program.
+        kind[name] = kind_of(Instruction(frozenset({library_opcode(name)}), ""))
     kinds = {}
     for each in KINDS:
         parts = [s for name, s in shares.items() if kind.get(name, OTHER) == each]
@@ -211,7 +262,7 @@ def profile(work: Callable[[], Any], text: str) -> Profile:
         name: (share, known[name].source if name in known else "")
         for name, share in _largest(shares).items()
     }
-    return Profile(wall, covered(running) / 1e9, _largest(kinds), longest)
+    return Profile(wall, covered(running) / 1e9, _largest(kinds), longest, planes)
 
 
 def _largest(shares: Mapping[str, Share]) -> dict[str, Share]:

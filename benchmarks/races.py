@@ -103,7 +103,7 @@ def synthetic(setting: Setting, against: bool) -> Race:
             return jax.value_and_grad(value)(images)
 
         xs = jnp.arange(setting.classes), targets, codes.images, codes.labels
-        return policy.map_axis(one, xs)
+        return policy.map_axis(one, xs, policy.choices().classes)
 
     real = batch_gradient(loss, case.microbatch)
 
@@ -149,8 +149,8 @@ def _their_synthetic(case: Case) -> Side:
     return side
 
 
-def experts(setting: Setting, against: bool) -> Race:
-    """An epoch of four experts, as a bank trains them."""
+def experts(setting: Setting, against: bool, count: int = EXPERTS) -> Race:
+    """An epoch of some experts, as a bank trains them."""
     case = make_case("mtt", setting, 1)
     strategy = case.settings.augmentation
     run = make_epochs(
@@ -160,13 +160,13 @@ def experts(setting: Setting, against: bool) -> Race:
         microbatch=case.microbatch,
     )
     data = batch_of(case, EXPERT_IMAGES)
-    keys = jax.random.split(jax.random.key(0), EXPERTS)
+    keys = jax.random.split(jax.random.key(0), count)
     start = lambda key: run.init(Learner(*case.network.init(key)))
     states = jax.jit(jax.vmap(start))(keys)
 
     def epoch(keys, states, data):
         one = lambda xs: run.epoch(xs[0], xs[1], data, jnp.int32(0))
-        return policy.map_axis(one, (keys, states))
+        return policy.map_axis(one, (keys, states), policy.choices().experts)
 
     program = compiled(epoch, keys, states, data)
     theirs = None
@@ -176,7 +176,7 @@ def experts(setting: Setting, against: bool) -> Race:
 
         params, *given = given_to_reference(case, data)
         theirs = loops.experts(
-            [network.fresh(params) for _ in range(EXPERTS)],
+            [network.fresh(params) for _ in range(count)],
             (given[0], given[1]),
             RATE,
             BATCH,
@@ -186,7 +186,7 @@ def experts(setting: Setting, against: bool) -> Race:
         calls(program, keys, states, data),
         theirs,
         program,
-        EXPERTS * EXPERT_IMAGES * flops.gradient(setting),
+        count * EXPERT_IMAGES * flops.gradient(setting),
     )
 
 

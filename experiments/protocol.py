@@ -204,8 +204,8 @@ class Judge:
 
 
 def _at_once(count: int) -> int:
-    """Networks per dispatch, about equally many in each; chosen by backend."""
-    largest = 1 if policy.on_cpu() else policy.ACCELERATOR_CHUNK
+    """Networks per dispatch, about equally many in each; chosen by device."""
+    largest = policy.choices().networks
     dispatches = -(-count // (largest * devices.spread_over()))
     return -(-count // dispatches)
 

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jaxdd import policy
-from jaxdd.primitives.per_sample import CHUNK
 from jaxdd.trees import vdot
 from jaxdd.types import Array, Batch, Key, Learner, Network, Params
 
@@ -31,10 +30,13 @@ def _logits(network: Network, learner: Learner, images: Array):
 def fisher_traces(network: Network, learner: Learner, batch: Batch) -> Array:
     """Trace of the Fisher matrix of every sample: sum_k p_k |grad log p_k|^2, [B].
 
-    Exact: one forward and K backward passes for each sample, of which CHUNK * CHUNK
-    gradients exist at a time. Zero for padding rows; the labels do not matter else.
+    Exact: one forward and K backward passes for each sample. As many samples as
+    `policy` allows are worked on at a time, with at most as many gradients each. Zero
+    for padding rows; the labels do not matter else.
     """
     classes = batch.labels.shape[-1]
+
+    chosen = policy.choices()
 
     def one(sample: Batch) -> Array:
         images = sample.images[None]
@@ -46,11 +48,13 @@ def fisher_traces(network: Network, learner: Learner, batch: Batch) -> Array:
             return vdot(gradient, gradient)
 
         one_hots = jnp.eye(classes, dtype=p.dtype)[:, None]
-        squares = policy.map_axis(of_class, one_hots, CHUNK)
+        squares = policy.map_axis(
+            of_class, one_hots, min(chosen.classes, chosen.samples)
+        )
         return jnp.sum(p[0] * squares) * jnp.any(sample.labels > 0)
 
     size = batch.labels.shape[0]
-    return jax.lax.map(one, batch, batch_size=min(CHUNK, size))
+    return jax.lax.map(one, batch, batch_size=min(chosen.samples, size))
 
 
 def fisher_product(
@@ -95,7 +99,7 @@ def fisher_product(
                 curved = p * (u - jnp.sum(p * u, axis=-1, keepdims=True))
                 return ravel(pull(weight[:, None] * curved)[0])
 
-            total = total + policy.map_axis(one, vectors)
+            total = total + policy.map_axis(one, vectors, policy.choices().networks)
             return (total, mass + jnp.sum(weight)), None
 
         start = jnp.zeros_like(vectors), jnp.zeros((), vectors.dtype)

@@ -21,7 +21,6 @@ from jaxdd import policy
 from jaxdd.curvature import fisher_product, top_eigenpairs
 from jaxdd.errors import UserError
 from jaxdd.losses import mean_loss
-from jaxdd.primitives.per_sample import CHUNK
 from jaxdd.train import rows
 from jaxdd.types import Array, Batch, Key, Learner, Network
 
@@ -94,7 +93,7 @@ def influence_scores(
             return jnp.sum(along**2 / (values + shift)) + jnp.sum(across**2) / shift
 
         at = lambda indices: jax.vmap(one)(fetch(data, indices))
-        return policy.map_chunks(at, count, CHUNK)
+        return policy.map_chunks(at, count, policy.choices().samples)
 
     def scores(key: Key, learners: Learner, data) -> Array:
         keys = jax.random.split(key, jax.tree.leaves(learners)[0].shape[0])

@@ -6,12 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdd import devices
+from jaxdd import devices, policy
 from jaxdd.trees import select
 from jaxdd.types import Array, Inputs, Key, Method, MethodState
 
-# Longest chunk: the length of the buffer that carries the infos of its steps.
-CHUNK_STEPS = 256
+
+def longest_chunk() -> int:
+    """Steps of the longest chunk: the length of the buffer that carries their infos."""
+    return policy.choices().steps
 
 
 def make_advance(method: Method):
@@ -21,8 +23,8 @@ def make_advance(method: Method):
         jitted (state, inputs, root key, stop) -> (state, sound, infos), which runs the
         method until `stop` completed steps. A step whose info is not finite, or after
         which the step size is negative, is undone and ends the run: `sound` is False
-        and the state is the one before it. `infos` has [CHUNK_STEPS] entries per name;
-        entry i belongs to the i-th step done. Where `inputs` has spans, they are
+        and the state is the one before it. `infos` has [longest_chunk()] entries per
+        name; entry i belongs to the i-th step done. Where `inputs` has spans, they are
         [T, ...] and span i is for the i-th step. The state is donated. The trip count
         is dynamic, so that chunks of any length are one program with the same bits.
     """
@@ -34,7 +36,8 @@ def make_advance(method: Method):
             return inputs._replace(span=jax.tree.map(lambda x: x[slot], inputs.span))
 
         shapes = jax.eval_shape(method.step, root, state, inputs_of(first))[1]
-        buffer = {name: jnp.zeros(CHUNK_STEPS, x.dtype) for name, x in shapes.items()}
+        length = longest_chunk()
+        buffer = {name: jnp.zeros(length, x.dtype) for name, x in shapes.items()}
 
         def going(carry):
             state, sound, _ = carry

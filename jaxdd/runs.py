@@ -13,7 +13,7 @@ import numpy as np
 from jaxdd import devices, hosts
 from jaxdd.checkpoints import Checkpoints
 from jaxdd.errors import Diverged, UserError
-from jaxdd.programs import CHUNK_STEPS, program_of
+from jaxdd.programs import longest_chunk, program_of
 from jaxdd.signals import Signals
 from jaxdd.types import Array, Inputs, Key, Method, MethodState, Span, Synthetic
 from jaxdd.workdir import Metrics
@@ -217,13 +217,13 @@ class _Loop:
         return state
 
     def _chunk_end(self, step: int) -> int:
-        wanted = CHUNK_STEPS
+        wanted = longest_chunk()
         if not self.per_step:
             wanted = 1
         elif self.per_step[-1] > 0:
             wanted = max(1, int(CHUNK_SECONDS / self.per_step[-1]))
         plan = self.plan
-        longest = CHUNK_STEPS if self.spans is None else self.spans.length
+        longest = longest_chunk() if self.spans is None else self.spans.length
         end = min(
             step + min(wanted, longest),
             plan.steps,
@@ -315,7 +315,7 @@ class _Spans:
         self.plan = jax.jit(jax.vmap(method.plan, in_axes=(None, 0)))
         example = self._one(0)
         size = sum(x.nbytes for x in jax.tree.leaves(example))
-        self.length = int(np.clip(SPAN_BYTES // size, 1, CHUNK_STEPS))
+        self.length = int(np.clip(SPAN_BYTES // size, 1, longest_chunk()))
         self.buffer = jax.tree.map(
             lambda x: np.zeros((self.length, *x.shape), x.dtype), example
         )

@@ -68,11 +68,10 @@ def test_traces_need_no_memory_per_sample_and_parameter():
     assert large - small < 4 * 448 * parameters / 10
 
 
-@pytest.mark.parametrize("on_cpu", [True, False])
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
 @pytest.mark.parametrize("chunk", [1, 4, 64])
-def test_products_are_those_of_the_dense_mean(x64, chunk, on_cpu, monkeypatch):
+def test_products_are_those_of_the_dense_mean(x64, chunk, device):
     """Of the samples asked for; those of padding neither add nor count."""
-    monkeypatch.setattr(policy, "on_cpu", lambda: on_cpu)
     learner, data = problem64()
     indices = jnp.array([0, 2, 3, 5, 8, 9, 10])  # the last two are padding
     flat, _ = ravel_pytree(learner.params)
@@ -82,7 +81,8 @@ def test_products_are_those_of_the_dense_mean(x64, chunk, on_cpu, monkeypatch):
         return fisher_product(NETWORK, learner, data, indices, rows, chunk)(vectors)
 
     mean = dense_fishers(NETWORK, learner, data)[indices].sum(0) / 5
-    found = jax.jit(product)(learner, data, vectors)
+    with policy.using(policy.TABLE[device]):
+        found = jax.jit(product)(learner, data, vectors)
     np.testing.assert_allclose(found, vectors @ mean, rtol=1e-9, atol=1e-12)
 
 

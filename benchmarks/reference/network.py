@@ -30,6 +30,12 @@ def use_all_cores() -> None:
     torch.set_num_threads(len(ours(0)) if ours else os.cpu_count() or 1)
 
 
+def use_tensor_cores() -> None:
+    """TF32 products and convolutions on an NVIDIA device, as JAX's default has them."""
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+
+
 def finish() -> None:
     """Wait for an accelerator."""
     if device().type == "cuda":

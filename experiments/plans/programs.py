@@ -62,8 +62,7 @@ def seconds_of(compiled, *arguments) -> float:
 
 def together(count: int) -> int:
     """Of `count` networks, how many are worked on at once."""
-    at_once = 1 if policy.on_cpu() else policy.ACCELERATOR_CHUNK
-    return min(count, at_once * devices.spread_over())
+    return min(count, policy.choices().networks * devices.spread_over())
 
 
 @dataclass(frozen=True)

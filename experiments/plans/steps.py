@@ -15,7 +15,7 @@ from experiments.progress import Bar
 from experiments.timing import Stopwatch
 from jaxdd import devices
 from jaxdd.experts import Bank, Manifest
-from jaxdd.programs import CHUNK_STEPS, program_of
+from jaxdd.programs import longest_chunk, program_of
 from jaxdd.runs import SPAN_BYTES
 from jaxdd.types import Inputs, Network, Params
 from jaxdd.windows import take
@@ -91,10 +91,10 @@ def steps_cost(piece: Piece, steps: int) -> Steps:
 def _inputs(piece: Piece) -> tuple[Inputs, int, int]:
     """(inputs as the loop takes them, steps of the longest chunk, bytes of spans)."""
     if piece.bank is None:
-        return devices.everywhere(piece.inputs), CHUNK_STEPS, 0
+        return devices.everywhere(piece.inputs), longest_chunk(), 0
     span = piece.inputs_at(0).span
     size = sum(x.nbytes for x in jax.tree.leaves(span))
-    length = int(np.clip(SPAN_BYTES // size, 1, CHUNK_STEPS))
+    length = int(np.clip(SPAN_BYTES // size, 1, longest_chunk()))
     repeated = jax.tree.map(lambda x: jnp.repeat(x[None], length, axis=0), span)
     inputs = piece.inputs._replace(span=repeated)
     return devices.everywhere(inputs), length, length * size

@@ -43,14 +43,13 @@ class Watch:
 
 
 def group_size(experts: int) -> int:
-    """Experts that are trained together, chosen by backend.
+    """Experts that are trained together, chosen by device.
 
-    One per CPU device, where mapping over experts gains nothing and a group would only
-    lengthen the time between two saves; as many as fill the accelerators there, at a
-    divisor of all experts.
+    As many as `policy` has one device train at once, at a divisor of all experts: one
+    per CPU device, where mapping over experts gains nothing and a group would only
+    lengthen the time between two saves.
     """
-    largest = 1 if policy.on_cpu() else policy.ACCELERATOR_CHUNK
-    largest *= devices.spread_over()
+    largest = policy.choices().experts * devices.spread_over()
     return max(g for g in range(1, min(experts, largest) + 1) if experts % g == 0)
 
 
@@ -139,7 +138,9 @@ def _fresh(seed: int, network: Network, epochs: Epochs) -> Callable[[Array], Fit
     def one(member: Array) -> FitState:
         return epochs.init(Learner(*network.init(jax.random.fold_in(key_init, member))))
 
-    return jax.jit(lambda members: policy.spread_axis(one, members))
+    return jax.jit(
+        lambda members: policy.spread_axis(one, members, chunk=policy.choices().experts)
+    )
 
 
 def _given(
@@ -182,7 +183,8 @@ class _Trainer:
                 key = jax.random.fold_in(jax.random.fold_in(root, 1), member)
                 return epochs.epoch(key, state, real, epoch)
 
-            new = policy.spread_axis(one, (states, members), real, epoch)
+            at_once = policy.choices().experts
+            new = policy.spread_axis(one, (states, members), real, epoch, chunk=at_once)
             finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(new)]
             return new, jnp.all(jnp.stack(finite))
 

@@ -5,7 +5,8 @@ Why there is a seam: inside `scan`, `map` or `while`, XLA:CPU leaves the gradien
 times slower than at top level. So on the CPU every convolution here is written in a
 form whose derivatives of any order are again fast: a matrix product of patches
 ("im2col"), or a bilinear primitive whose transposes are again the same canonical
-convolution ("canonical"). On other backends it is `lax.conv_general_dilated`.
+convolution ("canonical"). Other devices run `lax.conv_general_dilated`; which form a
+device gets is written in `policy`.
 """
 
 from functools import partial
@@ -18,6 +19,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
+from jaxdd import policy
 from jaxdd.errors import UserError
 
 Pair: TypeAlias = tuple[int, int]
@@ -43,7 +45,7 @@ def conv2d(
     Returns [B, Ho, Wo, Cout] with Ho = (H + 2 * padding - kh) // stride + 1, which is
     `torch.nn.functional.conv2d` in channels-last layout. `padding` is one number, or
     one for the height and one for the width. `impl` picks one of `IMPLEMENTATIONS`
-    instead of the choice by backend; all give the same function.
+    instead of the choice by device; all give the same function.
 
     Raises:
       UserError: for an unknown `impl`, a stride below 1, or a kernel larger than the
@@ -54,11 +56,12 @@ def conv2d(
     dtype = jnp.result_type(x, w)
     x, w = x.astype(dtype), w.astype(dtype)
     impl = impl or _default_impl(w.shape, stride)
+    precision = policy.choices().precision
     if impl == "im2col":
-        return _im2col(x, w, stride, pads)
+        return _im2col(x, w, stride, pads, precision)
     if impl == "canonical":
-        return _canonical(x, w, stride, pads)
-    return _lax_conv(x, w, stride=stride, padding=pads)
+        return _canonical(x, w, stride, pads, precision)
+    return _lax_conv(x, w, stride=stride, padding=pads, precision=precision)
 
 
 def avg_pool2(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
@@ -93,14 +96,13 @@ def _windows2(x: jax.Array) -> jax.Array:
 
 
 def _default_impl(kernel: tuple[int, ...], stride: int) -> str:
-    """The implementation for this backend, kernel [kh, kw, Cin, Cout] and stride."""
-    if jax.default_backend() != "cpu":
-        return "lax"
+    """The implementation for this device, kernel [kh, kw, Cin, Cout] and stride."""
+    chosen = policy.choices()
     kh, kw, channels, _ = kernel
     # The patches of a 1x1 kernel are the image itself, so im2col is free of copies.
     if channels <= _FEW_CHANNELS or kh * kw == 1 or stride > 1:
-        return "im2col"
-    return "canonical"
+        return chosen.small_convolution
+    return chosen.convolution
 
 
 def _symmetric(padding: int | Pair) -> Padding:
@@ -135,7 +137,9 @@ def _pad_or_crop(x: Any, padding: Padding) -> Any:
     return lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
-def _im2col(x: jax.Array, w: jax.Array, stride: int, padding: Padding) -> jax.Array:
+def _im2col(
+    x: jax.Array, w: jax.Array, stride: int, padding: Padding, precision: str | None
+) -> jax.Array:
     """Convolution as slices and one matrix product, closed under every transform."""
     kh, kw, channels, features = w.shape
     x = _pad_or_crop(x, padding)
@@ -150,20 +154,36 @@ def _im2col(x: jax.Array, w: jax.Array, stride: int, padding: Padding) -> jax.Ar
     patches = shifts[0] if len(shifts) == 1 else jnp.concatenate(shifts, axis=-1)
     # A product of two matrices: with more axes, inside loops, XLA:CPU first turned the
     # incoming gradient round (a tenth of a step of DSA).
-    y = patches.reshape(-1, kh * kw * channels) @ w.reshape(-1, features)
+    y = jnp.matmul(
+        patches.reshape(-1, kh * kw * channels),
+        w.reshape(-1, features),
+        precision=precision,
+    )
     return y.reshape(x.shape[0], height, width, features)
 
 
-def _canonical(x: jax.Array, w: jax.Array, stride: int, padding: Padding) -> jax.Array:
+def _canonical(
+    x: jax.Array, w: jax.Array, stride: int, padding: Padding, precision: str | None
+) -> jax.Array:
     """Convolution by `_conv_p`; a stride keeps every stride-th output."""
-    return _bind(x, w, padding)[:, ::stride, ::stride]
+    return _bind(x, w, padding, precision)[:, ::stride, ::stride]
 
 
 def _lax_conv(
-    x: jax.Array, w: jax.Array, *, stride: int = 1, padding: Padding
+    x: jax.Array,
+    w: jax.Array,
+    *,
+    stride: int = 1,
+    padding: Padding,
+    precision: str | None,
 ) -> jax.Array:
     return lax.conv_general_dilated(
-        x, w, (stride, stride), padding, dimension_numbers=_LAYOUT
+        x,
+        w,
+        (stride, stride),
+        padding,
+        dimension_numbers=_LAYOUT,
+        precision=precision,  # type: ignore[arg-type]
     )
 
 
@@ -173,11 +193,12 @@ def _lax_conv(
 _conv_p = Primitive("jaxdd_conv2d")
 
 
-def _bind(x: Any, w: Any, padding: Padding) -> jax.Array:
-    return _conv_p.bind(x, w, padding=padding)
+def _bind(x: Any, w: Any, padding: Padding, precision: str | None) -> jax.Array:
+    return _conv_p.bind(x, w, padding=padding, precision=precision)
 
 
-def _abstract(x: Any, w: Any, *, padding: Padding) -> Any:
+def _abstract(x: Any, w: Any, *, padding: Padding, precision: str | None) -> Any:
+    del precision
     size = [
         n + sum(p) - k + 1
         for n, p, k in zip(x.shape[1:3], padding, w.shape[:2], strict=True)
@@ -185,7 +206,9 @@ def _abstract(x: Any, w: Any, *, padding: Padding) -> Any:
     return jax.core.ShapedArray((x.shape[0], *size, w.shape[3]), x.dtype)
 
 
-def _transpose_x(dy: Any, x: Any, w: Any, *, padding: Padding) -> jax.Array:
+def _transpose_x(
+    dy: Any, x: Any, w: Any, *, padding: Padding, precision: str | None
+) -> jax.Array:
     """dx is dy convolved with the kernel turned by 180 degrees, channels swapped."""
     del x
     pads = [
@@ -196,20 +219,26 @@ def _transpose_x(dy: Any, x: Any, w: Any, *, padding: Padding) -> jax.Array:
     crop = [(min(lo, 0), min(hi, 0)) for lo, hi in pads]
     rest = [(max(lo, 0), max(hi, 0)) for lo, hi in pads]
     turned = w[::-1, ::-1].swapaxes(2, 3)
-    return _bind(_pad_or_crop(dy, (crop[0], crop[1])), turned, (rest[0], rest[1]))
+    cropped = _pad_or_crop(dy, (crop[0], crop[1]))
+    return _bind(cropped, turned, (rest[0], rest[1]), precision)
 
 
-def _transpose_w(dy: Any, x: Any, w: Any, *, padding: Padding) -> jax.Array:
+def _transpose_w(
+    dy: Any, x: Any, w: Any, *, padding: Padding, precision: str | None
+) -> jax.Array:
     """dw is x convolved with dy as a kernel; channels play batch, the batch channels.
 
     x as [C, H, W, B] with dy as [Ho, Wo, B, O] gives [C, kh, kw, O].
     """
     del w
-    dw = _bind(x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3), padding)
+    images, kernel = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
+    dw = _bind(images, kernel, padding, precision)
     return dw.transpose(1, 2, 0, 3)
 
 
-def _batch(args: Any, dims: Any, *, padding: Padding) -> tuple[jax.Array, int]:
+def _batch(
+    args: Any, dims: Any, *, padding: Padding, precision: str | None
+) -> tuple[jax.Array, int]:
     """vmap: fold the mapped axis into the batch or the output channels, else map.
 
     `dims` holds the mapped axis of x and of w, or None for one that is not mapped.
@@ -218,18 +247,18 @@ def _batch(args: Any, dims: Any, *, padding: Padding) -> tuple[jax.Array, int]:
     x_dim, w_dim = dims
     if w_dim is None:
         x = jnp.moveaxis(x, x_dim, 0)
-        y = _bind(x.reshape(-1, *x.shape[2:]), w, padding)
+        y = _bind(x.reshape(-1, *x.shape[2:]), w, padding, precision)
         return y.reshape(*x.shape[:2], *y.shape[1:]), 0
     if x_dim is None:
         w = jnp.moveaxis(w, w_dim, 3)
-        y = _bind(x, w.reshape(*w.shape[:3], -1), padding)
+        y = _bind(x, w.reshape(*w.shape[:3], -1), padding, precision)
         return y.reshape(*y.shape[:3], *w.shape[3:]), 3
     pairs = jnp.moveaxis(x, x_dim, 0), jnp.moveaxis(w, w_dim, 0)
     # One grouped convolution would do, but XLA:CPU runs these 9 times slower.
-    return lax.map(lambda xw: _bind(xw[0], xw[1], padding), pairs), 0
+    return lax.map(lambda xw: _bind(xw[0], xw[1], padding, precision), pairs), 0
 
 
-_conv_p.def_impl(partial(jax.jit, static_argnames="padding")(_lax_conv))
+_conv_p.def_impl(partial(jax.jit, static_argnames=("padding", "precision"))(_lax_conv))
 _conv_p.def_abstract_eval(_abstract)
 ad.defbilinear(_conv_p, _transpose_x, _transpose_w)
 batching.primitive_batchers[_conv_p] = _batch

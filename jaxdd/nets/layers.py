@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxdd import policy
 from jaxdd.errors import UserError
 from jaxdd.nets.conv import conv2d
 
@@ -62,7 +63,8 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", _zeros, (x.shape[-1], self.features))
-        return x @ kernel + self.param("bias", _zeros, (self.features,))
+        y = jnp.matmul(x, kernel, precision=policy.choices().precision)
+        return y + self.param("bias", _zeros, (self.features,))
 
 
 class Norm(nn.Module):

@@ -110,7 +110,9 @@ def per_class(
             return {"proxy": proxy, "replay": replay}
 
         xs = jnp.arange(classes), synthetic.images, synthetic.labels
-        return policy.spread_axis(one, xs, key, learner, inputs, step)
+        return policy.spread_axis(
+            one, xs, key, learner, inputs, step, chunk=policy.choices().classes
+        )
 
     def total(values, infos) -> tuple[Scalar, Info]:
         return jnp.sum(values), jax.tree.map(jnp.sum, infos)

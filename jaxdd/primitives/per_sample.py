@@ -4,15 +4,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdd import policy
 from jaxdd.primitives.gradients import Loss, inner_gradient
 from jaxdd.trees import global_norm
 from jaxdd.types import Batch, Params
 
-# Samples whose gradients exist at the same time.
-CHUNK = 8
 
-
-def per_sample_gradient_norms(loss: Loss, chunk: int = CHUNK):
+def per_sample_gradient_norms(loss: Loss, chunk: int | None = None):
     """Norms of the gradients of single samples: GraDN at one network.
 
     `vmap(grad)` over `chunk` samples, mapped over chunks: memory is chunk * P however
@@ -21,7 +19,7 @@ def per_sample_gradient_norms(loss: Loss, chunk: int = CHUNK):
 
     Args:
         loss: (params, batch, context) -> [], called with batches of one sample.
-        chunk: samples per vmap.
+        chunk: samples per vmap; None for `policy.choices().samples`.
 
     Returns:
         (params, batch, context) -> [B]; zero for padding rows.
@@ -43,6 +41,7 @@ def per_sample_gradient_norms(loss: Loss, chunk: int = CHUNK):
             return norm * jnp.any(sample.labels > 0)
 
         size = batch.labels.shape[0]
-        return jax.lax.map(one, batch, batch_size=min(chunk, size))
+        at_once = policy.choices().samples if chunk is None else chunk
+        return jax.lax.map(one, batch, batch_size=min(at_once, size))
 
     return norms

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdd import policy
 from jaxdd.augment import on_images
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank, Watch, train_bank, training
@@ -128,9 +129,11 @@ def test_the_bank_is_finished_and_leaves_no_states(whole):
 def test_an_expert_does_not_depend_on_its_group(tmp_path, monkeypatch, whole, size):
     """Nor on how many there are; up to rounding, which may follow the batching."""
     monkeypatch.setattr(training, "group_size", lambda experts: size)
-    monkeypatch.setattr(training.policy, "on_cpu", lambda: False)  # vmap
     seen = []
-    bank = train(tmp_path, progress=lambda done, total, s: seen.append((done, total)))
+    with policy.using(policy.TABLE["gpu"]):  # vmap
+        bank = train(
+            tmp_path, progress=lambda done, total, s: seen.append((done, total))
+        )
     total = EXPERTS // size * EPOCHS
     assert seen == [(i + 1, total) for i in range(total)]
     np.testing.assert_allclose(bank.rows, whole.rows, rtol=1e-4, atol=1e-5)
@@ -150,10 +153,10 @@ def test_another_seed_gives_other_experts(tmp_path, whole):
     ("experts", "cpu", "accelerator"),
     [(1, 1, 1), (7, 1, 7), (10, 1, 10), (100, 1, 25), (64, 1, 32), (37, 1, 1)],
 )
-def test_groups_divide_the_experts(monkeypatch, experts, cpu, accelerator):
+def test_groups_divide_the_experts(experts, cpu, accelerator):
     assert training.group_size(experts) == cpu
-    monkeypatch.setattr(training.policy, "on_cpu", lambda: False)
-    assert training.group_size(experts) == accelerator
+    with policy.using(policy.TABLE["gpu"]):
+        assert training.group_size(experts) == accelerator
 
 
 def test_progress_tells_every_epoch(tmp_path):
