@@ -104,7 +104,7 @@ class _Listing:
         """Name -> path, in the order of the names."""
         found = {}
         for entry in _entries(folder):
-            if entry.is_dir() and not self._is_system(entry.name):
+            if _is_folder(entry) and not self._is_system(entry.name):
                 found[entry.name] = Path(entry.path)
         return found
 
@@ -115,7 +115,7 @@ class _Listing:
     def _images(self, folder: Path, depth: int, above: set) -> Iterator[Path]:
         entries = _entries(folder)
         for entry in entries:
-            if entry.is_dir():
+            if _is_folder(entry):
                 continue
             ending = os.path.splitext(entry.name)[1].lower()
             if ending in SUFFIXES:
@@ -124,7 +124,7 @@ class _Listing:
             else:
                 self.other[ending or "without ending"] += 1
         for entry in entries:
-            if not entry.is_dir() or self._is_system(entry.name):
+            if not _is_folder(entry) or self._is_system(entry.name):
                 continue
             status = entry.stat()
             place = status.st_dev, status.st_ino
@@ -139,7 +139,7 @@ class _Listing:
     def loose(self, folder: Path) -> None:
         """Note the images that lie beside the folders of the classes."""
         count = sum(
-            os.path.splitext(e.name)[1].lower() in SUFFIXES and not e.is_dir()
+            os.path.splitext(e.name)[1].lower() in SUFFIXES and not _is_folder(e)
             for e in _entries(folder)
         )
         if count:
@@ -199,6 +199,14 @@ def _entries(folder: Path) -> list[os.DirEntry]:
             "permissions or remove it"
         ) from None
     return sorted(found, key=lambda e: e.name)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    """Whether an entry is a folder; links that lead in a circle are none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _layout(listing: _Listing) -> tuple[dict[str, Path], dict[str, Path] | None]:
