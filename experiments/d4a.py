@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import options, pairs, resolution, shared_banks
+from experiments import fields, options, pairs, resolution, shared_banks
 from experiments.flags import main, option
 from experiments.probes import make_probes
 from experiments.problem import Problem, network_for
@@ -40,15 +40,17 @@ BASE, WITHOUT, WITH = "base", "D4A without the term", "D4A"
 class Config:
     """Flags of `experiments.d4a`."""
 
-    workdir: str = option(..., "folder for all runs, tables and plots")
-    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
+    workdir: str = option(..., "folder for all runs, tables and plots", kind="path")
+    dataset: str = option(
+        "digits", "digits, folder:PATH or a prepared TFDS name", kind="dataset"
+    )
     method: str = option("idc", "the base: any method without segments")
     ipc: int = option(5, "synthetic images per class")
     segments: int = option(5, "of D4A")
     forgetting: str = option("replay", "its term: proxy or replay")
     forgetting_weight: float = option(1.0, "the term's weight")
     seeds: str = option("0,1,2", "seeds of the comparison, by commas")
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
+    data_dir: str | None = option(None, "where prepared TFDS datasets are", kind="path")
     steps: int | None = option(None, "updates of the images, of every segment")
     factor: int | None = option(None, "tiles along each side of a stored image")
     matches: int | None = option(None, "steps per network")
@@ -73,6 +75,7 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
         UserError: bad input, named.
         signals.Interrupted: a signal stopped it; what is done is kept.
     """
+    fields.check(config)
     seeds = pairs.seeds_of(config.seeds)
     cells = _cells(config)
     base = pairs.base_of(config, num_random=MIN_RANDOM)

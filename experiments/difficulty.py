@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments import sorting
+from experiments import fields, sorting
 from experiments.flags import main, option
 from experiments.problem import (
     Problem,
-    check_seed,
     network_for,
     network_options,
     open_problem,
@@ -37,13 +36,15 @@ SHOWN = 10  # images per class in the picture
 class Config:
     """Flags of `experiments.difficulty`."""
 
-    workdir: str = option(..., "folder for the results")
-    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
+    workdir: str = option(..., "folder for the results", kind="path")
+    dataset: str = option(
+        "digits", "digits, folder:PATH or a prepared TFDS name", kind="dataset"
+    )
     score: str = option(
         "grad_norm", f"all, or one or more, by commas: {', '.join(SCORES)}"
     )
-    seed: int = option(0, "of the split and the networks")
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
+    seed: int = option(0, "of the split and the networks", kind="seed")
+    data_dir: str | None = option(None, "where prepared TFDS datasets are", kind="path")
     validation: float = option(0.0, "share of train that is left out")
     net: str = option("convnet", "network")
     width: int | None = option(None, "channels of the ConvNet")
@@ -62,9 +63,9 @@ def run(config: Config) -> dict[str, Any]:
         {"scores": {name: {"mean", "std", "min", "max"}}, "rank_correlation": {a: {b}}};
         also written as `summary.json`.
     """
+    fields.check(config)
     names = score_names(config.score)
     effort = effort_of(config)
-    check_seed(config.seed)
     problem = open_problem(
         config.dataset, config.data_dir, config.validation, config.seed, False
     )

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from experiments import fields
 from experiments.flags import main, option
 from experiments.problem import (
     Problem,
-    check_seed,
     network_options,
     open_problem,
 )
@@ -31,15 +31,23 @@ from jaxdd.workdir import make_folder, to_json, write_atomically
 class Config:
     """Flags of `experiments.evaluate`."""
 
-    artifact: str = option(..., "path of a distilled.npz")
+    artifact: str = option(..., "path of a distilled.npz", kind="path")
     nets: str | None = option(None, "networks, joined by commas; default: its own")
     num_eval: int = option(5, "fresh networks per architecture")
     num_random: int | None = option(None, "random real subsets; default: stored")
-    seed: int | None = option(None, "of networks and random subsets; default: stored")
-    dataset: str | None = option(None, "where the data is now, if it moved")
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
-    workdir: str | None = option(None, "for evaluation.json; default: the artifact's")
-    export: str | None = option(None, "folder to write the images to, as PNGs")
+    seed: int | None = option(
+        None, "of networks and random subsets; default: stored", kind="seed"
+    )
+    dataset: str | None = option(
+        None, "where the data is now, if it moved", kind="dataset"
+    )
+    data_dir: str | None = option(None, "where prepared TFDS datasets are", kind="path")
+    workdir: str | None = option(
+        None, "for evaluation.json; default: the artifact's", kind="path"
+    )
+    export: str | None = option(
+        None, "folder to write the images to, as PNGs", kind="path"
+    )
 
 
 def reopen(
@@ -121,9 +129,9 @@ def open_run(config: Config) -> Opened:
     Raises:
         UserError: bad input, named.
     """
+    fields.check(config)
     if config.num_eval < 1:
         raise UserError(f"--num_eval must be positive, not {config.num_eval}")
-    check_seed(config.seed or 0)
     artifact = artifacts.load(config.artifact)
     own = artifact.network["name"]
     nets = (config.nets or own).split(",")

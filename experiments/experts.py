@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import banks, options, resolution, sorting
+from experiments import banks, fields, options, resolution, sorting
 from experiments.flags import main, option
 from experiments.problem import Problem, network_for
 from experiments.progress import say
@@ -34,14 +34,18 @@ from jaxdd.workdir import Record, owned, read_json, to_json, write_atomically
 class Config:
     """Flags of `experiments.experts`. None stands for the preset's value."""
 
-    workdir: str = option(..., "folder for the bank")
-    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
+    workdir: str = option(..., "folder for the bank", kind="path")
+    dataset: str = option(
+        "digits", "digits, folder:PATH or a prepared TFDS name", kind="dataset"
+    )
     method: str = option("mtt", "whose experts: mtt, ftd, tesla, datm or pad")
     ipc: int = option(1, "images per class that the experts will serve (presets only)")
-    seed: int = option(0, "of everything random")
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
+    seed: int = option(0, "of everything random", kind="seed")
+    data_dir: str | None = option(None, "where prepared TFDS datasets are", kind="path")
     validation: float = option(0.1, "share of train held out; as in the distillation")
-    split_seed: int | None = option(None, "of that share; default: the seed")
+    split_seed: int | None = option(
+        None, "of that share; default: the seed", kind="seed"
+    )
     zca: bool | None = option(None, "ZCA whitening; as in the distillation")
     net: str = option("convnet", "network")
     width: int | None = option(None, "channels of the ConvNet")
@@ -60,7 +64,7 @@ class Config:
     gsam_rho: float | None = option(None, "radius of adaptive GSAM; 0 for SGD")
     gsam_alpha: float | None = option(None, "weight of GSAM's orthogonal part")
     score: str | None = option(None, "sorts each class easy to hard, e.g. el2n")
-    scores: str | None = option(None, "the same from a scores.npz")
+    scores: str | None = option(None, "the same from a scores.npz", kind="path")
     drop_easiest: float | None = option(None, "share of each class that is left out")
     drop_hardest: float | None = option(None, "share of each class that is left out")
     init_ratio: float | None = option(None, "IR: the share of a class in epoch 0")
@@ -141,6 +145,7 @@ class Opened:
 
 def open_run(config: Config, problem: Problem | None = None) -> Opened:
     """Check the flags against the data; see `run` for the arguments and errors."""
+    fields.check(config)
     if config.dtype not in DTYPES:
         raise UserError(f"--dtype must be {' or '.join(DTYPES)}, not {config.dtype!r}")
     # Under the names of this program; `options.check` knows those of a distillation.

@@ -9,17 +9,26 @@ two small banks of experts, without and with the window. Writes `matrix.md` and
 `matrix.json`, after every cell; a stopped table goes on where it was.
 """
 
+import dataclasses
 import hashlib
 import json
 import shlex
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from experiments import distill, options, pieces, resolution, segmented, shared_banks
+from experiments import (
+    distill,
+    fields,
+    options,
+    pieces,
+    resolution,
+    segmented,
+    shared_banks,
+)
 from experiments.flags import main, option
 from experiments.job import Job
 from experiments.probes import Probes
@@ -55,14 +64,16 @@ JUDGE_EPOCHS = 30
 class Config:
     """Flags of `experiments.matrix`."""
 
-    workdir: str = option(..., "folder for all cells and the table")
-    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
+    workdir: str = option(..., "folder for all cells and the table", kind="path")
+    dataset: str = option(
+        "digits", "digits, folder:PATH or a prepared TFDS name", kind="dataset"
+    )
     ipc: int = option(2, "synthetic images per class, at least 2")
     methods: str = option(",".join(BASES), "rows, by commas")
     modifiers: str = option(",".join(MODIFIERS), "columns, by commas")
     steps: int = option(20, "updates of the images per cell")
-    seed: int = option(0, "of everything random")
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
+    seed: int = option(0, "of everything random", kind="seed")
+    data_dir: str | None = option(None, "where prepared TFDS datasets are", kind="path")
     width: int | None = option(None, "channels of the ConvNet")
     num_experts: int = option(2, "experts of each bank")
     student_steps: int = option(10, "N, steps of a student")
@@ -83,7 +94,7 @@ class Cell:
     @property
     def command(self) -> str:
         """What distils this cell alone."""
-        usual = {f.name: f.default for f in fields(options.Config)}
+        usual = {f.name: f.default for f in dataclasses.fields(options.Config)}
         given = {k: v for k, v in asdict(self.config).items() if v != usual[k]}
         flags = (f"--{k}={shlex.quote(str(v))}" for k, v in given.items())
         return " ".join(["python -m experiments.distill", *flags])
@@ -96,6 +107,7 @@ def run(config: Config) -> dict[str, Any]:
         UserError: bad input, named.
         signals.Interrupted: a signal stopped it; what is done is kept.
     """
+    fields.check(config)
     rows, columns = _axes(config)
     if config.ipc < 2:
         raise UserError(f"--ipc must be at least 2 for two segments, not {config.ipc}")

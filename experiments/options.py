@@ -1,12 +1,11 @@
 """The flags of a distillation, and what is wrong with them."""
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.flags import option
-from experiments.problem import check_seed
+from experiments import fields
+from experiments.fields import option
 from experiments.protocol import MIN_RANDOM
 from jaxdd import masks, presets
 from jaxdd.errors import UserError
@@ -25,14 +24,18 @@ SELECTIONS = ("last", "validation")
 class Config:
     """Flags of `experiments.distill`. None stands for the preset's value."""
 
-    workdir: str = option(..., "folder for results and checkpoints")
-    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
+    workdir: str = option(..., "folder for results and checkpoints", kind="path")
+    dataset: str = option(
+        "digits", "digits, folder:PATH or a prepared TFDS name", kind="dataset"
+    )
     method: str = option("dsa", f"one of {', '.join(METHODS)}")
     ipc: int = option(1, "synthetic images per class")
-    seed: int = option(0, "of everything random")
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
+    seed: int = option(0, "of everything random", kind="seed")
+    data_dir: str | None = option(None, "where prepared TFDS datasets are", kind="path")
     validation: float = option(0.1, "share of train held out for selection; 0 for none")
-    split_seed: int | None = option(None, "of that share; default: the seed")
+    split_seed: int | None = option(
+        None, "of that share; default: the seed", kind="seed"
+    )
     select: str = option("last", "which set to keep: last, or best on validation")
     zca: bool | None = option(None, "ZCA whitening instead of normalisation")
     steps: int | None = option(None, "updates of the images")
@@ -86,7 +89,9 @@ class Config:
     gate: float | None = option(None, "largest loss that updates anything; 0 for none")
     ema_decay: float | None = option(None, "of the averaged images; 0 for none")
     # Experts.
-    experts: str | None = option(None, "folder of a bank; default: WORKDIR/experts")
+    experts: str | None = option(
+        None, "folder of a bank; default: WORKDIR/experts", kind="path"
+    )
     num_experts: int | None = option(None, "experts of a bank made here")
     bank_epochs: int | None = option(None, "epochs of a bank made here")
     bank_dtype: str = option("float32", "of a bank made here: float32 or bfloat16")
@@ -96,7 +101,7 @@ class Config:
     gsam_alpha: float | None = option(None, "weight of GSAM's orthogonal part")
     # FIEX: which samples are in play.
     score: str | None = option(None, "sorts each class easy to hard, e.g. el2n")
-    scores: str | None = option(None, "the same from a scores.npz")
+    scores: str | None = option(None, "the same from a scores.npz", kind="path")
     drop_easiest: float | None = option(None, "share of each class that is left out")
     drop_hardest: float | None = option(None, "share of each class that is left out")
     init_ratio: float | None = option(
@@ -179,9 +184,7 @@ OF_TRAJECTORIES = (
 
 def check(config: Config) -> None:
     """Refuse numbers that make no sense, before anything is read or written."""
-    for name, value in dataclasses.asdict(config).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"--{name} must be a finite number, not {value}")
+    fields.check(config)
     for names, smallest, what in ((POSITIVE, 1e-300, "positive"),
                                   (NOT_NEGATIVE, 0, "at least 0")):  # fmt: skip
         for name in names:
@@ -194,11 +197,6 @@ def check(config: Config) -> None:
         raise UserError(
             f"--num_random must be at least {MIN_RANDOM}, not {config.num_random}"
         )
-    check_seed(config.seed)
-    if config.split_seed is not None:
-        check_seed(config.split_seed)
-    if not config.workdir:
-        raise UserError("--workdir must name a folder, not ''")
     if config.init not in (None, *INITIALS):
         raise UserError(
             f"unknown --init={config.init!r}: choose one of {', '.join(INITIALS)}"

@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import experts, options, pairs, resolution, shared_banks, sorting
+from experiments import (
+    experts,
+    fields,
+    options,
+    pairs,
+    resolution,
+    shared_banks,
+    sorting,
+)
 from experiments.flags import main, option
 from experiments.problem import Problem
 from experiments.progress import say
@@ -35,13 +43,15 @@ SWEPT_ALPHAS = (0.0, 0.25, 0.5, 0.75)
 class Config:
     """Flags of `experiments.pad`."""
 
-    workdir: str = option(..., "folder for all runs, tables and plots")
-    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
+    workdir: str = option(..., "folder for all runs, tables and plots", kind="path")
+    dataset: str = option(
+        "digits", "digits, folder:PATH or a prepared TFDS name", kind="dataset"
+    )
     method: str = option("datm", "the base: any method without a modifier")
     ipc: int = option(1, "synthetic images per class")
     seeds: str = option("0,1,2", "seeds of the comparison, by commas")
     sweep: str = option("none", f"one of {', '.join(SWEEPS)}")
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
+    data_dir: str | None = option(None, "where prepared TFDS datasets are", kind="path")
     steps: int | None = option(None, "updates of the images")
     num_experts: int | None = option(None, "experts of each bank")
     bank_epochs: int | None = option(None, "epochs of each bank")
@@ -62,6 +72,7 @@ def run(config: Config) -> dict[str, Any]:
         UserError: bad input, named.
         signals.Interrupted: a signal stopped it; what is done is kept.
     """
+    fields.check(config)
     if config.sweep not in SWEEPS:
         raise UserError(
             f"unknown --sweep={config.sweep!r}: choose one of {', '.join(SWEEPS)}"

@@ -100,12 +100,6 @@ def network_for(dataset: Dataset, options: dict) -> Network:
     )
 
 
-def check_seed(seed: int) -> None:
-    """Raise UserError for a --seed that JAX or NumPy cannot use."""
-    if not 0 <= seed < 2**32:
-        raise UserError(f"--seed must lie between 0 and {2**32 - 1}, not {seed}")
-
-
 def named_key(seed: int, name: str) -> Key:
     """An independent random stream of a seed, e.g. named_key(0, "evaluate")."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))

@@ -21,7 +21,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import claims, options, pairs, resolution, sdc_results, shared_banks
+from experiments import (
+    claims,
+    fields,
+    options,
+    pairs,
+    resolution,
+    sdc_results,
+    shared_banks,
+)
 from experiments.flags import main, option
 from experiments.problem import Problem
 from experiments.progress import say
@@ -50,8 +58,10 @@ CURVE_POINTS = 20  # measurements of difficulty along a run
 class Config:
     """Flags of `experiments.sdc`."""
 
-    workdir: str = option(..., "folder for all runs, tables and plots")
-    dataset: str = option("digits", "digits, folder:PATH or a prepared TFDS name")
+    workdir: str = option(..., "folder for all runs, tables and plots", kind="path")
+    dataset: str = option(
+        "digits", "digits, folder:PATH or a prepared TFDS name", kind="dataset"
+    )
     methods: str = option("dsa,mtt", "methods without SDC of their own, by commas")
     ipc: int = option(1, "synthetic images per class")
     seeds: str = option("0,1,2", "seeds of the comparison, by commas")
@@ -65,7 +75,7 @@ class Config:
         None, "by commas, the sweep's first; default: all, linear first for "
         "trajectories and constant first elsewhere",
     )  # fmt: skip
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
+    data_dir: str | None = option(None, "where prepared TFDS datasets are", kind="path")
     width: int | None = option(None, "channels of the ConvNet")
     steps: int | None = option(None, "updates of the images")
     num_experts: int | None = option(None, "experts of each bank")
@@ -83,6 +93,7 @@ def run(config: Config) -> dict[str, Any]:
         UserError: bad input, named.
         signals.Interrupted: a signal stopped it; what is done is kept.
     """
+    fields.check(config)
     seeds = pairs.seeds_of(config.seeds)
     found = _presets(config)
     bases = {method: _base(config, method, found[method]) for method in found}
