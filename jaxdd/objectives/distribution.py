@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxdd.errors import UserError
 from jaxdd.masks import Mask
-from jaxdd.trees import apply_mask
+from jaxdd.trees import apply_mask, total
 from jaxdd.types import Array, Batch, Evidence, Key, Learner, Match, Network, Scalar
 
 FEATURES = ("last", "all")
@@ -77,7 +77,6 @@ def feature_match(
         squares = jax.tree.map(lambda a, b: (a - b) ** 2, made_features, target)
         if mask is not None:
             squares = apply_mask(mask(squares), squares)
-        value = sum(map(jnp.sum, squares.values()), start=jnp.zeros(()))
-        return value, Evidence(synthetic)
+        return total(squares), Evidence(synthetic)
 
     return match
