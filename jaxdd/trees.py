@@ -24,6 +24,14 @@ def total(tree) -> Scalar:
     return sum(sums, start=jnp.zeros((), jnp.result_type(*sums or (jnp.float32,))))
 
 
+def aligned(x: Array, like: Array) -> Array:
+    """x with axes of length one in front, as many as its last axes lack of `like`'s.
+
+    What broadcasting would do by itself, said where it is meant.
+    """
+    return jnp.expand_dims(x, tuple(range(like.ndim - x.ndim)))
+
+
 def global_norm(tree) -> Scalar:
     """L2 norm over all leaves; its gradient at the zero tree is zero, not NaN."""
     return safe_sqrt(total(jax.tree.map(jnp.square, tree)))

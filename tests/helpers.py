@@ -85,7 +85,7 @@ def linear_network(features: int, classes=CLASSES, scale=1.0) -> Network:
 
     def apply(params, stats, images, train):
         flat = images.reshape(images.shape[0], -1)
-        return Outputs(flat @ params["kernel"] + params["bias"], (flat,)), stats
+        return Outputs(flat @ params["kernel"] + params["bias"][None], (flat,)), stats
 
     return Network(init, apply)
 
@@ -102,8 +102,8 @@ def smooth_network(features=64, hidden=8, classes=CLASSES) -> Network:
     def apply(params, stats, images, train):
         flat = images.reshape(images.shape[0], -1)
         body, head = params["body"], params["head"]
-        hidden = jnp.tanh(flat @ body["kernel"] + body["bias"])
-        logits = hidden @ head["kernel"] + head["bias"]
+        hidden = jnp.tanh(flat @ body["kernel"] + body["bias"][None])
+        logits = hidden @ head["kernel"] + head["bias"][None]
         return Outputs(logits, (flat, hidden)), stats
 
     return Network(init, apply)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jaxdd.trees import aligned
 from jaxdd.types import Array, Key
 
 PAD = 4  # pixels on each side, for the crop
@@ -25,7 +26,7 @@ def _resample(image: Array, rows: Array, columns: Array, fill: Array) -> Array:
     height, width, _ = image.shape
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     found = image[jnp.clip(rows, 0, height - 1), jnp.clip(columns, 0, width - 1)]
-    return jnp.where(inside[..., None], found, fill)
+    return jnp.where(inside[..., None], found, aligned(fill, found))
 
 
 def _scale(key: Key, image: Array, fill: Array) -> Array:
