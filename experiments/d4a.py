@@ -21,6 +21,7 @@ import numpy as np
 
 from experiments import fields, options, pairs, resolution, shared_banks
 from experiments.flags import main, option
+from experiments.plans import least
 from experiments.probes import make_probes
 from experiments.problem import Problem, network_for
 from experiments.progress import say
@@ -84,6 +85,8 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
         shared_banks.check(base, config.num_experts, config.bank_epochs)
     if problem is None:
         problem = resolution.open_data(base)
+    network = network_for(problem.dataset, resolution.resolve(base, problem)["network"])
+    least.check(least.networks(network, config.ensemble, "ensemble"))
     with owned(config.workdir) as folder:
         Record(folder, dataclasses.asdict(config), "d4a")
         name = config.method

@@ -17,6 +17,7 @@ import numpy as np
 
 from experiments import fields, sorting
 from experiments.flags import main, option
+from experiments.plans import least
 from experiments.problem import (
     Problem,
     network_for,
@@ -71,6 +72,12 @@ def run(config: Config) -> dict[str, Any]:
     )
     options = network_options(config.net, problem.dataset, config.width, config.depth)
     network = network_for(problem.dataset, options)
+    needs = least.networks(network, effort.networks, "networks")
+    if "influence" in names:
+        needs += least.networks(
+            network, min(effort.rank, least.parameters(network)), "rank"
+        )
+    least.check(needs)
     folder = make_folder(config.workdir)
     if (folder / "run.json").exists():
         raise UserError(f"{folder} holds a distillation: choose another --workdir")

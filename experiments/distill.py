@@ -20,6 +20,7 @@ from experiments import banks, options, resolution, segmented, sorting
 from experiments.flags import main
 from experiments.job import Job, describe_mask
 from experiments.options import Config
+from experiments.plans import least
 from experiments.probes import Probes
 from experiments.problem import Problem, network_for
 from experiments.progress import say
@@ -103,6 +104,7 @@ def open_run(config: Config, problem: Problem | None = None) -> Opened:
     manifest = None if given is None else given.manifest
     values = resolution.resolve(config, problem, manifest)
     network = network_for(dataset, values["network"])
+    least.check(least.distillation(problem, network, values))
     _check_method(network, values)
     differences = _check_bank(given, problem, network, values)
     told = _left_out(problem, values, network, given)

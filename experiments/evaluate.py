@@ -14,6 +14,7 @@ from typing import Any
 
 from experiments import fields
 from experiments.flags import main, option
+from experiments.plans import least
 from experiments.problem import (
     Problem,
     network_options,
@@ -141,6 +142,12 @@ def open_run(config: Config) -> Opened:
     drawn = stored if config.num_random is None else config.num_random
     if drawn < MIN_RANDOM:
         raise UserError(f"--num_random must be at least {MIN_RANDOM}, not {drawn}")
+    images = artifact.images.shape[0] * artifact.images.shape[1]
+    tested, shape = len(problem.splits.test.labels), problem.dataset.image_shape
+    counts = {"num_eval": config.num_eval, "num_random": drawn}
+    least.check(
+        [least.evaluation(n, flag, shape, images, tested) for flag, n in counts.items()]
+    )
     judges = {}
     for net in nets:  # all names are checked before the first long computation
         options = (

@@ -19,6 +19,7 @@ import numpy as np
 
 from experiments import banks, fields, options, resolution, sorting
 from experiments.flags import main, option
+from experiments.plans import least
 from experiments.problem import Problem, network_for
 from experiments.progress import say
 from experiments.protocol import statistics
@@ -170,6 +171,7 @@ def open_run(config: Config, problem: Problem | None = None) -> Opened:
     problem = problem or resolution.open_data(wanted)
     values = resolution.resolve(wanted, problem)
     network = network_for(problem.dataset, values["network"])
+    least.check(least.networks(network, 1, "width"))
     last = values["bank"]["epochs"]
     first = config.keep_first or 0
     if not 0 <= first < last:

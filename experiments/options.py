@@ -8,7 +8,7 @@ from experiments import fields
 from experiments.fields import option
 from experiments.protocol import MIN_RANDOM
 from jaxdd import masks, presets
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, check_integer, quoted
 from jaxdd.experts import DTYPES
 from jaxdd.initial import INITIALS
 from jaxdd.presets import Preset
@@ -345,11 +345,14 @@ def parse_removals(text: str) -> tuple[tuple[int, float], ...]:
         return ()
     try:
         pairs = [part.split(":") for part in text.split(",")]
-        return tuple((int(epoch), float(share)) for epoch, share in pairs)
+        removals = tuple((int(epoch), float(share)) for epoch, share in pairs)
     except ValueError as error:
         raise UserError(
-            f"--removals must be EPOCH:SHARE pairs joined by commas, not {text!r}"
+            f"--removals must be EPOCH:SHARE pairs joined by commas, not {quoted(text)}"
         ) from error
+    for epoch, _ in removals:
+        check_integer("an epoch of --removals", epoch)
+    return removals
 
 
 def curriculum_of(config: Any, base: Curriculum) -> Curriculum:

@@ -10,10 +10,11 @@ import numpy as np
 from scipy import stats
 
 from experiments import distill, options
+from experiments.fields import LARGEST_SEED
 from experiments.problem import Problem
 from experiments.progress import say
 from jaxdd import provenance
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.workdir import atomic_file, write_atomically
 
 Cells = Mapping[str, Mapping[str, Any]]  # row name -> flags that make the difference
@@ -70,11 +71,15 @@ def numbers(text: str, name: str, kind: type) -> list:
         UserError: something else.
     """
     try:
-        return [kind(x) for x in text.split(",")]
+        found = [kind(x) for x in text.split(",")]
     except ValueError as error:
         raise UserError(
-            f"--{name} must be numbers joined by commas, not {text!r}"
+            f"--{name} must be numbers joined by commas, not {quoted(text)}"
         ) from error
+    for number in found:
+        if kind is int and abs(number) > LARGEST_SEED:
+            raise UserError(f"--{name} names {quoted(number)}, which is too large")
+    return found
 
 
 def seeds_of(text: str) -> list[int]:

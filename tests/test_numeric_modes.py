@@ -164,7 +164,7 @@ def test_what_is_measured_and_trained_beside_the_steps(mode):
 
 
 def test_a_step_without_compilation_is_the_compiled_one():
-    settings = toy.toy_settings("dm")
+    settings = toy.toy_settings("dm", augmentation="none", batch_real=2)
     method = toy.toy_method(settings)
 
     def stepped():
