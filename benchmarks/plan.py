@@ -35,7 +35,7 @@ from jaxdd.workdir import make_folder, to_json, write_atomically
 class Config:
     """Flags of `benchmarks.plan`."""
 
-    out: str = option(..., "folder for the results")
+    out: str = option(..., "folder for the results", kind="path")
     cases: str = option("dsa,mtt,experts,evaluate", "which, by commas")
     seeds: str = option("0", "every case with each of these, by commas")
     one: str | None = option(None, "CASE:SEED:plan or :run, printed as JSON")

@@ -39,7 +39,7 @@ PRIMITIVES = {
 class Config:
     """Flags of `benchmarks.primitives`."""
 
-    out: str = option(..., "folder for the results")
+    out: str = option(..., "folder for the results", kind="path")
     primitives: str = option("all", "names by commas, or all")
     settings: str = option("standard,small", "standard, small")
     reference: str = option("none", "torch or none")

@@ -40,7 +40,7 @@ LAST = "#bdbdbd"  # the colour of loops
 class Config:
     """Flags of `benchmarks.profile`."""
 
-    out: str = option(..., "folder for the results")
+    out: str = option(..., "folder for the results", kind="path")
     parts: str = option(
         "training,norms,synthetic,experts,dsa,mtt", "primitives and methods, by commas"
     )

@@ -39,7 +39,7 @@ SMALLEST, LARGEST = 8, 256
 class Config:
     """Flags of `benchmarks.scaling`."""
 
-    out: str = option(..., "folder for the results")
+    out: str = option(..., "folder for the results", kind="path")
     methods: str = option("dsa,dm,mtt", "names by commas, or all")
     axes: str = option(",".join(AXES), "ipc, classes, size")
     ipc: str = option("1,5,10,20", "images per class")

@@ -33,7 +33,7 @@ KEYS = ("method", "setting", "ipc")
 class Config:
     """Flags of `benchmarks.steps`."""
 
-    out: str = option(..., "folder for the results")
+    out: str = option(..., "folder for the results", kind="path")
     methods: str = option("all", "names by commas, such as dsa,mtt,dsa+sdc, or all")
     settings: str = option("standard,small", "standard, small")
     ipc: str = option("1", "synthetic images per class, by commas")

@@ -34,7 +34,7 @@ LENGTHS = (20, 80)  # student steps between which memory is compared
 class Config:
     """Flags of `benchmarks.targets`."""
 
-    out: str = option(..., "folder for the results")
+    out: str = option(..., "folder for the results", kind="path")
     rows: str = option("all", "rows by commas, or all")
     repeats: int = option(5, "timed runs of each side; their medians count")
 

@@ -33,7 +33,7 @@ METHODS = ("mtt", "ftd", "tesla", "datm", "pad")
 class Config:
     """Flags of `benchmarks.unroll`."""
 
-    out: str = option(..., "folder for the results")
+    out: str = option(..., "folder for the results", kind="path")
     student_steps: str = option("10,20,40,80,160", "lengths N, by commas")
     ipc: int = option(1, "synthetic images per class")
     method: str = option("mtt", "mtt, ftd, tesla, datm or pad")

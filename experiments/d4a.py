@@ -19,9 +19,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import options, pairs, resolution, shared_banks
+from experiments import fields, options, pairs, resolution, shared_banks
 from experiments.flags import main, option
 from experiments.pictures import draw
+from experiments.plans import least
 from experiments.probes import make_probes
 from experiments.problem import DataFlags, Problem, network_for
 from experiments.progress import say
@@ -46,7 +47,7 @@ BASE, WITHOUT, WITH = "base", "D4A without the term", "D4A"
 class Config(DataFlags):
     """Flags of `experiments.d4a`."""
 
-    workdir: str = option(..., "folder for all runs, tables and plots")
+    workdir: str = option(..., "folder for all runs, tables and plots", kind="path")
     method: str = option("idc", "the base: any method without segments")
     ipc: int = option(5, "synthetic images per class")
     segments: int = option(5, "of D4A")
@@ -77,6 +78,7 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
         UserError: bad input, named.
         signals.Interrupted: a signal stopped it; what is done is kept.
     """
+    fields.check(config)
     seeds = pairs.seeds_of(config.seeds)
     cells = _cells(config)
     base = pairs.base_of(config, num_random=MIN_RANDOM)
@@ -85,6 +87,8 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
         shared_banks.check(base, config.num_experts, config.bank_epochs)
     if problem is None:
         problem = resolution.open_data(base)
+    network = network_for(problem.dataset, resolution.resolve(base, problem)["network"])
+    least.check(least.networks(network, config.ensemble, "ensemble"))
     with owned(config.workdir) as folder:
         fingerprint = problem.dataset.fingerprint
         values = {**dataclasses.asdict(config), "fingerprint": fingerprint}

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments import options, pairs
+from experiments import fields, options, pairs
 from experiments.flags import main, option
 from experiments.problem import (
     Problem,
@@ -69,7 +69,9 @@ _TABLE = mapping(
 class Config:
     """Flags of `experiments.demo`."""
 
-    workdir: str = option("runs/demo", "folder for all runs and table.json")
+    workdir: str = option(
+        "runs/demo", "folder for all runs and table.json", kind="path"
+    )
     weights: str = option("3,30", "SDC weights to choose from, by commas")
     seeds: str = option("0,1", "seeds of the comparison, by commas")
     steps: int | None = option(None, "updates of the images; default: the preset's")
@@ -121,6 +123,7 @@ def whole_training_set(problem: Problem) -> dict[str, float]:
 
 def run(config: Config) -> dict[str, Any]:
     """Run the comparison; writes `table.json` and returns its content."""
+    fields.check(config)
     weights = pairs.numbers(config.weights, "weights", float)
     seeds = pairs.seeds_of(config.seeds)
     for weight, seed in itertools.product(weights, seeds):

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments import sorting
+from experiments import fields, sorting
 from experiments.flags import main, option
 from experiments.pictures import draw
+from experiments.plans import least
 from experiments.problem import (
     DataFlags,
     Problem,
-    check_seed,
     network_for,
     network_options,
     open_problem,
@@ -41,11 +41,11 @@ SHOWN = 10  # images per class in the picture
 class Config(DataFlags):
     """Flags of `experiments.difficulty`."""
 
-    workdir: str = option(..., "folder for the results")
+    workdir: str = option(..., "folder for the results", kind="path")
     score: str = option(
         "grad_norm", f"all, or one or more, by commas: {', '.join(SCORES)}"
     )
-    seed: int = option(0, "of the split and the networks")
+    seed: int = option(0, "of the split and the networks", kind="seed")
     validation: float = option(0.0, "share of train that is left out")
     net: str = option("convnet", "network")
     width: int | None = option(None, "channels of the ConvNet")
@@ -64,15 +64,21 @@ def run(config: Config) -> dict[str, Any]:
         {"scores": {name: {"mean", "std", "min", "max"}}, "rank_correlation": {a: {b}}};
         also written as `summary.json`.
     """
+    fields.check(config)
     names = score_names(config.score)
     effort = effort_of(config)
-    check_seed(config.seed)
     problem = open_problem(
         config.dataset, config.data_dir, config.validation, config.seed, False,
         channels=config.channels, image_size=config.image_size,
     )  # fmt: skip
     options = network_options(config.net, problem.dataset, config.width, config.depth)
     network = network_for(problem.dataset, options)
+    needs = least.networks(network, effort.networks, "networks")
+    if "influence" in names:
+        needs += least.networks(
+            network, min(effort.rank, least.parameters(network)), "rank"
+        )
+    least.check(needs)
     refuse_run(local_path(config.workdir, "--workdir"))
     with owned(config.workdir) as folder:
         refuse_run(folder)

@@ -25,6 +25,7 @@ from experiments.hits import Hits
 from experiments.job import Job, describe_mask
 from experiments.options import Config
 from experiments.pictures import draw
+from experiments.plans import least
 from experiments.probes import Probes
 from experiments.problem import Problem, network_for
 from experiments.progress import Bar, say
@@ -208,6 +209,7 @@ def open_run(config: Config, problem: Problem | None = None) -> Opened:
     manifest = None if given is None else given.manifest
     values = resolution.resolve(config, problem, manifest)
     network = network_for(dataset, values["network"])
+    least.check(least.distillation(problem, network, values))
     _check_method(network, values)
     formation = methods.formation_of(resolution.settings_of(values))
     formation.check(*dataset.image_shape[:2])

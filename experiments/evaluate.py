@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments import fields
 from experiments.flags import main, option
 from experiments.hits import Hits
-from experiments.problem import Problem, check_seed, network_options
+from experiments.plans import least
+from experiments.problem import Problem, network_options
 from experiments.progress import Bar, say
 from experiments.protocol import MIN_RANDOM, Judge, Protocol
 from experiments.reopening import PARTS, Tested, reopen, tested_on
@@ -41,20 +43,28 @@ SHOWN_CLASSES = 20
 class Config:
     """Flags of `experiments.evaluate`."""
 
-    artifact: str = option(..., "path of a distilled.npz")
+    artifact: str = option(..., "path of a distilled.npz", kind="path")
     nets: str | None = option(None, "networks, joined by commas; default: its own")
     num_eval: int = option(5, "fresh networks per architecture")
     num_random: int | None = option(None, "random real subsets; default: stored")
-    seed: int | None = option(None, "of networks and random subsets; default: stored")
-    dataset: str | None = option(None, "where the data is now, if it moved")
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
+    seed: int | None = option(
+        None, "of networks and random subsets; default: stored", kind="seed"
+    )
+    dataset: str | None = option(
+        None, "where the data is now, if it moved", kind="dataset"
+    )
+    data_dir: str | None = option(None, "where prepared TFDS datasets are", kind="path")
     test_dataset: str | None = option(
-        None, "other data of the same classes to judge the set on"
+        None, "other data of the same classes to judge the set on", kind="dataset"
     )
     test_part: str = option("test", f"of that data: {' or '.join(PARTS)}")
     per_class: bool = option(False, "print accuracies per class of many classes, too")
-    workdir: str | None = option(None, "for evaluation.json; default: the artifact's")
-    export: str | None = option(None, "folder of its own for the images, as PNGs")
+    workdir: str | None = option(
+        None, "for evaluation.json; default: the artifact's", kind="path"
+    )
+    export: str | None = option(
+        None, "folder of its own for the images, as PNGs", kind="path"
+    )
 
 
 def run(config: Config, dataset: Dataset | None = None) -> dict[str, Any]:
@@ -155,9 +165,9 @@ def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
     Raises:
         UserError: bad input, named.
     """
+    fields.check(config)
     if config.num_eval < 1:
         raise UserError(f"--num_eval must be positive, not {config.num_eval}")
-    check_seed(config.seed or 0)
     place = existing_file(
         config.artifact, "the artifact", "give the path of a distilled.npz"
     )
@@ -179,6 +189,15 @@ def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
     drawn = stored if config.num_random is None else config.num_random
     if drawn < MIN_RANDOM:
         raise UserError(f"--num_random must be at least {MIN_RANDOM}, not {drawn}")
+    images = artifact.images.shape[0] * artifact.images.shape[1]
+    samples, shape = len(tested.split.labels), problem.dataset.image_shape
+    counts = {"num_eval": config.num_eval, "num_random": drawn}
+    least.check(
+        [
+            least.evaluation(count, flag, shape, images, samples)
+            for flag, count in counts.items()
+        ]
+    )
     judges = {}
     for net in nets:  # all names are checked before the first long computation
         options = (

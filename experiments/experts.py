@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments import banks, options, resolution, sorting
+from experiments import banks, fields, options, resolution, sorting
 from experiments.flags import main, option
+from experiments.plans import least
 from experiments.problem import DataFlags, Problem, network_for
 from experiments.progress import say
 from experiments.protocol import statistics
@@ -44,12 +45,14 @@ _SUMMARY = mapping(
 class Config(DataFlags):
     """Flags of `experiments.experts`. None stands for the preset's value."""
 
-    workdir: str = option(..., "folder for the bank")
+    workdir: str = option(..., "folder for the bank", kind="path")
     method: str = option("mtt", "whose experts: mtt, ftd, tesla, datm or pad")
     ipc: int = option(1, "images per class that the experts will serve (presets only)")
-    seed: int = option(0, "of everything random")
+    seed: int = option(0, "of everything random", kind="seed")
     validation: float = option(0.1, "share of train held out; as in the distillation")
-    split_seed: int | None = option(None, "of that share; default: the seed")
+    split_seed: int | None = option(
+        None, "of that share; default: the seed", kind="seed"
+    )
     zca: bool | None = option(None, "ZCA whitening; as in the distillation")
     constants: str | None = option(None, "of the normalisation; as in the distillation")
     net: str = option("convnet", "network")
@@ -69,7 +72,7 @@ class Config(DataFlags):
     gsam_rho: float | None = option(None, "radius of adaptive GSAM; 0 for SGD")
     gsam_alpha: float | None = option(None, "weight of GSAM's orthogonal part")
     score: str | None = option(None, "sorts each class easy to hard, e.g. el2n")
-    scores: str | None = option(None, "the same from a scores.npz")
+    scores: str | None = option(None, "the same from a scores.npz", kind="path")
     drop_easiest: float | None = option(None, "share of each class that is left out")
     drop_hardest: float | None = option(None, "share of each class that is left out")
     init_ratio: float | None = option(None, "IR: the share of a class in epoch 0")
@@ -164,6 +167,7 @@ class Opened:
 
 def open_run(config: Config, problem: Problem | None = None) -> Opened:
     """Check the flags against the data; see `run` for the arguments and errors."""
+    fields.check(config)
     if config.dtype not in DTYPES:
         raise UserError(f"--dtype must be {' or '.join(DTYPES)}, not {config.dtype!r}")
     # Under the names of this program; `options.check` knows those of a distillation.
@@ -189,6 +193,7 @@ def open_run(config: Config, problem: Problem | None = None) -> Opened:
     problem = problem.scaled(resolution.scaling_of(wanted, problem.dataset.name))
     values = resolution.resolve(wanted, problem)
     network = network_for(problem.dataset, values["network"])
+    least.check(least.networks(network, 1, "width"))
     last = values["bank"]["epochs"]
     first = config.keep_first or 0
     if not 0 <= first < last:

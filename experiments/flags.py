@@ -6,19 +6,19 @@ import re
 import signal
 import sys
 import traceback
-import types
-import typing
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
 from absl import app, flags, logging
 
-from experiments import machines
+from experiments import guard, machines, refusals
+from experiments.fields import option as option  # for the programs
+from experiments.fields import type_of, understood
 from jaxdd import hosts
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.signals import Interrupted
+from jaxdd.storage.paths import local_path
 
 _DEFINE: dict[Any, Callable] = {
     int: flags.DEFINE_integer,
@@ -36,37 +36,33 @@ _KINDS: dict[Any, str] = {
 }
 
 
-def _kind(field: dataclasses.Field) -> Any:
-    kind: Any = field.type
-    if typing.get_origin(kind) is types.UnionType:  # X | None: unset means preset
-        kind = next(t for t in typing.get_args(kind) if t is not type(None))
-    return kind
-
-
 def _define(field: dataclasses.Field) -> None:
     missing = field.default is dataclasses.MISSING
     default = None if missing else field.default
-    define = _DEFINE[_kind(field)]
+    define = _DEFINE[type_of(field)]
     # Under the name of the program, or --help would not list the flags.
     define(field.name, default, field.metadata["help"], module_name=sys.argv[0])
     if missing:
         flags.mark_flag_as_required(field.name)
 
 
-def option(default, text: str):
-    """A configuration field with its help text; `...` for a required one."""
-    if default is ...:
-        return dataclasses.field(metadata={"help": text})
-    return dataclasses.field(default=default, metadata={"help": text})
-
-
 def keep_compiled_programs() -> None:
-    """Reuse compiled programs between processes, unless JAX was told where already."""
-    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        cache = os.environ.get("JAXDD_CACHE", "~/.cache/jaxdd")
-        folder = Path(cache).expanduser() / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    """Reuse compiled programs between processes, unless JAX was told where already.
+
+    Raises:
+        UserError: JAXDD_CACHE names no path.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
+        return
+    given = os.environ.get("JAXDD_CACHE")
+    try:
+        root = local_path(given or "~/.cache/jaxdd", "JAXDD_CACHE")
+    except UserError:
+        if given:
+            raise
+        return  # an account without a home folder compiles anew every time
+    jax.config.update("jax_compilation_cache_dir", str(root / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def refuse(sentence: str) -> NoReturn:
@@ -84,6 +80,15 @@ def _leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _nobody_listens() -> NoReturn:
+    """Leave as a program does whose reader has gone, such as `head -1`."""
+    # What is still buffered has nowhere to go.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(nowhere, number)
+    _leave(128 + signal.SIGPIPE)
+
+
 def _sentence(error: flags.Error, kinds: dict[str, str]) -> str:
     """What absl has to say, without the jargon; `kinds` has the type of each flag."""
     text = " ".join(str(error).split()).rstrip(".")
@@ -97,7 +102,7 @@ def _sentence(error: flags.Error, kinds: dict[str, str]) -> str:
         return text
     if value[2] == "None":
         return f"--{value[1]} has to be given"
-    return f"--{value[1]} must be {kinds[value[1]]}, not {value[2]!r}"
+    return f"--{value[1]} must be {kinds[value[1]]}, not {quoted(value[2])}"
 
 
 def main(
@@ -105,13 +110,16 @@ def main(
 ) -> None:
     """Define the flags of a configuration, run, show the result.
 
-    A UserError is printed as its sentence, exit code 2; a run that a signal stopped
-    exits with 128 + signal number. Flags are defined here, under the main guard of the
-    caller, so that experiments can be imported side by side.
+    A UserError is printed as its sentence, exit code 2, and so is what the device or
+    the surroundings refuse (`refusals`); a run that a signal stopped exits with 128 +
+    signal number. Paths reach `run` expanded. Flags are defined here, under the main
+    guard of the caller, so that experiments can be imported side by side.
 
     Where a `plan` is given, there is also the flag --plan: what plan(config) returns is
     printed, and nothing is run.
     """
+    guard.end()
+    guard.open_streams()
     for field in dataclasses.fields(config_type):
         _define(field)
     machines.define_flags()
@@ -123,35 +131,42 @@ def main(
         try:
             rest = flags.FLAGS(argv)
         except flags.Error as error:
-            kinds = {f.name: _KINDS[_kind(f)] for f in dataclasses.fields(config_type)}
+            kinds = {
+                f.name: _KINDS[type_of(f)] for f in dataclasses.fields(config_type)
+            }
             kinds |= {"plan": _KINDS[bool], **machines.KINDS}
             refuse(f"{_sentence(error, kinds)}; --help lists the flags")
         if len(rest) > 1:
-            refuse(f"unexpected argument {rest[1]!r}: use --name=value")
+            refuse(f"unexpected argument {quoted(rest[1])}: use --name=value")
         return rest
 
     def go(argv: list[str]) -> None:
         logging.set_verbosity(logging.ERROR)  # JAX tells which backends it lacks
-        keep_compiled_programs()
         names = [f.name for f in dataclasses.fields(config_type)]
-        config = config_type(**{name: flags.FLAGS[name].value for name in names})
+        given = config_type(**{name: flags.FLAGS[name].value for name in names})
         work, tell = run, show
         if plan is not None and flags.FLAGS["plan"].value:
             work, tell = plan, print
         try:
+            config = understood(given)
+            keep_compiled_programs()
             with machines.in_use():
                 result = work(config)
             if hosts.primary():
                 tell(result)
-        except UserError as error:
-            refuse(str(error))
+                sys.stdout.flush()
         except Interrupted as error:
             print(f"{error}; the same command continues", file=sys.stderr)
             sys.exit(128 + error.signum)
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
             sys.exit(128 + signal.SIGINT)
-        except Exception:
+        except BrokenPipeError:
+            _nobody_listens()
+        except Exception as error:
+            sentence = refusals.sentence(error)
+            if sentence is not None:
+                refuse(sentence)
             if not hosts.several():
                 raise
             traceback.print_exc()

@@ -8,8 +8,10 @@ from typing import Any
 import jax
 from absl import flags
 
+from experiments import rendezvous
 from jaxdd import devices
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, check_integer
+from jaxdd.storage.paths import reason, shown
 
 # Name -> type, as `flags` speaks of them.
 KINDS = {
@@ -60,7 +62,8 @@ def join(coordinator: str | None, processes: int | None, index: int | None) -> N
     """Start this process's part of a program of several; nothing without coordinator.
 
     Raises:
-        UserError: flags that do not fit together, or nobody is there.
+        UserError: flags that do not fit together, a port that is taken, or a process
+            that does not come.
     """
     if coordinator is None:
         if processes is not None or index is not None:
@@ -74,16 +77,23 @@ def join(coordinator: str | None, processes: int | None, index: int | None) -> N
             "--coordinator=HOST:PORT needs --num_processes and --process_id; on a "
             "cluster that JAX knows use --coordinator=auto"
         )
+    for name, value in (("num_processes", processes), ("process_id", index)):
+        if value is not None:
+            check_integer(f"--{name}", value)
     if processes is not None and not 0 <= (index or 0) < processes:
         raise UserError(
             f"--process_id={index} must lie in 0 ... {processes - 1}, for "
             f"--num_processes={processes}"
         )
+    if not automatic:
+        assert processes is not None
+        assert index is not None
+        rendezvous.meet(coordinator, processes, index)
     try:
         jax.distributed.initialize(None if automatic else coordinator, processes, index)
     except (ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"the processes cannot be joined at --coordinator={coordinator} ({reason}):"
-            " start one process per machine with the same flags but --process_id"
+            f"the processes cannot be joined at --coordinator={shown(coordinator)} "
+            f"({reason(error)}): start one process per machine with the same flags but "
+            "--process_id"
         ) from error

@@ -12,17 +12,26 @@ should be; anything else that stands in the way ends the program, and the same c
 tries again.
 """
 
+import dataclasses
 import hashlib
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from experiments import distill, options, pieces, resolution, segmented, shared_banks
+from experiments import (
+    distill,
+    fields,
+    options,
+    pieces,
+    resolution,
+    segmented,
+    shared_banks,
+)
 from experiments.flags import main, option
 from experiments.job import Job
 from experiments.probes import Probes
@@ -77,12 +86,12 @@ class _DoesNotWork(Exception):
 class Config(DataFlags):
     """Flags of `experiments.matrix`."""
 
-    workdir: str = option(..., "folder for all cells and the table")
+    workdir: str = option(..., "folder for all cells and the table", kind="path")
     ipc: int = option(2, "synthetic images per class, at least 2")
     methods: str = option(",".join(BASES), "rows, by commas")
     modifiers: str = option(",".join(MODIFIERS), "columns, by commas")
     steps: int = option(20, "updates of the images per cell")
-    seed: int = option(0, "of everything random")
+    seed: int = option(0, "of everything random", kind="seed")
     width: int | None = option(None, "channels of the ConvNet")
     num_experts: int = option(2, "experts of each bank")
     student_steps: int = option(10, "N, steps of a student")
@@ -117,7 +126,7 @@ class Cell:
     @property
     def command(self) -> str:
         """What distils this cell alone."""
-        usual = {f.name: f.default for f in fields(options.Config)}
+        usual = {f.name: f.default for f in dataclasses.fields(options.Config)}
         given = {k: v for k, v in asdict(self.config).items() if v != usual[k]}
         flags = (f"--{k}={shlex.quote(str(v))}" for k, v in given.items())
         return " ".join(["python -m experiments.distill", *flags])
@@ -130,6 +139,7 @@ def run(config: Config) -> dict[str, Any]:
         UserError: bad input, named.
         signals.Interrupted: a signal stopped it; what is done is kept.
     """
+    fields.check(config)
     rows, columns = _axes(config)
     if config.ipc < 2:
         raise UserError(f"--ipc must be at least 2 for two segments, not {config.ipc}")

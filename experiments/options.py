@@ -1,15 +1,15 @@
 """The flags of a distillation, and what is wrong with them."""
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.flags import option
-from experiments.problem import DataFlags, check_seed
+from experiments import fields
+from experiments.fields import option
+from experiments.problem import DataFlags
 from experiments.protocol import MIN_RANDOM
 from jaxdd import masks, presets
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, check_integer, quoted
 from jaxdd.experts import DTYPES
 from jaxdd.initial import INITIALS
 from jaxdd.presets import Preset
@@ -30,12 +30,14 @@ SELECTIONS = ("last", "validation")
 class Config(DataFlags):
     """Flags of `experiments.distill`. None stands for the preset's value."""
 
-    workdir: str = option(..., "folder for results and checkpoints")
+    workdir: str = option(..., "folder for results and checkpoints", kind="path")
     method: str = option("dsa", f"one of {', '.join(METHODS)}")
     ipc: int = option(1, "synthetic images per class")
-    seed: int = option(0, "of everything random")
+    seed: int = option(0, "of everything random", kind="seed")
     validation: float = option(0.1, "share of train held out for selection; 0 for none")
-    split_seed: int | None = option(None, "of that share; default: the seed")
+    split_seed: int | None = option(
+        None, "of that share; default: the seed", kind="seed"
+    )
     select: str = option("last", "which set to keep: last, or best on validation")
     zca: bool | None = option(None, "ZCA whitening instead of normalisation")
     constants: str | None = option(
@@ -95,7 +97,9 @@ class Config(DataFlags):
     gate: float | None = option(None, "largest loss that updates anything; 0 for none")
     ema_decay: float | None = option(None, "of the averaged images; 0 for none")
     # Experts.
-    experts: str | None = option(None, "folder of a bank; default: WORKDIR/experts")
+    experts: str | None = option(
+        None, "folder of a bank; default: WORKDIR/experts", kind="path"
+    )
     num_experts: int | None = option(None, "experts of a bank made here")
     bank_epochs: int | None = option(None, "epochs of a bank made here")
     bank_dtype: str = option("float32", "of a bank made here: float32 or bfloat16")
@@ -105,7 +109,7 @@ class Config(DataFlags):
     gsam_alpha: float | None = option(None, "weight of GSAM's orthogonal part")
     # FIEX: which samples are in play.
     score: str | None = option(None, "sorts each class easy to hard, e.g. el2n")
-    scores: str | None = option(None, "the same from a scores.npz")
+    scores: str | None = option(None, "the same from a scores.npz", kind="path")
     drop_easiest: float | None = option(None, "share of each class that is left out")
     drop_hardest: float | None = option(None, "share of each class that is left out")
     init_ratio: float | None = option(
@@ -188,9 +192,7 @@ OF_TRAJECTORIES = (
 
 def check(config: Config) -> None:
     """Refuse numbers that make no sense, before anything is read or written."""
-    for name, value in dataclasses.asdict(config).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"--{name} must be a finite number, not {value}")
+    fields.check(config)
     for names, smallest, what in ((POSITIVE, 1e-300, "positive"),
                                   (NOT_NEGATIVE, 0, "at least 0")):  # fmt: skip
         for name in names:
@@ -203,11 +205,6 @@ def check(config: Config) -> None:
         raise UserError(
             f"--num_random must be at least {MIN_RANDOM}, not {config.num_random}"
         )
-    check_seed(config.seed)
-    if config.split_seed is not None:
-        check_seed(config.split_seed)
-    if not config.workdir:
-        raise UserError("--workdir must name a folder, not ''")
     if config.init not in (None, *INITIALS):
         existing_file(config.init, "--init", INITIAL_CHOICES)
     if config.bank_dtype not in DTYPES:
@@ -379,11 +376,14 @@ def parse_removals(text: str) -> tuple[tuple[int, float], ...]:
         return ()
     try:
         pairs = [part.split(":") for part in text.split(",")]
-        return tuple((int(epoch), float(share)) for epoch, share in pairs)
+        removals = tuple((int(epoch), float(share)) for epoch, share in pairs)
     except ValueError as error:
         raise UserError(
-            f"--removals must be EPOCH:SHARE pairs joined by commas, not {text!r}"
+            f"--removals must be EPOCH:SHARE pairs joined by commas, not {quoted(text)}"
         ) from error
+    for epoch, _ in removals:
+        check_integer("an epoch of --removals", epoch)
+    return removals
 
 
 def curriculum_of(config: Any, base: Curriculum) -> Curriculum:

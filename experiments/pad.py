@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import experts, options, pairs, resolution, shared_banks, sorting
+from experiments import (
+    experts,
+    fields,
+    options,
+    pairs,
+    resolution,
+    shared_banks,
+    sorting,
+)
 from experiments.flags import main, option
 from experiments.pictures import draw
 from experiments.problem import DataFlags, Problem
@@ -36,7 +44,7 @@ SWEPT_ALPHAS = (0.0, 0.25, 0.5, 0.75)
 class Config(DataFlags):
     """Flags of `experiments.pad`."""
 
-    workdir: str = option(..., "folder for all runs, tables and plots")
+    workdir: str = option(..., "folder for all runs, tables and plots", kind="path")
     method: str = option("datm", "the base: any method without a modifier")
     ipc: int = option(1, "synthetic images per class")
     seeds: str = option("0,1,2", "seeds of the comparison, by commas")
@@ -61,6 +69,7 @@ def run(config: Config) -> dict[str, Any]:
         UserError: bad input, named.
         signals.Interrupted: a signal stopped it; what is done is kept.
     """
+    fields.check(config)
     if config.sweep not in SWEEPS:
         raise UserError(
             f"unknown --sweep={config.sweep!r}: choose one of {', '.join(SWEEPS)}"

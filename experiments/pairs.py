@@ -10,11 +10,12 @@ import numpy as np
 from scipy import stats
 
 from experiments import distill, options
+from experiments.fields import LARGEST_SEED
 from experiments.problem import DataFlags, Problem
 from experiments.progress import say
 from jaxdd import provenance
 from jaxdd.artifact import STATISTICS
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.storage.paths import reason, shown
 from jaxdd.storage.records import list_of, mapping, maybe, number
 from jaxdd.workdir import atomic_file, write_atomically
@@ -91,11 +92,15 @@ def numbers(text: str, name: str, kind: type) -> list:
         UserError: something else.
     """
     try:
-        return [kind(x) for x in text.split(",")]
+        found = [kind(x) for x in text.split(",")]
     except ValueError as error:
         raise UserError(
-            f"--{name} must be numbers joined by commas, not {text!r}"
+            f"--{name} must be numbers joined by commas, not {quoted(text)}"
         ) from error
+    for value in found:
+        if kind is int and abs(value) > LARGEST_SEED:
+            raise UserError(f"--{name} names {quoted(value)}, which is too large")
+    return found
 
 
 def seeds_of(text: str) -> list[int]:

@@ -35,8 +35,9 @@ class DataFlags:
         "digits",
         "digits, folder:PATH (a sub-folder of PNG, JPEG, BMP, WebP, TIFF, GIF or PPM "
         "images per class), npz:FILE (as MedMNIST's) or a prepared TFDS name",
+        kind="dataset",
     )
-    data_dir: str | None = option(None, "where prepared TFDS datasets are")
+    data_dir: str | None = option(None, "where prepared TFDS datasets are", kind="path")
     channels: int | None = option(
         None, "convert images to 1 (grey) or 3 (RGB; transparency is dropped)"
     )
@@ -218,12 +219,6 @@ def network_for(dataset: Dataset, options: dict) -> Network:
     return make_network(
         options["name"], dataset.image_shape, dataset.num_classes, **rest
     )
-
-
-def check_seed(seed: int) -> None:
-    """Raise UserError for a --seed that JAX or NumPy cannot use."""
-    if not 0 <= seed < 2**32:
-        raise UserError(f"--seed must lie between 0 and {2**32 - 1}, not {seed}")
 
 
 def named_key(seed: int, name: str) -> Key:

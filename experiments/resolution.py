@@ -10,7 +10,7 @@ from experiments.options import Config, curriculum_of, preset_of, whitened
 from experiments.problem import Problem, Scaling, network_options, open_problem
 from jaxdd import methods
 from jaxdd.data import Preprocess, check_constants, normalisation
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, check_integer
 from jaxdd.experts import Manifest
 from jaxdd.presets import Preset
 from jaxdd.windows import Curriculum
@@ -177,6 +177,7 @@ def _bank(
     needed: int = base.epochs or 50
     if values["max_start"] is not None:
         needed = max(base.epochs or 0, values["max_start"] - 1 + length)
+        check_integer("--max_start and --expert_epochs together", needed)
     count, dtype = config.num_experts or base.count, config.bank_dtype
     epochs: int = config.bank_epochs or max(needed, length)
     if given is not None:

@@ -21,7 +21,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import claims, options, pairs, resolution, sdc_results, shared_banks
+from experiments import (
+    claims,
+    fields,
+    options,
+    pairs,
+    resolution,
+    sdc_results,
+    shared_banks,
+)
 from experiments.flags import main, option
 from experiments.problem import DataFlags
 from experiments.progress import say
@@ -50,7 +58,7 @@ CURVE_POINTS = 20  # measurements of difficulty along a run
 class Config(DataFlags):
     """Flags of `experiments.sdc`."""
 
-    workdir: str = option(..., "folder for all runs, tables and plots")
+    workdir: str = option(..., "folder for all runs, tables and plots", kind="path")
     methods: str = option("dsa,mtt", "methods without SDC of their own, by commas")
     ipc: int = option(1, "synthetic images per class")
     seeds: str = option("0,1,2", "seeds of the comparison, by commas")
@@ -81,6 +89,7 @@ def run(config: Config) -> dict[str, Any]:
         UserError: bad input, named.
         signals.Interrupted: a signal stopped it; what is done is kept.
     """
+    fields.check(config)
     seeds = pairs.seeds_of(config.seeds)
     found = _presets(config)
     bases = {method: _base(config, method, found[method]) for method in found}

@@ -1,5 +1,6 @@
 """Sorting the training samples by difficulty, for windows over them (FIEX)."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -209,6 +210,73 @@ def foretell(problem: Problem, values: dict[str, Any]) -> str | None:
     return describe(jnp.asarray(counts, jnp.int32), curriculum, epochs)
 
 
+def _changes(
+    gone: Callable[[int], int], epochs: int, removals: Sequence[int]
+) -> list[tuple[int, int]]:
+    """(epoch, samples left out) wherever their number changes.
+
+    Between removals it only falls, so that most epochs need not be looked at: there may
+    be billions. Of more than seven changes the first four and the last three are found.
+
+    Args:
+        gone: epoch -> samples left out.
+        epochs: of the training.
+        removals: from which epochs on samples are removed.
+    """
+    inside = {epoch for epoch in removals if 0 < epoch < epochs}
+    starts = sorted({0, *inside})
+    known = cache(gone)
+
+    def next_change(epoch: int) -> int | None:
+        """The first epoch after `epoch` with another number."""
+        for stop in [*(s for s in starts if s > epoch), epochs]:
+            # Within this stretch the number only falls.
+            if known(stop - 1) != known(epoch):
+                return (
+                    bisect_left(
+                        range(epoch + 1, stop),
+                        True,
+                        key=lambda e: known(e) != known(epoch),
+                    )
+                    + epoch
+                    + 1
+                )
+            if stop < epochs and known(stop) != known(epoch):
+                return stop
+        return None
+
+    def last_change(epoch: int) -> int | None:
+        """The epoch up to `epoch` from which on its number holds; None for epoch 0."""
+        for start in [s for s in reversed(starts) if s <= epoch]:
+            if known(start) != known(epoch):
+                return (
+                    bisect_left(
+                        range(start, epoch + 1),
+                        True,
+                        key=lambda e: known(e) == known(epoch),
+                    )
+                    + start
+                )
+            if start > 0 and known(start - 1) != known(epoch):
+                return start
+        return None
+
+    first: list[int] = [0]
+    while len(first) < 8:
+        after = next_change(first[-1])
+        if after is None:
+            return [(e, known(e)) for e in first]
+        first.append(after)
+    last: list[int] = []
+    until = epochs - 1
+    while len(last) < 3:
+        change = last_change(until)
+        assert change is not None
+        last.insert(0, change)
+        until = change - 1
+    return [(e, known(e)) for e in [*first[:4], *last]]
+
+
 def describe(counts: Array, curriculum: Curriculum, epochs: int) -> str:
     """What a curriculum leaves out of classes of counts [K], as a sentence.
 
@@ -216,18 +284,18 @@ def describe(counts: Array, curriculum: Curriculum, epochs: int) -> str:
         UserError: it is asked for and leaves out nothing.
     """
     total = int(np.asarray(counts).sum())
-    gone = [int(excluded(counts, curriculum, e).sum()) for e in range(max(1, epochs))]
-    if max(gone) == 0:
+    changes = _changes(
+        lambda e: int(excluded(counts, curriculum, e).sum()),
+        max(1, epochs),
+        [epoch + 1 for epoch, _ in curriculum.removals],
+    )
+    if max(gone for _, gone in changes) == 0:
         raise UserError(
             "the window over the training samples leaves out none of them: use larger "
             "shares, or none at all"
         )
     if curriculum.is_static:
-        return f"window: {gone[0]} of {total} training samples are left out"
-    changes = [
-        f"{gone[e]} in epoch {e}"
-        for e in range(len(gone))
-        if e == 0 or gone[e] != gone[e - 1]
-    ]
-    shown = changes if len(changes) < 7 else [*changes[:3], "...", *changes[-3:]]
+        return f"window: {changes[0][1]} of {total} training samples are left out"
+    texts = [f"{gone} in epoch {epoch}" for epoch, gone in changes]
+    shown = texts if len(texts) < 7 else [*texts[:3], "...", *texts[-3:]]
     return f"curriculum: of {total} training samples are left out {', '.join(shown)}"

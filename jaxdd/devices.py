@@ -7,28 +7,51 @@ of devices does not change the order of any sum.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, PartitionSpec
 
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 
 AXIS = "devices"
+
+
+def there_are() -> int:
+    """How many devices JAX has, its backend started.
+
+    Raises:
+        UserError: the backend that was asked for cannot be started.
+    """
+    try:
+        return jax.device_count()
+    # JAX asserts that a backend came of what JAX_PLATFORMS lists.
+    except (RuntimeError, AssertionError) as error:
+        asked = jax.config.jax_platforms  # type: ignore[attr-defined]
+        named = f"JAX_PLATFORMS={quoted(asked)[1:-1]}" if asked else "a backend"
+        detail = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"JAX cannot start {named}{f' ({detail})' if detail else ''}: install JAX "
+            "for this device, or set JAX_PLATFORMS=cpu"
+        ) from error
 
 
 def parse(text: str) -> int:
     """The number of devices that `--devices` asks for: a number, or `all`.
 
     Raises:
-        UserError: not a number, or more than there are.
+        UserError: not a number, more than there are, or no backend can be started.
     """
-    there = jax.device_count()
+    there = there_are()
     if text == "all":
         return there
-    if not text.isdigit() or int(text) < 1:
-        raise UserError(f"--devices must be a positive number or all, not {text!r}")
+    # More digits than there are devices anywhere; some that `int` does not take.
+    if not re.fullmatch("0*[1-9][0-9]{0,17}", text):
+        raise UserError(
+            f"--devices must be a positive number or all, not {quoted(text)}"
+        )
     count = int(text)
     if count > there:
         raise UserError(

@@ -19,6 +19,7 @@ from jaxdd.errors import UserError
 from jaxdd.losses import correct, mean_loss, per_sample_cross_entropy
 from jaxdd.primitives import per_sample_gradient_norms
 from jaxdd.train import Training, make_fit, rows
+from jaxdd.trees import aligned
 from jaxdd.types import Array, Batch, Key, Learner, Network, Outputs, RealData
 from jaxdd.windows import take
 
@@ -52,7 +53,8 @@ def _error_probability(outputs: Outputs, labels: Array) -> Array:
 
 def _margin(outputs: Outputs, labels: Array) -> Array:
     p = jax.nn.softmax(outputs.logits)
-    is_own = jnp.arange(p.shape[-1]) == jnp.argmax(labels, -1, keepdims=True)
+    own_class = jnp.argmax(labels, -1, keepdims=True)
+    is_own = aligned(jnp.arange(p.shape[-1]), own_class) == own_class
     own = jnp.sum(jnp.where(is_own, p, 0), axis=-1)
     other = jnp.max(jnp.where(is_own, 0, p), axis=-1)
     return other - own

@@ -150,7 +150,7 @@ def label_logits(synthetic: Synthetic, logits: Iterable[Array]) -> Array:
     """
     shape = synthetic.labels.shape
     own = jnp.argmax(synthetic.labels, -1).ravel()
-    good = count = everything = jnp.zeros(())
+    good = count = everything = jnp.zeros((), synthetic.labels.dtype)
     experts = 0
     for z in logits:
         hit = (jnp.argmax(z, -1) == own)[:, None]

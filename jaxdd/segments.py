@@ -118,7 +118,8 @@ def make_judge(
             return total + policy.map_chunks(of_chunk, count, CHUNK), None
 
         learners = policy.spread_axis(one, keys, data, rate)
-        zeros = jnp.zeros((real.labels.shape[0], real.table.shape[0]))
+        shape = real.labels.shape[0], real.table.shape[0]
+        zeros = jnp.zeros(shape, real.scale.dtype)
         summed, _ = jax.lax.scan(add, zeros, learners)
         mean = summed / keys.shape[0]
         own = jax.nn.one_hot(real.labels, mean.shape[-1], dtype=bool)
@@ -150,7 +151,7 @@ def keep_hardest(real: RealData, margins: Array, min_keep: int) -> RealData:
         >>> kept.counts.tolist(), kept.table[0, :2].tolist(), int(kept.table[1, 0])
         ([2, 1], [2, 0], 4)
     """
-    in_play = jnp.arange(real.table.shape[1]) < real.counts[:, None]
+    in_play = jnp.arange(real.table.shape[1])[None] < real.counts[:, None]
     hardness = jnp.where(in_play, margins[real.table], -jnp.inf)
     order = jnp.argsort(-hardness, axis=1, stable=True)
     wrong = jnp.sum(in_play & (hardness >= 0), axis=1)

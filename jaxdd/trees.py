@@ -17,16 +17,29 @@ def safe_sqrt(x: Array) -> Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
 
 
+def total(tree) -> Scalar:
+    """Sum of all entries of all leaves, in their dtype; zero where there are none."""
+    sums = [jnp.sum(x) for x in jax.tree.leaves(tree)]
+    # An untyped zero would make float64 of float32 where JAX has both.
+    return sum(sums, start=jnp.zeros((), jnp.result_type(*sums or (jnp.float32,))))
+
+
+def aligned(x: Array, like: Array) -> Array:
+    """x with axes of length one in front, as many as its last axes lack of `like`'s.
+
+    What broadcasting would do by itself, said where it is meant.
+    """
+    return jnp.expand_dims(x, tuple(range(like.ndim - x.ndim)))
+
+
 def global_norm(tree) -> Scalar:
     """L2 norm over all leaves; its gradient at the zero tree is zero, not NaN."""
-    squares = [jnp.sum(jnp.square(x)) for x in jax.tree.leaves(tree)]
-    return safe_sqrt(sum(squares, start=jnp.zeros(())))
+    return safe_sqrt(total(jax.tree.map(jnp.square, tree)))
 
 
 def vdot(a, b) -> Scalar:
     """Inner product of two trees of the same structure."""
-    parts = jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)
-    return sum(jax.tree.leaves(parts), start=jnp.zeros(()))
+    return total(jax.tree.map(jnp.multiply, a, b))
 
 
 def select(predicate: Array, on_true, on_false):

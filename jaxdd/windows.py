@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxdd.checks import as_labels, check_finite, check_labels, check_rank
 from jaxdd.errors import UserError
+from jaxdd.trees import aligned
 from jaxdd.types import Array, Batch, Key, RealData
 
 
@@ -94,7 +95,8 @@ def real_data(
 
 def take(real: RealData, indices: Array) -> Batch:
     """Preprocessed images and one-hot labels of the given samples, [B, ...]."""
-    images = real.images[indices].astype(real.scale.dtype) * real.scale + real.shift
+    images = real.images[indices].astype(real.scale.dtype)
+    images = images * aligned(real.scale, images) + aligned(real.shift, images)
     labels = jax.nn.one_hot(
         real.labels[indices], real.table.shape[0], dtype=real.scale.dtype
     )
@@ -259,14 +261,14 @@ class Curriculum:
         """The same data with only the window in play."""
         first, past = self.bounds(real.counts, epoch)
         width = real.table.shape[1]
-        index = (jnp.arange(width) + first[:, None]) % width
+        index = (jnp.arange(width)[None] + first[:, None]) % width
         table = jnp.take_along_axis(real.table, index, axis=1)
         return real._replace(table=table, counts=past - first)
 
     def members(self, real: RealData, epoch: Array | int) -> Array:
         """[M] bool: which samples are in the window."""
         shown = self.window(real, epoch)
-        present = jnp.arange(shown.table.shape[1]) < shown.counts[:, None]
+        present = jnp.arange(shown.table.shape[1])[None] < shown.counts[:, None]
         total = real.labels.shape[0]
         # Padding of the table points behind the end and is dropped.
         index = jnp.where(present, shown.table, total)

@@ -81,11 +81,11 @@ def linear_network(features: int, classes=CLASSES, scale=1.0) -> Network:
 
     def init(key):
         kernel = jax.random.uniform(key, (features, classes), jnp.float32, -1, 1)
-        return {"kernel": scale * kernel, "bias": jnp.zeros(classes)}, {}
+        return {"kernel": scale * kernel, "bias": jnp.zeros(classes, kernel.dtype)}, {}
 
     def apply(params, stats, images, train):
         flat = images.reshape(images.shape[0], -1)
-        return Outputs(flat @ params["kernel"] + params["bias"], (flat,)), stats
+        return Outputs(flat @ params["kernel"] + params["bias"][None], (flat,)), stats
 
     return Network(init, apply)
 
@@ -95,15 +95,15 @@ def smooth_network(features=64, hidden=8, classes=CLASSES) -> Network:
 
     def init(key):
         noise = jax.random.uniform(key, (features + classes, hidden), jnp.float32, -1)
-        body = {"kernel": noise[:features] / 4, "bias": jnp.zeros(hidden)}
-        head = {"kernel": noise[features:].T, "bias": jnp.zeros(classes)}
+        body = {"kernel": noise[:features] / 4, "bias": jnp.zeros(hidden, noise.dtype)}
+        head = {"kernel": noise[features:].T, "bias": jnp.zeros(classes, noise.dtype)}
         return {"body": body, "head": head}, {}
 
     def apply(params, stats, images, train):
         flat = images.reshape(images.shape[0], -1)
         body, head = params["body"], params["head"]
-        hidden = jnp.tanh(flat @ body["kernel"] + body["bias"])
-        logits = hidden @ head["kernel"] + head["bias"]
+        hidden = jnp.tanh(flat @ body["kernel"] + body["bias"][None])
+        logits = hidden @ head["kernel"] + head["bias"][None]
         return Outputs(logits, (flat, hidden)), stats
 
     return Network(init, apply)

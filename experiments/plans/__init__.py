@@ -1,5 +1,6 @@
 """What `--plan` is made of.
 
+least          what a run surely needs, compared before it begins
 room           what there is: memory and disk
 plan           the numbers of a plan, and how they are printed
 advice         what to change where something does not fit

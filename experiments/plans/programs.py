@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from experiments.plans.plan import size_text
+from experiments.plans.room import capacity
 from jaxdd import devices, policy
 from jaxdd.difficulty import right
+from jaxdd.errors import UserError
 from jaxdd.train import Training, make_epochs
 from jaxdd.types import Array, Key, Learner, Network, RealData
 
@@ -41,6 +44,26 @@ def memory_of(compiled: Any) -> Memory:
         found.output_size_in_bytes - found.alias_size_in_bytes,
         found.temp_size_in_bytes,
     )
+
+
+def check_room(memory: Memory, what: str) -> None:
+    """Refuse to run a program that the device has no memory for.
+
+    Raises:
+        UserError: with what it needs and what there is.
+    """
+    there = capacity()
+    if there is not None and memory.total > there:
+        raise UserError(
+            f"{what} need {size_text(memory.total)} of device memory, most of it "
+            f"{size_text(max(memory))} of {_largest(memory)}, and there are "
+            f"{size_text(there)}: use smaller batches, a smaller --width, or a device "
+            "with more memory"
+        )
+
+
+def _largest(memory: Memory) -> str:
+    return max(memory._asdict().items(), key=lambda pair: pair[1])[0]
 
 
 def compile_timed(function, *arguments) -> tuple[Any, float]:
@@ -121,6 +144,9 @@ def fit_cost(
     train = _training(network, plain, options)
     compiled, spent = compile_timed(train, keys, data, jnp.int32(1), jnp.int32(size))
 
+    memory = memory_of(compiled)
+    check_room(memory, "trainings of networks")
+
     def timed(epochs: int, seen: int) -> float:
         return seconds_of(compiled, keys, data, jnp.int32(epochs), jnp.int32(seen))
 
@@ -133,7 +159,6 @@ def fit_cost(
         step = max(0.0, longer - once) / (length - 1)
     epoch = step if batches == 1 else once + (batches - 1) * step
     learners = compiled(keys, data, jnp.int32(1), jnp.int32(size))
-    memory = memory_of(compiled)
     if held_out is None:
         return Fitted(at_once, epoch, 0.0, spent, memory, learners)
     few = held_out._replace(

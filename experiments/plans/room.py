@@ -52,6 +52,19 @@ def _device(host: int | None) -> int | None:
     return host if device.platform == "cpu" else None
 
 
+def capacity() -> int | None:
+    """All memory that an array could ever get: the device's, on CPUs the machine's."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        stats = device.memory_stats()
+        return stats.get("bytes_limit") if stats else None
+    try:
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+    return whole + (_field("/proc/meminfo", "SwapTotal") or 0)
+
+
 def _host() -> int | None:
     """Memory that programs may still take, this process counted as free."""
     available = _field("/proc/meminfo", "MemAvailable")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.pieces import Piece
-from experiments.plans.programs import Memory, fit_cost, memory_of, together
+from experiments.plans.programs import Memory, check_room, fit_cost, memory_of, together
 from experiments.probes import Probes, probe_training
 from experiments.progress import Bar
 from experiments.timing import Stopwatch
@@ -66,6 +66,7 @@ def steps_cost(piece: Piece, steps: int) -> Steps:
     began = time.perf_counter()
     compiled = program.compiled(state, inputs, root, jnp.int32(0))
     spent = time.perf_counter() - began
+    check_room(memory_of(compiled), "the steps")
 
     def timed(state, first: int, count: int):
         state = state._replace(step=jnp.int32(first))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.errors import UserError
+from jaxdd.trees import aligned
 from jaxdd.types import Array, Key
 
 PAD = 4  # pixels on each side, for the crop
@@ -31,7 +32,7 @@ def _pick(
     height, width, _ = image.shape
     as_index = lambda p, size: jnp.clip(jnp.round(p).astype(jnp.int32), 0, size - 1)
     found = image[as_index(rows, height), as_index(columns, width)]
-    return jnp.where(inside[..., None], found, fill)
+    return jnp.where(inside[..., None], found, aligned(fill, found))
 
 
 def _scale(key: Key, image: Array, fill: Array) -> Array:

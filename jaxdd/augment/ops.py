@@ -169,7 +169,7 @@ def _centred(size: int) -> Array:
 
 def _tent_weights(position: Array, size: int) -> Array:
     """[n] positions in pixels -> [n, size] weights of bilinear interpolation."""
-    return jnp.maximum(0, 1 - jnp.abs(position[:, None] - jnp.arange(size)))
+    return jnp.maximum(0, 1 - jnp.abs(position[:, None] - jnp.arange(size)[None]))
 
 
 def _bilinear(image: Image, rows: Array, columns: Array) -> Image:

@@ -15,6 +15,7 @@ from flax import linen as nn
 from jaxdd import policy
 from jaxdd.errors import UserError
 from jaxdd.nets.conv import conv2d
+from jaxdd.trees import aligned
 
 EPSILON = 1e-5
 MOMENTUM = 0.1  # share of the new batch in the running statistics of batch norm
@@ -52,7 +53,9 @@ class Conv(nn.Module):
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", _zeros, shape)
         y = conv2d(x, kernel, stride=self.stride, padding=self.padding)
-        return y + self.param("bias", _zeros, (self.features,)) if self.bias else y
+        if not self.bias:
+            return y
+        return y + aligned(self.param("bias", _zeros, (self.features,)), y)
 
 
 class Dense(nn.Module):
@@ -100,7 +103,8 @@ class Norm(nn.Module):
     def _affine(self, x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
         shape = tuple(x.shape[axis] for axis in axes)
         scale = self.param("scale", _zeros, shape)
-        return x * scale + self.param("bias", _zeros, shape)
+        bias = self.param("bias", _zeros, shape)
+        return x * aligned(scale, x) + aligned(bias, x)
 
 
 class BatchStatistics(nn.Module):
@@ -118,16 +122,17 @@ class BatchStatistics(nn.Module):
         mean = self.variable("batch_stats", "mean", _zeros, None, shape)
         variance = self.variable("batch_stats", "variance", _zeros, None, shape)
         if not train:
-            return (x - mean.value) * jax.lax.rsqrt(variance.value + EPSILON)
+            inverse = jax.lax.rsqrt(variance.value + EPSILON)
+            return (x - aligned(mean.value, x)) * aligned(inverse, x)
         batch_mean = x.mean((0, 1, 2))
-        centred = x - batch_mean
+        centred = x - aligned(batch_mean, x)
         batch_variance = jnp.square(centred).mean((0, 1, 2))
         if not self.is_initializing():
             count = x.size // x.shape[-1]
             unbiased = batch_variance * (count / max(count - 1, 1))
             mean.value = _update(mean.value, batch_mean)
             variance.value = _update(variance.value, unbiased)
-        return centred * jax.lax.rsqrt(batch_variance + EPSILON)
+        return centred * aligned(jax.lax.rsqrt(batch_variance + EPSILON), x)
 
 
 def _update(running: jax.Array, batch: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ from jaxdd.losses import mean_loss
 from jaxdd.masks import Mask
 from jaxdd.primitives.unroll import student_step, unroll
 from jaxdd.sets import flatten, present
-from jaxdd.trees import apply_mask
+from jaxdd.trees import apply_mask, total
 from jaxdd.types import (
     Array,
     Batch,
@@ -49,13 +49,13 @@ def minibatches(
         >>> sorted(indices[weights > 0].tolist()), weights.sum(axis=1).tolist()
         ([0, 1, 2, 3, 4], [2.0, 2.0, 1.0])
     """
-    total = present.shape[0]
-    size = total if size is None else min(size, total)
+    images = present.shape[0]
+    size = images if size is None else min(size, images)
     count = jnp.maximum(jnp.sum(present), 1)
     per_pass = -(-count // size)
 
     def one_step(i: Array) -> tuple[Array, Array]:
-        order = jax.random.permutation(jax.random.fold_in(key, i // per_pass), total)
+        order = jax.random.permutation(jax.random.fold_in(key, i // per_pass), images)
         order = order[jnp.argsort(~present[order], stable=True)]  # padding last
         slots = i % per_pass * size + jnp.arange(size)
         # Batch norm sees the rows of weight 0 too: let them be images.
@@ -145,7 +145,7 @@ def trajectory_match(
             kept = mask(missed)
             missed, begun = apply_mask(kept, missed), apply_mask(kept, begun)
         first = prepare(data, jax.tree.map(lambda x: x[0], contexts))
-        value = _total(missed) / jax.lax.stop_gradient(_total(begun))
+        value = total(missed) / jax.lax.stop_gradient(total(begun))
         return value, Evidence(first, path_norms=norms, end=end)
 
     return match
@@ -153,7 +153,3 @@ def trajectory_match(
 
 def _squares(a: Params, b: Params) -> Params:
     return jax.tree.map(lambda x, y: (x - y) ** 2, a, b)
-
-
-def _total(tree) -> Scalar:
-    return sum(map(jnp.sum, jax.tree.leaves(tree)), start=jnp.zeros(()))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdd.trees import apply_mask, global_norm, safe_sqrt, vdot
+from jaxdd.trees import apply_mask, global_norm, safe_sqrt, total, vdot
 from jaxdd.types import Array, Params, Scalar
 
 # The official code adds this to the product of the norms.
@@ -46,8 +46,7 @@ def rowwise_cosine(real: Params, synthetic: Params, mask: Params = None) -> Scal
 
     if mask is None:
         mask = jax.tree.map(lambda x: jnp.ones((), x.dtype), real)
-    parts = jax.tree.leaves(jax.tree.map(tensor, real, synthetic, mask))
-    return sum(parts, start=jnp.zeros(()))
+    return total(jax.tree.map(tensor, real, synthetic, mask))
 
 
 def squared_error(real: Params, synthetic: Params, mask: Params = None) -> Scalar:
@@ -76,8 +75,7 @@ def absolute_error(real: Params, synthetic: Params, mask: Params = None) -> Scal
     difference = jax.tree.map(jnp.subtract, synthetic, real)
     if mask is not None:
         difference = apply_mask(mask, difference)
-    parts = [jnp.sum(_absolute(x)) for x in jax.tree.leaves(difference)]
-    return sum(parts, start=jnp.zeros(()))
+    return total(jax.tree.map(_absolute, difference))
 
 
 def mean_absolute_error(real: Params, synthetic: Params, mask: Params = None) -> Scalar:
@@ -94,8 +92,7 @@ def mean_absolute_error(real: Params, synthetic: Params, mask: Params = None) ->
 
     if mask is None:
         mask = jax.tree.map(lambda x: jnp.ones((), x.dtype), real)
-    parts = jax.tree.leaves(jax.tree.map(tensor, real, synthetic, mask))
-    return sum(parts, start=jnp.zeros(()))
+    return total(jax.tree.map(tensor, real, synthetic, mask))
 
 
 DISTANCES: dict[str, Distance] = {
