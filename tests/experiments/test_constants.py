@@ -28,11 +28,12 @@ def dataset_of(name):
 @pytest.fixture
 def datasets(monkeypatch):
     """Three classes of noise under the name that is asked for."""
-    monkeypatch.setattr(problem, "load", lambda name, data_dir: dataset_of(name))
+    monkeypatch.setattr(problem, "load", lambda name, *form: dataset_of(name))
 
 
 def config_of(method, dataset="cifar100", **flags):
-    return Config("unused", dataset, method, **{"ipc": 10, "zca": False, **flags})
+    given = {"ipc": 10, "zca": False, **flags}
+    return Config(workdir="unused", dataset=dataset, method=method, **given)
 
 
 def normalised(images, constants):
@@ -120,7 +121,7 @@ def test_experts_see_what_the_distillation_sees(datasets, tmp_path):
 
 def test_in_the_table_of_cells_methods_share_experts_that_see_alike():
     """MTT whitens CIFAR-10 at ten images per class, TESLA has no such setting."""
-    config = matrix.Config("w", "cifar10", 10)
+    config = matrix.Config("w", dataset="cifar10", ipc=10)
     bank = lambda method: matrix._cell(config, method, "plain").config.experts
     assert bank("mtt") == bank("ftd") == bank("datm") == "w/experts-zca"
     assert bank("tesla") == "w/experts"

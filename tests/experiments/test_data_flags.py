@@ -65,7 +65,7 @@ def zoo(tmp_path):
 
 
 def test_what_is_left_out_is_said_and_data_are_found_again(zoo, capsys):
-    problem = open_problem(zoo, None, 0.0, 0, False, 3, "6x4")
+    problem = open_problem(zoo, None, 0.0, 0, False, channels=3, image_size="6x4")
     said = capsys.readouterr().err
     assert "left out 1 file of" in said
     assert "has no test split" in said
@@ -75,7 +75,12 @@ def test_what_is_left_out_is_said_and_data_are_found_again(zoo, capsys):
         "name": zoo, "fingerprint": problem.dataset.fingerprint, "validation": 0.0,
         "split_seed": 0, "channels": 3, "image_size": "6x4",
     }  # fmt: skip
-    artifact = SimpleNamespace(dataset=made_from, preprocess=problem.preprocess)
+    artifact = SimpleNamespace(
+        dataset=made_from,
+        preprocess=problem.preprocess,
+        class_names=problem.dataset.class_names,
+        images=np.zeros((2, 1, 6, 4, 3)),
+    )
     again = evaluate.reopen(artifact, None, None)
     assert again.dataset.fingerprint == problem.dataset.fingerprint
     made_from["channels"] = 1

@@ -182,7 +182,7 @@ def test_classes_are_printed_where_they_are_few_or_asked_for(count, asked, capsy
 def quick_judge(monkeypatch):
     """Numbers without a training, to see what becomes of them."""
 
-    def beside_random(self, synthetic, real, ipc):
+    def beside_random(self, synthetic, real, ipc, *resuming):
         hits = np.ones((self.protocol.num_eval, len(self.labels)), bool)
         by_class = self.by_class(hits)
         classes = {"samples": [36] * 10, "distilled": by_class, "random": by_class}
@@ -251,7 +251,8 @@ def test_a_damaged_file_of_results_is_not_overwritten(
 
 
 def test_two_live_writers_of_one_folder_are_refused(path, tmp_path, quick_judge):
-    with owned(tmp_path), pytest.raises(UserError, match="another live run owns"):
+    lock = owned(tmp_path, ".evaluation.lock")
+    with lock, pytest.raises(UserError, match="another live run owns"):
         evaluate.run(evaluate.Config(str(path), workdir=str(tmp_path)))
     assert not (tmp_path / "evaluation.json").exists()
 

@@ -209,9 +209,7 @@ def test_stopped_between_its_runs_and_its_table_it_goes_on(
     compared, tmp_path, monkeypatch
 ):
     start = lambda folder: pad.run(config(folder))
-    assert_goes_on(
-        monkeypatch, compared[0], tmp_path / "copy", start, "fiex-fiem-1", kills=5
-    )
+    assert_goes_on(monkeypatch, compared[0], tmp_path / "copy", start, "fiex-fiem-1")
 
 
 # --- Gains and intervals, against a calculation by hand -----------------------------

@@ -305,7 +305,7 @@ def test_stopped_between_its_runs_and_its_table_it_goes_on(
     compared, tmp_path, monkeypatch
 ):
     start = lambda folder: sdc.run(config(folder))
-    assert_goes_on(monkeypatch, compared[0], tmp_path / "copy", start, "mtt-1", kills=7)
+    assert_goes_on(monkeypatch, compared[0], tmp_path / "copy", start, "mtt-1")
 
 
 # --- Bad input ----------------------------------------------------------------------
