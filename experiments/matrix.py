@@ -35,7 +35,7 @@ from experiments.probes import Probes
 from experiments.problem import Problem, network_for
 from experiments.progress import say
 from jaxdd import methods, programs, provenance
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.settings import METHODS
 from jaxdd.workdir import (
     Record,
@@ -143,7 +143,7 @@ def _axes(config: Config) -> tuple[list[str], list[str]]:
         for name in names:
             if name not in known:
                 raise UserError(
-                    f"unknown {what} {name!r}: choose from {', '.join(known)}"
+                    f"unknown {what} {quoted(name)}: choose from {', '.join(known)}"
                 )
     return rows, columns
 

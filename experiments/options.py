@@ -199,15 +199,17 @@ def check(config: Config) -> None:
         )
     if config.init not in (None, *INITIALS):
         raise UserError(
-            f"unknown --init={config.init!r}: choose one of {', '.join(INITIALS)}"
+            f"unknown --init={quoted(config.init)}: choose one of {', '.join(INITIALS)}"
         )
     if config.bank_dtype not in DTYPES:
         raise UserError(
-            f"--bank_dtype must be {' or '.join(DTYPES)}, not {config.bank_dtype!r}"
+            f"--bank_dtype must be {' or '.join(DTYPES)}, not "
+            f"{quoted(config.bank_dtype)}"
         )
     if config.select not in SELECTIONS:
         raise UserError(
-            f"unknown --select={config.select!r}: choose one of {', '.join(SELECTIONS)}"
+            f"unknown --select={quoted(config.select)}: choose one of "
+            f"{', '.join(SELECTIONS)}"
         )
     if config.select == "validation" and config.validation == 0:
         raise UserError(

@@ -15,7 +15,7 @@ from experiments.probes import make_probes
 from experiments.problem import Problem, named_key
 from experiments.progress import say
 from jaxdd import difficulty
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.forgetting_events import forgetting_scores
 from jaxdd.influence import influence_scores
 from jaxdd.train import Training
@@ -74,7 +74,9 @@ SCORES = tuple(MEASURES)
 def check_name(name: str) -> None:
     """Raise UserError for a score that there is not."""
     if name not in MEASURES:
-        raise UserError(f"unknown score {name!r}: choose from {', '.join(SCORES)}")
+        raise UserError(
+            f"unknown score {quoted(name)}: choose from {', '.join(SCORES)}"
+        )
 
 
 def compute(

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd import hosts
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.trees import from_named_leaves, named_leaves
 from jaxdd.types import Network, Params, Span
 from jaxdd.workdir import read_json, to_json, write_atomically
@@ -293,7 +293,7 @@ def _plain(manifest: Manifest, name: str) -> Any:
 
 def _difference(there: Any, here: Any) -> str:
     if not isinstance(there, dict) or not isinstance(here, dict):
-        return f"{there!r} there and {here!r} here"
+        return f"{quoted(there)} there and {quoted(here)} here"
     names = [k for k in {**there, **here} if there.get(k) != here.get(k)]
     return ", ".join(
         f"{k} is {there.get(k)!r} there and {here.get(k)!r} here" for k in names

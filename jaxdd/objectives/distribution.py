@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.masks import Mask
 from jaxdd.trees import apply_mask, total
 from jaxdd.types import Array, Batch, Evidence, Key, Learner, Match, Network, Scalar
@@ -50,7 +50,7 @@ def feature_match(
 
     if features not in FEATURES:
         raise UserError(
-            f"unknown features {features!r}: choose one of {', '.join(FEATURES)}"
+            f"unknown features {quoted(features)}: choose one of {', '.join(FEATURES)}"
         )
     if mask is not None and features == "last":
         raise UserError(
