@@ -114,12 +114,12 @@ def value_of(rng: random.Random, field: dataclasses.Field) -> Any:
     if kind is bool:
         return rng.random() < 0.5
     if kind is int:
-        return rng.choice(INTEGERS)
+        return rng.choice(INTEGERS[: rng.choice((8, len(INTEGERS)))])
     if kind is float:
-        return rng.choice(NUMBERS)
-    if rng.random() < 0.6 and field.name in CHOICES:
+        return rng.choice(NUMBERS[: rng.choice((6, len(NUMBERS)))])
+    if rng.random() < 0.7 and field.name in CHOICES:
         return rng.choice(CHOICES[field.name])
-    if rng.random() < 0.3 and field.name == "dataset":
+    if rng.random() < 0.5 and field.name == "dataset":
         return "digits"
     return rng.choice(TEXTS)
 

@@ -23,6 +23,13 @@ def test_five_hundred_of_them():
 
 def test_a_fault_is_found(monkeypatch):
     """The answers above are not given for want of looking."""
-    monkeypatch.setattr(flags.fields, "_understood", lambda config: {})
-    kinds, _ = flags.faults(100, 0)
-    assert kinds["fault"] > 0
+
+    def broken(*_):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(flags.fields, "local_path", broken)
+    kinds, told = flags.faults(5)
+    assert kinds["fault"] == len(told) == 5
+    assert "KeyError" in told[0]
+    for sentence in ("a\nb", "x" * 5000, "\udcff"):
+        assert flags.judged(sentence).kind == "fault"
