@@ -143,10 +143,10 @@ def open_run(config: Config) -> Opened:
     if drawn < MIN_RANDOM:
         raise UserError(f"--num_random must be at least {MIN_RANDOM}, not {drawn}")
     images = artifact.images.shape[0] * artifact.images.shape[1]
-    tested, shape = len(problem.splits.test.labels), problem.dataset.image_shape
+    shape = problem.dataset.image_shape
     counts = {"num_eval": config.num_eval, "num_random": drawn}
     least.check(
-        [least.evaluation(n, flag, shape, images, tested) for flag, n in counts.items()]
+        [least.evaluation(n, flag, shape, images) for flag, n in counts.items()]
     )
     judges = {}
     for net in nets:  # all names are checked before the first long computation
