@@ -26,7 +26,7 @@ from experiments.plans.plan import Plan, total
 from experiments.plans.room import peak_resident
 from experiments.progress import say
 from experiments.timing import Stopwatch
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.programs import Program
 from jaxdd.workdir import make_folder, to_json, write_atomically
 
@@ -116,7 +116,9 @@ def run(config: Config) -> dict[str, Any]:
     names = config.cases.split(",")
     for name in names:
         if name not in CASES:
-            raise UserError(f"unknown case {name!r}: choose from {', '.join(CASES)}")
+            raise UserError(
+                f"unknown case {quoted(name)}: choose from {', '.join(CASES)}"
+            )
     folder = make_folder(config.out)
     records = []
     for seed in numbers(config.seeds, "seeds", int):

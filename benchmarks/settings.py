@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd import policy, presets
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.methods import build
 from jaxdd.nets import make_network
 from jaxdd.settings import METHODS, Settings
@@ -127,7 +127,7 @@ def known(text: str, options: tuple[str, ...], what: str) -> list[str]:
     for name in names:
         if name not in options:
             raise UserError(
-                f"unknown {what} {name!r}: choose from {', '.join(options)}"
+                f"unknown {what} {quoted(name)}: choose from {', '.join(options)}"
             )
     return names
 

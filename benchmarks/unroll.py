@@ -23,7 +23,7 @@ from experiments.flags import main, option
 from experiments.pairs import numbers
 from experiments.progress import say
 from jaxdd import report
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.workdir import make_folder, to_json, write_atomically
 
 METHODS = ("mtt", "ftd", "tesla", "datm", "pad")
@@ -78,7 +78,7 @@ def run(config: Config) -> dict[str, Any]:
         return {"records": [measure(config, config.one)]}
     if config.method not in METHODS:
         raise UserError(
-            f"unknown method {config.method!r}: choose from {', '.join(METHODS)}"
+            f"unknown method {quoted(config.method)}: choose from {', '.join(METHODS)}"
         )
     lengths = numbers(config.student_steps, "student_steps", int)
     if len(lengths) < 2 or min(lengths) < 1:

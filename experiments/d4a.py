@@ -29,7 +29,7 @@ from experiments.progress import say
 from experiments.protocol import MIN_RANDOM
 from jaxdd import presets, report
 from jaxdd.difficulty import ensemble_scores
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.objectives import REMEMBERED
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
 from jaxdd.storage.paths import shown
@@ -139,7 +139,7 @@ def _cells(config: Config) -> dict[str, dict[str, Any]]:
     if config.forgetting not in REMEMBERED[1:] or config.forgetting_weight == 0:
         raise UserError(
             f"--forgetting must be {' or '.join(REMEMBERED[1:])} with a weight other "
-            f"than 0, not {config.forgetting!r} with {config.forgetting_weight:g}"
+            f"than 0, not {quoted(config.forgetting)} with {config.forgetting_weight:g}"
         )
     for name in ("ensemble", "ensemble_steps"):
         if getattr(config, name) < 1:

@@ -190,13 +190,10 @@ def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
     if drawn < MIN_RANDOM:
         raise UserError(f"--num_random must be at least {MIN_RANDOM}, not {drawn}")
     images = artifact.images.shape[0] * artifact.images.shape[1]
-    samples, shape = len(tested.split.labels), problem.dataset.image_shape
+    shape = problem.dataset.image_shape
     counts = {"num_eval": config.num_eval, "num_random": drawn}
     least.check(
-        [
-            least.evaluation(count, flag, shape, images, samples)
-            for flag, count in counts.items()
-        ]
+        [least.evaluation(count, flag, shape, images) for flag, count in counts.items()]
     )
     judges = {}
     for net in nets:  # all names are checked before the first long computation

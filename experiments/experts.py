@@ -25,7 +25,7 @@ from experiments.progress import say
 from experiments.protocol import statistics
 from experiments.timing import Stopwatch
 from jaxdd import augment, presets, provenance
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.experts import DTYPES, Bank, Manifest
 from jaxdd.experts.bank import MANIFEST, SNAPSHOTS
 from jaxdd.storage.records import integer, mapping, number, read_json, text
@@ -169,7 +169,9 @@ def open_run(config: Config, problem: Problem | None = None) -> Opened:
     """Check the flags against the data; see `run` for the arguments and errors."""
     fields.check(config)
     if config.dtype not in DTYPES:
-        raise UserError(f"--dtype must be {' or '.join(DTYPES)}, not {config.dtype!r}")
+        raise UserError(
+            f"--dtype must be {' or '.join(DTYPES)}, not {quoted(config.dtype)}"
+        )
     # Under the names of this program; `options.check` knows those of a distillation.
     for name in ("epochs", "keep_last", "batch_size", "learning_rate"):
         value = getattr(config, name)

@@ -118,7 +118,6 @@ def main(
     Where a `plan` is given, there is also the flag --plan: what plan(config) returns is
     printed, and nothing is run.
     """
-    guard.end()
     guard.open_streams()
     for field in dataclasses.fields(config_type):
         _define(field)
@@ -148,6 +147,7 @@ def main(
         if plan is not None and flags.FLAGS["plan"].value:
             work, tell = plan, print
         try:
+            guard.end()
             config = understood(given)
             keep_compiled_programs()
             with machines.in_use():

@@ -38,7 +38,7 @@ from experiments.probes import Probes
 from experiments.problem import DataFlags, Problem, network_for
 from experiments.progress import say
 from jaxdd import methods, programs, provenance
-from jaxdd.errors import Diverged, UserError
+from jaxdd.errors import Diverged, UserError, quoted
 from jaxdd.experts import Bank
 from jaxdd.settings import METHODS
 from jaxdd.storage.paths import shown
@@ -193,7 +193,7 @@ def _axes(config: Config) -> tuple[list[str], list[str]]:
         for name in names:
             if name not in known:
                 raise UserError(
-                    f"unknown {what} {name!r}: choose from {', '.join(known)}"
+                    f"unknown {what} {quoted(name)}: choose from {', '.join(known)}"
                 )
     return rows, columns
 

@@ -209,11 +209,13 @@ def check(config: Config) -> None:
         existing_file(config.init, "--init", INITIAL_CHOICES)
     if config.bank_dtype not in DTYPES:
         raise UserError(
-            f"--bank_dtype must be {' or '.join(DTYPES)}, not {config.bank_dtype!r}"
+            f"--bank_dtype must be {' or '.join(DTYPES)}, not "
+            f"{quoted(config.bank_dtype)}"
         )
     if config.select not in SELECTIONS:
         raise UserError(
-            f"unknown --select={config.select!r}: choose one of {', '.join(SELECTIONS)}"
+            f"unknown --select={quoted(config.select)}: choose one of "
+            f"{', '.join(SELECTIONS)}"
         )
     if config.select == "validation" and config.validation == 0:
         raise UserError(

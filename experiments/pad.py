@@ -29,7 +29,7 @@ from experiments.pictures import draw
 from experiments.problem import DataFlags, Problem
 from experiments.progress import say
 from jaxdd import presets, report
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.windows import Curriculum
 from jaxdd.workdir import Record, owned, to_json, write_atomically
 
@@ -72,11 +72,12 @@ def run(config: Config) -> dict[str, Any]:
     fields.check(config)
     if config.sweep not in SWEEPS:
         raise UserError(
-            f"unknown --sweep={config.sweep!r}: choose one of {', '.join(SWEEPS)}"
+            f"unknown --sweep={quoted(config.sweep)}: choose one of {', '.join(SWEEPS)}"
         )
     if config.score not in sorting.SCORES:
         raise UserError(
-            f"unknown score {config.score!r}: choose from {', '.join(sorting.SCORES)}"
+            f"unknown score {quoted(config.score)}: choose from "
+            f"{', '.join(sorting.SCORES)}"
         )
     seeds = pairs.seeds_of(config.seeds)
     preset = presets.preset(config.method, config.dataset, config.ipc)

@@ -107,7 +107,7 @@ def seeds_of(text: str) -> list[int]:
     """Distinct seeds, joined by commas."""
     seeds = numbers(text, "seeds", int)
     if len(set(seeds)) != len(seeds):
-        raise UserError(f"--seeds names a seed twice: {text!r}")
+        raise UserError(f"--seeds names a seed twice: {quoted(text)}")
     return seeds
 
 

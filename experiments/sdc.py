@@ -36,7 +36,7 @@ from experiments.progress import say
 from experiments.protocol import MIN_RANDOM
 from jaxdd import presets, terms
 from jaxdd.data import check_ipc
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.workdir import Record, owned, to_json, write_atomically
 
 # What --norms lists: the norm, and along the path of a student where there is one.
@@ -137,14 +137,15 @@ def _presets(config: Config) -> dict[str, presets.Preset]:
     for method in _listed(config.methods, "methods"):
         preset = presets.preset(method, config.dataset, config.ipc)
         if preset.settings.objective not in FAMILIES:
-            raise UserError(f"the method {method!r} has no SDC: leave it out")
+            raise UserError(f"the method {quoted(method)} has no SDC: leave it out")
         if preset.settings.sdc_weight:
             raise UserError(
-                f"the method {method!r} has SDC of its own: choose one without"
+                f"the method {quoted(method)} has SDC of its own: choose one without"
             )
         if preset.settings.segments > 1:
             raise UserError(
-                f"the method {method!r} distils in segments, each with a start of its "
+                f"the method {quoted(method)} distils in segments, each with a "
+                f"start of its "
                 "own: choose a method in one piece"
             )
         found[method] = preset
@@ -164,10 +165,10 @@ def _listed(text: str, flag: str, known: tuple[str, ...] = ()) -> list[str]:
     for name in names:
         if known and name not in known:
             raise UserError(
-                f"unknown {name!r} in --{flag}: choose from {', '.join(known)}"
+                f"unknown {quoted(name)} in --{flag}: choose from {', '.join(known)}"
             )
         if names.count(name) > 1:
-            raise UserError(f"--{flag} names {name!r} twice")
+            raise UserError(f"--{flag} names {quoted(name)} twice")
     return names
 
 
@@ -178,7 +179,7 @@ def _weights(config: Config) -> list[float]:
         if not math.isfinite(weight):
             raise UserError(f"the weights must be finite numbers, not {weight}")
     if len({f"{weight:g}" for weight in weights}) < len(weights):
-        raise UserError(f"--weights names a weight twice: {config.weights!r}")
+        raise UserError(f"--weights names a weight twice: {quoted(config.weights)}")
     if config.weight <= 0:
         raise UserError(f"--weight must be positive, not {config.weight:g}")
     return sorted({*weights, config.weight} - {0.0})

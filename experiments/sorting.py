@@ -15,7 +15,7 @@ from experiments.probes import make_probes
 from experiments.problem import Problem, named_key
 from experiments.progress import say
 from jaxdd import difficulty
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.forgetting_events import forgetting_scores
 from jaxdd.influence import influence_scores
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
@@ -78,7 +78,9 @@ _SCORES = {"scores": Member("f", 1), "ids": Member("iu", 1)}
 def check_name(name: str) -> None:
     """Raise UserError for a score that there is not."""
     if name not in MEASURES:
-        raise UserError(f"unknown score {name!r}: choose from {', '.join(SCORES)}")
+        raise UserError(
+            f"unknown score {quoted(name)}: choose from {', '.join(SCORES)}"
+        )
 
 
 def compute(

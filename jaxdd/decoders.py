@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.types import Array, Codes, Decoder, Key, Space, Synthetic
 
 KINDS = ("single", "multi", "bound")
@@ -50,7 +50,8 @@ class Formation:
     def __post_init__(self):
         if self.kind not in KINDS:
             raise UserError(
-                f"unknown formation {self.kind!r}: choose one of {', '.join(KINDS)}"
+                f"unknown formation {quoted(self.kind)}: choose one of "
+                f"{', '.join(KINDS)}"
             )
         if self.factor < 1:
             raise UserError(f"the factor must be at least 1, not {self.factor}")
@@ -226,7 +227,9 @@ def make_decoder(
         (3, 4, 3)
     """
     if labels not in ("hard", "teacher", "soft"):
-        raise UserError(f"unknown labels {labels!r}: choose hard, soft or teacher")
+        raise UserError(
+            f"unknown labels {quoted(labels)}: choose hard, soft or teacher"
+        )
 
     def probabilities(codes: Codes) -> Array:
         if labels != "soft":

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from jaxdd import policy
 from jaxdd.curvature import fisher_traces
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.losses import correct, mean_loss, per_sample_cross_entropy
 from jaxdd.primitives import per_sample_gradient_norms
 from jaxdd.train import Training, make_fit, rows
@@ -137,7 +137,7 @@ def ensemble_scores(
     """
     if score not in SCORES:
         raise UserError(
-            f"unknown score {score!r}: choose one of {', '.join(SCORES)} "
+            f"unknown score {quoted(score)}: choose one of {', '.join(SCORES)} "
             "(forgetting_scores and influence_scores are functions of their own)"
         )
     compute = SCORES[score]

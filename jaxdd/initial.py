@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.decoders import INPUT, mosaic
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.types import Array, Key, RealData, Space, Synthetic
 from jaxdd.windows import sample_classes
 
@@ -35,7 +35,7 @@ def initial_set(key: Key, kind: str, real: RealData, ipc: int) -> Synthetic:
         (3, 2, 8, 8, 1)
     """
     if kind not in ("noise", "real"):
-        raise UserError(f"unknown initial images {kind!r}: choose noise or real")
+        raise UserError(f"unknown initial images {quoted(kind)}: choose noise or real")
     classes, shape = real.table.shape[0], real.images.shape[1:]
     if kind == "noise":
         images = jax.random.normal(key, (classes, ipc, *shape), real.scale.dtype)

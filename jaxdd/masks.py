@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.trees import from_named_leaves, named_leaves
 from jaxdd.types import Array
 
@@ -80,10 +80,12 @@ def make_mask(kind: str, ratio: float, granularity: str = "scalar") -> Mask | No
         ([0.0, 0.0], [1.0, 1.0])
     """
     if kind not in KINDS:
-        raise UserError(f"unknown mask {kind!r}: choose one of {', '.join(KINDS)}")
+        raise UserError(
+            f"unknown mask {quoted(kind)}: choose one of {', '.join(KINDS)}"
+        )
     if granularity not in GRANULARITIES:
         raise UserError(
-            f"unknown granularity {granularity!r} of a mask: choose one of "
+            f"unknown granularity {quoted(granularity)} of a mask: choose one of "
             f"{', '.join(GRANULARITIES)}"
         )
     if not 0 <= ratio < 1:

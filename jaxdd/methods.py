@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxdd import augment
 from jaxdd.assembly import Extras, make_method
 from jaxdd.decoders import INPUT, Formation, make_decoder
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.learners import StartEpochs, fresh, in_passes, spans
 from jaxdd.masks import TENSORS, Mask, kernels_only, make_mask
 from jaxdd.nets import has_batch_statistics
@@ -59,7 +59,9 @@ __all__ = ["METHODS", "Settings", "build", "make_method"]
 def choose(what: str, name: str, options: dict[str, Callable] | dict):
     """`options[name]`, or a UserError that lists them."""
     if name not in options:
-        raise UserError(f"unknown {what} {name!r}: choose one of {', '.join(options)}")
+        raise UserError(
+            f"unknown {what} {quoted(name)}: choose one of {', '.join(options)}"
+        )
     return options[name]
 
 
@@ -81,7 +83,8 @@ def mask_of(settings: Settings) -> Mask | None:
     mask = make_mask(settings.mask, settings.mask_ratio, settings.mask_granularity)
     if settings.tensors not in TENSORS:
         raise UserError(
-            f"unknown tensors {settings.tensors!r}: choose one of {', '.join(TENSORS)}"
+            f"unknown tensors {quoted(settings.tensors)}: choose one of "
+            f"{', '.join(TENSORS)}"
         )
     return kernels_only(mask) if settings.tensors == "kernels" else mask
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.settings import Settings
 from jaxdd.types import Synthetic
 
@@ -63,7 +63,7 @@ def optimizer_of(settings: Settings) -> optax.GradientTransformationExtraArgs:
     """
     if settings.image_steps not in IMAGE_STEPS:
         raise UserError(
-            f"unknown image steps {settings.image_steps!r}: choose one of "
+            f"unknown image steps {quoted(settings.image_steps)}: choose one of "
             f"{', '.join(IMAGE_STEPS)}"
         )
 

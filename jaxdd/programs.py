@@ -67,6 +67,8 @@ class Program:
 
     def compiled(self, *arguments):
         """The compiled loop for arguments like these."""
+        if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+            return self.advance  # nothing is compiled, and all can be looked into
         leaves, structure = jax.tree.flatten(arguments)
         shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
         kind = structure, shapes, devices.spread_over()

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.losses import mean_loss
 from jaxdd.primitives import inner_gradient, per_sample_gradient_norms
 from jaxdd.trees import global_norm
@@ -58,7 +58,7 @@ def weight_schedule(kind: str, weight: float, horizon: int) -> Schedule:
     if kind == "log":
         return lambda step: weight * jnp.log1p(progress(step) * 99) / jnp.log(100.0)
     raise UserError(
-        f"unknown weight schedule {kind!r}: choose one of {', '.join(SCHEDULES)}"
+        f"unknown weight schedule {quoted(kind)}: choose one of {', '.join(SCHEDULES)}"
     )
 
 
@@ -127,9 +127,13 @@ def sdc(
         return jnp.mean(evidence.path_norms)
 
     if norm not in NORMS:
-        raise UserError(f"unknown SDC norm {norm!r}: choose one of {', '.join(NORMS)}")
+        raise UserError(
+            f"unknown SDC norm {quoted(norm)}: choose one of {', '.join(NORMS)}"
+        )
     if at not in PLACES:
-        raise UserError(f"unknown sdc_at={at!r}: choose one of {', '.join(PLACES)}")
+        raise UserError(
+            f"unknown sdc_at={quoted(at)}: choose one of {', '.join(PLACES)}"
+        )
     if at == "path" and norm == "per_sample":
         raise UserError(
             "sdc_norm='per_sample' is not offered along the path: use sdc_at='start' "

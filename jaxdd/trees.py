@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdd.errors import UserError
 from jaxdd.types import Array, Scalar
@@ -24,7 +25,7 @@ def total(tree) -> Scalar:
     return sum(sums, start=jnp.zeros((), jnp.result_type(*sums or (jnp.float32,))))
 
 
-def aligned(x: Array, like: Array) -> Array:
+def aligned(x: Array | np.ndarray, like: Array | np.ndarray) -> Array:
     """x with axes of length one in front, as many as its last axes lack of `like`'s.
 
     What broadcasting would do by itself, said where it is meant.

@@ -16,7 +16,7 @@ asked for: it is no dependency of the library.
 
 import importlib.util
 
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 
 METHODS = ("dsa", "dm", "idc", "mtt", "tesla")
 NAMES = ("none", "torch")
@@ -33,7 +33,9 @@ def wanted(name: str) -> bool:
         UserError: an unknown name, or torch is not there.
     """
     if name not in NAMES:
-        raise UserError(f"unknown reference {name!r}: choose one of {', '.join(NAMES)}")
+        raise UserError(
+            f"unknown reference {quoted(name)}: choose one of {', '.join(NAMES)}"
+        )
     if name == "torch" and not installed():
         raise UserError("--reference=torch needs PyTorch: run `make bench` once")
     return name == "torch"

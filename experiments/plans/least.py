@@ -41,20 +41,24 @@ def networks(network: Network, count: int, flag: str) -> list[Need]:
 
 
 def evaluation(
-    count: int, flag: str, image_shape: tuple[int, ...], images: int, tested: int
+    count: int, flag: str, image_shape: tuple[int, ...], images: int
 ) -> Need:
-    """Every network of an evaluation has its copy of the set, and its answers."""
-    each = images * math.prod(image_shape) * _NUMBER + tested * _NUMBER + _KEY
+    """Every network of an evaluation has its copy of the set.
+
+    Its answers come on top. They are not counted, since the test split is not to be
+    looked at before the evaluation.
+    """
+    each = images * math.prod(image_shape) * _NUMBER + _KEY
     return Need(count * each, f"the sets of {count} networks", flag)
 
 
 def distillation(problem: Any, network: Network, values: dict[str, Any]) -> list[Need]:
     """Of `experiments.distill`, by the values of a run."""
     shape, classes = problem.dataset.image_shape, problem.dataset.num_classes
-    images, tested = classes * values["ipc"], len(problem.splits.test.labels)
+    images = classes * values["ipc"]
     needs = networks(network, values["probes"], "probes")
     for flag in ("num_eval", "num_random"):
-        needs.append(evaluation(values[flag], flag, shape, images, tested))
+        needs.append(evaluation(values[flag], flag, shape, images))
     if values["segments"] > 1:
         needs += networks(network, values["judges"], "judges")
     if values["objective"] == "trajectory":

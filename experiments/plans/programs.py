@@ -37,7 +37,13 @@ class Memory(NamedTuple):
 
 
 def memory_of(compiled: Any) -> Memory:
-    """By XLA's analysis; donated arguments count once."""
+    """By XLA's analysis; donated arguments count once.
+
+    Raises:
+        UserError: JAX is told to compile nothing.
+    """
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        raise UserError("--plan compiles what it times: unset JAX_DISABLE_JIT")
     found = compiled.memory_analysis()
     return Memory(
         found.argument_size_in_bytes,

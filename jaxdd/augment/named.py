@@ -8,7 +8,7 @@ import jax
 from jaxdd.augment.dc import dc_evaluation
 from jaxdd.augment.mixing import cutmix
 from jaxdd.augment.pipelines import per_image, pipeline
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.types import Array, Batch, Key
 
 Augment: TypeAlias = Callable[[Key, Batch], Batch]
@@ -79,7 +79,8 @@ def _probability(name: str, text: str) -> float:
         found = -1.0
     if not 0 <= found <= 1:
         raise UserError(
-            f"the augmentation {name!r} must end with a probability of CutMix in [0, "
-            f"1], not {text!r}"
+            f"the augmentation {quoted(name)} must end with a probability of "
+            f"CutMix in [0, "
+            f"1], not {quoted(text)}"
         )
     return found

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxdd.augment.ops import OPS, Op, cutout
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.types import Array, Key
 
 Pipeline: TypeAlias = tuple[tuple[Op, ...], ...]  # groups; one op of each is applied
@@ -34,7 +34,7 @@ def dsa(strategy: str, mode: str = "single") -> Pipeline:
     """
     ops = tuple(OPS[name] for name in _names(strategy))
     if mode not in ("single", "multiple"):
-        raise UserError(f"The DSA mode is {mode!r}; use 'single' or 'multiple'.")
+        raise UserError(f"The DSA mode is {quoted(mode)}; use 'single' or 'multiple'.")
     if mode == "multiple":
         return tuple((op,) for op in ops)
     return (ops,) if ops else ()
@@ -83,8 +83,9 @@ def _names(strategy: str) -> list[str]:
     unknown = [name for name in names if name not in OPS]
     if unknown:
         raise UserError(
-            f"The augmentation strategy {strategy!r} names an unknown operation "
-            f"{unknown[0]!r}; join some of {', '.join(OPS)} by underscores, or use "
+            f"The augmentation strategy {quoted(strategy)} names an unknown operation "
+            f"{quoted(unknown[0])}; join some of {', '.join(OPS)} by underscores, "
+            f"or use "
             "'none'."
         )
     return names

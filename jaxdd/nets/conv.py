@@ -20,7 +20,7 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
 from jaxdd import policy
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 
 Pair: TypeAlias = tuple[int, int]
 Padding: TypeAlias = tuple[Pair, Pair]  # ((top, bottom), (left, right))
@@ -118,7 +118,9 @@ def _check(
     impl: str | None,
 ) -> None:
     if impl is not None and impl not in IMPLEMENTATIONS:
-        raise UserError(f"impl={impl!r} is not one of {', '.join(IMPLEMENTATIONS)}.")
+        raise UserError(
+            f"impl={quoted(impl)} is not one of {', '.join(IMPLEMENTATIONS)}."
+        )
     if stride < 1:
         raise UserError(f"stride={stride} of a convolution must be at least 1.")
     sizes = [n + sum(p) for n, p in zip(image[1:3], padding, strict=True)]

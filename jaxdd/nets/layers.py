@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxdd import policy
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.nets.conv import conv2d
 from jaxdd.trees import aligned
 
@@ -98,7 +98,7 @@ class Norm(nn.Module):
             return self._affine(standardize(x, (1, 2, 3)), (1, 2, 3))
         if self.kind == "group":
             return self._affine(_standardize_groups(x), (3,))
-        raise UserError(f"norm={self.kind!r} is not one of {', '.join(NORMS)}.")
+        raise UserError(f"norm={quoted(self.kind)} is not one of {', '.join(NORMS)}.")
 
     def _affine(self, x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
         shape = tuple(x.shape[axis] for axis in axes)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.nets.classic import MLP, AlexNet, LeNet
 from jaxdd.nets.convnet import POOLINGS, ConvNet
 from jaxdd.nets.initial import draw_params, initial_stats
@@ -98,7 +98,7 @@ def make_network(
         ((2, 10), 2)
     """
     if name not in NETS:
-        raise UserError(f"network={name!r} is not one of {', '.join(NETS)}.")
+        raise UserError(f"network={quoted(name)} is not one of {', '.join(NETS)}.")
     given = {
         "width": width,
         "depth": depth,
@@ -163,20 +163,22 @@ def _check_options(name: str, options: Options) -> None:
     for option, value in options.items():
         if option in builder.fixed:
             raise UserError(
-                f"{name} has {option}={builder.fixed[option]!r} by its name and takes "
-                f"no {option}={value!r}."
+                f"{name} has {option}={quoted(builder.fixed[option])} by its name "
+                f"and takes "
+                f"no {option}={quoted(value)}."
             )
         if option not in builder.options:
             known = ", ".join(builder.options) or "none"
             raise UserError(
-                f"{name} has no option {option}={value!r} (its options: {known})."
+                f"{name} has no option {option}={quoted(value)} (its options: {known})."
             )
         allowed = builder.options[option]
         if allowed is None and value < 1:
             raise UserError(f"{option}={value} of {name} must be at least 1.")
         if allowed is not None and value not in allowed:
             raise UserError(
-                f"{option}={value!r} of {name} is not one of {', '.join(allowed)}."
+                f"{option}={quoted(value)} of {name} is not one of "
+                f"{', '.join(allowed)}."
             )
     if options.get("depth", 1) > MAX_DEPTH:
         raise UserError(

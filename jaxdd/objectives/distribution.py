@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.masks import Mask
 from jaxdd.sets import fill, flatten
 from jaxdd.trees import apply_mask
@@ -168,7 +168,7 @@ def _first_block(features: str, mask: Mask | None) -> int:
     """Index of the first block that is matched, after a check of both arguments."""
     if features not in FEATURES:
         raise UserError(
-            f"unknown features {features!r}: choose one of {', '.join(FEATURES)}"
+            f"unknown features {quoted(features)}: choose one of {', '.join(FEATURES)}"
         )
     if mask is not None and features == "last":
         raise UserError(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.sets import present
 from jaxdd.types import Array, Batch, Info, Inputs, Key, Scalar, Synthetic
 from jaxdd.windows import batch_of_pass, sample_class
@@ -77,7 +77,7 @@ def forgetting(kind: str, weight: float) -> Forgetting | None:
     """
     if kind not in REMEMBERED:
         raise UserError(
-            f"unknown term against forgetting {kind!r}: choose one of "
+            f"unknown term against forgetting {quoted(kind)}: choose one of "
             f"{', '.join(REMEMBERED)}"
         )
     return None if kind == "none" or weight == 0 else Forgetting(kind, weight)
