@@ -135,8 +135,8 @@ def batch_of_pass(
         [size, ...] images, preprocessed, with one-hot labels.
 
     Example:
-        >>> images = np.arange(6, dtype=np.float32).reshape(6, 1, 1, 1)
-        >>> real = real_data(images, np.zeros(6, int), 1)
+        >>> images = np.arange(12, dtype=np.float32).reshape(12, 1, 1, 1)
+        >>> real = real_data(images, np.arange(12) // 6, 2)
         >>> seed, of_class = jnp.uint32(0), jnp.int32(0)
         >>> batches = [batch_of_pass(seed, real, of_class, 3, jnp.int32(i)).images
         ...            for i in range(2)]

@@ -67,7 +67,7 @@ class Dense(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", _zeros, (x.shape[-1], self.features))
         y = jnp.matmul(x, kernel, precision=policy.choices().precision)
-        return y + self.param("bias", _zeros, (self.features,))
+        return y + aligned(self.param("bias", _zeros, (self.features,)), y)
 
 
 class Norm(nn.Module):

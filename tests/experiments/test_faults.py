@@ -68,7 +68,7 @@ CASES = {
     "sdc norm": ("distill", {"sdc_norm": "max"}, ["'max'", "per_sample"]),
     "augmentation": ("distill", {"augmentation": "flip_spin"}, ["'spin'", "rotate"]),
     "its evaluation": ("distill", {"eval_augmentation": "spin"}, ["'spin'"]),
-    "init": ("distill", {"init": "zero"}, ["'zero'", "noise"]),
+    "init": ("distill", {"init": "zero"}, ["zero", "noise"]),
     "steps": ("distill", {"steps": 0}, ["--steps", "0"]),
     "flag": ("distill", {"stepz": 3}, ["--stepz", "or --steps"]),
     "not a number": ("distill", {"ipc": "ten"}, ["--ipc", "an integer", "'ten'"]),

@@ -207,7 +207,7 @@ def test_other_steps_are_another_table(finished):
 def test_a_damaged_table_is_refused(finished, tmp_path, content):
     path = tmp_path / "matrix.json"
     path.write_text(content)
-    with pytest.raises(UserError, match=r"matrix\.json .* delete it to fill the table"):
+    with pytest.raises(UserError, match=r"matrix\.json .* remove it, and its cells"):
         matrix.run(small(tmp_path))
     assert path.read_text() == content
 
