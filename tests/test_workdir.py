@@ -246,19 +246,6 @@ def test_data_is_known_by_its_fingerprint(tmp_path, there):
         Record(tmp_path, {**CONFIG, **data, "fingerprint": "cd"})
 
 
-def test_a_configuration_from_before_a_value_was_known(tmp_path):
-    """Runs drew real samples independently, and normalised with their own constants."""
-    Record(tmp_path, {"method": "dsa"})
-    as_then = {"method": "dsa", "sampling": "independent", "constants": None}
-    Record(tmp_path, as_then)
-    (tmp_path / "run.json").unlink()
-    Record(tmp_path, {"method": "idc"})
-    with pytest.raises(
-        UserError, match="sampling is 'independent' there and 'passes' now"
-    ):
-        Record(tmp_path, {"method": "idc", "sampling": "passes", "constants": None})
-
-
 def test_another_configuration_is_refused_naming_every_difference(tmp_path):
     Record(tmp_path, CONFIG)
     before = (tmp_path / "run.json").read_bytes()

@@ -252,15 +252,34 @@ def test_a_run_is_what_alters_its_steps(problem, base, changes, same):
     assert (resolution.identity(values, problem) == known) is same
 
 
+NEW = ("normalisation", "constants", "sampling", "channels", "image_size")
+
+
+def without_new(config):
+    """Values as the version before wrote them."""
+    return {k: v for k, v in config.items() if k not in NEW}
+
+
+def test_a_value_that_a_version_did_not_have_stands_for_its_default(problem):
+    """Runs drew real samples independently then, those of IDC too."""
+    for method, sampling in (("dm", "independent"), ("idc", "passes")):
+        values = resolution.resolve(cheap("w", method=method), problem)
+        assert values["sampling"] == sampling
+        before = resolution.identity(without_new(values), problem)
+        same = resolution.identity(values, problem) == before
+        assert same is (sampling == "independent")
+
+
 def as_written_before(folder):
-    """The files as the version before had them: no normalisation, no timings."""
+    """The files as the version before had them."""
     record = read_json(folder / "run.json")
-    del record["timings"], record["config"]["normalisation"]
+    del record["timings"]
+    record["config"] = without_new(record["config"])
     assert set(record) == {"kind", "config", "resumed_at"}
     (folder / "run.json").write_text(json.dumps(record))
     if (folder / "summary.json").exists():
         summary = read_json(folder / "summary.json")
-        del summary["config"]["normalisation"]
+        summary["config"] = without_new(summary["config"])
         (folder / "summary.json").write_text(json.dumps(summary))
 
 
