@@ -56,7 +56,7 @@ from experiments.flags import main, option
 from experiments.progress import say
 from jaxdd import policy, provenance
 from jaxdd.errors import UserError
-from jaxdd.workdir import make_folder, to_json, write_atomically
+from jaxdd.storage.files import make_folder, to_json, write_atomically
 
 # Sections in order, and their shares of the time.
 WEIGHTS = {

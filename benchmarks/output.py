@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxdd import provenance
 from jaxdd.report.figures import COLORS, label, new_figure, save, short
-from jaxdd.workdir import to_json, write_atomically
+from jaxdd.storage.files import to_json, write_atomically
 
 Record = Mapping[str, Any]
 

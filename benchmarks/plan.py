@@ -28,7 +28,7 @@ from experiments.progress import say
 from experiments.timing import Stopwatch
 from jaxdd.errors import UserError, quoted
 from jaxdd.programs import Program
-from jaxdd.workdir import make_folder, to_json, write_atomically
+from jaxdd.storage.files import make_folder, to_json, write_atomically
 
 
 @dataclass(frozen=True)

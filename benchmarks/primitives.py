@@ -21,7 +21,7 @@ from benchmarks.settings import known, settings_named
 from experiments.flags import main, option
 from experiments.progress import say
 from jaxdd.errors import UserError
-from jaxdd.workdir import make_folder
+from jaxdd.storage.files import make_folder
 
 KEYS = ("primitive", "setting")
 

@@ -30,7 +30,7 @@ from experiments.flags import main, option
 from experiments.progress import say
 from jaxdd.errors import UserError
 from jaxdd.report.figures import COLORS, label, new_figure, save, short
-from jaxdd.workdir import make_folder, to_json, write_atomically
+from jaxdd.storage.files import make_folder, to_json, write_atomically
 
 LONGEST = 20  # instructions that a record names
 LAST = "#bdbdbd"  # the colour of loops

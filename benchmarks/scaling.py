@@ -21,7 +21,7 @@ from experiments.progress import say
 from jaxdd import report
 from jaxdd.errors import UserError
 from jaxdd.presets import network_size
-from jaxdd.workdir import make_folder
+from jaxdd.storage.files import make_folder
 
 KEYS = ("method", "axis", "value")
 AXES = {

@@ -24,7 +24,7 @@ from experiments.flags import main, option
 from experiments.pairs import numbers
 from experiments.progress import say
 from jaxdd.errors import UserError
-from jaxdd.workdir import make_folder
+from jaxdd.storage.files import make_folder
 
 KEYS = ("method", "setting", "ipc")
 

@@ -24,7 +24,7 @@ from benchmarks.settings import SETTINGS, known, make_case
 from experiments.flags import main, option
 from experiments.progress import say
 from jaxdd.errors import UserError
-from jaxdd.workdir import make_folder, to_json, write_atomically
+from jaxdd.storage.files import make_folder, to_json, write_atomically
 
 STANDARD, SMALL = SETTINGS["standard"], SETTINGS["small"]
 LENGTHS = (20, 80)  # student steps between which memory is compared

@@ -24,7 +24,7 @@ from experiments.pairs import numbers
 from experiments.progress import say
 from jaxdd import report
 from jaxdd.errors import UserError, quoted
-from jaxdd.workdir import make_folder, to_json, write_atomically
+from jaxdd.storage.files import make_folder, to_json, write_atomically
 
 METHODS = ("mtt", "ftd", "tesla", "datm", "pad")
 

@@ -17,11 +17,11 @@ from jaxdd.evaluate import accuracy
 from jaxdd.experts import Bank, Manifest, Watch, layout, train_bank, weight
 from jaxdd.methods import starts_of
 from jaxdd.settings import Settings
+from jaxdd.storage.files import make_folder
 from jaxdd.storage.paths import existing_file
 from jaxdd.train import Training, make_epochs
 from jaxdd.types import Learner, Network, Params, RealData
 from jaxdd.windows import Curriculum, take
-from jaxdd.workdir import make_folder
 
 
 def manifest_of(

@@ -32,9 +32,10 @@ from jaxdd.difficulty import ensemble_scores
 from jaxdd.errors import UserError, quoted
 from jaxdd.objectives import REMEMBERED
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
+from jaxdd.storage.files import atomic_file, to_json, write_atomically
 from jaxdd.storage.paths import shown
 from jaxdd.windows import take
-from jaxdd.workdir import Record, atomic_file, owned, to_json, write_atomically
+from jaxdd.workdir import Record, owned
 
 TENTHS = 10
 _LOSSES = {"losses": Member("f", 1)}

@@ -32,6 +32,7 @@ from experiments.progress import say
 from experiments.protocol import MIN_RANDOM, statistics
 from jaxdd import provenance
 from jaxdd.evaluate import accuracy
+from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.records import (
     integer,
     list_of,
@@ -44,7 +45,7 @@ from jaxdd.storage.records import (
 from jaxdd.train import Training, make_fit
 from jaxdd.types import Learner
 from jaxdd.windows import take
-from jaxdd.workdir import owned, to_json, write_atomically
+from jaxdd.workdir import owned
 
 NUM_RANDOM = 20  # random subsets per seed in the table
 # The schedule of the last row: short, and long enough for 99 % on digits.

@@ -28,10 +28,11 @@ from experiments.problem import (
 )
 from jaxdd import difficulty, provenance, report
 from jaxdd.errors import UserError
+from jaxdd.storage.files import atomic_file, make_folder, to_json, write_atomically
 from jaxdd.storage.paths import local_path, shown
 from jaxdd.types import Network
 from jaxdd.windows import class_table
-from jaxdd.workdir import atomic_file, make_folder, owned, to_json, write_atomically
+from jaxdd.workdir import owned
 
 SCORES = sorting.SCORES
 SHOWN = 10  # images per class in the picture

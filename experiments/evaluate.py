@@ -31,9 +31,10 @@ from jaxdd import artifact as artifacts
 from jaxdd.data import Dataset
 from jaxdd.errors import UserError
 from jaxdd.export import check_export, export_pngs
+from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.paths import existing_file, local_path, shown
 from jaxdd.types import Synthetic
-from jaxdd.workdir import owned, to_json, write_atomically
+from jaxdd.workdir import owned
 
 # Up to this many classes their accuracies are printed unasked.
 SHOWN_CLASSES = 20

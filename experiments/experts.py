@@ -28,9 +28,10 @@ from jaxdd import augment, presets, provenance
 from jaxdd.errors import UserError, quoted
 from jaxdd.experts import DTYPES, Bank, Manifest
 from jaxdd.experts.bank import MANIFEST, SNAPSHOTS
+from jaxdd.storage.files import set_aside, to_json, write_atomically
 from jaxdd.storage.records import integer, mapping, number, read_json, text
 from jaxdd.types import Network
-from jaxdd.workdir import Record, owned, set_aside, to_json, write_atomically
+from jaxdd.workdir import Record, owned
 
 _SUMMARY = mapping(
     bank=mapping(),

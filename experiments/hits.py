@@ -10,7 +10,7 @@ import numpy as np
 from jaxdd import hosts
 from jaxdd.errors import UserError
 from jaxdd.storage.arrays import Member, read_arrays
-from jaxdd.workdir import atomic_file
+from jaxdd.storage.files import atomic_file
 
 SAVE_SECONDS = 5.0  # between two saves: what a kill may cost
 

@@ -41,6 +41,7 @@ from jaxdd import methods, programs, provenance
 from jaxdd.errors import Diverged, UserError, quoted
 from jaxdd.experts import Bank
 from jaxdd.settings import METHODS
+from jaxdd.storage.files import make_folder, to_json, write_atomically
 from jaxdd.storage.paths import shown
 from jaxdd.storage.records import (
     flag,
@@ -52,13 +53,7 @@ from jaxdd.storage.records import (
     read_json,
     text,
 )
-from jaxdd.workdir import (
-    Record,
-    make_folder,
-    owned,
-    to_json,
-    write_atomically,
-)
+from jaxdd.workdir import Record, owned
 
 BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm")
 FIEX: dict[str, Any] = {"score": "el2n", "drop_hardest": 0.2}

@@ -30,8 +30,9 @@ from experiments.problem import DataFlags, Problem
 from experiments.progress import say
 from jaxdd import presets, report
 from jaxdd.errors import UserError, quoted
+from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.windows import Curriculum
-from jaxdd.workdir import Record, owned, to_json, write_atomically
+from jaxdd.workdir import Record, owned
 
 SWEEPS = ("none", "score", "curriculum", "alpha")
 # What PAD's paper swept: scores, IR x AEE, and shares of parameters.

@@ -16,9 +16,9 @@ from experiments.progress import say
 from jaxdd import provenance
 from jaxdd.artifact import STATISTICS
 from jaxdd.errors import UserError, quoted
+from jaxdd.storage.files import atomic_file, write_atomically
 from jaxdd.storage.paths import reason, shown
 from jaxdd.storage.records import list_of, mapping, maybe, number
-from jaxdd.workdir import atomic_file, write_atomically
 
 Cells = Mapping[str, Mapping[str, Any]]  # row name -> flags that make the difference
 Row = Mapping[str, Any]

@@ -33,7 +33,7 @@ from experiments.problem import Problem
 from experiments.progress import say
 from experiments.timing import Stopwatch
 from jaxdd import provenance
-from jaxdd.experts.bank import weight
+from jaxdd.experts.manifest import weight
 from jaxdd.experts.training import group_size
 from jaxdd.sets import flatten
 from jaxdd.workdir import Record

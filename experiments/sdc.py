@@ -37,7 +37,8 @@ from experiments.protocol import MIN_RANDOM
 from jaxdd import presets, terms
 from jaxdd.data import check_ipc
 from jaxdd.errors import UserError, quoted
-from jaxdd.workdir import Record, owned, to_json, write_atomically
+from jaxdd.storage.files import to_json, write_atomically
+from jaxdd.workdir import Record, owned
 
 # What --norms lists: the norm, and along the path of a student where there is one.
 NORMS = {

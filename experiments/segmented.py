@@ -21,10 +21,11 @@ from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from jaxdd.sets import flatten
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
+from jaxdd.storage.files import atomic_file, make_folder
 from jaxdd.storage.paths import shown
 from jaxdd.types import Array, RealData, Synthetic
 from jaxdd.windows import Curriculum
-from jaxdd.workdir import Metrics, Record, atomic_file, make_folder, owned
+from jaxdd.workdir import Metrics, Record, owned
 
 NAMES = ("images", "labels")
 AGAIN = "delete it to distil that segment again"

@@ -19,11 +19,11 @@ from jaxdd.errors import UserError, quoted
 from jaxdd.forgetting_events import forgetting_scores
 from jaxdd.influence import influence_scores
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
+from jaxdd.storage.files import atomic_file
 from jaxdd.storage.paths import shown
 from jaxdd.train import Training
 from jaxdd.types import Array, Key, Learner, Network, RealData
 from jaxdd.windows import Curriculum, take
-from jaxdd.workdir import atomic_file
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from jaxdd.decoders import INPUT, KINDS, Formation, decode_stored
 from jaxdd.errors import LARGEST_INTEGER, UserError
 from jaxdd.nets import NETS, make_network
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
+from jaxdd.storage.files import atomic_file
 from jaxdd.storage.paths import reason, shown
 from jaxdd.storage.records import (
     Schema,
@@ -35,7 +36,6 @@ from jaxdd.storage.records import (
 )
 from jaxdd.train import Training
 from jaxdd.types import Synthetic
-from jaxdd.workdir import atomic_file
 
 FORMAT = 2  # 1 had no decoder
 _SEED = integer(0, 2**32 - 1)

@@ -23,9 +23,9 @@ from jaxdd.artifact import Artifact
 from jaxdd.data.preprocess import Preprocess
 from jaxdd.decoders import Formation, form, form_labels
 from jaxdd.errors import UserError
+from jaxdd.storage.files import to_json
 from jaxdd.storage.paths import local_path, reason, shown
 from jaxdd.storage.records import list_of, mapping, one_of, read_json, text
-from jaxdd.workdir import to_json
 
 MARK, ARRAYS = "export.json", "arrays.npz"
 KIND = "jaxdd export"

@@ -269,10 +269,10 @@ def test_a_full_disk_is_told_and_the_run_can_go_on(
 ):
     with monkeypatch.context() as patch:
         if what == "line":
-            wrapped = nth_call(open, n + 1, full_disk)  # the first rewrites
+            wrapped = nth_call(open, n, full_disk)
             patch.setattr("jaxdd.workdir.open", wrapped, raising=False)
         elif what == "rewrite":
-            patch.setattr("jaxdd.workdir.os.replace", full_disk)
+            patch.setattr("jaxdd.storage.files.os.replace", full_disk)
         else:
             saving = nth_call(ocp.CheckpointManager.save, n, full_disk)
             patch.setattr("orbax.checkpoint.CheckpointManager.save", saving)

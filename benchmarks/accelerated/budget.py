@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from jaxdd.errors import UserError
-from jaxdd.workdir import to_json, write_atomically
+from jaxdd.storage.files import to_json, write_atomically
 
 # What a measurement is expected to take, by the longest of its family so far.
 MARGIN = 1.2

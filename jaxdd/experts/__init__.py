@@ -1,10 +1,12 @@
 """Experts: networks trained on real data, and their trajectories on disk.
 
-bank        one memory-mapped array [experts, epochs, parameters] with a manifest
+manifest    what a bank holds, and how it was made
+bank        one memory-mapped array [experts, epochs, parameters] with checksums
 training    trains a bank, group by group, and goes on where it stopped
 """
 
-from jaxdd.experts.bank import DTYPES, Bank, Manifest, layout, weight
+from jaxdd.experts.bank import Bank
+from jaxdd.experts.manifest import DTYPES, Manifest, layout, weight
 from jaxdd.experts.training import Watch, train_bank
 
 __all__ = [

@@ -9,50 +9,38 @@ as a whole.
 import contextlib
 import dataclasses
 import errno
-import hashlib
-import json
 import math
 import os
 import shutil
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxdd import hosts
-from jaxdd.errors import UserError, quoted
-from jaxdd.storage.paths import local_path, reason, shown
-from jaxdd.storage.records import (
-    Schema,
-    fields_of,
-    flag,
-    integer,
-    list_of,
-    mapping,
-    number,
-    one_of,
-    read_json,
-    text,
+from jaxdd.errors import UserError
+from jaxdd.experts.manifest import (
+    DTYPES,
+    FORMAT,
+    Manifest,
+    as_stored,
+    content_of,
+    difference,
+    dump,
+    read_manifest,
 )
-from jaxdd.train import Training
-from jaxdd.trees import from_named_leaves, named_leaves
-from jaxdd.types import Network, Params, Span
-from jaxdd.windows import Curriculum
-from jaxdd.workdir import to_json, write_atomically
+from jaxdd.storage.files import write_atomically
+from jaxdd.storage.paths import local_path, reason, shown
+from jaxdd.trees import from_named_leaves
+from jaxdd.types import Params, Span
 
-FORMAT = 2  # 1 had no checksums
-DTYPES: Mapping[str, Any] = {"float32": np.float32, "bfloat16": jnp.bfloat16}
 SNAPSHOTS, CHECKSUMS, MANIFEST = "snapshots.bin", "checksums.bin", "manifest.json"
+
+
 # A row's entry in the checksums: its CRC-32 and this bit, or 0 before it is written.
 _WRITTEN = 1 << 32
-_LARGEST_BANK = 2**60  # bytes
-_SHOWN = 3  # differences in a sentence
-
 # What has to agree between a bank and a distillation, and what may differ.
 REFUSED = {
     "data": "other data",
@@ -64,133 +52,6 @@ WARNED = {
     "curriculum": "another curriculum",
     "augmentation": "another augmentation",
 }
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a bank holds, and how it was made.
-
-    Attributes:
-        data: {"name", "fingerprint", "validation", "split_seed"}: the training split.
-        preprocess: {"kind", "digest"}.
-        network: {"name", and options of `nets.make_network`}.
-        training: fields of `train.Training`.
-        curriculum: fields of `windows.Curriculum`, and the score that sorts the data.
-        augmentation: of the experts' training.
-        seed: of initial parameters, batches and augmentations.
-        experts: how many.
-        first_epoch, last_epoch: the stored snapshots, inclusive; 0 is the random
-            initialisation.
-        dtype: "float32" or "bfloat16".
-        leaves: (path, shape) of every parameter tensor in the order of a row.
-        complete: whether all of it has been written.
-    """
-
-    data: dict[str, Any]
-    preprocess: dict[str, Any]
-    network: dict[str, Any]
-    training: dict[str, Any]
-    curriculum: dict[str, Any]
-    augmentation: str
-    seed: int
-    experts: int
-    first_epoch: int
-    last_epoch: int
-    dtype: str
-    leaves: tuple[tuple[str, tuple[int, ...]], ...]
-    complete: bool = False
-
-    @property
-    def parameters(self) -> int:
-        """P, scalars of one network."""
-        return sum(math.prod(shape) for _, shape in self.leaves)
-
-    @property
-    def epochs(self) -> int:
-        """Snapshots per expert."""
-        return self.last_epoch - self.first_epoch + 1
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.experts, self.epochs, self.parameters
-
-    @property
-    def digest(self) -> str:
-        """What tells this bank from others, as 16 characters."""
-        return hashlib.sha256(_dump(self).encode()).hexdigest()[:16]
-
-    @property
-    def bytes(self) -> int:
-        return math.prod(self.shape) * np.dtype(DTYPES[self.dtype]).itemsize
-
-
-def _pair(*schemas: Schema) -> Schema:
-    """A list of as many entries as schemas, each by its own."""
-
-    def check(value: Any, where: str) -> None:
-        if not isinstance(value, list) or len(value) != len(schemas):
-            raise ValueError(f"{quoted(where)} is not a list of {len(schemas)} entries")
-        for index, (schema, entry) in enumerate(zip(schemas, value, strict=True)):
-            schema(entry, f"{where}[{index}]")
-
-    return check
-
-
-_ONE_FORMAT = mapping(format=integer(1))
-_SCHEMA = mapping(
-    data=mapping(),
-    preprocess=mapping(),
-    network=mapping(optional={"name": text()}),
-    training=mapping(optional=fields_of(Training, batch_size=integer(1)), others=None),
-    curriculum=mapping(
-        optional={
-            **fields_of(
-                Curriculum,
-                removals=list_of(_pair(integer(), number(0, 1)), longest=1000),
-            ),
-            "score": text(),
-        },
-        others=None,
-    ),
-    augmentation=text(200),
-    seed=integer(0, 2**32 - 1),
-    experts=integer(1),
-    first_epoch=integer(),
-    last_epoch=integer(),
-    dtype=one_of(*DTYPES),
-    leaves=list_of(
-        _pair(text(), list_of(integer(1), longest=32)), shortest=1, longest=10**5
-    ),
-    complete=flag,
-)
-
-
-def layout(network: Network) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """(path, shape) of every parameter tensor, in the order of a bank's row."""
-    params, _ = jax.eval_shape(network.init, jax.random.key(0))
-    return tuple((name, tuple(x.shape)) for name, x in named_leaves(params).items())
-
-
-def weight(manifest: Manifest) -> str:
-    """What a bank will weigh, as a sentence.
-
-    Example:
-        >>> manifest = Manifest(
-        ...     {}, {}, {}, {}, {}, "none", 0, 100, 0, 50, "float32",
-        ...     (("head/kernel", (320010,)),))
-        >>> weight(manifest)
-        '100 experts x 51 snapshots x 320,010 parameters in float32: 6.53 GB'
-    """
-    size = float(manifest.bytes)
-    unit = "bytes"
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
-            break
-        size /= 1000
-    return (
-        f"{manifest.experts} experts x {manifest.epochs} snapshots x "
-        f"{manifest.parameters:,} parameters in {manifest.dtype}: {size:.3g} {unit}"
-    )
 
 
 class Bank:
@@ -230,11 +91,11 @@ class Bank:
         """
         path, version = folder / SNAPSHOTS, FORMAT
         if _exists(folder / MANIFEST):
-            found, version = _read(folder / MANIFEST)
-            there, here = _content(found), _content(manifest)
+            found, version = read_manifest(folder / MANIFEST)
+            there, here = content_of(found), content_of(manifest)
             if there != here:
                 raise UserError(
-                    f"{shown(folder)} holds another bank ({_difference(there, here)}): "
+                    f"{shown(folder)} holds another bank ({difference(there, here)}): "
                     "use the same values or another --workdir"
                 )
             if found.complete:
@@ -253,7 +114,7 @@ class Bank:
                 _reserve(path, manifest.bytes)
                 if version > 1:
                     _reserve(folder / CHECKSUMS, _checksum_bytes(manifest))
-            write_atomically(folder / MANIFEST, _dump(manifest, version))
+            write_atomically(folder / MANIFEST, dump(manifest, version))
             return cls(folder, manifest, "r+" if hosts.primary() else "r", version)
         except OSError as error:
             raise UserError(
@@ -274,7 +135,7 @@ class Bank:
                 f"no bank of experts at {shown(folder)}: make one with python -m "
                 "experiments.experts --workdir=..."
             )
-        manifest, version = _read(folder / MANIFEST)
+        manifest, version = read_manifest(folder / MANIFEST)
         if not manifest.complete:
             raise UserError(
                 f"the bank {shown(folder)} is unfinished: start the command that made "
@@ -301,7 +162,7 @@ class Bank:
             UserError: its manifest is damaged.
         """
         path = folder / MANIFEST
-        return _exists(path) and _read(path)[0].complete
+        return _exists(path) and read_manifest(path)[0].complete
 
     def write(self, expert: int, epoch: int, params: Params) -> None:
         """Store a snapshot, unless the bank does not keep that epoch."""
@@ -325,7 +186,7 @@ class Bank:
         """Everything has been written: mark the bank as complete."""
         self.flush()
         self.manifest = dataclasses.replace(self.manifest, complete=True)
-        write_atomically(self.folder / MANIFEST, _dump(self.manifest, self.version))
+        write_atomically(self.folder / MANIFEST, dump(self.manifest, self.version))
 
     def verify(self, expert: int, epoch: int) -> None:
         """Compare a stored snapshot with its checksum, once per process.
@@ -388,11 +249,11 @@ class Bank:
             UserError: another network, preprocessing or data, or too few epochs.
         """
         for name, what in REFUSED.items():
-            ours, theirs = _plain(wanted, name), _plain(self.manifest, name)
+            ours, theirs = as_stored(wanted, name), as_stored(self.manifest, name)
             if ours != theirs:
                 raise UserError(
                     f"the bank {shown(self.folder)} was made with {what} "
-                    f"({_difference(theirs, ours)}): use the same, or other experts"
+                    f"({difference(theirs, ours)}): use the same, or other experts"
                 )
         if self.manifest.leaves != wanted.leaves:
             raise UserError(
@@ -413,9 +274,9 @@ class Bank:
         ]  # fmt: skip
         return unguarded + [
             f"the experts were trained with {what} than this method's "
-            f"({_difference(_plain(self.manifest, name), _plain(wanted, name))})"
+            f"({difference(as_stored(self.manifest, name), as_stored(wanted, name))})"
             for name, what in WARNED.items()
-            if _plain(wanted, name) != _plain(self.manifest, name)
+            if as_stored(wanted, name) != as_stored(self.manifest, name)
         ]
 
 
@@ -498,68 +359,3 @@ def _allocate(file: int, size: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
             raise
-
-
-def _content(manifest: Manifest) -> dict[str, Any]:
-    """A manifest as its file, but for how far it is."""
-    content = json.loads(_dump(manifest))
-    del content["complete"]
-    return content
-
-
-def _plain(manifest: Manifest, name: str) -> Any:
-    """A field as a file would give it back: tuples are lists there."""
-    return json.loads(json.dumps(getattr(manifest, name)))
-
-
-def _difference(there: Any, here: Any) -> str:
-    if not isinstance(there, dict) or not isinstance(here, dict):
-        return f"{_brief(there)} there and {_brief(here)} here"
-    names = [k for k in {**there, **here} if there.get(k) != here.get(k)]
-    named = [
-        f"{shown(k[:40])} is {_brief(there.get(k))} there and "
-        f"{_brief(here.get(k))} here"
-        for k in names[:_SHOWN]
-    ]
-    more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
-    return ", ".join(named + more)
-
-
-def _brief(value: Any) -> str:
-    found = quoted(value)
-    return found if len(found) <= 40 else found[:37] + "..."
-
-
-def _dump(manifest: Manifest, version: int = 1) -> str:
-    """The manifest's file. The version is no part of what tells banks apart."""
-    return to_json({"format": version, **dataclasses.asdict(manifest)})
-
-
-def _read(path: Path) -> tuple[Manifest, int]:
-    """A manifest and the format of its bank.
-
-    Raises:
-        UserError: it cannot be used.
-    """
-    remedy = "copy the bank again or train the experts anew in another folder"
-    # First the format alone: a newer one may have other fields.
-    version = read_json(path, _ONE_FORMAT, remedy)["format"]
-    if version > FORMAT:
-        raise UserError(
-            f"{shown(path)} has format {version}, newer than {FORMAT}, the newest that "
-            "this version of jaxdd reads: upgrade jaxdd"
-        )
-    content = read_json(path, _SCHEMA, remedy)
-    values = {field.name: content[field.name] for field in dataclasses.fields(Manifest)}
-    values["leaves"] = tuple((name, tuple(shape)) for name, shape in values["leaves"])
-    manifest = Manifest(**values)
-    names = [name for name, _ in manifest.leaves]
-    if manifest.first_epoch > manifest.last_epoch:
-        fault = f"its epochs go from {manifest.first_epoch} to {manifest.last_epoch}"
-    elif len(set(names)) < len(names):
-        fault = "it names a parameter tensor twice"
-    elif manifest.bytes > _LARGEST_BANK:
-        fault = "no disk could hold what it describes"
-    else:
-        return manifest, version
-    raise UserError(f"cannot use {shown(path)} ({fault}): {remedy}")

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jaxdd import devices, hosts, policy
 from jaxdd.checkpoints import STATES, Checkpoints
 from jaxdd.errors import UserError
-from jaxdd.experts.bank import Bank, Manifest
+from jaxdd.experts.bank import Bank
+from jaxdd.experts.manifest import Manifest
 from jaxdd.signals import Signals
 from jaxdd.train import Epochs, FitState
 from jaxdd.types import Array, Key, Learner, Network, Params, RealData

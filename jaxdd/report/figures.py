@@ -24,8 +24,8 @@ from matplotlib.ticker import LogLocator
 from numpy.typing import ArrayLike
 
 from jaxdd.errors import NotWritten, UserError, quoted
+from jaxdd.storage.files import atomic_file
 from jaxdd.storage.paths import reason, shown
-from jaxdd.workdir import atomic_file
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Curve: TypeAlias = tuple[ArrayLike, ArrayLike]  # x [S], y [S]

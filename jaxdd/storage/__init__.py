@@ -3,4 +3,5 @@
 paths     places that people name
 records   JSON files with a schema
 arrays    .npz archives with a schema
+files     what is written: whole or not at all
 """

@@ -15,7 +15,7 @@ import pytest
 
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank, Manifest, layout, weight
-from jaxdd.workdir import to_json
+from jaxdd.storage.files import to_json
 from tests.experts.helpers import CURRICULUM, TRAINING, toy_manifest
 from tests.helpers import assert_close, linear_network, tiny_network
 

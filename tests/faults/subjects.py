@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from experiments import banks, d4a, demo, evaluate, experts, matrix, pairs, segmented
+from experiments.finished import AGAIN, SUMMARY
 from experiments.problem import Problem, open_problem
 from experiments.protocol import Judge, Protocol
 from experiments.sdc_results import _measured
@@ -25,8 +26,10 @@ from jaxdd.artifact import Artifact
 from jaxdd.data import fit_zca, load, normalisation
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank, Manifest, layout
+from jaxdd.storage.files import to_json
+from jaxdd.storage.records import read_json
 from jaxdd.train import Training
-from jaxdd.workdir import Metrics, Record, read_json, to_json
+from jaxdd.workdir import Metrics, Record
 from tests.faults.damage import (
     damage_archive,
     damage_bytes,
@@ -320,17 +323,20 @@ _HARDNESS = {"grad_norm": 2.5, "percentile": 60.0}
 _SUMMARY = {
     "distilled": _ACCURACY,
     "random": _ACCURACY,
+    "resumed_at": [],
+    "seconds": 1.0,
     "seconds_per_step": 0.01,
+    "compile_seconds": 0.5,
     "difficulty": {"start": _HARDNESS, "end": _HARDNESS},
     "segments": [{"size": 1, "kept": [4, 5], "right": 0.5, "forgotten": 0.0}],
-    "config": {"steps": 20},
+    "config": {"steps": 20, "workdir": "w"},
     "seed": 0,
 }
 _CONFIG = {"method": "dm", "ipc": 1, "steps": 20, "network": {"name": "mlp"}}
 
 
 def _use_summary(path: Path) -> None:
-    content = pairs.checked(read_json(path, "config"), path)
+    content = pairs.checked(read_json(path, SUMMARY, AGAIN), path)
     rows = pairs.compare({"plain": [content], "other": [content, content]})
     assert len(pairs.markdown("title", rows, [])) < 2000
     d4a._segments([content])
