@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -25,26 +26,42 @@ _OLD_SECONDS = 24 * 3600.0  # a temporary file of another machine is abandoned b
 def atomic_file(path: Path, mode: str = "w") -> Iterator[IO]:
     """A file that appears whole or not at all: a sibling is written, then renamed.
 
-    The sibling's name belongs to this call alone, so that two writers never mix: the
-    last one to finish wins. Of several processes the primary one writes; what the
-    others write is dropped. Text is UTF-8.
+    As `whole_file`, but of several processes the primary one writes, and what the
+    others write is dropped.
 
     Raises:
         UserError: the disk refuses; it names the path.
     """
-    encoding: dict[str, Any] = {}
-    if "b" not in mode:
-        encoding = {"encoding": "utf-8", "errors": "backslashreplace"}
     hosts.meet()
-    if not hosts.primary():
-        with tempfile.TemporaryFile(mode, **encoding) as file:
+    if hosts.primary():
+        with whole_file(path, mode) as file:
             yield file
-        hosts.meet()
-        return
-    part = path.with_name(f"{_PART}{_host()}-{os.getpid()}-{secrets.token_hex(4)}")
+    else:
+        with tempfile.TemporaryFile(mode, **_encoding(mode)) as file:
+            yield file
+    hosts.meet()
+
+
+def _encoding(mode: str) -> dict[str, Any]:
+    if "b" in mode:
+        return {}
+    return {"encoding": "utf-8", "errors": "backslashreplace"}
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, mode: str = "w") -> Iterator[IO]:
+    """A file of this process that appears whole or not at all; text is UTF-8.
+
+    The sibling's name belongs to this call alone, so that two writers never mix: the
+    last one to finish wins.
+
+    Raises:
+        UserError: the disk refuses; it names the path.
+    """
+    part = temporary_sibling(path)
     try:
         try:
-            with open(part, mode.replace("w", "x"), **encoding) as file:
+            with open(part, mode.replace("w", "x"), **_encoding(mode)) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -58,7 +75,14 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO]:
             f"cannot write {shown(path)}: {reason(error)}; free the disk or choose "
             "another folder"
         ) from error
-    hosts.meet()
+
+
+def temporary_sibling(path: Path) -> Path:
+    """A name beside a path for what will be renamed to it; this call's alone.
+
+    Who is killed meanwhile leaves it to `remove_abandoned`.
+    """
+    return path.with_name(f"{_PART}{_host()}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def _host() -> str:
@@ -67,7 +91,7 @@ def _host() -> str:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Delete temporary files of `atomic_file` whose writers are dead.
+    """Delete temporary files and folders (`temporary_sibling`) of dead writers.
 
     For whoever owns the folder. A writer on another machine cannot be asked: its files
     go when they are a day old.
@@ -76,7 +100,10 @@ def remove_abandoned(folder: Path) -> None:
         for entry in os.scandir(folder):
             with contextlib.suppress(OSError):
                 if entry.name.startswith(_PART) and _is_abandoned(entry):
-                    os.unlink(entry)
+                    if entry.is_dir(follow_symlinks=False):
+                        shutil.rmtree(entry, ignore_errors=True)
+                    else:
+                        os.unlink(entry)
 
 
 def _is_abandoned(entry: os.DirEntry) -> bool:
