@@ -32,13 +32,11 @@ from jaxdd.experts.manifest import (
     read_manifest,
 )
 from jaxdd.storage.files import write_atomically
-from jaxdd.storage.paths import local_path, reason, shown
+from jaxdd.storage.paths import is_there, local_path, reason, shown
 from jaxdd.trees import from_named_leaves
 from jaxdd.types import Params, Span
 
 SNAPSHOTS, CHECKSUMS, MANIFEST = "snapshots.bin", "checksums.bin", "manifest.json"
-
-
 # A row's entry in the checksums: its CRC-32 and this bit, or 0 before it is written.
 _WRITTEN = 1 << 32
 # What has to agree between a bank and a distillation, and what may differ.
@@ -90,7 +88,7 @@ class Bank:
                 room for it, or the disk refuses.
         """
         path, version = folder / SNAPSHOTS, FORMAT
-        if _exists(folder / MANIFEST):
+        if is_there(folder / MANIFEST):
             found, version = read_manifest(folder / MANIFEST)
             there, here = content_of(found), content_of(manifest)
             if there != here:
@@ -130,7 +128,7 @@ class Bank:
             UserError: there is none, it is unfinished, cut off, or of a newer format.
         """
         folder = local_path(folder, "the bank of experts")
-        if not _exists(folder / MANIFEST):
+        if not is_there(folder / MANIFEST):
             raise UserError(
                 f"no bank of experts at {shown(folder)}: make one with python -m "
                 "experiments.experts --workdir=..."
@@ -162,7 +160,7 @@ class Bank:
             UserError: its manifest is damaged.
         """
         path = folder / MANIFEST
-        return _exists(path) and read_manifest(path)[0].complete
+        return is_there(path) and read_manifest(path)[0].complete
 
     def write(self, expert: int, epoch: int, params: Params) -> None:
         """Store a snapshot, unless the bank does not keep that epoch."""
@@ -278,17 +276,6 @@ class Bank:
             for name, what in WARNED.items()
             if as_stored(wanted, name) != as_stored(self.manifest, name)
         ]
-
-
-def _exists(path: Path) -> bool:
-    """Whether something is there; what cannot be looked at is told by its reader."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        pass
-    return True
 
 
 def _checksum(row: np.ndarray) -> int:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd import devices, hosts, policy
-from jaxdd.checkpoints import STATES, Checkpoints
+from jaxdd.checkpoints import STATES, Checkpoints, newest
 from jaxdd.errors import UserError
 from jaxdd.experts.bank import Bank
 from jaxdd.experts.manifest import Manifest
@@ -105,7 +105,7 @@ def train_bank(
         ...     bank.rows.shape
         (3, 3, 295)
     """
-    begun = any((folder / "checkpoints").glob("*"))
+    begun = newest(folder) is not None
     bank = Bank.create(folder, manifest, begun)
     if bank.manifest.complete:
         _remove_states(folder / STATES)  # which a kill just after the end leaves
