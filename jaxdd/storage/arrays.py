@@ -42,6 +42,19 @@ class Member:
     required: bool = True
     repetitive: bool = False
 
+    def check(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        """Whether an array has the kind and the axes of this member.
+
+        Raises:
+            ValueError: it is not.
+        """
+        if dtype.kind not in self.kinds:
+            raise ValueError(f"{name!r} has the type {quoted(str(dtype))}")
+        if self.ndim is not None and len(shape) != self.ndim:
+            raise ValueError(
+                f"{name!r} has shape {quoted(shape)}, not {self.ndim} axes"
+            )
+
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -185,10 +198,7 @@ def _check(
     Raises:
         ValueError: it is not.
     """
-    if dtype.kind not in member.kinds:
-        raise ValueError(f"{name!r} has the type {quoted(str(dtype))}")
-    if member.ndim is not None and len(shape) != member.ndim:
-        raise ValueError(f"{name!r} has shape {quoted(shape)}, not {member.ndim} axes")
+    member.check(name, shape, dtype)
     if any(n < 0 for n in shape):
         raise ValueError(f"{name!r} has the shape {quoted(shape)}")
     size = math.prod(shape) * dtype.itemsize
