@@ -18,7 +18,7 @@ from jaxdd import hosts
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import local_path, reason, shown
 
-_PART = ".part-"  # temporary files: .part-HOST-PROCESS-RANDOM
+_PART = "part"  # temporary files: .part-HOST-PROCESS-RANDOM
 _OLD_SECONDS = 24 * 3600.0  # a temporary file of another machine is abandoned by then
 
 
@@ -77,12 +77,14 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO]:
         ) from error
 
 
-def temporary_sibling(path: Path) -> Path:
-    """A name beside a path for what will be renamed to it; this call's alone.
+def temporary_sibling(path: Path, kind: str = _PART) -> Path:
+    """A name beside a path, this call's alone; hidden, of a kind that says what it is.
 
-    Who is killed meanwhile leaves it to `remove_abandoned`.
+    What will be renamed to the path is a "part": who is killed meanwhile leaves it to
+    `remove_abandoned`.
     """
-    return path.with_name(f"{_PART}{_host()}-{os.getpid()}-{secrets.token_hex(4)}")
+    owner = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return path.with_name(f".{kind}-{owner}")
 
 
 def _host() -> str:
@@ -96,18 +98,27 @@ def remove_abandoned(folder: Path) -> None:
     For whoever owns the folder. A writer on another machine cannot be asked: its files
     go when they are a day old.
     """
+    for path in abandoned(folder):
+        with contextlib.suppress(OSError):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+
+
+def abandoned(folder: Path, kind: str = _PART) -> list[Path]:
+    """What dead processes left in a folder under a name of `temporary_sibling`."""
+    left, prefix = [], f".{kind}-"
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
             with contextlib.suppress(OSError):
-                if entry.name.startswith(_PART) and _is_abandoned(entry):
-                    if entry.is_dir(follow_symlinks=False):
-                        shutil.rmtree(entry, ignore_errors=True)
-                    else:
-                        os.unlink(entry)
+                if entry.name.startswith(prefix) and _is_abandoned(entry, prefix):
+                    left.append(Path(entry.path))
+    return sorted(left)
 
 
-def _is_abandoned(entry: os.DirEntry) -> bool:
-    host, _, rest = entry.name.removeprefix(_PART).partition("-")
+def _is_abandoned(entry: os.DirEntry, prefix: str) -> bool:
+    host, _, rest = entry.name.removeprefix(prefix).partition("-")
     process = rest.partition("-")[0]
     # On Windows asking for a process would end it.
     if host == _host() and process.isdigit() and os.name == "posix":
