@@ -12,6 +12,7 @@ from jaxdd import methods
 from jaxdd.data import Preprocess, check_constants, normalisation
 from jaxdd.errors import UserError, check_integer
 from jaxdd.experts import Manifest
+from jaxdd.nets import NETS
 from jaxdd.presets import Preset
 from jaxdd.windows import Curriculum
 
@@ -143,7 +144,11 @@ def identity(values: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
         for field in dataclasses.fields(kind)
         if field.default is not dataclasses.MISSING
     }
+    before = "sampling" not in values  # written by a version that had one way only
     values = {**usual, **values}
+    if values["objective"] == "distribution" and _has_batch_norm(values["network"]):
+        # Of real images, in batch norm: each class by itself then, all together now.
+        values["statistics"] = "of each class" if before else "of all classes"
     if "normalisation" not in values:  # it followed from the name alone
         name, images = str(values["dataset"]), problem.splits.train.images
         affine = normalisation(name, images)
@@ -156,6 +161,13 @@ def identity(values: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
         if values["judge_epochs"] is not None:
             free.add("eval_epochs")
     return {name: value for name, value in values.items() if name not in free}
+
+
+def _has_batch_norm(network: Any) -> bool:
+    """Whether options of `nets.make_network`, perhaps from a file, ask for it."""
+    if not isinstance(network, dict) or network.get("name") not in NETS:
+        return False
+    return {**network, **NETS[network["name"]].fixed}.get("norm") == "batch"
 
 
 def _constants(preprocess: Preprocess) -> dict[str, list[float]] | None:

@@ -8,7 +8,7 @@ from jaxdd import theory as theory
 from jaxdd.artifact import Artifact, load, save
 from jaxdd.assembly import make_method
 from jaxdd.augment import dsa, on_images, per_image, siamese
-from jaxdd.data import from_arrays, from_folder, from_tfds
+from jaxdd.data import from_arrays, from_folder, from_npz, from_tfds
 from jaxdd.decoders import Formation, make_decoder
 from jaxdd.difficulty import SCORES, ensemble_scores
 from jaxdd.errors import UserError
@@ -107,6 +107,7 @@ __all__ = [
     "forgetting_scores",
     "from_arrays",
     "from_folder",
+    "from_npz",
     "from_tfds",
     "gradient_match",
     "gsam",

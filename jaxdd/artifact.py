@@ -22,7 +22,7 @@ from jaxdd.errors import LARGEST_INTEGER, UserError
 from jaxdd.nets import NETS, make_network
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
 from jaxdd.storage.files import atomic_file
-from jaxdd.storage.paths import reason, shown
+from jaxdd.storage.paths import local_path, reason, shown
 from jaxdd.storage.records import (
     Schema,
     fields_of,
@@ -41,8 +41,8 @@ FORMAT = 2  # 1 had no decoder
 _SEED = integer(0, 2**32 - 1)
 # Of accuracies in percent.
 STATISTICS = mapping(mean=number(0, 100), std=number(0, 100), n=integer(1))
-# What the header has to be; it says more than this version knows where a later one
-# wrote it, and that is left unread.
+# What the header has to be. Fields that a later version adds are left unread, but not
+# options of the network, the training or the decoder, which change what a set is.
 FIELDS: dict[str, Schema] = {
     "class_names": list_of(text(), shortest=1),
     "dataset": mapping(
@@ -192,10 +192,10 @@ class Artifact:
 
 
 def save(artifact: Artifact, path: str | Path) -> Path:
-    """Write an artifact, all or nothing.
+    """Write an artifact, all or nothing, and nothing that `load` would refuse.
 
     Raises:
-        UserError: the disk refuses.
+        UserError: the set cannot be used, or the disk refuses.
 
     Example:
         >>> import tempfile
@@ -204,7 +204,7 @@ def save(artifact: Artifact, path: str | Path) -> Path:
         ...     save(_example(), Path(folder) / "distilled.npz").name
         'distilled.npz'
     """
-    path = Path(path)
+    path = local_path(path, "the artifact")
     header = {
         "format": FORMAT,
         "class_names": list(artifact.class_names),
@@ -219,15 +219,47 @@ def save(artifact: Artifact, path: str | Path) -> Path:
     }
     step_size = np.nan if artifact.step_size is None else artifact.step_size
     arrays: dict[str, Any] = {
-        "header": np.array(json.dumps(header, allow_nan=False)),
+        "header": np.array(_dumped(header)),
         "images": np.asarray(artifact.images, np.float32),
         "labels": np.asarray(artifact.labels, np.float32),
         "step_size": np.float32(step_size),
         **{f"preprocess/{k}": v for k, v in artifact.preprocess.to_arrays().items()},
     }
+    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    _check_saveable(arrays)
     with atomic_file(path, "wb") as file:
         np.savez_compressed(file, **arrays)
     return path
+
+
+def _dumped(header: dict[str, Any]) -> str:
+    try:
+        return json.dumps(header, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"this set cannot be saved ({reason(error)}): its fields have to be "
+            "finite numbers, texts, lists and dicts"
+        ) from error
+
+
+def _check_saveable(arrays: dict[str, np.ndarray]) -> None:
+    """Whether the arrays of a file can be read again.
+
+    Raises:
+        UserError: they cannot.
+    """
+    try:
+        fields = _fields(arrays["header"])
+        for name, member in {**HEADER, **ARRAYS}.items():
+            if name in arrays:
+                member.check(name, arrays[name].shape, arrays[name].dtype)
+        shapes = {name: array.shape for name, array in arrays.items()}
+        _agree(shapes, len(fields["class_names"]))
+        _artifact(fields, arrays)
+    except ValueError as error:  # also UserError
+        raise UserError(
+            f"this set cannot be saved ({reason(error)}): correct it first"
+        ) from error
 
 
 def load(path: str | Path) -> Artifact:
@@ -253,31 +285,39 @@ def load(path: str | Path) -> Artifact:
         ((2, 1, 4, 4, 1), [[0], [1]])
     """
     header = _header(path)
-    names = tuple(header["class_names"])
+    classes = len(header["class_names"])
     arrays = read_arrays(
-        path, ARRAYS, _REMEDY, "the artifact", lambda found: _agree(found, len(names))
+        path, ARRAYS, _REMEDY, "the artifact", lambda shapes: _agree(shapes, classes)
     )
     try:
-        step_size = _checked_step_size(arrays["step_size"])
-        artifact = Artifact(
-            images=_checked("images", arrays["images"]),
-            labels=_checked_labels(arrays["labels"]),
-            step_size=step_size,
-            preprocess=_preprocess(arrays),
-            class_names=names,
-            training=_training(header["training"]),
-            **{**DECODER, **header.get("decoder", {})},
-            **{
-                name: header[name]
-                for name in
-                ("dataset", "network", "augmentation", "measured", "provenance")
-            },
-        )  # fmt: skip
-        _check_usable(artifact)
+        return _artifact(header, arrays)
     except ValueError as error:  # also UserError
         raise UserError(
             f"the artifact {shown(path)} cannot be used ({reason(error)}): {_REMEDY}"
         ) from error
+
+
+def _artifact(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Artifact:
+    """The set of a checked header and of arrays that agree with it.
+
+    Raises:
+        ValueError: a value is none that a run writes.
+    """
+    artifact = Artifact(
+        images=_checked("images", arrays["images"]),
+        labels=_checked_labels(arrays["labels"]),
+        step_size=_checked_step_size(arrays["step_size"]),
+        preprocess=_preprocess(arrays),
+        class_names=tuple(header["class_names"]),
+        training=_training(header["training"]),
+        **{**DECODER, **header.get("decoder", {})},
+        **{
+            name: header[name]
+            for name in
+            ("dataset", "network", "augmentation", "measured", "provenance")
+        },
+    )  # fmt: skip
+    _check_usable(artifact)
     return artifact
 
 
@@ -290,21 +330,30 @@ def _header(path: str | Path) -> dict[str, Any]:
     remedy = f"give the path of a distilled.npz; if this is one, {_REMEDY}"
     arrays = read_arrays(path, HEADER, remedy, "the artifact")
     try:
-        content = str(arrays["header"].item())
-        # First the format alone: a newer one may have other fields.
-        found = parse(content, mapping(format=integer(1, LARGEST_INTEGER)))
-        if found["format"] <= FORMAT:
-            mapping(optional=_OPTIONAL, **FIELDS)(found, "")
+        fields = _fields(arrays["header"])
     except ValueError as error:
         raise UserError(
             f"the header of {shown(path)} is damaged ({reason(error)}): {_REMEDY}"
         ) from error
-    if found["format"] > FORMAT:
+    if fields["format"] > FORMAT:
         raise UserError(
-            f"{shown(path)} has format {found['format']}, newer than {FORMAT}, the "
+            f"{shown(path)} has format {fields['format']}, newer than {FORMAT}, the "
             "newest that this version of jaxdd reads: upgrade jaxdd"
         )
-    return found
+    return fields
+
+
+def _fields(header: np.ndarray) -> dict[str, Any]:
+    """The fields of a header; of a newer format only that is known.
+
+    Raises:
+        ValueError: it is none.
+    """
+    # First the format alone: a newer one may have other fields.
+    fields = parse(str(header.item()), mapping(format=integer(1, LARGEST_INTEGER)))
+    if fields["format"] <= FORMAT:
+        mapping(optional=_OPTIONAL, **FIELDS)(fields, "")
+    return fields
 
 
 def _agree(shapes: Shapes, classes: int) -> None:

@@ -1,5 +1,6 @@
 """What images and labels have to be, whichever door they come in by. NumPy only."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -75,13 +76,13 @@ def check_labels(
         UserError: no sample, another number of labels than of images, fewer than two
             classes, or a label outside [0, num_classes).
     """
+    if num_images == 0:
+        raise UserError(f"the {where} is empty; give at least one image")
     if num_classes < 2:
         raise UserError(
             f"the {where} has {num_classes} class, which any network gets right: "
             "at least 2 are needed"
         )
-    if num_images == 0:
-        raise UserError(f"the {where} is empty; give at least one image")
     if labels.shape != (num_images,):
         raise UserError(
             f"the {where} has {num_images} images but labels of shape {labels.shape}; "
@@ -110,6 +111,43 @@ def check_rank(where: str, shape: tuple[int, ...]) -> None:
         )
 
 
+def check_range(where: str, images: np.ndarray) -> None:
+    """Refuse images of floats that are not finite or lie outside [0, 1].
+
+    Raises:
+        UserError: there is such a value.
+    """
+    if images.dtype.kind != "f":
+        return
+    check_finite(f"images of the {where}", images)
+    low, high = images.min(initial=0), images.max(initial=0)
+    if low < 0 or high > 1:
+        raise UserError(
+            f"float images must lie in [0, 1], but those of the {where} range from "
+            f"{low:g} to {high:g}; rescale them or give uint8"
+        )
+
+
+def check_no_gap(where: str, labels: np.ndarray, class_names: Sequence[str]) -> None:
+    """Refuse a class without samples.
+
+    Args:
+        where: what the labels belong to in a sentence.
+        labels: [M] int32, below the number of classes.
+        class_names: of all classes.
+
+    Raises:
+        UserError: there is such a class.
+    """
+    counts = np.bincount(labels, minlength=len(class_names))
+    if (counts == 0).any():
+        missing = int(np.argmin(counts))
+        raise UserError(
+            f"class {missing} ({class_names[missing]!r}) of {where} has no training "
+            "sample; add some or remove the class"
+        )
+
+
 def channels_hint(shape: tuple[int, ...]) -> str:
     """What to do where axis 1 of images looks like their channels, else nothing."""
     if len(shape) == 4 and shape[1] in (1, 3, 4) and shape[3] not in (1, 3):
@@ -128,10 +166,15 @@ def check_finite(where: str, values: Any) -> None:
         values: an array, of NumPy or on a device.
 
     Raises:
-        UserError: a value is not finite.
+        UserError: a value is not finite, or no real number.
     """
     if values.dtype.kind in "biu":
         return
+    # The short floats of JAX are of NumPy's kind V, as are records.
+    if values.dtype.kind not in "fV" or values.dtype.names is not None:
+        raise UserError(
+            f"the {where} must be real numbers, but are {values.dtype}; convert them"
+        )
     # NaN passes through both; the array of flags is only made for the sentence.
     low, high = values.min(initial=0), values.max(initial=0)
     if not (np.isfinite(low) and np.isfinite(high)):

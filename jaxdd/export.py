@@ -8,9 +8,9 @@ else. That last file also marks the folder as an export, which a later one may r
 import dataclasses
 import os
 import re
-import secrets
 import shutil
 import unicodedata
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,12 @@ from jaxdd.artifact import Artifact
 from jaxdd.data.preprocess import Preprocess
 from jaxdd.decoders import Formation, form, form_labels
 from jaxdd.errors import UserError
-from jaxdd.storage.files import to_json
+from jaxdd.storage.files import (
+    abandoned,
+    remove_abandoned,
+    temporary_sibling,
+    to_json,
+)
 from jaxdd.storage.paths import local_path, reason, shown
 from jaxdd.storage.records import list_of, mapping, one_of, read_json, text
 
@@ -87,12 +92,14 @@ def export_pngs(artifact: Artifact, folder: str | Path) -> list[Path]:
         ['cat/0000.png', 'dog/0000.png']
     """
     target = check_export(artifact, folder)
+    if hosts.primary() and _recover(target):
+        check_export(artifact, folder)
     pixels, labels = training_pixels(artifact)
     names = folder_names(artifact.class_names)
     files = [f"{name}/{i:04d}.png" for name in names for i in range(pixels.shape[1])]
     hosts.meet()
     if hosts.primary():
-        part = _sibling(target)
+        part = temporary_sibling(target)
         try:
             part.mkdir(parents=True)
             _write(artifact, part, pixels, labels, names, files)
@@ -356,20 +363,44 @@ def _entries(folder: Path) -> list[Path]:
     return [Path(root, name) for root, dirs, files in walk for name in (*dirs, *files)]
 
 
-def _sibling(folder: Path) -> Path:
-    """An unused name beside a folder, on the same file system."""
-    return folder.with_name(f".export-{secrets.token_hex(8)}")
+def _older(target: Path) -> str:
+    """What the export that is being replaced is called meanwhile."""
+    return f"older-{zlib.crc32(os.fsencode(target.name)):08x}"
+
+
+def _recover(target: Path) -> bool:
+    """Clear up after exports that were killed; whether an older one was put back.
+
+    Raises:
+        UserError: the disk refuses.
+    """
+    remove_abandoned(target.parent)
+    older = abandoned(target.parent, _older(target))
+    recovered = False
+    try:
+        if older and not target.exists():
+            older.pop().rename(target)
+            recovered = True
+    except OSError as error:
+        raise UserError(
+            f"cannot put the earlier export back to {shown(target)}: {reason(error)}; "
+            "choose another folder"
+        ) from error
+    for replaced in older:
+        shutil.rmtree(replaced, ignore_errors=True)
+    return recovered
 
 
 def _replace(target: Path, part: Path) -> None:
     """Put a finished folder where nothing, an empty folder or an older export is.
 
-    Two renames: who is stopped between them leaves the older one beside, hidden.
+    Two renames: who is stopped between them leaves the older one beside, hidden, and
+    `_recover` puts it back.
     """
     if not target.exists():
         part.rename(target)
         return
-    older = _sibling(target)
+    older = temporary_sibling(target, _older(target))
     target.rename(older)
     try:
         part.rename(target)

@@ -23,7 +23,10 @@ def initial_from(
             its constants differ, images are converted through pixels, not clipped.
         learned_labels: whether the labels are learned (`Settings.labels` is "soft"):
             then they are the artifact's, as logits. Otherwise every image has the hard
-            label of its class, whatever the artifact's labels are.
+            label of its class, whatever the artifact's labels are. Do not ask for the
+            logits of an artifact with hard labels: where the softmax is 0 or 1 in
+            float32 its gradient is 0, and such labels are never learned.
+            `initial.label_logits` gives labels to learn from there.
 
     Returns:
         Images [K, n, H, W, C] in the input space, as stored: not cut into tiles.

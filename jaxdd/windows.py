@@ -1,12 +1,13 @@
 """Which real samples are in play: class tables and class-wise sampling."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd.checks import as_labels, check_finite, check_labels, check_rank
+from jaxdd.checks import as_array, as_labels, check_finite, check_labels, check_rank
 from jaxdd.errors import UserError
 from jaxdd.trees import aligned
 from jaxdd.types import Array, Batch, Key, RealData
@@ -37,12 +38,12 @@ def class_table(
 
 
 def real_data(
-    images: np.ndarray | Array,
-    labels: np.ndarray | Array,
+    images: Any,
+    labels: Any,
     num_classes: int,
-    scale: np.ndarray | Array | None = None,
-    shift: np.ndarray | Array | None = None,
-    scores: np.ndarray | Array | None = None,
+    scale: Any = None,
+    shift: Any = None,
+    scores: Any = None,
 ) -> RealData:
     """Put a split on the device with every sample in play.
 
@@ -56,8 +57,8 @@ def real_data(
 
     Raises:
         UserError: no sample, another rank, another number of labels or scores than of
-            images, a label outside [0, K), or values that are not finite. The values of
-            images that are being traced cannot be looked at.
+            images or of scales than of channels, a label outside [0, K), or values that
+            are not finite real numbers. What is being traced cannot be looked at.
 
     Example:
         >>> images = np.zeros((6, 8, 8, 1), np.uint8)
@@ -65,24 +66,27 @@ def real_data(
         >>> real.counts.tolist()
         [3, 2, 1]
     """
-    images = images if isinstance(images, jax.Array) else np.asarray(images)
+    images = _finite("images of the real data", images)
     check_rank("real data", images.shape)
     labels = as_labels("labels of the real data", labels)
     check_labels("real data", labels, len(images), num_classes)
-    if not isinstance(images, jax.core.Tracer):
-        check_finite("images of the real data", images)
     if scores is not None:
-        scores = np.asarray(scores)
+        scores = _finite("scores", scores)
         if scores.shape != labels.shape:
             raise UserError(
                 f"the scores have shape {scores.shape} beside {len(labels)} images: "
                 "give one score per image"
             )
-        check_finite("scores", scores)
     table, counts = class_table(labels, num_classes, scores)
     channels = images.shape[-1]
-    scale = np.ones(channels) if scale is None else scale
-    shift = np.zeros(channels) if shift is None else shift
+    scale = _finite("scale", np.ones(channels) if scale is None else scale)
+    shift = _finite("shift", np.zeros(channels) if shift is None else shift)
+    for name, values in (("scale", scale), ("shift", shift)):
+        if values.shape != (channels,):
+            raise UserError(
+                f"the {name} has shape {values.shape} beside images of {channels} "
+                "channels: give one number per channel"
+            )
     return RealData(
         jnp.asarray(images),
         jnp.asarray(labels, jnp.int32),
@@ -91,6 +95,19 @@ def real_data(
         jnp.asarray(scale, jnp.float32),
         jnp.asarray(shift, jnp.float32),
     )
+
+
+def _finite(where: str, values: Any) -> Any:
+    """An array of finite real numbers; one on a device stays there.
+
+    Raises:
+        UserError: it is none.
+    """
+    if isinstance(values, jax.core.Tracer):
+        return values
+    array = values if isinstance(values, jax.Array) else as_array(where, values)
+    check_finite(where, array)
+    return array
 
 
 def take(real: RealData, indices: Array) -> Batch:

@@ -14,6 +14,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 from jaxdd import hosts
+from jaxdd.checkpoints import newest
 from jaxdd.errors import UserError, quoted
 from jaxdd.storage import records
 from jaxdd.storage.files import (
@@ -118,7 +119,7 @@ class Record:
 
     Raises:
         UserError: the folder holds another experiment or a run of another
-            configuration, or its record is damaged; nothing is changed then.
+            configuration, or its record is damaged or lost; nothing is changed then.
     """
 
     def __init__(
@@ -130,11 +131,18 @@ class Record:
     ):
         self.path = folder / "run.json"
         self.config, self.kind = dict(config), kind
-        if (folder / "summary.json").exists() and not self.path.exists():
-            raise UserError(
-                f"{shown(folder)} holds results of another experiment: choose another "
-                "--workdir"
-            )
+        if not self.path.exists():
+            if (folder / "summary.json").exists():
+                raise UserError(
+                    f"{shown(folder)} holds results of another experiment: choose "
+                    "another --workdir"
+                )
+            if newest(folder) is not None:
+                raise UserError(
+                    f"{shown(folder)} holds the state of a run but not its run.json, "
+                    "which says of which run: copy that back or choose another "
+                    "--workdir"
+                )
         self.known: dict[str, Any] | None = None
         self.resumed_at: list[int] = []
         self.timings: dict[str, float] | None = None
@@ -162,7 +170,7 @@ class Record:
         write_atomically(self.path, to_json(content))
 
 
-FOREIGN = "it is not a file of this program; remove it or choose another --workdir"
+FOREIGN = "it is damaged or not of this program: choose another --workdir"
 
 
 def refuse_difference(
@@ -194,6 +202,9 @@ _LINE = records.mapping(
     seconds=records.number(0),
     others=records.maybe(records.number()),
 )
+
+
+_REMOVABLE = "remove it or choose another --workdir"
 
 
 class Metrics:
@@ -228,7 +239,7 @@ class Metrics:
         if not self.path.exists():
             return b""
         try:
-            return existing_file(self.path, "the file", FOREIGN).read_bytes()
+            return existing_file(self.path, "the file", _REMOVABLE).read_bytes()
         except OSError as error:
             raise UserError(
                 f"cannot read {shown(self.path)} ({reason(error)}): remove it or "

@@ -472,3 +472,32 @@ def test_artifacts_of_an_earlier_revision_are_read(tmp_path, name):
     again = artifacts.load(artifacts.save(found, tmp_path / "again.npz"))
     np.testing.assert_array_equal(found.synthetic().images, again.synthetic().images)
     assert again.provenance == found.provenance
+
+
+UNSAVEABLE = {
+    "NaN in an image": {"images": np.full((2, 1, 4, 4, 1), np.nan, np.float32)},
+    "labels that are none": {"labels": np.full((2, 1, 2), 7, np.float32)},
+    "labels of another set": {"labels": np.ones((3, 1, 3), np.float32) / 3},
+    "an endless step": {"step_size": np.inf},
+    "a name of a book's length": {"class_names": ("cat", "d" * 5000)},
+    "a seed below 0": {"provenance": {"seed": -1}},
+    "a NaN in a field": {"measured": {"distilled": {"mean": np.nan}}},
+    "a field of no JSON": {"network": {"name": "mlp", "width": np.int64(3)}},
+    "an unknown network": {"network": {"name": "transformer"}},
+    "an unknown augmentation": {"augmentation": "magic"},
+}
+
+
+@pytest.mark.parametrize("name", UNSAVEABLE)
+def test_nothing_is_saved_that_could_not_be_loaded(tmp_path, name):
+    artifact = dataclasses.replace(artifacts._example(), **UNSAVEABLE[name])
+    with pytest.raises(UserError, match="this set cannot be saved") as error:
+        jaxdd.save(artifact, tmp_path / "distilled.npz")
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 500
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_artifact_cannot_be_saved_to_an_address():
+    with pytest.raises(UserError, match=r"the artifact gs:.* is an address"):
+        jaxdd.save(artifacts._example(), "gs://bucket/distilled.npz")

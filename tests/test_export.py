@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -294,3 +296,42 @@ def test_many_classes_with_numbers_for_names_keep_their_order():
     assert names == sorted(names)
     assert names[10] == "00010_10"
     assert folder_names(tuple("abc")) == ["a", "b", "c"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from jaxdd import export
+from jaxdd.artifact import _example
+target, step = Path(sys.argv[1]), sys.argv[2]
+export.export_pngs(_example(), target)
+rename, count = Path.rename, 0
+def killed(self, to):
+    global count
+    count += 1
+    if count == int(step):
+        os._exit(9)
+    return rename(self, to)
+Path.rename = killed
+export.export_pngs(_example(), target)
+"""
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_what_a_killed_export_left_is_put_back_or_removed(tmp_path, monkeypatch, step):
+    folder = tmp_path / "out"
+    subprocess.run([sys.executable, "-c", KILLED, folder, str(step)], check=False)
+    assert len(list(tmp_path.iterdir())) == 2  # hidden ones too
+    assert folder.exists() == (step == 1)
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export.np, "savez_compressed", full)
+        with pytest.raises(UserError, match="No space left"):
+            export_pngs(make(), folder)
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert "cat/0000.png" in content(folder)
+    export_pngs(one_each(), folder)
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]

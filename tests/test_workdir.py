@@ -361,3 +361,17 @@ def test_a_full_disk_while_logging_is_told(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="No space left on device"):
         Metrics(tmp_path, 0)
     assert metrics.path.read_text() == text(0)
+
+
+def test_a_state_without_its_record_is_of_no_known_run(tmp_path):
+    (tmp_path / "checkpoints" / "12").mkdir(parents=True)
+    with pytest.raises(UserError, match="but not its run"):
+        Record(tmp_path, {"seed": 1})
+    assert names(tmp_path) == ["checkpoints"]
+
+
+def test_a_damaged_record_is_not_to_be_removed(tmp_path):
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(UserError, match="choose another --workdir") as error:
+        Record(tmp_path, {"seed": 1})
+    assert "remove" not in str(error.value)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.trees import aligned
 from jaxdd.types import Array, Key
 
@@ -113,8 +113,8 @@ def dc_evaluation(strategy: str = _DIGITS) -> Callable[[Key, Array], Array]:
     unknown = [name for name in names if name not in _OPS]
     if unknown:
         raise UserError(
-            f"the augmentation 'dc:{strategy}' names an unknown operation "
-            f"{unknown[0]!r}: join some of {', '.join(_OPS)} by underscores"
+            f"the augmentation {quoted(f'dc:{strategy}')} names an unknown operation "
+            f"{quoted(unknown[0])}: join some of {', '.join(_OPS)} by underscores"
         )
     branches = [_OPS[name] for name in names]
 

@@ -79,8 +79,7 @@ def _probability(name: str, text: str) -> float:
         found = -1.0
     if not 0 <= found <= 1:
         raise UserError(
-            f"the augmentation {quoted(name)} must end with a probability of "
-            f"CutMix in [0, "
-            f"1], not {quoted(text)}"
+            f"the augmentation {quoted(name)} must end with a probability of CutMix "
+            f"in [0, 1], not {quoted(text)}"
         )
     return found

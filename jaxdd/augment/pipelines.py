@@ -85,8 +85,7 @@ def _names(strategy: str) -> list[str]:
         raise UserError(
             f"The augmentation strategy {quoted(strategy)} names an unknown operation "
             f"{quoted(unknown[0])}; join some of {', '.join(OPS)} by underscores, "
-            f"or use "
-            "'none'."
+            "or use 'none'."
         )
     return names
 

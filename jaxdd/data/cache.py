@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,19 +11,19 @@ import numpy as np
 from jaxdd.data.dataset import Dataset, validate
 from jaxdd.errors import UserError
 from jaxdd.storage.arrays import Member, read_arrays
+from jaxdd.storage.files import remove_abandoned, whole_file
 from jaxdd.storage.paths import local_path
 
 _VERSION = "2"  # raise it when decoding changes, so that old entries are not read
-
-
-_IMAGES = Member("uf", 4, 2**40, repetitive=True)
-_LABELS = Member("i", 1, 2**32, repetitive=True)
+# They are written uncompressed.
+_IMAGES = Member("uf", 4, 2**40)
+_LABELS = Member("i", 1, 2**32)
 _MEMBERS = {
     "images": _IMAGES,
     "labels": _LABELS,
     "test_images": _IMAGES,
     "test_labels": _LABELS,
-    "class_names": Member("U", 1, 2**32, repetitive=True),
+    "class_names": Member("U", 1, 2**32),
 }
 
 
@@ -35,13 +34,15 @@ def cache_file(name: str, sources: Sequence[Path], form: str = "") -> Path | Non
     The place depends on the form, on the path, size and modification time of every
     source, and on JAXDD_CACHE (default ~/.cache/jaxdd).
 
-    Raises OSError if a source does not exist.
+    A source that cannot be looked at counts by its name.
     """
     digest = hashlib.sha256(f"{_VERSION}|{form}|".encode())
     for source in sources:
-        stat = source.stat()
-        digest.update(os.fsencode(source.resolve()))
-        digest.update(f"|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(os.path.realpath(source)))
+        with contextlib.suppress(OSError):  # such as a link that leads nowhere
+            stat = source.stat()
+            digest.update(f"|{stat.st_size}|{stat.st_mtime_ns}".encode())
+        digest.update(b"\n")
     root = os.environ.get("JAXDD_CACHE") or "~/.cache/jaxdd"
     plain = "".join(c if c.isalnum() else "_" for c in name)
     try:
@@ -74,11 +75,10 @@ def write_cache(path: Path | None, dataset: Dataset) -> None:
     """Store `dataset` whole or not at all; without a word if it cannot be stored."""
     if path is None:
         return
-    temporary = None
-    try:
+    with contextlib.suppress(OSError, UserError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+        remove_abandoned(path.parent)
+        with whole_file(path, "wb") as file:
             np.savez(
                 file,
                 images=dataset.images,
@@ -87,11 +87,3 @@ def write_cache(path: Path | None, dataset: Dataset) -> None:
                 test_labels=dataset.test_labels,
                 class_names=np.array(dataset.class_names, dtype=np.str_),
             )
-        os.replace(temporary, path)
-        temporary = None
-    except OSError:
-        pass
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)

@@ -12,8 +12,9 @@ from jaxdd.checks import (
     as_array,
     as_labels,
     channels_hint,
-    check_finite,
     check_labels,
+    check_no_gap,
+    check_range,
     check_rank,
     count_classes,
 )
@@ -127,13 +128,7 @@ def validate(dataset: Dataset) -> Dataset:
                 f"the images of {name!r} differ in {what} between the training split "
                 f"({ours}) and the test split ({theirs}); make them equal"
             )
-    counts = np.bincount(dataset.labels, minlength=dataset.num_classes)
-    if (counts == 0).any():
-        missing = int(np.argmin(counts))
-        raise UserError(
-            f"class {missing} ({dataset.class_names[missing]!r}) of {name!r} has no "
-            "training sample; add some or remove the class"
-        )
+    check_no_gap(repr(name), dataset.labels, dataset.class_names)
     return dataset
 
 
@@ -159,7 +154,8 @@ def _images(where: str, images: Any) -> np.ndarray:
     """[M, H, W, C] uint8 or float32, values not yet checked."""
     array = as_array(where, images)
     if np.issubdtype(array.dtype, np.floating):
-        array = array.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # an infinity, which is refused
+            array = array.astype(np.float32, copy=False)
     return array[..., None] if array.ndim == 3 else array
 
 
@@ -176,15 +172,7 @@ def _check_images(where: str, images: np.ndarray) -> None:
             f"the images of the {where} must be uint8 or float32, "
             f"but are {images.dtype}"
         )
-    if images.dtype == np.uint8:
-        return
-    check_finite(f"images of the {where}", images)
-    low, high = images.min(initial=0), images.max(initial=0)
-    if low < 0 or high > 1:
-        raise UserError(
-            f"float images must lie in [0, 1], but those of the {where} range from "
-            f"{low:g} to {high:g}; rescale them or give uint8"
-        )
+    check_range(where, images)
 
 
 def _check_labels(

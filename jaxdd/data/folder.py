@@ -58,7 +58,8 @@ def from_folder(
     name = f"folder:{shown(root.resolve().name)}"
     listing = _Listing(root)
     classes, test = _layout(listing)
-    for folder in {d.parent: None for d in (*classes.values(), *(test or {}).values())}:
+    of_classes = [d.parent for d in (*classes.values(), *(test or {}).values())]
+    for folder in dict.fromkeys((root, *of_classes)):
         listing.loose(folder)
     names = list(classes)
     if len(names) < 2:

@@ -1,16 +1,17 @@
 """Datasets in one .npz archive, as MedMNIST and Keras distribute them."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from jaxdd.checks import as_labels
+from jaxdd.checks import as_labels, check_rank
 from jaxdd.data.dataset import Dataset, from_arrays
 from jaxdd.data.pictures import Form, fit_arrays
 from jaxdd.data.splits import held_out_remark, with_test_split
 from jaxdd.errors import UserError
-from jaxdd.storage.arrays import Member, read_arrays
+from jaxdd.storage.arrays import Member, Shapes, read_arrays, shapes_of
 from jaxdd.storage.paths import shown
 
 # Names of images and labels: of training; for testing, in the order of preference.
@@ -25,8 +26,8 @@ _TEST = (
     ("val_images", "val_labels"),
     ("x_val", "y_val"),
 )
-_IMAGES = Member("uif", None, required=False, repetitive=True)
-_LABELS = Member("biuf", None, 2**30, required=False, repetitive=True)
+_IMAGES = Member("uif", None, required=False)
+_LABELS = Member("biuf", None, 2**30, required=False, repetitive=True)  # sorted
 _NAMES = Member("U", 1, 2**24, required=False)
 _REMEDY = (
     "give an archive with images and labels, test_images and test_labels (or "
@@ -62,55 +63,73 @@ def from_npz(
         ((8, 8, 1), 2, 2)
     """
     form = Form(channels, image_size).checked()
-    members = dict.fromkeys((n for n, _ in (*_TRAIN, *_TEST)), _IMAGES)
-    members |= dict.fromkeys((n for _, n in (*_TRAIN, *_TEST)), _LABELS)
-    members["class_names"] = _NAMES
-    arrays = read_arrays(path, members, _REMEDY, "the dataset")
-    train = next((p for p in _TRAIN if {*p} <= arrays.keys()), None)
+    shapes = shapes_of(path, _members(_TRAIN + _TEST), _REMEDY, "the dataset")
+    train = next((p for p in _TRAIN if {*p} <= shapes.keys()), None)
     if train is None:
-        there = f"only {', '.join(arrays)}" if arrays else "no such arrays"
+        there = f"only {', '.join(shapes)}" if shapes else "no such arrays"
         raise UserError(
             f"the dataset {shown(path)} has {there}, but no images with labels to "
             f"train on: {_REMEDY}"
         )
     name = f"npz:{shown(re.sub(r'[.]npz$', '', Path(path).name))}"
 
+    splits = [p for p in _TEST if {*p} <= shapes.keys()]
+    chosen = (train, *splits[:1])
+
+    def agree(shapes: Shapes) -> None:
+        for pair in chosen:
+            _check_shapes(pair, shapes)
+
+    arrays = read_arrays(path, _members(chosen), _REMEDY, "the dataset", agree)
+
     def taken(pair: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
         images = fit_arrays(f"array {pair[0]!r}", arrays[pair[0]], form)
-        return images, _class_indices(pair[1], arrays[pair[1]])
+        # MedMNIST's are [M, 1].
+        labels = arrays[pair[1]].reshape(len(images))
+        return images, as_labels(f"labels {pair[1]!r}", labels)
 
     images, labels = taken(train)
     given = arrays.get("class_names")
     class_names = None if given is None else [str(n) for n in given]
-    splits = [p for p in _TEST if {*p} <= arrays.keys()]
     remarks = [
-        f"the split {pair[0]} of {name} ({len(arrays[pair[0]])} images) was left out: "
-        f"{splits[0][0]} is the test split"
+        f"the split {pair[0]} of {name} ({_count(shapes[pair[0]])} images) was left "
+        f"out: {splits[0][0]} is the test split"
         for pair in splits[1:]
     ]
     if splits:
         return from_arrays(
             images, labels, *taken(splits[0]), class_names, name, remarks
         )
-    total = len(labels)
-    if images.shape[:1] != labels.shape:
-        raise UserError(
-            f"the dataset {shown(path)} has {train[0]} of shape {images.shape} but "
-            f"{train[1]} of shape {labels.shape}; give one label per image"
-        )
-    images = images[..., None] if images.ndim == 3 else images
-    remarks.append(held_out_remark(name, total))
+    remarks.append(held_out_remark(name, len(labels)))
     return with_test_split(name, images, labels, class_names, remarks)
 
 
-def _class_indices(name: str, labels: np.ndarray) -> np.ndarray:
-    """[M] int32 of labels [M] or, as in MedMNIST, [M, 1]."""
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim == 2:
+def _members(pairs: Sequence[tuple[str, str]]) -> dict[str, Member]:
+    members: dict[str, Member] = {}
+    for images, labels in pairs:
+        members |= {images: _IMAGES, labels: _LABELS}
+    return {**members, "class_names": _NAMES}
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    return shape[0] if shape else 0
+
+
+def _check_shapes(pair: tuple[str, str], shapes: Shapes) -> None:
+    """Whether there is a class index for every image, before they take memory.
+
+    Raises UserError if not.
+    """
+    images, labels = (shapes[name] for name in pair)
+    check_rank(f"array {pair[0]!r}", (*images, 1) if len(images) == 3 else images)
+    if len(labels) == 2 and labels[1] != 1:
         raise UserError(
-            f"the labels {name!r} have shape {labels.shape}, {labels.shape[1]} values "
-            "per image, as sets with several labels per image (such as ChestMNIST) or "
+            f"the labels {pair[1]!r} have shape {labels}, {labels[1]} values per "
+            "image, as sets with several labels per image (such as ChestMNIST) or "
             "one-hot labels have: give one class index per image"
         )
-    return as_labels(f"labels {name!r}", labels)
+    if labels not in ((images[0],), (images[0], 1)):
+        raise UserError(
+            f"the images {pair[0]!r} have shape {images} but the labels {pair[1]!r} "
+            f"have shape {labels}; give one label per image"
+        )

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from jaxdd.checks import check_rank
+from jaxdd.checks import check_range, check_rank
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import reason
 
@@ -83,8 +83,11 @@ class Kind(NamedTuple):
 
         Which part of the range matters is not known here.
         """
-        mode = self.mode.removesuffix(_TRANSPARENT)
-        return mode in _CHANNELS or mode in _CONVERTIBLE
+        return _is_convertible(self.mode.removesuffix(_TRANSPARENT))
+
+
+def _is_convertible(mode: str) -> bool:
+    return mode in _CHANNELS or mode in _CONVERTIBLE
 
 
 def open_file(path: Path) -> io.BufferedReader:
@@ -144,8 +147,13 @@ def kind_of(image: Image.Image) -> Kind:
 def decode(
     image: Image.Image, channels: int, size: tuple[int, int] | None
 ) -> np.ndarray:
-    """[H, W, C] uint8 of an opened picture, its first frame."""
+    """[H, W, C] uint8 of an opened picture, its first frame.
+
+    Raises ValueError for a mode whose range would be cut, and whatever Pillow raises.
+    """
     if image.mode != MODES[channels]:
+        if not _is_convertible(image.mode):
+            raise ValueError(f"it has the mode {image.mode!r}")
         image = image.convert(MODES[channels])
     if size is not None:
         image = ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
@@ -161,8 +169,7 @@ def read_file(path: Path, form: Form) -> tuple[np.ndarray, Kind]:
     try:
         with quietly(), open_file(path) as file, open_picture(file) as image:
             kind = kind_of(image)
-            channels = form.channels if kind.convertible else None
-            channels = channels or kind.channels
+            channels = form.channels or kind.channels
             if channels is None:
                 raise ValueError(f"it has the mode {kind.mode!r}")
             return decode(ImageOps.exif_transpose(image), channels, form.size), kind
@@ -188,7 +195,8 @@ def fit_arrays(where: str, images: np.ndarray, form: Form) -> np.ndarray:
     images: [M, H, W, C], or [M, H, W] for one channel; uint8, or float in [0, 1]
     Returns [M, H', W', C'] of the same type; as they came where nothing is asked for.
 
-    Raises UserError for another rank, type or number of channels.
+    Raises UserError for another rank, type or number of channels, or floats outside
+    [0, 1].
     """
     if form == Form():
         return images
@@ -201,6 +209,7 @@ def fit_arrays(where: str, images: np.ndarray, form: Form) -> np.ndarray:
             f"the images of the {where} are {images.dtype} of shape {images.shape}: "
             "only uint8 and floats with 1, 3 or 4 channels can be converted"
         )
+    check_range(where, images)  # what is resized is cut to it
     images = images if whole else images.astype(np.float32, copy=False)
     if form.channels == 1 and images.shape[-1] > 1:
         grey = images[..., :3] @ _LUMA

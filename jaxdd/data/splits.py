@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxdd.checks import count_classes
+from jaxdd.checks import check_labels, check_no_gap, count_classes
 from jaxdd.data.dataset import Dataset, from_arrays
 from jaxdd.errors import UserError
 
@@ -97,12 +97,16 @@ def with_test_split(
 ) -> Dataset:
     """A dataset whose source has no test split: a stratified fifth, always the same.
 
-    images: [M, H, W, C]
-    labels: [M] int32, every class present
+    images: [M, H, W, C], or [M, H, W] for one channel
+    labels: [M] integers from 0 on
 
-    Raises UserError as `count_classes`, `hold_out` and `from_arrays`.
+    Raises UserError for labels that do not fit the images or leave out a class, and as
+    `hold_out` and `from_arrays`.
     """
-    count_classes(f"labels of {name!r}", labels)
+    count = count_classes(f"labels of {name!r}", labels)
+    names = [*map(str, range(count))] if class_names is None else class_names
+    check_labels(f"training split of {name!r}", labels, len(images), len(names))
+    check_no_gap(repr(name), labels, names)
     kept, held = hold_out(labels, TEST_FRACTION, TEST_SEED)
     return from_arrays(
         images[kept], labels[kept], images[held], labels[held], class_names, name,

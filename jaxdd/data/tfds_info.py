@@ -6,11 +6,12 @@ features one image and one label are used, and nothing of the folder reaches TFD
 these two, rebuilt from their checked numbers.
 """
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxdd.errors import LARGEST_INTEGER, UserError, quoted
-from jaxdd.storage.paths import existing_file, reason, shown
+from jaxdd.storage.paths import existing_file, is_there, reason, shown
 from jaxdd.storage.records import list_of, mapping, one_of, read_json, text
 
 INFO_FILE = "dataset_info.json"  # written last: a directory with it is complete
@@ -191,7 +192,7 @@ def shards(info: Info, split: str, directory: Path, files: int) -> list[Shard]:
     for i, length in enumerate(lengths):
         name = _shard_name(info, split, template, i, len(lengths))
         path = directory / name
-        if Path(name).name != name or not (_exists(path) and path.is_file()):
+        if Path(name).name != name or not os.path.isfile(path):
             raise UserError(
                 f"the shard {shown(path)} is missing; copy it there or prepare the "
                 "dataset again"
@@ -238,7 +239,7 @@ def _class_names(directory: Path, key: str, num_classes: int) -> tuple[str, ...]
     """Those beside the features, or numbers where there are none."""
     name = f"{key.replace('/', '.')}.labels.txt"
     path = directory / name
-    if not _exists(path):
+    if not is_there(path):
         return tuple(str(k) for k in range(num_classes))
     place = existing_file(path, "the file of class names", _REMEDY)
     lines: list[str] = []
@@ -251,11 +252,3 @@ def _class_names(directory: Path, key: str, num_classes: int) -> tuple[str, ...]
             f"label tells of; {_REMEDY}"
         )
     return tuple(lines)
-
-
-def _exists(path: Path) -> bool:
-    """Whether there is something; not, where no file can have such a name."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,12 +51,12 @@ def find_prepared(name: str, data_dir: Path) -> Path:
     if match is None:
         raise _unknown(name, data_dir)
     parts = Name(**match.groupdict())
-    if (data_dir / INFO_FILE).is_file():
+    if os.path.isfile(data_dir / INFO_FILE):
         return _check_info(data_dir, parts, data_dir.parent)
-    own = data_dir.name == parts.base and not (data_dir / parts.base).is_dir()
+    own = data_dir.name == parts.base and not os.path.isdir(data_dir / parts.base)
     root = data_dir.parent if own else data_dir
     directory = root / parts.base
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         if _known_to_tfds(parts.base):
             raise _not_prepared(parts, root)
         raise _unknown(name, root)
@@ -76,30 +77,38 @@ def _config_dir(parts: Name, directory: Path) -> Path:
     if _versions(directory) or not configs:
         return directory
     if len(configs) > 1:
-        found = ", ".join(f"{parts.base}/{c.name}" for c in configs)
+        found = ", ".join(shown(f"{parts.base}/{c.name}") for c in configs)
         raise UserError(
-            f"dataset {parts.base!r} is prepared in several configs in {directory}; "
-            f"name one of: {found}"
+            f"dataset {parts.base!r} is prepared in several configs in "
+            f"{shown(directory)}; name one of: {found}"
         )
     return configs[0]
 
 
 def _versions(directory: Path) -> list[str]:
     """Prepared versions, oldest first."""
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         return []
     found = [
         tuple(int(n) for n in match.groups())
         for d in _folders(directory)
-        if (match := _VERSION.fullmatch(d.name)) and (d / INFO_FILE).is_file()
+        if (match := _VERSION.fullmatch(d.name)) and os.path.isfile(d / INFO_FILE)
     ]
     return [".".join(map(str, v)) for v in sorted(found)]
 
 
 def _folders(directory: Path) -> list[Path]:
     """The directories in a directory, in the order of their names."""
+    return sorted(d for d in entries(directory) if os.path.isdir(d))
+
+
+def entries(directory: Path) -> list[Path]:
+    """All that is in a directory.
+
+    Raises UserError if it cannot be read.
+    """
     try:
-        return sorted(d for d in directory.iterdir() if d.is_dir())
+        return list(directory.iterdir())
     except OSError as error:
         raise UserError(
             f"the directory {shown(directory)} cannot be read ({reason(error)}); "
@@ -118,10 +127,9 @@ def _check_info(directory: Path, parts: Name, root: Path) -> Path:
     if file_format != "array_record":
         raise UserError(
             f"dataset {parts.path!r} in {shown(directory)} is stored as "
-            f"{shown(file_format)}, but "
-            "only array_record can be read without TensorFlow; remove that directory "
-            f"and prepare it again where TensorFlow is installed: "
-            f"{_command(parts, root)}"
+            f"{shown(file_format)}, but only array_record can be read without "
+            "TensorFlow; remove that directory and prepare it again where TensorFlow "
+            f"is installed: {_command(parts, root)}"
         )
     return directory
 
@@ -156,11 +164,16 @@ def tensorflow_datasets() -> Any:
 
 
 def _command(parts: Name, root: Path) -> str:
-    return (
-        'python -c "import tensorflow_datasets as tfds; '
-        f"tfds.builder('{parts.path}', data_dir='{root}')"
-        ".download_and_prepare(file_format='array_record')\""
+    """A line for a shell, which may be copied whatever the folder is called."""
+    program = (
+        "import tensorflow_datasets as tfds; "
+        f"tfds.builder({parts.path!r}, data_dir={str(root)!r})"
+        ".download_and_prepare(file_format='array_record')"
     )
+    quotes = {'"', "$", "`", "\\", "!"}  # what a shell reads inside double quotes
+    if quotes & set(program):
+        return f"python -c {shlex.quote(program)}"
+    return f'python -c "{program}"'
 
 
 def _not_prepared(
@@ -169,14 +182,14 @@ def _not_prepared(
     version = f" in version {parts.version}" if parts.version else ""
     found = f" (prepared there: {', '.join(versions)})" if versions else ""
     return UserError(
-        f"dataset {parts.path!r} is not prepared{version} in {root}{found}; preparing "
-        f"needs TensorFlow and a network once: {_command(parts, root)}"
+        f"dataset {parts.path!r} is not prepared{version} in {shown(root)}{found}; "
+        f"preparing needs TensorFlow and a network once: {_command(parts, root)}"
     )
 
 
 def _unknown(name: str, root: Path) -> UserError:
     there = "which does not exist"
-    if root.is_dir():
+    if os.path.isdir(root):
         found = [shown(d.name) for d in _folders(root) if d.name[0] not in "._"]
         more = ", ..." if len(found) > 20 else ""
         there = f"which holds: {', '.join(found[:20]) or 'no dataset'}{more}"

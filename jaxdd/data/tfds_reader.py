@@ -15,7 +15,12 @@ from jaxdd.data.cache import cache_file, read_cache, write_cache
 from jaxdd.data.dataset import Dataset, from_arrays
 from jaxdd.data.pictures import MODES, Form, decode, open_picture, quietly
 from jaxdd.data.tfds_info import Fields, Shard, read_fields, read_info, shards
-from jaxdd.data.tfds_paths import default_data_dir, find_prepared, tensorflow_datasets
+from jaxdd.data.tfds_paths import (
+    default_data_dir,
+    entries,
+    find_prepared,
+    tensorflow_datasets,
+)
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import local_path, reason, shown
 
@@ -54,7 +59,7 @@ def from_tfds(
         root = local_path(data_dir, "the data_dir")
     directory = find_prepared(name, root.absolute())
     info = read_info(directory)
-    files = list(directory.iterdir())
+    files = entries(directory)
     train = shards(info, "train", directory, len(files))
     fields = read_fields(directory, sum(shard.length for shard in train))
     test_name = "test" if "test" in info.splits else "validation"
@@ -146,7 +151,7 @@ def _samples(
                 label = int(example[fields.label_key])
             except Exception as error:  # Pillow and protobuf raise all sorts
                 raise UserError(
-                    f"record {i} of the shard {shard.path} cannot be decoded "
+                    f"record {i} of the shard {shown(shard.path)} cannot be decoded "
                     f"({reason(error)}); copy or prepare the dataset again"
                 ) from error
             # Asked here, once per record, since a call each would cost seconds.
@@ -154,9 +159,9 @@ def _samples(
                 shape = _settle_shape(shard, i, image.shape, shape)
             if not 0 <= label < num_classes:
                 raise UserError(
-                    f"the label in record {i} of the shard {shard.path} is {label}, "
-                    f"outside [0, {num_classes}); the dataset is wrong, or its labels "
-                    "are not public"
+                    f"the label in record {i} of the shard {shown(shard.path)} is "
+                    f"{label}, outside [0, {num_classes}); the dataset is wrong, "
+                    "or its labels are not public"
                 )
             yield image, label
 
@@ -184,13 +189,13 @@ def _read_records(shard: Shard, start: int, stop: int) -> list[bytes]:
         reader.close()
     except Exception as error:
         raise UserError(
-            f"the shard {shard.path} is incomplete or corrupted ({reason(error)}); "
-            "copy or prepare the dataset again"
+            f"the shard {shown(shard.path)} is incomplete or corrupted "
+            f"({reason(error)}); copy or prepare the dataset again"
         ) from error
     if len(records) != stop - start:
         raise UserError(
-            f"the shard {shard.path} holds {found} records but the metadata says "
-            f"{shard.length}; copy or prepare the dataset again"
+            f"the shard {shown(shard.path)} holds {found} records but the metadata "
+            f"says {shard.length}; copy or prepare the dataset again"
         )
     return records
 
@@ -206,7 +211,8 @@ def _settle_shape(
     """`found`, if it agrees with `wanted`, where None is free."""
     if any(w not in (None, f) for w, f in zip(wanted, found, strict=True)):
         raise UserError(
-            f"the image in record {i} of the shard {shard.path} has shape {found}, but "
-            f"{tuple(wanted)} is expected; all images must be equally large"
+            f"the image in record {i} of the shard {shown(shard.path)} has shape "
+            f"{found}, but {tuple(wanted)} is expected; all images must be "
+            "equally large"
         )
     return found

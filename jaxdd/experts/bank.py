@@ -13,6 +13,7 @@ import math
 import os
 import shutil
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,13 +33,11 @@ from jaxdd.experts.manifest import (
     read_manifest,
 )
 from jaxdd.storage.files import write_atomically
-from jaxdd.storage.paths import local_path, reason, shown
+from jaxdd.storage.paths import is_there, local_path, reason, shown
 from jaxdd.trees import from_named_leaves
 from jaxdd.types import Params, Span
 
 SNAPSHOTS, CHECKSUMS, MANIFEST = "snapshots.bin", "checksums.bin", "manifest.json"
-
-
 # A row's entry in the checksums: its CRC-32 and this bit, or 0 before it is written.
 _WRITTEN = 1 << 32
 # What has to agree between a bank and a distillation, and what may differ.
@@ -74,7 +73,9 @@ class Bank:
             )
 
     @classmethod
-    def create(cls, folder: Path, manifest: Manifest, begun: bool = False) -> "Bank":
+    def create(
+        cls, folder: Path, manifest: Manifest, begun: bool = False, beside: int = 0
+    ) -> "Bank":
         """A bank to be filled, or the one that is being filled there.
 
         A finished one is opened for reading.
@@ -84,13 +85,14 @@ class Bank:
             manifest: what it will hold.
             begun: whether a training has recorded how far it is, so that its snapshots
                 have to be there.
+            beside: bytes that the training will take on the same disk.
 
         Raises:
             UserError: another bank is there, what was written is lost, there is no
                 room for it, or the disk refuses.
         """
         path, version = folder / SNAPSHOTS, FORMAT
-        if _exists(folder / MANIFEST):
+        if is_there(folder / MANIFEST):
             found, version = read_manifest(folder / MANIFEST)
             there, here = content_of(found), content_of(manifest)
             if there != here:
@@ -109,13 +111,18 @@ class Bank:
                 f"{shown(folder / MANIFEST)} is lost, although a training has gone on "
                 f"from there: {_anew(folder)}"
             )
+        sizes, content = _sizes(manifest, version), dump(manifest, version)
         try:
-            if hosts.primary():
-                _reserve(path, manifest.bytes)
-                if version > 1:
-                    _reserve(folder / CHECKSUMS, _checksum_bytes(manifest))
-            write_atomically(folder / MANIFEST, dump(manifest, version))
-            return cls(folder, manifest, "r+" if hosts.primary() else "r", version)
+            if not hosts.primary():
+                write_atomically(folder / MANIFEST, content)
+                return cls(folder, manifest, "r", version)
+            _check_room(folder, sizes, len(content) + beside)
+            with _undone_on_failure([folder / name for name in (*sizes, MANIFEST)]):
+                for name, size in sizes.items():
+                    path = folder / name
+                    _reserve(path, size)
+                write_atomically(folder / MANIFEST, content)
+                return cls(folder, manifest, "r+", version)
         except OSError as error:
             raise UserError(
                 f"cannot write {shown(path)}: {reason(error)}; free the disk or choose "
@@ -130,7 +137,7 @@ class Bank:
             UserError: there is none, it is unfinished, cut off, or of a newer format.
         """
         folder = local_path(folder, "the bank of experts")
-        if not _exists(folder / MANIFEST):
+        if not is_there(folder / MANIFEST):
             raise UserError(
                 f"no bank of experts at {shown(folder)}: make one with python -m "
                 "experiments.experts --workdir=..."
@@ -162,7 +169,7 @@ class Bank:
             UserError: its manifest is damaged.
         """
         path = folder / MANIFEST
-        return _exists(path) and read_manifest(path)[0].complete
+        return is_there(path) and read_manifest(path)[0].complete
 
     def write(self, expert: int, epoch: int, params: Params) -> None:
         """Store a snapshot, unless the bank does not keep that epoch."""
@@ -280,35 +287,25 @@ class Bank:
         ]
 
 
-def _exists(path: Path) -> bool:
-    """Whether something is there; what cannot be looked at is told by its reader."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        pass
-    return True
-
-
 def _checksum(row: np.ndarray) -> int:
     return zlib.crc32(row.view(np.uint8).data) | _WRITTEN
 
 
-def _checksum_bytes(manifest: Manifest) -> int:
-    return 8 * manifest.experts * manifest.epochs
+def _sizes(manifest: Manifest, version: int) -> dict[str, int]:
+    """Bytes of the files beside the manifest."""
+    sizes = {SNAPSHOTS: manifest.bytes}
+    if version > 1:
+        sizes[CHECKSUMS] = 8 * manifest.experts * manifest.epochs
+    return sizes
 
 
 def _lacking(folder: Path, manifest: Manifest, version: int) -> str | None:
     """What is not there of the files that a manifest promises, as half a sentence."""
-    sizes = {SNAPSHOTS: manifest.bytes}
-    if version > 1:
-        sizes[CHECKSUMS] = _checksum_bytes(manifest)
-    for name, size in sizes.items():
+    for name, size in _sizes(manifest, version).items():
         path = folder / name
-        found = path.stat().st_size if path.is_file() else 0
-        if found != size:
-            return f"{shown(path)} has {found} bytes instead of {size}"
+        held = path.stat().st_size if path.is_file() else 0
+        if held != size:
+            return f"{shown(path)} has {held} bytes instead of {size}"
     return None
 
 
@@ -319,35 +316,52 @@ def _anew(folder: Path) -> str:
     )
 
 
-def _reserve(path: Path, size: int) -> None:
-    """Take the disk now: writing to a map on a full one would kill the process.
-
-    What was there stays; where the disk refuses, what was taken is given back.
+def _check_room(folder: Path, sizes: dict[str, int], beside: int) -> None:
+    """Whether files of these sizes and `beside` bytes more fit on the disk.
 
     Raises:
         UserError: there is no room.
-        OSError: the disk refuses.
+        OSError: the disk cannot be asked.
     """
-    before = path.stat() if path.exists() else None
-    needed = size - (before.st_blocks * 512 if before else 0)
-    free = shutil.disk_usage(path.parent).free
+    paths = [folder / name for name in sizes]
+    held = sum(512 * path.stat().st_blocks for path in paths if path.exists())
+    needed = sum(sizes.values()) + beside - held
+    free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"no room for {shown(path)}: it needs {needed / 1e9:.3g} GB more, and "
-            f"{free / 1e9:.3g} GB are free; free the disk, choose another --workdir, "
-            "or store fewer experts or epochs"
+            f"no room for the bank of experts {shown(folder)}: it needs "
+            f"{needed / 1e9:.3g} GB more, and {free / 1e9:.3g} GB are free; free the "
+            "disk, choose another --workdir, or store fewer experts or epochs"
         )
+
+
+@contextlib.contextmanager
+def _undone_on_failure(paths: list[Path]) -> Iterator[None]:
+    """Give back what was taken of a disk that then refuses: files keep their sizes."""
+    before = {path: path.stat().st_size if path.exists() else None for path in paths}
     try:
-        with open(path, "ab") as file:
-            _allocate(file.fileno(), size)
-            file.truncate(size)
-    except OSError:
-        with contextlib.suppress(OSError):
-            if before is None:
-                path.unlink()
-            else:
-                os.truncate(path, before.st_size)
+        yield
+    except BaseException:
+        for path, size in before.items():
+            with contextlib.suppress(OSError):
+                if size is None:
+                    path.unlink()
+                elif path.stat().st_size > size and path.name != MANIFEST:
+                    os.truncate(path, size)
         raise
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Take the disk now: writing to a map on a full one would kill the process.
+
+    What was there stays.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    with open(path, "ab") as file:
+        _allocate(file.fileno(), size)
+        file.truncate(size)
 
 
 def _allocate(file: int, size: int) -> None:

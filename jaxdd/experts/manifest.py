@@ -17,7 +17,6 @@ from jaxdd.errors import UserError, quoted
 from jaxdd.storage.files import to_json
 from jaxdd.storage.paths import shown
 from jaxdd.storage.records import (
-    Schema,
     fields_of,
     flag,
     integer,
@@ -27,6 +26,7 @@ from jaxdd.storage.records import (
     one_of,
     read_json,
     text,
+    tuple_of,
 )
 from jaxdd.train import Training
 from jaxdd.trees import named_leaves
@@ -35,8 +35,6 @@ from jaxdd.windows import Curriculum
 
 FORMAT = 2  # 1 had no checksums
 DTYPES: Mapping[str, Any] = {"float32": np.float32, "bfloat16": jnp.bfloat16}
-
-
 _LARGEST_BANK = 2**60  # bytes
 _SHOWN = 3  # differences in a sentence
 
@@ -99,18 +97,6 @@ class Manifest:
         return math.prod(self.shape) * np.dtype(DTYPES[self.dtype]).itemsize
 
 
-def _pair(*schemas: Schema) -> Schema:
-    """A list of as many entries as schemas, each by its own."""
-
-    def check(value: Any, where: str) -> None:
-        if not isinstance(value, list) or len(value) != len(schemas):
-            raise ValueError(f"{quoted(where)} is not a list of {len(schemas)} entries")
-        for index, (schema, entry) in enumerate(zip(schemas, value, strict=True)):
-            schema(entry, f"{where}[{index}]")
-
-    return check
-
-
 _ONE_FORMAT = mapping(format=integer(1))
 _SCHEMA = mapping(
     data=mapping(),
@@ -121,7 +107,7 @@ _SCHEMA = mapping(
         optional={
             **fields_of(
                 Curriculum,
-                removals=list_of(_pair(integer(), number(0, 1)), longest=1000),
+                removals=list_of(tuple_of(integer(), number(0, 1)), longest=1000),
             ),
             "score": text(),
         },
@@ -134,7 +120,7 @@ _SCHEMA = mapping(
     last_epoch=integer(),
     dtype=one_of(*DTYPES),
     leaves=list_of(
-        _pair(text(), list_of(integer(1), longest=32)), shortest=1, longest=10**5
+        tuple_of(text(), list_of(integer(1), longest=32)), shortest=1, longest=10**5
     ),
     complete=flag,
 )

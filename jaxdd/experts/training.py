@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd import devices, hosts, policy
-from jaxdd.checkpoints import STATES, Checkpoints
+from jaxdd.checkpoints import STATES, Checkpoints, newest
 from jaxdd.errors import UserError
 from jaxdd.experts.bank import Bank
 from jaxdd.experts.manifest import Manifest
 from jaxdd.signals import Signals
+from jaxdd.storage.paths import shown
 from jaxdd.train import Epochs, FitState
 from jaxdd.types import Array, Key, Learner, Network, Params, RealData
 
@@ -105,8 +106,10 @@ def train_bank(
         ...     bank.rows.shape
         (3, 3, 295)
     """
-    begun = any((folder / "checkpoints").glob("*"))
-    bank = Bank.create(folder, manifest, begun)
+    begun = newest(folder) is not None
+    # Two states: parameters and momentum of the experts that are trained together.
+    beside = 2 * group_size(manifest.experts) * 2 * 4 * manifest.parameters
+    bank = Bank.create(folder, manifest, begun, beside)
     if bank.manifest.complete:
         _remove_states(folder / STATES)  # which a kill just after the end leaves
         return bank
@@ -256,8 +259,8 @@ class _Trainer:
             who = f"experts {members[0]} to {members[-1]}"
         return (
             f"the parameters of {who} are not finite after epoch {epoch}: the state "
-            f"before it is kept in {self.bank.folder}; lower --learning_rate and use "
-            "another --workdir"
+            f"before it is kept in {shown(self.bank.folder)}; lower --learning_rate "
+            "and use another --workdir"
         )
 
     def _store(self, group: int, epoch: int, experts: FitState) -> None:

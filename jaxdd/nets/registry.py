@@ -164,8 +164,7 @@ def _check_options(name: str, options: Options) -> None:
         if option in builder.fixed:
             raise UserError(
                 f"{name} has {option}={quoted(builder.fixed[option])} by its name "
-                f"and takes "
-                f"no {option}={quoted(value)}."
+                f"and takes no {option}={quoted(value)}."
             )
         if option not in builder.options:
             known = ", ".join(builder.options) or "none"

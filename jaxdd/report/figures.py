@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 
 from jaxdd.errors import NotWritten, UserError, quoted
 from jaxdd.storage.files import atomic_file
-from jaxdd.storage.paths import reason, shown
+from jaxdd.storage.paths import local_path, reason, shown
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Curve: TypeAlias = tuple[ArrayLike, ArrayLike]  # x [S], y [S]
@@ -177,8 +177,9 @@ def save(figure: Figure, path: PathLike) -> Path:
 
     Raises:
         NotWritten: the disk refuses.
+        UserError: the path is none of this machine.
     """
-    target = Path(path)
+    target = local_path(path, "the picture")
     FigureCanvasAgg(figure)
     # Drawn in memory, so that errors of the drawing are none of the disk.
     picture = io.BytesIO()

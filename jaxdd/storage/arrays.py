@@ -4,9 +4,10 @@ An archive of 3 MB can declare gigabytes of zeros. So the headers of all members
 read first, only members that the schema names are unpacked, and none is a pickle.
 """
 
+import contextlib
 import math
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,19 @@ class Member:
     required: bool = True
     repetitive: bool = False
 
+    def check(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        """Whether an array has the kind and the axes of this member.
+
+        Raises:
+            ValueError: it is not.
+        """
+        if dtype.kind not in self.kinds:
+            raise ValueError(f"{name!r} has the type {quoted(str(dtype))}")
+        if self.ndim is not None and len(shape) != self.ndim:
+            raise ValueError(
+                f"{name!r} has shape {quoted(shape)}, not {self.ndim} axes"
+            )
+
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -67,29 +81,71 @@ def read_arrays(
             `members` says.
     """
     place = existing_file(path, what, remedy)
+    with contextlib.ExitStack() as stack:
+        with _refused(place, remedy, what):
+            archive = stack.enter_context(_archive(place))
+            shapes = _shapes(archive, members)
+        try:
+            agree(shapes)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise _refusal(place, remedy, what, error) from error
+        with _refused(place, remedy, what):
+            return _unpacked(archive, shapes)
+
+
+def shapes_of(
+    path: str | Path,
+    members: Mapping[str, Member],
+    remedy: str,
+    what: str = "the file",
+) -> Shapes:
+    """The declared shapes of those members that are there; none is unpacked.
+
+    Arguments and errors are those of `read_arrays`.
+    """
+    place = existing_file(path, what, remedy)
+    with _refused(place, remedy, what), _archive(place) as archive:
+        return _shapes(archive, members)
+
+
+@contextlib.contextmanager
+def _refused(place: Path, remedy: str, what: str) -> Iterator[None]:
+    """Around the reading of an archive: whatever goes wrong is the archive's fault.
+
+    Raises:
+        UserError: anything went wrong.
+    """
     try:
-        # An .npz is a zip archive; NumPy would take other files for pickles.
-        if not zipfile.is_zipfile(place):
-            raise ValueError("it is no .npz archive")
-        with zipfile.ZipFile(place) as archive:
-            return _read(archive, members, agree)
-    except UserError:
-        raise
+        yield
     except MemoryError:
         raise UserError(
             f"{what} {shown(place)} does not fit into this machine's memory: {remedy}"
         ) from None
     except Exception as error:  # a damaged zip archive can raise almost anything
-        raise UserError(
-            f"{what} {shown(place)} cannot be used ({reason(error)}): {remedy}"
-        ) from error
+        raise _refusal(place, remedy, what, error) from error
 
 
-def _read(
-    archive: zipfile.ZipFile,
-    members: Mapping[str, Member],
-    agree: Callable[[Shapes], None],
-) -> dict[str, np.ndarray]:
+def _refusal(place: Path, remedy: str, what: str, error: Exception) -> UserError:
+    return UserError(
+        f"{what} {shown(place)} cannot be used ({reason(error)}): {remedy}"
+    )
+
+
+def _archive(place: Path) -> zipfile.ZipFile:
+    # An .npz is a zip archive; NumPy would take other files for pickles.
+    if not zipfile.is_zipfile(place):
+        raise ValueError("it is no .npz archive")
+    return zipfile.ZipFile(place)
+
+
+def _shapes(archive: zipfile.ZipFile, members: Mapping[str, Member]) -> Shapes:
+    """The shapes of the members that are there, each checked.
+
+    Raises:
+        ValueError: a member is missing or not as it should be.
+    """
     there = {info.filename: info for info in archive.infolist()}
     shapes: Shapes = {}
     for name, member in members.items():
@@ -100,10 +156,13 @@ def _read(
             continue
         with archive.open(info) as file:
             shapes[name] = _check(name, member, info, *_header(name, file))
-    agree(shapes)
+    return shapes
+
+
+def _unpacked(archive: zipfile.ZipFile, names: Iterable[str]) -> dict[str, np.ndarray]:
     arrays = {}
-    for name in shapes:
-        with archive.open(there[f"{name}.npy"]) as file:
+    for name in names:
+        with archive.open(f"{name}.npy") as file:
             arrays[name] = np.lib.format.read_array(
                 file, allow_pickle=False, max_header_size=_LONGEST_HEADER
             )
@@ -139,10 +198,7 @@ def _check(
     Raises:
         ValueError: it is not.
     """
-    if dtype.kind not in member.kinds:
-        raise ValueError(f"{name!r} has the type {quoted(str(dtype))}")
-    if member.ndim is not None and len(shape) != member.ndim:
-        raise ValueError(f"{name!r} has shape {quoted(shape)}, not {member.ndim} axes")
+    member.check(name, shape, dtype)
     if any(n < 0 for n in shape):
         raise ValueError(f"{name!r} has the shape {quoted(shape)}")
     size = math.prod(shape) * dtype.itemsize

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from jaxdd import hosts
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import local_path, reason, shown
 
-_PART = ".part-"  # temporary files: .part-HOST-PROCESS-RANDOM
+_PART = "part"  # temporary files: .part-HOST-PROCESS-RANDOM
 _OLD_SECONDS = 24 * 3600.0  # a temporary file of another machine is abandoned by then
 
 
@@ -25,26 +26,42 @@ _OLD_SECONDS = 24 * 3600.0  # a temporary file of another machine is abandoned b
 def atomic_file(path: Path, mode: str = "w") -> Iterator[IO]:
     """A file that appears whole or not at all: a sibling is written, then renamed.
 
-    The sibling's name belongs to this call alone, so that two writers never mix: the
-    last one to finish wins. Of several processes the primary one writes; what the
-    others write is dropped. Text is UTF-8.
+    As `whole_file`, but of several processes the primary one writes, and what the
+    others write is dropped.
 
     Raises:
         UserError: the disk refuses; it names the path.
     """
-    encoding: dict[str, Any] = {}
-    if "b" not in mode:
-        encoding = {"encoding": "utf-8", "errors": "backslashreplace"}
     hosts.meet()
-    if not hosts.primary():
-        with tempfile.TemporaryFile(mode, **encoding) as file:
+    if hosts.primary():
+        with whole_file(path, mode) as file:
             yield file
-        hosts.meet()
-        return
-    part = path.with_name(f"{_PART}{_host()}-{os.getpid()}-{secrets.token_hex(4)}")
+    else:
+        with tempfile.TemporaryFile(mode, **_encoding(mode)) as file:
+            yield file
+    hosts.meet()
+
+
+def _encoding(mode: str) -> dict[str, Any]:
+    if "b" in mode:
+        return {}
+    return {"encoding": "utf-8", "errors": "backslashreplace"}
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, mode: str = "w") -> Iterator[IO]:
+    """A file of this process that appears whole or not at all; text is UTF-8.
+
+    The sibling's name belongs to this call alone, so that two writers never mix: the
+    last one to finish wins.
+
+    Raises:
+        UserError: the disk refuses; it names the path.
+    """
+    part = temporary_sibling(path)
     try:
         try:
-            with open(part, mode.replace("w", "x"), **encoding) as file:
+            with open(part, mode.replace("w", "x"), **_encoding(mode)) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -58,7 +75,16 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO]:
             f"cannot write {shown(path)}: {reason(error)}; free the disk or choose "
             "another folder"
         ) from error
-    hosts.meet()
+
+
+def temporary_sibling(path: Path, kind: str = _PART) -> Path:
+    """A name beside a path, this call's alone; hidden, of a kind that says what it is.
+
+    What will be renamed to the path is a "part": who is killed meanwhile leaves it to
+    `remove_abandoned`.
+    """
+    owner = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return path.with_name(f".{kind}-{owner}")
 
 
 def _host() -> str:
@@ -67,20 +93,32 @@ def _host() -> str:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Delete temporary files of `atomic_file` whose writers are dead.
+    """Delete temporary files and folders (`temporary_sibling`) of dead writers.
 
     For whoever owns the folder. A writer on another machine cannot be asked: its files
     go when they are a day old.
     """
+    for path in abandoned(folder):
+        with contextlib.suppress(OSError):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+
+
+def abandoned(folder: Path, kind: str = _PART) -> list[Path]:
+    """What dead processes left in a folder under a name of `temporary_sibling`."""
+    left, prefix = [], f".{kind}-"
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
             with contextlib.suppress(OSError):
-                if entry.name.startswith(_PART) and _is_abandoned(entry):
-                    os.unlink(entry)
+                if entry.name.startswith(prefix) and _is_abandoned(entry, prefix):
+                    left.append(Path(entry.path))
+    return sorted(left)
 
 
-def _is_abandoned(entry: os.DirEntry) -> bool:
-    host, _, rest = entry.name.removeprefix(_PART).partition("-")
+def _is_abandoned(entry: os.DirEntry, prefix: str) -> bool:
+    host, _, rest = entry.name.removeprefix(prefix).partition("-")
     process = rest.partition("-")[0]
     # On Windows asking for a process would end it.
     if host == _host() and process.isdigit() and os.name == "posix":

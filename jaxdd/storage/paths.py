@@ -39,7 +39,7 @@ def local_path(path: str | os.PathLike, what: str) -> Path:
     scheme = _SCHEME.match(text)
     if scheme is not None:
         raise UserError(
-            f"{what}={shown(text)} is an address ({scheme[1]}), but only folders and "
+            f"{_named(what, text)} is an address ({scheme[1]}), but only folders and "
             "files of this machine can be used: mount it or copy it, and give that path"
         )
     if not text or "\0" in text:
@@ -49,16 +49,22 @@ def local_path(path: str | os.PathLike, what: str) -> Path:
     except RuntimeError:  # no such user, or no home folder at all
         user = text.split("/")[0]
         raise UserError(
-            f"{what}={shown(text)} begins with {shown(user)}, whose home folder is not "
+            f"{_named(what, text)} begins with {shown(user)}, whose home folder is not "
             "known: give the whole path"
         ) from None
     longest = max((len(os.fsencode(part)) for part in expanded.parts), default=0)
     if longest > _LONGEST_NAME or len(os.fsencode(expanded)) > _LONGEST_PATH:
         raise UserError(
-            f"{what}={shown(text)} is too long: a name may have {_LONGEST_NAME} bytes "
+            f"{_named(what, text)} is too long: a name may have {_LONGEST_NAME} bytes "
             f"and a path {_LONGEST_PATH}"
         )
     return expanded
+
+
+def _named(what: str, text: str) -> str:
+    """Flags and variables have a value, other things a name."""
+    is_assigned = what.startswith("--") or what.isupper()
+    return f"{what}{'=' if is_assigned else ' '}{shown(text)}"
 
 
 def existing_file(path: str | os.PathLike, what: str, remedy: str) -> Path:
@@ -75,6 +81,23 @@ def existing_file(path: str | os.PathLike, what: str, remedy: str) -> Path:
     place = local_path(path, what)
     _check(place, what, remedy, stat.S_ISREG, "a regular file", os.R_OK)
     return place
+
+
+def is_there(path: Path) -> bool:
+    """Whether something is there; what cannot be looked at is told by its reader.
+
+    Example:
+        >>> is_there(Path("no/such/file")), is_there(Path("x" * 1000))
+        (False, False)
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        # No file can have a name that is too long.
+        return error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+    except ValueError:  # nor one with a zero byte
+        return False
+    return True
 
 
 def existing_folder(path: str | os.PathLike, what: str, remedy: str) -> Path:

@@ -104,6 +104,18 @@ def list_of(schema: Schema, shortest: int = 0, longest: int = 10**6) -> Schema:
     return check
 
 
+def tuple_of(*schemas: Schema) -> Schema:
+    """A list of as many entries as schemas, each by its own."""
+
+    def check(value: Any, where: str) -> None:
+        if not isinstance(value, list) or len(value) != len(schemas):
+            raise _wrong(where, value, f"a list of {len(schemas)} entries")
+        for index, (schema, entry) in enumerate(zip(schemas, value, strict=True)):
+            schema(entry, f"{where}[{index}]")
+
+    return check
+
+
 def mapping(
     *, others: Schema | None = anything, optional: dict[str, Schema] | None = None,
     **required: Schema,

@@ -452,3 +452,11 @@ def test_a_folder_without_permission_is_named(folder, name, monkeypatch):
 def test_forms_that_no_image_has_are_refused(name, form, tmp_path):
     with pytest.raises(UserError, match=r"are turned into|are resized"):
         load(name, tmp_path, **form)
+
+
+def test_images_beside_the_splits_are_told(tmp_path):
+    for split in ("train", "test"):
+        classes(tmp_path / split)
+    save(tmp_path / "stray.png", (1, 1, 1))
+    remark = f"left out 1 image of {tmp_path} beside the folders of the classes"
+    assert remark in told(tmp_path)

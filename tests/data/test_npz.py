@@ -96,6 +96,10 @@ def test_digits_are_converted_too():
         ({"images": IMAGES, "labels": np.eye(12, 14)}, "ChestMNIST"),
         ({"images": IMAGES, "labels": LABELS + 0.5}, "float64"),
         ({"images": IMAGES, "labels": LABELS[:5]}, "(5,)"),
+        ({"images": IMAGES[:0], "labels": LABELS[:0]}, "empty"),
+        ({"images": np.uint8(3), "labels": np.uint8(3)}, "[M, H, W, C]"),
+        ({"images": IMAGES, "labels": LABELS // 2 * 2}, "class 1 ('1')"),
+        ({"images": IMAGES / 255 + 0j, "labels": LABELS}, "complex128"),
         ({"images": IMAGES, "labels": np.full(12, 2**31 - 1)}, "without gaps"),
         ({"images": IMAGES, "labels": np.zeros(12, int)}, "1 class"),
         ({"images": IMAGES, "labels": LABELS.astype(int) - 1}, "-1"),
@@ -119,3 +123,34 @@ def test_no_archive(content, tmp_path):
         place.write_bytes(content)
     with pytest.raises(UserError, match=str(place)):
         load(f"npz:{place}")
+
+
+def test_images_of_nothing_but_zeros_are_left_packed(tmp_path):
+    images = np.zeros((100, 1000, 1000), np.uint8)
+    np.savez_compressed(tmp_path / "set.npz", images=images, labels=LABELS)
+    assert (tmp_path / "set.npz").stat().st_size < 2**20
+    with pytest.raises(UserError, match="as no data does"):
+        load(f"npz:{tmp_path / 'set.npz'}")
+
+
+def test_only_the_chosen_splits_are_unpacked(tmp_path):
+    arrays = dict(zip(NAMES["medmnist"], (IMAGES, LABELS, TEST_IMAGES, TEST_LABELS),
+                      strict=True))  # fmt: skip
+    place = tmp_path / "set.npz"
+    more = RNG.integers(0, 256, (2000, 6, 5, 3), np.uint8)
+    np.savez(place, **arrays, val_images=more, val_labels=np.arange(2000) % 3)
+    content, third = place.read_bytes(), more[-1].tobytes()
+    assert content.count(third) == 1
+    # Its checksum is wrong now, which only shows where all of it is read.
+    place.write_bytes(content.replace(third, bytes(len(third))))
+    dataset = load(f"npz:{place}")
+    assert "(2000 images) was left out" in dataset.remarks[0]
+
+
+@pytest.mark.parametrize("form", [(None, (4, 4)), (1, None), (3, (4, 4)), (None, None)])
+@pytest.mark.parametrize("wrong", [255.0, -0.5, np.nan, 1e300])
+def test_floats_outside_their_range_are_never_cut(form, wrong, tmp_path):
+    images = IMAGES / 255
+    images[3, 1, 1] = wrong
+    with pytest.raises(UserError, match=r"in \[0, 1\]|not finite"):
+        load(archive(tmp_path, images=images, labels=LABELS), None, *form)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -490,3 +491,23 @@ def test_a_directory_without_permission_is_named(toy, monkeypatch):
 def test_without_a_home_folder_there_is_no_cache(toy, monkeypatch):
     monkeypatch.setenv("JAXDD_CACHE", "~nobody-of-that-name/cache")
     assert len(load("toy", toy).images) == 10
+
+
+def test_images_of_16_bits_are_refused_rather_than_cut(tfds_writer, tmp_path):
+    deep = [(np.full((8, 8, 1), 40_000 + i, np.uint16), i % 3) for i in range(6)]
+    splits = {"train": [deep], "test": [deep]}
+    tfds_writer(tmp_path / "deep" / "1.0.0", splits, shape=(8, 8, 1))
+    assert "it has the mode 'I;16'" in failure("deep", tmp_path)
+
+
+def test_a_link_that_leads_nowhere_is_no_traceback(toy):
+    (toy / "toy" / "1.0.0" / "notes.txt").symlink_to(toy / "gone")
+    assert load("toy", toy).name == "toy"
+
+
+def test_the_command_can_be_copied_whatever_the_folder_is_called(toy):
+    root = toy / 'a "b" $(c)'
+    root.mkdir()
+    program = shlex.split(failure("mnist", root).rpartition(": ")[2])[-1]
+    assert repr(str(root)) in program
+    compile(program, "command", "exec")

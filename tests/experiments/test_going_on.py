@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from jaxdd import artifact as artifacts
 from jaxdd import runs
 from jaxdd.errors import UserError
 from jaxdd.signals import Interrupted
-from jaxdd.workdir import owned
+from jaxdd.workdir import owned, refuse_difference
 from tests.experiments.helpers import (
     QUICK,
     NoProbes,
@@ -268,6 +269,22 @@ def test_a_value_that_a_version_did_not_have_stands_for_its_default(problem):
         before = resolution.identity(without_new(values), problem)
         same = resolution.identity(values, problem) == before
         assert same is (sampling == "independent")
+
+
+@pytest.mark.parametrize(
+    ("method", "net", "goes_on"),
+    [("dm", "convnet_bn", False), ("dm", "convnet", True), ("dsa", "convnet_bn", True)],
+)
+def test_other_statistics_of_batch_norm_make_another_run(problem, method, net, goes_on):
+    """Distribution matching normalised every class by itself once."""
+    values = resolution.resolve(cheap("w", method=method, net=net), problem)
+    now = resolution.identity(values, problem)
+    before = resolution.identity(without_new(values), problem)
+    if goes_on:
+        refuse_difference(Path("w"), before, now)
+        return
+    with pytest.raises(UserError, match="statistics is 'of each class' there"):
+        refuse_difference(Path("w"), before, now)
 
 
 def as_written_before(folder):

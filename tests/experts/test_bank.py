@@ -228,9 +228,35 @@ def test_a_bank_that_no_disk_holds_takes_nothing(tmp_path, monkeypatch):
     usage = lambda folder: shutil._ntuple_diskusage(10**6, 10**6 - 700, 700)
     monkeypatch.setattr(shutil, "disk_usage", usage)
     monkeypatch.setattr(os, "posix_fallocate", lambda *arguments: pytest.fail("taken"))
-    told = r"no room for .*snapshots.bin: it needs 7.2e-07 GB more, and 7e-07 GB are"
+    told = (
+        "no room for the bank of experts .*: it needs .* GB more, and 7e-07 GB are free"
+    )
     with pytest.raises(UserError, match=told):
         Bank.create(tmp_path, toy_manifest(NETWORK))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("full", ["checksums.bin", "manifest.json", "the map"])
+def test_all_files_of_a_bank_are_given_back(tmp_path, monkeypatch, full):
+    def refuse(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    taken, allocate = [], os.posix_fallocate
+
+    def fallocate(*arguments):
+        taken.append(arguments)
+        if len(taken) == 2 and full == "checksums.bin":
+            refuse()
+        allocate(*arguments)
+
+    monkeypatch.setattr(os, "posix_fallocate", fallocate)
+    if full == "manifest.json":
+        monkeypatch.setattr(os, "replace", refuse)
+    if full == "the map":
+        monkeypatch.setattr(np, "memmap", refuse)
+    with pytest.raises(UserError, match="No space left on device"):
+        Bank.create(tmp_path, toy_manifest(NETWORK))
+    assert len(taken) == 2
     assert list(tmp_path.iterdir()) == []
 
 

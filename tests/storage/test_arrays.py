@@ -115,3 +115,9 @@ def test_shapes_have_to_agree_before_anything_is_unpacked(tmp_path):
 
     with pytest.raises(UserError, match="they do not fit"):
         read(tmp_path / "x.npz", agree=agree)
+
+
+def test_a_mistake_of_the_caller_is_not_blamed_on_the_file(tmp_path):
+    np.savez(tmp_path / "x.npz", **SCORES)
+    with pytest.raises(KeyError):
+        read(tmp_path / "x.npz", agree=lambda shapes: shapes["absent"])
