@@ -1,3 +1,7 @@
 """What things cost, measured. Not part of the test command."""
 
-import experiments  # noqa: F401  guards the imports that follow
+import time
+
+BEGAN = time.monotonic()  # before the imports that follow, which take seconds
+
+import experiments  # noqa: E402, F401  guards the imports that follow

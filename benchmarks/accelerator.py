@@ -24,6 +24,7 @@ to paste into its table. They are also in table.md and policy.txt.
 """
 
 import dataclasses
+import functools
 import os
 import signal
 import subprocess
@@ -37,7 +38,7 @@ from typing import Any, NoReturn
 
 import jax
 
-from benchmarks import timing
+from benchmarks import BEGAN, timing
 from benchmarks.accelerated import (
     cases,
     correctness,
@@ -57,6 +58,7 @@ from experiments.progress import say
 from jaxdd import policy, provenance
 from jaxdd.errors import UserError
 from jaxdd.storage.files import make_folder, to_json, write_atomically
+from jaxdd.storage.paths import shown
 
 # Sections in order, and their shares of the time.
 WEIGHTS = {
@@ -69,10 +71,16 @@ WEIGHTS = {
     "repeats_flags": 1.5,
     "whole": 4.0,
 }
-# Kernels that run as one graph name no instruction: for the profile they run singly.
-NO_GRAPHS = {"gpu": "--xla_gpu_enable_command_buffer="}
+# XLA's flags that a section has on a backend, beside the user's.
+EXTRA_FLAGS = {
+    # A CPU has none, and computes in one order.
+    ("repeats_flags", "gpu"): "--xla_gpu_deterministic_ops=true",
+    # Kernels that run as one graph name no instruction: for the profile, singly.
+    ("longest", "gpu"): "--xla_gpu_enable_command_buffer=",
+}
 GRACE = 5.0  # seconds from a section's deadline until it is killed
-RESERVE = 12.0  # seconds for the last section's grace and the table
+RESERVE = 15.0  # seconds for the last section's grace, the table and the exit
+SHARE_OF_BACKEND = 0.3  # of the time, at most, to ask JAX which backend it has
 SHORTEST, LONGEST = 0.5, 24 * 60.0
 KILLED = 3  # exit code of a section that ends itself
 
@@ -81,11 +89,13 @@ KILLED = 3  # exit code of a section that ends itself
 class Config:
     """Flags of `benchmarks.accelerator`."""
 
-    out: str = option("", "folder for the results")
+    out: str | None = option(None, "folder for the results", kind="path")
     minutes: float = option(5.0, "ends before so many minutes")
     tiny: bool = option(False, "networks and images that any machine computes")
     sections: str = option("all", "names by commas, or all")
-    data_dir: str | None = option(None, "TFDS folder with MNIST, for section whole")
+    data_dir: str | None = option(
+        None, "TFDS folder with MNIST, for section whole", kind="path"
+    )
     workers: int = option(0, "programs compiled at a time; 0 to choose by device")
     repeats: int = option(5, "the most timed runs; their median counts")
     write_expected: bool = option(False, "compute the committed numbers anew, on a CPU")
@@ -106,6 +116,7 @@ def workers_of(config: Config) -> int:
 def run_section(config: Config) -> None:
     """Measure one section; its file is written on the way."""
     assert config.section is not None
+    assert config.out is not None
     left = config.until - time.time()
     ender = threading.Timer(max(left, 0.0) + GRACE, os._exit, (KILLED,))
     ender.daemon = True
@@ -159,12 +170,32 @@ def run_section(config: Config) -> None:
 
 def environment_of(section: str, backend: str) -> dict[str, str]:
     """This process's environment, with the flags that a section wants."""
-    if section == "repeats_flags":
-        return repeats.environment(backend)
-    flags = os.environ.get("XLA_FLAGS", "")
-    if section == "longest" and backend in NO_GRAPHS:
-        flags = f"{flags} {NO_GRAPHS[backend]}".strip()
+    extra = EXTRA_FLAGS.get((section, backend), "")
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {extra}".strip()
     return {**os.environ, "XLA_FLAGS": flags} if flags else dict(os.environ)
+
+
+def backend_of(seconds: float) -> str:
+    """JAX's backend on this machine, asked for in a process of its own.
+
+    Args:
+        seconds: that the answer may take.
+
+    Returns:
+        Its name; "" where there is no answer, so that no section has extra flags.
+    """
+    command = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        say(f"JAX does not name its backend within {seconds:.0f} s: no extra flags")
+        return ""
+    if done.returncode:
+        say("JAX does not name its backend: no extra flags")
+        return ""
+    return done.stdout.strip()
 
 
 def in_its_process(
@@ -211,8 +242,13 @@ def checked(config: Config) -> list[str]:
     Raises:
         UserError: bad flags.
     """
-    if not config.out:
+    if config.out is None:
         raise UserError("--out=DIR has to be given: the folder for the results")
+    if config.section is not None or config.until:
+        raise UserError(
+            "--section and --until are for the processes that this program starts: "
+            f"choose by --sections, of {', '.join(WEIGHTS)}"
+        )
     if not SHORTEST <= config.minutes <= LONGEST:
         raise UserError(
             f"--minutes must be from {SHORTEST:g} to {LONGEST:g}, "
@@ -228,27 +264,34 @@ def checked(config: Config) -> list[str]:
             raise UserError("section whole needs --data_dir=DIR with MNIST in it")
         names = [name for name in names if name != "whole"]
     elif not (Path(config.data_dir) / "mnist").is_dir():
-        raise UserError(f"--data_dir={config.data_dir} has no folder mnist")
+        raise UserError(f"--data_dir={shown(config.data_dir)} has no folder mnist")
     return names
 
 
-def run(config: Config) -> str:
+def run(config: Config, began: float | None = None) -> str:
     """Measure everything; what is printed at the end.
 
+    Args:
+        config: the flags.
+        began: when the time that is given began, by the monotonic clock; None for now.
+
     Raises:
-        UserError: bad flags.
+        UserError: bad flags, or a section in the folder is damaged.
     """
     if config.write_expected:
         return f"{cases.write_expected()} written"
-    if config.section is not None:
+    if config.section in WEIGHTS and config.out is not None and config.until > 0:
         run_section(config)
         return ""
-    budget = Budget(60 * config.minutes - RESERVE)
     names = checked(config)
+    spent = 0.0 if began is None else time.monotonic() - began
+    budget = Budget(60 * config.minutes - RESERVE - spent)
+    assert config.out is not None
     folder = make_folder(config.out)
     for name in names:
         (folder / f"{name}.json").unlink(missing_ok=True)
-    backend = ""
+    verdict.load(folder, WEIGHTS)  # refused now, not when all is measured
+    backend = backend_of(max(1.0, SHARE_OF_BACKEND * budget.left()))
     for i, name in enumerate(names):
         seconds = budget.share([WEIGHTS[x] for x in names[i:]])
         say(f"{name}: {seconds:.0f} s at most")
@@ -263,8 +306,6 @@ def run(config: Config) -> str:
             ended = ended or "its flags were refused; it ran without them"
         if ended:
             note(folder, name, ended)
-        if found is not None:
-            backend = found["device"]["backend"]
         conclude(config, folder, names)
     if config.data_dir is None:
         say("whole: skipped, it needs --data_dir=DIR with MNIST in it")
@@ -291,8 +332,11 @@ def conclude(config: Config, folder: Path, names: list[str]) -> str:
 
 def advice(config: Config, sections: verdict.Sections, about: Any) -> str:
     """In words and as an entry of the policy's table."""
-    given = {**about["today"]}
-    given["microbatch_from"] = tuple(given["microbatch_from"])
+    # Another version's choices may have other fields.
+    names = {field.name for field in dataclasses.fields(policy.Choices)}
+    given = {name: value for name, value in about["today"].items() if name in names}
+    if "microbatch_from" in given:
+        given["microbatch_from"] = tuple(given["microbatch_from"])
     chosen, words = verdict.advised(sections, policy.Choices(**given))
     kind, backend = about["device"]["kind"], about["device"]["backend"]
     jax_version = about["versions"]["jax"]
@@ -301,6 +345,7 @@ def advice(config: Config, sections: verdict.Sections, about: Any) -> str:
         measured = f"--tiny, not to be used; {measured}"
     chosen = dataclasses.replace(chosen, measured=measured)
     text = verdict.entry(kind if backend != "cpu" else backend, chosen)
+    assert config.out is not None
     write_atomically(Path(config.out) / "policy.txt", text)
     lines = [f"What jaxdd/policy.py should say on {kind}:", "", *words, ""]
     return "\n".join([*lines, "Paste into TABLE:", "", text])
@@ -321,4 +366,4 @@ if __name__ == "__main__":
     if not any(x.startswith("--section=") for x in sys.argv):
         # The device belongs to the sections' processes.
         jax.config.update("jax_platforms", "cpu")
-    main(Config, run, show)
+    main(Config, functools.partial(run, began=BEGAN), show)

@@ -18,7 +18,7 @@ from jaxdd.experts import Bank, Manifest, Watch, layout, train_bank, weight
 from jaxdd.methods import starts_of
 from jaxdd.settings import Settings
 from jaxdd.storage.files import make_folder
-from jaxdd.storage.paths import existing_file
+from jaxdd.storage.paths import existing_file, shown
 from jaxdd.train import Training, make_epochs
 from jaxdd.types import Learner, Network, Params, RealData
 from jaxdd.windows import Curriculum, take
@@ -111,7 +111,7 @@ def make(
         say(f"continuing after {done} epochs")
         on_resume(done)
 
-    say(f"experts: {weight(manifest)} in {folder}")
+    say(f"experts: {weight(manifest)} in {shown(folder)}")
     curriculum = _curriculum(manifest)
     training = Training(epochs=manifest.last_epoch, **manifest.training)
     everything = int(real.counts.sum()) == real.labels.shape[0]
@@ -126,7 +126,7 @@ def make(
     )
     total = manifest.experts * manifest.last_epoch
     name = f"experts on {problem.dataset.name}"
-    with Bar(name, total, f"{folder}/snapshots.bin", "epoch") as bar:
+    with Bar(name, total, f"{shown(folder)}/snapshots.bin", "epoch") as bar:
         watch = Watch(on_resume=resumed, progress=bar.count)
         target = make_folder(folder)
         return train_bank(target, manifest, network, epochs, real, watch, begin)

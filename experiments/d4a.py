@@ -120,7 +120,7 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
         table = pairs.table_of(config, rows)
         write_atomically(folder / "table.json", to_json(table))
         _plot(rows, tenths, problem, folder)
-        say(f"{folder}/table.md, table.csv, tenths.png, kept.png, forgotten.png")
+        say(f"{shown(folder)}/table.md, table.csv, tenths.png, kept.png, forgotten.png")
         return table
 
 

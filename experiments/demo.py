@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments import fields, options, pairs
+from experiments import distill, fields, options, pairs
 from experiments.flags import main, option
 from experiments.problem import (
     Problem,
@@ -33,6 +33,7 @@ from experiments.protocol import MIN_RANDOM, statistics
 from jaxdd import provenance
 from jaxdd.evaluate import accuracy
 from jaxdd.storage.files import to_json, write_atomically
+from jaxdd.storage.paths import shown
 from jaxdd.storage.records import (
     integer,
     list_of,
@@ -98,7 +99,7 @@ def choose_weight(
             sdc_share=False,
             seed=0,
         )
-        summary = pairs.run_one(run, problem)
+        summary = distill.run(run, problem)
         found[f"{weight:g}"] = summary["distilled"]["mean"]
     best = max(weights, key=lambda w: found[f"{w:g}"])
     return best, found
@@ -138,7 +139,7 @@ def run(config: Config) -> dict[str, Any]:
         if (folder / "table.json").exists():
             known = read_table(folder / "table.json")
             if known["config"] == asked:
-                say(f"{folder}/table.json is there: showing it")
+                say(f"{shown(folder)}/table.json is there: showing it")
                 return known
         return _compare(config, folder, asked)
 
@@ -161,7 +162,7 @@ def _compare(config: Config, folder: Path, asked: dict[str, Any]) -> dict[str, A
                 sdc_share=False,
                 num_random=NUM_RANDOM if name == "plain" else MIN_RANDOM,
             )
-            rows[name].append(pairs.run_one(run, problem))
+            rows[name].append(distill.run(run, problem))
     say("training on the whole training set")
     table = {
         "rows": table_rows(rows, weight, whole_training_set(problem)),

@@ -80,8 +80,10 @@ def run(config: Config) -> dict[str, Any]:
             network, min(effort.rank, least.parameters(network)), "rank"
         )
     least.check(needs)
+    # Before the folder is locked, which leaves a file in it.
     refuse_run(local_path(config.workdir, "--workdir"))
     with owned(config.workdir) as folder:
+        # Again: another program may have begun there meanwhile.
         refuse_run(folder)
         return _score(problem, network, options, names, effort, config.seed, folder)
 
@@ -90,7 +92,7 @@ def refuse_run(folder: Path) -> None:
     """Raise UserError where a folder belongs to another program."""
     if (folder / "run.json").exists():
         raise UserError(
-            f"{shown(folder)} holds a distillation: choose another --workdir"
+            f"{shown(folder)} holds a run of another program: choose another --workdir"
         )
 
 

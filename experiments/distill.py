@@ -24,7 +24,6 @@ from experiments.finished import (
     AGAIN,
     SUMMARY,
     as_it_lies,
-    refuse_fewer_steps,
     unfinished,
 )
 from experiments.flags import main
@@ -46,6 +45,7 @@ from jaxdd.data import check_ipc
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from jaxdd.initial import INITIALS
+from jaxdd.runs import refuse_fewer_steps
 from jaxdd.storage import records
 from jaxdd.storage.files import atomic_file, set_aside, to_json, write_atomically
 from jaxdd.storage.paths import shown
@@ -79,9 +79,9 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
             refuse_fewer_steps(folder, known["config"]["steps"], values["steps"])
             change = unfinished(folder, known, values)
             if change is None:
-                say(f"{folder} is finished: nothing to do")
+                say(f"{shown(folder)} is finished: nothing to do")
                 return as_it_lies(known, folder)
-            say(f"{folder} is finished, but {change}")
+            say(f"{shown(folder)} is finished, but {change}")
         job = opened.job(folder)  # the last that may refuse
         record.save()
         set_aside(summary)
@@ -263,7 +263,7 @@ def _distil(
     if made.segments:
         write_lines(folder / "metrics.jsonl", made.metrics)
     _plot(made.metrics, folder)
-    say(f"{folder}/distilled.npz and images.png: the set; its accuracy follows")
+    say(f"{shown(folder)}/distilled.npz and images.png: the set; its accuracy follows")
     kept = Hits(folder / "evaluation.part.npz", _digest(job, synthetic))
     with Stopwatch() as watch:
         measured = _judge(job, synthetic, kept)

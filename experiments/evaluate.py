@@ -25,7 +25,7 @@ from experiments.problem import Problem, network_options
 from experiments.progress import Bar, say
 from experiments.protocol import MIN_RANDOM, Judge, Protocol
 from experiments.reopening import PARTS, Tested, reopen, tested_on
-from experiments.results import known_results, with_earlier
+from experiments.results import identity, known_results, with_earlier
 from experiments.timing import Stopwatch
 from jaxdd import artifact as artifacts
 from jaxdd.data import Dataset
@@ -96,7 +96,7 @@ def run(config: Config, dataset: Dataset | None = None) -> dict[str, Any]:
             say(f"{net}: training {made} networks, then {drawn} on random sets")
             own = net == artifact.network["name"] and opened.tested.own
             protocol = opened.described(judge.protocol)
-            kept = Hits(folder / "evaluate.part.npz", to_json(protocol))
+            kept = Hits(folder / "evaluate.part.npz", identity(protocol))
             place = str(folder / "evaluation.json")
             with Stopwatch() as watch, Bar(net, made + drawn, place, "network") as bar:
                 found = judge.beside_random(

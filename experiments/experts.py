@@ -27,8 +27,10 @@ from experiments.timing import Stopwatch
 from jaxdd import augment, presets, provenance
 from jaxdd.errors import UserError, quoted
 from jaxdd.experts import DTYPES, Bank, Manifest
-from jaxdd.experts.bank import MANIFEST, SNAPSHOTS
+from jaxdd.experts.bank import CHECKSUMS, MANIFEST, SNAPSHOTS
+from jaxdd.experts.manifest import read_manifest
 from jaxdd.storage.files import set_aside, to_json, write_atomically
+from jaxdd.storage.paths import shown
 from jaxdd.storage.records import integer, mapping, number, read_json, text
 from jaxdd.types import Network
 from jaxdd.workdir import Record, owned
@@ -120,13 +122,15 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
     with owned(config.workdir) as folder:
         summary = folder / "summary.json"
         resumed = Record(folder, opened.record, "experts")
-        lost = [n for n in (MANIFEST, SNAPSHOTS) if not (folder / n).exists()]
-        if summary.exists() and lost:
-            say(f"{folder} is finished, but {lost[0]} is not there: training again")
-            set_aside(summary)
+        lost = _lost(folder) if summary.exists() else None
+        if lost is not None:
+            there = f"{shown(folder)} is finished"
+            say(f"{there}, but {lost} is not there: training again")
+            # The manifest first: a complete one without a summary is not made again.
             set_aside(folder / MANIFEST)
+            set_aside(summary)
         elif summary.exists():
-            say(f"{folder} is finished: nothing to do")
+            say(f"{shown(folder)} is finished: nothing to do")
             Bank.open(folder)
             return read_summary(summary)
         if opened.told is not None:
@@ -137,6 +141,16 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
         say(f"experts: {spent:.1f} s, {compiling:.1f} s of it compiling")
         write_atomically(summary, to_json(content))
         return read_summary(summary)
+
+
+def _lost(folder: Path) -> str | None:
+    """The first file that a finished bank lacks."""
+    if not (folder / MANIFEST).exists():
+        return MANIFEST
+    _, version = read_manifest(folder / MANIFEST)
+    # Format 1 had no checksums.
+    parts = (SNAPSHOTS, CHECKSUMS) if version > 1 else (SNAPSHOTS,)
+    return next((name for name in parts if not (folder / name).exists()), None)
 
 
 def read_summary(path: Path) -> dict[str, Any]:

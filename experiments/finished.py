@@ -5,33 +5,25 @@ from typing import Any
 
 from experiments import resolution
 from jaxdd import artifact as artifacts
+from jaxdd.artifact import STATISTICS
 from jaxdd.errors import UserError, quoted
 from jaxdd.storage import records
-from jaxdd.storage.paths import shown
 
-_STATISTICS = records.mapping(
-    mean=records.number(), std=records.number(0), n=records.integer(1)
-)
-
-
+# What is not finite is null in JSON.
 _DIFFICULTY = records.mapping(
-    grad_norm=records.maybe(records.number()),
-    percentile=records.maybe(records.number()),
+    grad_norm=records.maybe(records.number(0)),
+    percentile=records.maybe(records.number(0, 100)),
 )
-
-
 _SEGMENT = records.mapping(
     size=records.integer(1),
     kept=records.list_of(records.integer()),
     right=records.number(0, 1),
     forgotten=records.number(0, 1),
 )
-
-
 SUMMARY = records.mapping(
     config=records.mapping(steps=records.integer(1), workdir=records.text()),
-    distilled=_STATISTICS,
-    random=_STATISTICS,
+    distilled=STATISTICS,
+    random=STATISTICS,
     difficulty=records.mapping(start=_DIFFICULTY, end=_DIFFICULTY),
     resumed_at=records.list_of(records.integer()),
     segments=records.list_of(_SEGMENT),
@@ -43,20 +35,9 @@ SUMMARY = records.mapping(
         for name in ("evaluation_seconds", "evaluation_compile_seconds")
     },
 )
-
-
 AGAIN = (
     "remove it and start the same command, which takes it up from the last checkpoint"
 )
-
-
-def refuse_fewer_steps(folder: Path, there: int, asked: int) -> None:
-    """As `segmented.refuse_other_steps`, where the checkpoints are gone."""
-    if there > asked:
-        raise UserError(
-            f"{shown(folder)} is already at step {there}, beyond --steps={asked}: ask "
-            "for at least that, or use another --workdir"
-        )
 
 
 def unfinished(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.progress import say
 from jaxdd import hosts
 from jaxdd.errors import UserError
 from jaxdd.storage.arrays import Member, read_arrays
@@ -21,7 +22,7 @@ class Hits:
     Args:
         path: of the file, None to keep nothing on disk.
         about: all that decides about a network's result, as a text. A file of another
-            evaluation, or a damaged one, is passed over.
+            evaluation is passed over, a damaged one with a warning.
 
     Attributes:
         done: [E] bool.
@@ -48,8 +49,9 @@ class Hits:
             "seconds": Member("f", 0, 8),
         }
         try:
-            before = read_arrays(self.path, members, "it is made again")
-        except UserError:
+            before = read_arrays(self.path, members, "all networks are measured again")
+        except UserError as error:
+            say(f"warning: {error}")
             return
         same = before["done"].shape == self.done.shape
         same = same and before["right"].shape == self.right.shape

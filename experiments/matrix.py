@@ -146,7 +146,7 @@ def run(config: Config) -> dict[str, Any]:
         _check_steps(folder, config)
         fingerprint = next(iter(problems.values())).dataset.fingerprint
         Record(folder, {**asdict(config), "fingerprint": fingerprint}, "matrix")
-        _banks(config, cells, folder, problems)
+        _banks(config, cells, problems)
         table = _Table(config, folder, problems)
         for i, cell in enumerate(cells, 1):
             say(f"[{i}/{len(cells)}] {cell.name}")
@@ -159,7 +159,7 @@ def run(config: Config) -> dict[str, Any]:
             "device": provenance.device(),
         }
         write_atomically(folder / "summary.json", to_json(summary))
-        say(f"{folder}/matrix.md, matrix.json")
+        say(f"{shown(folder)}/matrix.md, matrix.json")
         return summary
 
 
@@ -238,9 +238,7 @@ def _cell(config: Config, method: str, modifier: str) -> Cell:
     )
 
 
-def _banks(
-    config: Config, cells: list[Cell], folder: Path, problems: Mapping[str, Problem]
-) -> None:
+def _banks(config: Config, cells: list[Cell], problems: Mapping[str, Problem]) -> None:
     """The experts that trajectory cells point to."""
     wanted = {cell.config.experts: cell for cell in cells if cell.config.experts}
     for path, cell in wanted.items():

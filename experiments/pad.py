@@ -31,6 +31,7 @@ from experiments.progress import say
 from jaxdd import presets, report
 from jaxdd.errors import UserError, quoted
 from jaxdd.storage.files import to_json, write_atomically
+from jaxdd.storage.paths import shown
 from jaxdd.windows import Curriculum
 from jaxdd.workdir import Record, owned
 
@@ -102,7 +103,7 @@ def run(config: Config) -> dict[str, Any]:
         table = pairs.table_of(config, rows)
         write_atomically(folder / "table.json", to_json(table))
         _plot(rows, folder)
-        say(f"{folder}/table.md, table.csv, gain.png")
+        say(f"{shown(folder)}/table.md, table.csv, gain.png")
         return table
 
 

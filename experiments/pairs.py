@@ -10,15 +10,13 @@ import numpy as np
 from scipy import stats
 
 from experiments import distill, options
-from experiments.fields import LARGEST_SEED
+from experiments.fields import check_seed
 from experiments.problem import DataFlags, Problem
 from experiments.progress import say
 from jaxdd import provenance
-from jaxdd.artifact import STATISTICS
-from jaxdd.errors import UserError, quoted
+from jaxdd.errors import UserError, check_integer, quoted
 from jaxdd.storage.files import atomic_file, write_atomically
-from jaxdd.storage.paths import reason, shown
-from jaxdd.storage.records import list_of, mapping, maybe, number
+from jaxdd.storage.paths import shown
 
 Cells = Mapping[str, Mapping[str, Any]]  # row name -> flags that make the difference
 Row = Mapping[str, Any]
@@ -39,17 +37,6 @@ class Layout(NamedTuple):
 
 
 PLAIN = Layout()
-# What is not finite is null in JSON.
-_HARDNESS = mapping(grad_norm=maybe(number(0)), percentile=maybe(number(0, 100)))
-_SUMMARY = mapping(
-    distilled=STATISTICS,
-    random=STATISTICS,
-    seconds_per_step=number(0),
-    difficulty=mapping(start=_HARDNESS, end=_HARDNESS),
-    segments=list_of(
-        mapping(kept=list_of(number(0)), right=number(0, 1), forgotten=number(0, 1))
-    ),
-)
 # Flags that mean in a comparison what they mean in each of its runs.
 SHARED = (
     *(flag.name for flag in dataclasses.fields(DataFlags)), "workdir", "method", "ipc",
@@ -89,23 +76,30 @@ def numbers(text: str, name: str, kind: type) -> list:
     """ "0,1,2" to [0, 1, 2].
 
     Raises:
-        UserError: something else.
+        UserError: something else, or an integer that no array can hold.
     """
+    found = _numbers(text, name, kind)
+    if kind is int:
+        for value in found:
+            check_integer(f"--{name}", value)
+    return found
+
+
+def _numbers(text: str, name: str, kind: type) -> list:
+    """The same, of any size."""
     try:
-        found = [kind(x) for x in text.split(",")]
+        return [kind(x) for x in text.split(",")]
     except ValueError as error:
         raise UserError(
             f"--{name} must be numbers joined by commas, not {quoted(text)}"
         ) from error
-    for value in found:
-        if kind is int and abs(value) > LARGEST_SEED:
-            raise UserError(f"--{name} names {quoted(value)}, which is too large")
-    return found
 
 
 def seeds_of(text: str) -> list[int]:
     """Distinct seeds, joined by commas."""
-    seeds = numbers(text, "seeds", int)
+    seeds = _numbers(text, "seeds", int)
+    for seed in seeds:
+        check_seed(seed, "--seeds")
     if len(set(seeds)) != len(seeds):
         raise UserError(f"--seeds names a seed twice: {quoted(text)}")
     return seeds
@@ -141,35 +135,8 @@ def run_cells(
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in cells}
     for i, ((name, seed), config) in enumerate(configs.items(), 1):
         say(f"[{i}/{len(configs)}] {name}, seed {seed}")
-        found[name].append(run_one(config, problem))
+        found[name].append(distill.run(config, problem))
     return found
-
-
-def run_one(config: options.Config, problem: Problem) -> dict[str, Any]:
-    """Distil; a summary that has all a comparison takes from it.
-
-    Raises:
-        UserError: as `distill.run`; the summary of a run that was finished before is
-            damaged.
-    """
-    folder = Path(config.workdir)
-    return checked(distill.run(config, problem), folder / "summary.json")
-
-
-def checked(summary: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The summary, once it has all a comparison takes from it.
-
-    Raises:
-        UserError: it has not.
-    """
-    try:
-        _SUMMARY(summary, "")
-    except ValueError as error:
-        raise UserError(
-            f"cannot use {shown(path)} ({reason(error)}): remove {shown(path.parent)} "
-            "to make that run again"
-        ) from error
-    return summary
 
 
 def folder_of(folder: Path, name: str, seed: int) -> Path:

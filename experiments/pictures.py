@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.progress import say
-from jaxdd.errors import NotWritten
+from jaxdd.errors import NotWritten, UserError
 from jaxdd.storage.paths import reason, shown
 
 
@@ -29,6 +29,7 @@ def draw(function: Callable[..., Path], *args: Any, **kwargs: Any) -> Path | Non
     except Exception as error:
         paths = (x for x in (*args, *kwargs.values()) if isinstance(x, Path))
         name = next((x for x in paths if x.suffix == ".png"), "a picture")
-        cause = f"it cannot be drawn ({reason(error)})"
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        cause = f"it cannot be drawn ({kind}{reason(error)})"
         say(f"warning: {shown(name)} is left out, since {cause}")
         return None

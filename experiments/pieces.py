@@ -21,6 +21,7 @@ from experiments.progress import Bar, say
 from experiments.protocol import Judge
 from jaxdd import decoders, learners, runs, segments
 from jaxdd.experts import Bank
+from jaxdd.storage.paths import shown
 from jaxdd.types import Inputs, MethodState, Span, Synthetic
 from jaxdd.workdir import Metrics, Record
 
@@ -152,7 +153,8 @@ class Piece:
         name = f"{values['method']} on {values['dataset']}, {values['ipc']} per class"
         if parts > 1:
             name = f"{name}, segment {self.index + 1}/{parts}"
-        with Bar(name, plan.steps, f"{folder}/metrics.jsonl and checkpoints") as bar:
+        place = f"{shown(folder)}/metrics.jsonl and checkpoints"
+        with Bar(name, plan.steps, place) as bar:
             hooks = self.hooks(bar)
             state, metrics, timings = runs.run(
                 folder, self.method, self.start, self.inputs, self.seed, plan, hooks,

@@ -36,6 +36,7 @@ from jaxdd import provenance
 from jaxdd.experts.manifest import weight
 from jaxdd.experts.training import group_size
 from jaxdd.sets import flatten
+from jaxdd.storage.paths import local_path, shown
 from jaxdd.workdir import Record
 
 Programs = Mapping[str, tuple[Memory, Lever | None]]
@@ -81,7 +82,7 @@ def distillation(
     """
     with Stopwatch() as opening:
         opened = distill.open_run(config, problem)
-    values, folder = opened.values, Path(config.workdir).expanduser()
+    values, folder = opened.values, local_path(config.workdir, "--workdir")
     notes = [*opened.told, *(f"warning: {x}" for x in opened.differences)]
     notes += _begun(folder, lambda: opened.record(folder, Glance))
     segmented.refuse_other_steps(folder, values)
@@ -108,7 +109,7 @@ def experts(
     with Stopwatch() as opening:
         opened = banks_of_experts.open_run(config, problem)
     problem, manifest, network = opened.problem, opened.manifest, opened.network
-    folder = Path(config.workdir).expanduser()
+    folder = local_path(config.workdir, "--workdir")
     notes = [] if opened.told is None else [opened.told]
     notes += _begun(folder, lambda: Glance(folder, opened.record, "experts"))
     room = room or room_for(folder)
@@ -153,7 +154,7 @@ def evaluation(config: evaluate.Config, room: Room | None = None) -> Plan:
     with Stopwatch() as opening:
         opened = evaluate.open_run(config)
     artifact, problem = opened.artifact, opened.problem
-    folder = opened.folder.expanduser()
+    folder = opened.folder
     room = room or room_for(folder)
     nearest(folder)
     time = [Part("data", opening.seconds)]
@@ -189,9 +190,9 @@ def _begun(folder: Path, glance: Callable[[], Record]) -> list[str]:
     nearest(folder)
     glance()
     if (folder / "summary.json").exists():
-        return [f"{folder} is finished: this is what it would cost again"]
+        return [f"{shown(folder)} is finished: this is what it would cost again"]
     if (folder / "run.json").exists():
-        return [f"a run has begun in {folder}: this is for all of it"]
+        return [f"a run has begun in {shown(folder)}: this is for all of it"]
     return []
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.flags import option
+from experiments.fields import option
 from experiments.progress import say
 from jaxdd import policy, presets
 from jaxdd.data import (

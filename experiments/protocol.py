@@ -158,6 +158,8 @@ class Judge:
             for group in groups:
                 self._measure(group, first, hits, signals, watch)
                 first += len(group[0])
+            # What follows may be killed, too: nothing measured is to be lost.
+            hits.save()
         of_set, of_random = hits.right[:made], hits.right[made:]
         classes = {
             "samples": np.bincount(self.labels, minlength=self.num_classes).tolist(),

@@ -126,31 +126,37 @@ def _greeting(
 
 def _arrive(coordinator: str, host: str, port: int, processes: int, index: int) -> None:
     """Of all others: say which one this is, and wait for a word."""
-    last: Exception | None = None  # why nobody answers
-
-    def what() -> str:
-        return "nobody answers there" + (f" ({reason(last)})" if last else "")
-
-    for left in _waiting(what, coordinator):
-        try:
-            with socket.create_connection((host, port), timeout=min(left, 5.0)) as link:
-                link.settimeout(left)
-                link.sendall(f"jaxdd {index} {processes}\n".encode())
+    what = "nobody answers there"
+    with contextlib.ExitStack() as stack:
+        link: socket.socket | None = None
+        for left in _waiting(lambda: what, coordinator):
+            try:
+                if link is None:
+                    new = socket.create_connection((host, port), min(left, 5.0))
+                    stack.enter_context(new)
+                    new.sendall(f"jaxdd {index} {processes}\n".encode())
+                    link = new
+                    what = "the first process is there and waits for others"
+                # The link stays: a word may come while a new one were made.
+                link.settimeout(min(left, LINE_SECONDS))
                 answer = _line(link)
-        except (OSError, UnicodeError) as error:
-            last = error
+            except (OSError, UnicodeError) as error:
+                if isinstance(error, TimeoutError) and link is not None:
+                    continue
+                what = f"nobody answers there ({reason(error)})"
+                answer = ""
+            if answer == "go":
+                return
+            if answer.startswith("no: "):
+                raise UserError(
+                    f"the process at --coordinator={shown(coordinator)} does not take "
+                    f"this one: {shown(answer[4:])}; start every process with the same "
+                    "flags but its own --process_id"
+                )
             # Not there yet, or no name yet: clusters start in any order.
+            stack.close()
+            link = None
             time.sleep(_RETRY_SECONDS)
-            continue
-        if answer == "go":
-            return
-        if answer.startswith("no: "):
-            raise UserError(
-                f"the process at --coordinator={shown(coordinator)} does not take this "
-                f"one: {shown(answer[4:])}; start every process with the same flags "
-                "but its own --process_id"
-            )
-        time.sleep(_RETRY_SECONDS)
 
 
 def _is_open(link: socket.socket | None) -> bool:

@@ -35,8 +35,8 @@ def with_earlier(
         {k: v for k, v in before.items() if k != "earlier"},
         *before.get("earlier", []),
     ]
-    identity = _identity(entry.get("protocol"))
-    kept = [x for x in earlier if _identity(x.get("protocol")) != identity]
+    same = identity(entry.get("protocol"))
+    kept = [x for x in earlier if identity(x.get("protocol")) != same]
     if kept:
         say(
             f"{net}: {len(kept)} earlier results under other protocols stay in "
@@ -45,7 +45,7 @@ def with_earlier(
     return {**entry, "earlier": kept}
 
 
-def _identity(protocol: Any) -> str:
+def identity(protocol: Any) -> str:
     """What tells one protocol from another: not what its data is called.
 
     Results of older versions have no protocol, and are no other's.

@@ -38,6 +38,7 @@ from jaxdd import presets, terms
 from jaxdd.data import check_ipc
 from jaxdd.errors import UserError, quoted
 from jaxdd.storage.files import to_json, write_atomically
+from jaxdd.storage.paths import shown
 from jaxdd.workdir import Record, owned
 
 # What --norms lists: the norm, and along the path of a student where there is one.
@@ -125,7 +126,8 @@ def run(config: Config) -> dict[str, Any]:
         sdc_results.write(folder, table)
         write_atomically(folder / "table.json", to_json(table))
         sdc_results.plot(folder, table)
-        say(f"{folder}/table.md, table.csv, table.json, difficulty.png, and more")
+        place = shown(folder)
+        say(f"{place}/table.md, table.csv, table.json, difficulty.png, and more")
         return table
 
 
@@ -145,9 +147,8 @@ def _presets(config: Config) -> dict[str, presets.Preset]:
             )
         if preset.settings.segments > 1:
             raise UserError(
-                f"the method {quoted(method)} distils in segments, each with a "
-                f"start of its "
-                "own: choose a method in one piece"
+                f"the method {quoted(method)} distils in segments, each with a start "
+                "of its own: choose a method in one piece"
             )
         found[method] = preset
     if all(preset.experts is None for preset in found.values()):

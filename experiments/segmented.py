@@ -19,6 +19,7 @@ from jaxdd import augment, methods, segments
 from jaxdd.checkpoints import newest
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
+from jaxdd.runs import refuse_fewer_steps
 from jaxdd.sets import flatten
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
 from jaxdd.storage.files import atomic_file, make_folder
@@ -92,7 +93,7 @@ def refuse_other_steps(folder: Path, values: Mapping[str, Any]) -> None:
     """
     steps = values["steps"]
     if values["segments"] == 1:
-        _refuse_fewer_steps(folder, steps)
+        refuse_fewer_steps(folder, newest(folder) or 0, steps)
         return
     for index in range(values["segments"]):
         place = folder / "segments" / str(index)
@@ -101,16 +102,7 @@ def refuse_other_steps(folder: Path, values: Mapping[str, Any]) -> None:
             there = read_arrays(finished, {"steps": Member("iu", 0)}, AGAIN)["steps"]
             _refuse_other_steps(finished, int(there), steps)
         else:
-            _refuse_fewer_steps(place, steps)
-
-
-def _refuse_fewer_steps(folder: Path, steps: int) -> None:
-    there = newest(folder)
-    if there is not None and there > steps:
-        raise UserError(
-            f"{shown(folder)} is already at step {there}, beyond --steps={steps}: ask "
-            "for at least that, or use another --workdir"
-        )
+            refuse_fewer_steps(place, newest(place) or 0, steps)
 
 
 def _refuse_other_steps(path: Path, there: int, steps: int) -> None:

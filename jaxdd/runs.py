@@ -15,6 +15,7 @@ from jaxdd.checkpoints import Checkpoints
 from jaxdd.errors import Diverged, UserError
 from jaxdd.programs import longest_chunk, program_of
 from jaxdd.signals import Signals
+from jaxdd.storage.paths import shown
 from jaxdd.types import Array, Inputs, Key, Method, MethodState, Span, Synthetic
 from jaxdd.workdir import Metrics
 
@@ -124,11 +125,7 @@ def run(
         state = _initial(method, start(), hooks)
         found = checkpoints.restore(state)
         if found is not None:
-            if found[0] > plan.steps:
-                raise UserError(
-                    f"{folder} is already at step {found[0]}, beyond --steps="
-                    f"{plan.steps}: ask for at least that, or use another --workdir"
-                )
+            refuse_fewer_steps(folder, found[0], plan.steps)
             restored: Any = found[1]
             state = restored
             on_resume(found[0])
@@ -142,6 +139,24 @@ def run(
         return state, metrics, loop.timings(metrics)
     finally:
         checkpoints.close()
+
+
+def refuse_fewer_steps(folder: Path, there: int, asked: int) -> None:
+    """Refuse to end a run before the step that its workdir is at.
+
+    Args:
+        folder: the workdir.
+        there: completed updates in it.
+        asked: the steps that are asked for.
+
+    Raises:
+        UserError: they are fewer.
+    """
+    if there > asked:
+        raise UserError(
+            f"{shown(folder)} is already at step {there}, beyond --steps={asked}: ask "
+            "for at least that, or use another --workdir"
+        )
 
 
 def _initial(method: Method, state: MethodState, hooks: Hooks) -> RunState:
@@ -293,7 +308,7 @@ def _entry(infos, index: int) -> dict[str, float]:
 
 def _fault(step: int, finite: bool, folder: Path) -> str:
     """Why a run ends before `step`."""
-    kept = f"the state before it is kept in {folder}"
+    kept = f"the state before it is kept in {shown(folder)}"
     if finite:
         return (
             f"the step size would be negative after step {step}: {kept}; lower "

@@ -19,14 +19,6 @@ from benchmarks.accelerated.sizes import Sizes
 
 METHODS = ("dsa", "mtt", "dm", "idc")
 STEPS = 10
-# By backend; a CPU has none, and computes in one order.
-FLAGS = {"gpu": "--xla_gpu_deterministic_ops=true"}
-
-
-def environment(backend: str) -> dict[str, str]:
-    """This process's environment, with the backend's flags for determinism."""
-    flags = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS.get(backend, '')}".strip()
-    return {**os.environ, **({"XLA_FLAGS": flags} if flags else {})}
 
 
 def digest(tree: Any) -> str:

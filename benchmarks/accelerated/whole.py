@@ -1,6 +1,6 @@
 """A whole program: `experiments.distill` on MNIST, fifty steps, in a fresh process."""
 
-import json
+import shutil
 import subprocess
 import sys
 import time
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accelerated.budget import Records
+from experiments.finished import SUMMARY
+from jaxdd.storage.records import read_json
 
 STEPS = 50
 METHODS = ("dsa", "dm")
@@ -23,13 +25,16 @@ def distilled(
         RuntimeError: the program failed.
     """
     steps = 2 if tiny else STEPS
+    workdir = folder / f"mnist-{method}"
+    if workdir.exists():  # of an earlier run: a finished one would not be measured
+        shutil.rmtree(workdir)
     flags = {
         "dataset": "mnist",
         "data_dir": data_dir,
         "method": method,
         "ipc": 1,
         "steps": steps,
-        "workdir": folder / f"mnist-{method}",
+        "workdir": workdir,
         **(
             {"width": 4, "num_eval": 1, "num_random": 5, "eval_epochs": 1}
             if tiny
@@ -44,8 +49,8 @@ def distilled(
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[1:])}: {done.stderr[-200:]}")
-    summary = json.loads((folder / f"mnist-{method}" / "summary.json").read_text())
     took = time.monotonic() - began
+    summary = read_json(workdir / "summary.json", SUMMARY, "measure it again")
     return {"steps": steps, "wall_seconds": took, "summary": summary}
 
 

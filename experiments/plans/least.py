@@ -32,12 +32,16 @@ def parameters(network: Network) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
+def _counted(count: int) -> str:
+    return "1 network" if count == 1 else f"{count} networks"
+
+
 def networks(network: Network, count: int, flag: str) -> list[Need]:
     """One network beside its gradient, and `count` of them in one array."""
     size = parameters(network)
     one = Need(2 * size * _NUMBER, "a network and its gradient", "width")
     all_of_them = size * _NUMBER + _KEY
-    return [one, Need(count * all_of_them, f"{count} networks", flag)]
+    return [one, Need(count * all_of_them, _counted(count), flag)]
 
 
 def evaluation(
@@ -49,7 +53,7 @@ def evaluation(
     looked at before the evaluation.
     """
     each = images * math.prod(image_shape) * _NUMBER + _KEY
-    return Need(count * each, f"the sets of {count} networks", flag)
+    return Need(count * each, f"the sets of {_counted(count)}", flag)
 
 
 def distillation(problem: Any, network: Network, values: dict[str, Any]) -> list[Need]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 
 from jaxdd.errors import UserError
+from jaxdd.storage.paths import shown
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ def nearest(folder: Path) -> Path:
     if not (there.is_dir() and os.access(there, os.W_OK)):
         why = "Permission denied" if there.is_dir() else "Not a directory"
         raise UserError(
-            f"cannot write to the folder {folder}: {why}; choose another --workdir"
+            f"cannot write to the folder {shown(folder)}: {why}; choose another "
+            "--workdir"
         )
     return there
 

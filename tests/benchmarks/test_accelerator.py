@@ -10,10 +10,11 @@ import time
 import pytest
 
 from benchmarks import accelerator
-from benchmarks.accelerated import forms, repeats, verdict
+from benchmarks.accelerated import forms, verdict, whole
 from jaxdd import policy
 from jaxdd.errors import UserError
 from jaxdd.policy import Choices
+from tests.helpers import die
 
 
 def form(primitive, axis, name, seconds, **changes):
@@ -169,7 +170,10 @@ def test_the_cpus_entry_has_the_form_of_its_file():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"out": ""}, "--out=DIR has to be given"),
+        ({"out": None}, "--out=DIR has to be given"),
+        ({"section": "forms"}, "--section and --until are for the processes"),
+        ({"section": "other", "until": 1e10}, "choose by --sections, of correctness"),
+        ({"until": 5.0}, "--section and --until are for the processes"),
         ({"minutes": 0.1}, "--minutes must be from 0.5"),
         ({"minutes": float("nan")}, "--minutes must be from 0.5"),
         ({"sections": "forms,other"}, "unknown section 'other'"),
@@ -204,7 +208,10 @@ def test_sections_get_flags_only_where_the_backend_has_them(monkeypatch):
     of = accelerator.environment_of
     assert of("forms", "gpu")["XLA_FLAGS"] == "--mine"
     assert of("repeats_flags", "cpu")["XLA_FLAGS"] == "--mine"
-    assert of("repeats_flags", "gpu")["XLA_FLAGS"] == f"--mine {repeats.FLAGS['gpu']}"
+    assert (
+        of("repeats_flags", "gpu")["XLA_FLAGS"]
+        == "--mine --xla_gpu_deterministic_ops=true"
+    )
     assert "command_buffer" in of("longest", "gpu")["XLA_FLAGS"]
 
 
@@ -247,6 +254,7 @@ def test_the_last_lines_are_the_table_and_the_entry(tmp_path, monkeypatch):
 
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     monkeypatch.setattr(accelerator, "in_its_process", process)
+    monkeypatch.setattr(accelerator, "backend_of", lambda seconds: "gpu")
     (tmp_path / "dispatch.json").write_text("{}")  # of an earlier run
     section(tmp_path, "whole", "cpu")  # of another device
     text = accelerator.run(accelerator.Config(str(tmp_path), minutes=1.0))
@@ -264,6 +272,86 @@ def test_the_last_lines_are_the_table_and_the_entry(tmp_path, monkeypatch):
     assert kind == "NVIDIA H100 80GB HBM3"
     assert chosen.classes == 8
     assert "JAX 0.11.2" in chosen.measured
+
+
+def test_extra_flags_do_not_depend_on_other_sections(tmp_path, monkeypatch):
+    seen = {}
+
+    def process(config, name, seconds, environment):
+        seen[name] = environment.get("XLA_FLAGS", "")
+        section(tmp_path, name)
+
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    monkeypatch.setattr(accelerator, "in_its_process", process)
+    monkeypatch.setattr(accelerator, "backend_of", lambda seconds: "gpu")
+    accelerator.run(accelerator.Config(str(tmp_path), sections="repeats_flags"))
+    assert seen == {"repeats_flags": "--xla_gpu_deterministic_ops=true"}
+
+
+def test_the_backend_is_asked_for_in_another_process(monkeypatch, capsys):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert accelerator.backend_of(60.0) == "cpu"
+    monkeypatch.setenv("JAX_PLATFORMS", "nonesuch")
+    assert accelerator.backend_of(60.0) == ""
+    assert accelerator.backend_of(0.01) == ""
+    assert capsys.readouterr().err.count("no extra flags") == 2
+
+
+def test_what_was_spent_before_is_no_time_for_sections(tmp_path, monkeypatch):
+    given = []
+
+    def process(config, name, seconds, environment):
+        given.append(seconds)
+        section(tmp_path, name)
+
+    monkeypatch.setattr(accelerator, "in_its_process", process)
+    monkeypatch.setattr(accelerator, "backend_of", lambda seconds: "cpu")
+    config = accelerator.Config(str(tmp_path), minutes=1.0, sections="forms")
+    accelerator.run(config)
+    accelerator.run(config, began=time.monotonic() - 10.0)
+    assert given[0] == pytest.approx(60 - accelerator.RESERVE, abs=2.0)
+    assert given[0] - given[1] == pytest.approx(10.0, abs=2.0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"records": [{}]}', '{"records": 1}', '{"device": {}}', "\0"],
+)
+def test_a_damaged_section_is_refused_before_anything_is_measured(
+    tmp_path, monkeypatch, content
+):
+    monkeypatch.setattr(accelerator, "in_its_process", die)
+    (tmp_path / "dispatch.json").write_text(content)
+    with pytest.raises(UserError, match=r"dispatch\.json .*remove it") as error:
+        accelerator.run(accelerator.Config(str(tmp_path), sections="forms"))
+    assert "\n" not in str(error.value)
+
+
+def test_choices_of_another_version_are_read_as_far_as_they_are_known(tmp_path):
+    section(tmp_path, "forms")
+    path = tmp_path / "forms.json"
+    content = json.loads(path.read_text())
+    content["today"]["of_a_later_version"] = 1
+    del content["today"]["samples"]
+    path.write_text(json.dumps(content))
+    text = accelerator.conclude(accelerator.Config(str(tmp_path)), tmp_path, ["forms"])
+    assert "Paste into TABLE" in text
+
+
+def test_a_second_run_of_the_whole_program_is_measured(tmp_path, monkeypatch):
+    """A finished run in its folder would do nothing."""
+    workdir = tmp_path / "mnist-dm"
+    workdir.mkdir()
+    (workdir / "summary.json").write_text("{}")
+
+    def started(command, **_):
+        assert f"--workdir={workdir}" in command
+        assert not workdir.exists()
+        return subprocess.CompletedProcess(command, 1, "", "no such data")
+
+    monkeypatch.setattr(whole.subprocess, "run", started)
+    with pytest.raises(RuntimeError, match="no such data"):
+        whole.distilled("dm", "data", tmp_path, True, 10.0)
 
 
 @pytest.mark.slow

@@ -216,7 +216,7 @@ def assert_goes_on(monkeypatch, finished, copy, run, busy_run) -> None:
     monkeypatch.setattr(pairs, "run_cells", once)
     kills = killed_before_every_record(monkeypatch, copy, start)
     assert records(copy) == records(finished)
-    assert kills >= 3  # a start that finds a record does not write it again
+    assert kills >= 1  # a start that finds a record does not write it again
 
 
 def assert_same_run(folder, other) -> None:

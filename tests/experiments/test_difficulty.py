@@ -144,7 +144,7 @@ def test_a_constant_score_has_no_correlation(tmp_path, monkeypatch, capsys):
 
 def test_the_folder_of_a_run_is_refused(finished):
     before = (finished / "summary.json").read_bytes()
-    with pytest.raises(UserError, match="holds a distillation") as error:
+    with pytest.raises(UserError, match="holds a run of another program") as error:
         difficulty.run(config(finished))
     assert str(finished) in str(error.value)
     assert (finished / "summary.json").read_bytes() == before

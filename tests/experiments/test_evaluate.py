@@ -15,6 +15,7 @@ from jaxdd import artifact as artifacts
 from jaxdd.errors import UserError
 from jaxdd.workdir import owned
 from tests.experiments.helpers import QUICK, NoProbes, read_json, small, start
+from tests.helpers import Killed, die
 
 
 @pytest.fixture
@@ -345,6 +346,25 @@ def test_a_set_is_judged_on_other_test_data(path, tmp_path, monkeypatch):
     assert np.array_equal(opened.tested.split.labels, both)
     assert np.array_equal(opened.judges["mlp"].held_out.labels, both)
     assert len(opened.problem.splits.train.labels) == len(made_train(path))
+
+
+def test_networks_are_taken_over_where_the_test_data_moved(path, tmp_path, monkeypatch):
+    data = jaxdd.data.digits()
+    monkeypatch.setattr(reopening, "open_dataset", lambda *names, **form: data)
+    digests = []
+
+    def stopped(judge, synthetic, real, ipc, kept, watch):
+        digests.append(kept.digest)
+        die()
+
+    monkeypatch.setattr(Judge, "beside_random", stopped)
+    for name, networks in (("here", 2), ("there", 2), ("there", 3)):
+        config = evaluate.Config(
+            str(path), num_eval=networks, test_dataset=name, workdir=str(tmp_path)
+        )
+        with pytest.raises(Killed):
+            evaluate.run(config)
+    assert digests[0] == digests[1] != digests[2]
 
 
 def made_train(path):

@@ -165,13 +165,37 @@ def test_a_bank_that_was_damaged_later_is_no_finished_bank(made, problem, tmp_pa
         experts.run(config(tmp_path), problem)
 
 
-@pytest.mark.parametrize("lost", ["manifest.json", "snapshots.bin"])
+@pytest.mark.parametrize("lost", ["manifest.json", "snapshots.bin", "checksums.bin"])
 def test_a_lost_bank_is_trained_again(made, problem, tmp_path, lost, capsys):
     folder = shutil.copytree(made[0], tmp_path / "moved")
     (folder / lost).unlink()
     summary = experts.run(config(folder), problem)
     assert f"{lost} is not there: training again" in capsys.readouterr().err
     assert summary["accuracy"] == made[1]["accuracy"]
+    expected = (made[0] / "snapshots.bin").read_bytes()
+    assert (folder / "snapshots.bin").read_bytes() == expected
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_bank_that_is_killed_as_it_is_set_aside_is_trained_again(
+    made, problem, tmp_path, monkeypatch, at
+):
+    folder = shutil.copytree(made[0], tmp_path / "moved")
+    (folder / "snapshots.bin").unlink()
+    usual, aside = experts.set_aside, []
+
+    def killed(path):
+        aside.append(path)
+        if len(aside) == at:
+            die()
+        return usual(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experts, "set_aside", killed)
+        patch.setattr(experts, "_train", die)
+        with pytest.raises(Killed):
+            experts.run(config(folder), problem)
+    assert experts.run(config(folder), problem)["accuracy"] == made[1]["accuracy"]
     expected = (made[0] / "snapshots.bin").read_bytes()
     assert (folder / "snapshots.bin").read_bytes() == expected
 

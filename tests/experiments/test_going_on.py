@@ -139,6 +139,21 @@ def test_a_stopped_evaluation_goes_on(
     assert not (copy / "evaluation.part.npz").exists()
 
 
+def test_what_was_measured_last_is_kept_when_what_follows_is_killed(
+    copy, whole, problem, monkeypatch, no_steps
+):
+    (copy / "summary.json").unlink()
+    monkeypatch.setattr(hits, "SAVE_SECONDS", 1e9)
+    with monkeypatch.context() as patch:
+        patch.setattr(Judge, "by_class", die)
+        with pytest.raises(Killed):
+            distill.run(cheap(copy), problem)
+    trained = watched(monkeypatch, 0, None)
+    distill.run(cheap(copy), problem)
+    assert trained == []
+    assert_same_run(copy, whole)
+
+
 def test_networks_of_another_evaluation_are_not_taken(
     copy, whole, problem, monkeypatch
 ):
@@ -154,7 +169,9 @@ def test_networks_of_another_evaluation_are_not_taken(
 
 
 @pytest.mark.parametrize("what", ["same", "other", "networks", "samples", "damaged"])
-def test_a_file_of_networks_is_taken_for_the_same_evaluation_only(tmp_path, what):
+def test_a_file_of_networks_is_taken_for_the_same_evaluation_only(
+    tmp_path, what, capsys
+):
     path = tmp_path / "part.npz"
     kept = hits.Hits(path, "a")
     kept.open(3, 4)
@@ -170,6 +187,10 @@ def test_a_file_of_networks_is_taken_for_the_same_evaluation_only(tmp_path, what
     assert again.done.tolist() == ([False, True, False] if what == "same" else
                                    [False] * (3 + (what == "networks")))  # fmt: skip
     assert (again.seconds > 0) is (what == "same")
+    told = capsys.readouterr().err
+    # One of another size is larger than what this evaluation could have written.
+    assert told == "" or told.startswith("warning: ")
+    assert (what == "damaged") <= ("part.npz" in told)
     if what == "same":
         np.testing.assert_array_equal(again.right[[1]], row)
     again.remove()

@@ -24,8 +24,8 @@ def fail(*args):
         (report.curves, [{}], "no series"),
         (report.histogram, [[np.nan]], "None of the 1 scores"),
         (report.image_grid, [np.zeros((1, 1, 4, 4, 3)), ["a", "b"]], "1 classes but 2"),
-        (report.counts, [[["x"]], ["a"], ["b"]], "could not convert"),
-        (fail, [], "a bad"),
+        (report.counts, [[["x"]], ["a"], ["b"]], "ValueError: could not convert"),
+        (fail, [], "(RuntimeError: a bad)"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(tmp_path, capsys, function, arguments, cause):

@@ -20,6 +20,7 @@ from experiments import (
     guard,
     machines,
     options,
+    pairs,
     refusals,
     rendezvous,
     sorting,
@@ -27,6 +28,7 @@ from experiments import (
 from experiments.plans import least, programs
 from jaxdd import devices
 from jaxdd.errors import UserError
+from jaxdd.nets import make_network
 from jaxdd.windows import Curriculum
 from tests.experiments.helpers import SMALL, command, environment, small
 from tests.experiments.test_machines import free_port
@@ -232,7 +234,9 @@ def test_no_flag_of_a_path_was_forgotten():
     """By what their texts say."""
     for config_type in CONFIGS.values():
         for field in dataclasses.fields(config_type):
-            if fields.type_of(field) is str and field.metadata["kind"] is None:
+            # `init` is a name or a path, which `open_start` understands.
+            plain = field.metadata["kind"] is None and field.name != "init"
+            if fields.type_of(field) is str and plain:
                 text = field.metadata["help"].lower()
                 known = ("folder for", "folder of", "folder to", ".npz", "where ")
                 assert not any(x in text for x in known)
@@ -279,6 +283,27 @@ def test_numbers_that_are_not_finite(program, value):
         if fields.type_of(field) is float:
             with pytest.raises(UserError, match=f"--{field.name} must be a finite"):
                 fields.check(given(CONFIGS[program], **{field.name: value}))
+
+
+def test_one_network_is_one():
+    network = make_network("mlp", (8, 8, 1), 10)
+    told = [least.networks(network, n, "probes")[-1].what for n in (1, 2)]
+    assert told == ["1 network", "2 networks"]
+    sets = [least.evaluation(n, "num_eval", (8, 8, 1), 10).what for n in (1, 2)]
+    assert sets == ["the sets of 1 network", "the sets of 2 networks"]
+
+
+@pytest.mark.parametrize("value", [2**31, -(2**31), 10**30], ids=str)
+def test_integers_by_commas_have_the_bound_of_integers(value):
+    with pytest.raises(UserError, match="--ipc must lie between"):
+        pairs.numbers(f"1,{value}", "ipc", int)
+
+
+@pytest.mark.parametrize("value", [-1, 2**32, 10**30], ids=str)
+def test_seeds_by_commas_have_the_bounds_of_a_seed(value):
+    assert pairs.seeds_of(f"0,{2**32 - 1}") == [0, 2**32 - 1]
+    with pytest.raises(UserError, match="--seeds must lie between 0 and"):
+        pairs.seeds_of(f"0,{value}")
 
 
 MOST = 2**31 - 1
@@ -368,6 +393,24 @@ def test_nobody_comes(monkeypatch, capsys):
     assert "1 of 2 are missing" in capsys.readouterr().err
     with pytest.raises(UserError, match="nobody answers there"):
         machines.join(here, 2, 1)
+
+
+def test_one_that_came_early_says_what_it_waits_for(monkeypatch, capsys):
+    """The first process is there, another one is not: nobody is to look for a port."""
+    monkeypatch.setattr(rendezvous, "WAIT_SECONDS", 0.8)
+    monkeypatch.setattr(rendezvous, "LINE_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as first:
+        here = f"127.0.0.1:{first.getsockname()[1]}"
+        with pytest.raises(UserError, match="is there and waits for others; start one"):
+            rendezvous.meet(here, 3, 1)
+        first.settimeout(0.2)
+        guest, _ = first.accept()
+        guest.close()
+        with pytest.raises(TimeoutError):  # a second link could miss the word
+            first.accept()
+    told = capsys.readouterr().err
+    assert "the first process is there and waits for others" in told
+    assert "nobody answers" not in told
 
 
 def test_processes_meet_whoever_comes_first_and_others_are_told(monkeypatch):

@@ -33,7 +33,8 @@ PROGRAMS = (
         "demo",
     )),
     *(f"benchmarks.{name}" for name in (
-        "steps", "scaling", "unroll", "primitives", "profile", "targets",
+        "steps", "scaling", "unroll", "primitives", "profile", "targets", "plan",
+        "accelerator",
     )),
 )  # fmt: skip
 LONGEST = 900  # characters of a sentence
@@ -80,7 +81,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 
 # Given by a program to a process of its own, which measures at once.
-CHILDREN = ("one",)
+CHILDREN = ("one", "section", "until", "write_expected")
 
 
 class Begun(Exception):

@@ -336,7 +336,7 @@ _CONFIG = {"method": "dm", "ipc": 1, "steps": 20, "network": {"name": "mlp"}}
 
 
 def _use_summary(path: Path) -> None:
-    content = pairs.checked(read_json(path, SUMMARY, AGAIN), path)
+    content = read_json(path, SUMMARY, AGAIN)
     rows = pairs.compare({"plain": [content], "other": [content, content]})
     assert len(pairs.markdown("title", rows, [])) < 2000
     d4a._segments([content])

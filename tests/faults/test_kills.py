@@ -1,6 +1,7 @@
-"""Every program, killed at a random moment and started again, ends with the same bits.
+"""Programs, killed at a random moment and started again, end with the same bits.
 
-Forty kills, four of each program, half by SIGKILL and half by SIGTERM. Times are drawn
+Forty kills, four of each of ten runs of eight programs; the demo has a test of its own,
+which kills it before every record. Half by SIGKILL and half by SIGTERM. Times are drawn
 by a seeded generator within the duration of an uninterrupted run, so that imports,
 compilation, steps, savings and evaluations are all hit; which of them a kill hits
 depends on the machine.
@@ -17,7 +18,7 @@ import pytest
 from jaxdd.storage.paths import shown
 from tests.experiments.helpers import FOLLOWING, QUICK, SMALL, start
 
-KILLS = 4  # of each program
+KILLS = 4  # of each run
 TRIES = 4  # starts after which a program has to be finished
 
 RUN = {**SMALL, **QUICK}
