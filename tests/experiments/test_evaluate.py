@@ -411,8 +411,15 @@ def test_a_factor_above_the_image_size_is_refused(path, tmp_path, problem):
         distill.run(config, problem)
     assert not (tmp_path / "run").exists()
     made = dataclasses.replace(jaxdd.load(path), factor=9)
-    changed = artifacts.save(made, tmp_path / "changed.npz")
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="this set cannot be saved"):
+        artifacts.save(made, tmp_path / "changed.npz")
+    with np.load(path) as file:
+        arrays = dict(file)
+    header = json.loads(str(arrays["header"]))
+    header["decoder"]["factor"] = 9
+    changed = tmp_path / "changed.npz"
+    np.savez(changed, **{**arrays, "header": np.array(json.dumps(header))})
+    with pytest.raises(UserError, match="the factor 9"):
         evaluate.run(evaluate.Config(str(changed)))
     assert [p.name for p in tmp_path.iterdir()] == ["changed.npz"]
 

@@ -338,7 +338,7 @@ def test_the_sweep_of_shares():
         ({"score": "hard"}, "unknown score 'hard'"),
         ({"seeds": "0,x"}, "--seeds must be numbers joined by commas, not '0,x'"),
         ({"seeds": "1,1"}, "--seeds names a seed twice"),
-        ({"seeds": "0,-1"}, "--seed must lie between 0 .* not -1"),
+        ({"seeds": "0,-1"}, "--seeds must lie between 0 .* not -1"),
         ({"method": "pad"}, "--method=pad has filters of its own"),
         ({"method": "dd"}, "unknown method 'dd'"),
         ({"mask": "width"}, "unknown mask 'width'"),

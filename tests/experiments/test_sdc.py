@@ -319,7 +319,7 @@ def test_stopped_between_its_runs_and_its_table_it_goes_on(
         ({"methods": "dc,dc"}, "--methods names 'dc' twice"),
         ({"seeds": "0,x"}, "--seeds must be numbers joined by commas, not '0,x'"),
         ({"seeds": "1,1"}, "--seeds names a seed twice"),
-        ({"seeds": "-1"}, "--seed must lie between 0 .* not -1"),
+        ({"seeds": "-1"}, "--seeds must lie between 0 .* not -1"),
         ({"weights": "1,much"}, "--weights must be numbers joined by commas"),
         ({"weights": "2,2.0"}, "--weights names a weight twice: '2,2.0'"),
         ({"weights": "nan"}, "the weights must be finite numbers, not nan"),
