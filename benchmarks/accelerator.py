@@ -38,7 +38,7 @@ from typing import Any, NoReturn
 
 import jax
 
-from benchmarks import BEGAN, timing
+from benchmarks import BEGAN
 from benchmarks.accelerated import (
     cases,
     correctness,
@@ -52,11 +52,13 @@ from benchmarks.accelerated import (
 )
 from benchmarks.accelerated.budget import Budget, Records
 from benchmarks.accelerated.sizes import FULL, TINY
-from benchmarks.settings import known
-from experiments.flags import main, option
-from experiments.progress import say
-from jaxdd import policy, provenance
+from benchmarks.parts import timing
+from benchmarks.parts.cases import known
+from experiments.console.flags import main, option
+from jaxdd.devices import policy
 from jaxdd.errors import UserError
+from jaxdd.progress import say
+from jaxdd.storage import provenance
 from jaxdd.storage.files import make_folder, to_json, write_atomically
 from jaxdd.storage.paths import shown
 

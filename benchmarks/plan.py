@@ -17,17 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import output, timing
-from experiments import distill, evaluate, experts, planning
-from experiments.flags import main, option
-from experiments.pairs import numbers
-from experiments.plans.files import bytes_below
-from experiments.plans.plan import Plan, total
-from experiments.plans.room import peak_resident
-from experiments.progress import say
-from experiments.timing import Stopwatch
+from benchmarks.parts import output, timing
+from experiments.comparing.pairs import numbers
+from experiments.console.flags import main, option
+from experiments.planning import plans as planning
+from experiments.planning.estimate import Plan, total
+from experiments.planning.files import bytes_below
+from experiments.planning.room import peak_resident
+from jaxdd.devices.timing import Stopwatch
+from jaxdd.distillation import experts
+from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError, quoted
-from jaxdd.programs import Program
+from jaxdd.evaluation import run as evaluate
+from jaxdd.progress import say
+from jaxdd.running.loop import Program
 from jaxdd.storage.files import make_folder, to_json, write_atomically
 
 

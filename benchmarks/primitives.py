@@ -16,11 +16,13 @@ records, about.json, primitives.md, primitives.png and ratios.png.
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import output, races, reference, timing
-from benchmarks.settings import known, settings_named
-from experiments.flags import main, option
-from experiments.progress import say
+from benchmarks import reference
+from benchmarks.parts import output, timing
+from benchmarks.parts.cases import known, settings_named
+from benchmarks.reference import races
+from experiments.console.flags import main, option
 from jaxdd.errors import UserError
+from jaxdd.progress import say
 from jaxdd.storage.files import make_folder
 
 KEYS = ("primitive", "setting")

@@ -17,18 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import operations, output, timing
+from benchmarks.parts import operations, output, timing
+from benchmarks.parts.cases import Setting, make_case, methods_named, settings_named
+from benchmarks.parts.timing import Race
 from benchmarks.primitives import PRIMITIVES
-from benchmarks.settings import (
-    Setting,
-    make_case,
-    methods_named,
-    settings_named,
-)
-from benchmarks.timing import Race
-from experiments.flags import main, option
-from experiments.progress import say
+from experiments.console.flags import main, option
 from jaxdd.errors import UserError
+from jaxdd.progress import say
 from jaxdd.report.figures import COLORS, label, new_figure, save, short
 from jaxdd.storage.files import make_folder, to_json, write_atomically
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import output, timing
-from benchmarks.settings import Setting, known, make_case, methods_named
-from experiments.flags import main, option
-from experiments.pairs import numbers
-from experiments.progress import say
+from benchmarks.parts import output, timing
+from benchmarks.parts.cases import Setting, known, make_case, methods_named
+from experiments.comparing.pairs import numbers
+from experiments.console.flags import main, option
 from jaxdd import report
 from jaxdd.errors import UserError
-from jaxdd.presets import network_size
+from jaxdd.methods.presets import network_size
+from jaxdd.progress import say
 from jaxdd.storage.files import make_folder
 
 KEYS = ("method", "axis", "value")

@@ -18,12 +18,14 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import equality, output, reference, timing
-from benchmarks.settings import Setting, make_case, methods_named, settings_named
-from experiments.flags import main, option
-from experiments.pairs import numbers
-from experiments.progress import say
+from benchmarks import reference
+from benchmarks.parts import output, timing
+from benchmarks.parts.cases import Setting, make_case, methods_named, settings_named
+from benchmarks.reference import equality
+from experiments.comparing.pairs import numbers
+from experiments.console.flags import main, option
 from jaxdd.errors import UserError
+from jaxdd.progress import say
 from jaxdd.storage.files import make_folder
 
 KEYS = ("method", "setting", "ipc")

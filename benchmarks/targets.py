@@ -19,11 +19,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from benchmarks import output, races, reference, timing
-from benchmarks.settings import SETTINGS, known, make_case
-from experiments.flags import main, option
-from experiments.progress import say
+from benchmarks import reference
+from benchmarks.parts import output, timing
+from benchmarks.parts.cases import SETTINGS, known, make_case
+from benchmarks.reference import races
+from experiments.console.flags import main, option
 from jaxdd.errors import UserError
+from jaxdd.progress import say
 from jaxdd.storage.files import make_folder, to_json, write_atomically
 
 STANDARD, SMALL = SETTINGS["standard"], SETTINGS["small"]

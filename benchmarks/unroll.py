@@ -17,13 +17,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import output, timing
-from benchmarks.settings import SETTINGS, make_case
-from experiments.flags import main, option
-from experiments.pairs import numbers
-from experiments.progress import say
+from benchmarks.parts import output, timing
+from benchmarks.parts.cases import SETTINGS, make_case
+from experiments.comparing.pairs import numbers
+from experiments.console.flags import main, option
 from jaxdd import report
 from jaxdd.errors import UserError, quoted
+from jaxdd.progress import say
 from jaxdd.storage.files import make_folder, to_json, write_atomically
 
 METHODS = ("mtt", "ftd", "tesla", "datm", "pad")

@@ -1,5 +1,5 @@
 """Experiments: `python -m experiments.NAME --flag=value`, or `run(Config(...))`."""
 
-from experiments import guard
+from experiments.console import guard
 
 guard.begin()

@@ -19,23 +19,26 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import fields, options, pairs, resolution, shared_banks
-from experiments.flags import main, option
-from experiments.pictures import draw
-from experiments.plans import least
-from experiments.probes import make_probes
-from experiments.problem import DataFlags, Problem, network_for
-from experiments.progress import say
-from experiments.protocol import MIN_RANDOM
-from jaxdd import presets, report
-from jaxdd.difficulty import ensemble_scores
+from experiments.comparing import pairs, shared_banks
+from experiments.console.flags import main, option
+from jaxdd import fields, report
+from jaxdd.data.problem import DataFlags, Problem
+from jaxdd.data.real import take
+from jaxdd.distillation import memory as least
+from jaxdd.distillation import options, resolution
 from jaxdd.errors import UserError, quoted
+from jaxdd.evaluation.protocol import MIN_RANDOM
+from jaxdd.methods import presets
+from jaxdd.methods.network import network_for
 from jaxdd.objectives import REMEMBERED
+from jaxdd.progress import say
+from jaxdd.report.pictures import draw
+from jaxdd.scores.ensemble import ensemble_scores
+from jaxdd.scores.probes import make_probes
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
 from jaxdd.storage.files import atomic_file, to_json, write_atomically
 from jaxdd.storage.paths import shown
-from jaxdd.windows import take
-from jaxdd.workdir import Record, owned
+from jaxdd.storage.workdir import Record, owned
 
 TENTHS = 10
 _LOSSES = {"losses": Member("f", 1)}

@@ -19,19 +19,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments import distill, fields, options, pairs
-from experiments.flags import main, option
-from experiments.problem import (
-    Problem,
-    named_key,
-    network_for,
-    network_options,
-    open_problem,
-)
-from experiments.progress import say
-from experiments.protocol import MIN_RANDOM, statistics
-from jaxdd import provenance
-from jaxdd.evaluate import accuracy
+from experiments.comparing import pairs
+from experiments.console.flags import main, option
+from jaxdd import fields
+from jaxdd.data.problem import Problem, open_problem
+from jaxdd.data.real import take
+from jaxdd.distillation import options
+from jaxdd.distillation import run as distill
+from jaxdd.evaluation.protocol import MIN_RANDOM, statistics
+from jaxdd.methods.network import network_for, network_options
+from jaxdd.primitives.keys import named_key
+from jaxdd.progress import say
+from jaxdd.storage import provenance
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.paths import shown
 from jaxdd.storage.records import (
@@ -43,10 +42,10 @@ from jaxdd.storage.records import (
     read_json,
     text,
 )
-from jaxdd.train import Training, make_fit
+from jaxdd.storage.workdir import owned
+from jaxdd.training.evaluate import accuracy
+from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Learner
-from jaxdd.windows import take
-from jaxdd.workdir import owned
 
 NUM_RANDOM = 20  # random subsets per seed in the table
 # The schedule of the last row: short, and long enough for 99 % on digits.

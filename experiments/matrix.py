@@ -23,24 +23,22 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import (
-    distill,
-    fields,
-    options,
-    pieces,
-    resolution,
-    segmented,
-    shared_banks,
-)
-from experiments.flags import main, option
-from experiments.job import Job
-from experiments.probes import Probes
-from experiments.problem import DataFlags, Problem, network_for
-from experiments.progress import say
-from jaxdd import methods, programs, provenance
+from experiments.comparing import shared_banks
+from experiments.console.flags import main, option
+from jaxdd import fields
+from jaxdd.data.problem import DataFlags, Problem
+from jaxdd.distillation import options, pieces, resolution, segmented
+from jaxdd.distillation import run as distillation
+from jaxdd.distillation.job import Job
 from jaxdd.errors import Diverged, UserError, quoted
 from jaxdd.experts import Bank
-from jaxdd.settings import METHODS
+from jaxdd.methods import build as methods
+from jaxdd.methods.network import network_for
+from jaxdd.methods.settings import METHODS
+from jaxdd.progress import say
+from jaxdd.running import loop as programs
+from jaxdd.scores.probes import Probes
+from jaxdd.storage import provenance
 from jaxdd.storage.files import make_folder, to_json, write_atomically
 from jaxdd.storage.paths import shown
 from jaxdd.storage.records import (
@@ -53,7 +51,7 @@ from jaxdd.storage.records import (
     read_json,
     text,
 )
-from jaxdd.workdir import Record, owned
+from jaxdd.storage.workdir import Record, owned
 
 BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm")
 FIEX: dict[str, Any] = {"score": "el2n", "drop_hardest": 0.2}
@@ -372,7 +370,7 @@ class _Table:
             Bank.open(cell.config.experts)  # a damaged bank is no fault of the flags
         try:
             # Only the flags, with data and experts that are there: nothing is written.
-            opened = distill.open_run(cell.config, self.problems[cell.method])
+            opened = distillation.open_run(cell.config, self.problems[cell.method])
         except UserError as refusal:
             raise _DoesNotWork(str(refusal)) from refusal
         with owned(folder):

@@ -15,25 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import (
-    experts,
-    fields,
-    options,
-    pairs,
-    resolution,
-    shared_banks,
-    sorting,
-)
-from experiments.flags import main, option
-from experiments.pictures import draw
-from experiments.problem import DataFlags, Problem
-from experiments.progress import say
-from jaxdd import presets, report
+from experiments.comparing import pairs, shared_banks
+from experiments.console.flags import main, option
+from jaxdd import fields, report
+from jaxdd.data.problem import DataFlags, Problem
+from jaxdd.distillation import experts, options, resolution
 from jaxdd.errors import UserError, quoted
+from jaxdd.methods import presets
+from jaxdd.modifiers.curriculum import Curriculum
+from jaxdd.progress import say
+from jaxdd.report.pictures import draw
+from jaxdd.scores.table import SCORES
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.paths import shown
-from jaxdd.windows import Curriculum
-from jaxdd.workdir import Record, owned
+from jaxdd.storage.workdir import Record, owned
 
 SWEEPS = ("none", "score", "curriculum", "alpha")
 # What PAD's paper swept: scores, IR x AEE, and shares of parameters.
@@ -76,10 +71,9 @@ def run(config: Config) -> dict[str, Any]:
         raise UserError(
             f"unknown --sweep={quoted(config.sweep)}: choose one of {', '.join(SWEEPS)}"
         )
-    if config.score not in sorting.SCORES:
+    if config.score not in SCORES:
         raise UserError(
-            f"unknown score {quoted(config.score)}: choose from "
-            f"{', '.join(sorting.SCORES)}"
+            f"unknown score {quoted(config.score)}: choose from {', '.join(SCORES)}"
         )
     seeds = pairs.seeds_of(config.seeds)
     preset = presets.preset(config.method, config.dataset, config.ipc)

@@ -21,25 +21,21 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import (
-    claims,
-    fields,
-    options,
-    pairs,
-    resolution,
-    sdc_results,
-    shared_banks,
-)
-from experiments.flags import main, option
-from experiments.problem import DataFlags
-from experiments.progress import say
-from experiments.protocol import MIN_RANDOM
-from jaxdd import presets, terms
+from experiments.comparing import claims, pairs, sdc_results, shared_banks
+from experiments.console.flags import main, option
+from jaxdd import fields
 from jaxdd.data import check_ipc
+from jaxdd.data.problem import DataFlags
+from jaxdd.distillation import options, resolution
 from jaxdd.errors import UserError, quoted
+from jaxdd.evaluation.protocol import MIN_RANDOM
+from jaxdd.methods import presets
+from jaxdd.modifiers import sdc as terms
+from jaxdd.modifiers.terms import SCHEDULES
+from jaxdd.progress import say
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.paths import shown
-from jaxdd.workdir import Record, owned
+from jaxdd.storage.workdir import Record, owned
 
 # What --norms lists: the norm, and along the path of a student where there is one.
 NORMS = {
@@ -214,9 +210,9 @@ def _cells(
             f"--norms=path needs trajectories, which --methods={method} has not: add "
             "mean"
         )
-    usual = ("linear", "constant", "log") if trajectories else terms.SCHEDULES
+    usual = ("linear", "constant", "log") if trajectories else SCHEDULES
     asked = ",".join(usual) if config.schedules is None else config.schedules
-    schedules = _listed(asked, "schedules", terms.SCHEDULES)
+    schedules = _listed(asked, "schedules", SCHEDULES)
     main = {
         "sdc_weight": config.weight,
         **NORMS[norms[0]],

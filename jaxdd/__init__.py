@@ -5,23 +5,24 @@ composed). The names below are the public API; modules are public too.
 """
 
 from jaxdd import theory as theory
-from jaxdd.artifact import Artifact, load, save
-from jaxdd.assembly import make_method
+from jaxdd.artifact.export import export_pngs
+from jaxdd.artifact.file import Artifact, load, save
+from jaxdd.artifact.restart import initial_from
 from jaxdd.augment import dsa, on_images, per_image, siamese
 from jaxdd.data import from_arrays, from_folder, from_npz, from_tfds
-from jaxdd.decoders import Formation, make_decoder
-from jaxdd.difficulty import SCORES, ensemble_scores
+from jaxdd.data.real import real_data
 from jaxdd.errors import UserError
-from jaxdd.evaluate import accuracy, make_evaluate, make_hits, random_subsets
 from jaxdd.experts import Bank, Manifest, train_bank
-from jaxdd.export import export_pngs
-from jaxdd.forgetting_events import forgetting_scores
-from jaxdd.gsam import gsam
-from jaxdd.influence import influence_scores
-from jaxdd.initial import correct_set, initial_set, label_logits
-from jaxdd.learners import StartEpochs
-from jaxdd.masks import make_mask
-from jaxdd.methods import build
+from jaxdd.learners.spans import StartEpochs
+from jaxdd.methods.assembly import make_method
+from jaxdd.methods.build import build
+from jaxdd.methods.presets import preset
+from jaxdd.methods.settings import METHODS, Settings
+from jaxdd.modifiers.curriculum import Curriculum
+from jaxdd.modifiers.masks import make_mask
+from jaxdd.modifiers.sdc import sdc
+from jaxdd.modifiers.segments import keep_hardest, make_judge
+from jaxdd.modifiers.terms import WeightedTerm, weight_schedule
 from jaxdd.nets import NETS, make_network
 from jaxdd.objectives import (
     Forgetting,
@@ -37,7 +38,6 @@ from jaxdd.objectives import (
     switch,
     trajectory_match,
 )
-from jaxdd.presets import preset
 from jaxdd.primitives import (
     DISTANCES,
     batch_gradient,
@@ -46,13 +46,17 @@ from jaxdd.primitives import (
     student_step,
     unroll,
 )
-from jaxdd.restart import initial_from
-from jaxdd.segments import keep_hardest, make_judge
-from jaxdd.sets import flatten
-from jaxdd.settings import METHODS, Settings
-from jaxdd.terms import WeightedTerm, sdc, weight_schedule
-from jaxdd.train import Training, make_epochs, make_fit
-from jaxdd.trees import apply_mask, mask_from_rules
+from jaxdd.primitives.trees import apply_mask, mask_from_rules
+from jaxdd.scores.ensemble import SCORES, ensemble_scores
+from jaxdd.scores.forgetting import forgetting_scores
+from jaxdd.scores.influence import influence_scores
+from jaxdd.synthetic.decoder import make_decoder
+from jaxdd.synthetic.formation import Formation
+from jaxdd.synthetic.initial import correct_set, initial_set, label_logits
+from jaxdd.synthetic.sets import flatten
+from jaxdd.training.evaluate import accuracy, make_evaluate, make_hits, random_subsets
+from jaxdd.training.fit import Training, make_epochs, make_fit
+from jaxdd.training.gsam import gsam
 from jaxdd.types import (
     Batch,
     Inputs,
@@ -63,7 +67,6 @@ from jaxdd.types import (
     Span,
     Synthetic,
 )
-from jaxdd.windows import Curriculum, real_data
 
 __version__ = "0.1.0"
 

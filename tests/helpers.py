@@ -6,18 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd.initial import initial_set
+from jaxdd.data.real import real_data
 from jaxdd.nets import make_network
-from jaxdd.types import (
-    Batch,
-    Inputs,
-    Learner,
-    Network,
-    Outputs,
-    RealData,
-    Synthetic,
-)
-from jaxdd.windows import real_data
+from jaxdd.synthetic.initial import initial_set
+from jaxdd.types import Batch, Inputs, Learner, Network, Outputs, RealData, Synthetic
 
 CLASSES = 3
 SHAPE = (8, 8, 1)

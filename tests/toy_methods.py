@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd.methods import build
-from jaxdd.settings import METHODS, Settings
-from jaxdd.train import Training, make_fit
+from jaxdd.data.real import take
+from jaxdd.methods.build import build
+from jaxdd.methods.settings import METHODS, Settings
+from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Inputs, Method, Space, Span, Synthetic
-from jaxdd.windows import take
 from tests.helpers import (
     new_learner,
     smooth_network,

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd import runs
-from jaxdd.checkpoints import Checkpoints
-from jaxdd.runs import Best, Hooks, Plan
+from jaxdd.running import resume as runs
+from jaxdd.running.resume import Best, Hooks, Plan
+from jaxdd.storage.checkpoints import Checkpoints
 from jaxdd.types import Method, MethodState
 from tests.helpers import Killed, toy_inputs, toy_start
 

@@ -17,13 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.settings import PIXELS
-from jaxdd.methods import decoder_of, objective_of
+from benchmarks.parts.cases import PIXELS
+from jaxdd.data.real import real_data
+from jaxdd.methods.build import decoder_of, objective_of
+from jaxdd.methods.settings import METHODS, Settings
 from jaxdd.nets import make_network
 from jaxdd.primitives import DISTANCES
-from jaxdd.settings import METHODS, Settings
 from jaxdd.types import Codes, Inputs, Learner, Network, Span, Synthetic
-from jaxdd.windows import real_data
 
 EXPECTED = Path(__file__).with_name("expected.npz")
 

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from benchmarks import equality, reference
+from benchmarks import reference
 from benchmarks.accelerated import cases
 from benchmarks.accelerated.budget import Job, Records
+from benchmarks.reference import equality
 
 
 class Tolerance(NamedTuple):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from benchmarks.accelerated.budget import Records, steady_seconds
 from benchmarks.accelerated.sizes import Sizes
-from jaxdd.programs import Program
+from jaxdd.running.loop import Program
 
 METHODS = ("dsa", "mtt")
 LENGTHS = (1, 2, 5, 10, 50)

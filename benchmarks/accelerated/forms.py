@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 
 import jax
 
-from benchmarks import races, timing
 from benchmarks.accelerated.budget import Records, attempt, named, steady_seconds
 from benchmarks.accelerated.sizes import Sizes
-from benchmarks.timing import Race
-from jaxdd import policy
-from jaxdd.policy import Choices
+from benchmarks.parts import timing
+from benchmarks.parts.timing import Race
+from benchmarks.reference import races
+from jaxdd.devices import policy
+from jaxdd.devices.policy import Choices
 
 CHUNKS = (8, 32, 2, 16, 4)
 # As JAX names them: its "bfloat16" is the fewest bits that a backend has by default, on

@@ -3,9 +3,9 @@
 from functools import partial
 from typing import Any
 
-from benchmarks import operations, timing
 from benchmarks.accelerated.budget import Records
 from benchmarks.accelerated.sizes import Sizes
+from benchmarks.parts import operations, timing
 
 METHODS = ("dsa", "mtt")
 LONGEST = 12

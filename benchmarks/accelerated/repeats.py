@@ -13,9 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import timing
 from benchmarks.accelerated.budget import Records, steady_seconds
 from benchmarks.accelerated.sizes import Sizes
+from benchmarks.parts import timing
 
 METHODS = ("dsa", "mtt", "dm", "idc")
 STEPS = 10

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from benchmarks.settings import ALL, SETTINGS, Case, Setting, make_case
+from benchmarks.parts.cases import ALL, SETTINGS, Case, Setting, make_case
 
 # All methods, the most wanted first: time may run out.
 ORDER = (

@@ -10,11 +10,12 @@ from typing import Any
 
 import jax
 
-from benchmarks import reference, timing
+from benchmarks import reference
 from benchmarks.accelerated.budget import Records, attempt, steady_seconds
 from benchmarks.accelerated.sizes import Sizes
-from benchmarks.settings import Case
-from benchmarks.timing import MEGA, Side
+from benchmarks.parts import timing
+from benchmarks.parts.cases import Case
+from benchmarks.parts.timing import MEGA, Side
 
 
 def device_memory() -> dict[str, float]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.accelerated import correctness
 from benchmarks.accelerated.forms import TODAY
-from jaxdd.policy import Choices
+from jaxdd.devices.policy import Choices
 from jaxdd.storage.records import (
     Schema,
     fields_of,

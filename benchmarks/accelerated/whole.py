@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accelerated.budget import Records
-from experiments.finished import SUMMARY
+from jaxdd.distillation.finished import SUMMARY
 from jaxdd.storage.records import read_json
 
 STEPS = 50

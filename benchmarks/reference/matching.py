@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.parts.cases import PIXEL_MEAN, PIXEL_STD, Case
 from benchmarks.reference import augment, network
 from benchmarks.reference.augment import Draw, Groups
 from benchmarks.reference.network import Parameters
 from benchmarks.reference.training import Trainer, cutmix, epoch
-from benchmarks.settings import PIXEL_MEAN, PIXEL_STD, Case
 from jaxdd.augment.named import MIXED
-from jaxdd.settings import Settings
-from jaxdd.trees import named_leaves
+from jaxdd.methods.settings import Settings
+from jaxdd.primitives.trees import named_leaves
 
 TRAINED_BATCH = 256  # of a network's training on the synthetic set
 EPSILON = 1e-6

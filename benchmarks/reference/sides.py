@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from benchmarks.draws import groups_of
+from benchmarks.parts.cases import Case
+from benchmarks.parts.draws import groups_of
 from benchmarks.reference import METHODS
 from benchmarks.reference.matching import Matching
 from benchmarks.reference.trajectory import Trajectory
-from benchmarks.settings import Case
 
 
 def loop(case: Case) -> Matching | Trajectory:

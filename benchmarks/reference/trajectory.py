@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.parts.cases import Case
 from benchmarks.reference import augment, network
 from benchmarks.reference.augment import Draw, Groups
-from benchmarks.settings import Case
-from jaxdd.trees import named_leaves
+from jaxdd.primitives.trees import named_leaves
 
 STEP_SIZE_MOMENTUM = 0.5
 

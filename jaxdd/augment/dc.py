@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.errors import UserError, quoted
-from jaxdd.trees import aligned
+from jaxdd.primitives.trees import aligned
 from jaxdd.types import Array, Key
 
 PAD = 4  # pixels on each side, for the crop

@@ -10,17 +10,13 @@ preprocess   normalisation and ZCA whitening
 """
 
 from jaxdd.data.dataset import Dataset, check_ipc, from_arrays, validate
-from jaxdd.data.folder import from_folder
-from jaxdd.data.npz import from_npz
-from jaxdd.data.preprocess import (
-    Preprocess,
-    check_constants,
-    fit_zca,
-    normalisation,
-)
-from jaxdd.data.readers import digits, load
+from jaxdd.data.load import load
+from jaxdd.data.preprocess import Preprocess, check_constants, fit_zca, normalisation
+from jaxdd.data.readers.digits import digits
+from jaxdd.data.readers.folder import from_folder
+from jaxdd.data.readers.npz import from_npz
+from jaxdd.data.readers.tfds import from_tfds
 from jaxdd.data.splits import Split, Splits, split
-from jaxdd.data.tfds_reader import from_tfds
 
 __all__ = [
     "Dataset",

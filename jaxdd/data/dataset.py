@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdd.checks import (
+from jaxdd.data.checks import (
     as_array,
     as_labels,
     channels_hint,

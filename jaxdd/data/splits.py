@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxdd.checks import check_labels, check_no_gap, count_classes
+from jaxdd.data.checks import check_labels, check_no_gap, count_classes
 from jaxdd.data.dataset import Dataset, from_arrays
 from jaxdd.errors import UserError
 

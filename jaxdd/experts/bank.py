@@ -20,7 +20,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from jaxdd import hosts
+from jaxdd.devices import hosts
 from jaxdd.errors import UserError
 from jaxdd.experts.manifest import (
     DTYPES,
@@ -32,9 +32,9 @@ from jaxdd.experts.manifest import (
     dump,
     read_manifest,
 )
+from jaxdd.primitives.trees import from_named_leaves
 from jaxdd.storage.files import write_atomically
 from jaxdd.storage.paths import is_there, local_path, reason, shown
-from jaxdd.trees import from_named_leaves
 from jaxdd.types import Params, Span
 
 SNAPSHOTS, CHECKSUMS, MANIFEST = "snapshots.bin", "checksums.bin", "manifest.json"

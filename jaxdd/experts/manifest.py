@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd.errors import UserError, quoted
+from jaxdd.modifiers.curriculum import Curriculum
+from jaxdd.primitives.trees import named_leaves
 from jaxdd.storage.files import to_json
 from jaxdd.storage.paths import shown
 from jaxdd.storage.records import (
@@ -28,10 +30,8 @@ from jaxdd.storage.records import (
     text,
     tuple_of,
 )
-from jaxdd.train import Training
-from jaxdd.trees import named_leaves
+from jaxdd.training.fit import Training
 from jaxdd.types import Network
-from jaxdd.windows import Curriculum
 
 FORMAT = 2  # 1 had no checksums
 DTYPES: Mapping[str, Any] = {"float32": np.float32, "bfloat16": jnp.bfloat16}

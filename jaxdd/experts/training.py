@@ -10,14 +10,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdd import devices, hosts, policy
-from jaxdd.checkpoints import STATES, Checkpoints, newest
+from jaxdd.devices import hosts, policy
+from jaxdd.devices import mesh as devices
 from jaxdd.errors import UserError
 from jaxdd.experts.bank import Bank
 from jaxdd.experts.manifest import Manifest
-from jaxdd.signals import Signals
+from jaxdd.storage.checkpoints import STATES, Checkpoints, newest
 from jaxdd.storage.paths import shown
-from jaxdd.train import Epochs, FitState
+from jaxdd.storage.signals import Signals
+from jaxdd.training.fit import Epochs, FitState
 from jaxdd.types import Array, Key, Learner, Network, Params, RealData
 
 # Between two saves of the state: what a kill may cost.
@@ -96,7 +97,7 @@ def train_bank(
         >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
         >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
         >>> epochs = jaxdd.make_epochs(
-        ...     network, jaxdd.Training(2), fetch=jaxdd.windows.take)
+        ...     network, jaxdd.Training(2), fetch=jaxdd.data.real.take)
         >>> manifest = jaxdd.Manifest(
         ...     {}, {}, {"name": "mlp"}, {}, {}, "none", seed=0, experts=3,
         ...     first_epoch=0, last_epoch=2, dtype="float32",

@@ -19,7 +19,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-from jaxdd import policy
+from jaxdd.devices import policy
 from jaxdd.errors import UserError, quoted
 
 Pair: TypeAlias = tuple[int, int]

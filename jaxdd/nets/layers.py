@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxdd import policy
+from jaxdd.devices import policy
 from jaxdd.errors import UserError, quoted
 from jaxdd.nets.conv import conv2d
-from jaxdd.trees import aligned
+from jaxdd.primitives.trees import aligned
 
 EPSILON = 1e-5
 MOMENTUM = 0.1  # share of the new batch in the running statistics of batch norm

@@ -1,20 +1,13 @@
 """What is matched, and its composition into an objective."""
 
-from jaxdd.objectives.compose import add_terms, switch
+from jaxdd.modifiers.forgetting import REMEMBERED, Forgetting, forgetting
+from jaxdd.modifiers.terms import add_terms
+from jaxdd.objectives.compose import switch
 from jaxdd.objectives.contrastive import contrastive_match
-from jaxdd.objectives.distribution import (
-    FEATURES,
-    feature_match,
-    joint_feature_match,
-)
-from jaxdd.objectives.forgetting import (
-    REMEMBERED,
-    Forgetting,
-    Sampling,
-    forgetting,
-)
+from jaxdd.objectives.distribution import FEATURES, feature_match, joint_feature_match
 from jaxdd.objectives.gradient import gradient_match
 from jaxdd.objectives.lifts import per_class, per_set, per_span
+from jaxdd.objectives.sampling import Sampling
 from jaxdd.objectives.trajectory import minibatches, trajectory_match
 
 __all__ = [

@@ -6,11 +6,11 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jaxdd.losses import mean_loss
-from jaxdd.masks import Mask
+from jaxdd.modifiers.masks import Mask
 from jaxdd.objectives.gradient import masked_distance
 from jaxdd.primitives.distances import Distance
 from jaxdd.primitives.gradients import batch_gradient, inner_gradient
+from jaxdd.primitives.losses import mean_loss
 from jaxdd.types import (
     Array,
     Batch,
@@ -63,7 +63,7 @@ def contrastive_match(
         >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
         >>> match = contrastive_match(
         ...     network, jaxdd.DISTANCES["mse"], jaxdd.siamese(()))
-        >>> fetch = lambda key, k: jaxdd.windows.sample_class(key, real, k, 2)
+        >>> fetch = lambda key, k: jaxdd.data.real.sample_class(key, real, k, 2)
         >>> round(float(match(key, start, fetch, learner)[0]), 6)
         0.0
     """

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.errors import UserError, quoted
-from jaxdd.masks import Mask
-from jaxdd.sets import fill, flatten
-from jaxdd.trees import apply_mask
+from jaxdd.modifiers.masks import Mask
+from jaxdd.primitives.trees import apply_mask
+from jaxdd.synthetic.sets import fill, flatten
 from jaxdd.types import (
     Array,
     Batch,
@@ -54,7 +54,7 @@ def feature_match(
         >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
         >>> learner = jaxdd.Learner(*network.init(jax.random.key(0)))
         >>> key = jax.random.key(0)
-        >>> batch = jaxdd.windows.take(real, jax.numpy.arange(4))
+        >>> batch = jaxdd.data.real.take(real, jax.numpy.arange(4))
         >>> match = feature_match(network, jaxdd.siamese(()))
         >>> float(match(key, batch, batch, learner)[0])
         0.0
@@ -117,7 +117,7 @@ def joint_feature_match(
         >>> learner = jaxdd.Learner(*network.init(key))
         >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
         >>> match = joint_feature_match(network, jaxdd.siamese(()))
-        >>> fetch = lambda key, k: jaxdd.windows.sample_class(key, real, k, 2)
+        >>> fetch = lambda key, k: jaxdd.data.real.sample_class(key, real, k, 2)
         >>> round(float(match(key, start, fetch, learner)[0]), 6)
         0.0
     """

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import jax
 
-from jaxdd.losses import mean_loss
-from jaxdd.masks import Mask
+from jaxdd.modifiers.masks import Mask
 from jaxdd.primitives.distances import Distance
 from jaxdd.primitives.gradients import batch_gradient, inner_gradient
+from jaxdd.primitives.losses import mean_loss
 from jaxdd.types import (
     Array,
     Batch,
@@ -48,7 +48,7 @@ def gradient_match(
         >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
         >>> learner = jaxdd.Learner(*network.init(jax.random.key(0)))
         >>> key = jax.random.key(0)
-        >>> batch = jaxdd.windows.take(real, jax.numpy.arange(4))
+        >>> batch = jaxdd.data.real.take(real, jax.numpy.arange(4))
         >>> distance = jaxdd.DISTANCES["mse"]
         >>> match = gradient_match(network, distance, jaxdd.siamese(()))
         >>> float(match(key, batch, batch, learner)[0])

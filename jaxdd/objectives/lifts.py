@@ -9,11 +9,12 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from jaxdd import policy
-from jaxdd.objectives.compose import add_terms
-from jaxdd.objectives.forgetting import Forgetting, Sampling, choose_rows
-from jaxdd.sets import union
-from jaxdd.terms import WeightedTerm
+from jaxdd.data.real import sample_class
+from jaxdd.devices import policy
+from jaxdd.modifiers.forgetting import Forgetting
+from jaxdd.modifiers.terms import WeightedTerm, add_terms
+from jaxdd.objectives.sampling import Sampling, choose_rows
+from jaxdd.synthetic.sets import union
 from jaxdd.types import (
     Array,
     Batch,
@@ -25,7 +26,6 @@ from jaxdd.types import (
     Scalar,
     Synthetic,
 )
-from jaxdd.windows import sample_class
 
 
 def per_class(

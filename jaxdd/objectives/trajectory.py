@@ -5,11 +5,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdd.losses import mean_loss
-from jaxdd.masks import Mask
+from jaxdd.modifiers.masks import Mask
+from jaxdd.primitives.losses import mean_loss
+from jaxdd.primitives.trees import apply_mask, total
 from jaxdd.primitives.unroll import student_step, unroll
-from jaxdd.sets import flatten, present
-from jaxdd.trees import apply_mask, total
+from jaxdd.synthetic.sets import flatten, present
 from jaxdd.types import (
     Array,
     Batch,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdd.trees import apply_mask, global_norm, safe_sqrt, total, vdot
+from jaxdd.primitives.trees import apply_mask, global_norm, safe_sqrt, total, vdot
 from jaxdd.types import Array, Params, Scalar
 
 # The official code adds this to the product of the norms.

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdd import policy
+from jaxdd.devices import policy
 from jaxdd.primitives.gradients import Loss, inner_gradient
-from jaxdd.trees import global_norm
+from jaxdd.primitives.trees import global_norm
 from jaxdd.types import Batch, Params
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdd.primitives.gradients import Loss, batch_gradient, value_and_gradients
-from jaxdd.trees import global_norm, vdot
+from jaxdd.primitives.trees import global_norm, vdot
 from jaxdd.types import Batch, Params
 
 # (batch, context) -> the minibatch of one step, augmented

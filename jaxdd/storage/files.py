@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from jaxdd import hosts
+from jaxdd.devices import hosts
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import local_path, reason, shown
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdd import policy
+from jaxdd.devices import policy
 from jaxdd.errors import UserError
 from jaxdd.theory.arguments import KEEPS, Amounts, check_keep, checked
 from jaxdd.types import Array, Key, Scalar

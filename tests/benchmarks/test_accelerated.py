@@ -8,16 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import accelerator, timing
-from benchmarks.accelerated import (
-    cases,
-    correctness,
-    forms,
-    sizes,
-    steps,
-)
+from benchmarks import accelerator
+from benchmarks.accelerated import cases, correctness, forms, sizes, steps
 from benchmarks.accelerated.budget import Budget, Records, steady_seconds
-from jaxdd import policy
+from benchmarks.parts import timing
+from jaxdd.devices import policy
 
 
 class Clock:

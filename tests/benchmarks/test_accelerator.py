@@ -11,9 +11,9 @@ import pytest
 
 from benchmarks import accelerator
 from benchmarks.accelerated import forms, verdict, whole
-from jaxdd import policy
+from jaxdd.devices import policy
+from jaxdd.devices.policy import Choices
 from jaxdd.errors import UserError
-from jaxdd.policy import Choices
 from tests.helpers import die
 
 

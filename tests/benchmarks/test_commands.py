@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from benchmarks import primitives, reference, scaling, steps, targets, timing, unroll
+from benchmarks import primitives, reference, scaling, steps, targets, unroll
+from benchmarks.parts import timing
 from jaxdd.errors import UserError
 
 FIELDS = {

@@ -6,8 +6,15 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import operations, profile
-from benchmarks.operations import Event, Instruction, covered, kind_of, own_seconds
+from benchmarks import profile
+from benchmarks.parts import operations
+from benchmarks.parts.operations import (
+    Event,
+    Instruction,
+    covered,
+    kind_of,
+    own_seconds,
+)
 from jaxdd.errors import UserError
 
 TEXT = """

@@ -5,13 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import draws, equality, primitives, races, reference, steps, timing
-from benchmarks.settings import make_case
+from benchmarks import primitives, reference, steps
+from benchmarks.parts import draws, timing
+from benchmarks.parts.cases import make_case
+from benchmarks.reference import equality, races
 from jaxdd import augment
-from jaxdd.losses import mean_loss
 from jaxdd.primitives import per_sample_gradient_norms
-from jaxdd.train import Training, make_epochs
-from jaxdd.trees import named_leaves
+from jaxdd.primitives.losses import mean_loss
+from jaxdd.primitives.trees import named_leaves
+from jaxdd.training.fit import Training, make_epochs
 from jaxdd.types import Learner
 
 pytest.importorskip("torch", reason="the reference needs PyTorch: make bench")

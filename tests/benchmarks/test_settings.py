@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import flops, settings
-from benchmarks.equality import TINY
+from benchmarks.parts import cases as settings
+from benchmarks.parts import flops
+from benchmarks.reference.equality import TINY
 from jaxdd.errors import UserError
 from jaxdd.nets import make_network
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from jaxdd.data import load
-from jaxdd.data.pictures import LARGEST_IMAGE
+from jaxdd.data.readers.pictures import LARGEST_IMAGE
 from jaxdd.errors import UserError
 
 

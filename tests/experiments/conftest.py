@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import distill
-from experiments.problem import Problem, open_problem
+from jaxdd.data.problem import Problem, open_problem
+from jaxdd.distillation import run as distill
 from tests.experiments.helpers import small
 
 

@@ -15,8 +15,6 @@ import orbax.checkpoint  # noqa: F401
 import sklearn.datasets  # noqa: F401
 import tensorflow_datasets  # noqa: F401
 
-import experiments.evaluate
-import experiments.job  # noqa: F401
 import jaxdd.report  # noqa: F401
 
 

@@ -14,9 +14,11 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import distill, pairs
-from jaxdd import artifact
+from experiments.comparing import pairs
+from jaxdd.artifact import file as artifact
+from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
+from jaxdd.scores.probes import Probes
 from tests.helpers import Killed
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +111,7 @@ def start(module: str, devices: int | None = None, **flags) -> subprocess.Popen:
     )
 
 
-class NoProbes:
+class NoProbes(Probes):
     """In the place of networks whose training takes longer than the runs here."""
 
     def __init__(self, *args):

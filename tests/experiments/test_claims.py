@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments import claims
+from experiments.comparing import claims
 
 
 @pytest.mark.parametrize(

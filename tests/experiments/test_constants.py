@@ -5,12 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from experiments import distill, experts, matrix, problem, resolution, shared_banks
-from experiments.options import Config
-from jaxdd.data import from_arrays
+from experiments import matrix
+from experiments.comparing import shared_banks
+from jaxdd.data import from_arrays, problem
+from jaxdd.distillation import experts, resolution
+from jaxdd.distillation import run as distill
+from jaxdd.distillation.options import Config
 from jaxdd.errors import UserError
-from jaxdd.presets import preset
-from jaxdd.settings import METHODS
+from jaxdd.methods.presets import preset
+from jaxdd.methods.settings import METHODS
 
 # As the official code of each method has them.
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))

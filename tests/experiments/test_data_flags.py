@@ -7,19 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import (
-    d4a,
-    difficulty,
-    distill,
-    evaluate,
-    experts,
-    matrix,
-    pad,
-    pairs,
-    sdc,
-)
-from experiments.problem import DataFlags, open_problem, size_of
+from experiments import d4a, matrix, pad, sdc
+from experiments.comparing import pairs
+from jaxdd.data.problem import DataFlags, open_problem, size_of
+from jaxdd.distillation import difficulty, experts
+from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
+from jaxdd.evaluation import run as evaluate
 
 GIVEN = {"dataset": "folder:zoo", "data_dir": "d", "channels": 3, "image_size": "20x30"}
 

@@ -6,10 +6,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from experiments import demo, distill
-from experiments.problem import open_problem
+from experiments import demo
+from jaxdd.data.problem import open_problem
+from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
-from jaxdd.train import Training
+from jaxdd.training.fit import Training
 from tests.experiments.helpers import QUICK, SMALL, assert_goes_on, read_json
 from tests.experiments.test_distill import poisoned
 

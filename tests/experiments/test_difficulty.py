@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import difficulty, sorting
-from experiments.probes import make_probes
-from experiments.problem import network_for, network_options, open_problem
+from experiments import difficulty as difficulty_program
 from jaxdd.data import digits
+from jaxdd.data.problem import open_problem
+from jaxdd.distillation import difficulty, sorting
 from jaxdd.errors import UserError
-from jaxdd.losses import mean_loss
+from jaxdd.methods.network import network_for, network_options
+from jaxdd.primitives.losses import mean_loss
+from jaxdd.scores.probes import make_probes
 from jaxdd.types import Batch
 from tests.experiments.helpers import read_json
 
@@ -77,7 +79,7 @@ def test_several_scores_and_their_rank_correlations(tmp_path, capsys):
         for b in names:
             expected = spearman(scores[a], scores[b])
             assert found[a][b] == pytest.approx(expected, abs=1e-3)
-    difficulty.show(summary)
+    difficulty_program.show(summary)
     assert f"{found['el2n']['loss']:.2f}" in capsys.readouterr().out
 
 
@@ -102,7 +104,7 @@ def test_all_is_every_score_once(tmp_path, monkeypatch, capsys):
     assert list(summary["rank_correlation"]) == list(names)
     with Image.open(tmp_path / "rank_correlation.png") as image:
         assert min(image.size) > 500
-    difficulty.show(summary)
+    difficulty_program.show(summary)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 88
 
@@ -138,7 +140,7 @@ def test_a_constant_score_has_no_correlation(tmp_path, monkeypatch, capsys):
     summary = difficulty.run(config(tmp_path, score="loss,el2n"))
     assert summary["rank_correlation"]["loss"]["el2n"] is None
     assert summary == read_json(tmp_path / "summary.json")
-    difficulty.show(summary)
+    difficulty_program.show(summary)
     assert " - " in capsys.readouterr().out
 
 

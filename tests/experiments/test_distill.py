@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 import jaxdd
-from experiments import distill
-from experiments.problem import Problem, open_problem, prepare
-from experiments.protocol import Measured
-from jaxdd import runs
+from experiments import distill as distill_program
 from jaxdd.data import Splits, digits
+from jaxdd.data.problem import Problem, open_problem, prepare
+from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
+from jaxdd.evaluation.protocol import Measured
+from jaxdd.running import resume as runs
 from tests.experiments.helpers import (
     QUICK,
     SMALL,
@@ -96,7 +97,7 @@ def test_a_finished_run_is_shown_again_without_work(finished, monkeypatch, capsy
     summary = distill.run(small(finished))
     assert summary == read_json(finished / "summary.json")
     assert "finished: nothing to do" in capsys.readouterr().err
-    distill.show(summary)
+    distill_program.show(summary)
     assert f"{summary['distilled']['mean']:.2f}" in capsys.readouterr().out
     assert snapshot(finished) == before
 

@@ -8,12 +8,15 @@ import pytest
 from PIL import Image
 
 import jaxdd
-from experiments import distill, evaluate, reopening
-from experiments.problem import prepare
-from experiments.protocol import Judge, Measured, class_statistics
-from jaxdd import artifact as artifacts
+from experiments import evaluate as evaluate_program
+from jaxdd.artifact import file as artifacts
+from jaxdd.data.problem import prepare
+from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
-from jaxdd.workdir import owned
+from jaxdd.evaluation import reopening
+from jaxdd.evaluation import run as evaluate
+from jaxdd.evaluation.protocol import Judge, Measured, class_statistics
+from jaxdd.storage.workdir import owned
 from tests.experiments.helpers import QUICK, NoProbes, read_json, small, start
 from tests.helpers import Killed, die
 
@@ -165,7 +168,7 @@ def test_classes_are_printed_where_they_are_few_or_asked_for(count, asked, capsy
         "stored": None,
         "classes": {"names": names, "samples": samples, "distilled": by_class},
     }
-    evaluate.show({"mlp": entry, "convnet": entry}, asked)
+    evaluate_program.show({"mlp": entry, "convnet": entry}, asked)
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["mlp", "51.00", "±", "1.00", "50.00", "12.00", "±",
                                 "2.00", "-"]  # fmt: skip

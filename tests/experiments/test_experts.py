@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import banks, experts
-from experiments.problem import network_for
+from experiments import experts as experts_program
+from jaxdd.distillation import banks, experts
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
+from jaxdd.methods.network import network_for
 from tests.experiments.helpers import ROOT, environment, read_json, start
 from tests.helpers import Killed, die
 
@@ -117,7 +118,7 @@ def test_the_same_command_again_does_nothing(made, problem, monkeypatch, capsys)
     assert experts.run(config(folder), problem) == summary
     assert "finished: nothing to do" in capsys.readouterr().err
     assert files(folder) == before
-    experts.show(summary)
+    experts_program.show(summary)
     told = f"2 experts reach {summary['accuracy']['mean']:.2f} ±"
     assert told in capsys.readouterr().out
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments import distill
+from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from tests.experiments.helpers import following, small
 

@@ -15,13 +15,17 @@ import numpy as np
 import pytest
 
 import jaxdd
-from experiments import difficulty, distill, evaluate, hits, resolution
-from experiments.protocol import Judge
-from jaxdd import artifact as artifacts
-from jaxdd import runs
+from experiments import distill as distill_program
+from jaxdd.artifact import file as artifacts
+from jaxdd.distillation import difficulty, resolution
+from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
-from jaxdd.signals import Interrupted
-from jaxdd.workdir import owned, refuse_difference
+from jaxdd.evaluation import hits
+from jaxdd.evaluation import run as evaluate
+from jaxdd.evaluation.protocol import Judge
+from jaxdd.running import resume as runs
+from jaxdd.storage.signals import Interrupted
+from jaxdd.storage.workdir import owned, refuse_difference
 from tests.experiments.helpers import (
     QUICK,
     NoProbes,
@@ -352,7 +356,7 @@ def test_a_folder_of_another_normalisation_is_refused(copy, problem):
 def test_a_moved_run_is_shown_where_it_lies(copy, whole, problem, capsys, no_steps):
     summary = distill.run(cheap(copy), problem)
     assert summary["config"]["workdir"] == str(copy)
-    distill.show(summary)
+    distill_program.show(summary)
     out = capsys.readouterr().out
     assert r"moved/distilled.npz" in out
     assert out.count("\n") == 6  # the name's own line end is escaped

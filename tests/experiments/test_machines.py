@@ -6,8 +6,8 @@ import socket
 import numpy as np
 import pytest
 
-from experiments import machines
-from jaxdd import artifact
+from experiments.console import machines
+from jaxdd.artifact import file as artifact
 from jaxdd.errors import UserError
 from tests.experiments.helpers import SMALL, metrics, read_json, start
 

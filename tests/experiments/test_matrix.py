@@ -10,9 +10,11 @@ import shlex
 import numpy as np
 import pytest
 
-from experiments import distill, matrix, segmented
-from experiments.distill import Config
-from jaxdd import artifact
+from experiments import matrix
+from jaxdd.artifact import file as artifact
+from jaxdd.distillation import run as distill
+from jaxdd.distillation import segmented
+from jaxdd.distillation.options import Config
 from jaxdd.errors import Diverged, UserError
 from tests.experiments.helpers import (
     NoProbes,

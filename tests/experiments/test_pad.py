@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import distill, experts, options, pad, pairs
-from jaxdd import presets
+from experiments import pad
+from experiments.comparing import pairs
+from jaxdd.distillation import experts, options
+from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
-from jaxdd.windows import Curriculum
+from jaxdd.methods import presets
+from jaxdd.modifiers.curriculum import Curriculum
 from tests.experiments.helpers import NoProbes, assert_goes_on, read_json
 from tests.helpers import Killed, die
 

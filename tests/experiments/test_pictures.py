@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import pictures
-from experiments.difficulty import write_scores
-from experiments.problem import open_problem
 from jaxdd import report
+from jaxdd.data.problem import open_problem
+from jaxdd.distillation.difficulty import write_scores
 from jaxdd.errors import NotWritten
+from jaxdd.report import pictures
 
 
 def fail(*args):

@@ -7,15 +7,19 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import distill, evaluate, experts, planning
-from experiments.plans import distillation, files, judging, networks, steps
-from experiments.plans.advice import advise
-from experiments.plans.plan import Part, total
-from experiments.plans.programs import Fitted, Memory
-from experiments.plans.room import Room
-from experiments.timing import Stopwatch
-from jaxdd import programs
+from experiments import distill as distill_program
+from experiments.planning import distillation, files, judging, networks, steps
+from experiments.planning import plans as planning
+from experiments.planning.advice import advise
+from experiments.planning.estimate import Part, total
+from experiments.planning.programs import Fitted, Memory
+from experiments.planning.room import Room
+from jaxdd.devices.timing import Stopwatch
+from jaxdd.distillation import experts
+from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
+from jaxdd.evaluation import run as evaluate
+from jaxdd.running import loop as programs
 from tests.experiments.helpers import QUICK, read_json, small, start
 
 TINY = Room(10_000, 10_000, 10_000)
@@ -188,7 +192,7 @@ def test_the_flag_is_checked_like_the_others(tmp_path):
 
 def test_a_finished_run_tells_its_times(finished, capsys):
     summary = read_json(finished / "summary.json")
-    distill.show(summary)
+    distill_program.show(summary)
     shown = capsys.readouterr().out
     assert re.search(r"time: .* s, .* s per step, .* s compiling; evaluation", shown)
     assert 0 <= summary["evaluation_compile_seconds"] < summary["evaluation_seconds"]

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from experiments import progress
+from jaxdd import progress
 
 NAMES = [
     "[/b]",

@@ -11,17 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import (
-    distill,
-    experts,
-    pairs,
-    sdc,
-    sdc_results,
-    shared_banks,
-)
-from jaxdd import artifact, presets
+from experiments import sdc
+from experiments.comparing import pairs, sdc_results, shared_banks
+from jaxdd.artifact import file as artifact
+from jaxdd.distillation import experts
+from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
+from jaxdd.methods import presets
+from jaxdd.scores.probes import Probes
 from tests.experiments.helpers import assert_goes_on, read_json
 from tests.helpers import Killed, die
 
@@ -44,7 +42,7 @@ SLUGS = {
 ROWS = list(SLUGS)
 
 
-class Brightness:
+class Brightness(Probes):
     """In the place of probes, whose training takes longer than the runs here."""
 
     def __init__(self, *args):

@@ -1,7 +1,8 @@
 """The rows that `experiments.sdc` compares, and what a row changes."""
 
-from experiments import pairs, sdc
-from jaxdd import presets
+from experiments import sdc
+from experiments.comparing import pairs
+from jaxdd.methods import presets
 
 
 def cells(method, **changes):

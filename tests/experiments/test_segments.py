@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import jaxdd
-from experiments import distill, evaluate, pieces
-from experiments.problem import open_problem
-from jaxdd import runs
+from jaxdd.data.problem import open_problem
+from jaxdd.distillation import pieces
+from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
+from jaxdd.evaluation import run as evaluate
+from jaxdd.running import resume as runs
 from tests.experiments.helpers import (
     FOLLOWING,
     NoProbes,

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import jaxdd
-from experiments import banks, distill
-from experiments.job import Job
-from experiments.plans.steps import Imagined
-from jaxdd import artifact as artifacts
+from experiments.planning.steps import Imagined
+from jaxdd.artifact import file as artifacts
+from jaxdd.distillation import banks
+from jaxdd.distillation import run as distill
+from jaxdd.distillation.job import Job
 from jaxdd.errors import UserError
 from tests.experiments.helpers import QUICK, NoProbes, following, read_json, small
 

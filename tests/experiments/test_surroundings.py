@@ -13,23 +13,17 @@ import threading
 import jax
 import pytest
 
-from experiments import (
-    distill,
-    fields,
-    flags,
-    guard,
-    machines,
-    options,
-    pairs,
-    refusals,
-    rendezvous,
-    sorting,
-)
-from experiments.plans import least, programs
-from jaxdd import devices
+from experiments.comparing import pairs
+from experiments.console import flags, guard, machines, refusals, rendezvous
+from experiments.planning import programs
+from jaxdd import fields
+from jaxdd.devices import mesh as devices
+from jaxdd.distillation import memory as least
+from jaxdd.distillation import options, sorting
+from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
+from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.nets import make_network
-from jaxdd.windows import Curriculum
 from tests.experiments.helpers import SMALL, command, environment, small
 from tests.experiments.test_machines import free_port
 from tests.faults.flags import PROGRAMS

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 import jaxdd
-from experiments import banks, distill, evaluate, experts
-from experiments.probes import Probes
-from experiments.problem import prepare
-from jaxdd.checkpoints import Checkpoints
+from jaxdd.data.problem import prepare
+from jaxdd.distillation import banks, experts
+from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
+from jaxdd.evaluation import run as evaluate
+from jaxdd.scores.probes import Probes
+from jaxdd.storage.checkpoints import Checkpoints
 from tests.experiments.helpers import (
     FOLLOWING,
     NoProbes,

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 import jaxdd
-from experiments import difficulty, distill, evaluate, sorting
-from experiments.problem import network_for
-from experiments.protocol import Measured
+from jaxdd.distillation import difficulty, sorting
+from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
+from jaxdd.evaluation import run as evaluate
+from jaxdd.evaluation.protocol import Measured
+from jaxdd.methods.network import network_for
 from tests.experiments.helpers import NoProbes, assert_same_run, read_json, small
 from tests.helpers import Killed, die
 

@@ -13,14 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd import policy
 from jaxdd.augment import on_images
+from jaxdd.data.real import take
+from jaxdd.devices import policy
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank, Watch, train_bank, training
-from jaxdd.signals import Interrupted
-from jaxdd.train import Training, make_epochs
+from jaxdd.modifiers.curriculum import Curriculum
+from jaxdd.storage.signals import Interrupted
+from jaxdd.training.fit import Training, make_epochs
 from jaxdd.types import Learner
-from jaxdd.windows import Curriculum, take
 from tests.experts.helpers import toy_manifest
 from tests.helpers import assert_close, smooth_network, toy_real
 

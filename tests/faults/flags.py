@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-from benchmarks.settings import SETTINGS
-from experiments import fields
-from experiments.sorting import SCORES
+from benchmarks.parts.cases import SETTINGS
+from jaxdd import fields
 from jaxdd.errors import UserError
-from jaxdd.initial import INITIALS
+from jaxdd.methods.settings import METHODS
 from jaxdd.nets import NETS
 from jaxdd.primitives import DISTANCES
-from jaxdd.settings import METHODS
+from jaxdd.scores.table import SCORES
+from jaxdd.synthetic.initial import INITIALS
 
 PROGRAMS = (
     *(f"experiments.{name}" for name in (

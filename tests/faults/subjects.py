@@ -15,21 +15,25 @@ import jax
 import numpy as np
 from PIL import Image
 
-from experiments import banks, d4a, demo, evaluate, experts, matrix, pairs, segmented
-from experiments.finished import AGAIN, SUMMARY
-from experiments.problem import Problem, open_problem
-from experiments.protocol import Judge, Protocol
-from experiments.sdc_results import _measured
-from experiments.sorting import read_scores
-from jaxdd import artifact as artifacts
-from jaxdd.artifact import Artifact
+from experiments import d4a, demo, matrix
+from experiments import experts as experts_program
+from experiments.comparing import pairs
+from experiments.comparing.sdc_results import _measured
+from jaxdd.artifact import file as artifacts
+from jaxdd.artifact.file import Artifact
 from jaxdd.data import fit_zca, load, normalisation
+from jaxdd.data.problem import Problem, open_problem
+from jaxdd.distillation import banks, experts, segmented
+from jaxdd.distillation.finished import AGAIN, SUMMARY
+from jaxdd.distillation.sorting import read_scores
 from jaxdd.errors import UserError
+from jaxdd.evaluation import run as evaluate
+from jaxdd.evaluation.protocol import Judge, Protocol
 from jaxdd.experts import Bank, Manifest, layout
 from jaxdd.storage.files import to_json
 from jaxdd.storage.records import read_json
-from jaxdd.train import Training
-from jaxdd.workdir import Metrics, Record
+from jaxdd.storage.workdir import Metrics, Record
+from jaxdd.training.fit import Training
 from tests.faults.damage import (
     damage_archive,
     damage_bytes,
@@ -477,7 +481,7 @@ FILES = {
     "bank summary": _json(
         "summary.json",
         _BANK_SUMMARY,
-        lambda path: _silently(experts.show, experts.read_summary(path)),
+        lambda path: _silently(experts_program.show, experts.read_summary(path)),
     ),
     "measured": Subject(
         _build_lines,

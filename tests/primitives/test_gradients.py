@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd.losses import cross_entropy, mean_loss
-from jaxdd.methods import METHODS, objective_of
+from jaxdd.methods.build import METHODS, objective_of
 from jaxdd.primitives import batch_gradient, inner_gradient
 from jaxdd.primitives.gradients import pad_batch
+from jaxdd.primitives.losses import cross_entropy, mean_loss
 from jaxdd.types import Batch
 from tests.helpers import (
     assert_close,

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdd.losses import mean_loss
 from jaxdd.primitives import per_sample_gradient_norms
+from jaxdd.primitives.losses import mean_loss
 from jaxdd.types import Batch
 from tests.helpers import (
     new_learner,

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd.losses import cross_entropy
 from jaxdd.primitives import student_step, unroll
+from jaxdd.primitives.losses import cross_entropy
 from jaxdd.types import Batch
 from tests.helpers import assert_close, temporary_bytes, to64, toy_batch
 

@@ -1,0 +1,104 @@
+"""What our side draws for given keys, so that the reference can be given the same.
+
+The keys are split as in `jaxdd.objectives` and `jaxdd.augment`; where that changes, the
+comparison in `equality` fails.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.parts.cases import Case
+from jaxdd import augment
+from jaxdd.augment.named import MIXED
+from jaxdd.data.real import sample_class
+from jaxdd.methods.build import formation_of
+from jaxdd.objectives import minibatches
+from jaxdd.objectives.sampling import choose_rows
+from jaxdd.types import Array, Batch, Key
+
+# (name of an operation, its numbers with an axis of 1 or B in front)
+Named = tuple[str, Array | tuple[Array, ...]]
+
+
+class ClassNumbers(NamedTuple):
+    """Of the match of one class."""
+
+    real: Array  # [B, H, W, C]
+    operations: list[Named]
+    rows: Array  # which synthetic images
+
+
+class StepNumbers(NamedTuple):
+    """Of one student step."""
+
+    rows: np.ndarray
+    operations: list[Named]
+
+
+def groups_of(strategy: str) -> list[list[str]]:
+    """The names of a pipeline's operations, group by group."""
+    names = {id(op): name for name, op in augment.OPS.items()}
+    pipeline = augment.pipeline(strategy.partition(MIXED)[0])
+    return [[names[id(op)] for op in group] for group in pipeline]
+
+
+def operations(
+    strategy: str, key: Key, shape: tuple[int, ...], count: int | None
+) -> list[Named]:
+    """What `augment.siamese` (count None) or `augment.per_image` applies."""
+    found: list[Named] = []
+    for i, names in enumerate(groups_of(strategy)):
+        key_choice, key_draw = jax.random.split(jax.random.fold_in(key, i))
+        name = names[int(jax.random.randint(key_choice, (), 0, len(names)))]
+        draw = augment.OPS[name].draw
+        if count is None:
+            values = jax.tree.map(lambda x: x[None], draw(key_draw, shape))
+        else:
+            one = lambda i: draw(jax.random.fold_in(key_draw, i), shape)
+            values = jax.vmap(one)(jnp.arange(count))
+        found.append((name, values))
+    return found
+
+
+def of_classes(case: Case, key: Key) -> list[ClassNumbers]:
+    """Of one step of an objective that is lifted by `per_class`."""
+    settings, real = case.settings, case.inputs.real
+    made = formation_of(settings).count(case.ipc)
+    found = []
+    for k in range(case.setting.classes):
+        key_sample, key_match = jax.random.split(jax.random.fold_in(key, k))
+        batch = sample_class(key_sample, real, jnp.int32(k), settings.batch_real)
+        drawn = operations(
+            settings.augmentation,
+            jax.random.fold_in(key_match, 0),
+            case.setting.shape,
+            None,
+        )
+        every = Batch(jnp.arange(made), jnp.ones((made, 1)))
+        key_rows = jax.random.fold_in(key_match, 0xC0)
+        rows = choose_rows(key_rows, every, settings.batch_syn).images
+        found.append(ClassNumbers(batch.images, drawn, rows))
+    return found
+
+
+def of_students(case: Case, key: Key) -> list[StepNumbers]:
+    """Of one step of an objective that is lifted by `per_span`."""
+    settings = case.settings
+    key_order, key_augment = jax.random.split(jax.random.fold_in(key, 0))
+    total = case.setting.classes * case.ipc
+    chosen = minibatches(
+        key_order, jnp.ones(total, bool), settings.batch_syn, settings.student_steps
+    )
+    keys = jax.random.split(key_augment, settings.student_steps)
+    found = []
+    for rows, weights, key_step in zip(*map(np.asarray, chosen), keys, strict=True):
+        drawn = operations(
+            settings.augmentation, key_step, case.setting.shape, len(rows)
+        )
+        if not weights.all():
+            raise ValueError("a short minibatch: choose steps that use whole ones")
+        found.append(StepNumbers(rows, drawn))
+    return found

@@ -1,0 +1,83 @@
+"""Floating-point operations of a step, counted from the shapes of the convolutions.
+
+XLA's `cost_analysis` counts the body of a loop once, and our steps are loops. So the
+count is analytic: f operations for one image's forward pass (a convolution costs twice
+its outputs times kernel size times input channels, the head twice its inputs times
+classes), f1 of them in the first convolution. Norms, activations, pooling, augmentation
+and optimisers are left out. With each product's derivatives as products of its size:
+
+gradient w.r.t. parameters           3 f -   f1   forward, weights, inputs but the first
+... and forward mode along it
+    for the images alone             6 f - 2 f1   what `inner_gradient` answers with,
+                                                  and a student step's under TESLA
+    for images and parameters        8 f - 3 f1   a student step's backward pass
+
+This is what our rules need, so the fraction of the peak says how well they are carried
+out, not how few operations another formulation would take.
+"""
+
+import math
+
+from benchmarks.parts.cases import SDC, Case, Setting
+from jaxdd.methods.build import formation_of
+from jaxdd.nets.layers import first_padding
+
+
+def forward(setting: Setting) -> tuple[int, int]:
+    """(f, f1) of one image: all layers, and the first convolution of them."""
+    height, width, channels = setting.shape
+    extra = 2 * first_padding(setting.shape, 0)
+    total, first = 0, 0
+    for block in range(setting.depth):
+        if block == 0:
+            height, width = height + extra, width + extra
+        cost = 2 * height * width * 9 * channels * setting.width
+        first = first or cost
+        total += cost
+        height, width, channels = height // 2, width // 2, setting.width
+    return total + 2 * height * width * channels * setting.classes, first
+
+
+def gradient(setting: Setting) -> int:
+    """Of one image, w.r.t. the parameters."""
+    f, first = forward(setting)
+    return 3 * f - first
+
+
+def match(setting: Setting) -> int:
+    """Of one synthetic image whose gradient is matched, with the image gradient."""
+    f, first = forward(setting)
+    return gradient(setting) + 6 * f - 2 * first
+
+
+def student(setting: Setting, truncated: bool = False) -> int:
+    """Of one image in one student step, with the backward pass."""
+    f, first = forward(setting)
+    backward = 6 * f - 2 * first if truncated else 8 * f - 3 * first
+    return gradient(setting) + backward
+
+
+def step(case: Case) -> int:
+    """Of one outer step of a method."""
+    setting, settings = case.setting, case.settings
+    made = formation_of(settings).count(case.ipc)
+    count = setting.classes * made
+    if settings.objective == "trajectory":
+        shown = min(settings.batch_syn or count, count)
+        truncated = settings.gradient == "truncated"
+        total = settings.student_steps * shown * student(setting, truncated)
+        # The norm at the student's first step takes a gradient of its own.
+        return total + (shown * match(setting) if case.name.endswith(SDC) else 0)
+    shown = setting.classes * min(settings.batch_syn or made, made)
+    real = setting.classes * settings.batch_real
+    if settings.objective == "distribution":
+        extra = match(setting) if case.name.endswith(SDC) else 0
+        f = forward(setting)[0]
+        return real * f + shown * (2 * f + extra)
+    trained = 0
+    if settings.matches > 1 and settings.source == "pool":
+        trained = settings.inner_epochs * count
+    if settings.matches > 1 and settings.source == "real_pool":
+        batches = math.ceil(settings.pool_samples / settings.pool_batch)
+        trained = batches * settings.pool_batch
+    return (real + trained) * gradient(setting) + shown * match(setting)

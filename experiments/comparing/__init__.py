@@ -1,0 +1,1 @@
+"""Comparisons in paired seeds: rows, shared banks, claims, tables."""

@@ -1,0 +1,127 @@
+"""Claims about difficulty, and what paired differences say of them.
+
+The claims are those that an SDC comparison has to show rather than assume: (a) plain
+gradient matching drifts towards hard samples, trajectory matching does not clearly; (b)
+SDC lowers the gradient norm of the synthetic set; (c) SDC raises the accuracy; (d) too
+large a weight hurts.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.comparing.pairs import interval, mean_text
+
+Summaries = Sequence[Mapping[str, Any]]  # of the runs of a row, one per seed
+
+
+def verdict(differences: Sequence[float], side: int) -> str:
+    """What differences, one per seed, say of a claim that they lie on one side of 0.
+
+    "shown" where the 95 % interval of their mean (Student's t) lies on the claimed
+    side, "contradicted" where it lies on the other, else "not shown".
+
+    Args:
+        differences: paired by seed.
+        side: 1 for the claim that they are positive, -1 for negative.
+
+    Example:
+        >>> verdict([1.0, 2.0, 1.5], 1), verdict([1.0, 2.0, 1.5], -1)
+        ('shown', 'contradicted')
+        >>> verdict([1.0, -2.0, 1.5], 1), verdict([1.0], 1)
+        ('not shown', 'not shown (one seed)')
+    """
+    values = np.asarray(differences, float)
+    half = interval(values)
+    if half is None:
+        return "not shown (one seed)"
+    centre = side * values.mean()
+    if centre > half:
+        return "shown"
+    return "contradicted" if centre < -half else "not shown"
+
+
+def of_method(
+    method: str,
+    family: str,
+    plain: Summaries,
+    corrected: Summaries,
+    largest: Summaries | None,
+) -> list[dict[str, Any]]:
+    """The claims about one method, judged.
+
+    Args:
+        method: its name.
+        family: what it matches: "gradient", "distribution" or "trajectory".
+        plain, corrected: its runs without SDC, and with the reference weight.
+        largest: with the largest weight, where that is above the reference.
+    """
+    start, end = (_difficulty(plain, when, "percentile") for when in ("start", "end"))
+    norms = [_difficulty(x, "end", "grad_norm") for x in (plain, corrected)]
+    reached = [_accuracy(x) for x in (plain, corrected)]
+    judged = []
+    # Nothing is claimed of distribution matching.
+    if family != "distribution":
+        drifts = family == "gradient"
+        text = f"plain {method} {'drifts' if drifts else 'does not drift'} towards hard"
+        unit = "percentile of GraDN, end minus start"
+        side = 1 if drifts else -1
+        judged.append(_judged("a", f"{text} samples", end - start, side, unit))
+    judged += [
+        _judged(
+            "b", f"SDC lowers the gradient norm of {method}'s set",
+            norms[1] - norms[0], -1, "GraDN, with minus without",
+        ),
+        _judged(
+            "c", f"SDC raises {method}'s accuracy", reached[1] - reached[0], 1,
+            "points, with minus without",
+        ),
+    ]  # fmt: skip
+    text, unit = f"too large a weight hurts {method}", "points, largest minus without"
+    if largest is None:
+        untried = _judged("d", text, [], -1, unit)
+        untried["verdict"] = "not shown (no weight above the reference)"
+        return [*judged, untried]
+    return [*judged, _judged("d", text, _accuracy(largest) - reached[0], -1, unit)]
+
+
+def _difficulty(summaries: Summaries, when: str, what: str) -> np.ndarray:
+    return np.array([s["difficulty"][when][what] for s in summaries], float)
+
+
+def _accuracy(summaries: Summaries) -> np.ndarray:
+    return np.array([s["distilled"]["mean"] for s in summaries])
+
+
+def _judged(
+    letter: str, text: str, differences: Sequence[float] | np.ndarray, side: int,
+    unit: str,
+) -> dict[str, Any]:  # fmt: skip
+    values = np.asarray(differences, float)
+    return {
+        "claim": letter,
+        "text": text,
+        "unit": unit,
+        "by_seed": values.tolist(),
+        "difference": float(values.mean()) if len(values) else None,
+        "interval": interval(values),
+        "verdict": verdict(values.tolist(), side),
+    }
+
+
+def markdown(claims: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The claims as lines of a table."""
+    lines = [
+        "## Claims",
+        "",
+        "| | claim | paired difference | of | verdict |",
+        "|---|---|---:|---|---|",
+    ]
+    for x in claims:
+        found = x["difference"]
+        cell = "" if found is None else mean_text(found, x["interval"])
+        lines.append(
+            f"| ({x['claim']}) | {x['text']} | {cell} | {x['unit']} | {x['verdict']} |"
+        )
+    return lines

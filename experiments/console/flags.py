@@ -1,0 +1,175 @@
+"""From a configuration dataclass to absl flags and a main that speaks in sentences."""
+
+import dataclasses
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import jax
+from absl import app, flags, logging
+
+from experiments.console import guard, machines, refusals
+from jaxdd.devices import hosts
+from jaxdd.errors import UserError, quoted
+from jaxdd.fields import option as option
+from jaxdd.fields import type_of, understood
+from jaxdd.storage.paths import local_path
+from jaxdd.storage.signals import Interrupted
+
+_DEFINE: dict[Any, Callable] = {
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+    bool: flags.DEFINE_bool,
+}
+
+
+_KINDS: dict[Any, str] = {
+    int: "an integer",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+}
+
+
+def _define(field: dataclasses.Field) -> None:
+    missing = field.default is dataclasses.MISSING
+    default = None if missing else field.default
+    define = _DEFINE[type_of(field)]
+    # Under the name of the program, or --help would not list the flags.
+    define(field.name, default, field.metadata["help"], module_name=sys.argv[0])
+    if missing:
+        flags.mark_flag_as_required(field.name)
+
+
+def keep_compiled_programs() -> None:
+    """Reuse compiled programs between processes, unless JAX was told where already.
+
+    Raises:
+        UserError: JAXDD_CACHE names no path.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
+        return
+    given = os.environ.get("JAXDD_CACHE")
+    try:
+        root = local_path(given or "~/.cache/jaxdd", "JAXDD_CACHE")
+    except UserError:
+        if given:
+            raise
+        return  # an account without a home folder compiles anew every time
+    jax.config.update("jax_compilation_cache_dir", str(root / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def refuse(sentence: str) -> NoReturn:
+    """End the program with a sentence on standard error."""
+    print(f"error: {sentence}", file=sys.stderr)
+    _leave(2)
+
+
+def _leave(code: int) -> NoReturn:
+    """End this process, and with it those that would wait for it for minutes."""
+    if hosts.several():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _nobody_listens() -> NoReturn:
+    """Leave as a program does whose reader has gone, such as `head -1`."""
+    # What is still buffered has nowhere to go.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(nowhere, number)
+    _leave(128 + signal.SIGPIPE)
+
+
+def _sentence(error: flags.Error, kinds: dict[str, str]) -> str:
+    """What absl has to say, without the jargon; `kinds` has the type of each flag."""
+    text = " ".join(str(error).split()).rstrip(".")
+    unknown = re.match(r"Unknown command line flag '(.*?)'(.*: (.*) \?)?", text)
+    if unknown is not None:
+        names = [f"--{name}" for name in (unknown[3] or "").split(", ") if name]
+        guess = f", perhaps {' or '.join(names)}" if names else ""
+        return f"there is no flag --{unknown[1]}{guess}"
+    value = re.match(r"flag --(\w+)=(.*?): ", text)
+    if value is None or value[1] not in kinds:
+        return text
+    if value[2] == "None":
+        return f"--{value[1]} has to be given"
+    return f"--{value[1]} must be {kinds[value[1]]}, not {quoted(value[2])}"
+
+
+def main(
+    config_type: type, run: Callable, show: Callable, plan: Callable | None = None
+) -> None:
+    """Define the flags of a configuration, run, show the result.
+
+    A UserError is printed as its sentence, exit code 2, and so is what the device or
+    the surroundings refuse (`refusals`); a run that a signal stopped exits with 128 +
+    signal number. Paths reach `run` expanded. Flags are defined here, under the main
+    guard of the caller, so that experiments can be imported side by side.
+
+    Where a `plan` is given, there is also the flag --plan: what plan(config) returns is
+    printed, and nothing is run.
+    """
+    guard.open_streams()
+    for field in dataclasses.fields(config_type):
+        _define(field)
+    machines.define_flags()
+    if plan is not None:
+        text = "tell what the run would need, and do not run"
+        flags.DEFINE_bool("plan", False, text, module_name=sys.argv[0])
+
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            rest = flags.FLAGS(argv)
+        except flags.Error as error:
+            kinds = {
+                f.name: _KINDS[type_of(f)] for f in dataclasses.fields(config_type)
+            }
+            kinds |= {"plan": _KINDS[bool], **machines.KINDS}
+            refuse(f"{_sentence(error, kinds)}; --help lists the flags")
+        if len(rest) > 1:
+            refuse(f"unexpected argument {quoted(rest[1])}: use --name=value")
+        return rest
+
+    def go(argv: list[str]) -> None:
+        logging.set_verbosity(logging.ERROR)  # JAX tells which backends it lacks
+        names = [f.name for f in dataclasses.fields(config_type)]
+        given = config_type(**{name: flags.FLAGS[name].value for name in names})
+        work, tell = run, show
+        if plan is not None and flags.FLAGS["plan"].value:
+            work, tell = plan, print
+        try:
+            guard.end()
+            config = understood(given)
+            keep_compiled_programs()
+            with machines.in_use():
+                result = work(config)
+            if hosts.primary():
+                tell(result)
+                sys.stdout.flush()
+        except Interrupted as error:
+            print(f"{error}; the same command continues", file=sys.stderr)
+            sys.exit(128 + error.signum)
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            sys.exit(128 + signal.SIGINT)
+        except BrokenPipeError:
+            _nobody_listens()
+        except Exception as error:
+            sentence = refusals.sentence(error)
+            if sentence is not None:
+                refuse(sentence)
+            if not hosts.several():
+                raise
+            traceback.print_exc()
+            _leave(1)
+
+    app.run(go, flags_parser=parse)

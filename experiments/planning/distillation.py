@@ -1,0 +1,179 @@
+"""The plan of a distillation, from what its parts cost."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.planning.estimate import Lever, Part
+from experiments.planning.networks import bank_lever, experts_cost, sorting_cost
+from experiments.planning.programs import Fitted, Memory
+from experiments.planning.steps import Imagined, measuring_cost, steps_cost
+from jaxdd.devices.timing import Stopwatch
+from jaxdd.distillation import banks
+from jaxdd.distillation.job import Job
+from jaxdd.distillation.pieces import Piece
+from jaxdd.distillation.run import Opened
+from jaxdd.experts import DTYPES, Bank
+from jaxdd.experts.training import group_size
+from jaxdd.modifiers.segments import join
+from jaxdd.progress import say
+from jaxdd.types import Synthetic
+
+# What the loop's temporaries grow with, by objective.
+LOOP_FLAGS = {"trajectory": "student_steps"}
+LOOP_FLAG = "batch_real"
+
+
+class Distillation:
+    """The costs of a run, part by part; nothing is written where it would run.
+
+    Attributes:
+        time: parts in seconds, filled in the order of the run.
+        compiling: seconds by program.
+        programs: {name: (memory, flag that decides)}.
+        disk: parts in bytes.
+        buffer: bytes of the spans that wait for their steps.
+    """
+
+    def __init__(self, opened: Opened, folder: Path, opening: Stopwatch):
+        self.values, self.problem = opened.values, opened.problem
+        self.network, self.given = opened.network, opened.given
+        self.folder = folder
+        self.compiling: dict[str, float] = {}
+        self.programs: dict[str, tuple[Memory, Lever | None]] = {}
+        self.disk: list[Part] = []
+        with Stopwatch() as watch:
+            self.bank = self._bank()
+            # Experts that are right are asked apart: here there may be none yet.
+            correct = self.values["init"] == "correct"
+            values = {**self.values, "init": "real" if correct else self.values["init"]}
+            real = self.problem.on_device(self.problem.splits.train)
+            self.job = job = Job(self.problem, values, self.network, real, self.bank)
+            job.start = opened.start
+            self.count = len(job.parts)
+            inputs = job.inputs
+            if self.count > 1:
+                inputs = inputs._replace(earlier=job.earlier([]))
+            probes: Any = None  # not needed before something is measured
+            self.piece = Piece(job, probes, 0, inputs)
+            self.state = self.piece.start()
+        self.compiling["the start"] = opening.compile_seconds + watch.compile_seconds
+        self.time = [Part("data and first images", opening.seconds + watch.seconds)]
+
+    def _bank(self) -> Bank | None:
+        """The experts where there are any, or what stands for them."""
+        if self.values["bank"] is None or self.given is not None:
+            return self.given
+        if Bank.is_finished(self.folder / "experts"):
+            return Bank.open(self.folder / "experts")
+        manifest = banks.manifest_of(self.problem, self.network, self.values)
+        return Imagined(manifest, self.network)
+
+    def sorting(self) -> None:
+        """The score that a window sorts by, where there is none yet."""
+        name = self.values["score"]
+        scored = (self.folder / "scores.npz").exists() or self.given is not None
+        if name is None or scored:
+            return
+        say(f"plan: timing the score {name}")
+        full = self.job.inputs.full
+        found = sorting_cost(self.network, full, self.values["seed"], name)
+        self.compiling["the score"] = found.compile_seconds
+        self.time.append(Part(f"sorting by {name}", found.seconds))
+        self.file("scores", 16 * full.labels.shape[0])
+
+    def experts(self) -> None:
+        """The bank that has to be made, and the short runs of later segments."""
+        if self.bank is None:
+            return
+        manifest, own = self.bank.manifest, isinstance(self.bank, Imagined)
+        correct = self.values["init"] == "correct"
+        if not own and self.count == 1 and not correct:
+            return
+        say("plan: timing the training of experts")
+        group = group_size(manifest.experts)
+        train = self.problem.splits.train
+        fitted = experts_cost(
+            self.problem, self.network, manifest, train if correct else None, group
+        )
+        self.compiling["experts"] = fitted.compile_seconds
+        batch = min(
+            manifest.training["batch_size"], self.job.inputs.full.labels.shape[0]
+        )
+        self.programs["training of experts"] = (
+            fitted.memory,
+            Lever("expert_batch", batch),
+        )
+        if own:
+            lever = Lever("num_experts", manifest.experts)
+            seconds = fitted.seconds(manifest.experts, manifest.last_epoch)
+            told = (
+                f"{manifest.experts} x {manifest.last_epoch} epochs x "
+                f"{fitted.epoch / fitted.at_once:.3g} s"
+            )
+            self.time.append(Part("experts", seconds, told, lever))
+            lever = bank_lever(manifest, "bank_dtype")
+            self.disk.append(Part("experts", manifest.bytes, "", lever))
+        if self.count > 1:
+            self._short_experts(fitted)
+        if correct:
+            # Of every segment; one expert is enough where it gets most of them right.
+            seconds = self.count * fitted.seconds(1, 0, len(train.labels))
+            self.time.append(Part("images that experts get right", seconds))
+
+    def _short_experts(self, fitted: Fitted) -> None:
+        """Later segments train their own, on the samples that are kept."""
+        assert self.bank is not None
+        settings, manifest = self.job.settings, self.bank.manifest
+        count = settings.segment_experts or manifest.experts
+        epochs = settings.segment_epochs or settings.expert_epochs
+        runs, lever = self.count - 1, Lever("segment_experts", count)
+        told = f"at most: {runs} segments x {count} x {epochs} epochs"
+        seconds = runs * fitted.seconds(count, epochs)
+        self.time.append(Part("experts of segments", seconds, told, lever))
+        item = np.dtype(DTYPES[manifest.dtype]).itemsize
+        size = runs * count * (epochs + 1) * manifest.parameters * item
+        self.disk.append(Part("experts of segments", size, "", lever))
+
+    def measurements(self) -> None:
+        """Probe networks, and what is measured at them along the run."""
+        say("plan: timing the measurements of difficulty")
+        values = self.values
+        found = measuring_cost(self.piece)
+        self.compiling["measurements"] = found.compile_seconds
+        told = f"{values['probes']} networks"
+        lever = Lever("probes", values["probes"])
+        self.time.append(Part("probe networks", found.begin, told, lever))
+        times = self.count * (values["steps"] // values["measure_every"] + 1) + 2
+        told = f"{times} x {found.each:.3g} s"
+        lever = Lever("measure_every", values["measure_every"], rarer=True)
+        self.time.append(Part("measurements", times * found.each, told, lever))
+
+    def steps(self) -> None:
+        """The updates of the images; all segments have one program."""
+        say("plan: compiling the steps and timing a few of them")
+        values, settings = self.values, self.job.settings
+        found = steps_cost(self.piece, values["steps"])
+        self.compiling["the steps"] = found.compile_seconds
+        flag = LOOP_FLAGS.get(settings.objective, LOOP_FLAG)
+        lever = Lever(flag, values[flag])
+        self.programs["distillation"] = found.memory, lever
+        self.buffer = found.buffer
+        segments = f"{self.count} segments x " if self.count > 1 else ""
+        told = f"{segments}{values['steps']} x {found.seconds:.3g} s"
+        seconds = self.count * values["steps"] * found.seconds
+        self.time.append(Part("steps", seconds, told, Lever("steps", values["steps"])))
+        self.per_step = found.seconds
+
+    def whole(self) -> Synthetic:
+        """As many stored images as the run will have, all segments together."""
+        begun = self.piece.begun()
+        whole = join([begun] * self.count)
+        ipc = self.values["ipc"]
+        return whole._replace(
+            images=whole.images[:, :ipc], labels=whole.labels[:, :ipc]
+        )
+
+    def file(self, name: str, size: float) -> None:
+        self.disk.append(Part(name, size))

@@ -1,0 +1,85 @@
+"""What a distillation writes, on the way and at its end."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.planning.distillation import Distillation
+from experiments.planning.estimate import Lever, Part
+from jaxdd import report
+from jaxdd.report.pictures import draw
+from jaxdd.running.resume import LONG_SECONDS
+from jaxdd.storage.checkpoints import Checkpoints
+
+# Bytes of a line of metrics.jsonl, and of a chart with a few lines.
+LINE_BYTES, CHART_BYTES = 200, 40_000
+
+
+class Written(NamedTuple):
+    """What the files of a run cost."""
+
+    save: float  # seconds of a checkpoint
+    picture: float  # seconds of the picture of the images
+    checkpoint_bytes: int
+    picture_bytes: int
+
+
+def written_cost(state: Any, pixels: np.ndarray, names: Sequence[str]) -> Written:
+    """Save a state and draw the images, in a folder that is deleted again."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        checkpoints = Checkpoints(folder)
+        checkpoints.save(0, state)
+        size = bytes_below(folder)
+        began = time.perf_counter()
+        checkpoints.save(1, state)
+        save = time.perf_counter() - began
+        checkpoints.close()
+        began = time.perf_counter()
+        picture = draw(report.image_grid, pixels, names, folder / "images.png")
+        drawn = time.perf_counter() - began
+        picture_bytes = 0 if picture is None else picture.stat().st_size
+        return Written(save, drawn, size, picture_bytes)
+
+
+def bytes_below(folder: Path) -> int:
+    """Of all files in a folder."""
+    return sum(x.stat().st_size for x in folder.rglob("*") if x.is_file())
+
+
+def add_files(run: Distillation) -> None:
+    """What is written at the end and on the way."""
+    values, whole = run.values, run.whole()
+    stored = np.asarray(whole.images)
+    pixels = stored
+    if run.job.settings.space == "input":
+        pixels = run.problem.preprocess.invert(stored)
+    state: Any = run.state
+    if values["select"] == "validation":
+        state = (state, run.piece.first)  # the best set is saved as well
+    names = run.problem.dataset.class_names
+    found = written_cost(state, np.clip(pixels, 0, 1), names)
+    saves = values["steps"] // values["save_every"] + 2
+    if run.per_step > LONG_SECONDS:
+        saves = values["steps"] + 1
+    seconds = run.count * saves * found.save + found.picture
+    told = f"{run.count * saves} x {found.save:.2g} s and pictures"
+    lever = Lever("save_every", values["save_every"], rarer=True)
+    run.time.append(Part("checkpoints and pictures", seconds, told, lever))
+    run.file("checkpoints", 2 * run.count * found.checkpoint_bytes)
+    image_bytes = stored.nbytes + np.asarray(whole.labels).nbytes
+    fitted = run.problem.preprocess.to_arrays().values()
+    run.file("distilled set", image_bytes + sum(x.nbytes for x in fitted))
+    run.file("pictures", found.picture_bytes + 2 * CHART_BYTES)
+    tested = len(run.problem.splits.test.labels)
+    run.file("hits of the evaluation", tested * (values["num_eval"] / 8 + 2))
+    lines = run.count * (values["steps"] // values["log_every"] + 1)
+    run.file("metrics", lines * LINE_BYTES)
+    if run.count > 1:
+        run.file("metrics of segments", lines * LINE_BYTES)
+        trained = run.job.inputs.full.labels.shape[0]
+        run.file("segments", 2 * image_bytes + 4 * run.count * trained)

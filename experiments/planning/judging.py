@@ -1,0 +1,92 @@
+"""What a distillation spends on judging: evaluation, selection and D4A's judges."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from experiments.planning.distillation import Distillation
+from experiments.planning.estimate import Lever, Part
+from experiments.planning.networks import Networks, evaluation_cost
+from experiments.planning.programs import fit_cost
+from jaxdd import augment
+from jaxdd.distillation.pieces import SELECTION_NETWORKS
+from jaxdd.evaluation.protocol import MIN_RANDOM
+from jaxdd.progress import say
+from jaxdd.synthetic.sets import flatten
+
+
+def add_evaluation(run: Distillation) -> None:
+    """Networks on the set and on random subsets, judges, and a selection."""
+    say("plan: timing shortened trainings of the evaluation")
+    job, values = run.job, run.values
+    rate = None if run.bank is None else job.settings.step_size
+    protocol = job.protocol(values["num_eval"], rate)
+    own = flatten(job.decode(run.whole()))
+    found = evaluation_cost(run.problem, protocol, own, job.inputs.full, values["ipc"])
+    batch = min(protocol.training.batch_size, own.labels.shape[0])
+    run.compiling["the evaluation"] = found.compile_seconds
+    run.programs["evaluation"] = found.fitted.memory, Lever("eval_batch", batch)
+    epochs = protocol.training.epochs
+    if values["select"] == "validation":
+        held_out = run.problem.splits.validation
+        assert held_out is not None, "check() refuses selection without validation"
+        once = found.fitted.seconds(SELECTION_NETWORKS, epochs, len(held_out.labels))
+        times = values["steps"] // values["measure_every"] + 2
+        lever = Lever("measure_every", values["measure_every"], rarer=True)
+        told = f"{times} x {once:.3g} s"
+        run.time.append(Part("selection", times * once, told, lever))
+        # Its own number of networks makes another program.
+        run.compiling["the selection"] = found.fitted.compile_seconds
+    if run.count > 1:
+        _add_judges(run, own)
+    run.time += evaluation_parts(found, protocol.num_eval, protocol.num_random,
+                                  epochs)  # fmt: skip
+
+
+def _add_judges(run: Distillation, own: Any) -> None:
+    """After every segment, networks on all that was made so far."""
+    job, values = run.job, run.values
+    protocol = job.protocol(1, epochs=values["judge_epochs"])
+    training, full = protocol.training, job.inputs.full
+    padded = run.count * job.formed * full.table.shape[0]
+    index = jnp.arange(padded) % own.labels.shape[0]
+    found = fit_cost(
+        run.network,
+        training,
+        jax.tree.map(lambda x: x[index], own),
+        full,
+        job.settings.judges,
+        augment=augment.training(protocol.augmentation),
+        microbatch=job.axes[0],
+    )
+    # Empty slots are left out, so that an epoch grows from segment to segment.
+    size = min(training.batch_size, padded)
+    batches = [-(-padded * (i + 1) // run.count // size) for i in range(run.count)]
+    share = sum(batches) / (run.count * -(-padded // size))
+    epochs, samples = training.epochs, full.labels.shape[0]
+    judges = job.settings.judges
+    once = share * found.seconds(judges, epochs) + found.seconds(judges, 0, samples)
+    told = f"{run.count} segments x {judges} networks x {epochs} epochs"
+    lever = Lever("judge_epochs", values["judge_epochs"] or values["eval_epochs"])
+    run.time.append(Part("judges", run.count * once, told, lever))
+    run.compiling["the judges"] = found.compile_seconds
+    run.programs["training of judges"] = found.memory, Lever("eval_batch", size)
+
+
+def evaluation_parts(found: Networks, made: int, drawn: int, epochs: int) -> list[Part]:
+    """The rows of an evaluation."""
+    return [
+        Part(
+            "evaluation of the set",
+            found.of_set,
+            f"{made} networks x {epochs} epochs",
+            Lever("num_eval", made),
+        ),
+        Part(
+            "evaluation of random sets",
+            found.of_random,
+            f"{drawn} networks x {epochs} epochs",
+            Lever("num_random", drawn, MIN_RANDOM),
+        ),
+    ]

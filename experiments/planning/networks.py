@@ -1,0 +1,147 @@
+"""What networks cost that are trained on a set, on real data, or for a score."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.planning.estimate import Lever
+from experiments.planning.programs import Fitted, fit_cost, together
+from jaxdd import augment
+from jaxdd.data import Split
+from jaxdd.data.problem import Problem
+from jaxdd.data.real import real_data, take
+from jaxdd.devices.timing import Stopwatch
+from jaxdd.evaluation.protocol import Protocol
+from jaxdd.experts import DTYPES, Manifest
+from jaxdd.methods.network import network_for
+from jaxdd.scores.probes import probe_training
+from jaxdd.scores.table import MEASURES, Effort, Subject
+from jaxdd.training.evaluate import random_subsets
+from jaxdd.training.fit import Training
+from jaxdd.types import Batch, Network, RealData
+
+# Samples that a score is timed with: few, and more.
+FEW, MORE = 64, 512
+
+
+class Networks(NamedTuple):
+    """What an evaluation costs."""
+
+    compile_seconds: float
+    of_set: float  # seconds of the networks on the set
+    of_random: float  # seconds of those on random subsets
+    fitted: Fitted  # on the set
+
+
+def evaluation_cost(
+    problem: Problem, protocol: Protocol, own: Batch, real: RealData, ipc: int
+) -> Networks:
+    """Shortened trainings on the set and, where its size is another, on a random one.
+
+    Args:
+        problem, protocol: as of `protocol.Judge`.
+        own: the set, decoded, [N, ...].
+        real: where random subsets come from.
+        ipc: their images per class.
+    """
+    network = network_for(problem.dataset, protocol.network)
+    held_out = problem.on_device(problem.splits.test)
+    options = {
+        "augment": augment.training(protocol.augmentation),
+        "microbatch": problem.microbatch(protocol.network),
+    }
+    made, drawn = protocol.num_eval, protocol.num_random
+    subset = jax.tree.map(
+        lambda x: x[0],
+        random_subsets(jax.random.split(jax.random.key(0), 1), real, ipc),
+    )
+    training, samples = protocol.training, held_out.labels.shape[0]
+
+    def fitted(data: Batch, count: int) -> Fitted:
+        return fit_cost(network, training, data, held_out, count, **options)
+
+    if own.images.shape == subset.images.shape:  # all in one program, as in the run
+        found = fitted(own, made + drawn)
+        both = found.seconds(made + drawn, training.epochs, samples)
+        share = made / (made + drawn)
+        return Networks(found.compile_seconds, both * share, both * (1 - share), found)
+    first, second = fitted(own, made), fitted(subset, drawn)
+    return Networks(
+        first.compile_seconds + second.compile_seconds,
+        first.seconds(made, training.epochs, samples),
+        second.seconds(drawn, training.epochs, samples),
+        first,
+    )
+
+
+def experts_cost(
+    problem: Problem,
+    network: Network,
+    manifest: Manifest,
+    held_out: Split | None,
+    at_once: int,
+) -> Fitted:
+    """A few batches of an expert's epoch, by the samples of the training split."""
+    real = problem.on_device(problem.splits.train)
+    training = Training(epochs=manifest.last_epoch, **manifest.training)
+    return fit_cost(
+        network,
+        training,
+        real,
+        None if held_out is None else problem.on_device(held_out),
+        at_once,
+        augment=augment.training(manifest.augmentation),
+        fetch=take,
+        microbatch=problem.microbatch(manifest.network),
+    )
+
+
+def bank_lever(manifest: Manifest, dtype_flag: str) -> Lever:
+    """What a bank's size depends on: its experts, and how they are stored."""
+    sizes = {name: np.dtype(kind).itemsize for name, kind in DTYPES.items()}
+    smallest = min(sizes, key=lambda name: sizes[name])
+    share = sizes[smallest] / sizes[manifest.dtype]
+    also = f"--{dtype_flag}={smallest} ({share:.0%} of it)" if share < 1 else ""
+    return Lever("num_experts", manifest.experts, also=also)
+
+
+class Sorting(NamedTuple):
+    """What sorting the samples by a score costs."""
+
+    compile_seconds: float
+    seconds: float
+
+
+def sorting_cost(network: Network, real: RealData, seed: int, name: str) -> Sorting:
+    """The score of few samples and of more, by one network each."""
+    effort = Effort()
+    at_once = together(effort.networks)
+    groups = -(-effort.networks // at_once)
+    samples = real.labels.shape[0]
+    training, _ = probe_training(samples, effort.train_steps)
+    fitted = fit_cost(network, training, real, None, effort.networks, fetch=take)
+    batches = -(-samples // training.batch_size)
+    keys = jax.random.split(jax.random.key(seed), at_once)
+    learners = fitted.learners
+    found = []
+    sizes = sorted({min(FEW, samples), min(MORE, samples)})
+    for size in sizes:
+        images, labels = np.asarray(real.images[:size]), np.asarray(real.labels[:size])
+        classes, scale, shift = real.table.shape[0], *map(np.asarray, real[4:])
+        part = real_data(images, labels, classes, scale, shift)
+        few = replace(effort, networks=at_once)
+        subject = Subject(keys[0], network, lambda: learners, part, few)
+        with Stopwatch() as watch:
+            jax.block_until_ready(MEASURES[name](subject))
+        found.append(watch)
+    slope = 0.0
+    if len(sizes) == 2:
+        more = found[1].seconds - found[0].seconds
+        slope = max(0.0, more) / (sizes[1] - sizes[0])
+    # What does not grow with the samples is mostly done once for all networks.
+    fixed = max(0.0, found[-1].seconds - slope * sizes[-1])
+    one = slope * samples + effort.train_steps * fitted.epoch / batches
+    compiling = fitted.compile_seconds + found[0].compile_seconds
+    return Sorting(compiling, fixed + groups * one)

@@ -1,0 +1,239 @@
+"""What a run would need: `--plan` of `experiments.distill`, `experts`, `evaluate`.
+
+    python -m experiments.distill --dataset=digits --method=dsa --workdir=runs/digits \\
+        --plan
+
+checks the flags as the run does, compiles its programs, times a few steps of each and
+prints time, memory and disk beside what there is. Nothing is written where the run
+would write; what was compiled is kept for it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.planning.advice import advise
+from experiments.planning.distillation import Distillation
+from experiments.planning.estimate import Lever, Part, Plan, total
+from experiments.planning.files import add_files
+from experiments.planning.judging import add_evaluation, evaluation_parts
+from experiments.planning.networks import (
+    bank_lever,
+    evaluation_cost,
+    experts_cost,
+    sorting_cost,
+)
+from experiments.planning.programs import Memory
+from experiments.planning.room import Room, nearest, peak_resident, room_for
+from experiments.planning.steps import Imagined
+from jaxdd.data.problem import Problem
+from jaxdd.devices.timing import Stopwatch
+from jaxdd.distillation import banks, options, segmented
+from jaxdd.distillation import experts as banks_of_experts
+from jaxdd.distillation import run as distill
+from jaxdd.evaluation import run as evaluate
+from jaxdd.experts.manifest import weight
+from jaxdd.experts.training import group_size
+from jaxdd.progress import say
+from jaxdd.storage import provenance
+from jaxdd.storage.paths import local_path, shown
+from jaxdd.storage.workdir import Record
+from jaxdd.synthetic.sets import flatten
+
+Programs = Mapping[str, tuple[Memory, Lever | None]]
+
+
+class Around(NamedTuple):
+    """What a plan is about, beside the numbers that were found.
+
+    Attributes:
+        problem: the data.
+        room: what there is.
+        notes: what else there is to know.
+        buffer: bytes of the spans that wait for their steps.
+        network: whether the run has a flag for the width of its network.
+    """
+
+    problem: Problem
+    room: Room
+    notes: Sequence[str]
+    buffer: int = 0
+    network: bool = True
+
+
+class Glance(Record):
+    """A workdir's record, compared as a run does and not written."""
+
+    def save(self) -> None:
+        """Nothing: there is no run."""
+
+
+def distillation(
+    config: options.Config, problem: Problem | None = None, room: Room | None = None
+) -> Plan:
+    """What `experiments.distill` would need.
+
+    Args:
+        config: the flags.
+        problem: the data, where it is in memory already.
+        room: what there is; by default it is looked up.
+
+    Raises:
+        UserError: the run would refuse, in its own words.
+    """
+    with Stopwatch() as opening:
+        opened = distill.open_run(config, problem)
+    values, folder = opened.values, local_path(config.workdir, "--workdir")
+    notes = [*opened.told, *(f"warning: {x}" for x in opened.differences)]
+    notes += _begun(folder, lambda: opened.record(folder, Glance))
+    segmented.refuse_other_steps(folder, values)
+    room = room or room_for(folder)
+    found = Distillation(opened, folder, opening)
+    found.sorting()
+    found.experts()
+    found.measurements()
+    found.steps()
+    add_evaluation(found)
+    add_files(found)
+    name = f"{values['method']} on {values['dataset']}, {values['ipc']} per class"
+    time = [*found.time, _compiling(found.compiling)]
+    around = Around(opened.problem, room, notes, found.buffer)
+    return _plan(name, time, found.programs, found.disk, around)
+
+
+def experts(
+    config: banks_of_experts.Config,
+    problem: Problem | None = None,
+    room: Room | None = None,
+) -> Plan:
+    """What `experiments.experts` would need; see `distillation`."""
+    with Stopwatch() as opening:
+        opened = banks_of_experts.open_run(config, problem)
+    problem, manifest, network = opened.problem, opened.manifest, opened.network
+    folder = local_path(config.workdir, "--workdir")
+    notes = [] if opened.told is None else [opened.told]
+    notes += _begun(folder, lambda: Glance(folder, opened.record, "experts"))
+    room = room or room_for(folder)
+    time = [Part("data", opening.seconds)]
+    compiling = {"the start": opening.compile_seconds}
+    score = opened.values["score"]
+    if score is not None and not (folder / "scores.npz").exists():
+        say(f"plan: timing the score {score}")
+        real, seed = problem.on_device(problem.splits.train), opened.values["seed"]
+        sorting = sorting_cost(network, real, seed, score)
+        time.append(Part(f"sorting by {score}", sorting.seconds))
+        compiling["the score"] = sorting.compile_seconds
+    say("plan: timing the training of experts")
+    group = group_size(manifest.experts)
+    fitted = experts_cost(problem, network, manifest, None, group)
+    compiling["the training"] = fitted.compile_seconds
+    count, epochs = manifest.experts, manifest.last_epoch
+    told = f"{count} x {epochs} epochs x {fitted.epoch / fitted.at_once:.3g} s"
+    lever = Lever("num_experts", count)
+    time.append(Part("epochs", fitted.seconds(count, epochs), told, lever))
+    held_out = problem.splits.validation or problem.splits.train
+    with Stopwatch() as watch:
+        one = Imagined(replace(manifest, experts=1), network)
+        banks.reach(one, network, problem.on_device(held_out))
+    time.append(Part("accuracy of the experts", count * watch.seconds))
+    compiling["their accuracy"] = watch.compile_seconds
+    time.append(_compiling(compiling))
+    batch = min(manifest.training["batch_size"], len(problem.splits.train.labels))
+    programs = {"training": (fitted.memory, Lever("batch_size", batch))}
+    # While it is trained, a group's parameters lie beside the bank, twice.
+    states = 2 * group * manifest.parameters * 4
+    disk = [
+        Part("bank", manifest.bytes, weight(manifest), bank_lever(manifest, "dtype")),
+        Part("checkpoints, until it is done", states),
+    ]
+    name = f"experts of {config.method} on {config.dataset}"
+    return _plan(name, time, programs, disk, Around(problem, room, notes))
+
+
+def evaluation(config: evaluate.Config, room: Room | None = None) -> Plan:
+    """What `experiments.evaluate` would need, network by network."""
+    with Stopwatch() as opening:
+        opened = evaluate.open_run(config)
+    artifact, problem = opened.artifact, opened.problem
+    folder = opened.folder
+    room = room or room_for(folder)
+    nearest(folder)
+    time = [Part("data", opening.seconds)]
+    compiling = {"the start": opening.compile_seconds}
+    programs: dict[str, tuple[Memory, Lever | None]] = {}
+    real = problem.on_device(problem.splits.train)
+    own = flatten(opened.synthetic)
+    for net, judge in opened.judges.items():
+        say(f"plan: timing shortened trainings of {net}")
+        protocol = judge.protocol
+        found = evaluation_cost(problem, protocol, own, real, artifact.ipc)
+        rows = evaluation_parts(
+            found, protocol.num_eval, protocol.num_random, protocol.training.epochs
+        )
+        time += [
+            Part(f"{net}: {what}", row.amount, row.detail, row.lever)
+            for what, row in zip(("the set", "random sets"), rows, strict=True)
+        ]
+        compiling[net] = found.compile_seconds
+        programs[f"evaluation of {net}"] = found.fitted.memory, None
+    time.append(_compiling(compiling))
+    entry = 2000.0 + 150.0 * len(artifact.class_names)
+    disk = [Part("evaluation.json", entry * len(opened.judges))]
+    if config.export:
+        disk.append(Part("exported images", own.images.nbytes / 4))
+    name = f"evaluation of {config.artifact}"
+    around = Around(problem, room, [], network=False)
+    return _plan(name, time, programs, disk, around)
+
+
+def _begun(folder: Path, glance: Callable[[], Record]) -> list[str]:
+    """What there is to say of a workdir, refused as the run refuses it."""
+    nearest(folder)
+    glance()
+    if (folder / "summary.json").exists():
+        return [f"{shown(folder)} is finished: this is what it would cost again"]
+    if (folder / "run.json").exists():
+        return [f"a run has begun in {shown(folder)}: this is for all of it"]
+    return []
+
+
+def _compiling(seconds: Mapping[str, float]) -> Part:
+    """All that is compiled, as one row."""
+    told = ", ".join(f"{name} {x:.1f}" for name, x in seconds.items() if x >= 0.05)
+    return Part("compilation", sum(seconds.values()), told)
+
+
+def _plan(
+    name: str,
+    time: Sequence[Part],
+    programs: Programs,
+    disk: Sequence[Part],
+    around: Around,
+) -> Plan:
+    """Everything together, with what to change."""
+    largest = max(programs, key=lambda name: programs[name][0].total)
+    memory, lever = programs[largest]
+    device = [
+        Part("arguments", memory.arguments),
+        Part("results", memory.results),
+        Part("temporaries", memory.temporaries, "", lever),
+    ]
+    buffer, splits = around.buffer, around.problem.splits
+    dataset = around.problem.dataset
+    arrays = [dataset.images, dataset.test_images]
+    arrays += [part.images for part in splits if part is not None]
+    unique = {id(x.base if x.base is not None else x): x.nbytes for x in arrays}
+    data = sum(unique.values())
+    # Measured after everything was compiled and run once.
+    rest = max(0, peak_resident() - data - buffer)
+    host = [Part("dataset", data), Part("interpreter, compiler, arrays", rest)]
+    if buffer:
+        host.insert(1, Part("spans of experts", buffer))
+    title = f"plan: {name}, on {provenance.device()}"
+    plan = Plan(title, time, device, largest, host, disk, around.room, around.notes)
+    plan.advice.extend(advise(plan, around.network))
+    return plan
+
+
+__all__ = ["Plan", "Room", "distillation", "evaluation", "experts", "total"]

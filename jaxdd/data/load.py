@@ -1,0 +1,38 @@
+"""Datasets by name: the built-in digits, folders, archives, and prepared TFDS sets."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from jaxdd.data.dataset import Dataset
+from jaxdd.data.readers.digits import digits
+from jaxdd.data.readers.folder import from_folder
+from jaxdd.data.readers.npz import from_npz
+from jaxdd.data.readers.pictures import Form, fit_arrays
+from jaxdd.data.readers.tfds import from_tfds
+
+
+def load(
+    name: str,
+    data_dir: str | Path | None = None,
+    channels: int | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> Dataset:
+    """The dataset called "digits", "folder:PATH", "npz:FILE", or by its TFDS name.
+
+    data_dir: for TFDS names only, see `from_tfds`
+    channels: 1 (grey) or 3 (RGB), what images are converted to; default: as they are
+    image_size: (H, W); images are cut to that shape about their centre and resized
+
+    Raises UserError if there is no such dataset or it cannot be read.
+    """
+    kind, _, place = name.partition(":")
+    if kind == "folder":
+        return from_folder(place, channels, image_size)
+    if kind == "npz":
+        return from_npz(place, channels, image_size)
+    if name != "digits":
+        return from_tfds(name, data_dir, channels, image_size)
+    dataset, form = digits(), Form(channels, image_size).checked()
+    images = fit_arrays("digits", dataset.images, form)
+    test_images = fit_arrays("digits", dataset.test_images, form)
+    return replace(dataset, images=images, test_images=test_images)

@@ -1,0 +1,197 @@
+"""What every experiment starts from: data on the device, and named random keys."""
+
+import re
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxdd.data import (
+    Dataset,
+    Preprocess,
+    Split,
+    Splits,
+    fit_zca,
+    load,
+    normalisation,
+    split,
+)
+from jaxdd.data.real import real_data
+from jaxdd.devices import policy
+from jaxdd.errors import UserError, quoted
+from jaxdd.fields import option
+from jaxdd.progress import say
+from jaxdd.types import RealData
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFlags:
+    """The flags by which every program names its data, and what images become."""
+
+    dataset: str = option(
+        "digits",
+        "digits, folder:PATH (a sub-folder of PNG, JPEG, BMP, WebP, TIFF, GIF or PPM "
+        "images per class), npz:FILE (as MedMNIST's) or a prepared TFDS name",
+        kind="dataset",
+    )
+    data_dir: str | None = option(None, "where prepared TFDS datasets are", kind="path")
+    channels: int | None = option(
+        None, "convert images to 1 (grey) or 3 (RGB; transparency is dropped)"
+    )
+    image_size: str | None = option(
+        None, "N or HxW: cut images to that shape about the centre, and resize them"
+    )
+
+
+class Scaling(NamedTuple):
+    """How images become what networks see, before it is fitted to the training split.
+
+    `constants` names the dataset whose mean and standard deviation are taken; None for
+    the images' own, and where they are whitened.
+    """
+
+    zca: bool = False
+    constants: str | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A dataset, split and preprocessed.
+
+    Attributes:
+        split_seed: of the validation split.
+        source: what `data.load` reads the dataset by; None for data in memory.
+        scaling: how `preprocess` was fitted.
+    """
+
+    dataset: Dataset
+    splits: Splits
+    preprocess: Preprocess
+    split_seed: int = 0
+    source: str | None = None
+    scaling: Scaling = Scaling()  # noqa: RUF009 - immutable
+
+    @property
+    def name(self) -> str:
+        """What the data is called: by its source, or by itself."""
+        return self.source or self.dataset.name
+
+    def scaled(self, scaling: Scaling) -> "Problem":
+        """The same problem, preprocessed this way."""
+        if scaling == self.scaling:
+            return self
+        fitted = _fit(scaling, self.dataset, self.splits.train.images)
+        return replace(self, preprocess=fitted, scaling=scaling)
+
+    def blind(self) -> "Problem":
+        """The same problem with the validation split in the place of the test split.
+
+        Whatever is handed this cannot reach the test data: for choosing
+        hyper-parameters.
+
+        Raises:
+            UserError: there is no validation split.
+        """
+        train, validation, _ = self.splits
+        if validation is None:
+            raise UserError("choosing needs validation data: leave out --validation=0")
+        blind = Splits(train, None, validation)
+        return replace(self, splits=blind)
+
+    def microbatch(self, network: dict) -> int | None:
+        """Chunk length for a network's gradients over a batch; see `policy`."""
+        width = network.get("width") or 128
+        return policy.microbatch_for(self.dataset.image_shape, width)
+
+    def on_device(self, part: Split, scores: np.ndarray | None = None) -> RealData:
+        """A split on the device, each class sorted easy to hard where scores [M] are
+        given."""
+        images, scale, shift = self.preprocess.device_images(part.images)
+        classes = self.dataset.num_classes
+        return real_data(images, part.labels, classes, scale, shift, scores)
+
+
+def open_problem(
+    name: str,
+    data_dir: str | None,
+    validation: float,
+    seed: int,
+    zca: bool,
+    constants: str | None = None,
+    channels: int | None = None,
+    image_size: str | None = None,
+) -> Problem:
+    """Read, split and fit the preprocessing on the training split.
+
+    Says what the reader left out or chose.
+
+    Args:
+        name, data_dir, channels, image_size: see `DataFlags`.
+        validation: share of train that is held out.
+        seed: of that share.
+        zca, constants: see `Scaling`.
+
+    Raises:
+        UserError: the dataset cannot be used, or a bad validation share.
+    """
+    dataset = open_dataset(name, data_dir, channels, image_size)
+    return replace(prepare(dataset, validation, seed, zca, constants), source=name)
+
+
+def open_dataset(
+    name: str,
+    data_dir: str | None,
+    channels: int | None = None,
+    image_size: str | None = None,
+) -> Dataset:
+    """Read a dataset by the flags that name it, and say what was left out of it.
+
+    Raises:
+        UserError: it cannot be used.
+    """
+    dataset = load(name, data_dir, channels, size_of(image_size))
+    for remark in dataset.remarks:
+        say(remark)
+    return dataset
+
+
+def size_of(text: str | None) -> tuple[int, int] | None:
+    """(H, W) of --image_size, None where it is not given.
+
+    Raises:
+        UserError: it is neither N nor HxW.
+
+    Example:
+        >>> size_of("32"), size_of("20x30")
+        ((32, 32), (20, 30))
+    """
+    if text is None:
+        return None
+    # The text may come from an artifact.
+    match = re.fullmatch(r"([0-9]{1,9})(?:x([0-9]{1,9}))?", str(text))
+    if match is None:
+        raise UserError(
+            f"--image_size must be a number of pixels or HxW, not {quoted(text)}"
+        )
+    height, width = match[1], match[2] or match[1]
+    return int(height), int(width)
+
+
+def prepare(
+    dataset: Dataset,
+    validation: float,
+    seed: int,
+    zca: bool,
+    constants: str | None = None,
+) -> Problem:
+    """The same for a dataset in memory."""
+    scaling = Scaling(zca, constants)
+    splits = split(dataset, validation, seed)
+    fitted = _fit(scaling, dataset, splits.train.images)
+    return Problem(dataset, splits, fitted, seed, scaling=scaling)
+
+
+def _fit(scaling: Scaling, dataset: Dataset, images: np.ndarray) -> Preprocess:
+    if scaling.zca:
+        return fit_zca(images)
+    return normalisation(scaling.constants or dataset.name, images)

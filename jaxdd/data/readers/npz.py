@@ -1,0 +1,135 @@
+"""Datasets in one .npz archive, as MedMNIST and Keras distribute them."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxdd.data.checks import as_labels, check_rank
+from jaxdd.data.dataset import Dataset, from_arrays
+from jaxdd.data.readers.pictures import Form, fit_arrays
+from jaxdd.data.splits import held_out_remark, with_test_split
+from jaxdd.errors import UserError
+from jaxdd.storage.arrays import Member, Shapes, read_arrays, shapes_of
+from jaxdd.storage.paths import shown
+
+# Names of images and labels: of training; for testing, in the order of preference.
+_TRAIN = (
+    ("train_images", "train_labels"),  # MedMNIST
+    ("x_train", "y_train"),  # Keras
+    ("images", "labels"),
+)
+_TEST = (
+    ("test_images", "test_labels"),
+    ("x_test", "y_test"),
+    ("val_images", "val_labels"),
+    ("x_val", "y_val"),
+)
+_IMAGES = Member("uif", None, required=False)
+_LABELS = Member("biuf", None, 2**30, required=False, repetitive=True)  # sorted
+_NAMES = Member("U", 1, 2**24, required=False)
+_REMEDY = (
+    "give an archive with images and labels, test_images and test_labels (or "
+    "train_images ..., as MedMNIST has them, or x_train, y_train, x_test, y_test)"
+)
+
+
+def from_npz(
+    path: str | Path,
+    channels: int | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> Dataset:
+    """Arrays of an .npz archive; nothing in it is executed.
+
+    path: an archive with `train_images` and `train_labels` (MedMNIST), `images` and
+        `labels`, or `x_train` and `y_train` (Keras). The test split is `test_images`
+        and `test_labels` or `x_test` and `y_test`, else the same with `val`; without
+        one a stratified fifth is held out, always the same. `class_names` is optional.
+        Images are as for `from_arrays`; labels [M] or [M, 1] integers.
+    channels, image_size: what images are converted to, as for `from_folder`
+
+    Raises UserError if the archive cannot be used, or for whatever `from_arrays`
+    rejects.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "toy.npz"
+        ...     images, labels = np.zeros((10, 8, 8), np.uint8), np.arange(10) % 2
+        ...     np.savez(path, images=images, labels=labels)
+        ...     dataset = from_npz(path)
+        >>> dataset.image_shape, dataset.num_classes, len(dataset.test_labels)
+        ((8, 8, 1), 2, 2)
+    """
+    form = Form(channels, image_size).checked()
+    shapes = shapes_of(path, _members(_TRAIN + _TEST), _REMEDY, "the dataset")
+    train = next((p for p in _TRAIN if {*p} <= shapes.keys()), None)
+    if train is None:
+        there = f"only {', '.join(shapes)}" if shapes else "no such arrays"
+        raise UserError(
+            f"the dataset {shown(path)} has {there}, but no images with labels to "
+            f"train on: {_REMEDY}"
+        )
+    name = f"npz:{shown(re.sub(r'[.]npz$', '', Path(path).name))}"
+
+    splits = [p for p in _TEST if {*p} <= shapes.keys()]
+    chosen = (train, *splits[:1])
+
+    def agree(shapes: Shapes) -> None:
+        for pair in chosen:
+            _check_shapes(pair, shapes)
+
+    arrays = read_arrays(path, _members(chosen), _REMEDY, "the dataset", agree)
+
+    def taken(pair: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
+        images = fit_arrays(f"array {pair[0]!r}", arrays[pair[0]], form)
+        # MedMNIST's are [M, 1].
+        labels = arrays[pair[1]].reshape(len(images))
+        return images, as_labels(f"labels {pair[1]!r}", labels)
+
+    images, labels = taken(train)
+    given = arrays.get("class_names")
+    class_names = None if given is None else [str(n) for n in given]
+    remarks = [
+        f"the split {pair[0]} of {name} ({_count(shapes[pair[0]])} images) was left "
+        f"out: {splits[0][0]} is the test split"
+        for pair in splits[1:]
+    ]
+    if splits:
+        return from_arrays(
+            images, labels, *taken(splits[0]), class_names, name, remarks
+        )
+    remarks.append(held_out_remark(name, len(labels)))
+    return with_test_split(name, images, labels, class_names, remarks)
+
+
+def _members(pairs: Sequence[tuple[str, str]]) -> dict[str, Member]:
+    members: dict[str, Member] = {}
+    for images, labels in pairs:
+        members |= {images: _IMAGES, labels: _LABELS}
+    return {**members, "class_names": _NAMES}
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    return shape[0] if shape else 0
+
+
+def _check_shapes(pair: tuple[str, str], shapes: Shapes) -> None:
+    """Whether there is a class index for every image, before they take memory.
+
+    Raises UserError if not.
+    """
+    images, labels = (shapes[name] for name in pair)
+    check_rank(f"array {pair[0]!r}", (*images, 1) if len(images) == 3 else images)
+    if len(labels) == 2 and labels[1] != 1:
+        raise UserError(
+            f"the labels {pair[1]!r} have shape {labels}, {labels[1]} values per "
+            "image, as sets with several labels per image (such as ChestMNIST) or "
+            "one-hot labels have: give one class index per image"
+        )
+    if labels not in ((images[0],), (images[0], 1)):
+        raise UserError(
+            f"the images {pair[0]!r} have shape {images} but the labels {pair[1]!r} "
+            f"have shape {labels}; give one label per image"
+        )

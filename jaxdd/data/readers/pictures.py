@@ -1,0 +1,229 @@
+"""Encoded pictures to arrays: which formats are read, and how one becomes another form.
+
+A file is hostile until decoded: Pillow would start Ghostscript for an EPS, whatever the
+file is called, so only the formats named here are ever tried.
+"""
+
+import contextlib
+import io
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from jaxdd.data.checks import check_range, check_rank
+from jaxdd.errors import UserError
+from jaxdd.storage.paths import reason
+
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
+    ".pbm",
+)  # fmt: skip
+# Pillow warns of a decompression bomb beyond this; here it is an error.
+LARGEST_IMAGE = 89_478_485  # pixels
+LARGEST_SIDE = 8192  # of images in a dataset, pixels
+MODES = {1: "L", 3: "RGB"}
+# Pillow's modes: what is read as it is, and what only where channels are asked for.
+_CHANNELS = {"1": 1, "L": 1, "P": 3, "RGB": 3}
+_CONVERTIBLE = ("LA", "PA", "RGBA", "RGBX", "CMYK", "YCbCr")
+_TRANSPARENT = " with transparency"
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's
+
+
+class Form(NamedTuple):
+    """What images are turned into; None leaves what they have.
+
+    channels: 1 (grey) or 3 (RGB; transparency is dropped)
+    size: (H, W): cut to that shape about the centre, then resized, bicubic
+    """
+
+    channels: int | None = None
+    size: tuple[int, int] | None = None
+
+    def checked(self) -> "Form":
+        """This form.
+
+        Raises UserError if there are no such images.
+        """
+        if self.channels not in (None, *MODES):
+            raise UserError(
+                f"images are turned into 1 or 3 channels, not {self.channels}"
+            )
+        for side in self.size or ():
+            if not 1 <= side <= LARGEST_SIDE:
+                raise UserError(
+                    f"images are resized to between 1 and {LARGEST_SIDE} pixels a "
+                    f"side, not {side}"
+                )
+        return self
+
+
+class Kind(NamedTuple):
+    """What a file holds, before it is decoded: as it is shown, with its EXIF turn."""
+
+    height: int
+    width: int
+    mode: str  # Pillow's, and whether it is transparent
+    moving: bool  # whether there are frames after the first
+
+    @property
+    def channels(self) -> int | None:
+        """Of the image as it is; None where it has to be converted."""
+        return _CHANNELS.get(self.mode)
+
+    @property
+    def convertible(self) -> bool:
+        """Whether channels can be asked for; those of 16 bits would lose their range.
+
+        Which part of the range matters is not known here.
+        """
+        return _is_convertible(self.mode.removesuffix(_TRANSPARENT))
+
+
+def _is_convertible(mode: str) -> bool:
+    return mode in _CHANNELS or mode in _CONVERTIBLE
+
+
+def open_file(path: Path) -> io.BufferedReader:
+    """Open a regular file; never a pipe, which would wait for ever.
+
+    Raises OSError or ValueError.
+    """
+    # Without blocking, and asked of what was opened: names can change meanwhile.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError("it is no regular file")
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Without Pillow's warnings; what they warn of is refused here or meant."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def open_picture(source: io.BufferedReader | io.BytesIO) -> Image.Image:
+    """A picture of one of `FORMATS`, bounded in size, not yet decoded.
+
+    Raises ValueError, and whatever Pillow raises.
+    """
+    try:
+        image = Image.open(source, formats=FORMATS)
+    except Image.UnidentifiedImageError:
+        raise ValueError(f"it is none of {', '.join(FORMATS)}") from None
+    if image.width * image.height > LARGEST_IMAGE:
+        raise ValueError(
+            f"it has {image.width} x {image.height} pixels, more than {LARGEST_IMAGE}"
+        )
+    return image
+
+
+def kind_of(image: Image.Image) -> Kind:
+    """What an opened picture is."""
+    width, height = image.size
+    # The four turns that lay an image on its side.
+    if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8):
+        width, height = height, width
+    mode = image.mode
+    if "transparency" in image.info and mode in _CHANNELS:
+        mode += _TRANSPARENT
+    # A phone's JPEG (MPO) has a second picture that no viewer shows.
+    moving = image.format != "MPO" and getattr(image, "is_animated", False)
+    return Kind(height, width, mode, moving)
+
+
+def decode(
+    image: Image.Image, channels: int, size: tuple[int, int] | None
+) -> np.ndarray:
+    """[H, W, C] uint8 of an opened picture, its first frame.
+
+    Raises ValueError for a mode whose range would be cut, and whatever Pillow raises.
+    """
+    if image.mode != MODES[channels]:
+        if not _is_convertible(image.mode):
+            raise ValueError(f"it has the mode {image.mode!r}")
+        image = image.convert(MODES[channels])
+    if size is not None:
+        image = ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
+    array = np.asarray(image)
+    return array[..., None] if channels == 1 else array
+
+
+def read_file(path: Path, form: Form) -> tuple[np.ndarray, Kind]:
+    """A picture file as a viewer shows it, [H, W, C] uint8, and what it was.
+
+    Raises ValueError with a phrase.
+    """
+    try:
+        with quietly(), open_file(path) as file, open_picture(file) as image:
+            kind = kind_of(image)
+            channels = form.channels or kind.channels
+            if channels is None:
+                raise ValueError(f"it has the mode {kind.mode!r}")
+            return decode(ImageOps.exif_transpose(image), channels, form.size), kind
+    except Exception as error:  # Pillow raises all sorts for broken files
+        raise ValueError(reason(error)) from error
+
+
+def look_at(path: Path) -> Kind:
+    """What a picture file says it is.
+
+    Raises ValueError with a phrase.
+    """
+    try:
+        with quietly(), open_file(path) as file, open_picture(file) as image:
+            return kind_of(image)
+    except Exception as error:
+        raise ValueError(reason(error)) from error
+
+
+def fit_arrays(where: str, images: np.ndarray, form: Form) -> np.ndarray:
+    """Arrays turned into a form.
+
+    images: [M, H, W, C], or [M, H, W] for one channel; uint8, or float in [0, 1]
+    Returns [M, H', W', C'] of the same type; as they came where nothing is asked for.
+
+    Raises UserError for another rank, type or number of channels, or floats outside
+    [0, 1].
+    """
+    if form == Form():
+        return images
+    images = images[..., None] if images.ndim == 3 else images
+    check_rank(where, images.shape)
+    whole = images.dtype == np.uint8
+    known = whole or images.dtype.kind == "f"
+    if not known or images.shape[-1] not in (1, 3, 4):
+        raise UserError(
+            f"the images of the {where} are {images.dtype} of shape {images.shape}: "
+            "only uint8 and floats with 1, 3 or 4 channels can be converted"
+        )
+    check_range(where, images)  # what is resized is cut to it
+    images = images if whole else images.astype(np.float32, copy=False)
+    if form.channels == 1 and images.shape[-1] > 1:
+        grey = images[..., :3] @ _LUMA
+        images = (np.rint(grey).astype(np.uint8) if whole else grey)[..., None]
+    elif form.channels == 3:
+        wide = images if images.shape[-1] > 1 else np.repeat(images, 3, axis=-1)
+        images = wide[..., :3]
+    if form.size is None:
+        return images
+    resized = np.empty((len(images), *form.size, images.shape[-1]), images.dtype)
+    for image, target in zip(images, resized, strict=True):
+        for c in range(image.shape[-1]):
+            plane = Image.fromarray(np.ascontiguousarray(image[..., c]))
+            fitted = ImageOps.fit(plane, form.size[::-1], Image.Resampling.BICUBIC)
+            target[..., c] = fitted
+    # Bicubic weights are negative in part: floats leave [0, 1] a little.
+    return resized if whole else np.clip(resized, 0, 1)

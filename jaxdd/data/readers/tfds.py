@@ -1,0 +1,218 @@
+"""TFDS datasets in array_record form, read without TensorFlow.
+
+`tfds.data_source` decodes one record at a time and trusts the files; here records are
+read in blocks, checked against the metadata, and every failure names its shard.
+"""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxdd.data.dataset import Dataset, from_arrays
+from jaxdd.data.readers.cache import cache_file, read_cache, write_cache
+from jaxdd.data.readers.pictures import MODES, Form, decode, open_picture, quietly
+from jaxdd.data.readers.tfds_info import Fields, Shard, read_fields, read_info, shards
+from jaxdd.data.readers.tfds_paths import (
+    default_data_dir,
+    entries,
+    find_prepared,
+    tensorflow_datasets,
+)
+from jaxdd.errors import UserError
+from jaxdd.storage.paths import local_path, reason, shown
+
+_BLOCK = 1000  # records in memory at once
+
+
+def from_tfds(
+    name: str,
+    data_dir: str | Path | None = None,
+    channels: int | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> Dataset:
+    """A prepared TFDS dataset; the test split is `test`, else `validation`.
+
+    name: "base", "base/config", each with or without ":1.2.3" (newest by default)
+    data_dir: as in TFDS (default: TFDS_DATA_DIR or ~/tensorflow_datasets), or the
+        dataset's own directory
+    channels, image_size: what images are converted to, as for `from_folder`
+    Images are uint8. The decoded arrays are cached, see `jaxdd.data.cache`. No class
+    that the directory names is imported.
+
+    Raises UserError if the dataset is not found, not prepared or not readable (see
+    `find_prepared`), has no single image and label, misses a split, or if a shard is
+    missing, incomplete or corrupted.
+
+    Example:
+        >>> from_tfds("mnist", "no/such/folder")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        jaxdd.errors.UserError: ...
+    """
+    form = Form(channels, image_size).checked()
+    if data_dir is None:
+        root = default_data_dir()
+    else:
+        root = local_path(data_dir, "the data_dir")
+    directory = find_prepared(name, root.absolute())
+    info = read_info(directory)
+    files = entries(directory)
+    train = shards(info, "train", directory, len(files))
+    fields = read_fields(directory, sum(shard.length for shard in train))
+    test_name = "test" if "test" in info.splits else "validation"
+    test = shards(info, test_name, directory, len(files))
+    metadata = [p for p in sorted(files) if p.suffix in (".json", ".txt")]
+    sources = [*metadata, *(s.path for s in train + test)]
+    cache = cache_file(info.name, sources, repr(tuple(form)))
+    dataset = read_cache(cache, info.name)
+    if dataset is not None:
+        return dataset
+    height, width, own = fields.shape
+    channels = form.channels or own
+    if channels not in MODES:
+        raise UserError(
+            f"the images in {shown(directory)} have {own} channels: give --channels=3 "
+            "(their transparency is dropped) or 1"
+        )
+    target = _Target(*(form.size or (height, width)), channels, form.size is not None)
+    with quietly():
+        images, labels = _read_split(train, fields, target)
+        # A free image size is settled by the training split.
+        height, width, channels = images.shape[1:]
+        target = _Target(height, width, channels, target.resized)
+        test_images, test_labels = _read_split(test, fields, target)
+    dataset = from_arrays(
+        images, labels, test_images, test_labels, fields.class_names, info.name
+    )
+    write_cache(cache, dataset)
+    return dataset
+
+
+class _Target(NamedTuple):
+    """What every image becomes, [H, W, C]; free where None."""
+
+    height: int | None
+    width: int | None
+    channels: int
+    resized: bool  # whether the size was asked for
+
+    @property
+    def shape(self) -> tuple[int | None, int | None, int]:
+        return self.height, self.width, self.channels
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """To resize to."""
+        if not self.resized or self.height is None or self.width is None:
+            return None
+        return self.height, self.width
+
+
+def _read_split(
+    shards: list[Shard], fields: Fields, target: _Target
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images [M, H, W, C] uint8 and labels [M] int32 of all shards, M > 0."""
+    for shard in shards:  # before room is made for what they are said to hold
+        _read_records(shard, 0, 0)
+    total = sum(s.length for s in shards)
+    labels = np.empty(total, np.int32)
+    samples = enumerate(_samples(shards, fields, target))
+    _, (image, labels[0]) = next(samples)
+    images = np.empty((total, *image.shape), np.uint8)
+    images[0] = image
+    for i, (image, label) in samples:
+        images[i], labels[i] = image, label
+    return images, labels
+
+
+def _samples(
+    shards: list[Shard], fields: Fields, target: _Target
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Checked images [H, W, C] uint8 and labels, one by one, all of the same shape."""
+    tfds = tensorflow_datasets()
+    num_classes = len(fields.class_names)
+    parser = tfds.features.FeaturesDict(
+        {
+            fields.image_key: tfds.features.Image(shape=fields.shape),
+            fields.label_key: tfds.features.ClassLabel(num_classes=num_classes),
+        }
+    )
+    raw = {fields.image_key: tfds.decode.SkipDecoding()}
+    shape: tuple[int | None, ...] = target.shape
+    size = target.size
+    for shard in shards:
+        for i, record in _records(shard):
+            try:
+                example = parser.deserialize_example_np(record, decoders=raw)
+                image = _decode(example[fields.image_key], target.channels, size)
+                label = int(example[fields.label_key])
+            except Exception as error:  # Pillow and protobuf raise all sorts
+                raise UserError(
+                    f"record {i} of the shard {shown(shard.path)} cannot be decoded "
+                    f"({reason(error)}); copy or prepare the dataset again"
+                ) from error
+            # Asked here, once per record, since a call each would cost seconds.
+            if image.shape != shape:
+                shape = _settle_shape(shard, i, image.shape, shape)
+            if not 0 <= label < num_classes:
+                raise UserError(
+                    f"the label in record {i} of the shard {shown(shard.path)} is "
+                    f"{label}, outside [0, {num_classes}); the dataset is wrong, "
+                    "or its labels are not public"
+                )
+            yield image, label
+
+
+def _records(shard: Shard) -> Iterator[tuple[int, bytes]]:
+    """All records of a shard with their indices."""
+    for start in range(0, shard.length, _BLOCK):
+        stop = min(start + _BLOCK, shard.length)
+        yield from enumerate(_read_records(shard, start, stop), start)
+
+
+def _read_records(shard: Shard, start: int, stop: int) -> list[bytes]:
+    """Serialised records start ... stop - 1 of a shard."""
+    from array_record.python import array_record_module
+
+    try:
+        # No read-ahead: it would read in the background what nobody asks for.
+        reader = array_record_module.ArrayRecordReader(
+            str(shard.path), options="readahead_buffer_size:0"
+        )
+        # A reader that failed to open says 0 records and does not raise by itself, so
+        # this comparison must come before any record is asked for.
+        found = reader.num_records()
+        records = reader.read(list(range(start, stop))) if found == shard.length else []
+        reader.close()
+    except Exception as error:
+        raise UserError(
+            f"the shard {shown(shard.path)} is incomplete or corrupted "
+            f"({reason(error)}); copy or prepare the dataset again"
+        ) from error
+    if len(records) != stop - start:
+        raise UserError(
+            f"the shard {shown(shard.path)} holds {found} records but the metadata "
+            f"says {shard.length}; copy or prepare the dataset again"
+        )
+    return records
+
+
+def _decode(encoded: bytes, channels: int, size: tuple[int, int] | None) -> np.ndarray:
+    """[H, W, C] uint8; a greyscale file in a colour set becomes grey colour."""
+    return decode(open_picture(io.BytesIO(encoded)), channels, size)
+
+
+def _settle_shape(
+    shard: Shard, i: int, found: tuple[int, ...], wanted: tuple[int | None, ...]
+) -> tuple[int, ...]:
+    """`found`, if it agrees with `wanted`, where None is free."""
+    if any(w not in (None, f) for w, f in zip(wanted, found, strict=True)):
+        raise UserError(
+            f"the image in record {i} of the shard {shown(shard.path)} has shape "
+            f"{found}, but {tuple(wanted)} is expected; all images must be "
+            "equally large"
+        )
+    return found

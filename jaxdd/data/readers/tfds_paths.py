@@ -1,0 +1,199 @@
+"""Where a prepared TFDS dataset lies on disk, or what to do if it does not."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxdd.data.readers.tfds_info import INFO_FILE, read_info
+from jaxdd.errors import UserError, quoted
+from jaxdd.storage.paths import local_path, reason, shown
+
+_NAME = re.compile(
+    r"(?P<base>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?"
+)
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+
+
+class Name(NamedTuple):
+    """The parts of "base/config:version"; the last two may be absent."""
+
+    base: str
+    config: str | None
+    version: str | None
+
+    @property
+    def path(self) -> str:
+        return f"{self.base}/{self.config}" if self.config else self.base
+
+
+def default_data_dir() -> Path:
+    """TFDS_DATA_DIR, or the directory that TFDS itself uses.
+
+    Raises UserError if that is no path of this machine.
+    """
+    place = os.environ.get("TFDS_DATA_DIR")
+    return local_path(place or "~/tensorflow_datasets", "TFDS_DATA_DIR")
+
+
+def find_prepared(name: str, data_dir: Path) -> Path:
+    """The version directory of a prepared dataset; the newest unless `name` says.
+
+    name: "base", "base/config", each with or without ":1.2.3"
+    data_dir: holds base/[config/]version, or is the dataset's own directory, with or
+        without the version
+
+    Raises UserError if the name is unknown, the dataset is not prepared or not as
+    array_record, its metadata is broken, or several configs could be meant.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise _unknown(name, data_dir)
+    parts = Name(**match.groupdict())
+    if os.path.isfile(data_dir / INFO_FILE):
+        return _check_info(data_dir, parts, data_dir.parent)
+    own = data_dir.name == parts.base and not os.path.isdir(data_dir / parts.base)
+    root = data_dir.parent if own else data_dir
+    directory = root / parts.base
+    if not os.path.isdir(directory):
+        if _known_to_tfds(parts.base):
+            raise _not_prepared(parts, root)
+        raise _unknown(name, root)
+    directory = _config_dir(parts, directory)
+    versions = _versions(directory)
+    if parts.version and parts.version not in versions:
+        raise _not_prepared(parts, root, versions)
+    if not versions:
+        raise _not_prepared(parts, root)
+    return _check_info(directory / (parts.version or versions[-1]), parts, root)
+
+
+def _config_dir(parts: Name, directory: Path) -> Path:
+    """The directory that holds the versions; a single prepared config is implied."""
+    if parts.config:
+        return directory / parts.config
+    configs = [d for d in _folders(directory) if _versions(d)]
+    if _versions(directory) or not configs:
+        return directory
+    if len(configs) > 1:
+        found = ", ".join(shown(f"{parts.base}/{c.name}") for c in configs)
+        raise UserError(
+            f"dataset {parts.base!r} is prepared in several configs in "
+            f"{shown(directory)}; name one of: {found}"
+        )
+    return configs[0]
+
+
+def _versions(directory: Path) -> list[str]:
+    """Prepared versions, oldest first."""
+    if not os.path.isdir(directory):
+        return []
+    found = [
+        tuple(int(n) for n in match.groups())
+        for d in _folders(directory)
+        if (match := _VERSION.fullmatch(d.name)) and os.path.isfile(d / INFO_FILE)
+    ]
+    return [".".join(map(str, v)) for v in sorted(found)]
+
+
+def _folders(directory: Path) -> list[Path]:
+    """The directories in a directory, in the order of their names."""
+    return sorted(d for d in entries(directory) if os.path.isdir(d))
+
+
+def entries(directory: Path) -> list[Path]:
+    """All that is in a directory.
+
+    Raises UserError if it cannot be read.
+    """
+    try:
+        return list(directory.iterdir())
+    except OSError as error:
+        raise UserError(
+            f"the directory {shown(directory)} cannot be read ({reason(error)}); "
+            "change its permissions or the data_dir"
+        ) from None
+
+
+def _check_info(directory: Path, parts: Name, root: Path) -> Path:
+    """`directory`, if its metadata can be parsed and tells of the right dataset."""
+    found, file_format, _ = read_info(directory)
+    if found != parts.base:
+        raise UserError(
+            f"{shown(directory)} holds dataset {quoted(found)}, not {parts.base!r}; "
+            "correct the name or the data_dir"
+        )
+    if file_format != "array_record":
+        raise UserError(
+            f"dataset {parts.path!r} in {shown(directory)} is stored as "
+            f"{shown(file_format)}, but only array_record can be read without "
+            "TensorFlow; remove that directory and prepare it again where TensorFlow "
+            f"is installed: {_command(parts, root)}"
+        )
+    return directory
+
+
+def _known_to_tfds(base: str) -> bool:
+    try:
+        tensorflow_datasets().builder_cls(base)
+    except UserError:
+        raise
+    except Exception:
+        # Unknown, not a TFDS spelling, or a builder that needs TensorFlow.
+        return False
+    return True
+
+
+def tensorflow_datasets() -> Any:
+    """The package, which is slow to import.
+
+    Raises UserError if it cannot be imported.
+    """
+    try:
+        import tensorflow_datasets as tfds
+
+        _ = tfds.features.Image, tfds.decode.SkipDecoding  # imported late
+        return tfds
+    except Exception as error:  # of it or of any package that it imports
+        raise UserError(
+            "the package tensorflow_datasets cannot be imported "
+            f"({type(error).__name__}: {reason(error)}); install what is missing, or "
+            "use 'digits', 'folder:PATH' or 'npz:FILE'"
+        ) from error
+
+
+def _command(parts: Name, root: Path) -> str:
+    """A line for a shell, which may be copied whatever the folder is called."""
+    program = (
+        "import tensorflow_datasets as tfds; "
+        f"tfds.builder({parts.path!r}, data_dir={str(root)!r})"
+        ".download_and_prepare(file_format='array_record')"
+    )
+    quotes = {'"', "$", "`", "\\", "!"}  # what a shell reads inside double quotes
+    if quotes & set(program):
+        return f"python -c {shlex.quote(program)}"
+    return f'python -c "{program}"'
+
+
+def _not_prepared(
+    parts: Name, root: Path, versions: list[str] | None = None
+) -> UserError:
+    version = f" in version {parts.version}" if parts.version else ""
+    found = f" (prepared there: {', '.join(versions)})" if versions else ""
+    return UserError(
+        f"dataset {parts.path!r} is not prepared{version} in {shown(root)}{found}; "
+        f"preparing needs TensorFlow and a network once: {_command(parts, root)}"
+    )
+
+
+def _unknown(name: str, root: Path) -> UserError:
+    there = "which does not exist"
+    if os.path.isdir(root):
+        found = [shown(d.name) for d in _folders(root) if d.name[0] not in "._"]
+        more = ", ..." if len(found) > 20 else ""
+        there = f"which holds: {', '.join(found[:20]) or 'no dataset'}{more}"
+    return UserError(
+        f"dataset {quoted(name)} is neither known to TFDS nor in {shown(root)}, "
+        f"{there}; other choices are 'digits', 'folder:PATH' and 'npz:FILE'"
+    )

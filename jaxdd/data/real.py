@@ -1,0 +1,190 @@
+"""Which real samples are in play: class tables and class-wise sampling."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdd.data.checks import (
+    as_array,
+    as_labels,
+    check_finite,
+    check_labels,
+    check_rank,
+)
+from jaxdd.errors import UserError
+from jaxdd.primitives.trees import aligned
+from jaxdd.types import Array, Batch, Key, RealData
+
+
+def class_table(
+    labels: np.ndarray, num_classes: int, scores: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sample indices of each class, easy to hard where scores are given.
+
+    Args:
+        labels: [M] int.
+        num_classes: K.
+        scores: [M], larger is harder; None keeps the dataset's order.
+
+    Returns:
+        table [K, m] int32, padded on the right with index 0, and counts [K] int32.
+    """
+    order = (
+        np.arange(len(labels)) if scores is None else np.argsort(scores, kind="stable")
+    )
+    members = [order[labels[order] == k] for k in range(num_classes)]
+    counts = np.array([len(m) for m in members], np.int32)
+    table = np.zeros((num_classes, max(1, int(counts.max()))), np.int32)
+    for row, member in zip(table, members, strict=True):
+        row[: len(member)] = member
+    return table, counts
+
+
+def real_data(
+    images: Any,
+    labels: Any,
+    num_classes: int,
+    scale: Any = None,
+    shift: Any = None,
+    scores: Any = None,
+) -> RealData:
+    """Put a split on the device with every sample in play.
+
+    Args:
+        images: [M, H, W, C], uint8 or preprocessed floats of any range.
+        labels: [M] int, numbered from 0.
+        num_classes: K, at least 2; a class may be without samples.
+        scale, shift: [C], so that `images * scale + shift` is preprocessed; by default
+            the images already are.
+        scores: [M], larger is harder: sorts each class from easy to hard.
+
+    Raises:
+        UserError: no sample, another rank, another number of labels or scores than of
+            images or of scales than of channels, a label outside [0, K), or values that
+            are not finite real numbers. What is being traced cannot be looked at.
+
+    Example:
+        >>> images = np.zeros((6, 8, 8, 1), np.uint8)
+        >>> real = real_data(images, np.array([0, 1, 2, 0, 1, 0]), 3)
+        >>> real.counts.tolist()
+        [3, 2, 1]
+    """
+    images = _finite("images of the real data", images)
+    check_rank("real data", images.shape)
+    labels = as_labels("labels of the real data", labels)
+    check_labels("real data", labels, len(images), num_classes)
+    if scores is not None:
+        scores = _finite("scores", scores)
+        if scores.shape != labels.shape:
+            raise UserError(
+                f"the scores have shape {scores.shape} beside {len(labels)} images: "
+                "give one score per image"
+            )
+    table, counts = class_table(labels, num_classes, scores)
+    channels = images.shape[-1]
+    scale = _finite("scale", np.ones(channels) if scale is None else scale)
+    shift = _finite("shift", np.zeros(channels) if shift is None else shift)
+    for name, values in (("scale", scale), ("shift", shift)):
+        if values.shape != (channels,):
+            raise UserError(
+                f"the {name} has shape {values.shape} beside images of {channels} "
+                "channels: give one number per channel"
+            )
+    return RealData(
+        jnp.asarray(images),
+        jnp.asarray(labels, jnp.int32),
+        jnp.asarray(table),
+        jnp.asarray(counts),
+        jnp.asarray(scale, jnp.float32),
+        jnp.asarray(shift, jnp.float32),
+    )
+
+
+def _finite(where: str, values: Any) -> Any:
+    """An array of finite real numbers; one on a device stays there.
+
+    Raises:
+        UserError: it is none.
+    """
+    if isinstance(values, jax.core.Tracer):
+        return values
+    array = values if isinstance(values, jax.Array) else as_array(where, values)
+    check_finite(where, array)
+    return array
+
+
+def take(real: RealData, indices: Array) -> Batch:
+    """Preprocessed images and one-hot labels of the given samples, [B, ...]."""
+    images = real.images[indices].astype(real.scale.dtype)
+    images = images * aligned(real.scale, images) + aligned(real.shift, images)
+    labels = jax.nn.one_hot(
+        real.labels[indices], real.table.shape[0], dtype=real.scale.dtype
+    )
+    return Batch(images, labels)
+
+
+def sample_class(key: Key, real: RealData, class_index: Array, size: int) -> Batch:
+    """Draw `size` samples of one class without replacement.
+
+    The draw is a fresh random order of the class's samples in play, taken cyclically
+    when there are fewer than `size`; a class with none gives padding (zero labels).
+    """
+    row, count = real.table[class_index], real.counts[class_index]
+    position = jnp.arange(size) % jnp.maximum(count, 1)
+    batch = take(real, _shuffled(key, row, count)[position])
+    return batch._replace(labels=jnp.where(count > 0, batch.labels, 0))
+
+
+def batch_of_pass(
+    order: Array, real: RealData, class_index: Array, size: int, index: Array
+) -> Batch:
+    """The `index`-th batch of one class, in passes without replacement.
+
+    Every pass takes the samples in play in a new random order, and leaves out a rest
+    that does not fill a batch. A class of fewer samples is one batch, filled up with
+    padding. Source: IDC's official code (its loader of one class).
+
+    Args:
+        order: [] uint32, what all orders of a run are drawn from.
+        real: the samples, with at least one of this class in play.
+        class_index: [] which class.
+        size: of a batch.
+        index: [] int32, batches of this class so far.
+
+    Returns:
+        [size, ...] images, preprocessed, with one-hot labels.
+
+    Example:
+        >>> images = np.arange(12, dtype=np.float32).reshape(12, 1, 1, 1)
+        >>> real = real_data(images, np.arange(12) // 6, 2)
+        >>> seed, of_class = jnp.uint32(0), jnp.int32(0)
+        >>> batches = [batch_of_pass(seed, real, of_class, 3, jnp.int32(i)).images
+        ...            for i in range(2)]
+        >>> sorted(jnp.stack(batches).ravel().tolist())
+        [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    """
+    row, count = real.table[class_index], real.counts[class_index]
+    taken = jnp.minimum(count, size)
+    per_pass = jnp.maximum(count // jnp.maximum(taken, 1), 1)
+    key = jax.random.fold_in(jax.random.key(order), class_index)
+    shuffled = _shuffled(jax.random.fold_in(key, index // per_pass), row, count)
+    position = index % per_pass * taken + jnp.arange(size)
+    batch = take(real, shuffled[position % jnp.maximum(count, 1)])
+    shown = jnp.arange(size)[:, None] < taken
+    return batch._replace(labels=jnp.where(shown, batch.labels, 0))
+
+
+def _shuffled(key: Key, row: Array, count: Array) -> Array:
+    """The first `count` entries of a row in random order, then the others."""
+    order = jax.random.uniform(key, row.shape)
+    order = jnp.where(jnp.arange(row.shape[0]) < count, order, jnp.inf)
+    return row[jnp.argsort(order)]
+
+
+def sample_classes(key: Key, real: RealData, size: int) -> Batch:
+    """Draw `size` samples of every class, [K, size, ...] each."""
+    classes = jnp.arange(real.table.shape[0])
+    keys = jax.random.split(key, classes.shape[0])
+    return jax.vmap(lambda k, c: sample_class(k, real, c, size))(keys, classes)

@@ -1,0 +1,1 @@
+"""The accelerator: devices, several processes, what is fast where, memory, time."""

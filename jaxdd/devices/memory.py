@@ -1,0 +1,54 @@
+"""What there is of memory, and sizes for people."""
+
+import os
+from pathlib import Path
+
+import jax
+
+
+def size_text(size: float) -> str:
+    """A number of bytes in a handy unit.
+
+    Example:
+        >>> size_text(682), size_text(6.53e9)
+        ('682 B', '6.53 GB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def capacity() -> int | None:
+    """All memory that an array could ever get: the device's, on CPUs the machine's."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        stats = device.memory_stats()
+        return stats.get("bytes_limit") if stats else None
+    try:
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+    return whole + (_field("/proc/meminfo", "SwapTotal") or 0)
+
+
+def _host() -> int | None:
+    """Memory that programs may still take, this process counted as free."""
+    available = _field("/proc/meminfo", "MemAvailable")
+    if available is not None:
+        return available + (_field("/proc/self/status", "VmRSS") or 0)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+
+
+def _field(path: str, name: str) -> int | None:
+    """A line `name:  1234 kB` of a file of Linux, in bytes."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return None
+    found = [x.split()[1] for x in lines if x.startswith(f"{name}:")]
+    return int(found[0]) * 1024 if found else None

@@ -1,0 +1,185 @@
+"""Choices that depend on the device, in one table: how axes are mapped, in what form.
+
+Measured on two CPU cores: mapping classes, experts or networks one after another beats
+`vmap` by 2-8 times, because batched weights turn convolutions into grouped ones. On
+accelerators small kernels leave the device idle, so the axis is batched there.
+
+`python -m benchmarks.accelerator` measures the forms on whatever device is at hand; the
+entry that it prints last can be pasted into `TABLE`. No choice changes what is computed
+beyond rounding, but for the precision of products, which no entry lowers by itself.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd.devices import mesh as devices
+
+NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is fast on one kind of device.
+
+    Attributes:
+        measured: on what, with which versions and when, or `NOT_MEASURED`.
+        classes: slices of the class axis that are worked on at once; 1 for one after
+            another, in a loop.
+        experts: experts that are trained at once on one device.
+        networks: networks that are evaluated, or measure difficulty, at once.
+        samples: samples whose gradients exist at the same time (gradient norms).
+        microbatch: images of a gradient's chunk, or None for the whole batch at once.
+        microbatch_from: (channels, height) from which networks and images are large
+            enough for `microbatch`.
+        convolution: of `nets.conv.IMPLEMENTATIONS`, the form of a 3x3 convolution and
+            of larger ones.
+        small_convolution: the form where the kernel is 1x1, strided or of few input
+            channels.
+        precision: of the products of networks, as in `jax.default_matmul_precision`;
+            None for JAX's default, which is float32 on CPU and TF32 on recent NVIDIA
+            devices.
+        steps: the most steps that one dispatch holds.
+    """
+
+    measured: str = NOT_MEASURED
+    classes: int = 32
+    experts: int = 32
+    networks: int = 32
+    samples: int = 8
+    microbatch: int | None = None
+    microbatch_from: tuple[int, int] = (64, 24)
+    convolution: str = "lax"
+    small_convolution: str = "lax"
+    precision: str | None = None
+    steps: int = 256
+
+
+# By the kind of a device as JAX names it, or else by backend ("cpu", "gpu", "tpu").
+TABLE: dict[str, Choices] = {
+    "cpu": Choices(
+        measured="two cores of a server, JAX 0.10.2",
+        classes=1,
+        experts=1,
+        networks=1,
+        samples=8,
+        # What stays in cache at 32x32 and width 128. Only wide networks gain: 2.1-2.4
+        # times at that size, nothing at 8x8 and width 32.
+        microbatch=8,
+        microbatch_from=(64, 24),
+        convolution="canonical",
+        small_convolution="im2col",
+        precision=None,
+        steps=256,
+    ),
+    "gpu": Choices(measured=NOT_MEASURED),
+    "tpu": Choices(measured=NOT_MEASURED),
+}
+
+_given: ContextVar[Choices | None] = ContextVar("choices", default=None)
+
+
+def choices() -> Choices:
+    """The choices for the device in use: its own, those of its backend, or a GPU's."""
+    given = _given.get()
+    if given is not None:
+        return given
+    backend = jax.default_backend()
+    # Only an accelerator is asked for its kind: a CPU has one name.
+    kind = backend if backend == "cpu" else jax.devices()[0].device_kind
+    return choices_for(kind, backend)
+
+
+def choices_for(kind: str, backend: str) -> Choices:
+    """The entry for a kind of device; without one, that of its backend or a GPU's."""
+    return TABLE.get(kind) or TABLE.get(backend) or TABLE["gpu"]
+
+
+@contextlib.contextmanager
+def using(replacement: Choices) -> Iterator[None]:
+    """Other choices while the context lasts, for what is traced in it.
+
+    A function that `jax.jit` has traced for the same shapes before keeps the choices of
+    that time.
+
+    Source: ours.
+
+    Example:
+        >>> import dataclasses
+        >>> one_by_one = dataclasses.replace(choices(), classes=1)
+        >>> with using(one_by_one):
+        ...     choices().classes
+        1
+    """
+    token = _given.set(replacement)
+    try:
+        yield
+    finally:
+        _given.reset(token)
+
+
+def map_axis(function, xs, chunk: int):
+    """Apply `function` to every slice of `xs` along axis 0 and stack the results.
+
+    On one device: one after another where `chunk` is 1, else `chunk` slices at a time
+    (all of them if there are no more). The results do not depend on the choice beyond
+    rounding.
+    """
+    if chunk == 1:
+        return jax.lax.map(function, xs)
+    size = jax.tree.leaves(xs)[0].shape[0]
+    if size <= chunk:
+        return jax.vmap(function)(xs)
+    return jax.lax.map(function, xs, batch_size=chunk)
+
+
+def spread_axis(function, xs, *shared, chunk: int | None = None):
+    """`map_axis` over all devices in use (see `devices.use`).
+
+    For the outermost axis of a computation: classes, experts, networks, seeds.
+
+    Args:
+        function: (slice of xs, *shared) -> pytree. It must not close over traced
+            arrays: what all slices need is in `shared`.
+        xs: pytree of [size, ...].
+        shared: pytrees that lie whole on every device.
+        chunk: slices at a time on each device; None for `choices().networks`.
+    """
+    at_once = choices().networks if chunk is None else chunk
+
+    def part(xs, *shared):
+        return map_axis(lambda x: function(x, *shared), xs, at_once)
+
+    if devices.spread_over() == 1:
+        return part(xs, *shared)
+    return devices.spread(part, xs, *shared)
+
+
+def map_chunks(function, count: int, chunk: int):
+    """Apply `function` to the indices 0..count-1 in chunks of equal length.
+
+    Args:
+        function: (indices [chunk]) -> [chunk, ...], one result per index.
+        count: how many indices; the last chunk is filled up with repeated ones.
+        chunk: the most that are worked on at a time.
+
+    Returns:
+        [count, ...].
+    """
+    size = min(chunk, count)
+    indices = jnp.resize(jnp.arange(count), (-(-count // size), size))
+    found = jax.lax.map(function, indices)
+    return found.reshape(-1, *found.shape[2:])[:count]
+
+
+def microbatch_for(image_shape: tuple[int, ...], width: int) -> int | None:
+    """Chunk length for gradients over a batch, or None for the whole batch at once."""
+    chosen = choices()
+    least_width, least_height = chosen.microbatch_from
+    if width >= least_width and image_shape[0] >= least_height:
+        return chosen.microbatch
+    return None

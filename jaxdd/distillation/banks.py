@@ -1,0 +1,156 @@
+"""Banks of experts: what one would hold, making it, and opening one that fits."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxdd import augment
+from jaxdd.data.problem import Problem
+from jaxdd.data.real import take
+from jaxdd.distillation.sorting import SCORES_REMEDY
+from jaxdd.experts import Bank, Manifest, Watch, layout, train_bank, weight
+from jaxdd.methods.build import starts_of
+from jaxdd.methods.settings import Settings
+from jaxdd.modifiers.curriculum import Curriculum
+from jaxdd.progress import Bar, say
+from jaxdd.storage.files import make_folder
+from jaxdd.storage.paths import existing_file, shown
+from jaxdd.training.evaluate import accuracy
+from jaxdd.training.fit import Training, make_epochs
+from jaxdd.types import Learner, Network, Params, RealData
+
+
+def manifest_of(
+    problem: Problem,
+    network: Network,
+    values: dict[str, Any],
+    keep: tuple[int, int] | None = None,
+) -> Manifest:
+    """What a bank for these values holds.
+
+    Args:
+        problem: the data.
+        network: of the experts.
+        values: with "network", "bank", "curriculum", "score", "scores" and
+            "augmentation".
+        keep: first and last epoch to store; None for all.
+    """
+    bank = values["bank"]
+    # How long to train is a matter of what will be matched, not of the optimiser.
+    training = {
+        name: bank[name]
+        for name in ("learning_rate", "batch_size", "gsam_rho", "gsam_alpha")
+    }
+    curriculum = described(Curriculum(**values["curriculum"]))
+    if Curriculum(**values["curriculum"]) != Curriculum():
+        curriculum["score"] = values["score"] or _file_digest(values["scores"])
+    first, last = keep or (0, bank["epochs"])
+    held_out = values["validation"]
+    return Manifest(
+        data={
+            "fingerprint": problem.dataset.fingerprint,
+            "validation": held_out,
+            "split_seed": problem.split_seed if held_out else None,
+        },
+        preprocess={
+            "kind": problem.preprocess.kind,
+            "digest": _digest(problem.preprocess.to_arrays()),
+        },
+        network=values["network"],
+        training=training,
+        curriculum=curriculum,
+        augmentation=values["augmentation"],
+        seed=bank["seed"],
+        experts=bank["experts"],
+        first_epoch=first,
+        last_epoch=last,
+        dtype=bank["dtype"],
+        leaves=layout(network),
+    )
+
+
+def described(curriculum: Curriculum) -> dict[str, Any]:
+    """A curriculum as manifests have it."""
+    return json.loads(json.dumps(asdict(curriculum)))
+
+
+def _file_digest(path: str) -> str:
+    """Scores from a file are told apart by what is in it."""
+    place = existing_file(path, "the scores", SCORES_REMEDY)
+    with open(place, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    return f"file {found[:16]}"
+
+
+def _digest(arrays: dict) -> str:
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        found.update(name.encode() + arrays[name].tobytes())
+    return found.hexdigest()[:16]
+
+
+def make(
+    folder: Path,
+    manifest: Manifest,
+    problem: Problem,
+    network: Network,
+    real: RealData,
+    on_resume: Callable[[int], None] = lambda done: None,
+    begin: Callable[[int], Params] | None = None,
+) -> Bank:
+    """Train a bank in a folder that the caller owns, telling what it will weigh.
+
+    Experts see the samples in play; see `train_bank` for `begin`.
+    """
+
+    def resumed(done: int) -> None:
+        say(f"continuing after {done} epochs")
+        on_resume(done)
+
+    say(f"experts: {weight(manifest)} in {shown(folder)}")
+    curriculum = _curriculum(manifest)
+    training = Training(epochs=manifest.last_epoch, **manifest.training)
+    everything = int(real.counts.sum()) == real.labels.shape[0]
+    chosen = curriculum != Curriculum() or not everything
+    epochs = make_epochs(
+        network,
+        training,
+        augment.training(manifest.augmentation),
+        fetch=take,
+        members=curriculum.members if chosen else None,
+        microbatch=problem.microbatch(manifest.network),
+    )
+    total = manifest.experts * manifest.last_epoch
+    name = f"experts on {problem.dataset.name}"
+    with Bar(name, total, f"{shown(folder)}/snapshots.bin", "epoch") as bar:
+        watch = Watch(on_resume=resumed, progress=bar.count)
+        target = make_folder(folder)
+        return train_bank(target, manifest, network, epochs, real, watch, begin)
+
+
+def _curriculum(manifest: Manifest) -> Curriculum:
+    fields = {k: v for k, v in manifest.curriculum.items() if k != "score"}
+    fields["removals"] = tuple((int(e), float(s)) for e, s in fields["removals"])
+    return Curriculum(**fields)
+
+
+def needed_epochs(settings: Settings) -> tuple[int, int]:
+    """The first and the last snapshot that a method may read."""
+    starts = starts_of(settings)
+    return starts.lowest, starts.highest - 1 + settings.expert_epochs
+
+
+def reach(bank: Bank, network: Network, real: RealData) -> list[float]:
+    """Accuracy of every expert after its last stored epoch, on some split, percent."""
+    params, stats = network.init(jax.random.key(0))
+    measure = jax.jit(lambda p, real: accuracy(network, Learner(p, stats), real))
+    last = bank.manifest.last_epoch
+    return [
+        float(measure(bank.snapshot(e, last, params), real))
+        for e in range(bank.manifest.experts)
+    ]

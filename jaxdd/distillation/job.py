@@ -1,0 +1,252 @@
+"""A resolved distillation: its data, its method and its protocol."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.restart import initial_from
+from jaxdd.data.problem import Problem
+from jaxdd.data.real import class_table
+from jaxdd.distillation import resolution
+from jaxdd.errors import UserError
+from jaxdd.evaluation.protocol import Protocol
+from jaxdd.experts import Bank
+from jaxdd.methods import build as methods
+from jaxdd.methods import presets
+from jaxdd.modifiers import masks, segments
+from jaxdd.modifiers.curriculum import Curriculum
+from jaxdd.primitives.keys import named_key
+from jaxdd.primitives.trees import named_leaves
+from jaxdd.progress import say
+from jaxdd.synthetic import decoder as decoders
+from jaxdd.synthetic.initial import correct_set, initial_set, label_logits, mosaics
+from jaxdd.synthetic.sets import flatten
+from jaxdd.training.evaluate import right
+from jaxdd.types import Array, Inputs, Learner, Network, Params, RealData, Synthetic
+
+# Images at a time when an expert is asked about all of train.
+CHUNK = 100
+
+
+def describe_mask(
+    network: Network, settings: methods.Settings, image_shape: tuple[int, ...]
+) -> str | None:
+    """What the mask drops of the parameters or features, as a sentence.
+
+    Raises:
+        UserError: it is asked for and drops nothing, or everything.
+    """
+    mask = masks.make_mask(
+        settings.mask, settings.mask_ratio, settings.mask_granularity
+    )
+    if mask is None:
+        return None
+    shapes = jax.eval_shape(network.init, jax.random.key(0))[0]
+    if settings.objective == "distribution":
+        image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+        outputs, _ = jax.eval_shape(
+            lambda k, x: network.apply(*network.init(k), x, False),
+            jax.random.key(0), image,
+        )  # fmt: skip
+        shapes = {
+            f"block{i}": jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+            for i, x in enumerate(outputs.features)
+        }
+    example = jax.tree.map(lambda x: jnp.zeros(x.shape), shapes)
+    found = masks.describe(mask, example)
+    if settings.tensors == "kernels":  # the others are not matched anyway
+        named = named_leaves(example)
+        found = {name: x for name, x in found.items() if named[name].ndim == 4}
+    dropped, total = (sum(x[i] for x in found.values()) for i in (0, 1))
+    if dropped == total:
+        raise UserError(
+            f"--mask_ratio={settings.mask_ratio:g} leaves nothing to be matched: use a "
+            "smaller one"
+        )
+    if settings.mask == "loss":
+        return f"mask: the {dropped} of {total} entries with the smallest error"
+    parts = [f"{name} {d}/{n}" for name, (d, n) in found.items() if d]
+    return f"mask: {dropped} of {total} entries are left out ({', '.join(parts)})"
+
+
+class Job:
+    """The method, its data and its protocol, from the resolved values of a run.
+
+    Args:
+        problem: the data.
+        values: see `resolution.resolve`.
+        network: what is matched and evaluated.
+        real: the training split, sorted where a window needs it.
+        bank: of experts, where the method has them.
+
+    Attributes:
+        method: one for all segments.
+        parts: images per class of each segment, `slots` the most of them.
+        inputs: of the first segment.
+        start: the set to begin at, where there is one.
+    """
+
+    start: Artifact | None = None
+
+    def __init__(
+        self,
+        problem: Problem,
+        values: dict[str, Any],
+        network: Network,
+        real: RealData,
+        bank: Bank | None = None,
+    ):
+        self.problem, self.values, self.network = problem, values, network
+        self.settings = resolution.settings_of(values)
+        self.bank = bank
+        pixels = problem.preprocess.space()
+        self.space = pixels if self.settings.space == "pixels" else decoders.INPUT
+        # What a builder of methods takes beside the network and the settings.
+        self.axes = (
+            problem.microbatch(values["network"]),
+            None if bank is None else bank.manifest.experts,
+            pixels,
+        )
+        self.method = methods.build(network, self.settings, *self.axes)
+        self.parts = segments.sizes(values["ipc"], self.settings.segments)
+        self.slots = max(self.parts)
+        curriculum = Curriculum(**values["curriculum"])
+        # Experts have seen their curriculum already; other methods match through it.
+        window = real if bank is not None else curriculum.window(real, 0)
+        # Initial images and random subsets are those of a run without a window.
+        table, _ = class_table(np.asarray(real.labels), real.table.shape[0])
+        self.inputs = Inputs(window, real._replace(table=jnp.asarray(table)))
+        self.params = jax.eval_shape(network.init, jax.random.key(0))[0]
+
+    def first(self, key: jax.Array, real: RealData, size: int) -> Synthetic:
+        """Images to start from, in the input space, `size` per class.
+
+        Labels are logits where they are learned.
+        """
+        if self.start is not None:
+            return self._begin_at(self.start)
+        kind, factor = self.values["init"], self.settings.factor
+        count = size if kind == "noise" else size * factor**2
+        if kind == "correct":
+            first, wrong = correct_set(key, real, self._right(), count)
+            if wrong:
+                say(f"{wrong} initial images are right for none of the experts")
+        else:
+            first = initial_set(key, kind, real, count)
+        if self.settings.labels == "soft":
+            images = flatten(first).images
+            logits = self._logits(images) if kind == "correct" else [
+                next(self._logits(images))
+            ]  # fmt: skip
+            first = first._replace(labels=label_logits(first, logits))
+        if count > size:
+            first = mosaics(first, factor, self.space)
+        return first._replace(step_size=jnp.float32(self.settings.step_size))
+
+    def _begin_at(self, start: Artifact) -> Synthetic:
+        """The images of an artifact, and its labels where they are learned.
+
+        Hard labels begin as those of real images do: with an expert's logits, here the
+        mean over the tiles of an image.
+        """
+        learned = self.settings.labels == "soft"
+        first = initial_from(start, self.problem.preprocess, learned)
+        if learned and start.label_kind == "hard":
+            stored = first._replace(images=self.space.encode(first.images))
+            logits = next(self._logits(flatten(self.decode(stored)).images))
+            classes, size = first.labels.shape[:2]
+            parts = logits.reshape(classes, -1, size, classes)
+            first = first._replace(labels=jnp.mean(parts, axis=1))
+        return first._replace(step_size=jnp.float32(self.settings.step_size))
+
+    def decode(
+        self, stored: Synthetic, formation: decoders.Formation | None = None
+    ) -> Synthetic:
+        """What a network is trained on, of a stored set; by default, at the end."""
+        if formation is None:
+            formation = methods.formation_of(self.settings).evaluated()
+        return decoders.decode_stored(stored, formation, self.space)
+
+    @cached_property
+    def share(self) -> Callable:
+        """The terms' share of the image gradient, one program for all segments."""
+        return jax.jit(methods.term_share(self.network, self.settings, *self.axes))
+
+    @property
+    def formed(self) -> int:
+        """Training images per class of a full segment."""
+        return methods.formation_of(self.settings).evaluated().count(self.slots)
+
+    def earlier(self, made: Sequence[Synthetic]) -> Synthetic:
+        """What was made so far, decoded, with empty slots for what may come."""
+        formation = methods.formation_of(self.settings)
+        dataset = self.problem.dataset
+        classes, shape = dataset.num_classes, dataset.image_shape
+        empty = Synthetic(
+            jnp.zeros((classes, self.slots, *shape)),
+            jnp.zeros((classes, self.slots, classes)),
+            jnp.float32(0),
+        )
+        filled = [segments.pad(x, self.slots) for x in made]
+        missing = len(self.parts) - 1 - len(filled)
+        parts = [*filled, *[empty] * missing]
+        decoded = [decoders.decode_stored(x, formation, self.space) for x in parts]
+        whole = segments.join(decoded[: len(self.parts) - 1])
+        return whole._replace(step_size=jnp.float32(0))
+
+    def _ends(self) -> Iterator[Params]:
+        """Every expert's parameters after its last epoch."""
+        assert self.bank is not None
+        last = self.bank.manifest.last_epoch
+        for expert in range(self.bank.manifest.experts):
+            yield self.bank.snapshot(expert, last, self.params)
+
+    def _right(self) -> Iterator[Array]:
+        """For one expert after another, which training images it gets right."""
+        stats = self.network.init(jax.random.key(0))[1]
+
+        @jax.jit
+        def hits(params: Params, real: RealData) -> Array:
+            return right(self.network, Learner(params, stats), real, CHUNK) > 0
+
+        return (hits(params, self.inputs.full) for params in self._ends())
+
+    def _logits(self, images: Array) -> Iterator[Array]:
+        """For one expert after another, its logits of some images."""
+        stats = self.network.init(jax.random.key(0))[1]
+        apply = jax.jit(
+            lambda params, x: self.network.apply(params, stats, x, False)[0].logits
+        )
+        return (apply(params, images) for params in self._ends())
+
+    def protocol(
+        self,
+        num_eval: int,
+        step_size: float | None = None,
+        epochs: int | None = None,
+    ) -> Protocol:
+        """How sets are judged; a learned step size is the learning rate."""
+        values = self.values
+        rate = values["eval_lr"] or step_size or 0.01
+        training = presets.evaluation_training(
+            epochs or values["eval_epochs"],
+            rate,
+            values["eval_batch"],
+            values["eval_schedule"],
+        )
+        return Protocol(
+            values["network"],
+            training,
+            values["eval_augmentation"],
+            num_eval,
+            values["num_random"],
+            values["seed"],
+        )
+
+    def key(self, name: str) -> jax.Array:
+        return named_key(self.values["seed"], name)

@@ -1,0 +1,215 @@
+"""A distillation piece by piece: one for a plain run, one per segment for D4A.
+
+Every piece is an ordinary resumable run with inputs of its own. A plain run is the
+piece of index 0 in the workdir itself; segments are in WORKDIR/segments/0, 1, ..., each
+with its `metrics.jsonl` and, once it is finished, its `segment.npz`.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdd.distillation.job import Job
+from jaxdd.evaluation.protocol import Judge
+from jaxdd.experts import Bank
+from jaxdd.learners import spans as learners
+from jaxdd.modifiers import segments
+from jaxdd.primitives.keys import named_key
+from jaxdd.progress import Bar, say
+from jaxdd.running import resume as runs
+from jaxdd.scores.probes import Probes
+from jaxdd.storage.paths import shown
+from jaxdd.storage.workdir import Metrics, Record
+from jaxdd.synthetic import decoder as decoders
+from jaxdd.types import Inputs, MethodState, Span, Synthetic
+
+# Networks per measurement when the best set is selected on validation data.
+SELECTION_NETWORKS = 3
+
+
+class Piece:
+    """One run: what it may match, what it starts from, what is measured on the way."""
+
+    def __init__(self, job: Job, probes: Probes, index: int, inputs: Inputs):
+        self.job, self.probes = job, probes
+        self.index, self.inputs = index, inputs
+        self.bank, self.method = job.bank, job.method
+        self.short: Bank | None = None
+        self.starts: list[tuple[int, int]] = []
+
+    @cached_property
+    def seed(self) -> int:
+        """Of all random numbers; segments draw independently."""
+        seed = self.job.values["seed"]
+        if self.index == 0:
+            return seed
+        key = named_key(seed, f"segment {self.index}")
+        return int(jax.random.bits(key))
+
+    @cached_property
+    def first(self) -> Synthetic:
+        """The set at the start, in the input space, with empty slots at its end."""
+        index, job = self.index, self.job
+        real = self.inputs.real if index else self.inputs.full
+        key = named_key(self.seed, "initial")
+        absent = decoders.ABSENT if job.settings.labels == "soft" else 0.0
+        found = job.first(key, real, job.parts[index])
+        return segments.pad(found, job.slots, absent)
+
+    def start(self) -> MethodState:
+        """The state at step 0."""
+        # A copy, since the state's buffers are donated.
+        first = jax.tree.map(jnp.array, self.first)
+        return self.method.init(named_key(self.seed, "method"), first)
+
+    def use_short_experts(self, short: Bank, starts: list[tuple[int, int]]) -> None:
+        """Match experts that were trained on the kept samples.
+
+        Args:
+            short: their bank.
+            starts: the expert and epoch of the first bank that each of them began at.
+        """
+        settings = self.job.settings
+        last = short.manifest.last_epoch - settings.expert_epochs
+        epochs = learners.StartEpochs(0, last + 1)
+        source = learners.spans(self.job.network, len(starts), epochs)
+        self.short, self.starts = short, starts
+        self.method = self.job.method._replace(plan=source.plan)
+
+    def read(self, indices: np.ndarray) -> Span:
+        """The span that the plan asks for."""
+        job, length = self.job, self.job.settings.expert_epochs
+        assert self.bank is not None
+        expert, start = (int(i) for i in indices)
+        if self.short is None:
+            span = self.bank.span(expert, start, length, job.params)
+            return span if len(job.parts) == 1 else span._replace(whole=span.target)
+        begun_by, begun_at = self.starts[expert]
+        until = min(begun_at + start + length, self.bank.manifest.last_epoch)
+        whole = self.bank.snapshot(begun_by, until, job.params)
+        span = self.short.span(expert, start, length, job.params)
+        return span._replace(whole=whole)
+
+    def inputs_at(self, step: int) -> Inputs:
+        """What a step sees, its span included."""
+        if self.method.plan is None:
+            return self.inputs
+        root = jax.random.key(self.seed)
+        indices = np.asarray(self.method.plan(root, jnp.int32(step)))
+        span = jax.tree.map(jnp.asarray, self.read(indices))
+        return self.inputs._replace(span=span)
+
+    def hooks(self, bar: Bar) -> runs.Hooks:
+        job, values = self.job, self.job.values
+
+        def measure(state: MethodState) -> dict[str, float]:
+            found = self.probes.measure(self.method.result(state))
+            numbers = {f"difficulty_{k}": v for k, v in found.items()}
+            if self.bank is not None:
+                numbers["step_size"] = float(self.method.stored(state).step_size)
+            if job.settings.sdc_weight != 0 and values["sdc_share"]:
+                key = jax.random.fold_in(named_key(self.seed, "share"), state.step)
+                inputs = self.inputs_at(int(state.step))
+                numbers["sdc_share"] = float(job.share(key, state, inputs))
+            return numbers
+
+        read = None if self.bank is None else self.read
+        if values["select"] == "last":
+            return runs.Hooks(measure, None, bar, read, say)
+        held_out = job.problem.splits.validation
+        assert held_out is not None, "check() refuses selection without validation"
+        judge = Judge(job.problem, job.protocol(SELECTION_NETWORKS), held_out)
+        learned = values["eval_lr"] is None
+
+        def track(best: runs.Best, stored: Synthetic, step: int) -> runs.Best:
+            rate = stored.step_size if learned else None
+            accuracy = judge.distilled(job.decode(stored), rate)["mean"]
+            if accuracy <= float(best.accuracy):
+                return best
+            return runs.Best(jnp.float32(accuracy), jnp.int32(step), stored)
+
+        return runs.Hooks(measure, track, bar, read, say)
+
+    def run(
+        self, folder: Path, record: Record
+    ) -> tuple[Synthetic, int, Metrics, dict[str, float]]:
+        """Distil, or continue: (stored set, its step, metrics, timings)."""
+        values, parts = self.job.values, len(self.job.parts)
+
+        def on_resume(step: int) -> None:
+            say(f"continuing at step {step}")
+            if step > 0:
+                record.resumed_at.append(self.index * values["steps"] + step)
+                record.save()
+
+        plan = runs.Plan(
+            values["steps"],
+            values["log_every"],
+            values["measure_every"],
+            values["save_every"],
+        )
+        name = f"{values['method']} on {values['dataset']}, {values['ipc']} per class"
+        if parts > 1:
+            name = f"{name}, segment {self.index + 1}/{parts}"
+        place = f"{shown(folder)}/metrics.jsonl and checkpoints"
+        with Bar(name, plan.steps, place) as bar:
+            hooks = self.hooks(bar)
+            state, metrics, timings = runs.run(
+                folder, self.method, self.start, self.inputs, self.seed, plan, hooks,
+                on_resume,
+            )  # fmt: skip
+        stored, chosen = self.method.stored(state.method), values["steps"]
+        if state.best is not None and hooks.track is not None:
+            say("selecting on validation data")
+            best = hooks.track(state.best, stored, chosen)
+            stored, chosen = best.synthetic, int(best.step)
+        size = self.job.parts[self.index]
+        return _only(stored, size), chosen, metrics, timings
+
+    def begun(self) -> Synthetic:
+        """The stored set at step 0, without empty slots."""
+        stored = self.method.stored(self.start())
+        return _only(stored, self.job.parts[self.index])
+
+
+def _only(stored: Synthetic, size: int) -> Synthetic:
+    images, labels = stored.images[:, :size], stored.labels[:, :size]
+    return stored._replace(images=images, labels=labels)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a finished distillation leaves.
+
+    Attributes:
+        parts: what each segment made, as it is stored; of a plain run one.
+        begun: the same before the first step.
+        step: updates behind each of them.
+        metrics: lines with a global "step".
+        timings: see `runs.run`.
+        segments: a record per segment; none for a plain run.
+        last: the last piece.
+    """
+
+    parts: list[Synthetic]
+    begun: list[Synthetic]
+    step: int
+    metrics: list[dict[str, Any]]
+    timings: dict[str, float]
+    segments: list[dict[str, Any]]
+    last: Piece
+
+    @property
+    def stored(self) -> Synthetic:
+        """The set as it is stored, all segments together."""
+        return segments.join(self.parts)
+
+    @property
+    def first(self) -> Synthetic:
+        """The same before the first step."""
+        return segments.join(self.begun)

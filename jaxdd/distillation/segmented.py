@@ -1,0 +1,310 @@
+"""A distillation in as many segments as the settings ask for; a plain run has one."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdd import augment
+from jaxdd.distillation import banks
+from jaxdd.distillation.job import Job
+from jaxdd.distillation.pieces import Made, Piece
+from jaxdd.errors import UserError
+from jaxdd.experts import Bank
+from jaxdd.methods import build as methods
+from jaxdd.modifiers import segments
+from jaxdd.modifiers.curriculum import Curriculum
+from jaxdd.progress import say
+from jaxdd.running.resume import refuse_fewer_steps
+from jaxdd.scores.probes import Probes
+from jaxdd.storage.arrays import Member, Shapes, read_arrays
+from jaxdd.storage.checkpoints import newest
+from jaxdd.storage.files import atomic_file, make_folder
+from jaxdd.storage.paths import shown
+from jaxdd.storage.workdir import Metrics, Record, owned
+from jaxdd.synthetic.sets import flatten
+from jaxdd.types import Array, RealData, Synthetic
+
+NAMES = ("images", "labels")
+AGAIN = "delete it to distil that segment again"
+TIMINGS = ("seconds", "seconds_per_step", "compile_seconds")
+_SEGMENT = {
+    **{f"{when}{name}": Member("f", 5 if name == "images" else 3, repetitive=True)
+       for when in ("", "begun_") for name in NAMES},
+    "step_size": Member("f", 0),
+    "margins": Member("f", 1),
+    "steps": Member("iu", 0),
+    **{f"timings/{name}": Member("f", 0) for name in TIMINGS},
+}  # fmt: skip
+
+
+def read_segment(
+    path: Path, shape: tuple[int, ...], samples: int
+) -> dict[str, np.ndarray]:
+    """A finished segment's arrays.
+
+    Args:
+        path: its `segment.npz`.
+        shape: [K, n, H, W, C] of its images.
+        samples: of the training split, M.
+
+    Raises:
+        UserError: it is damaged, or of another set.
+    """
+    classes, count = shape[:2]
+    expected = dict.fromkeys(("images", "begun_images"), shape)
+    expected |= dict.fromkeys(("labels", "begun_labels"), (classes, count, classes))
+    expected["margins"] = (samples,)
+
+    def agree(shapes: Shapes) -> None:
+        for name, fitting in expected.items():
+            if shapes[name] != fitting:
+                raise ValueError(f"{name} has shape {shapes[name]}, not {fitting}")
+
+    arrays = read_arrays(path, _SEGMENT, AGAIN, "the segment", agree)
+    for name, array in arrays.items():
+        # The margin of a single class is infinite.
+        if np.isnan(array).any() or (name != "margins" and np.isinf(array).any()):
+            raise UserError(
+                f"the segment {shown(path)} cannot be used ({name} is not finite): "
+                f"{AGAIN}"
+            )
+    return arrays
+
+
+def distil(job: Job, probes: Probes, folder: Path, record: Record) -> Made:
+    """Distil in as many segments as the settings ask for, or continue."""
+    if len(job.parts) > 1:
+        return _Segmented(job, probes, folder, record).go()
+    piece = Piece(job, probes, 0, job.inputs)
+    stored, step, metrics, timings = piece.run(folder, record)
+    begun = [piece.begun()]
+    return Made([stored], begun, step, metrics.lines, timings, [], piece)
+
+
+def refuse_other_steps(folder: Path, values: Mapping[str, Any]) -> None:
+    """Refuse fewer --steps than what lies in a workdir, before anything is changed.
+
+    Raises:
+        UserError: with the number of steps that can be asked for.
+    """
+    steps = values["steps"]
+    if values["segments"] == 1:
+        refuse_fewer_steps(folder, newest(folder) or 0, steps)
+        return
+    for index in range(values["segments"]):
+        place = folder / "segments" / str(index)
+        finished = place / "segment.npz"
+        if finished.exists():
+            there = read_arrays(finished, {"steps": Member("iu", 0)}, AGAIN)["steps"]
+            _refuse_other_steps(finished, int(there), steps)
+        else:
+            refuse_fewer_steps(place, newest(place) or 0, steps)
+
+
+def _refuse_other_steps(path: Path, there: int, steps: int) -> None:
+    if there != steps:
+        raise UserError(
+            f"{shown(path)} was distilled in {there} steps, and later segments depend "
+            f"on it: use --steps={there} or another --workdir"
+        )
+
+
+class _Segmented:
+    """D4A's driver: distil, judge, keep what the judges get wrong, and again."""
+
+    def __init__(self, job: Job, probes: Probes, folder: Path, record: Record):
+        self.job, self.probes = job, probes
+        self.folder, self.record = folder, record
+        protocol = job.protocol(1, epochs=job.values["judge_epochs"])
+        self.judge = segments.make_judge(
+            job.network,
+            protocol.training,
+            augment.training(protocol.augmentation),
+            job.axes[0],
+        )
+        self.learned = job.values["eval_lr"] is None
+        self.made: list[Synthetic] = []
+        self.begun: list[Synthetic] = []
+        self.margins: list[Array] = []
+        self.records: list[dict[str, Any]] = []
+        self.lines: list[dict[str, Any]] = []
+        self.timings: list[dict[str, float]] = []
+
+    def go(self) -> Made:
+        for index in range(len(self.job.parts)):
+            self._segment(index)
+        steps = self.job.values["steps"]
+        # A segment that was continued when no step was left has none to time.
+        per_step = [
+            t["seconds_per_step"] for t in self.timings if t["seconds_per_step"]
+        ]
+        total = {
+            "seconds": sum(t["seconds"] for t in self.timings),
+            "seconds_per_step": float(np.median(per_step or [0.0])),
+            "compile_seconds": sum(t["compile_seconds"] for t in self.timings),
+        }
+        return Made(
+            self.made, self.begun, steps, self.lines, total, self.records, self.last
+        )
+
+    def _segment(self, index: int) -> None:
+        job, count = self.job, len(self.job.parts)
+        folder = make_folder(self.folder / "segments" / str(index))
+        real = self._kept(index)
+        inputs = job.inputs._replace(real=real, earlier=job.earlier(self.made))
+        piece = self.last = Piece(job, self.probes, index, inputs)
+        if job.bank is not None and index > 0:
+            piece.use_short_experts(*self._short_experts(index, folder, real))
+        finished = folder / "segment.npz"
+        if finished.exists():
+            found = self._read(finished, index)
+        else:
+            stored, _, _, timings = piece.run(folder, self.record)
+            margins = self._judged(index, [*self.made, stored])
+            begun = piece.begun()
+            found = {
+                "images": stored.images,
+                "labels": stored.labels,
+                "step_size": stored.step_size,
+                "begun_images": begun.images,
+                "begun_labels": begun.labels,
+                "margins": margins,
+                "steps": job.values["steps"],
+                **{f"timings/{k}": v for k, v in timings.items()},
+            }
+            arrays: dict[str, Any] = {k: np.asarray(v) for k, v in found.items()}
+            with atomic_file(finished, "wb") as file:
+                np.savez(file, **arrays)
+        self._add(index, folder, real, found)
+        told = self.records[-1]
+        say(
+            f"segment {index + 1}/{count}: the judges are right on "
+            f"{100 * told['right']:.1f} % of the training samples"
+            + (f" and forgot {100 * told['forgotten']:.1f} %" if index else "")
+        )
+
+    def _read(self, path: Path, index: int) -> dict[str, Any]:
+        """A finished segment.
+
+        Raises:
+            UserError: it is damaged, or was distilled for another number of steps.
+        """
+        job = self.job
+        dataset, samples = job.problem.dataset, job.inputs.full.labels.shape[0]
+        shape = (dataset.num_classes, job.parts[index], *dataset.image_shape)
+        found = read_segment(path, shape, samples)
+        steps = int(found["steps"])
+        _refuse_other_steps(path, steps, job.values["steps"])
+        return found
+
+    def _add(
+        self, index: int, folder: Path, real: RealData, found: dict[str, Any]
+    ) -> None:
+        """Take a finished segment into account."""
+        step_size = jnp.asarray(found["step_size"])
+        images, labels = (jnp.asarray(found[k]) for k in NAMES)
+        self.made.append(Synthetic(images, labels, step_size))
+        images, labels = (jnp.asarray(found[f"begun_{k}"]) for k in NAMES)
+        self.begun.append(Synthetic(images, labels, step_size))
+        margins = jnp.asarray(found["margins"])
+        lost = segments.forgotten(self.margins[-1], margins) if index else 0.0
+        self.margins.append(margins)
+        self.timings.append({k: float(found[f"timings/{k}"]) for k in TIMINGS})
+        self.records.append(
+            {
+                "size": self.job.parts[index],
+                "kept": np.asarray(real.counts).tolist(),
+                "right": float(jnp.mean(margins < 0)),
+                "forgotten": float(lost),
+            }
+        )
+        steps = self.job.values["steps"]
+        metrics = Metrics(folder, steps)
+        if metrics.damage is not None:
+            say(metrics.damage)
+        for line in metrics.lines:
+            step = line["step"] + index * steps
+            self.lines.append({**line, "step": step, "segment": index})
+
+    def _kept(self, index: int) -> RealData:
+        """What a segment may match, and a sentence about it."""
+        real = self.job.inputs.real
+        if index == 0:
+            return real
+        least = self.job.settings.min_keep
+        kept = segments.keep_hardest(real, self.margins[-1], least)
+        counts, before = np.asarray(kept.counts), int(real.counts.sum())
+        say(
+            f"segment {index + 1}/{len(self.job.parts)}: {counts.sum()} of {before} "
+            f"training samples are kept, {counts.min()} to {counts.max()} per class"
+        )
+        if counts.sum() == before and bool(jnp.any(self.margins[-1] < 0)):
+            say(f"warning: --min_keep={least} keeps all of them")
+        elif counts.sum() == before:
+            say("warning: the judges are right on none of them, so nothing is left out")
+        elif not bool(jnp.any(self.margins[-1] >= 0)):
+            say(
+                "warning: the judges are right on every sample; what is kept is the "
+                f"hardest --min_keep={least} of each class"
+            )
+        return kept
+
+    def _judged(self, index: int, made: list[Synthetic]) -> Array:
+        """Margins of all training samples under networks trained on what is there."""
+        job = self.job
+        say(f"training {job.settings.judges} judges on what has been made so far")
+        padded = [segments.pad(job.decode(x), job.formed) for x in made]
+        empty = jax.tree.map(jnp.zeros_like, padded[0])
+        whole = segments.join([*padded, *[empty] * (len(job.parts) - len(padded))])
+        keys = jax.random.split(job.key(f"judges {index}"), job.settings.judges)
+        rate = made[-1].step_size if self.learned else None
+        return self.judge(keys, flatten(whole), job.inputs.full, rate)
+
+    def _short_experts(
+        self, index: int, folder: Path, real: RealData
+    ) -> tuple[Bank, list[tuple[int, int]]]:
+        """Short runs on the kept samples, started at snapshots of the bank."""
+        job, settings = self.job, self.job.settings
+        assert job.bank is not None
+        whole = job.bank.manifest
+        count = settings.segment_experts or whole.experts
+        epochs = settings.segment_epochs or settings.expert_epochs
+        key_expert, key_epoch = jax.random.split(job.key(f"short experts {index}"))
+        range_of = methods.starts_of(settings)
+        order = jax.random.permutation(key_expert, whole.experts)
+        at = jax.random.randint(key_epoch, (count,), range_of.lowest, range_of.highest)
+        starts = [(int(order[i % whole.experts]), int(at[i])) for i in range(count)]
+        manifest = replace(
+            whole,
+            data={**whole.data, "segment": index, "kept": _digest(real)},
+            curriculum=banks.described(Curriculum()),
+            seed=int(jax.random.bits(key_expert)),
+            experts=count,
+            first_epoch=0,
+            last_epoch=epochs,
+            complete=False,
+        )
+
+        def begin(expert: int):
+            bank = job.bank
+            assert bank is not None
+            return bank.snapshot(*starts[expert], job.params)
+
+        with owned(folder / "experts") as target:
+            bank = banks.make(
+                target, manifest, job.problem, job.network, real, begin=begin
+            )
+        return bank, starts
+
+
+def _digest(real: RealData) -> str:
+    """What tells one choice of samples from others."""
+    in_play = np.arange(real.table.shape[1]) < np.asarray(real.counts)[:, None]
+    kept = np.where(in_play, np.asarray(real.table), -1)
+    return hashlib.sha256(kept.tobytes()).hexdigest()[:16]

@@ -1,0 +1,147 @@
+"""Sorting the training samples by difficulty, for windows over them (FIEX)."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdd.data.problem import Problem
+from jaxdd.errors import UserError
+from jaxdd.modifiers.curriculum import Curriculum, describe
+from jaxdd.primitives.keys import named_key
+from jaxdd.progress import say
+from jaxdd.scores.probes import make_probes
+from jaxdd.scores.table import MEASURES, Effort, Subject, check_name
+from jaxdd.storage.arrays import Member, Shapes, read_arrays
+from jaxdd.storage.files import atomic_file
+from jaxdd.storage.paths import shown
+from jaxdd.types import Learner, Network, RealData
+
+SCORES_REMEDY = "give the scores.npz of python -m experiments.difficulty"
+_SCORES = {"scores": Member("f", 1), "ids": Member("iu", 1)}
+
+
+def compute(
+    network: Network,
+    real: RealData,
+    seed: int,
+    names: Sequence[str],
+    effort: Effort = Effort(),  # noqa: B008 - immutable
+) -> dict[str, np.ndarray]:
+    """Scores [M] by name; the networks are shared by all but forgetting.
+
+    Raises:
+        UserError: an unknown score, or one that is not finite.
+    """
+    for name in names:
+        check_name(name)
+
+    @cache
+    def probes() -> Learner:
+        return make_probes(network, real, seed, effort.networks, effort.train_steps)
+
+    scores = {}
+    for name in names:
+        say(f"{name}: {effort.networks} networks, {real.labels.shape[0]} samples")
+        subject = Subject(named_key(seed, name), network, probes, real, effort)
+        scores[name] = np.asarray(MEASURES[name](subject))
+        if not np.isfinite(scores[name]).all():
+            raise UserError(
+                f"the score {name} is not finite: train the networks for fewer steps"
+            )
+    return scores
+
+
+def read_scores(path: str | Path, ids: np.ndarray) -> np.ndarray:
+    """Scores from a `scores.npz`, in the order of the training split's ids.
+
+    Raises:
+        UserError: no such file, another content, or a sample without a score.
+    """
+
+    def one_each(shapes: Shapes) -> None:
+        if shapes["scores"] != shapes["ids"] or shapes["ids"] == (0,):
+            raise ValueError("it does not hold one score per id")
+
+    arrays = read_arrays(path, _SCORES, SCORES_REMEDY, "the scores", one_each)
+    scores, found = arrays["scores"], arrays["ids"]
+    if not np.isfinite(scores).all() or len(np.unique(found)) < len(found):
+        raise UserError(
+            f"{shown(path)} does not hold one finite score per id: {SCORES_REMEDY}"
+        )
+    order = np.argsort(found)
+    place = np.searchsorted(found[order], ids)
+    place = order[np.minimum(place, len(order) - 1)]
+    lacking = ids[found[place] != ids]
+    if len(lacking):
+        raise UserError(
+            f"{shown(path)} has no score for {len(lacking)} training samples, such as "
+            f"number {lacking[0]}: score the same dataset"
+        )
+    return scores[place]
+
+
+def sorted_real(
+    problem: Problem, network: Network, values: dict[str, Any], folder: Path
+) -> RealData:
+    """The training split on the device, sorted easy to hard where a window needs it.
+
+    The scores are kept in the run's folder, so that it goes on with the very same ones.
+    """
+    train = problem.splits.train
+    if Curriculum(**values["curriculum"]) == Curriculum():
+        return problem.on_device(train)
+    kept = folder / "scores.npz"
+    refuse_other_scores(problem, values, folder)
+    if kept.exists():
+        return problem.on_device(train, read_scores(kept, train.ids))
+    if values["scores"] is not None:
+        scores = read_scores(values["scores"], train.ids)
+    else:
+        real, name = problem.on_device(train), values["score"]
+        scores = compute(network, real, values["seed"], [name])[name]
+    with atomic_file(kept, "wb") as file:
+        np.savez(file, scores=scores, ids=train.ids)
+    return problem.on_device(train, scores)
+
+
+def refuse_other_scores(problem: Problem, values: dict[str, Any], folder: Path) -> None:
+    """Compare --scores with those that a run in this folder was begun with.
+
+    Raises:
+        UserError: they differ. Where the file lies does not matter.
+    """
+    kept, ids = folder / "scores.npz", problem.splits.train.ids
+    if values["scores"] is None or not kept.exists():
+        return
+    scores = read_scores(values["scores"], ids)
+    if not np.array_equal(scores, read_scores(kept, ids)):
+        raise UserError(
+            f"{shown(values['scores'])} is not what {shown(folder)} was begun with: "
+            f"give the same scores, such as {shown(kept)}, or another --workdir"
+        )
+
+
+def foretell(problem: Problem, values: dict[str, Any]) -> str | None:
+    """What a run's window will leave out, before anything is written or computed.
+
+    Returns:
+        A sentence, None without a window.
+
+    Raises:
+        UserError: it leaves out nothing, or there is nothing to sort by.
+    """
+    curriculum = Curriculum(**values["curriculum"])
+    if curriculum == Curriculum():
+        return None
+    train = problem.splits.train
+    if values["scores"] is not None:
+        read_scores(values["scores"], train.ids)
+    else:
+        check_name(values["score"])
+    counts = np.bincount(train.labels, minlength=problem.dataset.num_classes)
+    epochs = 1 if values["bank"] is None else values["bank"]["epochs"]
+    return describe(jnp.asarray(counts, jnp.int32), curriculum, epochs)

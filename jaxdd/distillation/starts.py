@@ -1,0 +1,89 @@
+"""The set that --init names: whether a run can begin at it."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxdd.artifact import file as artifacts
+from jaxdd.artifact.restart import same_preprocessing
+from jaxdd.data.problem import Problem
+from jaxdd.distillation import resolution
+from jaxdd.distillation.options import INITIAL_CHOICES
+from jaxdd.errors import UserError
+from jaxdd.evaluation.reopening import check_kind
+from jaxdd.methods import build as methods
+from jaxdd.storage.paths import existing_file, shown
+from jaxdd.synthetic.formation import Formation
+
+
+class Start(NamedTuple):
+    """A set to begin at.
+
+    Attributes:
+        artifact: the set.
+        told: sentences about what of it is used, and how.
+    """
+
+    artifact: artifacts.Artifact
+    told: list[str]
+
+
+def open_start(path: str, problem: Problem, values: dict[str, Any]) -> Start:
+    """Read the set at which a run is to begin.
+
+    Args:
+        path: of the artifact.
+        problem: the data of the run.
+        values: of the run, resolved.
+
+    Raises:
+        UserError: there is no such set, or it has other classes, another shape or
+            number of images, another decoder or kind of preprocessing than the run.
+    """
+    place = existing_file(path, "--init", INITIAL_CHOICES)
+    artifact = artifacts.load(place)
+    check_kind(artifact, problem.dataset, problem.name)
+    settings = resolution.settings_of(values)
+    formation = methods.formation_of(settings).evaluated()
+    ours = Formation(artifact.factor, artifact.formation)
+    for what, flag, there, here in (
+        ("images per class", "ipc", artifact.ipc, values["ipc"]),
+        ("factor", "factor", ours.factor, formation.factor),
+        ("formation", "formation", ours.kind, formation.kind),
+        ("space", "space", artifact.space, settings.space),
+    ):
+        if flag == "formation" and formation.factor == 1:
+            continue  # of one tile, all are the same
+        if there != here:
+            raise UserError(
+                f"the set {shown(place)} of --init has {what} {there} and the run "
+                f"{here}: give --{flag}={there}, or a set that agrees"
+            )
+    own, asked = artifact.preprocess, problem.preprocess
+    if own.kind != asked.kind:
+        zca = str(own.kind == "zca").lower()
+        raise UserError(
+            f"the set {shown(place)} of --init has the preprocessing {own.kind} and "
+            f"the run {asked.kind}: give --zca={zca}, or a set that agrees"
+        )
+    return Start(artifact, _told(artifact, place, problem, values))
+
+
+def _told(
+    artifact: artifacts.Artifact, place: Path, problem: Problem, values: dict[str, Any]
+) -> list[str]:
+    """What a start from this set means, where it is not obvious."""
+    told = [f"beginning at the images of {shown(place)}"]
+    same = same_preprocessing(artifact.preprocess, problem.preprocess)
+    if artifact.space == "input" and not same:
+        told.append(
+            "its images were normalised by other numbers: they are converted, so that "
+            "they show the same"
+        )
+    if artifact.label_kind == "soft" and values["labels"] != "soft":
+        told.append(
+            f"its soft labels are left out, since --labels={values['labels']} starts "
+            "from hard ones"
+        )
+    if artifact.label_kind == "hard" and values["labels"] == "soft":
+        told.append("its labels are hard: learned ones start from an expert's")
+    return told

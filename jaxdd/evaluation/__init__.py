@@ -1,0 +1,1 @@
+"""How good a set is: fresh networks beside random real subsets."""

@@ -1,0 +1,220 @@
+"""The evaluation protocol: fresh networks on a set, beside random real subsets."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdd import augment
+from jaxdd.data import Split
+from jaxdd.data.problem import Problem
+from jaxdd.devices import mesh as devices
+from jaxdd.devices import policy
+from jaxdd.devices.timing import Stopwatch
+from jaxdd.evaluation.hits import Hits
+from jaxdd.methods.network import network_for
+from jaxdd.primitives.keys import named_key
+from jaxdd.storage.signals import Signals
+from jaxdd.synthetic.sets import flatten
+from jaxdd.training.evaluate import make_hits, random_subsets, repeat
+from jaxdd.training.fit import Training
+from jaxdd.types import RealData, Synthetic
+
+# Fewer random subsets than this say little: they differ far more than networks do (on
+# digits at one image per class the standard deviation is 5 points against 0.5).
+MIN_RANDOM = 5
+# (networks that are done, of how many, seconds for one)
+Watch = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a set is judged.
+
+    Attributes:
+        network: name and options.
+        training: schedule.
+        augmentation: of the training, a name for `augment.training`.
+        num_eval: fresh networks.
+        num_random: random real subsets, each with its own network.
+        seed: of networks, batches and random subsets.
+    """
+
+    network: dict
+    training: Training
+    augmentation: str
+    num_eval: int
+    num_random: int
+    seed: int
+
+
+def statistics(accuracies) -> dict:
+    """{"mean", "std", "n"} of accuracies in percent; population std as in the field."""
+    x = np.asarray(accuracies, np.float64)
+    return {"mean": float(x.mean()), "std": float(x.std()), "n": len(x)}
+
+
+def class_statistics(hits: np.ndarray, labels: np.ndarray, num_classes: int) -> dict:
+    """Accuracy class by class, and balanced: the mean over classes of their recall.
+
+    Where all classes have equally many samples, balanced accuracy is accuracy; on
+    imbalanced data it is what a network that knows only the frequent ones cannot have.
+
+    Args:
+        hits: [E, M], 1 where network e is right about sample m, else 0.
+        labels: [M] int.
+        num_classes: K.
+
+    Returns:
+        {"balanced": statistics over networks, "mean": [K], "std": [K]}, in percent; a
+        class without samples has None for both and does not count in the balanced one.
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    right = [np.bincount(labels, weights=h, minlength=num_classes) for h in hits]
+    present = counts > 0
+    recalls = 100.0 * np.stack(right)[:, present] / counts[present]  # [E, K present]
+    mean: list[float | None] = [None] * num_classes
+    std = list(mean)
+    for k, recall in zip(np.flatnonzero(present), recalls.T, strict=True):
+        mean[k], std[k] = float(recall.mean()), float(recall.std())
+    return {"balanced": statistics(recalls.mean(axis=1)), "mean": mean, "std": std}
+
+
+class Measured(NamedTuple):
+    """What an evaluation says of a set."""
+
+    distilled: dict  # statistics
+    random: dict  # statistics; every subset drawn anew for its network
+    hits: np.ndarray  # [num_eval, M] bool: where each network on the set is right
+    ids: np.ndarray  # [M] of the samples in the dataset
+    # {"samples": [K] held-out ones, "distilled" and "random": `class_statistics`}
+    classes: dict
+
+    @property
+    def accuracies(self) -> dict[str, dict]:
+        return {"distilled": self.distilled, "random": self.random}
+
+
+class Judge:
+    """One evaluation of a problem, for as many sets as needed."""
+
+    def __init__(self, problem: Problem, protocol: Protocol, held_out: Split):
+        network = network_for(problem.dataset, protocol.network)
+        self.protocol = protocol
+        self.held_out, self.ids = problem.on_device(held_out), held_out.ids
+        self.labels, self.num_classes = held_out.labels, problem.dataset.num_classes
+        self.hits = make_hits(
+            network,
+            protocol.training,
+            augment.training(protocol.augmentation),
+            problem.microbatch(protocol.network),
+        )
+
+    def keys(self, count: int) -> jax.Array:
+        return jax.random.split(named_key(self.protocol.seed, "evaluate"), count)
+
+    def distilled(self, synthetic: Synthetic, rate: jax.Array | None = None) -> dict:
+        """Accuracy of fresh networks on one set.
+
+        `rate` replaces the schedule's learning rate: sets of one run have step sizes of
+        their own, and none of them compiles again.
+        """
+        count = self.protocol.num_eval
+        sets = repeat(flatten(synthetic), count)
+        return _accuracy(self.hits(self.keys(count), sets, self.held_out, rate))
+
+    def beside_random(
+        self,
+        synthetic: Synthetic,
+        real: RealData,
+        ipc: int,
+        kept: Hits | None = None,
+        watch: Watch = lambda done, total, seconds: None,
+    ) -> Measured:
+        """The same beside random real subsets, a few networks after another.
+
+        Args:
+            synthetic: the set, decoded.
+            real: where the subsets come from.
+            ipc: their images per class: what the set stores.
+            kept: what an earlier start has measured; a signal saves it.
+            watch: called after every dispatch.
+
+        Raises:
+            signals.Interrupted: SIGTERM or SIGINT, where there is `kept`.
+        """
+        made, drawn = self.protocol.num_eval, self.protocol.num_random
+        draw = jax.random.split(named_key(self.protocol.seed, "random"), drawn)
+        subsets = random_subsets(draw, real, ipc)
+        own = repeat(flatten(synthetic), made)
+        groups = [(self.keys(made), own), (self.keys(drawn), subsets)]
+        if own.images.shape[1:] == subsets.images.shape[1:]:  # all in one program
+            groups = [jax.tree.map(lambda *x: jnp.concatenate(x), *groups)]
+        hits = Hits() if kept is None else kept
+        hits.open(made + drawn, len(self.ids))
+        signals = Signals("network")
+        with contextlib.nullcontext() if kept is None else signals.installed():
+            first = 0
+            for group in groups:
+                self._measure(group, first, hits, signals, watch)
+                first += len(group[0])
+            # What follows may be killed, too: nothing measured is to be lost.
+            hits.save()
+        of_set, of_random = hits.right[:made], hits.right[made:]
+        classes = {
+            "samples": np.bincount(self.labels, minlength=self.num_classes).tolist(),
+            "distilled": self.by_class(of_set),
+            "random": self.by_class(of_random),
+        }
+        return Measured(
+            _accuracy(of_set), _accuracy(of_random), of_set, self.ids, classes
+        )
+
+    def by_class(self, hits: np.ndarray) -> dict:
+        """`class_statistics` of hits [E, M] on the held-out data."""
+        return class_statistics(hits, self.labels, self.num_classes)
+
+    def _measure(
+        self, group: Any, first: int, hits: Hits, signals: Signals, watch: Watch
+    ) -> None:
+        """Train and measure the networks of a group that are not done yet.
+
+        Every dispatch has the same shape, so that it does not matter for the bits where
+        an evaluation was stopped.
+
+        Args:
+            group: (keys [G], sets [G, ...]).
+            first: place of the group's first network among all.
+        """
+        count = len(group[0])
+        size = _at_once(count)
+        for start in range(0, count, size):
+            # The last dispatch is filled up with networks from the beginning.
+            index = np.arange(start, start + size) % count
+            new = first + index[: count - start]
+            if hits.done[new].all():
+                continue
+            with Stopwatch() as stopwatch:
+                keys, sets = jax.tree.map(lambda x, i=index: x[jnp.asarray(i)], group)
+                right = np.asarray(self.hits(keys, sets, self.held_out)) > 0
+            hits.add(new, right[: len(new)])
+            signals.done = int(hits.done.sum())
+            watch(signals.done, len(hits.done), stopwatch.seconds / len(new))
+            if received := signals.agreed():
+                hits.save()
+                signals.stop(received)
+
+
+def _at_once(count: int) -> int:
+    """Networks per dispatch, about equally many in each; chosen by device."""
+    largest = policy.choices().networks
+    dispatches = -(-count // (largest * devices.spread_over()))
+    return -(-count // dispatches)
+
+
+def _accuracy(hits: jax.Array | np.ndarray) -> dict:
+    return statistics(100.0 * np.asarray(hits, np.float64).mean(axis=1))

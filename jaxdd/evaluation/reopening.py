@@ -1,0 +1,158 @@
+"""The data of an artifact, found again, and other data to judge it on."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from jaxdd.artifact.file import Artifact
+from jaxdd.data import Dataset, Split
+from jaxdd.data.problem import Problem, open_dataset, open_problem, prepare
+from jaxdd.errors import UserError, quoted
+
+PARTS = ("test", "all")
+
+
+def reopen(
+    artifact: Artifact,
+    dataset: str | None,
+    data_dir: str | None,
+    in_memory: Dataset | None = None,
+) -> Problem:
+    """The data that an artifact was made from, with its own preprocessing.
+
+    Args:
+        artifact: the set.
+        dataset, data_dir: where the data is now, if it moved.
+        in_memory: the data, where it is there already.
+
+    Raises:
+        UserError: the data cannot be read or is not the same, or its classes have other
+            names or another order.
+    """
+    made_from = artifact.dataset
+    split = made_from["validation"], made_from["split_seed"]
+    form = form_of(artifact)
+    name = dataset or made_from["name"]
+    if in_memory is not None:
+        name = in_memory.name
+        opened = prepare(in_memory, *split, zca=False)
+    else:
+        try:
+            opened = open_problem(name, data_dir, *split, False, **form)
+        except UserError as error:
+            if dataset is not None:
+                raise
+            raise UserError(
+                f"the artifact calls its data {quoted(name)}, and no such data can be "
+                f"read here ({error}): say by --dataset (and --data_dir) where it is"
+            ) from error
+    if opened.dataset.fingerprint != made_from["fingerprint"]:
+        raise UserError(
+            f"the dataset {quoted(name)} is not the one the artifact was made from "
+            "(its fingerprint differs): give the right --dataset or --data_dir; data "
+            "that the set shall only be tested on is named by --test_dataset"
+        )
+    check_kind(artifact, opened.dataset, name)
+    return replace(opened, preprocess=artifact.preprocess)
+
+
+def form_of(artifact: Artifact) -> dict[str, Any]:
+    """The flags by which an artifact's images were converted, as `open_dataset` has."""
+    return {name: artifact.dataset.get(name) for name in ("channels", "image_size")}
+
+
+def check_kind(artifact: Artifact, dataset: Dataset, name: str) -> None:
+    """Refuse data of other classes or shapes than a set's.
+
+    Class names are no part of a fingerprint, and labels are numbers: with classes in
+    another order most of a right network's answers would count as wrong.
+    """
+    if dataset.class_names != artifact.class_names:
+        difference = _difference(artifact.class_names, dataset.class_names)
+        raise UserError(
+            f"the dataset {quoted(name)} has {difference}: give data with the "
+            "artifact's classes, in its order"
+        )
+    if artifact.images.shape[2:] != dataset.image_shape:
+        raise UserError(
+            f"the images of {quoted(name)} have shape {dataset.image_shape} (height, "
+            f"width, channels), those of the artifact {artifact.images.shape[2:]}: "
+            "give data of the artifact's shape"
+        )
+
+
+def _difference(ours: tuple[str, ...], theirs: tuple[str, ...]) -> str:
+    """How the classes of data differ from a set's, for a sentence."""
+    if len(ours) != len(theirs):
+        return f"{len(theirs)} classes, not {len(ours)}"
+    if sorted(ours) != sorted(theirs):
+        lacking = next((name for name in ours if name not in theirs), None)
+        if lacking is None:  # some name occurs twice
+            return "other class names"
+        return f"no class {quoted(lacking)}"
+    pairs = enumerate(zip(ours, theirs, strict=True))
+    k, (own, other) = next(x for x in pairs if x[1][0] != x[1][1])
+    return (
+        f"the classes in another order (class {k} is {quoted(other)} there and "
+        f"{quoted(own)} in the artifact)"
+    )
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a set is judged on.
+
+    Attributes:
+        split: the samples.
+        name, part: the data set and what of it.
+        fingerprint: of the data set.
+        own: whether it is the test split of the data that the set was made from.
+    """
+
+    split: Split
+    name: str
+    part: str
+    fingerprint: str
+    own: bool
+
+
+def tested_on(
+    artifact: Artifact,
+    problem: Problem,
+    dataset: str | None,
+    part: str,
+    data_dir: str | None,
+) -> Tested:
+    """What the set is judged on: its own test split, or other data.
+
+    Args:
+        artifact, problem: the set, and the data that it was made from.
+        dataset: the name of other data; None for its own.
+        part: of other data, its "test" split, or "all" of it.
+        data_dir: see `data.load`.
+
+    Raises:
+        UserError: the data cannot be read, or has other classes or another shape.
+    """
+    if part not in PARTS:
+        raise UserError(
+            f"unknown --test_part={quoted(part)}: choose {' or '.join(PARTS)}"
+        )
+    own = problem.dataset
+    if dataset is None:
+        if part != "test":
+            raise UserError(
+                "--test_part=all is about --test_dataset: name other data, since the "
+                "set was made from the rest of its own"
+            )
+        return Tested(problem.splits.test, problem.name, part, own.fingerprint, True)
+    other = open_dataset(dataset, data_dir, **form_of(artifact))
+    check_kind(artifact, other, dataset)
+    images, labels = other.test_images, other.test_labels
+    if part == "all":
+        images = np.concatenate([other.images, images])
+        labels = np.concatenate([other.labels, labels])
+    split = Split(images, labels, np.arange(len(labels)))
+    same = part == "test" and other.fingerprint == own.fingerprint
+    return Tested(split, dataset, part, other.fingerprint, same)

@@ -1,0 +1,70 @@
+"""Where network parameters come from."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxdd.data.real import sample_classes
+from jaxdd.types import Array, Inputs, Key, Learner, LearnerSource, Network
+
+# Real images per class that set batch-norm statistics before a match (DC's code).
+REFRESH_IMAGES = 16
+
+
+def refresh_statistics(
+    key: Key, network: Network, learner: Learner, inputs: Inputs
+) -> Learner:
+    """Set batch-norm statistics from one pass over real images of all classes.
+
+    They stay frozen during the match. Networks without running statistics pass
+    through. Source: DC's official code, main.py; like there, one update moves the
+    statistics by the momentum of the layer only.
+    """
+    if not jax.tree.leaves(learner.stats):
+        return learner
+    batch = sample_classes(key, inputs.real, REFRESH_IMAGES)
+    images = batch.images.reshape(-1, *batch.images.shape[2:])
+    _, stats = network.apply(learner.params, learner.stats, images, True)
+    return learner._replace(stats=stats)
+
+
+def fresh(network: Network) -> LearnerSource:
+    """A new random network for every match (DM; DC at one image per class)."""
+
+    def init(key: Key):
+        return ()
+
+    def draw(key: Key, state, inputs: Inputs) -> Learner:
+        key_init, key_refresh = jax.random.split(key)
+        learner = Learner(*network.init(key_init))
+        return refresh_statistics(key_refresh, network, learner, inputs)
+
+    def advance(key: Key, state, learner, synthetic, inputs):
+        return state
+
+    return LearnerSource(init, draw, advance)
+
+
+class Ordered(NamedTuple):
+    order: Array  # [] uint32
+    source: Any  # state of the learner source
+
+
+def in_passes(source: LearnerSource) -> LearnerSource:
+    """The same networks; the real samples of a class are taken in passes (IDC).
+
+    What orders the passes lies in the state, for steps have keys of their own.
+    """
+
+    def init(key: Key) -> Ordered:
+        order = jax.random.bits(jax.random.fold_in(key, 0x0D))
+        return Ordered(order, source.init(key))
+
+    def draw(key: Key, state: Ordered, inputs: Inputs) -> Learner:
+        return source.draw(key, state.source, inputs)
+
+    def advance(key: Key, state: Ordered, learner, synthetic, inputs) -> Ordered:
+        advanced = source.advance(key, state.source, learner, synthetic, inputs)
+        return state._replace(source=advanced)
+
+    return LearnerSource(init, draw, advance, source.plan, lambda state: state.order)

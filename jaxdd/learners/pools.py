@@ -1,0 +1,171 @@
+"""Networks that are trained between matches: on the synthetic set, or on real data."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd.augment import Augment
+from jaxdd.data.real import take
+from jaxdd.learners.fresh import fresh, refresh_statistics
+from jaxdd.synthetic.sets import flatten, present, union
+from jaxdd.training.fit import FitState, Training, make_epochs, make_fit
+from jaxdd.types import (
+    Array,
+    Inputs,
+    Key,
+    Learner,
+    LearnerSource,
+    Network,
+    RealData,
+    Synthetic,
+)
+
+
+class PoolState(NamedTuple):
+    learner: Learner
+    age: Array  # [] int32: matches done with this network
+
+
+def pool(
+    network: Network,
+    matches: int,
+    training: Training,
+    augment: Augment | None = None,
+    microbatch: int | None = None,
+) -> LearnerSource:
+    """A network that is matched `matches` times and trained on the set in between.
+
+    After the last match it is replaced by a new random one without being trained (DC
+    section 1.1 of the official loop). With one match per network this is `fresh`. In a
+    later segment of D4A it is trained on all that was made so far.
+
+    Args:
+        network: what to train.
+        matches: matches per network.
+        training: how it is trained on the synthetic set between two matches.
+        augment: of that training, (key, batch) -> batch.
+        microbatch: chunk length of its gradients.
+    """
+    if matches == 1:
+        return fresh(network)
+    fit = make_fit(
+        network,
+        training,
+        augment,
+        members=lambda data, epoch: present(data.labels),
+        microbatch=microbatch,
+    )
+
+    def init(key: Key) -> PoolState:
+        return PoolState(Learner(*network.init(key)), jnp.int32(0))
+
+    def draw(key: Key, state: PoolState, inputs: Inputs) -> Learner:
+        return refresh_statistics(key, network, state.learner, inputs)
+
+    def advance(
+        key: Key,
+        state: PoolState,
+        learner: Learner,
+        synthetic: Synthetic,
+        inputs: Inputs,
+    ) -> PoolState:
+        def train(key):
+            return fit(key, learner, flatten(union(inputs.earlier, synthetic)))[0]
+
+        def replace(key):
+            return Learner(*network.init(key))
+
+        last = state.age + 1 >= matches
+        return PoolState(
+            jax.lax.cond(last, replace, train, key), jnp.where(last, 0, state.age + 1)
+        )
+
+    return LearnerSource(init, draw, advance)
+
+
+class RealPoolState(NamedTuple):
+    training: FitState
+    age: Array  # [] int32: matches done with this network
+    # Minibatches of real data so far, over all networks, and what orders them.
+    minibatches: Array  # [] int32
+    order: Array  # [] uint32
+
+
+def real_pool(
+    network: Network,
+    matches: int,
+    training: Training,
+    samples: int,
+    augment: Augment | None = None,
+    microbatch: int | None = None,
+) -> LearnerSource:
+    """A network that is matched `matches` times and trained on real data in between.
+
+    Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization"
+    (IDC), ICML 2022, official code: after every match as many minibatches as hold
+    `samples` samples, from passes over all training data in random orders that go on
+    from network to network. The last minibatch of a pass is filled up with the pass's
+    first samples (ours; short there). It trains on all real data whatever a window or
+    D4A leaves to be matched.
+
+    Args:
+        network: what to train.
+        matches: matches per network.
+        training: how; not for how many epochs.
+        samples: real samples between two matches.
+        augment: (key, batch) -> batch.
+        microbatch: chunk length of its gradients.
+    """
+    if matches == 1:
+        return fresh(network)
+    run = make_epochs(network, training, microbatch=microbatch)
+    steps = -(-samples // training.batch_size)
+
+    def begin(key: Key) -> FitState:
+        return run.init(Learner(*network.init(key)))
+
+    def init(key: Key) -> RealPoolState:
+        key_network, key_order = jax.random.split(key)
+        order = jax.random.bits(key_order)
+        return RealPoolState(begin(key_network), jnp.int32(0), jnp.int32(0), order)
+
+    def draw(key: Key, state: RealPoolState, inputs: Inputs) -> Learner:
+        return refresh_statistics(key, network, state.training.learner, inputs)
+
+    def minibatch(state: RealPoolState, real: RealData, i: Array) -> Array:
+        """Indices of the i-th minibatch from here."""
+        count = real.labels.shape[0]
+        size = min(training.batch_size, count)
+        per_pass = -(-count // size)
+        at = state.minibatches + i
+        key = jax.random.fold_in(jax.random.key(state.order), at // per_pass)
+        order = jax.random.permutation(key, count)
+        return order[(at % per_pass * size + jnp.arange(size)) % count]
+
+    def advance(
+        key: Key, state: RealPoolState, learner: Learner, synthetic, inputs: Inputs
+    ) -> RealPoolState:
+        real = inputs.full
+
+        def train(key: Key) -> FitState:
+            def one(i: Array, fit: FitState) -> FitState:
+                batch = take(real, minibatch(state, real, i))
+                if augment is not None:
+                    batch = augment(jax.random.fold_in(key, i), batch)
+                rate = jnp.asarray(training.learning_rate, real.scale.dtype)
+                return run.step(fit, batch, rate)
+
+            # Statistics of a batch norm are those of the match.
+            begun = state.training._replace(learner=learner)
+            return jax.lax.fori_loop(0, steps, one, begun)
+
+        last = state.age + 1 >= matches
+        return RealPoolState(
+            jax.lax.cond(last, begin, train, key),
+            jnp.where(last, 0, state.age + 1),
+            state.minibatches + jnp.where(last, 0, steps),
+            state.order,
+        )
+
+    return LearnerSource(init, draw, advance)

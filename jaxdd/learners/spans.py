@@ -1,0 +1,89 @@
+"""Students that start where an expert was."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd.errors import UserError
+from jaxdd.types import Array, Inputs, Key, Learner, LearnerSource, Network
+
+
+@dataclass(frozen=True)
+class StartEpochs:
+    """From which epochs of an expert a student may start.
+
+    Uniform on lowest ... U - 1, where U grows from `first` at step 0 to `highest` at
+    step `expansion` and stays there (DATM's sequential generation, official code). With
+    first = highest it is MTT's constant range.
+
+    Attributes:
+        lowest: T-, inclusive.
+        highest: T+, exclusive.
+        first: T, the exclusive upper bound at step 0; None for `highest`.
+        expansion: E_x, steps until the bound arrives.
+
+    Example:
+        >>> starts = StartEpochs(lowest=0, highest=20, first=10, expansion=1000)
+        >>> [int(starts.bound(jnp.int32(step))) for step in (0, 500, 2000)]
+        [10, 15, 20]
+    """
+
+    lowest: int = 0
+    highest: int = 1
+    first: int | None = None
+    expansion: int = 0
+
+    def __post_init__(self):
+        first = self.highest if self.first is None else self.first
+        if not 0 <= self.lowest < first <= self.highest:
+            raise UserError(
+                f"start epochs must satisfy 0 <= lowest < first <= highest, not "
+                f"lowest {self.lowest}, first {first}, highest {self.highest}"
+            )
+        if first < self.highest and self.expansion < 1:
+            raise UserError("a growing range of start epochs needs --expansion > 0")
+
+    def bound(self, step: Array) -> Array:
+        """The exclusive upper bound at a step."""
+        first = self.highest if self.first is None else self.first
+        if first == self.highest:
+            return jnp.int32(self.highest)
+        # Whole numbers, since a rounded quotient may fall below its floor.
+        grown = (self.highest - first) * jnp.minimum(step, self.expansion)
+        return jnp.int32(first + grown // self.expansion)
+
+
+def spans(network: Network, experts: int, starts: StartEpochs) -> LearnerSource:
+    """Students that start where an expert was (MTT, FTD, TESLA, DATM, PAD).
+
+    Every pass over the experts takes each once, in a new random order; start epochs are
+    drawn independently.
+
+    Args:
+        network: of the experts; its fresh statistics go with their parameters, since
+            banks hold parameters only.
+        experts: how many the bank has.
+        starts: from which epochs.
+    """
+
+    def init(key: Key):
+        return ()
+
+    def plan(root: Key, step: Array) -> Array:
+        # The key of step t is fold_in(root, t), and no step is as large as this.
+        key_order, key_epoch = jax.random.split(jax.random.fold_in(root, 0xFFFFFFFF))
+        key_order = jax.random.fold_in(key_order, step // experts)
+        order = jax.random.permutation(key_order, experts)
+        key_epoch = jax.random.fold_in(key_epoch, step)
+        epoch = jax.random.randint(key_epoch, (), starts.lowest, starts.bound(step))
+        return jnp.stack([order[step % experts], epoch]).astype(jnp.int32)
+
+    def draw(key: Key, state, inputs: Inputs) -> Learner:
+        assert inputs.span is not None, "trajectory matching needs inputs.span"
+        return Learner(inputs.span.start, network.init(key)[1])
+
+    def advance(key: Key, state, learner, synthetic, inputs):
+        return state
+
+    return LearnerSource(init, draw, advance, plan)

@@ -1,0 +1,1 @@
+"""A choice on every axis, and the published ones."""

@@ -1,0 +1,143 @@
+"""From the axes to a method: one composition for all of them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdd.primitives.trees import global_norm
+from jaxdd.types import (
+    Array,
+    Codes,
+    Decoder,
+    Info,
+    Inputs,
+    Key,
+    LearnerSource,
+    Method,
+    MethodState,
+    Objective,
+    Synthetic,
+)
+
+
+class Extras(NamedTuple):
+    """What a method may have beside its axes.
+
+    Attributes:
+        ema_decay: of a moving average of the images, which then is the result (FTD);
+            None for the images themselves.
+        prepare: (codes, inputs, step) -> codes, before every match (TESLA's teacher
+            labels, IDC's clamping).
+    """
+
+    ema_decay: float | None = None
+    prepare: Callable[[Codes, Inputs, Array], Codes] = lambda codes, inputs, step: codes
+
+
+def make_method(
+    objective: Objective,
+    source: LearnerSource,
+    decoder: Decoder,
+    optimizer: optax.GradientTransformation,
+    extras: Extras = Extras(),  # noqa: B008 - immutable
+) -> Method:
+    """Compose a method from its axes.
+
+    Args:
+        objective: what is minimised.
+        source: where networks come from.
+        decoder: how the set is parameterised.
+        optimizer: of the codes; its `update` is given the matching loss as `value`: the
+            objective's "match", or all of its loss where it names none.
+        extras: see `Extras`.
+
+    Returns:
+        A Method. `step` is pure and not jitted; its info holds the objective's info,
+        "loss", "image_gradient" (the L2 norm of the gradient w.r.t. the codes) and
+        "update" (that of their change: 0 where a gate was shut).
+
+    Example:
+        >>> import jaxdd
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3)
+        >>> match = jaxdd.feature_match(network, jaxdd.siamese(()))
+        >>> method = make_method(
+        ...     jaxdd.per_class(match, jaxdd.Sampling(4)),
+        ...     jaxdd.learners.fresh.fresh(network),
+        ...     jaxdd.synthetic.decoder.identity(), optax.sgd(1.0))
+        >>> type(method).__name__
+        'Method'
+    """
+    update = optax.with_extra_args_support(optimizer).update
+
+    def init(key: Key, start: Synthetic) -> MethodState:
+        key_codes, key_source = jax.random.split(key)
+        codes = decoder.init(key_codes, start)
+        average = () if extras.ema_decay is None else jax.tree.map(jnp.copy, codes)
+        state = MethodState(
+            jnp.int32(0),
+            codes,
+            optimizer.init(codes),
+            source.init(key_source),
+            average,
+        )
+        # Weak types would make the second step compile again.
+        return jax.tree.map(_strong, state)
+
+    def step(key: Key, state: MethodState, inputs: Inputs) -> tuple[MethodState, Info]:
+        key_draw, key_match, key_advance = jax.random.split(key, 3)
+        if source.order is not None:
+            inputs = inputs._replace(order=source.order(state.source))
+        learner = source.draw(key_draw, state.source, inputs)
+        codes = extras.prepare(state.codes, inputs, state.step)
+
+        def loss_of(codes: Codes):
+            synthetic = decoder.decode(codes)
+            return objective(key_match, synthetic, learner, inputs, state.step)
+
+        (loss, info), gradient = jax.value_and_grad(loss_of, has_aux=True)(codes)
+        updates, optimizer_state = update(
+            gradient, state.optimizer, codes, value=info.get("match", loss)
+        )
+        codes = optax.apply_updates(codes, updates)
+        advanced = source.advance(
+            key_advance, state.source, learner, decoder.decode(codes), inputs
+        )
+        average = state.average
+        if extras.ema_decay is not None:
+            average = _follow(average, codes, extras.ema_decay)
+        info = {
+            **info,
+            "loss": loss,
+            "image_gradient": global_norm(gradient),
+            "update": global_norm(updates),
+        }
+        new = MethodState(state.step + 1, codes, optimizer_state, advanced, average)
+        return new, info
+
+    def chosen(state: MethodState) -> Codes:
+        return state.codes if extras.ema_decay is None else state.average
+
+    def result(state: MethodState) -> Synthetic:
+        return decoder.decode(chosen(state))
+
+    def stored(state: MethodState) -> Synthetic:
+        return decoder.stored(chosen(state))
+
+    return Method(init, step, result, stored, source.plan)
+
+
+def _follow(average: Codes, codes: Codes, decay: float) -> Codes:
+    """FTD averages the images only; everything else is that of the newest step."""
+    images = jax.tree.map(
+        lambda a, x: decay * a + (1 - decay) * x, average.images, codes.images
+    )
+    return codes._replace(images=images)
+
+
+def _strong(x):
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return x
+    return jax.lax.convert_element_type(x, x.dtype)

@@ -1,0 +1,1 @@
+"""What combines with every method: SDC, FIEX, FIEM and D4A."""

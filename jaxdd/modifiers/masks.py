@@ -1,0 +1,268 @@
+"""Which parameters are matched (PAD's FIEM): 0/1 trees over parameters or features.
+
+A mask here is a function `(error) -> 0/1 tree`: `error` is a tree of squared errors
+with the shapes of what is matched, parameters, gradients or features of blocks. By
+depth the result is constant; by loss it is recomputed from the error, without a
+gradient through the ordering.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdd.errors import UserError, quoted
+from jaxdd.primitives.trees import from_named_leaves, named_leaves
+from jaxdd.types import Array
+
+KINDS = ("none", "depth", "loss")
+GRANULARITIES = ("scalar", "layer")
+
+Mask: TypeAlias = Callable[[Any], Any]  # (tree of squared errors) -> 0/1 tree
+
+# Within a layer the weights come before the bias, as in PyTorch's definition order.
+_LAST = ("bias",)
+
+
+def depth_order(names: list[str]) -> list[str]:
+    """Paths of leaves from shallow to deep: block0, block1, ..., head.
+
+    Numbers are compared as numbers; within a block conv1, norm1, conv2, norm2, then a
+    shortcut; within a layer kernel or scale come before bias.
+    """
+
+    def position(name: str) -> tuple:
+        *layers, leaf = name.split("/")
+        block, inside = layers[:1], layers[1:]
+        numbers = [int("0" + re.sub(r"\D", "", layer)) for layer in inside]
+        shortcut = [layer.startswith("shortcut") for layer in inside]
+        order = [_natural(x) for x in block], shortcut, numbers, inside
+        return *order, leaf in _LAST, _natural(leaf)
+
+    return sorted(names, key=position)
+
+
+def _natural(name: str) -> tuple:
+    return tuple(int(x) if x.isdigit() else x for x in re.split(r"(\d+)", name))
+
+
+def layer_of(name: str) -> str:
+    """The layer that a leaf belongs to, e.g. "block0/conv"; a bare leaf is its own."""
+    return name.rpartition("/")[0] or name
+
+
+def make_mask(kind: str, ratio: float, granularity: str = "scalar") -> Mask | None:
+    """A mask that drops a share of the entries.
+
+    Args:
+        kind: "none"; "depth", the first entries from shallow to deep (PAD's paper,
+            section 3.3); "loss", the entries with the smallest current squared error
+            (PAD's released code).
+        ratio: share alpha that is dropped: exactly floor(alpha * P) scalars.
+        granularity: "scalar", where the depth cut falls inside a tensor as in PAD's
+            code, or "layer", where whole layers are dropped as long as they fit into
+            the share (ours).
+
+    Returns:
+        The mask, or None where nothing is dropped (kind "none" or ratio 0). Calling it
+        raises UserError when a positive ratio drops nothing.
+
+    Raises:
+        UserError: an unknown kind or granularity, or a ratio outside [0, 1).
+
+    Example:
+        >>> error = {"block0": {"bias": jnp.ones(2)}, "head": {"bias": jnp.ones(2)}}
+        >>> kept = make_mask("depth", 0.5)(error)
+        >>> kept["block0"]["bias"].tolist(), kept["head"]["bias"].tolist()
+        ([0.0, 0.0], [1.0, 1.0])
+    """
+    if kind not in KINDS:
+        raise UserError(
+            f"unknown mask {quoted(kind)}: choose one of {', '.join(KINDS)}"
+        )
+    if granularity not in GRANULARITIES:
+        raise UserError(
+            f"unknown granularity {quoted(granularity)} of a mask: choose one of "
+            f"{', '.join(GRANULARITIES)}"
+        )
+    if not 0 <= ratio < 1:
+        raise UserError(f"the ratio of a mask must lie in [0, 1), not {ratio}")
+    if kind == "none" or ratio == 0:
+        return None
+    makers = {
+        ("depth", "scalar"): _depth_scalar,
+        ("depth", "layer"): _depth_layer,
+        ("loss", "scalar"): _loss_scalar,
+        ("loss", "layer"): _loss_layer,
+    }
+    make = makers[kind, granularity]
+    return lambda error: make(error, ratio)
+
+
+def kernels_only(mask: Mask | None = None) -> Mask:
+    """Only the kernels of convolutions (IDC), of what another mask keeps.
+
+    Biases, dense layers and parameters of norms (of rank 3 in a layer norm) are left
+    out. The mask raises UserError where nothing is left.
+
+    Example:
+        >>> error = {"conv": {"kernel": jnp.ones((3, 3, 1, 2)), "bias": jnp.ones(2)}}
+        >>> kept = kernels_only()(error)["conv"]
+        >>> float(kept["kernel"].min()), float(kept["bias"].max())
+        (1.0, 0.0)
+    """
+
+    def kept(error):
+        if all(x.ndim < 4 for x in jax.tree.leaves(error)):
+            raise UserError(
+                "matching kernels only leaves nothing of a network without "
+                "convolutions: match all tensors"
+            )
+        other = jax.tree.map(jnp.ones_like, error) if mask is None else mask(error)
+        return jax.tree.map(lambda e, m: m * float(e.ndim == 4), error, other)
+
+    return kept
+
+
+TENSORS = ("all", "kernels")
+
+
+def _sizes(named: dict[str, Array]) -> dict[str, int]:
+    return {name: int(np.prod(x.shape)) for name, x in named.items()}
+
+
+def _share(total: int, ratio: float) -> int:
+    dropped = int(round(ratio * total, 6))  # 0.29 * 100 is 28.999...
+    if dropped == 0:
+        raise UserError(
+            f"a mask ratio of {ratio} drops none of {total} entries: use a larger one, "
+            "or 0 for no mask"
+        )
+    return dropped
+
+
+def _depth_scalar(error, ratio: float):
+    named = named_leaves(error)
+    sizes = _sizes(named)
+    left = _share(sum(sizes.values()), ratio)
+    kept = {}
+    for name in depth_order(list(named)):
+        flat = np.ones(sizes[name], np.float32)
+        flat[:left] = 0
+        left = max(0, left - sizes[name])
+        kept[name] = jnp.asarray(_from_torch_order(flat, named[name].shape))
+    return from_named_leaves(error, kept)
+
+
+def _from_torch_order(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Entries in PyTorch's order to our layout.
+
+    Kernels are [out, in, kh, kw] and [class, feature] there, [kh, kw, in, out] and
+    [feature, class] here; layer norm has [C, H, W] there, [H, W, C] here. Features of
+    the head keep our order H, W, C, theirs is C, H, W: a cut within the row of one
+    class drops other entries of that row.
+    """
+    if len(shape) == 4:
+        kh, kw, c, out = shape
+        return flat.reshape(out, c, kh, kw).transpose(2, 3, 1, 0)
+    if len(shape) == 3:  # layer norm
+        h, w, c = shape
+        return flat.reshape(c, h, w).transpose(1, 2, 0)
+    if len(shape) == 2:
+        return flat.reshape(shape[::-1]).T
+    return flat.reshape(shape)
+
+
+def _layers(named: dict[str, Array]) -> dict[str, list[str]]:
+    layers: dict[str, list[str]] = {}
+    for name in depth_order(list(named)):
+        layers.setdefault(layer_of(name), []).append(name)
+    return layers
+
+
+def _depth_layer(error, ratio: float):
+    named = named_leaves(error)
+    sizes = _sizes(named)
+    left = _share(sum(sizes.values()), ratio)
+    kept, fits, dropped = {}, True, 0
+    for members in _layers(named).values():
+        weight = sum(sizes[m] for m in members)
+        fits = fits and weight <= left
+        left -= weight
+        dropped += fits
+        for m in members:
+            kept[m] = jnp.full(named[m].shape, 0.0 if fits else 1.0, jnp.float32)
+    if dropped == 0:
+        raise UserError(
+            f"a mask ratio of {ratio} drops no whole layer: use a larger one, or the "
+            "granularity scalar"
+        )
+    return from_named_leaves(error, kept)
+
+
+def _loss_scalar(error, ratio: float):
+    leaves = [jax.lax.stop_gradient(x) for x in jax.tree.leaves(error)]
+    flat = jnp.concatenate([x.ravel() for x in leaves])
+    dropped = _share(flat.size, ratio)
+    # The rank decides, not a threshold, so that ties drop exactly the share.
+    smallest = jnp.argsort(flat)[:dropped]
+    kept = jnp.ones(flat.size, jnp.float32).at[smallest].set(0)
+    cuts = np.cumsum([x.size for x in leaves])[:-1]
+    parts = [
+        k.reshape(x.shape) for k, x in zip(jnp.split(kept, cuts), leaves, strict=True)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(error), parts)
+
+
+def _loss_layer(error, ratio: float):
+    """Whole layers in order of their mean error, as long as they fit the share."""
+    named = named_leaves(jax.lax.stop_gradient(error))
+    sizes = _sizes(named)
+    allowed = _share(sum(sizes.values()), ratio)
+    layers = _layers(named)
+    weights = np.array([sum(sizes[m] for m in ms) for ms in layers.values()])
+    if weights.min() > allowed:
+        raise UserError(
+            f"a mask ratio of {ratio} drops no whole layer: use a larger one, or the "
+            "granularity scalar"
+        )
+    sums = [sum(jnp.sum(named[m]) for m in ms) for ms in layers.values()]
+    means = jnp.stack(sums) / weights
+    order = jnp.argsort(means)
+
+    # A layer that does not fit is passed over: smaller ones behind it still may.
+    def take(left, layer):
+        weight = jnp.asarray(weights, jnp.int32)[layer]
+        fits = weight <= left
+        return left - jnp.where(fits, weight, 0), fits
+
+    _, fits = jax.lax.scan(take, jnp.int32(allowed), order)
+    dropped = jnp.zeros(len(layers), bool).at[order].set(fits)
+    kept = {
+        m: jnp.full(named[m].shape, 1.0, jnp.float32) * ~dropped[i]
+        for i, ms in enumerate(layers.values())
+        for m in ms
+    }
+    return from_named_leaves(error, kept)
+
+
+def describe(mask: Mask, example) -> dict[str, tuple[int, int]]:
+    """How much a mask drops of each tensor: {path: (dropped, size)}, shallow to deep.
+
+    Args:
+        mask: what `make_mask` returns.
+        example: a tree of errors with concrete values.
+
+    Example:
+        >>> error = {"block0": {"bias": jnp.ones(2)}, "head": {"bias": jnp.ones(2)}}
+        >>> describe(make_mask("depth", 0.25), error)
+        {'block0/bias': (1, 2), 'head/bias': (0, 2)}
+    """
+    kept = named_leaves(mask(example))
+    return {
+        name: (int(kept[name].size - kept[name].sum()), int(kept[name].size))
+        for name in depth_order(list(kept))
+    }

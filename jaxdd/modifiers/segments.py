@@ -1,0 +1,176 @@
+"""D4A's pieces: a set distilled in segments, each from what the earlier ones get wrong.
+
+The method section of D4A (dynamic difficulty alignment) is not public in detail; what
+is ours is said where it stands. A segment is an ordinary distillation whose inputs are
+`Inputs(real=kept samples, full, earlier=what was made so far)`.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd.augment import Augment
+from jaxdd.data.real import take
+from jaxdd.devices import policy
+from jaxdd.errors import UserError
+from jaxdd.synthetic.sets import present
+from jaxdd.training.fit import Training, make_fit
+from jaxdd.types import Array, Batch, Key, Learner, Network, RealData, Synthetic
+
+# Samples at a time that judges look at.
+CHUNK = 100
+
+
+def sizes(ipc: int, segments: int) -> tuple[int, ...]:
+    """Images per class of each segment, as even as possible, larger ones first.
+
+    Raises:
+        UserError: more segments than images.
+
+    Example:
+        >>> sizes(ipc=10, segments=4)
+        (3, 3, 2, 2)
+    """
+    if not 1 <= segments <= ipc:
+        raise UserError(
+            f"{segments} segments need at least as many images per class: choose 1 to "
+            f"{ipc} segments for ipc {ipc}"
+        )
+    return tuple(ipc // segments + (k < ipc % segments) for k in range(segments))
+
+
+def pad(synthetic: Synthetic, slots: int, absent: float = 0.0) -> Synthetic:
+    """The set with rows of padding up to `slots` per class.
+
+    Args:
+        synthetic: [K, n, ...].
+        slots: at least n.
+        absent: what labels of padding are filled with: 0, or `decoders.ABSENT` where
+            they are logits.
+    """
+    rows = ((0, 0), (0, slots - synthetic.images.shape[1]))
+    images = jnp.pad(synthetic.images, (*rows, (0, 0), (0, 0), (0, 0)))
+    labels = jnp.pad(synthetic.labels, (*rows, (0, 0)), constant_values=absent)
+    return synthetic._replace(images=images, labels=labels)
+
+
+def join(parts: Sequence[Synthetic]) -> Synthetic:
+    """Sets of the same classes as one; the step size is that of the last."""
+    return Synthetic(
+        jnp.concatenate([x.images for x in parts], axis=1),
+        jnp.concatenate([x.labels for x in parts], axis=1),
+        parts[-1].step_size,
+    )
+
+
+def make_judge(
+    network: Network,
+    training: Training,
+    augment: Augment | None = None,
+    microbatch: int | None = None,
+):
+    """Build the judge: a small ensemble of fresh networks trained on a set (ours).
+
+    Args:
+        network: the architecture.
+        training: schedule, usually that of the evaluation.
+        augment: (key, batch) -> batch, of the training.
+        microbatch: chunk length of its gradients.
+
+    Returns:
+        jitted (keys [E], data Batch [N, ...], real, rate=None) -> margins [M]: of the
+        mean probabilities the largest of another class minus that of the own, in
+        [-1, 1]; negative where the ensemble is right. `data` may have rows of padding,
+        so that all segments are one program. `rate` as in `train.make_fit`.
+
+    Example:
+        >>> import jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> judge = make_judge(network, Training(2))
+        >>> data = take(real, jnp.arange(3))
+        >>> judge(jax.random.split(jax.random.key(0), 2), data, real).shape
+        (6,)
+    """
+    fit = make_fit(
+        network,
+        training,
+        augment,
+        members=lambda data, epoch: present(data.labels),
+        microbatch=microbatch,
+    )
+
+    @jax.jit
+    def judge(keys: Key, data: Batch, real: RealData, rate=None) -> Array:
+        def one(key: Key, data: Batch, rate) -> Learner:
+            key_init, key_fit = jax.random.split(key)
+            return fit(key_fit, Learner(*network.init(key_init)), data, rate)[0]
+
+        def add(total: Array, learner: Learner) -> tuple[Array, None]:
+            def of_chunk(index: Array) -> Array:
+                images = take(real, index).images
+                outputs, _ = network.apply(learner.params, learner.stats, images, False)
+                return jax.nn.softmax(outputs.logits)
+
+            count = real.labels.shape[0]
+            return total + policy.map_chunks(of_chunk, count, CHUNK), None
+
+        learners = policy.spread_axis(one, keys, data, rate)
+        shape = real.labels.shape[0], real.table.shape[0]
+        zeros = jnp.zeros(shape, real.scale.dtype)
+        summed, _ = jax.lax.scan(add, zeros, learners)
+        mean = summed / keys.shape[0]
+        own = jax.nn.one_hot(real.labels, mean.shape[-1], dtype=bool)
+        others = jnp.max(jnp.where(own, -jnp.inf, mean), axis=-1)
+        return others - jnp.sum(jnp.where(own, mean, 0), axis=-1)
+
+    return judge
+
+
+def keep_hardest(real: RealData, margins: Array, min_keep: int) -> RealData:
+    """What a next segment sees: of the samples in play those with margins >= 0.
+
+    A class keeps its hardest `min_keep` samples at least (all, if it has fewer).
+
+    Args:
+        real: with a window, if any.
+        margins: [M], from a judge.
+        min_keep: samples per class.
+
+    Returns:
+        The same data, in play only what is kept, hardest first in `table`.
+
+    Example:
+        >>> import jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.array([0, 0, 0, 1, 1, 1]), 2)
+        >>> margins = jnp.array([0.1, -0.5, 0.3, -0.2, -0.1, -0.3])
+        >>> kept = keep_hardest(real, margins, min_keep=1)
+        >>> kept.counts.tolist(), kept.table[0, :2].tolist(), int(kept.table[1, 0])
+        ([2, 1], [2, 0], 4)
+    """
+    in_play = jnp.arange(real.table.shape[1])[None] < real.counts[:, None]
+    hardness = jnp.where(in_play, margins[real.table], -jnp.inf)
+    order = jnp.argsort(-hardness, axis=1, stable=True)
+    wrong = jnp.sum(in_play & (hardness >= 0), axis=1)
+    counts = jnp.minimum(jnp.maximum(wrong, min_keep), real.counts)
+    table = jnp.take_along_axis(real.table, order, axis=1)
+    return real._replace(table=table, counts=counts.astype(jnp.int32))
+
+
+def forgotten(before: Array, after: Array) -> Array:
+    """Share of the samples a judge was right about that the next one gets wrong, [].
+
+    Args:
+        before, after: margins [M] after two consecutive segments.
+
+    Example:
+        >>> before, after = jnp.array([-1.0, -1.0, 0.5]), jnp.array([-1.0, 0.5, 0.5])
+        >>> float(forgotten(before, after))
+        0.5
+    """
+    was = before < 0
+    lost = jnp.sum(was & (after >= 0))
+    return lost / jnp.maximum(jnp.sum(was), 1)

@@ -1,0 +1,102 @@
+"""Additive penalties on a match, and the schedules of their weights."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd.errors import UserError, quoted
+from jaxdd.types import (
+    Array,
+    Learner,
+    Match,
+    Schedule,
+    Term,
+)
+
+SCHEDULES = ("constant", "linear", "log")
+
+
+class WeightedTerm(NamedTuple):
+    """A penalty with its weight.
+
+    With `relative`, the weight is measured in units of the matching loss: the term
+    then contributes `weight * match` in value, whatever its own scale (ours).
+    """
+
+    schedule: Schedule
+    term: Term
+    relative: bool = False
+
+
+def weight_schedule(kind: str, weight: float, horizon: int) -> Schedule:
+    """The weight over the steps of a run (ours; SDC's own schedules are unpublished).
+
+    Args:
+        kind: "constant"; "linear", from 0 at step 0 to `weight` at the horizon; "log",
+            the same with a logarithmic rise, steep at first.
+        weight: final value, of any sign; a negative one prefers harder samples.
+        horizon: the step at which a rising schedule arrives; constant from there on.
+
+    Raises:
+        UserError: an unknown kind or a weight that is not finite.
+
+    Example:
+        >>> weight = weight_schedule("linear", 2.0, horizon=100)
+        >>> [float(weight(jnp.int32(step))) for step in (0, 50, 200)]
+        [0.0, 1.0, 2.0]
+    """
+    if not jnp.isfinite(weight):
+        raise UserError(f"the weight of a term must be a finite number, not {weight}")
+
+    def progress(step: Array) -> Array:
+        return jnp.clip(step / max(horizon, 1), 0.0, 1.0)
+
+    if kind == "constant":
+        return lambda step: jnp.float32(weight)
+    if kind == "linear":
+        return lambda step: weight * progress(step)
+    if kind == "log":
+        return lambda step: weight * jnp.log1p(progress(step) * 99) / jnp.log(100.0)
+    raise UserError(
+        f"unknown weight schedule {quoted(kind)}: choose one of {', '.join(SCHEDULES)}"
+    )
+
+
+def add_terms(match: Match, terms: Mapping[str, WeightedTerm]):
+    """Add weighted penalties to a match.
+
+    Returns:
+        (key, synthetic, target, learner, step, share) -> (value, info). `share` is the
+        part of an absolute weight that one match gets: where the match is summed over
+        classes a penalty is averaged, so that lift passes 1/K (ours).
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> match = jaxdd.feature_match(network, jaxdd.siamese(()))
+        >>> weight = jaxdd.weight_schedule("constant", 0.1, 1)
+        >>> term = jaxdd.WeightedTerm(weight, jaxdd.sdc(network))
+        >>> callable(add_terms(match, {"sdc": term}))
+        True
+    """
+
+    def weighted(key, synthetic, target, learner: Learner, step, share):
+        # The match's key does not depend on the terms: with and without them a run
+        # sees the same samples and augmentations.
+        value, evidence = match(jax.random.fold_in(key, 0), synthetic, target, learner)
+        total, info = value, {"match": value}
+        for i, (name, entry) in enumerate(terms.items()):
+            key_term = jax.random.fold_in(key, i + 1)
+            penalty = entry.term(key_term, learner, evidence)
+            unit = share
+            if entry.relative:
+                unit = jax.lax.stop_gradient(value / jnp.where(penalty > 0, penalty, 1))
+            total = total + entry.schedule(step) * unit * penalty
+            info[name] = penalty * share
+        return total, info
+
+    return weighted

@@ -1,0 +1,1 @@
+"""A method's steps: the compiled loop, and the loop that resumes."""

@@ -1,0 +1,1 @@
+"""How hard samples are, by every score."""

@@ -1,0 +1,91 @@
+"""How synthetic images, labels and step size are parameterised.
+
+Three independent choices: how many training images one stored image stands for (a
+`Formation`), in which space images are stored (a `types.Space`), and whether labels are
+learned.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd.errors import UserError, quoted
+from jaxdd.synthetic.formation import Formation, form, form_labels
+from jaxdd.types import Array, Codes, Decoder, Key, Space, Synthetic
+
+# The logits of a slot without an image: far below any learned one, yet finite, so that
+# its softmax has a gradient (of zero).
+ABSENT = -1e30
+
+# Images are stored as the network sees them.
+INPUT = Space(lambda images: images, lambda images: images, 0.0)
+
+
+def make_decoder(
+    labels: str = "hard",
+    formation: Formation = Formation(),  # noqa: B008 - immutable
+    space: Space = INPUT,
+) -> Decoder:
+    """A decoder whose codes are a Synthetic: images, labels, step size.
+
+    Args:
+        labels: "hard" or "teacher", probabilities without a gradient; "soft", learned
+            logits (DATM, Guo et al., ICLR 2024: softmax without a temperature).
+        formation: what a stored image becomes.
+        space: where images are stored.
+
+    Raises:
+        UserError: another choice of labels.
+
+    Example:
+        >>> decoder = make_decoder(formation=Formation(2))
+        >>> start = Synthetic(
+        ...     jnp.zeros((3, 1, 8, 8, 1)), jnp.eye(3)[:, None], jnp.float32(0))
+        >>> decoder.decode(decoder.init(jax.random.key(0), start)).labels.shape
+        (3, 4, 3)
+    """
+    if labels not in ("hard", "teacher", "soft"):
+        raise UserError(
+            f"unknown labels {quoted(labels)}: choose hard, soft or teacher"
+        )
+
+    def probabilities(codes: Codes) -> Array:
+        if labels != "soft":
+            return jax.lax.stop_gradient(codes.labels)
+        present = jnp.max(codes.labels, axis=-1, keepdims=True) > ABSENT / 2
+        return jnp.where(present, jax.nn.softmax(codes.labels), 0)
+
+    def init(key: Key, start: Synthetic) -> Codes:
+        del key
+        return start._replace(images=space.encode(start.images))
+
+    def stored(codes: Codes) -> Synthetic:
+        return codes._replace(labels=probabilities(codes))
+
+    def decode(codes: Codes) -> Synthetic:
+        return decode_stored(stored(codes), formation, space)
+
+    return Decoder(init, decode, stored)
+
+
+def decode_stored(
+    stored: Synthetic, formation: Formation, space: Space = INPUT
+) -> Synthetic:
+    """What a network is trained on, from what is stored.
+
+    Raises:
+        UserError: the formation does not fit the images, see `Formation.check`.
+    """
+    return stored._replace(
+        images=space.decode(form(stored.images, formation, space.grey)),
+        labels=form_labels(stored.labels, formation),
+    )
+
+
+def identity() -> Decoder:
+    """The codes are the set itself: images, labels as probabilities, step size."""
+    return make_decoder()
+
+
+def soft_labels() -> Decoder:
+    """The same with learned labels: the codes hold their logits."""
+    return make_decoder("soft")

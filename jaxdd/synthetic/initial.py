@@ -1,0 +1,161 @@
+"""The images that distillation starts from."""
+
+from collections.abc import Iterable
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd.data.real import sample_classes
+from jaxdd.errors import UserError, quoted
+from jaxdd.synthetic.decoder import INPUT
+from jaxdd.synthetic.formation import mosaic
+from jaxdd.types import Array, Key, RealData, Space, Synthetic
+
+INITIALS = ("noise", "real", "correct")
+
+
+def initial_set(key: Key, kind: str, real: RealData, ipc: int) -> Synthetic:
+    """A start for distillation, with hard labels.
+
+    Args:
+        key: consumed.
+        kind: "noise", standard normal in preprocessed space; "real", distinct random
+            real images of the class.
+        real: where images (or just their shape) come from.
+        ipc: images per class.
+
+    Raises:
+        UserError: an unknown kind.
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> key = jax.random.key(0)
+        >>> initial_set(key, "noise", real, ipc=2).images.shape
+        (3, 2, 8, 8, 1)
+    """
+    if kind not in ("noise", "real"):
+        raise UserError(f"unknown initial images {quoted(kind)}: choose noise or real")
+    classes, shape = real.table.shape[0], real.images.shape[1:]
+    if kind == "noise":
+        images = jax.random.normal(key, (classes, ipc, *shape), real.scale.dtype)
+    else:
+        images = sample_classes(key, real, ipc).images
+    labels = jnp.broadcast_to(
+        jnp.eye(classes, dtype=images.dtype)[:, None], (classes, ipc, classes)
+    )
+    # A copy per leaf: the state's buffers are donated, and aliases would break that.
+    return Synthetic(images, jnp.array(labels), jnp.zeros((), images.dtype))
+
+
+def mosaics(images: Synthetic, factor: int, space: Space = INPUT) -> Synthetic:
+    """Stored images that show `factor`^2 images each: IDC's initialisation "mix".
+
+    Args:
+        images: [K, f * f * n, ...], in the input space; labels of those that share a
+            mosaic are averaged.
+        factor: f, images along each side.
+        space: where mosaics are put together; the result is in the input space.
+
+    Returns:
+        [K, n, ...].
+
+    Example:
+        >>> labels = jnp.tile(jnp.eye(3)[:, None], (1, 4, 1))
+        >>> found = Synthetic(jnp.ones((3, 4, 8, 8, 1)), labels, jnp.float32(0))
+        >>> mosaics(found, factor=2).images.shape
+        (3, 1, 8, 8, 1)
+    """
+    if factor == 1:
+        return images
+    classes, count = images.labels.shape[:2]
+    labels = images.labels.reshape(classes, factor**2, count // factor**2, -1)
+    whole = space.decode(mosaic(space.encode(images.images), factor))
+    return images._replace(images=whole, labels=jnp.mean(labels, axis=1))
+
+
+def correct_set(
+    key: Key, real: RealData, right: Iterable[Array], ipc: int
+) -> tuple[Synthetic, int]:
+    """Distinct random real images that an expert classifies correctly.
+
+    DATM (official code): those of the first expert; classes in which it has too few are
+    filled up with those of the next ones. Where all experts together have too few, the
+    rest are random real images (ours; the official code never ends there).
+
+    Args:
+        key: consumed.
+        real: the images.
+        right: for one expert after another [M] bool, which of them it gets right; asked
+            only as far as needed.
+        ipc: images per class.
+
+    Returns:
+        The set with hard labels, and how many of its images no expert gets right.
+
+    Example:
+        >>> import jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> right = jnp.array([True, True, True, True, True, False])
+        >>> chosen, wrong = correct_set(jax.random.key(0), real, [right], ipc=2)
+        >>> chosen.images.shape, wrong
+        ((3, 2, 8, 8, 1), 1)
+    """
+    key_order, key_draw = jax.random.split(key)
+    classes, width = real.table.shape
+    in_play = jnp.arange(width) < real.counts[:, None]
+    # The rank of a sample is the first expert that gets it right.
+    rank = jnp.full(real.labels.shape[0], jnp.inf)
+    for expert, hits in enumerate(right):
+        rank = jnp.where(hits & jnp.isinf(rank), float(expert), rank)
+        known = jnp.sum(in_play & jnp.isfinite(rank[real.table]), axis=1)
+        if jnp.all(known >= jnp.minimum(real.counts, ipc)):
+            break
+
+    def chosen(key: Key, row: Array, count: Array) -> Array:
+        shuffled = jax.random.permutation(key, row.shape[0])
+        present = shuffled < count
+        order = jnp.where(present, rank[row[shuffled]], jnp.inf)
+        # Padding comes last, also behind samples that nobody gets right.
+        order = jnp.lexsort((order, ~present))
+        return row[shuffled[order]][:ipc]
+
+    keys = jax.random.split(key_order, classes)
+    table = jax.vmap(chosen)(keys, real.table, real.counts)
+    picked = real._replace(table=table, counts=jnp.minimum(real.counts, ipc))
+    wrong = int(jnp.sum(in_play[:, :ipc] & jnp.isinf(rank[table])))
+    return initial_set(key_draw, "real", picked, ipc), wrong
+
+
+def label_logits(synthetic: Synthetic, logits: Iterable[Array]) -> Array:
+    """Start of learned labels: the mean logits of the experts that are right.
+
+    DATM, official code; an image that no expert gets right gets the mean of all (ours;
+    0/0 there).
+
+    Args:
+        synthetic: a set with hard labels.
+        logits: for one expert after another [N, K], of the images class by class.
+
+    Returns:
+        [K, n, K] logits.
+
+    Example:
+        >>> labels = jnp.eye(2)[:, None]
+        >>> start = Synthetic(jnp.zeros((2, 1, 4, 4, 1)), labels, jnp.float32(0))
+        >>> found = [jnp.array([[2.0, 1.0], [1.0, 0.0]])]
+        >>> label_logits(start, found).tolist()
+        [[[2.0, 1.0]], [[1.0, 0.0]]]
+    """
+    shape = synthetic.labels.shape
+    own = jnp.argmax(synthetic.labels, -1).ravel()
+    good = count = everything = jnp.zeros((), synthetic.labels.dtype)
+    experts = 0
+    for z in logits:
+        hit = (jnp.argmax(z, -1) == own)[:, None]
+        good, count = good + jnp.where(hit, z, 0), count + hit
+        everything, experts = everything + z, experts + 1
+    mean = jnp.where(count > 0, good / jnp.maximum(count, 1), everything / experts)
+    return mean.reshape(shape)

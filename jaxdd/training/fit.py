@@ -1,0 +1,223 @@
+"""The one training loop: scores, pools and evaluation all train networks with it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdd.augment import Augment
+from jaxdd.primitives.gradients import batch_gradient
+from jaxdd.primitives.losses import cross_entropy, mean_loss
+from jaxdd.training.gsam import gsam
+from jaxdd.types import Array, Batch, Key, Learner, Network
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained: SGD with coupled weight decay (PyTorch's semantics).
+
+    Attributes:
+        epochs: passes over the data.
+        learning_rate: before the first decay.
+        momentum: heavy ball, no dampening, no Nesterov.
+        weight_decay: added to the gradient of every parameter, biases included.
+        batch_size: the last batch of an epoch may be smaller.
+        decay_epochs: epoch indices at whose start the learning rate is multiplied.
+        decay: by how much.
+        reset_momentum: whether the momentum starts anew at a decay, as in the official
+            evaluation of DC, which re-creates the optimiser there.
+        gsam_rho: radius of adaptive GSAM's perturbation; 0 is plain SGD.
+        gsam_alpha: weight of GSAM's orthogonal part.
+    """
+
+    epochs: int
+    learning_rate: float = 0.01
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch_size: int = 256
+    decay_epochs: tuple[int, ...] = ()
+    decay: float = 0.1
+    reset_momentum: bool = False
+    gsam_rho: float = 0.0
+    gsam_alpha: float = 0.0
+
+
+def rows(data: Batch, indices: Array) -> Batch:
+    """Select rows of a batch that is held in memory."""
+    return jax.tree.map(lambda x: x[indices], data)
+
+
+class FitState(NamedTuple):
+    """A network in training."""
+
+    learner: Learner
+    optimizer: Any  # optax state
+
+
+class Epochs(NamedTuple):
+    """A training run, epoch by epoch."""
+
+    init: Callable[[Learner], FitState]
+    # (state, batch, learning rate) -> state
+    step: Callable[[FitState, Batch, Array], FitState]
+    # (key of the run, state, data, epoch index, learning rate) -> state
+    epoch: Callable[..., FitState]
+
+
+def make_epochs(
+    network: Network,
+    training: Training,
+    augment: Augment | None = None,
+    fetch: Callable[[Any, Array], Batch] = rows,
+    members: Callable[[Any, Array], Array] | None = None,
+    microbatch: int | None = None,
+) -> Epochs:
+    """Build one epoch of a training run; see `make_fit` for the arguments.
+
+    Args:
+        members: (data, epoch index) -> [M] bool, which samples an epoch sees (PAD's
+            curriculum); None for all. The number of steps follows.
+
+    Example:
+        >>> import jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> key = jax.random.key(0)
+        >>> run = make_epochs(network, Training(2), fetch=jaxdd.data.real.take)
+        >>> state = run.init(jaxdd.Learner(*network.init(key)))
+        >>> state = run.epoch(key, state, real, jnp.int32(0))
+        >>> type(state.learner).__name__
+        'Learner'
+    """
+    parts = [
+        optax.add_decayed_weights(training.weight_decay),
+        optax.trace(training.momentum) if training.momentum else optax.identity(),
+    ]
+    if training.gsam_rho:
+        parts.insert(0, gsam(training.gsam_rho, training.gsam_alpha))
+    optimizer = optax.with_extra_args_support(optax.chain(*parts))
+
+    def gradient(learner: Learner, batch: Batch):
+        if not jax.tree.leaves(learner.stats):
+            accumulate = batch_gradient(mean_loss(network), microbatch)
+            return accumulate(learner.params, batch, learner.stats), learner.stats
+
+        def loss(params):
+            outputs, stats = network.apply(params, learner.stats, batch.images, True)
+            return cross_entropy(outputs.logits, batch.labels), stats
+
+        return jax.grad(loss, has_aux=True)(learner.params)
+
+    def init(learner: Learner) -> FitState:
+        return FitState(learner, optimizer.init(learner.params))
+
+    def step(state: FitState, batch: Batch, rate: Array) -> FitState:
+        learner = state.learner
+        grads, stats = gradient(learner, batch)
+        updates, optimizer_state = optimizer.update(
+            grads,
+            state.optimizer,
+            learner.params,
+            # GSAM's second pass leaves the statistics alone.
+            grad_fn=lambda p: gradient(learner._replace(params=p), batch)[0],
+        )
+        params = jax.tree.map(lambda p, u: p - rate * u, learner.params, updates)
+        return FitState(Learner(params, stats), optimizer_state)
+
+    def epoch(key: Key, state: FitState, data, index: Array, rate=None) -> FitState:
+        count = data.labels.shape[0]
+        size = min(training.batch_size, count)
+        longest = -(-count // size)
+        key_order, key_steps = jax.random.split(jax.random.fold_in(key, index))
+        order = jax.random.permutation(key_order, count)
+        seen, steps = count, longest
+        if members is not None:
+            inside = members(data, index)
+            order = order[jnp.argsort(~inside[order], stable=True)]
+            seen = jnp.sum(inside)
+            steps = -(-seen // size)
+        # The last batch is filled up with images that carry no label mass; they are of
+        # this epoch too, since batch norm sees them.
+        position = jnp.arange(longest * size) % jnp.maximum(seen, 1)
+        padded = order[position].reshape(longest, size)
+        valid = (jnp.arange(longest * size) < seen).reshape(longest, size)
+        decays = jnp.array(training.decay_epochs, jnp.int32)
+        dtype = jax.tree.leaves(state.learner.params)[0].dtype
+        rate = training.learning_rate if rate is None else rate
+        rate = jnp.asarray(rate * training.decay ** jnp.sum(index >= decays), dtype)
+        if training.reset_momentum and training.decay_epochs:
+            keep = ~jnp.any(index == decays)
+            kept = jax.tree.map(lambda m: m * keep, state.optimizer)
+            state = state._replace(optimizer=kept)
+        keys = jax.random.split(key_steps, longest)
+
+        def one(i, state: FitState) -> FitState:
+            batch = fetch(data, padded[i])
+            labels = batch.labels * valid[i].astype(dtype)[:, None]
+            batch = batch._replace(labels=labels)
+            batch = batch if augment is None else augment(keys[i], batch)
+            return step(state, batch, rate)
+
+        return jax.lax.fori_loop(0, steps, one, state)
+
+    return Epochs(init, step, epoch)
+
+
+def make_fit(
+    network: Network,
+    training: Training,
+    augment: Augment | None = None,
+    fetch: Callable[[Any, Array], Batch] = rows,
+    observe: Callable[[Learner], Any] = lambda learner: (),
+    members: Callable[[Any, Array], Array] | None = None,
+    microbatch: int | None = None,
+):
+    """Build a training run.
+
+    Args:
+        network: what to train.
+        training: how.
+        augment: (key, batch) -> batch, applied to every batch; see
+            `augment.on_images`.
+        fetch: (data, indices [B]) -> Batch; `rows` for a Batch, `windows.take` for
+            RealData. `data.labels` must have the number of samples in front.
+        observe: (learner) -> pytree, recorded after every epoch.
+        members: as of `make_epochs`.
+        microbatch: chunk length of the gradients; ignored with batch norm, where
+            samples interact.
+
+    Returns:
+        fit(key, learner, data, rate=None) -> (trained learner, observations [epochs,
+        ...]). `rate` replaces the learning rate of the schedule where it is traced,
+        such as a learned step size. Consumes `key`. Not jitted.
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> images = np.ones((6, 8, 8, 1), np.float32)
+        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> learner = jaxdd.Learner(*network.init(jax.random.key(0)))
+        >>> key = jax.random.key(0)
+        >>> batch = jaxdd.data.real.take(real, jax.numpy.arange(4))
+        >>> training = jaxdd.Training(epochs=2)
+        >>> trained, _ = make_fit(network, training)(key, learner, batch)
+        >>> type(trained).__name__
+        'Learner'
+    """
+    run = make_epochs(network, training, augment, fetch, members, microbatch)
+
+    def fit(key: Key, learner: Learner, data, rate=None):
+        def epoch(state: FitState, index: Array):
+            state = run.epoch(key, state, data, index, rate)
+            return state, observe(state.learner)
+
+        state, seen = jax.lax.scan(
+            epoch, run.init(learner), jnp.arange(training.epochs)
+        )
+        return state.learner, seen
+
+    return fit

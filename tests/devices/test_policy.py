@@ -1,0 +1,127 @@
+"""The table of choices: what a device gets, and that every choice has an effect."""
+
+import dataclasses
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdd import make_network
+from jaxdd.devices import policy
+from jaxdd.nets.conv import IMPLEMENTATIONS
+from jaxdd.running.loop import longest_chunk
+
+# What the CPU did before there was a table.
+CPU = {
+    "classes": 1,
+    "experts": 1,
+    "networks": 1,
+    "samples": 8,
+    "microbatch": 8,
+    "microbatch_from": (64, 24),
+    "convolution": "canonical",
+    "small_convolution": "im2col",
+    "precision": None,
+    "steps": 256,
+}
+
+
+def changed(**changes):
+    return policy.using(dataclasses.replace(policy.choices(), **changes))
+
+
+def test_the_cpu_does_what_it_always_did():
+    found = dataclasses.asdict(policy.choices())
+    del found["measured"]
+    assert found == CPU
+
+
+@pytest.mark.parametrize(
+    ("kind", "backend", "entry"),
+    [
+        ("NVIDIA H100 80GB HBM3", "gpu", "gpu"),
+        ("TPU v5e", "tpu", "tpu"),
+        ("something new", "metal", "gpu"),
+        ("cpu", "cpu", "cpu"),
+    ],
+)
+def test_a_device_gets_its_backends_entry(kind, backend, entry, monkeypatch):
+    monkeypatch.setattr(policy, "TABLE", {k: policy.TABLE[k] for k in ENTRIES})
+    assert policy.choices_for(kind, backend) is policy.TABLE[entry]
+
+
+ENTRIES = ("cpu", "gpu", "tpu")
+
+
+def test_a_device_that_was_measured_gets_its_own_entry(monkeypatch):
+    own = policy.Choices("today", classes=4)
+    monkeypatch.setitem(policy.TABLE, "NVIDIA H100 80GB HBM3", own)
+    assert policy.choices_for("NVIDIA H100 80GB HBM3", "gpu") is own
+    assert policy.choices_for("NVIDIA H200", "gpu") is policy.TABLE["gpu"]
+
+
+@pytest.mark.parametrize("name", sorted(policy.TABLE))
+def test_entries_name_what_there_is(name):
+    entry = policy.TABLE[name]
+    assert {entry.convolution, entry.small_convolution} <= set(IMPLEMENTATIONS)
+    assert min(entry.classes, entry.experts, entry.networks, entry.steps) >= 1
+    with jax.default_matmul_precision(entry.precision):  # refuses an unknown name
+        pass
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 32])
+def test_all_ways_of_mapping_give_the_same(chunk):
+    xs = jnp.arange(7.0)
+    found = jax.jit(lambda x: policy.map_axis(jnp.sin, x, chunk))(xs)
+    np.testing.assert_allclose(found, jnp.sin(xs), rtol=1e-6)
+    with changed(networks=chunk):
+        text = jax.jit(lambda x: policy.spread_axis(jnp.sin, x)).lower(xs).as_text()
+    assert ("while" in text) == (chunk < 7)
+
+
+def program(shape=(8, 8, 3)):
+    network = make_network("convnet", shape, 3, width=8, depth=1)
+    params, stats = network.init(jax.random.key(0))
+
+    def logits(params, images):
+        return network.apply(params, stats, images, False)[0].logits
+
+    images = jnp.ones((2, *shape))
+    return jax.jit(logits).lower(params, images).as_text()
+
+
+def test_the_forms_of_convolutions_are_chosen():
+    assert "stablehlo.convolution" not in program()
+    with changed(small_convolution="lax"):
+        assert "stablehlo.convolution" in program()
+    with changed(small_convolution="im2col", convolution="lax"):
+        assert "stablehlo.convolution" in program((8, 8, 5))
+
+
+@pytest.mark.parametrize("form", IMPLEMENTATIONS)
+def test_the_precision_reaches_every_product_of_a_network(form):
+    with changed(small_convolution=form):
+        usual = program()
+    with changed(small_convolution=form, precision="highest"):
+        exact = program()
+    products = re.findall(r"stablehlo\.(?:dot_general|convolution)\(?.*", exact)
+    assert len(products) == 2
+    assert all("HIGHEST" in line for line in products)
+    assert "HIGHEST" not in usual
+
+
+def test_microbatches_are_for_wide_networks_on_large_images():
+    assert policy.microbatch_for((32, 32, 3), 128) == 8
+    assert policy.microbatch_for((8, 8, 1), 128) is None
+    assert policy.microbatch_for((32, 32, 3), 32) is None
+    with policy.using(policy.TABLE["gpu"]):
+        assert policy.microbatch_for((32, 32, 3), 128) is None
+
+
+def test_the_longest_dispatch_is_a_choice():
+    assert longest_chunk() == 256
+    with changed(steps=50):
+        assert longest_chunk() == 50
+    assert longest_chunk() == 256

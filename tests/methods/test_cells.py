@@ -1,0 +1,120 @@
+"""Ten bases times the modifiers: every cell is one program and has an effect.
+
+The bases keep the whole contract in `test_methods`; all modifiers at once are in
+`experiments/test_segments`.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdd.data.real import take
+from jaxdd.methods.settings import METHODS
+from jaxdd.modifiers.curriculum import Curriculum
+from jaxdd.modifiers.segments import keep_hardest
+from jaxdd.training.fit import Training, make_fit
+from jaxdd.types import Inputs
+from tests.helpers import new_learner
+from tests.toy_methods import (
+    EARLIER,
+    INPUTS,
+    NETWORK,
+    start_for,
+    toy_method,
+    toy_settings,
+)
+
+BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm")
+# Those whose axes the others have as well are left to `make test-slow`.
+OTHERS = ("dc", "dcc", "mtt", "ftd", "tesla")
+MODIFIERS = {
+    "sdc": {"sdc_weight": 0.5},
+    "fiex": {},
+    "fiem": {"mask": "depth", "mask_ratio": 0.25},
+    "d4a": {"segments": 2, "forgetting": "replay"},
+}
+STEPS = 3
+
+
+def test_there_are_fifty_cells():
+    assert set(BASES) == set(METHODS) - {"pad", "d4a"}  # recipes of other cells
+    assert len(BASES) * (1 + len(MODIFIERS)) == 50
+
+
+@functools.cache
+def trained_on(window: Curriculum):
+    """Where an expert gets that sees a window of the data."""
+    fit = jax.jit(
+        make_fit(
+            NETWORK,
+            Training(2, 0.05, batch_size=12),
+            fetch=take,
+            members=window.members,
+        )
+    )
+    return fit(jax.random.key(3), new_learner(NETWORK), INPUTS.full)[0].params
+
+
+def shown(modifier: str) -> Inputs:
+    """What a step of a cell may look at; experts saw the same samples."""
+    inputs = INPUTS._replace(span=INPUTS.span._replace(target=trained_on(Curriculum())))
+    if modifier == "fiex":
+        window = Curriculum(drop_hardest=0.5)
+        span = inputs.span._replace(target=trained_on(window))
+        return inputs._replace(real=window.window(inputs.real, 0), span=span)
+    if modifier == "d4a":
+        margins = jnp.linspace(-1, 0.5, inputs.full.labels.shape[0])
+        kept = keep_hardest(inputs.real, margins, min_keep=2)
+        span = inputs.span._replace(whole=INPUTS.span.target)
+        return EARLIER._replace(real=kept, span=span)
+    return inputs
+
+
+@functools.cache
+def program(base: str, changes: tuple):
+    """Settings, method, jitted step and its traces; a window is no change."""
+    settings = toy_settings(base)
+    if settings.augmentation != "none":  # one operation compiles quickest
+        settings = dataclasses.replace(settings, augmentation="flip")
+    if settings.objective == "distribution":
+        # What a mask can choose from.
+        settings = dataclasses.replace(settings, features="all")
+    settings = dataclasses.replace(settings, **dict(changes))
+    method, traces = toy_method(settings), []
+
+    @jax.jit
+    def step(key, state, inputs):
+        traces.append(base)
+        return method.step(key, state, inputs)[0]
+
+    return settings, method, step, traces
+
+
+def distilled(base: str, changes: dict, inputs: Inputs) -> tuple[np.ndarray, int]:
+    """Images after a few steps, and how often the step was traced."""
+    settings, method, step, traces = program(base, tuple(changes.items()))
+    state = method.init(jax.random.key(0), start_for(settings))
+    for t in range(STEPS):
+        state = step(jax.random.fold_in(jax.random.key(1), t), state, inputs)
+    return np.asarray(method.result(state).images), len(traces)
+
+
+@functools.cache
+def plain(base: str) -> np.ndarray:
+    return distilled(base, {}, shown("plain"))[0]
+
+
+@pytest.mark.parametrize("modifier", MODIFIERS)
+@pytest.mark.parametrize(
+    "base",
+    [pytest.param(b, marks=pytest.mark.slow if b in OTHERS else ()) for b in BASES],
+)
+def test_a_cell_is_one_program_and_differs_from_plain(base, modifier):
+    images, traces = distilled(base, MODIFIERS[modifier], shown(modifier))
+    assert traces == 1
+    assert np.isfinite(images).all()
+    assert not np.array_equal(images, plain(base))

@@ -1,0 +1,393 @@
+"""The contract that every method keeps, with and without modifiers."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdd.errors import UserError
+from jaxdd.methods.build import build, formation_of, term_share, terms_of
+from jaxdd.methods.settings import METHODS, Settings
+from jaxdd.types import Inputs, Method
+from tests.helpers import assert_close, toy_start
+from tests.toy_methods import (
+    EXPERTS,
+    INPUTS,
+    NETWORK,
+    VARIANTS,
+    inputs_of,
+    is_new,
+    start_for,
+    toy_method,
+    toy_settings,
+)
+
+# Terms meet the objective: all variants for its first method, the others plain. That
+# the correction has an effect on every method is in `test_cells`.
+VARIED = list({METHODS[m].objective: m for m in reversed(METHODS)}.values())[::-1]
+CELLS = [(m, v) for m in METHODS for v in VARIANTS if v == "plain" or m in VARIED]
+SEEDS = 2
+STEPS = 30
+
+
+class Cell(NamedTuple):
+    settings: Settings
+    method: Method
+    inputs: Inputs
+    start: Any  # states of SEEDS runs
+    step: Callable  # jitted (keys, states, inputs) -> (states, infos)
+    traces: list  # grows by one at every trace of the step
+
+
+@functools.cache
+def cell(name: str, variant: str) -> Cell:
+    """One compiled program per cell serves all tests: a vmapped step."""
+    settings = toy_settings(name, variant)
+    method = toy_method(settings)
+    traces = []
+
+    def traced_step(key, state, inputs):
+        traces.append(name)
+        return method.step(key, state, inputs)
+
+    keys = jax.random.split(jax.random.key(0), SEEDS)
+    start = jax.vmap(method.init, (0, None))(keys, start_for(settings))
+    step = jax.jit(jax.vmap(traced_step, (0, 0, None)))
+    return Cell(settings, method, inputs_of(settings), start, step, traces)
+
+
+def keys_at(step):
+    return jax.random.split(jax.random.fold_in(jax.random.key(1), step), SEEDS)
+
+
+@functools.cache
+def history(name: str, variant: str) -> list:
+    """[(states, infos)] after each of STEPS steps."""
+    run, states, result = cell(name, variant), cell(name, variant).start, []
+    for t in range(STEPS):
+        states, infos = run.step(keys_at(t), states, run.inputs)
+        result.append((states, infos))
+    return result
+
+
+def of_seed(tree, seed):
+    return jax.tree.map(lambda x: x[seed], tree)
+
+
+# --- The contract -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "variant"), CELLS)
+def test_a_step_keeps_tree_shapes_and_dtypes_and_has_no_weak_types(name, variant):
+    run = cell(name, variant)
+    state = run.method.init(jax.random.key(0), start_for(run.settings))
+    after, info = jax.eval_shape(run.method.step, jax.random.key(1), state, run.inputs)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        assert not a.weak_type
+        assert not b.weak_type
+    for value in info.values():
+        assert value.shape == ()
+        assert value.dtype == jnp.float32
+
+
+@pytest.mark.parametrize(("name", "variant"), CELLS)
+def test_many_steps_are_one_compilation(name, variant):
+    history(name, variant)
+    assert len(cell(name, variant).traces) == 1
+
+
+@pytest.mark.parametrize(("name", "variant"), CELLS)
+def test_the_key_decides_the_result(name, variant):
+    run, (once, _) = cell(name, variant), history(name, variant)[0]
+    again, _ = run.step(keys_at(0), run.start, run.inputs)
+    other, _ = run.step(keys_at(1), run.start, run.inputs)
+    for a, b in zip(jax.tree.leaves(once), jax.tree.leaves(again), strict=True):
+        assert np.array_equal(a, b)
+    assert not np.array_equal(once.codes.images, other.codes.images)
+    assert not np.array_equal(once.codes.images[0], once.codes.images[1])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_is_the_same_without_jit_and_without_vmap(name):
+    """Where there is one with the per-sample term, which contains the other steps."""
+    variant = "per_sample" if name in VARIED else "plain"
+    run, (after, infos) = cell(name, variant), history(name, variant)[0]
+    single, info = run.method.step(keys_at(0)[1], of_seed(run.start, 1), run.inputs)
+    assert_close(single, of_seed(after, 1), rtol=1e-4, atol=1e-5)
+    assert_close(info, of_seed(infos, 1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "variant"), CELLS)
+def test_the_loss_falls_on_fixed_draws(name, variant):
+    """Same networks, samples and augmentations before and after 30 steps."""
+    run, (end, _) = cell(name, variant), history(name, variant)[-1]
+    moved = run.start._replace(codes=end.codes)
+
+    def loss(states):
+        values = [
+            run.step(keys_at(1000 + t), states, run.inputs)[1]["loss"] for t in range(4)
+        ]
+        return np.mean(values, axis=0)
+
+    assert np.all(loss(moved) < 0.95 * loss(run.start))
+
+
+@pytest.mark.parametrize(("name", "variant"), CELLS)
+def test_info_has_constant_keys_and_finite_values(name, variant):
+    expected = {"loss", "match", "image_gradient", "update"}
+    expected |= {"sdc"} if variant != "plain" else set()
+    expected |= {"forgetting"} if cell(name, variant).settings.segments > 1 else set()
+    for _, info in history(name, variant):
+        assert set(info) == expected
+        assert all(np.all(np.isfinite(x)) for x in info.values())
+
+
+@pytest.mark.parametrize(("name", "variant"), CELLS)
+def test_the_result_has_new_images_and_what_else_is_learned(name, variant):
+    run, (end, _) = cell(name, variant), history(name, variant)[-1]
+    start, settings = start_for(run.settings), run.settings
+    result = run.method.result(of_seed(end, 0))
+    stored = run.method.stored(of_seed(end, 0))
+    np.testing.assert_allclose(result.labels.sum(-1), 1, rtol=1e-5)
+    if settings.labels == "hard":
+        assert np.array_equal(stored.labels, start.labels)
+    else:
+        before = run.method.result(of_seed(run.start, 0)).labels
+        assert np.all(np.abs(result.labels - before).max(-1) > 1e-3)
+    learned = settings.step_size_lr > 0
+    assert (result.step_size != start.step_size) == learned
+    count = formation_of(settings).count(start.images.shape[1])
+    assert result.images.shape == (3, count, *start.images.shape[2:])
+    assert stored.images.shape == start.images.shape
+    begun = run.method.stored(of_seed(run.start, 0)).images
+    moved = np.abs(stored.images - begun).max(axis=(2, 3, 4))
+    assert np.all(moved > 1e-3)  # every image of every class
+    assert np.all(np.asarray(end.step) == STEPS)
+
+
+def norms_of(trees):
+    """[SEEDS]: the norm over all leaves."""
+    squares = [np.square(x).reshape(SEEDS, -1).sum(1) for x in jax.tree.leaves(trees)]
+    return np.sqrt(sum(squares))
+
+
+@pytest.mark.parametrize(("name", "variant"), CELLS)
+def test_the_codes_move_by_sgd_with_the_momentum_of_the_settings(name, variant):
+    """g1 = -d1 / lr and g2 = -d2 / lr - momentum * g1 have the reported norms.
+
+    Between two turns of a class, momentum of "sequential" steps has acted three times.
+    """
+    run = cell(name, variant)
+    s = run.settings
+    of_images = s.image_lr, s.image_momentum
+    if s.image_steps == "sequential":
+        m = s.image_momentum
+        of_images = s.image_lr * (1 + m + m**2), m**3
+    rates = {
+        "images": of_images,
+        "labels": (s.label_lr if s.labels == "soft" else 0, s.label_momentum),
+        "step_size": (s.step_size_lr, 0.5),
+    }
+    states = [run.start, *(state for state, _ in history(name, variant)[:2])]
+    first, second, moves = {}, {}, ({}, {})
+    for leaf, (rate, momentum) in rates.items():
+        x = [np.asarray(getattr(state.codes, leaf), float) for state in states]
+        moves[0][leaf], moves[1][leaf] = x[1] - x[0], x[2] - x[1]
+        if rate:
+            first[leaf] = -moves[0][leaf] / rate
+            second[leaf] = -moves[1][leaf] / rate - momentum * first[leaf]
+        else:
+            assert np.array_equal(x[0], x[2])
+    entries = zip((first, second), moves, history(name, variant), strict=False)
+    for gradient, move, (_, info) in entries:
+        np.testing.assert_allclose(info["image_gradient"], norms_of(gradient), 1e-3)
+        np.testing.assert_allclose(info["update"], norms_of(move), 1e-3)
+
+
+DRAWS = (
+    "split",
+    "fold_in",
+    "uniform",
+    "normal",
+    "randint",
+    "bernoulli",
+    "permutation",
+)
+
+
+def record_key_uses(monkeypatch):
+    """All uses of keys from now on: {id: (key, [name or (name, number folded in)])}."""
+    uses = {}
+
+    def recorded(name, function):
+        @functools.wraps(function)
+        def call(key, *args, **options):
+            folded = name == "fold_in" and isinstance(args[0], int)
+            use = (name, args[0]) if folded else name
+            uses.setdefault(id(key), (key, []))[1].append(use)
+            return function(key, *args, **options)
+
+        return call
+
+    for name in DRAWS:
+        monkeypatch.setattr(jax.random, name, recorded(name, getattr(jax.random, name)))
+    return uses
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_keys_are_never_used_twice(name, monkeypatch):
+    """A key is drawn from or split once, or numbers are folded into it."""
+    variant = "per_sample" if name in VARIED else "plain"
+    method, inputs = cell(name, variant).method, cell(name, variant).inputs
+    state = of_seed(cell(name, variant).start, 0)
+    step = jax.jit(lambda *args: method.step(*args))
+    uses = record_key_uses(monkeypatch)
+    # It sees loops, but not folds of a used key. A student draws its minibatches once
+    # more in the backward pass, from the same keys, on purpose.
+    with jax.debug_key_reuse(METHODS[name].source != "spans"):
+        step.lower(jax.random.key(0), state, inputs)
+    assert len(uses) > 5
+    for _, names in uses.values():
+        folds = [use for use in names if use == "fold_in" or use[0] == "fold_in"]
+        assert len(names) == 1 or len(folds) == len(names), names
+        assert len(set(names)) == len(names), names
+
+
+# --- Modifiers change what they should, and nothing else ----------------------------
+
+
+@pytest.mark.parametrize("variant", ["mean", "per_sample"])
+@pytest.mark.parametrize("name", VARIED)
+def test_the_correction_changes_the_images_but_not_what_is_matched(name, variant):
+    plain, info = history(name, "plain")[0]
+    corrected, corrected_info = history(name, variant)[0]
+    # Same network, samples and augmentation: the match has the same value.
+    np.testing.assert_allclose(corrected_info["match"], info["match"], rtol=1e-5)
+    expected = info["match"] + 0.5 * corrected_info["sdc"]
+    np.testing.assert_allclose(corrected_info["loss"], expected, rtol=1e-5)
+    difference = np.abs(corrected.codes.images - plain.codes.images)
+    step = np.abs(plain.codes.images - cell(name, "plain").start.codes.images)
+    assert difference.max() > 1e-3 * step.max()
+
+
+@pytest.mark.parametrize("name", VARIED)
+def test_the_two_norms_are_two_methods(name):
+    mean, each = (history(name, v)[0][0].codes.images for v in ("mean", "per_sample"))
+    assert not np.allclose(mean, each, atol=1e-6)
+
+
+def test_the_terms_follow_the_settings():
+    settings = Settings(sdc_weight=-2.0, sdc_schedule="linear", sdc_horizon=10)
+    entry = terms_of(NETWORK, settings)["sdc"]
+    assert [float(entry.schedule(jnp.int32(t))) for t in (0, 5, 10)] == [0, -1, -2]
+    assert not entry.relative
+    relative = dataclasses.replace(settings, sdc_relative=True)
+    assert terms_of(NETWORK, relative)["sdc"].relative
+    assert terms_of(NETWORK, Settings()) == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"objective": "trajectory"},  # without experts
+        {"source": "spans"},
+        {"source": "bank"},
+        {"labels": "noisy"},
+        {"labels": "teacher"},
+        {"mask": "width"},
+        {"gradient": "half"},
+        {"distance": "l7"},
+        {"augmentation": "color_blur"},
+        {"sdc_norm": "max"},
+        {"sdc_schedule": "cosine"},
+        {"sdc_weight": float("nan")},
+    ],
+    ids=lambda wrong: "-".join(map(str, *wrong.items())),
+)
+def test_a_wrong_setting_is_the_users_error(wrong):
+    with pytest.raises(UserError):
+        build(NETWORK, Settings(**wrong))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"max_start": None}, "max_start"),
+        ({"min_start": 5}, "0 <= lowest < first <= highest"),
+        ({"source": "pool"}, "source spans"),
+    ],
+)
+def test_trajectories_without_what_they_need_are_the_users_error(wrong, message):
+    with pytest.raises(UserError, match=message):
+        build(NETWORK, toy_settings("mtt", **wrong), experts=EXPERTS)
+
+
+def test_the_share_of_the_terms_grows_with_their_weight():
+    """A linear schedule up to step 100 gives three weights in one program."""
+    changes = {"sdc_weight": 50.0, "sdc_schedule": "linear", "sdc_horizon": 100}
+    settings = toy_settings("dm", augmentation="none", **changes)
+    share = jax.jit(term_share(NETWORK, settings))
+    state = build(NETWORK, settings).init(jax.random.key(0), toy_start(INPUTS))
+    none, little, much = (
+        float(share(jax.random.key(1), state._replace(step=jnp.int32(t)), INPUTS))
+        for t in (0, 1, 100)
+    )
+    assert none == 0
+    assert 0 < little < much < 1
+    odds = [share / (1 - share) for share in (little, much)]
+    assert odds[1] == pytest.approx(100 * odds[0], rel=1e-2)
+
+
+# --- What a method makes of its state -----------------------------------------------
+
+
+def test_the_result_of_ftd_is_the_moving_average_of_the_images():
+    """E <- d E + (1 - d) X after every step, from the start on; nothing else."""
+    run, start = cell("ftd", "plain"), cell("ftd", "plain").start
+    average = np.asarray(start.codes.images, float)
+    for state, _ in history("ftd", "plain"):
+        average = 0.9 * average + 0.1 * np.asarray(state.codes.images, float)
+        found = jax.vmap(run.method.result)(state)
+        np.testing.assert_allclose(found.images, average, rtol=1e-4, atol=1e-4)
+        assert np.array_equal(found.labels, state.codes.labels)
+        assert np.array_equal(found.step_size, state.codes.step_size)
+    assert np.abs(average - state.codes.images).max() > 1e-2
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_buffers_of_a_state_can_be_given_away(name):
+    """No two leaves are one buffer, nor one of the start's."""
+    method, start = cell(name, "plain").method, start_for(cell(name, "plain").settings)
+    give = jax.jit(lambda state: jax.tree.map(lambda x: x + 0, state), donate_argnums=0)
+    give(method.init(jax.random.key(0), jax.tree.map(jnp.copy, start)))
+
+
+# --- Networks in training -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", [m for m in METHODS if METHODS[m].source in ("pool", "real_pool")]
+)
+def test_a_network_is_trained_between_matches_and_replaced_after_the_last(name):
+    run = cell(name, "plain")
+    sources = [of_seed(run.start.source, 0)]
+    sources += [of_seed(states.source, 0) for states, _ in history(name, "plain")[:7]]
+    if METHODS[name].sampling == "passes":
+        assert len({int(s.order) for s in sources}) == 1  # one for the whole run
+        sources = [s.source for s in sources]
+    of_pool = METHODS[name].source == "pool"
+    learners = [s.learner if of_pool else s.training.learner for s in sources]
+    assert [int(s.age) for s in sources] == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert [is_new(x) for x in learners] == [s.age == 0 for s in sources]
+    kernels = [x.params["body"]["kernel"] for x in learners]
+    jumps = [np.abs(b - a).max() for a, b in itertools.pairwise(kernels)]
+    # Training moves a little, replacing a lot: also the last match leaves no update.
+    assert np.all(np.array(jumps)[[2, 5]] > 3 * np.max(np.array(jumps)[[0, 1, 3, 4]]))

@@ -1,0 +1,162 @@
+"""DCC's objective: against a slow loop, its warm-up, its derivatives."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdd import augment
+from jaxdd.data.real import real_data, sample_class, take
+from jaxdd.methods.build import objective_of
+from jaxdd.methods.presets import preset
+from jaxdd.methods.settings import METHODS
+from jaxdd.objectives import contrastive_match
+from jaxdd.primitives import DISTANCES
+from jaxdd.primitives.losses import cross_entropy
+from jaxdd.types import Inputs, Learner
+from tests.helpers import (
+    assert_close,
+    new_learner,
+    smooth_network,
+    tiny_network,
+    to64,
+    toy_inputs,
+    toy_start,
+)
+
+KEY = jax.random.key(0)
+PLAIN = augment.siamese(())
+
+
+def samples(real, size):
+    """The target of a match: `size` samples of a class."""
+    return lambda key, k: sample_class(key, real, k, size)
+
+
+def gradient_of(network, params, images, labels):
+    """The gradient of the mean loss, as it stands in a textbook."""
+
+    def loss(p):
+        return cross_entropy(network.apply(p, {}, images, False)[0].logits, labels)
+
+    return jax.grad(loss)(params)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_is_one_distance_between_class_averaged_gradients(x64, distance):
+    """Every class has 8 samples and all are drawn, so that the draw does not matter."""
+    network = smooth_network()
+    inputs = to64(toy_inputs(counts=(8, 8, 8)))
+    start, learner = to64(toy_start(inputs)), to64(new_learner(network))
+    match = contrastive_match(network, DISTANCES[distance], PLAIN)
+    value, evidence = jax.jit(
+        lambda s: match(KEY, s, samples(inputs.real, 8), learner)
+    )(start)
+    real = inputs.real
+    parts = []
+    for k in range(3):
+        own = take(real, real.table[k, :8])
+        parts.append(gradient_of(network, learner.params, *own))
+    target = jax.tree.map(lambda *g: sum(g) / 3, *parts)
+    images = start.images.reshape(6, 8, 8, 1)
+    made = gradient_of(network, learner.params, images, start.labels.reshape(6, 3))
+    np.testing.assert_allclose(value, DISTANCES[distance](target, made), rtol=1e-9)
+    assert_close(evidence.gradient, made, 1e-9, 1e-12)
+
+
+def test_the_hyper_gradient_equals_finite_differences(x64):
+    network = smooth_network()
+    inputs = to64(toy_inputs())
+    start, learner = to64(toy_start(inputs)), to64(new_learner(network))
+    siamese = augment.siamese(augment.dsa("color_crop_rotate"))
+    match = contrastive_match(network, DISTANCES["ours"], siamese)
+
+    @jax.jit
+    def value(images):
+        made, target = start._replace(images=images), samples(inputs.real, 5)
+        return match(KEY, made, target, learner)[0]
+
+    direction = jax.random.normal(jax.random.key(1), start.images.shape)
+    exact = jnp.vdot(jax.grad(value)(start.images), direction)
+    eps = 1e-5
+    ahead = value(start.images + eps * direction)
+    behind = value(start.images - eps * direction)
+    np.testing.assert_allclose((ahead - behind) / (2 * eps), exact, rtol=1e-6)
+
+
+def test_both_sides_of_a_class_share_one_draw():
+    """Real and synthetic images are the same, so that the distance is zero."""
+    network = tiny_network()
+    start = toy_start(toy_inputs(), ipc=2)
+    images = np.asarray(start.images).reshape(6, 8, 8, 1)
+    real = real_data(images, np.repeat(np.arange(3), 2), 3)
+    siamese = augment.siamese(augment.dsa("crop_brightness"))
+    match = contrastive_match(network, DISTANCES["mse"], siamese)
+    learner = new_learner(network)
+    keys = jax.random.split(KEY, 6)
+    target = samples(real, 2)
+    values = jax.jit(jax.vmap(lambda k: match(k, start, target, learner)[0]))(keys)
+    assert np.all(np.abs(values) < 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("step", "contrastive"),
+    [(0, False), (3, False), (4, True), (11, False), (12, True), (16, True)],
+)
+def test_the_warm_up_is_class_wise(step, contrastive):
+    """Six matches per network: two networks, and the first four matches of each."""
+    settings = dataclasses.replace(
+        METHODS["dcc"], matches=6, warmup_networks=2, warmup_matches=4, batch_real=4
+    )
+    if step == 11:  # the last match of the second network lies behind its warm-up
+        settings = dataclasses.replace(settings, warmup_matches=6)
+    network, inputs = tiny_network(), toy_inputs()
+    learner, start = new_learner(network), toy_start(inputs)
+
+    def value(chosen):
+        objective = objective_of(network, chosen)
+        return float(objective(KEY, start, learner, inputs, jnp.int32(step))[0])
+
+    alone = {
+        True: dataclasses.replace(settings, warmup_networks=0),
+        False: dataclasses.replace(settings, objective="gradient"),
+    }
+    found = value(settings)
+    np.testing.assert_allclose(found, value(alone[contrastive]), rtol=1e-5)
+    assert abs(found - value(alone[not contrastive])) > 1e-3 * abs(found)
+
+
+def test_a_class_without_samples_has_a_finite_gradient():
+    network, inputs = tiny_network(), toy_inputs()
+    counts = inputs.real.counts.at[1].set(0)
+    real = inputs.real._replace(counts=counts)
+    match = contrastive_match(network, DISTANCES["ours"], PLAIN)
+    learner: Learner = new_learner(network)
+    start = toy_start(inputs)
+    value, gradient = jax.jit(
+        jax.value_and_grad(
+            lambda x: match(KEY, start._replace(images=x), samples(real, 4), learner)[0]
+        )
+    )(start.images)
+    assert np.isfinite(value)
+    assert np.all(np.isfinite(gradient))
+    assert isinstance(inputs, Inputs)
+
+
+@pytest.mark.parametrize(
+    ("ipc", "matches", "epochs"),
+    [(1, 10, 5), (10, 10, 50), (20, 20, 25), (30, 30, 20), (40, 40, 15), (50, 50, 10)],
+)
+@pytest.mark.parametrize("method", ["dcc", "dsac"])
+def test_published_loops(method, ipc, matches, epochs):
+    """DCC, utils.py 428-446; everything else as in DC and DSA, from real images."""
+    found = preset(method, "cifar10", ipc)
+    settings = found.settings
+    assert (settings.matches, settings.inner_epochs) == (matches, epochs)
+    assert found.steps == 1000 * matches
+    assert found.init == "real"
+    assert (settings.warmup_networks, settings.warmup_matches) == (250, 10)
+    assert (settings.batch_real, settings.image_lr) == (256, 0.1)
+    assert found.eval_epochs == (300 if method == "dcc" else 1000)

@@ -1,0 +1,325 @@
+"""Matches against formulas, the lift over classes against a Python loop."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdd import augment
+from jaxdd.data.real import real_data
+from jaxdd.methods.build import METHODS, objective_of
+from jaxdd.modifiers.sdc import NORMS, sdc
+from jaxdd.modifiers.terms import WeightedTerm, weight_schedule
+from jaxdd.objectives import Sampling, feature_match, gradient_match, per_class
+from jaxdd.primitives import DISTANCES
+from jaxdd.primitives.losses import mean_loss
+from jaxdd.types import Batch, Inputs, Network, Synthetic
+from tests.helpers import (
+    SHAPE,
+    assert_close,
+    new_learner,
+    smooth_network,
+    to64,
+    toy_batch,
+    toy_inputs,
+    toy_start,
+    with_convolution,
+)
+
+NETWORK = smooth_network()
+NO_AUGMENTATION = augment.siamese(())
+
+
+def match_of(kind, augmentation=NO_AUGMENTATION, network=NETWORK):
+    if kind == "distribution":
+        return feature_match(network, augmentation)
+    return gradient_match(network, DISTANCES[kind], augmentation)
+
+
+# --- One class ----------------------------------------------------------------------
+
+
+def test_feature_match_is_the_squared_distance_of_the_mean_features():
+    learner = new_learner(NETWORK)
+    synthetic, real = toy_batch(3, seed=0, padding=1), toy_batch(7, seed=1, padding=2)
+    match = jax.jit(match_of("distribution"))
+    value, evidence = match(jax.random.key(0), synthetic, real, learner)
+
+    def mean(images):
+        outputs, _ = NETWORK.apply(*learner, images, False)
+        return np.asarray(outputs.features[-1], float).mean(0)
+
+    expected = ((mean(synthetic.images[:2]) - mean(real.images[:5])) ** 2).sum()
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    assert evidence.gradient is None
+    assert np.array_equal(evidence.batch.images, synthetic.images)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_gradient_match_is_the_distance_of_the_two_gradients(distance):
+    learner = new_learner(NETWORK)
+    synthetic, real = toy_batch(3, seed=0), toy_batch(7, seed=1, padding=2)
+    match = jax.jit(match_of(distance))
+    value, evidence = match(jax.random.key(0), synthetic, real, learner)
+    gradient = jax.jit(jax.grad(mean_loss(NETWORK)))
+    by_real = gradient(learner.params, Batch(real.images[:5], real.labels[:5]), {})
+    by_synthetic = gradient(learner.params, synthetic, {})
+    expected = DISTANCES[distance](by_real, by_synthetic)
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    assert_close(evidence.gradient, by_synthetic, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["distribution", "ours"])
+def test_terms_see_the_augmented_batch_and_its_gradient(kind):
+    shifted = lambda key, *batches: tuple(batch + 1 for batch in batches)
+    learner, synthetic = new_learner(NETWORK), toy_batch(3)
+    match = jax.jit(match_of(kind, shifted))
+    _, evidence = match(jax.random.key(0), synthetic, toy_batch(4, seed=1), learner)
+    seen = Batch(synthetic.images + 1, synthetic.labels)
+    assert_close(evidence.batch, seen)
+    if kind != "distribution":
+        expected = jax.jit(jax.grad(mean_loss(NETWORK)))(learner.params, seen, {})
+        assert_close(evidence.gradient, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["distribution", "ours"])
+def test_nothing_flows_back_to_the_real_side(kind):
+    match, learner = match_of(kind), new_learner(NETWORK)
+
+    def value(images):
+        real = toy_batch(4, seed=1)._replace(images=images)
+        return match(jax.random.key(0), toy_batch(3), real, learner)[0]
+
+    assert not np.any(jax.jit(jax.grad(value))(toy_batch(4, seed=1).images))
+
+
+# --- Siamese augmentation -----------------------------------------------------------
+
+
+def two_draws(pipeline):
+    """Not Siamese: every batch has a draw of its own."""
+    shared = augment.siamese(pipeline)
+
+    def independent(key, *batches):
+        keys = jax.random.split(key, len(batches))
+        return tuple(
+            shared(key, batch)[0] for key, batch in zip(keys, batches, strict=True)
+        )
+
+    return independent
+
+
+@pytest.mark.parametrize("kind", ["distribution", "mse"])
+def test_equal_batches_match_perfectly_under_every_siamese_draw(kind):
+    """The real images are a permutation of the synthetic ones, twice as many."""
+    synthetic, learner = toy_batch(3), new_learner(NETWORK)
+    order = jnp.array([2, 0, 1, 1, 2, 0])
+    real = jax.tree.map(lambda x: x[order], synthetic)
+
+    def values(augmentation):
+        match = match_of(kind, augmentation)
+        one = lambda key: match(key, synthetic, real, learner)[0]
+        return jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 40))
+
+    other = toy_batch(3, seed=1)
+    scale, _ = match_of(kind)(jax.random.key(0), synthetic, other, learner)
+    shared = values(augment.siamese(augment.dsa(METHODS["dsa"].augmentation)))
+    assert np.max(shared) < 1e-6 * scale
+    independent = values(two_draws(augment.dsa("crop_brightness")))
+    assert np.mean(independent > 1e-3 * scale) > 0.8
+
+
+# Trajectories have no real side: what experts saw is in their parameters.
+TWO_SIDED = [name for name, chosen in METHODS.items() if chosen.source != "spans"]
+
+
+@pytest.mark.parametrize("method", TWO_SIDED)
+def test_every_method_augments_both_sides_alike(method):
+    """The real data are the synthetic images, so that every distance is zero."""
+    start = toy_start(toy_inputs(), ipc=2)
+    images = np.asarray(start.images).reshape(6, *SHAPE)
+    real = real_data(images, np.repeat(np.arange(3), 2), 3)
+    settings = dataclasses.replace(
+        METHODS[method], batch_real=2, augmentation="crop_brightness", distance="mse"
+    )
+    network = with_convolution(NETWORK)
+    objective, learner = objective_of(network, settings), new_learner(network)
+    # D4A's term compares the union with all real samples: here each of them twice.
+    inputs = Inputs(real, real, earlier=start if settings.segments > 1 else None)
+
+    @jax.jit
+    @jax.vmap
+    def values(key):
+        return objective(key, start, learner, inputs, jnp.int32(0))[0]
+
+    losses = values(jax.random.split(jax.random.key(0), 10))
+    assert np.all(np.abs(losses) < 1e-6)
+
+
+# --- The lift over classes ----------------------------------------------------------
+
+STEP = 5
+
+
+def terms_of_all_kinds():
+    rising = weight_schedule("linear", -3.0, 10)  # -1.5 at STEP
+    constant = weight_schedule("constant", 6.0, 1)
+    relative = weight_schedule("constant", 0.5, 1)
+    return {
+        "mean": WeightedTerm(constant, sdc(NETWORK)),
+        "per_sample": WeightedTerm(rising, sdc(NETWORK, "per_sample")),
+        "relative": WeightedTerm(relative, sdc(NETWORK), True),
+    }
+
+
+def naive_objective(kind, synthetic, learner, inputs):
+    """A Python loop over classes, with plain `jax.grad` and no rule of ours."""
+    loss = mean_loss(NETWORK)
+
+    def norm(tree):
+        return jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(tree)))
+
+    def features(batch):
+        outputs, _ = NETWORK.apply(*learner, batch.images, False)
+        weights = batch.labels.sum(1)  # all one, yet differentiated
+        return weights @ outputs.features[-1] / weights.sum()
+
+    total = 0.0
+    for k in range(3):
+        members = np.flatnonzero(np.asarray(inputs.real.labels) == k)
+        labels = jnp.eye(3)[inputs.real.labels[members]]
+        real = Batch(inputs.real.images[members], labels)
+        made = Batch(synthetic.images[k], synthetic.labels[k])
+        gradient = jax.grad(loss)(learner.params, made, {})
+        if kind == "distribution":
+            match = jnp.sum((features(made) - features(real)) ** 2)
+        else:
+            by_real = jax.grad(loss)(learner.params, real, {})
+            match = DISTANCES[kind](by_real, gradient)
+        unit = jax.lax.stop_gradient(match / norm(gradient))
+        total += match + (6.0 / 3 + 0.5 * unit) * norm(gradient)
+        for image, label in zip(*made, strict=True):
+            single = Batch(image[None], label[None])
+            each = norm(jax.grad(loss)(learner.params, single, {}))
+            total += -1.5 / 3 * each / made.labels.shape[0]
+    return total
+
+
+@pytest.mark.parametrize("kind", ["ours", "distribution"])
+def test_value_and_gradient_equal_a_naive_loop_over_classes(x64, kind):
+    """All real samples are drawn, so that their order is all that keys decide."""
+    inputs = to64(toy_inputs((5, 5, 5)))
+    start, learner = to64(toy_start(inputs, ipc=2)), to64(new_learner(NETWORK))
+    lifted = per_class(match_of(kind), Sampling(5), terms_of_all_kinds())
+
+    @jax.jit
+    @jax.value_and_grad
+    def ours(synthetic):
+        step = jnp.int32(STEP)
+        value, _ = lifted(jax.random.key(0), synthetic, learner, inputs, step)
+        return 2 * value  # a cotangent other than one
+
+    @jax.jit
+    @jax.value_and_grad
+    def naive(synthetic):
+        return 2 * naive_objective(kind, synthetic, learner, inputs)
+
+    (value, gradient), (expected, by_loop) = ours(start), naive(start)
+    np.testing.assert_allclose(value, expected, rtol=1e-9)
+    assert np.any(by_loop.images)
+    assert_close(gradient, by_loop, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_info_has_the_sum_of_the_matches_and_the_mean_of_the_terms(norm):
+    inputs, learner = toy_inputs((5, 5, 5)), new_learner(NETWORK)
+    start = toy_start(inputs, ipc=2)
+    term = sdc(NETWORK, norm)
+    terms = {"sdc": WeightedTerm(weight_schedule("constant", 5.0, 1), term)}
+    objective = jax.jit(per_class(match_of("distribution"), Sampling(5), terms))
+    value, info = objective(jax.random.key(0), start, learner, inputs, jnp.int32(0))
+    np.testing.assert_allclose(value, info["match"] + 5.0 * info["sdc"], rtol=1e-5)
+    assert set(info) == {"match", "sdc"}
+
+
+def test_every_class_draws_its_own_augmentation():
+    """One image for all classes and both sides: only the draws can differ."""
+    seen = []
+
+    def spy(key, *batches):
+        jax.debug.callback(lambda k: seen.append(k.tolist()), jax.random.key_data(key))
+        return batches
+
+    inputs = toy_inputs()
+    objective = per_class(match_of("distribution", spy), Sampling(4))
+    start, learner = toy_start(inputs), new_learner(NETWORK)
+    arguments = start, learner, inputs, jnp.int32(0)
+    jax.jit(objective)(jax.random.key(0), *arguments)
+    jax.effects_barrier()
+    assert len(seen) == 3
+    assert len({tuple(x) for x in seen}) == 3
+
+
+def test_a_class_without_samples_has_a_finite_loss():
+    inputs = toy_inputs((5, 4, 0))
+    start = toy_start(inputs)
+    settings = dataclasses.replace(METHODS["dc"], batch_real=4)
+    objective = objective_of(NETWORK, settings)
+
+    def value(synthetic: Synthetic):
+        learner = new_learner(NETWORK)
+        return objective(jax.random.key(0), synthetic, learner, inputs, jnp.int32(0))[0]
+
+    loss, gradient = jax.jit(jax.value_and_grad(value))(start)
+    assert np.isfinite(loss)
+    assert np.all(np.isfinite(gradient.images))
+    assert not np.any(gradient.images[2])
+    assert np.any(gradient.images[:2])
+
+
+# --- What the difficulty correction does --------------------------------------------
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("kind", ["ours", "distribution"])
+def test_weights_of_either_sign_move_the_difficulty_apart(kind, norm):
+    """Difficulty after one small step: positive weight < none < negative weight."""
+    pipeline = augment.siamese(augment.dsa("flip"))
+    # The step stands for the weight: one program for all three.
+    entry = WeightedTerm(lambda step: step, sdc(NETWORK, norm))
+    objective = per_class(match_of(kind, pipeline), Sampling(6), {"sdc": entry})
+    inputs, learner = toy_inputs(), new_learner(NETWORK)
+    start = toy_start(inputs)
+
+    @jax.jit
+    def value_and_gradient(images, weight):
+        def value(images):
+            synthetic = start._replace(images=images)
+            return objective(jax.random.key(3), synthetic, learner, inputs, weight)
+
+        (loss, info), gradient = jax.value_and_grad(value, has_aux=True)(images)
+        return loss, info, gradient
+
+    after = {}
+    for weight in (-1.0, 0.0, 1.0):
+        _, _, gradient = value_and_gradient(start.images, jnp.float32(weight))
+        moved = start.images - 0.05 * gradient
+        after[weight] = value_and_gradient(moved, jnp.float32(0))[1]["sdc"]
+    assert after[1.0] < after[0.0] - 1e-5
+    assert after[-1.0] > after[0.0] + 1e-5
+
+
+def test_the_network_may_be_any_pair_of_functions():
+    """A match asks nothing of a network but `apply`."""
+    calls = []
+
+    def apply(params, stats, images, train):
+        calls.append(train)
+        return NETWORK.apply(params, stats, images, train)
+
+    match = match_of("ours", network=Network(NETWORK.init, apply))
+    match(jax.random.key(0), toy_batch(2), toy_batch(2), new_learner(NETWORK))
+    assert calls
+    assert not any(calls)  # matched in evaluation mode

@@ -1,0 +1,79 @@
+"""Losses on soft labels: values, and padding that leaves no trace."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdd.primitives.losses import (
+    correct,
+    cross_entropy,
+    mean_loss,
+    per_sample_cross_entropy,
+)
+from jaxdd.types import Batch
+from tests.helpers import linear_network, new_learner, toy_batch
+
+LOGITS = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
+
+
+def test_per_sample_values_equal_the_formula():
+    labels = toy_batch(5).labels
+    values = per_sample_cross_entropy(LOGITS, labels)
+    for row, target, value in zip(
+        *map(np.asarray, (LOGITS, labels, values)), strict=True
+    ):
+        p = np.exp(row) / np.exp(row).sum()
+        np.testing.assert_allclose(value, -(target * np.log(p)).sum(), rtol=1e-5)
+
+
+def test_hard_labels_give_the_mean_negative_log_probability():
+    classes = np.array([0, 2, 1, 1, 0])
+    p = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
+    expected = -np.log(p[np.arange(5), classes]).mean()
+    value = cross_entropy(LOGITS, jnp.eye(3)[classes])
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+def test_padding_rows_change_neither_the_loss_nor_its_gradient():
+    labels = toy_batch(5).labels
+    padded = jnp.concatenate([labels, jnp.zeros((4, 3))])
+    logits = jnp.concatenate([LOGITS, 100 * jnp.ones((4, 3))])
+    both = jax.jit(jax.value_and_grad(cross_entropy))
+    value, gradient = both(LOGITS, labels)
+    padded_value, padded_gradient = both(logits, padded)
+    np.testing.assert_allclose(padded_value, value, rtol=1e-6)
+    np.testing.assert_allclose(padded_gradient[:5], gradient, rtol=1e-6)
+    assert not np.any(padded_gradient[5:])
+    assert not np.any(per_sample_cross_entropy(logits, padded)[5:])
+
+
+def test_a_batch_of_padding_has_loss_zero_and_a_finite_gradient():
+    both = jax.value_and_grad(cross_entropy, argnums=(0, 1))
+    value, (by_logits, by_labels) = jax.jit(both)(LOGITS, jnp.zeros((5, 3)))
+    assert value == 0
+    assert not np.any(by_logits)
+    assert np.all(np.isfinite(by_labels))
+
+
+def test_rows_count_by_their_mass():
+    labels = jnp.array([[1.0, 0, 0], [0, 0.5, 0]])
+    values = per_sample_cross_entropy(LOGITS[:2], labels)
+    value = cross_entropy(LOGITS[:2], labels)
+    np.testing.assert_allclose(value, values.sum() / 1.5, rtol=1e-6)
+
+
+def test_correct_compares_the_most_probable_classes():
+    logits = jnp.array([[0.0, 2, 1], [3, 2, 1], [0, 0, 9], [9, 0, 0]])
+    labels = jnp.array([[0.1, 0.8, 0.1], [0, 0, 1], [0, 0, 1], [0, 0, 0]])
+    assert correct(logits, labels).tolist() == [1, 0, 1, 0]
+
+
+def test_mean_loss_is_the_networks_cross_entropy():
+    network, batch = linear_network(64), toy_batch(4)
+    params, stats = new_learner(network)
+    logits = np.asarray(batch.images).reshape(4, 64) @ np.asarray(params["kernel"])
+    value = mean_loss(network)(params, batch, stats)
+    expected = cross_entropy(jnp.asarray(logits), batch.labels)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    empty = Batch(batch.images, jnp.zeros((4, 3)))
+    assert mean_loss(network)(params, empty, stats) == 0

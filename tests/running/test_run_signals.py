@@ -1,0 +1,178 @@
+"""Runs that a signal ends: the state is saved in time, and the run goes on from it."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from jaxdd.running import resume as runs
+from jaxdd.storage.checkpoints import Checkpoints
+from jaxdd.storage.signals import Interrupted, Signals
+from tests.helpers import Killed
+from tests.toy_runs import (
+    PLAN,
+    every_compilation_cached,
+    go,
+    kill_at,
+    measure,
+    outcome,
+    saved_steps,
+    uninterrupted,
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cached():
+    with every_compilation_cached():
+        yield
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """The outcome of PLAN without interruption."""
+    return uninterrupted(tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.mark.parametrize(
+    ("step", "signum"),
+    [(1, signal.SIGTERM), (3, signal.SIGINT), (7, signal.SIGTERM), (10, signal.SIGINT)],
+)
+def test_a_signal_saves_the_state_of_that_step(
+    tmp_path, monkeypatch, expected, step, signum
+):
+    monkeypatch.setattr(runs, "CHUNK_SECONDS", 0.0)
+
+    def progress(at, loss, seconds):
+        if at == step:
+            os.kill(os.getpid(), signum)
+
+    before = signal.getsignal(signum)
+    with pytest.raises(Interrupted) as stopped:
+        go(tmp_path, progress=progress)
+    assert (stopped.value.signum, stopped.value.step) == (signum, step)
+    name = signal.Signals(signum).name
+    assert str(stopped.value) == f"stopped by {name} at step {step}"
+    assert saved_steps(tmp_path)[-1] == step
+    # A notebook goes on afterwards: its handlers are back, no deadline is left.
+    assert signal.getsignal(signum) is before
+    assert not [t for t in threading.enumerate() if "_watch" in t.name]
+    resumed = []
+    state, _, _ = go(tmp_path, resumed=resumed)
+    assert resumed == [step]
+    assert outcome(tmp_path, state) == expected
+
+
+def test_a_signal_amid_the_last_save_is_seen(tmp_path, monkeypatch, expected):
+    """Nobody looks after it but the handler itself, on leaving."""
+    usual = Checkpoints.save
+
+    def save(checkpoints, step, state):
+        if step == PLAN.steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        usual(checkpoints, step, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", save)
+        with pytest.raises(Interrupted) as stopped:
+            go(tmp_path)
+    assert str(stopped.value) == f"stopped by SIGTERM at step {PLAN.steps}"
+    assert saved_steps(tmp_path)[-1] == PLAN.steps
+    assert outcome(tmp_path, go(tmp_path)[0]) == expected
+
+
+def test_an_error_is_not_hidden_by_a_signal():
+    def fail():
+        with Signals().installed():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+
+
+def saved_steps_now(folder):
+    return sorted(int(f.name) for f in (folder / "checkpoints").iterdir())
+
+
+def test_the_state_is_saved_before_a_long_measurement(tmp_path, monkeypatch, expected):
+    """A signal's deadline may end the process amid it."""
+    monkeypatch.setattr(runs, "LONG_SECONDS", 0.2)
+    plan = dataclasses.replace(PLAN, save_every=100)
+
+    def slow(state):
+        step = int(state.step)
+        time.sleep(0.3)
+        if step > 0:  # the length of the first is not known before
+            assert saved_steps_now(tmp_path)[-1] == step - 1
+        if step == 9:
+            raise Killed  # what os._exit does at the deadline
+        return measure(state)
+
+    with pytest.raises(Killed):
+        go(tmp_path, measure=slow, plan=plan)
+    resumed = []
+    state, _, _ = go(tmp_path, plan=plan, resumed=resumed)
+    assert resumed == [8]
+    assert outcome(tmp_path, state) == expected
+
+
+def test_the_state_is_saved_before_a_long_step(tmp_path, monkeypatch, expected):
+    monkeypatch.setattr(runs, "LONG_SECONDS", -1.0)
+    monkeypatch.setattr(runs, "CHUNK_SECONDS", 0.0)
+    plan = dataclasses.replace(PLAN, save_every=100)
+    with pytest.raises(Killed):
+        go(tmp_path, progress=kill_at(8), plan=plan)
+    assert saved_steps(tmp_path) == [6, 7]
+    assert outcome(tmp_path, go(tmp_path, plan=plan)[0]) == expected
+
+
+HANG = """
+import signal, sys, jax, jax.numpy as jnp
+from jaxdd import signals
+signals.GRACE_SECONDS = 0.5
+spin = jax.jit(lambda n: jax.lax.fori_loop(0, n, lambda i, x: jnp.sin(x + i), 1.0))
+spin(1).block_until_ready()
+with signals.Signals().installed():
+    print("spinning", flush=True)
+    spin(2**31 - 1).block_until_ready()
+"""
+
+
+def test_the_deadline_holds_while_the_device_computes():
+    signum = signal.SIGTERM
+    with subprocess.Popen(
+        [sys.executable, "-c", HANG],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout.readline() == "spinning\n"
+            time.sleep(0.2)
+            process.send_signal(signum)
+            _, error = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert process.returncode == 128 + signum
+    assert signal.Signals(signum).name in error
+    assert "the same command continues" in error
+    assert "Traceback" not in error
+
+
+def test_off_the_main_thread_signals_are_left_alone(tmp_path, expected):
+    before = signal.getsignal(signal.SIGINT)
+    found = []
+
+    def work():
+        found.append(uninterrupted(tmp_path))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [expected]
+    assert signal.getsignal(signal.SIGINT) is before

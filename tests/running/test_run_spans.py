@@ -1,0 +1,125 @@
+"""Every step of a run gets the span of experts that its plan names."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdd.running import resume as runs
+from jaxdd.running.resume import Plan
+from jaxdd.types import Method, Span
+from tests.helpers import Killed
+from tests.toy_runs import (
+    every_compilation_cached,
+    go,
+    kill_at,
+    lines,
+    outcome,
+    toy_method,
+    uninterrupted,
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cached():
+    with every_compilation_cached():
+        yield
+
+
+def planned(root, step):
+    """Which expert and epoch a step wants, from the seed and the step alone."""
+    key = jax.random.fold_in(jax.random.fold_in(root, 99), step)
+    return jax.random.randint(key, (2,), 0, 1000).astype(jnp.int32)
+
+
+def spans_method() -> Method:
+    """The usual walk, pushed by the span; the infos say which one the step saw."""
+    usual = toy_method()
+
+    def step(key, state, inputs):
+        new, info = usual.step(key, state, inputs)
+        start, target = inputs.span.start["x"], inputs.span.target["y"]
+        pushed = new.codes._replace(images=new.codes.images + 1e-3 * jnp.sum(target))
+        seen = {"expert": start[0], "epoch": start[1], "target": target[1, 0]}
+        return new._replace(codes=pushed), {**info, **seen}
+
+    return usual._replace(step=step, plan=planned)
+
+
+def recorded_read():
+    """A bank that is none, and the indices it was asked for."""
+    asked = []
+
+    def read(indices):
+        expert, epoch = (float(x) for x in indices)
+        asked.append((int(expert), int(epoch)))
+        start = {"x": np.array([expert, epoch], np.float32)}
+        target = {"y": np.full((2, 3), expert + 1000 * epoch, np.float32)}
+        return Span(start, target)
+
+    return read, asked
+
+
+EVERY = Plan(steps=10, log_every=1, measure_every=4, save_every=7)
+SPAN = 4 * (2 + 6)  # bytes of one
+
+
+@pytest.fixture(scope="module")
+def with_spans(tmp_path_factory):
+    """The outcome of EVERY without interruption."""
+    read, _ = recorded_read()
+    folder = tmp_path_factory.mktemp("spans") / "run"
+    return uninterrupted(folder, method=spans_method(), plan=EVERY, read=read)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+@pytest.mark.parametrize("held", [1, 2, 3, 1000])
+def test_every_step_gets_the_span_that_its_plan_names(
+    tmp_path, monkeypatch, with_spans, seconds, held
+):
+    """However many fit on the device, and wherever chunks end."""
+    monkeypatch.setattr(runs, "CHUNK_SECONDS", seconds)
+    monkeypatch.setattr(runs, "SPAN_BYTES", held * SPAN + SPAN // 2)
+    read, _ = recorded_read()
+    chunks = []
+    state, _, _ = go(
+        tmp_path,
+        method=spans_method(),
+        plan=EVERY,
+        read=read,
+        progress=lambda step, loss, seconds: chunks.append(step),
+    )
+    longest = max(b - a for a, b in itertools.pairwise([0, *chunks]))
+    assert longest == (1 if seconds == 0 else min(held, 3))
+    root = jax.random.key(0)
+    for line in lines(tmp_path)[1:]:
+        expert, epoch = planned(root, line["step"] - 1).tolist()
+        assert (line["expert"], line["epoch"]) == (expert, epoch)
+        assert line["target"] == expert + 1000 * epoch
+    assert outcome(tmp_path, state) == with_spans
+
+
+def test_only_the_spans_of_steps_that_are_done_are_read(tmp_path, monkeypatch):
+    """Beside two at the start, for the shapes and to compile."""
+    monkeypatch.setattr(runs, "CHUNK_SECONDS", 1e9)
+    read, asked = recorded_read()
+    go(tmp_path, method=spans_method(), plan=EVERY, read=read)
+    root = jax.random.key(0)
+    wanted = [tuple(planned(root, t).tolist()) for t in range(10)]
+    assert asked[-10:] == wanted
+    assert asked[:-10] == [wanted[0]] * 2
+
+
+def test_a_run_with_spans_stopped_and_continued(tmp_path, monkeypatch, with_spans):
+    monkeypatch.setattr(runs, "CHUNK_SECONDS", 0.0)
+    read, _ = recorded_read()
+    arguments = {"method": spans_method(), "plan": EVERY, "read": read}
+    for step in (3, 8):
+        with pytest.raises(Killed):
+            go(tmp_path, progress=kill_at(step), **arguments)
+    resumed = []
+    state, _, _ = go(tmp_path, resumed=resumed, **arguments)
+    assert resumed == [7]
+    assert outcome(tmp_path, state) == with_spans

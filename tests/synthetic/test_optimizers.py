@@ -1,0 +1,112 @@
+"""Image updates one class after another, against the loop that really does them."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdd.errors import UserError
+from jaxdd.methods.settings import METHODS, Settings
+from jaxdd.synthetic.optimizer import optimizer_of, sequential_sgd
+from jaxdd.types import Synthetic
+
+RATE, ROUNDS, N, PIXELS = 0.3, 6, 2, 4
+
+
+def gradient_of(classes, k, images, turn):
+    """Of class k's loss: a function of its own images, which changes in every round."""
+    rng = np.random.default_rng([k, turn])
+    a, b = rng.normal(size=(2, N, PIXELS))
+    return a * np.sin(images[k]) + b
+
+
+def official_loop(images, momentum):
+    """IDC: one optimiser for the whole tensor steps after every single class.
+
+    What class k is at the beginning of each of its turns, [ROUNDS, K, n, P]. Its
+    gradient w.r.t. the others is zero, but their momentum moves them all the same.
+    """
+    images, classes = images.copy(), len(images)
+    buffer, seen = np.zeros_like(images), np.zeros((ROUNDS, *images.shape))
+    for turn in range(ROUNDS):
+        for k in range(classes):
+            seen[turn, k] = images[k]
+            gradient = np.zeros_like(images)
+            gradient[k] = gradient_of(classes, k, images, turn)
+            buffer = momentum * buffer + gradient
+            images = images - RATE * buffer
+    return seen
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("classes", [1, 2, 3, 10])
+def test_a_round_of_classes_is_one_closed_step(x64, classes, momentum):
+    """Every class, at each of its own turns, is where the official loop has it."""
+    images = np.random.default_rng(0).normal(size=(classes, N, PIXELS))
+    expected = official_loop(images, momentum)
+    optimizer = sequential_sgd(RATE, momentum)
+    found = jnp.asarray(images)
+    state = optimizer.init(found)
+    for turn in range(ROUNDS):
+        np.testing.assert_allclose(found, expected[turn], rtol=1e-12, atol=1e-13)
+        gradient = np.stack(
+            [gradient_of(classes, k, np.asarray(found), turn) for k in range(classes)]
+        )
+        updates, state = optimizer.update(jnp.asarray(gradient), state)
+        found = found + updates
+    moved = np.abs(expected[-1] - expected[0]).max()
+    assert moved > 0.1  # else equality would say little
+
+
+def test_one_class_is_plain_sgd_with_momentum():
+    codes = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3)), jnp.float32)
+    optimizer = sequential_sgd(0.1, 0.5)
+    state, velocity = optimizer.init(codes), np.zeros((1, 3))
+    for t in range(3):
+        gradient = np.random.default_rng(t).normal(size=(1, 3)).astype(np.float32)
+        updates, state = optimizer.update(jnp.asarray(gradient), state)
+        velocity = 0.5 * velocity + gradient
+        np.testing.assert_allclose(updates, -0.1 * velocity, rtol=1e-5)
+
+
+@pytest.mark.parametrize("steps", ["joint", "sequential"])
+def test_the_settings_choose_how_images_step(steps):
+    """Only images: labels and step size have one optimiser step per update."""
+    settings = Settings(
+        image_steps=steps,
+        image_lr=RATE,
+        image_momentum=0.5,
+        labels="soft",
+        label_lr=2.0,
+        label_momentum=0.0,
+        step_size_lr=0.5,
+    )
+    codes = Synthetic(jnp.zeros((3, N, 2, 2, 1)), jnp.zeros((3, N, 3)), jnp.float32(1))
+    optimizer, ones = optimizer_of(settings), jax.tree.map(jnp.ones_like, codes)
+    updates, _ = optimizer.update(ones, optimizer.init(codes), codes)
+    travelled = 1 if steps == "joint" else 1 + 0.5 + 0.25
+    np.testing.assert_allclose(updates.images, -RATE * travelled, rtol=1e-6)
+    np.testing.assert_allclose(updates.labels, -2.0, rtol=1e-6)
+    np.testing.assert_allclose(updates.step_size, -0.5, rtol=1e-6)
+
+
+def test_a_shut_gate_holds_the_momentum_of_sequential_steps():
+    settings = dataclasses.replace(METHODS["idc"], gate=1.0)
+    codes = Synthetic(jnp.ones((3, 1, 2, 2, 1)), jnp.ones((3, 1, 3)), jnp.float32(0))
+    optimizer = optimizer_of(settings)
+    begun = optimizer.update(codes, optimizer.init(codes), codes, value=0.5)[1]
+    updates, after = optimizer.update(codes, begun, codes, value=1.5)
+    assert not any(np.any(x) for x in jax.tree.leaves(updates))
+    again = [
+        optimizer.update(codes, state, codes, value=0.5)[0].images
+        for state in (begun, after)
+    ]
+    assert np.array_equal(*again)
+    assert np.any(again[0])
+
+
+def test_unknown_image_steps_are_the_users_error():
+    with pytest.raises(UserError, match="'diagonal': choose one of joint, sequential"):
+        optimizer_of(Settings(image_steps="diagonal"))
