@@ -5,12 +5,15 @@ could run. What a run really needs is in the plan.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
+from jaxdd.data.problem import Problem
 from jaxdd.devices.memory import capacity, size_text
+from jaxdd.distillation.options import Run
 from jaxdd.errors import UserError
+from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.types import Network
 
 _NUMBER = 4  # bytes of a float32 or int32
@@ -55,19 +58,24 @@ def evaluation(
     return Need(count * each, f"the sets of {_counted(count)}", flag)
 
 
-def distillation(problem: Any, network: Network, values: dict[str, Any]) -> list[Need]:
-    """Of `experiments.distill`, by the values of a run."""
+def distillation(problem: Problem, network: Network, run: Run) -> list[Need]:
+    """What a distillation needs."""
     shape, classes = problem.dataset.image_shape, problem.dataset.num_classes
-    images = classes * values["ipc"]
-    needs = networks(network, values["probes"], "probes")
-    for flag in ("num_eval", "num_random"):
-        needs.append(evaluation(values[flag], flag, shape, images))
-    if values["segments"] > 1:
-        needs += networks(network, values["judges"], "judges")
-    if values["objective"] == "trajectory":
-        steps = values["student_steps"]
+    images, recipe = classes * run.task.ipc, run.recipe
+    needs = networks(network, run.records.probes, "probes")
+    counts = {
+        "num_eval": run.evaluation.networks,
+        "num_random": run.evaluation.random_subsets,
+    }
+    for flag, count in counts.items():
+        needs.append(evaluation(count, flag, shape, images))
+    if recipe.segments is not None:
+        needs += networks(network, recipe.segments.judges, "judges")
+    if isinstance(recipe.objective, TrajectoryMatching):
+        steps = recipe.objective.student_steps
+        batch = min(recipe.objective.batch_syn or images, images)
         # Which images every step of a student sees, and how much each of them counts.
-        size = steps * (2 * min(values["batch_syn"] or images, images) * _NUMBER + _KEY)
+        size = steps * (2 * batch * _NUMBER + _KEY)
         needs.append(Need(size, f"the minibatches of {steps} steps", "student_steps"))
     return needs
 
