@@ -1,7 +1,6 @@
 """The plan of a distillation, from what its parts cost."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from jaxdd.distillation import banks
 from jaxdd.distillation.job import Job
 from jaxdd.distillation.pieces import Piece
 from jaxdd.distillation.run import Opened
-from jaxdd.experts import DTYPES, Bank
+from jaxdd.experts import DTYPES, Bank, Snapshots
 from jaxdd.experts.training import group_size
 from jaxdd.modifiers.segments import join
 from jaxdd.progress import say
@@ -55,13 +54,12 @@ class Distillation:
             inputs = job.inputs
             if self.count > 1:
                 inputs = inputs._replace(earlier=job.earlier([]))
-            probes: Any = None  # not needed before something is measured
-            self.piece = Piece(job, probes, 0, inputs)
+            self.piece = Piece(job, None, 0, inputs)  # probes come to be timed
             self.state = self.piece.start()
         self.compiling["the start"] = opening.compile_seconds + watch.compile_seconds
         self.time = [Part("data and first images", opening.seconds + watch.seconds)]
 
-    def _bank(self) -> Bank | None:
+    def _bank(self) -> Snapshots | None:
         """The experts where there are any, or what stands for them."""
         if self.values["bank"] is None or self.given is not None:
             return self.given

@@ -38,7 +38,7 @@ from jaxdd.experts.training import group_size
 from jaxdd.progress import say
 from jaxdd.storage import provenance
 from jaxdd.storage.paths import local_path, shown
-from jaxdd.storage.workdir import Record
+from jaxdd.storage.workdir import same_run
 from jaxdd.synthetic.sets import flatten
 
 Programs = Mapping[str, tuple[Memory, Lever | None]]
@@ -62,13 +62,6 @@ class Around(NamedTuple):
     network: bool = True
 
 
-class Glance(Record):
-    """A workdir's record, compared as a run does and not written."""
-
-    def save(self) -> None:
-        """Nothing: there is no run."""
-
-
 def distillation(
     config: options.Config, problem: Problem | None = None, room: Room | None = None
 ) -> Plan:
@@ -86,7 +79,7 @@ def distillation(
         opened = distill.open_run(config, problem)
     values, folder = opened.values, local_path(config.workdir, "--workdir")
     notes = [*opened.told, *(f"warning: {x}" for x in opened.differences)]
-    notes += _begun(folder, lambda: opened.record(folder, Glance))
+    notes += _begun(folder, lambda: opened.compare(folder))
     segmented.refuse_other_steps(folder, values)
     room = room or room_for(folder)
     found = Distillation(opened, folder, opening)
@@ -113,7 +106,7 @@ def experts(
     problem, manifest, network = opened.problem, opened.manifest, opened.network
     folder = local_path(config.workdir, "--workdir")
     notes = [] if opened.told is None else [opened.told]
-    notes += _begun(folder, lambda: Glance(folder, opened.record, "experts"))
+    notes += _begun(folder, lambda: same_run(folder, opened.record, "experts"))
     room = room or room_for(folder)
     time = [Part("data", opening.seconds)]
     compiling = {"the start": opening.compile_seconds}
@@ -187,10 +180,10 @@ def evaluation(config: evaluate.Config, room: Room | None = None) -> Plan:
     return _plan(name, time, programs, disk, around)
 
 
-def _begun(folder: Path, glance: Callable[[], Record]) -> list[str]:
+def _begun(folder: Path, compare: Callable[[], object]) -> list[str]:
     """What there is to say of a workdir, refused as the run refuses it."""
     nearest(folder)
-    glance()
+    compare()
     if (folder / "summary.json").exists():
         return [f"{shown(folder)} is finished: this is what it would cost again"]
     if (folder / "run.json").exists():

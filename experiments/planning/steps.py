@@ -19,7 +19,7 @@ from jaxdd.data.real import take
 from jaxdd.devices import mesh as devices
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation.pieces import Piece
-from jaxdd.experts import Bank, Manifest
+from jaxdd.experts import Manifest, Snapshots
 from jaxdd.progress import Bar
 from jaxdd.running.loop import longest_chunk, program_of
 from jaxdd.running.resume import SPAN_BYTES
@@ -32,7 +32,7 @@ PLACE_SECONDS = 0.5
 ENOUGH_SECONDS = 20.0
 
 
-class Imagined(Bank):
+class Imagined(Snapshots):
     """A bank that is not trained yet: random parameters in the place of experts."""
 
     def __init__(self, manifest: Manifest, network: Network):
@@ -125,7 +125,7 @@ def measuring_cost(piece: Piece) -> Measuring:
     fitted = fit_cost(job.network, training, full, None, values["probes"], fetch=take)
     batches = -(-full.labels.shape[0] // training.batch_size)
     with Stopwatch() as begun:
-        piece.probes = Probes(job.network, full, values["seed"], at_once, 1)
+        probes = piece.probes = Probes(job.network, full, values["seed"], at_once, 1)
     more = (values["probe_steps"] - 1) * fitted.epoch / batches
     state = piece.start()
     measure = piece.hooks(Bar("", 1, "")).measure
@@ -135,7 +135,7 @@ def measuring_cost(piece: Piece) -> Measuring:
         measure(state)
     result = piece.method.result(state)
     with Stopwatch() as probing:
-        piece.probes.measure(result)
+        probes.measure(result)
     # All but the probes, such as the share of a term, is done once.
     rest = max(0.0, second.seconds - probing.seconds)
     return Measuring(

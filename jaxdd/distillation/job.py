@@ -15,7 +15,7 @@ from jaxdd.data.real import class_table
 from jaxdd.distillation import resolution
 from jaxdd.errors import UserError
 from jaxdd.evaluation.protocol import Protocol
-from jaxdd.experts import Bank
+from jaxdd.experts import Snapshots
 from jaxdd.methods import build as methods
 from jaxdd.methods import presets
 from jaxdd.modifiers import masks, segments
@@ -99,7 +99,7 @@ class Job:
         values: dict[str, Any],
         network: Network,
         real: RealData,
-        bank: Bank | None = None,
+        bank: Snapshots | None = None,
     ):
         self.problem, self.values, self.network = problem, values, network
         self.settings = resolution.settings_of(values)

@@ -1,9 +1,9 @@
 """Distil, or continue, or report what is finished."""
 
 import dataclasses
-import functools
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from jaxdd.scores.probes import Probes
 from jaxdd.storage import provenance, records
 from jaxdd.storage.files import atomic_file, set_aside, to_json, write_atomically
 from jaxdd.storage.paths import shown
-from jaxdd.storage.workdir import Record, owned, write_lines
+from jaxdd.storage.workdir import Record, owned, same_run, write_lines
 from jaxdd.synthetic import decoder as decoders
 from jaxdd.synthetic.initial import INITIALS
 from jaxdd.types import Network, RealData, Synthetic
@@ -96,10 +96,20 @@ class Opened:
     differences: list[str]
     start: artifacts.Artifact | None = None
 
-    def record(self, folder: Path, kind: type[Record] = Record) -> Record:
-        """What the folder knows of the run, compared by all that alters a step."""
-        same = functools.partial(resolution.identity, problem=self.problem)
-        return kind(folder, self.values, identity=same)
+    def record(self, folder: Path) -> Record:
+        """The folder's record of this run; a new run is recorded at once.
+
+        Raises:
+            UserError: it holds another run, by all that alters a step.
+        """
+        return Record(folder, self.values, identity=self._identity)
+
+    def compare(self, folder: Path) -> None:
+        """Refuse a folder as `record` does; nothing is written."""
+        same_run(folder, self.values, identity=self._identity)
+
+    def _identity(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        return resolution.identity(values, self.problem)
 
     def job(self, folder: Path) -> Job:
         """Sort the data and make experts where that is needed, in the run's folder."""
