@@ -155,7 +155,7 @@ def open_dataset(data: DataFlags) -> Dataset:
     return dataset
 
 
-def size_of(text: str | None) -> tuple[int, int] | None:
+def size_of(text: object) -> tuple[int, int] | None:
     """(H, W) of --image_size, None where it is not given.
 
     Raises:

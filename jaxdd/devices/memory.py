@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 
 
-def size_text(size: float) -> str:
+def size_text(size: float | int) -> str:
     """A number of bytes in a handy unit.
 
     Example:

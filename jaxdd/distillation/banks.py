@@ -14,7 +14,7 @@ from jaxdd.data.problem import Problem
 from jaxdd.data.real import take
 from jaxdd.distillation.resolution import Resolved
 from jaxdd.distillation.sorting import SCORES_REMEDY
-from jaxdd.experts import Bank, Manifest, Watch, layout, train_bank, weight
+from jaxdd.experts import Bank, Manifest, Snapshots, Watch, layout, train_bank, weight
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.progress import Bar, say
@@ -148,7 +148,7 @@ def needed_epochs(recipe: Recipe) -> tuple[int, int]:
     return starts.lowest, starts.highest - 1 + recipe.students.expert_epochs
 
 
-def reach(bank: Bank, network: Network, real: RealData) -> list[float]:
+def reach(bank: Snapshots, network: Network, real: RealData) -> list[float]:
     """Accuracy of every expert after its last stored epoch, on some split, percent."""
     params, stats = network.init(jax.random.key(0))
     measure = jax.jit(lambda p, real: accuracy(network, Learner(p, stats), real))

@@ -14,7 +14,7 @@ from jaxdd.data.real import class_table
 from jaxdd.distillation.resolution import Resolved
 from jaxdd.errors import UserError
 from jaxdd.evaluation.protocol import Protocol
-from jaxdd.experts import Bank
+from jaxdd.experts import Snapshots
 from jaxdd.learners.fresh import Context
 from jaxdd.methods import build as methods
 from jaxdd.methods.recipe import Recipe
@@ -88,7 +88,7 @@ class Job:
         resolved: Resolved,
         network: Network,
         real: RealData,
-        bank: Bank | None = None,
+        bank: Snapshots | None = None,
         start: Artifact | None = None,
         workdir: str | None = None,
     ):

@@ -1,6 +1,5 @@
 """Opening a run: flags are checked against data before anything is written."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from jaxdd.methods.recipe import Recipe
 from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.progress import say
 from jaxdd.storage.files import make_folder
-from jaxdd.storage.workdir import Record, owned
+from jaxdd.storage.workdir import Record, owned, same_run
 from jaxdd.synthetic.decoder import INPUT
 from jaxdd.synthetic.initial import INITIALS
 from jaxdd.types import Network, RealData
@@ -55,9 +54,21 @@ class Opened:
     start: Artifact | None = None
 
     def record(self, folder: Path) -> Record:
-        """What the folder knows of the run, compared by all that alters a step."""
-        same = functools.partial(resolution.identity, problem=self.problem)
-        return Record(folder, self.resolved.values(str(folder)), identity=same)
+        """The folder's record of this run; a new run is recorded at once.
+
+        Raises:
+            UserError: it holds another run, by all that alters a step.
+        """
+        values = self.resolved.values(str(folder))
+        return Record(folder, values, identity=self._identity)
+
+    def compare(self, folder: Path) -> None:
+        """Refuse a folder as `record` does; nothing is written."""
+        values = self.resolved.values(str(folder))
+        same_run(folder, values, identity=self._identity)
+
+    def _identity(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        return resolution.identity(values, self.problem)
 
     def job(self, place: Place) -> Job:
         """Sort the data and train experts where that is needed."""

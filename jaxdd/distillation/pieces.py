@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxdd.distillation.job import Job
 from jaxdd.evaluation.protocol import Judge
-from jaxdd.experts import Bank
+from jaxdd.experts import Snapshots
 from jaxdd.learners import spans as learners
 from jaxdd.modifiers import segments
 from jaxdd.primitives.keys import named_key
@@ -33,13 +33,20 @@ SELECTION_NETWORKS = 3
 
 
 class Piece:
-    """One run: what it may match, what it starts from, what is measured on the way."""
+    """One run: what it may match, what it starts from, what is measured on the way.
 
-    def __init__(self, job: Job, probes: Probes, index: int, inputs: Inputs):
+    Args:
+        job: the method, its data and its protocol.
+        probes: the networks that measure difficulty; None measures none.
+        index: of the segment.
+        inputs: what a step may look at, without its span.
+    """
+
+    def __init__(self, job: Job, probes: Probes | None, index: int, inputs: Inputs):
         self.job, self.probes = job, probes
         self.index, self.inputs = index, inputs
         self.bank, self.method = job.bank, job.method
-        self.short: Bank | None = None
+        self.short: Snapshots | None = None
         self.starts: list[tuple[int, int]] = []
 
     @cached_property
@@ -67,7 +74,9 @@ class Piece:
         first = jax.tree.map(jnp.array, self.first)
         return self.method.init(named_key(self.seed, "method"), first)
 
-    def use_short_experts(self, short: Bank, starts: list[tuple[int, int]]) -> None:
+    def use_short_experts(
+        self, short: Snapshots, starts: list[tuple[int, int]]
+    ) -> None:
         """Match experts that were trained on the kept samples.
 
         Args:
@@ -108,8 +117,10 @@ class Piece:
         job, resolved = self.job, self.job.resolved
 
         def measure(state: MethodState) -> dict[str, float]:
-            found = self.probes.measure(self.method.result(state))
-            numbers = {f"difficulty_{k}": v for k, v in found.items()}
+            numbers: dict[str, float] = {}
+            if self.probes is not None:
+                difficulty = self.probes.measure(self.method.result(state))
+                numbers = {f"difficulty_{k}": v for k, v in difficulty.items()}
             if self.bank is not None:
                 numbers["step_size"] = float(self.method.stored(state).step_size)
             if job.has_terms and resolved.records.sdc_share:

@@ -5,7 +5,7 @@ bank        one memory-mapped array [experts, epochs, parameters] with checksums
 training    trains a bank, group by group, and goes on where it stopped
 """
 
-from jaxdd.experts.bank import Bank
+from jaxdd.experts.bank import Bank, Snapshots
 from jaxdd.experts.manifest import DTYPES, Manifest, layout, weight
 from jaxdd.experts.training import Watch, train_bank
 
@@ -13,6 +13,7 @@ __all__ = [
     "DTYPES",
     "Bank",
     "Manifest",
+    "Snapshots",
     "Watch",
     "layout",
     "train_bank",

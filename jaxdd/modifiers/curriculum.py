@@ -127,7 +127,7 @@ def excluded(counts: Array, curriculum: Curriculum, epoch: int) -> np.ndarray:
     return np.asarray(counts - (past - first))
 
 
-def _changes(
+def changes_of(
     gone: Callable[[int], int], epochs: int, removals: Sequence[int]
 ) -> list[tuple[int, int]]:
     """(epoch, samples left out) wherever their number changes.
@@ -201,7 +201,7 @@ def describe(counts: Array, curriculum: Curriculum, epochs: int) -> str:
         UserError: it is asked for and leaves out nothing.
     """
     total = int(np.asarray(counts).sum())
-    changes = _changes(
+    changes = changes_of(
         lambda e: int(excluded(counts, curriculum, e).sum()),
         max(1, epochs),
         [epoch + 1 for epoch, _ in curriculum.removals],

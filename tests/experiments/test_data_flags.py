@@ -1,7 +1,6 @@
 """The flags that name data mean the same in every program."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ from PIL import Image
 
 from experiments import d4a, matrix, pad, sdc
 from experiments.comparing import pairs
+from jaxdd.artifact import file as artifacts
 from jaxdd.data.problem import DataFlags, open_problem, size_of
 from jaxdd.distillation import difficulty, experts
 from jaxdd.distillation import run as distill
@@ -69,11 +69,12 @@ def test_what_is_left_out_is_said_and_data_are_found_again(zoo, capsys):
         "name": zoo, "fingerprint": problem.dataset.fingerprint, "validation": 0.0,
         "split_seed": 0, "channels": 3, "image_size": "6x4",
     }  # fmt: skip
-    artifact = SimpleNamespace(
+    artifact = dataclasses.replace(
+        artifacts._example(),
         dataset=made_from,
         preprocess=problem.preprocess,
         class_names=problem.dataset.class_names,
-        images=np.zeros((2, 1, 6, 4, 3)),
+        images=np.zeros((2, 1, 6, 4, 3), np.float32),
     )
     again = evaluate.reopen(artifact, None, None)
     assert again.dataset.fingerprint == problem.dataset.fingerprint

@@ -201,7 +201,7 @@ def test_selection_keeps_the_best_set_on_validation(tmp_path, monkeypatch):
     """Of the measured steps, not the last one."""
     scores = iter([10.0, 30.0, 50.0, 40.0, 20.0])
     monkeypatch.setattr(
-        "experiments.pieces.Judge.distilled",
+        "jaxdd.evaluation.protocol.Judge.distilled",
         lambda judge, synthetic, rate=None: {"mean": next(scores, 0.0)},
     )
     config = small(tmp_path / "a", **QUICK, select="validation")

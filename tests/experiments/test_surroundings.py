@@ -19,10 +19,10 @@ from experiments.planning import programs
 from jaxdd import fields
 from jaxdd.devices import mesh as devices
 from jaxdd.distillation import memory as least
-from jaxdd.distillation import options, sorting
+from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
-from jaxdd.modifiers.curriculum import Curriculum
+from jaxdd.modifiers.curriculum import Curriculum, changes_of, describe
 from jaxdd.nets import make_network
 from tests.experiments.helpers import SMALL, command, environment, small
 from tests.experiments.test_machines import free_port
@@ -342,7 +342,7 @@ def test_a_program_without_room_is_not_run(monkeypatch):
 
 def test_a_curriculum_of_billions_of_epochs_is_told_at_once():
     curriculum = Curriculum(0.5, MOST, ((40, 0.1), (2**30, 0.2)))
-    told = sorting.describe(jax.numpy.array([500] * 10), curriculum, MOST)
+    told = describe(jax.numpy.array([500] * 10), curriculum, MOST)
     assert "2500 in epoch 0, 3000 in epoch 41" in told
 
 
@@ -355,7 +355,7 @@ def test_changes_are_those_of_all_epochs(epochs, removals):
     ]
     every = [(e, gone[e]) for e in range(epochs) if e == 0 or gone[e] != gone[e - 1]]
     shown = every if len(every) < 8 else [*every[:4], *every[-3:]]
-    assert sorting._changes(gone.__getitem__, epochs, removals) == shown
+    assert changes_of(gone.__getitem__, epochs, removals) == shown
 
 
 # --- Processes that meet --------------------------------------------------------------

@@ -133,7 +133,7 @@ def test_the_state_is_saved_before_a_long_step(tmp_path, monkeypatch, expected):
 
 HANG = """
 import signal, sys, jax, jax.numpy as jnp
-from jaxdd import signals
+from jaxdd.storage import signals
 signals.GRACE_SECONDS = 0.5
 spin = jax.jit(lambda n: jax.lax.fori_loop(0, n, lambda i, x: jnp.sin(x + i), 1.0))
 spin(1).block_until_ready()

@@ -129,7 +129,7 @@ def test_a_second_owner_is_refused_until_the_first_leaves(tmp_path):
 
 def test_a_killed_owner_leaves_no_lock(tmp_path):
     hold = (
-        "import sys; from jaxdd.workdir import owned\n"
+        "import sys; from jaxdd.storage.workdir import owned\n"
         "with owned(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -188,7 +188,7 @@ WITHOUT_FCNTL = """
 import sys, warnings
 sys.modules["fcntl"] = None  # as on Windows: importing it fails
 import jaxdd
-from jaxdd.workdir import owned
+from jaxdd.storage.workdir import owned
 with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
     with owned(sys.argv[1]) as folder:
