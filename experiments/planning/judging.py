@@ -23,9 +23,8 @@ def add_evaluation(run: Distillation) -> None:
     rate = None if run.bank is None else job.recipe.step_size
     protocol = job.protocol(resolved.evaluation.networks, rate)
     own = flatten(job.decode(run.whole()))
-    found = evaluation_cost(
-        run.problem, protocol, own, job.inputs.full, resolved.task.ipc
-    )
+    ipc = resolved.task.ipc
+    found = evaluation_cost(run.problem, protocol, own, job.inputs.full, ipc)
     batch = min(protocol.training.batch_size, own.labels.shape[0])
     run.compiling["the evaluation"] = found.compile_seconds
     run.programs["evaluation"] = found.fitted.memory, Lever("eval_batch", batch)

@@ -125,9 +125,8 @@ def measuring_cost(piece: Piece) -> Measuring:
     fitted = fit_cost(job.network, training, full, None, records.probes, fetch=take)
     batches = -(-full.labels.shape[0] // training.batch_size)
     with Stopwatch() as begun:
-        probes = piece.probes = Probes(
-            job.network, full, job.resolved.task.seed, at_once, 1
-        )
+        seed = job.resolved.task.seed
+        probes = piece.probes = Probes(job.network, full, seed, at_once, 1)
     more = (records.probe_steps - 1) * fitted.epoch / batches
     state = piece.start()
     measure = piece.hooks(Bar("", 1, "")).measure

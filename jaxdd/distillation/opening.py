@@ -138,9 +138,9 @@ def _begun_at(start: Artifact, recipe: Recipe, flags: Mapping[str, Any]) -> Reci
     """The recipe of a run that begins at a set: what is in it, not where it is."""
     images = replace(recipe.images, init=f"set {start.digest}")
     recipe = replace(recipe, images=images)
-    learned = recipe.needs_experts and start.step_size is not None
-    if learned and flags.get("step_size") is None:
-        students = replace(recipe.students, step_size=start.step_size)
+    step_size, given = start.step_size, flags.get("step_size") is not None
+    if recipe.needs_experts and step_size is not None and not given:
+        students = replace(recipe.students, step_size=step_size)
         recipe = replace(recipe, objective=students)
     return recipe
 

@@ -162,7 +162,7 @@ class Piece:
         plan = runs.Plan(
             steps,
             records.log_every,
-            records.measure_every,
+            records.measure_every or steps,
             records.save_every,
         )
         name = (
