@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -18,8 +19,6 @@ Parameters = list[Tensor]
 
 def device() -> torch.device:
     """The accelerator where JAX computes on one too."""
-    import jax
-
     both = torch.cuda.is_available() and jax.default_backend() == "gpu"
     return torch.device("cuda" if both else "cpu")
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from jaxdd import augment, fields
 from jaxdd.data.problem import DataFlags, Problem
+from jaxdd.devices import needs
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation import banks, options, resolution, sorting
-from jaxdd.distillation import memory as least
 from jaxdd.errors import UserError, quoted
 from jaxdd.evaluation.protocol import statistics
 from jaxdd.experts import DTYPES, Bank, Manifest
@@ -204,7 +204,7 @@ def open_run(config: Config, problem: Problem | None = None) -> Opened:
     problem = problem.scaled(resolution.scaling_of(wanted, problem.dataset.name))
     values = resolution.resolve(wanted, problem)
     network = network_for(problem.dataset, values["network"])
-    least.check(least.networks(network, 1, "width"))
+    needs.check(needs.networks(network, 1, "width"))
     last = values["bank"]["epochs"]
     first = config.keep_first or 0
     if not 0 <= first < last:

@@ -16,6 +16,7 @@ from jaxdd.artifact import file as artifacts
 from jaxdd.augment import training as check_augmentation
 from jaxdd.data import check_ipc
 from jaxdd.data.problem import Problem
+from jaxdd.devices import needs
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation import banks, options, resolution, segmented, sorting
 from jaxdd.distillation import memory as least
@@ -133,7 +134,7 @@ def open_run(config: Config, problem: Problem | None = None) -> Opened:
     manifest = None if given is None else given.manifest
     values = resolution.resolve(config, problem, manifest)
     network = network_for(dataset, values["network"])
-    least.check(least.distillation(problem, network, values))
+    needs.check(least.distillation(problem, network, values))
     _check_method(network, values)
     formation = methods.formation_of(resolution.settings_of(values))
     formation.check(*dataset.image_shape[:2])
