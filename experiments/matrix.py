@@ -22,6 +22,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxdd.methods.settings import METHODS
 
 from experiments.comparing import shared_banks
 from experiments.console.flags import main, option
@@ -34,7 +35,6 @@ from jaxdd.errors import Diverged, UserError, quoted
 from jaxdd.experts import Bank
 from jaxdd.methods import build as methods
 from jaxdd.methods.network import network_for
-from jaxdd.methods.settings import METHODS
 from jaxdd.progress import say
 from jaxdd.running import loop as programs
 from jaxdd.scores.probes import Probes

@@ -16,11 +16,11 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxdd.methods.settings import METHODS, Settings
 
 from benchmarks.parts.cases import PIXELS
 from jaxdd.data.real import real_data
 from jaxdd.methods.build import decoder_of, objective_of
-from jaxdd.methods.settings import METHODS, Settings
 from jaxdd.nets import make_network
 from jaxdd.primitives import DISTANCES
 from jaxdd.types import Codes, Inputs, Learner, Network, Span, Synthetic

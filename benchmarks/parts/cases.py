@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxdd.methods.settings import METHODS, Settings
 
 from jaxdd.data.real import real_data
 from jaxdd.devices import policy
 from jaxdd.errors import UserError, quoted
 from jaxdd.methods import presets
 from jaxdd.methods.build import build
-from jaxdd.methods.settings import METHODS, Settings
 from jaxdd.nets import make_network
 from jaxdd.types import (
     Inputs,

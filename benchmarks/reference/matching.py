@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxdd.methods.settings import Settings
 from torch import Tensor
 
 from benchmarks.parts.cases import PIXEL_MEAN, PIXEL_STD, Case
@@ -14,7 +15,6 @@ from benchmarks.reference.augment import Draw, Groups
 from benchmarks.reference.network import Parameters
 from benchmarks.reference.training import Trainer, cutmix, epoch
 from jaxdd.augment.named import MIXED
-from jaxdd.methods.settings import Settings
 from jaxdd.primitives.trees import named_leaves
 
 TRAINED_BATCH = 256  # of a network's training on the synthetic set

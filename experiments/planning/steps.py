@@ -118,15 +118,17 @@ class Measuring(NamedTuple):
 def measuring_cost(piece: Piece) -> Measuring:
     """Train few probe networks for a moment, and measure twice."""
     job = piece.job
-    values, full = job.values, job.inputs.full
-    at_once = together(values["probes"])
-    groups = -(-values["probes"] // at_once)
-    training, _ = probe_training(full.labels.shape[0], values["probe_steps"])
-    fitted = fit_cost(job.network, training, full, None, values["probes"], fetch=take)
+    records, full = job.resolved.records, job.inputs.full
+    at_once = together(records.probes)
+    groups = -(-records.probes // at_once)
+    training, _ = probe_training(full.labels.shape[0], records.probe_steps)
+    fitted = fit_cost(job.network, training, full, None, records.probes, fetch=take)
     batches = -(-full.labels.shape[0] // training.batch_size)
     with Stopwatch() as begun:
-        probes = piece.probes = Probes(job.network, full, values["seed"], at_once, 1)
-    more = (values["probe_steps"] - 1) * fitted.epoch / batches
+        probes = piece.probes = Probes(
+            job.network, full, job.resolved.task.seed, at_once, 1
+        )
+    more = (records.probe_steps - 1) * fitted.epoch / batches
     state = piece.start()
     measure = piece.hooks(Bar("", 1, "")).measure
     with Stopwatch() as first:

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from jaxdd.data import (
 from jaxdd.data.real import real_data
 from jaxdd.devices import policy
 from jaxdd.errors import UserError, quoted
-from jaxdd.fields import option
+from jaxdd.fields import Choice, option
 from jaxdd.progress import say
 from jaxdd.types import RealData
 
@@ -43,15 +43,23 @@ class DataFlags:
     )
 
 
-class Scaling(NamedTuple):
+@dataclass(frozen=True)
+class Scaling(Choice):
     """How images become what networks see, before it is fitted to the training split.
 
-    `constants` names the dataset whose mean and standard deviation are taken; None for
-    the images' own, and where they are whitened.
+    Attributes:
+        zca: whether images are ZCA-whitened.
+        constants: the dataset whose mean and standard deviation normalise images that
+            are not whitened; None for their own.
     """
 
-    zca: bool = False
-    constants: str | None = None
+    subject: ClassVar[str] = "the preprocessing"
+
+    zca: bool = option(False, "ZCA whitening instead of normalisation")
+    constants: str | None = option(
+        None,
+        "dataset whose mean and deviation normalise the images; default: the method's",
+    )
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class Problem:
     preprocess: Preprocess
     split_seed: int = 0
     source: str | None = None
-    scaling: Scaling = Scaling()  # noqa: RUF009 - immutable
+    scaling: Scaling = Scaling()
 
     @property
     def name(self) -> str:
@@ -112,44 +120,36 @@ class Problem:
 
 
 def open_problem(
-    name: str,
-    data_dir: str | None,
+    data: DataFlags,
     validation: float,
     seed: int,
-    zca: bool,
-    constants: str | None = None,
-    channels: int | None = None,
-    image_size: str | None = None,
+    scaling: Scaling = Scaling(),
 ) -> Problem:
     """Read, split and fit the preprocessing on the training split.
 
     Says what the reader left out or chose.
 
     Args:
-        name, data_dir, channels, image_size: see `DataFlags`.
+        data: the flags that name the data.
         validation: share of train that is held out.
         seed: of that share.
-        zca, constants: see `Scaling`.
+        scaling: how images are normalised.
 
     Raises:
         UserError: the dataset cannot be used, or a bad validation share.
     """
-    dataset = open_dataset(name, data_dir, channels, image_size)
-    return replace(prepare(dataset, validation, seed, zca, constants), source=name)
+    dataset = open_dataset(data)
+    return replace(prepare(dataset, validation, seed, scaling), source=data.dataset)
 
 
-def open_dataset(
-    name: str,
-    data_dir: str | None,
-    channels: int | None = None,
-    image_size: str | None = None,
-) -> Dataset:
+def open_dataset(data: DataFlags) -> Dataset:
     """Read a dataset by the flags that name it, and say what was left out of it.
 
     Raises:
         UserError: it cannot be used.
     """
-    dataset = load(name, data_dir, channels, size_of(image_size))
+    size = size_of(data.image_size)
+    dataset = load(data.dataset, data.data_dir, data.channels, size)
     for remark in dataset.remarks:
         say(remark)
     return dataset
@@ -181,11 +181,9 @@ def prepare(
     dataset: Dataset,
     validation: float,
     seed: int,
-    zca: bool,
-    constants: str | None = None,
+    scaling: Scaling = Scaling(),
 ) -> Problem:
     """The same for a dataset in memory."""
-    scaling = Scaling(zca, constants)
     splits = split(dataset, validation, seed)
     fitted = _fit(scaling, dataset, splits.train.images)
     return Problem(dataset, splits, fitted, seed, scaling=scaling)

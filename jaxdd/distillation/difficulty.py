@@ -14,7 +14,7 @@ from jaxdd.devices import needs
 from jaxdd.distillation import sorting
 from jaxdd.errors import UserError
 from jaxdd.fields import option
-from jaxdd.methods.network import network_for, network_options
+from jaxdd.methods.network import NetworkSpec
 from jaxdd.report.pictures import draw
 from jaxdd.scores import ensemble as difficulty
 from jaxdd.scores.table import MEASURES
@@ -58,12 +58,9 @@ def run(config: Config) -> dict[str, Any]:
     fields.check(config)
     names = score_names(config.score)
     effort = effort_of(config)
-    problem = open_problem(
-        config.dataset, config.data_dir, config.validation, config.seed, False,
-        channels=config.channels, image_size=config.image_size,
-    )  # fmt: skip
-    options = network_options(config.net, problem.dataset, config.width, config.depth)
-    network = network_for(problem.dataset, options)
+    problem = open_problem(config, config.validation, config.seed)
+    spec = NetworkSpec(config.net, config.width, config.depth).sized(problem.dataset)
+    options, network = spec.options(), spec.make(problem.dataset)
     wanted = needs.networks(network, effort.networks, "networks")
     if "influence" in names:
         wanted += needs.networks(

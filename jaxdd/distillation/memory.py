@@ -1,23 +1,29 @@
 """What a distillation needs at the least of the memory of this machine."""
 
-from typing import Any
-
+from jaxdd.data.problem import Problem
 from jaxdd.devices.needs import KEY, NUMBER, Need, evaluation, networks
+from jaxdd.distillation.options import Run
+from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.types import Network
 
 
-def distillation(problem: Any, network: Network, values: dict[str, Any]) -> list[Need]:
-    """Of `experiments.distill`, by the values of a run."""
+def distillation(problem: Problem, network: Network, run: Run) -> list[Need]:
+    """What a distillation needs."""
     shape, classes = problem.dataset.image_shape, problem.dataset.num_classes
-    images = classes * values["ipc"]
-    needs = networks(network, values["probes"], "probes")
-    for flag in ("num_eval", "num_random"):
-        needs.append(evaluation(values[flag], flag, shape, images))
-    if values["segments"] > 1:
-        needs += networks(network, values["judges"], "judges")
-    if values["objective"] == "trajectory":
-        steps = values["student_steps"]
+    images, recipe = classes * run.task.ipc, run.recipe
+    needs = networks(network, run.records.probes, "probes")
+    counts = {
+        "num_eval": run.evaluation.networks,
+        "num_random": run.evaluation.random_subsets,
+    }
+    for flag, count in counts.items():
+        needs.append(evaluation(count, flag, shape, images))
+    if recipe.segments is not None:
+        needs += networks(network, recipe.segments.judges, "judges")
+    if isinstance(recipe.objective, TrajectoryMatching):
+        steps = recipe.objective.student_steps
+        batch = min(recipe.objective.batch_syn or images, images)
         # Which images every step of a student sees, and how much each of them counts.
-        size = steps * (2 * min(values["batch_syn"] or images, images) * NUMBER + KEY)
+        size = steps * (2 * batch * NUMBER + KEY)
         needs.append(Need(size, f"the minibatches of {steps} steps", "student_steps"))
     return needs

@@ -52,7 +52,7 @@ class Piece:
     @cached_property
     def seed(self) -> int:
         """Of all random numbers; segments draw independently."""
-        seed = self.job.values["seed"]
+        seed = self.job.resolved.task.seed
         if self.index == 0:
             return seed
         key = named_key(seed, f"segment {self.index}")
@@ -64,7 +64,7 @@ class Piece:
         index, job = self.index, self.job
         real = self.inputs.real if index else self.inputs.full
         key = named_key(self.seed, "initial")
-        absent = decoders.ABSENT if job.settings.labels == "soft" else 0.0
+        absent = decoders.ABSENT if job.recipe.learned_labels else 0.0
         found = job.first(key, real, job.parts[index])
         return segments.pad(found, job.slots, absent)
 
@@ -83,8 +83,8 @@ class Piece:
             short: their bank.
             starts: the expert and epoch of the first bank that each of them began at.
         """
-        settings = self.job.settings
-        last = short.manifest.last_epoch - settings.expert_epochs
+        objective = self.job.recipe.students
+        last = short.manifest.last_epoch - objective.expert_epochs
         epochs = learners.StartEpochs(0, last + 1)
         source = learners.spans(self.job.network, len(starts), epochs)
         self.short, self.starts = short, starts
@@ -92,7 +92,7 @@ class Piece:
 
     def read(self, indices: np.ndarray) -> Span:
         """The span that the plan asks for."""
-        job, length = self.job, self.job.settings.expert_epochs
+        job, length = self.job, self.job.recipe.students.expert_epochs
         assert self.bank is not None
         expert, start = (int(i) for i in indices)
         if self.short is None:
@@ -114,7 +114,7 @@ class Piece:
         return self.inputs._replace(span=span)
 
     def hooks(self, bar: Bar) -> runs.Hooks:
-        job, values = self.job, self.job.values
+        job, resolved = self.job, self.job.resolved
 
         def measure(state: MethodState) -> dict[str, float]:
             numbers: dict[str, float] = {}
@@ -123,19 +123,19 @@ class Piece:
                 numbers = {f"difficulty_{k}": v for k, v in difficulty.items()}
             if self.bank is not None:
                 numbers["step_size"] = float(self.method.stored(state).step_size)
-            if job.settings.sdc_weight != 0 and values["sdc_share"]:
+            if job.has_terms and resolved.records.sdc_share:
                 key = jax.random.fold_in(named_key(self.seed, "share"), state.step)
                 inputs = self.inputs_at(int(state.step))
                 numbers["sdc_share"] = float(job.share(key, state, inputs))
             return numbers
 
         read = None if self.bank is None else self.read
-        if values["select"] == "last":
+        if resolved.task.select == "last":
             return runs.Hooks(measure, None, bar, read, say)
         held_out = job.problem.splits.validation
         assert held_out is not None, "check() refuses selection without validation"
         judge = Judge(job.problem, job.protocol(SELECTION_NETWORKS), held_out)
-        learned = values["eval_lr"] is None
+        learned = resolved.evaluation.lr is None
 
         def track(best: runs.Best, stored: Synthetic, step: int) -> runs.Best:
             rate = stored.step_size if learned else None
@@ -147,34 +147,39 @@ class Piece:
         return runs.Hooks(measure, track, bar, read, say)
 
     def run(
-        self, folder: Path, record: Record
+        self, folder: Path | None, record: Record | None
     ) -> tuple[Synthetic, int, Metrics, dict[str, float]]:
         """Distil, or continue: (stored set, its step, metrics, timings)."""
-        values, parts = self.job.values, len(self.job.parts)
+        resolved, parts = self.job.resolved, len(self.job.parts)
+        steps, records = resolved.length.steps, resolved.records
 
         def on_resume(step: int) -> None:
             say(f"continuing at step {step}")
-            if step > 0:
-                record.resumed_at.append(self.index * values["steps"] + step)
+            if step > 0 and record is not None:
+                record.resumed_at.append(self.index * steps + step)
                 record.save()
 
         plan = runs.Plan(
-            values["steps"],
-            values["log_every"],
-            values["measure_every"],
-            values["save_every"],
+            steps,
+            records.log_every,
+            records.measure_every,
+            records.save_every,
         )
-        name = f"{values['method']} on {values['dataset']}, {values['ipc']} per class"
+        name = (
+            f"{resolved.method} on {resolved.data_name}, {resolved.task.ipc} per class"
+        )
         if parts > 1:
             name = f"{name}, segment {self.index + 1}/{parts}"
-        place = f"{shown(folder)}/metrics.jsonl and checkpoints"
+        place = "nothing"
+        if folder is not None:
+            place = f"{shown(folder)}/metrics.jsonl and checkpoints"
         with Bar(name, plan.steps, place) as bar:
             hooks = self.hooks(bar)
             state, metrics, timings = runs.run(
                 folder, self.method, self.start, self.inputs, self.seed, plan, hooks,
                 on_resume,
             )  # fmt: skip
-        stored, chosen = self.method.stored(state.method), values["steps"]
+        stored, chosen = self.method.stored(state.method), steps
         if state.best is not None and hooks.track is not None:
             say("selecting on validation data")
             best = hooks.track(state.best, stored, chosen)

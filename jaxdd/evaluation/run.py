@@ -18,7 +18,7 @@ from jaxdd.evaluation.protocol import MIN_RANDOM, Judge, Protocol
 from jaxdd.evaluation.reopening import PARTS, Tested, reopen, tested_on
 from jaxdd.evaluation.results import identity, known_results, with_earlier
 from jaxdd.fields import option
-from jaxdd.methods.network import network_options
+from jaxdd.methods.network import NetworkSpec
 from jaxdd.progress import Bar, say
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.paths import existing_file, local_path, shown
@@ -187,7 +187,7 @@ def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
         options = (
             artifact.network
             if net == own
-            else network_options(net, problem.dataset, None, None)
+            else NetworkSpec(net).sized(problem.dataset).options()
         )
         protocol = Protocol(
             options,
