@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.parts import draws
-from benchmarks.parts.cases import PIXELS, Case, Setting, make_case
+from benchmarks.parts.cases import Case, Setting, decoder_of, make_case
 from jaxdd.errors import UserError
-from jaxdd.methods.build import decoder_of, objective_of
+from jaxdd.learners.fresh import Context
+from jaxdd.methods.build import objective_of
 from jaxdd.types import Key, Learner, Params
 
 TINY = Setting("tiny", "cifar10", (8, 8, 3), 4, 2, classes=3, per_class=6)
@@ -58,8 +59,8 @@ def random_params(like: Params, seed: int) -> Params:
 
 def ours(case: Case) -> Side:
     """Loss and gradients w.r.t. what is stored."""
-    objective = objective_of(case.network, case.settings, case.microbatch)
-    decoder = decoder_of(case.settings, PIXELS)
+    objective = objective_of(case.network, case.recipe, Context(case.microbatch))
+    decoder = decoder_of(case.recipe)
     learner = Learner(case.params, {})
 
     @jax.jit
@@ -73,7 +74,7 @@ def ours(case: Case) -> Side:
     def side(key: Key) -> Found:
         value, gradient = both(case.state.codes, key, case.inputs)
         gradients = {"images": np.asarray(gradient.images)}
-        if case.settings.objective == "trajectory":
+        if case.recipe.needs_experts:
             gradients["step_size"] = np.asarray(gradient.step_size)
         return float(value), gradients
 
@@ -112,7 +113,7 @@ def theirs(case: Case) -> Side:
             ]
         )
 
-    return trajectory if case.settings.objective == "trajectory" else classes
+    return trajectory if case.recipe.needs_experts else classes
 
 
 def difference(method: str, **changes) -> float:

@@ -44,7 +44,7 @@ TOLERANCE = 1e-10
 
 Numbers = dict[str, np.ndarray]
 
-# A method with changes of its settings.
+# A method with changes of its flags.
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in reference.METHODS},
     "dsa, squared distance": ("dsa", {"distance": "mse"}),
@@ -111,11 +111,7 @@ def drawn(name: str) -> np.ndarray:
     method, changes = METHODS[name]
     with jax.enable_x64(True):
         case = equality.tiny(method, **changes)
-        of_key = (
-            draws.of_students
-            if case.settings.objective == "trajectory"
-            else draws.of_classes
-        )
+        of_key = draws.of_students if case.recipe.needs_experts else draws.of_classes
         parts: list[Any] = []
         for i in range(equality.DRAWS):
             for one in of_key(case, jax.random.key(i)):
