@@ -2,12 +2,13 @@
 # make test   the environment, then the tests (make test-slow: the heavy ones it leaves out)
 # make venv   only the environment
 # make bench  PyTorch beside it, then every method against the original kind of loop
+# make reference  PyTorch's float64 numbers anew, which the tests compare ours with
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: venv demo test test-slow lint bench
+.PHONY: venv demo test test-slow lint bench reference
 
 venv: $(STAMP)
 
@@ -39,3 +40,8 @@ bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks.steps --methods=all --reference=torch \
 	  --out=runs/benchmarks/steps
+
+reference: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m benchmarks.reference.expected
+	$(BIN)/python -m pytest -n 0 tests/benchmarks/test_reference.py tests/benchmarks/test_expected.py

@@ -25,7 +25,7 @@ from experiments.planning.estimate import Plan, total
 from experiments.planning.files import bytes_below
 from experiments.planning.room import peak_resident
 from jaxdd.devices.timing import Stopwatch
-from jaxdd.distillation import experts
+from jaxdd.distillation import experts, options
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError, quoted
 from jaxdd.evaluation import run as evaluate
@@ -53,7 +53,7 @@ class Case(NamedTuple):
 
 
 def _distilled(method: str) -> Callable[[Path, int], Any]:
-    return lambda out, seed: distill.Config(
+    return lambda out, seed: options.Config(
         workdir=str(out / f"{method}-{seed}"), method=method, seed=seed
     )
 

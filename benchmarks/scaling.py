@@ -19,7 +19,7 @@ from experiments.comparing.pairs import numbers
 from experiments.console.flags import main, option
 from jaxdd import report
 from jaxdd.errors import UserError
-from jaxdd.methods.presets import network_size
+from jaxdd.methods.network import network_size
 from jaxdd.progress import say
 from jaxdd.storage.files import make_folder
 

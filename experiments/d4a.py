@@ -24,7 +24,7 @@ from experiments.console.flags import main, option
 from jaxdd import fields, report
 from jaxdd.data.problem import DataFlags, Problem
 from jaxdd.data.real import take
-from jaxdd.distillation import memory as least
+from jaxdd.devices import needs
 from jaxdd.distillation import options, resolution
 from jaxdd.errors import UserError, quoted
 from jaxdd.evaluation.protocol import MIN_RANDOM
@@ -92,7 +92,7 @@ def run(config: Config, problem: Problem | None = None) -> dict[str, Any]:
     if problem is None:
         problem = resolution.open_data(base)
     network = network_for(problem.dataset, resolution.resolve(base, problem)["network"])
-    least.check(least.networks(network, config.ensemble, "ensemble"))
+    needs.check(needs.networks(network, config.ensemble, "ensemble"))
     with owned(config.workdir) as folder:
         fingerprint = problem.dataset.fingerprint
         values = {**dataclasses.asdict(config), "fingerprint": fingerprint}

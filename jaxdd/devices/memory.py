@@ -33,7 +33,7 @@ def capacity() -> int | None:
     return whole + (_field("/proc/meminfo", "SwapTotal") or 0)
 
 
-def _host() -> int | None:
+def host_memory() -> int | None:
     """Memory that programs may still take, this process counted as free."""
     available = _field("/proc/meminfo", "MemAvailable")
     if available is not None:

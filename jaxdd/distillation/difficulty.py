@@ -10,7 +10,7 @@ import numpy as np
 from jaxdd import fields, report
 from jaxdd.data.problem import DataFlags, Problem, open_problem
 from jaxdd.data.real import class_table
-from jaxdd.distillation import memory as least
+from jaxdd.devices import needs
 from jaxdd.distillation import sorting
 from jaxdd.errors import UserError
 from jaxdd.fields import option
@@ -61,12 +61,12 @@ def run(config: Config) -> dict[str, Any]:
     problem = open_problem(config, config.validation, config.seed)
     spec = NetworkSpec(config.net, config.width, config.depth).sized(problem.dataset)
     options, network = spec.options(), spec.make(problem.dataset)
-    needs = least.networks(network, effort.networks, "networks")
+    wanted = needs.networks(network, effort.networks, "networks")
     if "influence" in names:
-        needs += least.networks(
-            network, min(effort.rank, least.parameters(network)), "rank"
+        wanted += needs.networks(
+            network, min(effort.rank, needs.parameters(network)), "rank"
         )
-    least.check(needs)
+    needs.check(wanted)
     # Before the folder is locked, which leaves a file in it.
     refuse_run(local_path(config.workdir, "--workdir"))
     with owned(config.workdir) as folder:

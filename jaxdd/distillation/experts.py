@@ -9,8 +9,9 @@ import numpy as np
 
 from jaxdd import augment, fields
 from jaxdd.data.problem import Problem
+from jaxdd.devices import needs
 from jaxdd.devices.timing import Stopwatch
-from jaxdd.distillation import banks, memory, resolution, sorting
+from jaxdd.distillation import banks, resolution, sorting
 from jaxdd.distillation.options import (
     FLAGS,
     Run,
@@ -199,7 +200,7 @@ def open_run(config: BankFlags, problem: Problem | None = None) -> Opened:
     )
     resolved = resolution.resolve(config.method, flags, problem, epochs=last)
     network = resolved.network.make(problem.dataset)
-    memory.check(memory.networks(network, 1, "width"))
+    needs.check(needs.networks(network, 1, "width"))
     first = config.keep_first or 0
     if not 0 <= first < last:
         raise UserError(

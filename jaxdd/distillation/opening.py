@@ -11,6 +11,7 @@ from jaxdd.artifact.file import Artifact
 from jaxdd.augment import training as training_augmentation
 from jaxdd.data import check_ipc
 from jaxdd.data.problem import Problem
+from jaxdd.devices import needs
 from jaxdd.distillation import banks, memory, resolution, sorting
 from jaxdd.distillation.job import Job, describe_mask
 from jaxdd.distillation.options import run_of, scaling_of
@@ -120,7 +121,7 @@ def open_run(
     manifest = None if bank is None else bank.manifest
     resolved = resolution.resolve(method, flags, problem, manifest)
     network = resolved.network.make(dataset)
-    memory.check(memory.distillation(problem, network, resolved))
+    needs.check(memory.distillation(problem, network, resolved))
     _check_method(network, resolved.recipe)
     training_augmentation(resolved.evaluation.augmentation)
     resolved.recipe.formation.check(*dataset.image_shape[:2])

@@ -10,8 +10,8 @@ from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.export import check_export, export_pngs
 from jaxdd.data import Dataset
 from jaxdd.data.problem import Problem
+from jaxdd.devices import needs
 from jaxdd.devices.timing import Stopwatch
-from jaxdd.distillation import memory as least
 from jaxdd.errors import UserError
 from jaxdd.evaluation.hits import Hits
 from jaxdd.evaluation.protocol import MIN_RANDOM, Judge, Protocol
@@ -179,8 +179,8 @@ def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
     images = artifact.images.shape[0] * artifact.images.shape[1]
     shape = problem.dataset.image_shape
     counts = {"num_eval": config.num_eval, "num_random": drawn}
-    least.check(
-        [least.evaluation(count, flag, shape, images) for flag, count in counts.items()]
+    needs.check(
+        [needs.evaluation(count, flag, shape, images) for flag, count in counts.items()]
     )
     judges = {}
     for net in nets:  # all names are checked before the first long computation

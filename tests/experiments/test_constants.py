@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from jaxdd.methods.settings import METHODS
 
 from experiments import matrix
 from experiments.comparing import shared_banks
@@ -13,7 +14,6 @@ from jaxdd.distillation import run as distill
 from jaxdd.distillation.options import Config
 from jaxdd.errors import UserError
 from jaxdd.methods.presets import preset
-from jaxdd.methods.settings import METHODS
 
 # As the official code of each method has them.
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))

@@ -18,6 +18,7 @@ from experiments.console import flags, guard, machines, refusals, rendezvous
 from experiments.planning import programs
 from jaxdd import fields
 from jaxdd.devices import mesh as devices
+from jaxdd.devices import needs
 from jaxdd.distillation import memory as least
 from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
@@ -281,9 +282,9 @@ def test_numbers_that_are_not_finite(program, value):
 
 def test_one_network_is_one():
     network = make_network("mlp", (8, 8, 1), 10)
-    told = [least.networks(network, n, "probes")[-1].what for n in (1, 2)]
+    told = [needs.networks(network, n, "probes")[-1].what for n in (1, 2)]
     assert told == ["1 network", "2 networks"]
-    sets = [least.evaluation(n, "num_eval", (8, 8, 1), 10).what for n in (1, 2)]
+    sets = [needs.evaluation(n, "num_eval", (8, 8, 1), 10).what for n in (1, 2)]
     assert sets == ["the sets of 1 network", "the sets of 2 networks"]
 
 
@@ -328,8 +329,8 @@ def test_what_no_memory_holds_is_refused_at_once(changes, flag, problem, tmp_pat
 
 def test_what_fits_is_not_refused(problem, tmp_path):
     opened = distill.open_run(small(tmp_path / "run"), problem)
-    needs = least.distillation(problem, opened.network, opened.values)
-    assert all(0 < need.size < 1e9 for need in needs)
+    wanted = least.distillation(problem, opened.network, opened.values)
+    assert all(0 < need.size < 1e9 for need in wanted)
 
 
 def test_a_program_without_room_is_not_run(monkeypatch):

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxdd.methods.settings import METHODS
 
 from jaxdd import augment
 from jaxdd.data.real import real_data, sample_class
 from jaxdd.errors import UserError
 from jaxdd.methods.build import build, objective_of
-from jaxdd.methods.settings import METHODS
 from jaxdd.modifiers.masks import make_mask
 from jaxdd.objectives import feature_match, joint_feature_match
 from jaxdd.synthetic.sets import fill
