@@ -47,9 +47,10 @@ from jaxdd.primitives import (
     unroll,
 )
 from jaxdd.primitives.trees import apply_mask, mask_from_rules
-from jaxdd.scores.ensemble import SCORES, ensemble_scores
+from jaxdd.scores.ensemble import ensemble_scores
 from jaxdd.scores.forgetting import forgetting_scores
 from jaxdd.scores.influence import influence_scores
+from jaxdd.scores.table import SCORES
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.formation import Formation
 from jaxdd.synthetic.initial import correct_set, initial_set, label_logits
