@@ -27,8 +27,9 @@ from jaxdd.progress import say
 from jaxdd.report.pictures import draw
 from jaxdd.scores.table import score_named
 from jaxdd.storage.files import to_json, write_atomically
+from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import shown
-from jaxdd.storage.workdir import Record, owned
+from jaxdd.storage.workdir import Record
 
 SWEEPS = ("none", "score", "curriculum", "alpha")
 # What PAD's paper swept: scores, IR x AEE, and shares of parameters.

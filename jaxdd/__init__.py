@@ -46,7 +46,7 @@ from jaxdd.primitives import (
     student_step,
     unroll,
 )
-from jaxdd.primitives.trees import apply_mask, mask_from_rules
+from jaxdd.primitives.trees import apply_mask
 from jaxdd.scores.ensemble import ensemble_scores
 from jaxdd.scores.forgetting import forgetting_scores
 from jaxdd.scores.influence import influence_scores
@@ -132,7 +132,6 @@ __all__ = [
     "make_mask",
     "make_method",
     "make_network",
-    "mask_from_rules",
     "on_images",
     "per_class",
     "per_image",

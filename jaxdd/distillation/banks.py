@@ -13,7 +13,7 @@ from jaxdd import augment
 from jaxdd.data.problem import Problem
 from jaxdd.data.real import take
 from jaxdd.distillation.sorting import SCORES_REMEDY
-from jaxdd.experts import Bank, Manifest, Watch, layout, train_bank, weight
+from jaxdd.experts import Bank, Manifest, Watch, describe_size, layout, train_bank
 from jaxdd.methods.build import starts_of
 from jaxdd.methods.settings import Settings
 from jaxdd.modifiers.curriculum import Curriculum
@@ -112,7 +112,7 @@ def make(
         say(f"continuing after {done} epochs")
         on_resume(done)
 
-    say(f"experts: {weight(manifest)} in {shown(folder)}")
+    say(f"experts: {describe_size(manifest)} in {shown(folder)}")
     curriculum = _curriculum(manifest)
     training = Training(epochs=manifest.last_epoch, **manifest.training)
     everything = int(real.counts.sum()) == real.labels.shape[0]

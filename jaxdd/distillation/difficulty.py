@@ -20,8 +20,8 @@ from jaxdd.scores.ranks import rank_correlation
 from jaxdd.scores.table import SCORES, Effort, score_named
 from jaxdd.storage import provenance
 from jaxdd.storage.files import atomic_file, make_folder, to_json, write_atomically
+from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import local_path, shown
-from jaxdd.storage.workdir import owned
 from jaxdd.types import Network
 
 SHOWN = 10  # images per class in the picture

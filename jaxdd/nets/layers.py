@@ -1,7 +1,7 @@
 """Layers with PyTorch's definitions, as flax modules (used inside this folder only).
 
 The published results of this field come from PyTorch networks, so the constants here
-are PyTorch's; the initial values, also PyTorch's, are in `initial.py`. All layers
+are PyTorch's; the initial values, also PyTorch's, are in `draws.py`. All layers
 compute in the dtype of their inputs and parameters, channels last.
 """
 
@@ -176,7 +176,7 @@ def _standardize_groups(x: jax.Array) -> jax.Array:
 
 
 def _zeros(key: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
-    """Stands for the shape only: `initial.py` gives the values."""
+    """Stands for the shape only: `draws.py` gives the values."""
     del key
     return jnp.zeros(shape, jnp.float32)
 

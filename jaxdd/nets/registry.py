@@ -11,7 +11,7 @@ from flax import linen as nn
 from jaxdd.errors import UserError, quoted
 from jaxdd.nets.classic import MLP, AlexNet, LeNet
 from jaxdd.nets.convnet import POOLINGS, ConvNet
-from jaxdd.nets.initial import draw_params, initial_stats
+from jaxdd.nets.draws import draw_params, initial_stats
 from jaxdd.nets.layers import ACTIVATIONS, GROUPS, NORMS, first_padding
 from jaxdd.nets.resnet import ResNet18
 from jaxdd.nets.vgg import VGG11

@@ -1,14 +1,12 @@
 """What `jax.tree` and `optax.tree` lack: safe norms, named leaves, masks by path."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd.errors import UserError
 from jaxdd.types import Array, Scalar
 
 
@@ -62,48 +60,6 @@ def from_named_leaves(like, named: Mapping[str, Any]):
     return jax.tree.unflatten(
         jax.tree.structure(like), [named[name] for name in named_leaves(like)]
     )
-
-
-def mask_from_rules(tree, rules: Sequence[tuple[str, bool]]):
-    """0/1 mask over a tree: the first rule whose regex matches a leaf's path decides.
-
-    Args:
-        tree: the parameters to cover.
-        rules: (pattern, keep) pairs, tried in order with `re.search` on paths like
-            "block0/conv/kernel".
-
-    Returns:
-        A tree of float32 scalars of the same structure, 1 where kept.
-
-    Raises:
-        UserError: a leaf that no rule covers, or a rule that decides no leaf.
-
-    Example:
-        >>> tree = {"a": jnp.ones(2), "b": jnp.ones(3)}
-        >>> mask = mask_from_rules(tree, [("a", False), (".*", True)])
-        >>> [float(x) for x in jax.tree.leaves(mask)]
-        [0.0, 1.0]
-    """
-    used = [False] * len(rules)
-
-    def decide(path: str) -> Array:
-        for i, (pattern, keep) in enumerate(rules):
-            if re.search(pattern, path):
-                used[i] = True
-                return jnp.float32(keep)
-        raise UserError(
-            f"no rule of the mask covers the parameter {path!r}: "
-            "end the rules with ('.*', True) or ('.*', False)"
-        )
-
-    masks = [decide(path) for path in named_leaves(tree)]
-    for (pattern, _), hit in zip(rules, used, strict=True):
-        if not hit:
-            raise UserError(
-                f"the mask rule {pattern!r} decides no parameter; the paths are "
-                + ", ".join(named_leaves(tree))
-            )
-    return jax.tree.unflatten(jax.tree.structure(tree), masks)
 
 
 def apply_mask(mask, tree):

@@ -79,13 +79,3 @@ def decode_stored(
         images=space.decode(form(stored.images, formation, space.grey)),
         labels=form_labels(stored.labels, formation),
     )
-
-
-def identity() -> Decoder:
-    """The codes are the set itself: images, labels as probabilities, step size."""
-    return make_decoder()
-
-
-def soft_labels() -> Decoder:
-    """The same with learned labels: the codes hold their logits."""
-    return make_decoder("soft")

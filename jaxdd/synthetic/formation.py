@@ -28,7 +28,7 @@ class Formation:
         UserError: an unknown kind or a factor below 1.
 
     Example:
-        >>> Formation(2).plan(stored=10), Formation(3, "bound").plan(stored=20)
+        >>> Formation(2).grid(stored=10), Formation(3, "bound").grid(stored=20)
         (((10, 2),), ((12, 3), (3, 2), (5, 1)))
     """
 
@@ -45,7 +45,7 @@ class Formation:
         if self.factor < 1:
             raise UserError(f"the factor must be at least 1, not {self.factor}")
 
-    def plan(self, stored: int) -> tuple[tuple[int, int], ...]:
+    def grid(self, stored: int) -> tuple[tuple[int, int], ...]:
         """(images, factor) of consecutive runs of a class's stored images.
 
         With "multi" every run is all of them.
@@ -63,7 +63,7 @@ class Formation:
 
     def count(self, stored: int) -> int:
         """Training images of a class."""
-        return sum(n * k**2 for n, k in self.plan(stored))
+        return sum(n * k**2 for n, k in self.grid(stored))
 
     def evaluated(self) -> "Formation":
         """What a network is trained on at the end: "bound" is for matching only."""
@@ -102,7 +102,7 @@ class Formation:
     def runs(self, stored: Array):
         """(slice of [K, n, ...], factor) for every run."""
         first = 0
-        for count, factor in self.plan(stored.shape[1]):
+        for count, factor in self.grid(stored.shape[1]):
             first = 0 if self.kind == "multi" else first
             yield stored[:, first : first + count], factor
             first += count

@@ -50,7 +50,7 @@ def test_examples_are_found_at_all():
     """Also those of functions whose shapes are checked under pytest."""
     assert has_example(jaxdd.inner_gradient)
     found = dict(documented(importlib.import_module("jaxdd.primitives.trees")))
-    assert has_example(found["jaxdd.primitives.trees.mask_from_rules"])
+    assert has_example(found["jaxdd.primitives.trees.apply_mask"])
 
 
 def test_every_public_function_has_an_example():

@@ -17,7 +17,9 @@ from jaxdd.storage.files import (
     to_json,
     write_atomically,
 )
-from jaxdd.storage.workdir import FREE, Metrics, Record, owned, write_lines
+from jaxdd.storage.lock import owned
+from jaxdd.storage.metrics import Metrics, write_lines
+from jaxdd.storage.workdir import FREE, Record
 
 
 def full_disk(*args, **kwargs):
@@ -155,7 +157,7 @@ def refusing(number):
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
 def test_a_file_system_without_locks_is_no_other_run(tmp_path, monkeypatch, number):
-    monkeypatch.setattr("jaxdd.storage.workdir.fcntl.flock", refusing(number))
+    monkeypatch.setattr("jaxdd.storage.lock.fcntl.flock", refusing(number))
     with pytest.warns(UserWarning, match=os.strerror(number)) as warned:
         owned(tmp_path).__enter__()
     assert "start no second run" in str(warned[0].message)
@@ -163,7 +165,7 @@ def test_a_file_system_without_locks_is_no_other_run(tmp_path, monkeypatch, numb
 
 @pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EAGAIN])
 def test_a_held_lock_is_another_run(tmp_path, monkeypatch, number):
-    monkeypatch.setattr("jaxdd.storage.workdir.fcntl.flock", refusing(number))
+    monkeypatch.setattr("jaxdd.storage.lock.fcntl.flock", refusing(number))
     with pytest.raises(UserError, match="another live run owns"):
         owned(tmp_path).__enter__()
 
