@@ -1,4 +1,4 @@
-"""What every experiment starts from: data on the device, and named random keys."""
+"""A dataset with its splits and preprocessing, as every run starts from it."""
 
 import re
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from jaxdd.types import RealData
 
 @dataclass(frozen=True, kw_only=True)
 class DataFlags:
-    """The flags by which every program names its data, and what images become."""
+    """The flags of a dataset, and of the form to which its images are converted."""
 
     dataset: str = option(
         "digits",
@@ -44,10 +44,12 @@ class DataFlags:
 
 
 class Scaling(NamedTuple):
-    """How images become what networks see, before it is fitted to the training split.
+    """The choice of a preprocessing, before it is fitted to the training split.
 
-    `constants` names the dataset whose mean and standard deviation are taken; None for
-    the images' own, and where they are whitened.
+    Attributes:
+        zca: whether images are whitened.
+        constants: name of the dataset whose mean and standard deviation are used; None
+            for those of the images, and with whitening.
     """
 
     zca: bool = False
@@ -59,9 +61,12 @@ class Problem:
     """A dataset, split and preprocessed.
 
     Attributes:
-        split_seed: of the validation split.
-        source: what `data.load` reads the dataset by; None for data in memory.
-        scaling: how `preprocess` was fitted.
+        dataset: the data as they were read.
+        splits: training, validation and test split.
+        preprocess: the fitted preprocessing.
+        split_seed: seed of the validation split.
+        source: name by which `data.load` reads the dataset; None for data in memory.
+        scaling: the choice by which `preprocess` was fitted.
     """
 
     dataset: Dataset
@@ -73,21 +78,20 @@ class Problem:
 
     @property
     def name(self) -> str:
-        """What the data is called: by its source, or by itself."""
+        """The source of the data, or the name of a dataset in memory."""
         return self.source or self.dataset.name
 
     def scaled(self, scaling: Scaling) -> "Problem":
-        """The same problem, preprocessed this way."""
+        """The same problem with another preprocessing."""
         if scaling == self.scaling:
             return self
         fitted = _fit(scaling, self.dataset, self.splits.train.images)
         return replace(self, preprocess=fitted, scaling=scaling)
 
     def blind(self) -> "Problem":
-        """The same problem with the validation split in the place of the test split.
+        """The same problem with the validation split in place of the test split.
 
-        Whatever is handed this cannot reach the test data: for choosing
-        hyper-parameters.
+        Hyper-parameters are chosen on it, without access to the test data.
 
         Raises:
             UserError: there is no validation split.
@@ -104,8 +108,7 @@ class Problem:
         return policy.microbatch_for(self.dataset.image_shape, width)
 
     def on_device(self, part: Split, scores: np.ndarray | None = None) -> RealData:
-        """A split on the device, each class sorted easy to hard where scores [M] are
-        given."""
+        """A split on the device; scores [M] sort each class from easy to hard."""
         images, scale, shift = self.preprocess.device_images(part.images)
         classes = self.dataset.num_classes
         return real_data(images, part.labels, classes, scale, shift, scores)
@@ -121,18 +124,18 @@ def open_problem(
     channels: int | None = None,
     image_size: str | None = None,
 ) -> Problem:
-    """Read, split and fit the preprocessing on the training split.
+    """Read a dataset, split it, and fit the preprocessing to the training split.
 
-    Says what the reader left out or chose.
+    The remarks of the reader go to `progress.say`.
 
     Args:
         name, data_dir, channels, image_size: see `DataFlags`.
-        validation: share of train that is held out.
-        seed: of that share.
+        validation: share of the training data that is held out, in [0, 0.5].
+        seed: seed of the validation split.
         zca, constants: see `Scaling`.
 
     Raises:
-        UserError: the dataset cannot be used, or a bad validation share.
+        UserError: the dataset cannot be used, or the validation share is out of range.
     """
     dataset = open_dataset(name, data_dir, channels, image_size)
     return replace(prepare(dataset, validation, seed, zca, constants), source=name)
@@ -144,10 +147,10 @@ def open_dataset(
     channels: int | None = None,
     image_size: str | None = None,
 ) -> Dataset:
-    """Read a dataset by the flags that name it, and say what was left out of it.
+    """Read a dataset by its flags; the remarks of the reader go to `progress.say`.
 
     Raises:
-        UserError: it cannot be used.
+        UserError: the dataset cannot be used.
     """
     dataset = load(name, data_dir, channels, size_of(image_size))
     for remark in dataset.remarks:
@@ -156,10 +159,10 @@ def open_dataset(
 
 
 def size_of(text: str | None) -> tuple[int, int] | None:
-    """(H, W) of --image_size, None where it is not given.
+    """(H, W) in pixels from the flag --image_size; None without the flag.
 
     Raises:
-        UserError: it is neither N nor HxW.
+        UserError: the text is neither N nor HxW.
 
     Example:
         >>> size_of("32"), size_of("20x30")
@@ -184,7 +187,7 @@ def prepare(
     zca: bool,
     constants: str | None = None,
 ) -> Problem:
-    """The same for a dataset in memory."""
+    """`open_problem` for a dataset in memory."""
     scaling = Scaling(zca, constants)
     splits = split(dataset, validation, seed)
     fitted = _fit(scaling, dataset, splits.train.images)

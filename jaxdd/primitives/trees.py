@@ -1,4 +1,8 @@
-"""What `jax.tree` and `optax.tree` lack: safe norms, named leaves, masks by path."""
+"""Pytrees: norms with a derivative at zero, typed sums, named leaves.
+
+`vdot` and `select` exist in `optax.tree` too (as `vdot` and `where`); here sums keep
+the dtype of the leaves, also of an empty tree, and `select` takes typed keys.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,16 +21,16 @@ def safe_sqrt(x: Array) -> Array:
 
 
 def total(tree) -> Scalar:
-    """Sum of all entries of all leaves, in their dtype; zero where there are none."""
+    """Sum of all entries of all leaves, in their dtype; zero for an empty tree."""
     sums = [jnp.sum(x) for x in jax.tree.leaves(tree)]
     # An untyped zero would make float64 of float32 where JAX has both.
     return sum(sums, start=jnp.zeros((), jnp.result_type(*sums or (jnp.float32,))))
 
 
 def aligned(x: Array | np.ndarray, like: Array | np.ndarray) -> Array:
-    """x with axes of length one in front, as many as its last axes lack of `like`'s.
+    """x with leading axes of length one, so that it has as many axes as `like`.
 
-    What broadcasting would do by itself, said where it is meant.
+    Broadcasting would do the same implicitly; this call makes it explicit.
     """
     return jnp.expand_dims(x, tuple(range(like.ndim - x.ndim)))
 
@@ -55,7 +59,8 @@ def named_leaves(tree) -> dict[str, Any]:
 def from_named_leaves(like, named: Mapping[str, Any]):
     """The inverse of `named_leaves`; `like` gives the structure.
 
-    Raises KeyError with the missing path when a leaf is not in `named`.
+    Raises:
+        KeyError: a leaf is not in `named`; its message is the path.
     """
     return jax.tree.unflatten(
         jax.tree.structure(like), [named[name] for name in named_leaves(like)]

@@ -1,4 +1,4 @@
-"""A run's folder has one owner at a time."""
+"""The lock of a workdir: a folder has one owner at a time."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ from jaxdd.errors import UserError
 from jaxdd.storage.files import make_folder, remove_abandoned
 from jaxdd.storage.paths import reason, shown
 
-# What another live process holds a lock with; any other error is the file system's.
+# Errors if another live process holds the lock; others are the file system's.
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN)
 
 
@@ -25,12 +25,12 @@ _HELD = (errno.EWOULDBLOCK, errno.EAGAIN)
 def owned(path: str | Path, lock: str = ".lock") -> Iterator[Path]:
     """Create and lock a workdir for as long as the context lasts.
 
-    The lock belongs to the process, so a killed run leaves none behind. Where the
-    system or the file system has no locks, a warning says so and the run goes on.
+    The lock belongs to the process, so a killed run leaves none behind. If the system
+    or the file system has no locks, a warning is issued and the run continues.
 
     Args:
         path: the folder.
-        lock: name of the lock's file. Programs that write the same files share one.
+        lock: name of the lock's file. Programs that write the same files share it.
 
     Raises:
         UserError: the folder is not writable, or another live run owns it.
@@ -53,7 +53,7 @@ def owned(path: str | Path, lock: str = ".lock") -> Iterator[Path]:
 
 
 def _acquire(file: IO, folder: Path) -> None:
-    """Lock an open file, or warn where there are no locks.
+    """Lock an open file, or warn if the system has no locks.
 
     Raises:
         UserError: another process holds it.

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: what a run measured, step by step."""
+"""`metrics.jsonl`: the measurements of a run, step by step."""
 
 import json
 from pathlib import Path
@@ -25,13 +25,13 @@ class Metrics:
 
     Args:
         folder: the workdir.
-        step: the step a run continues from; later lines and a half-written last one
-            are dropped, since they will be computed again.
+        step: the step from which the run continues; later lines and a half-written
+            last line are dropped, because they will be computed again.
 
     Attributes:
-        lines: what was written up to that step.
-        unreadable: how many lines were dropped because they are damaged; a half-written
-            last one, which a kill leaves, is not among them.
+        lines: the lines up to that step.
+        unreadable: number of damaged lines that were dropped, without a half-written
+            last line, which a kill leaves.
 
     Raises:
         UserError: the file cannot be read or written.
@@ -60,7 +60,7 @@ class Metrics:
             ) from error
 
     def _read(self, text: bytes, step: int) -> bool:
-        """Take a line up to `step`; whether it is one."""
+        """Append a line up to `step`; return whether the text is a line."""
         try:
             line = records.parse(text, _LINE)
         except ValueError:
@@ -71,7 +71,7 @@ class Metrics:
 
     @property
     def damage(self) -> str | None:
-        """A sentence about lines that could not be read, None where there are none."""
+        """A sentence about the lines that could not be read, None if all could."""
         if not self.unreadable:
             return None
         return (
@@ -81,13 +81,16 @@ class Metrics:
 
     @property
     def seconds(self) -> float:
-        """Time spent up to the last line, over all starts of the run."""
+        """Seconds spent up to the last line, over all starts of the run."""
         return self.lines[-1]["seconds"] if self.lines else 0.0
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append one line (with `step` and `seconds`) unless the step is there.
+        """Append one line (with `step` and `seconds`) unless the file has that step.
 
         Numbers that are not finite become null.
+
+        Raises:
+            UserError: the disk refuses.
         """
         if self.lines and line["step"] <= self.lines[-1]["step"]:
             return

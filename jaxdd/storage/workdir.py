@@ -15,8 +15,8 @@ from jaxdd.storage.files import (
 )
 from jaxdd.storage.paths import shown
 
-# Keys of a configuration that may change between two starts of one run: they alter
-# where things are or how far to go, not what a step computes.
+# Keys of a configuration that may change between two starts of one run: they change
+# where files are or how many steps are taken, but not what a step computes.
 FREE = ("steps", "workdir", "data_dir", "save_every")
 
 
@@ -31,22 +31,22 @@ _RECORD = records.mapping(
 
 
 class Record:
-    """What a workdir knows of its run: the configuration and where it was resumed.
+    """The record of a run in its workdir: its configuration, and where it was resumed.
 
-    Of a new run it is written at once; that of a known one is left as it is until
+    The record of a new run is written at once. An existing record stays unchanged until
     `save`, so that a start that is refused later has changed nothing.
 
     Args:
         folder: the workdir, which the caller owns.
         config: all values of this start.
-        kind: which experiment it is.
-        identity: (values of a start) -> what of them makes it the same run; by default
-            all but FREE.
+        kind: name of the experiment.
+        identity: (values of a start) -> the values that have to be equal in all starts
+            of a run; by default all but FREE.
 
     Attributes:
-        known: the configuration of the start before, None for a new run.
-        resumed_at: steps at which the run was taken up again.
-        timings: of the start that took the last step, None before.
+        known: configuration of the previous start, None for a new run.
+        resumed_at: steps at which the run was resumed.
+        timings: seconds of the start that took the last step, by name; None before.
 
     Raises:
         UserError: the folder holds another experiment or a run of another
@@ -109,8 +109,8 @@ def refuse_difference(
 ) -> None:
     """Raise UserError, naming every difference, unless both are the same run.
 
-    Where both have the fingerprint of their data, the data's name, which may be a path,
-    does not count; elsewhere the name alone does.
+    If both have the fingerprint of their data, the name of the data, which may be a
+    path, is ignored; otherwise the fingerprint is.
     """
     known, asked = (json.loads(json.dumps(finite(c))) for c in (known, asked))
     both = bool(known.get("fingerprint") and asked.get("fingerprint"))

@@ -131,7 +131,7 @@ def test_a_second_owner_is_refused_until_the_first_leaves(tmp_path):
 
 def test_a_killed_owner_leaves_no_lock(tmp_path):
     hold = (
-        "import sys; from jaxdd.workdir import owned\n"
+        "import sys; from jaxdd.storage.lock import owned\n"
         "with owned(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -190,7 +190,7 @@ WITHOUT_FCNTL = """
 import sys, warnings
 sys.modules["fcntl"] = None  # as on Windows: importing it fails
 import jaxdd
-from jaxdd.workdir import owned
+from jaxdd.storage.lock import owned
 with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
     with owned(sys.argv[1]) as folder:
@@ -355,7 +355,7 @@ def test_a_line_is_on_disk_at_once_and_only_once(tmp_path):
 def test_a_full_disk_while_logging_is_told(tmp_path, monkeypatch):
     metrics = Metrics(tmp_path, 0)
     metrics.write(line(0))
-    for module in ("jaxdd.storage.workdir", "jaxdd.storage.files"):
+    for module in ("jaxdd.storage.metrics", "jaxdd.storage.files"):
         monkeypatch.setattr(f"{module}.open", full_disk, raising=False)
     with pytest.raises(UserError, match="No space left on device") as error:
         metrics.write(line(2))
