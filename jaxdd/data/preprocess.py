@@ -1,4 +1,4 @@
-"""Maps from pixels to network inputs and back: affine per channel, or ZCA whitening."""
+"""Maps from pixels to network inputs and back: affine per channel, or ZCA."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -193,7 +193,7 @@ def unit(images: np.ndarray) -> np.ndarray:
 
 
 def _published(dataset_name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """The published mean and standard deviation of a dataset, None if there are none."""
+    """The published mean and standard deviation of a dataset, or None."""
     name = dataset_name.split(":")[0].split("/")[0]
     if name.startswith(("tiny_imagenet", "imagenet")):
         return _IMAGENET
@@ -201,7 +201,7 @@ def _published(dataset_name: str) -> tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def check_constants(dataset_name: str, channels: int) -> None:
-    """Refuse a name without published constants for images of so many channels.
+    """Refuse a dataset without published constants for so many channels.
 
     Raises:
         UserError: the dataset has no constants, or they are for another number of
@@ -215,8 +215,8 @@ def check_constants(dataset_name: str, channels: int) -> None:
         )
     if len(constants[0]) != channels:
         raise UserError(
-            f"the constants of {dataset_name!r} are for {len(constants[0])} channels and "
-            f"the images have {channels}: name another dataset"
+            f"the constants of {dataset_name!r} are for {len(constants[0])} channels "
+            f"and the images have {channels}: name another dataset"
         )
 
 

@@ -103,7 +103,9 @@ def with_test_split(
     class_names: Sequence[str] | None,
     remarks: Sequence[str] = (),
 ) -> Dataset:
-    """A dataset from a source without a test split: a fixed stratified fifth becomes it.
+    """A dataset whose test split is a fixed stratified fifth of all images.
+
+    Readers use it if their source has no test split.
 
     Args:
         name: name of the dataset.

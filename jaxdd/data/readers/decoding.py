@@ -12,7 +12,7 @@ from jaxdd.storage.paths import shown
 
 
 def read(files: Sequence[Path], form: Form, root: Path) -> tuple[np.ndarray, int]:
-    """[M, H, W, C] uint8 of all files, and how many have more than one frame."""
+    """All files as [M, H, W, C] uint8, and how many have more than one frame."""
     images, moving = None, 0
     for i, file in enumerate(files):
         try:
@@ -47,7 +47,7 @@ def refusal(
     failed: Path | None = None,
     why: str = "",
 ) -> UserError:
-    """All that is wrong with the files at once, and which flags would help."""
+    """One message about all unusable files, and the flags that would help."""
     sizes: dict[str, list[Path]] = {}
     modes: dict[str, list[Path]] = {}
     deep: list[Path] = []
@@ -87,7 +87,7 @@ def refusal(
     if form.channels is None and (len(modes) > 1 or not {*modes} <= {"grey", "RGB"}):
         wrong.append(f"of several modes ({_kinds(modes)})")
         flags.append(f"--channels={1 if _usual(modes) == 'grey' else 3}")
-    if not wrong:  # what files say of themselves and what they hold are two things
+    if not wrong:  # the headers of files and their content may differ
         wrong.append("of several sizes or modes once they are decoded")
         flags.append("--image_size=N (such as 32) and --channels=3")
     return UserError(
@@ -101,7 +101,7 @@ def _mode(kind: Kind) -> str:
 
 
 def _kinds(groups: dict[str, list[Path]]) -> str:
-    """How many files are of each kind, with an example of all but the commonest."""
+    """The number of files of each kind, with an example of all but the commonest."""
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
     parts = [
         f"{len(files)} {name}" + (f" such as {shown(files[0])}" if i else "")
@@ -111,6 +111,6 @@ def _kinds(groups: dict[str, list[Path]]) -> str:
 
 
 def _usual(groups: dict[str, list[Path]]) -> str | None:
-    """The kind of most of the files, if there is one."""
+    """The kind of more than half of the files, None if no kind is."""
     total = sum(map(len, groups.values()))
     return next((name for name, f in groups.items() if 2 * len(f) > total), None)

@@ -13,7 +13,7 @@ from jaxdd.data.splits import held_out_remark, with_test_split
 from jaxdd.errors import UserError, quoted
 from jaxdd.storage.paths import existing_folder, shown
 
-# In the order in which they are preferred.
+# The preferred names come first.
 _TRAIN_FOLDERS = ("train", "training")
 _TEST_FOLDERS = ("test", "testing", "val", "valid", "validation")
 
@@ -25,19 +25,26 @@ def from_folder(
 ) -> Dataset:
     """Images in one sub-folder per class, the classes in the order of their names.
 
-    path: holds the class folders, or `train` with the class folders and, for testing,
-        the first there is of `test`, `testing`, `val`, `valid` and `validation`.
-        Without a test split a stratified fifth is held out, always the same. Images
-        may lie deeper inside the folder of their class. PNG, JPEG, BMP, WebP, TIFF, GIF
-        and PPM are read, the first frame each, turned as their EXIF data say. What is
-        left out is told in the dataset's `remarks`.
-    channels: 1 or 3, what images are converted to; by default grey and RGB stay as they
-        are, and have to be the same in all files
-    image_size: (H, W); images are cut to that shape about their centre and resized
-    Images are [M, H, W, C] uint8, C = 1 for grey and 3 for RGB.
+    PNG, JPEG, BMP, WebP, TIFF, GIF and PPM are read: the first frame of each, turned as
+    its EXIF data say.
 
-    Raises UserError for a missing, empty or unreadable folder, files that cannot be
-    decoded, or images that differ in size or mode where nothing was asked for.
+    Args:
+        path: a folder with the class folders, or with `train` that has the class
+            folders and, for testing, the first of `test`, `testing`, `val`, `valid` and
+            `validation` that exists. Without a test split a fixed stratified fifth is
+            held out. Images may lie deeper inside the folder of their class.
+        channels: 1 or 3, to which images are converted; by default grey and RGB are
+            kept and have to be the same in all files.
+        image_size: (H, W) in pixels; images are cut to that shape about their centre
+            and resized.
+
+    Returns:
+        Images are [M, H, W, C] uint8, C = 1 for grey and 3 for RGB. `remarks` lists the
+        files that were left out.
+
+    Raises:
+        UserError: the folder is missing, empty or unreadable, a file cannot be decoded,
+            or images differ in size or mode and no conversion was chosen.
 
     Example:
         >>> from_folder("no/such/folder")  # doctest: +ELLIPSIS
@@ -67,7 +74,7 @@ def from_folder(
         remarks.append(
             f"the reader took the first of several frames of {many(moving, 'image')}"
         )
-    # Sentences have to show any name; a sample's class is its label alone.
+    # Names are only for messages and pictures; the label alone is the class.
     readable = [shown(n) for n in names]
     array = np.array(labels, np.int32)
     if test is None:
@@ -80,7 +87,7 @@ def from_folder(
 
 
 def _layout(listing: Listing) -> tuple[dict[str, Path], dict[str, Path] | None]:
-    """{class: folder} for training, and for testing where there is such a split."""
+    """{class: folder} for training, and for testing if there is a test split."""
     root = listing.root
     top = listing.subfolders(root)
     train = next(
@@ -96,25 +103,25 @@ def _layout(listing: Listing) -> tuple[dict[str, Path], dict[str, Path] | None]:
         elif not inside:
             listing.leave_out(folder, "it has no folder for each class")
         else:
-            test, found = folder, inside
+            test, test_classes = folder, inside
     for folder in top.values():
         if folder not in (train, test) and folder.name not in listing.folders:
             listing.leave_out(folder, f"it is beside {shown(train.name)}")
     if test is None:
         return classes, None
-    strange = sorted(set(found) - set(classes))
+    strange = sorted(set(test_classes) - set(classes))
     if strange:
         raise UserError(
             f"class {quoted(strange[0])} is in {shown(test)} but not in "
             f"{shown(train)}; make them agree"
         )
-    return classes, found
+    return classes, test_classes
 
 
 def _classes_on_top(
     listing: Listing, top: dict[str, Path]
 ) -> tuple[dict[str, Path], dict[str, Path] | None]:
-    """The same where the classes' folders are in the root, perhaps beside a split."""
+    """`_layout` of a root that holds the class folders, perhaps with a test split."""
     special = (*_TRAIN_FOLDERS, *_TEST_FOLDERS)
     if top and all(name.lower() in special for name in top):
         raise UserError(
@@ -129,19 +136,19 @@ def _classes_on_top(
         if not inside or set(inside) - others:
             listing.notes.append(
                 f"the folder {shown(folder)} is read as a class: it is beside other "
-                "classes and has not their folders"
+                "classes and does not have their folders"
             )
             continue
         del classes[folder.name]
         if test is None:
-            test, chosen = inside, folder
+            test, test_folder = inside, folder
         else:
-            listing.leave_out(folder, f"{shown(chosen.name)} is the test split")
+            listing.leave_out(folder, f"{shown(test_folder.name)} is the test split")
     return classes, test
 
 
 def _named(folders: dict[str, Path], names: Sequence[str]) -> list[Path]:
-    """Those of the folders that bear one of the names, in the order of these."""
+    """The folders with one of the names, in the order of the names."""
     return [d for n in names for d in folders.values() if d.name.lower() == n]
 
 

@@ -10,33 +10,33 @@ from jaxdd.data.readers.pictures import SUFFIXES
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import reason, shown
 
-# What operating systems, archives and network drives leave beside images.
+# Folders that operating systems, archives and network drives create.
 _SYSTEM_FOLDERS = (
     "__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found",
     "system volume information",
 )  # fmt: skip
-_DEEPEST = 16  # levels of folders inside a class
-LISTED = 5  # names or numbers in a sentence
+_DEEPEST = 16  # levels of folders inside the folder of a class
+LISTED = 5  # names or numbers in a message
 
 
 @dataclass
 class Listing:
-    """What a dataset's folder holds, and what is left out of it."""
+    """The files of a dataset's folder, and a record of those that are left out."""
 
     root: Path
     system: list[str] = field(default_factory=list)  # names of folders
     other: Counter = field(default_factory=Counter)  # files by ending
-    folders: dict[str, str] = field(default_factory=dict)  # name -> why it is left out
+    folders: dict[str, str] = field(default_factory=dict)  # name -> why left out
     deeper: int = 0  # images inside a folder of their class's folder
     notes: list[str] = field(default_factory=list)
 
     def subfolders(self, folder: Path) -> dict[str, Path]:
         """Name -> path, in the order of the names."""
-        found = {}
+        folders = {}
         for entry in entries_of(folder):
             if is_folder(entry) and not self._is_system(entry.name):
-                found[entry.name] = Path(entry.path)
-        return found
+                folders[entry.name] = Path(entry.path)
+        return folders
 
     def images(self, folder: Path) -> list[Path]:
         """All image files of a class, those of the folder itself first."""
@@ -87,29 +87,29 @@ class Listing:
         self.folders[folder.name] = f"{many(count, 'image')}, {why}"
 
     def remarks(self, total: int) -> list[str]:
-        """What the user has to know, in sentences; `total` images were read."""
+        """Sentences about what was left out and chosen; `total` images were read."""
         where = shown(self.root)
-        found = list(self.notes)
+        sentences = list(self.notes)
         for name, why in list(self.folders.items())[: 2 * LISTED]:
-            found.append(f"the folder {shown(name)} of {where} was left out: {why}")
+            sentences.append(f"the folder {shown(name)} of {where} was left out: {why}")
         if len(self.folders) > 2 * LISTED:
             rest = len(self.folders) - 2 * LISTED
-            found.append(f"{rest} more folders of {where} were left out")
+            sentences.append(f"{rest} more folders of {where} were left out")
         if self.other:
             endings = _most(self.other)
-            found.append(
+            sentences.append(
                 f"the reader left out {many(self.other.total(), 'file')} of {where} "
                 f"because of the ending: {endings}"
             )
         if self.deeper:
-            found.append(
+            sentences.append(
                 f"the reader took {many(self.deeper, 'image')} of {total} from deeper "
                 "inside the folder of a class"
             )
         if self.system:
             names = ", ".join(sorted(set(self.system))[:LISTED])
-            found.append(f"the reader left out what systems leave behind: {names}")
-        return found
+            sentences.append(f"the reader left out what systems leave behind: {names}")
+        return sentences
 
     def _is_system(self, name: str) -> bool:
         if name.lower() in _SYSTEM_FOLDERS:
@@ -119,20 +119,20 @@ class Listing:
 
 
 def entries_of(folder: Path) -> list[os.DirEntry]:
-    """What is in a folder and not hidden, in the order of the names."""
+    """The entries of a folder that are not hidden, in the order of the names."""
     try:
         with os.scandir(folder) as entries:
-            found = [e for e in entries if not e.name.startswith(".")]
+            visible = [e for e in entries if not e.name.startswith(".")]
     except OSError as error:
         raise UserError(
             f"the folder {shown(folder)} cannot be read ({reason(error)}): change its "
             "permissions or remove it"
         ) from None
-    return sorted(found, key=lambda e: e.name)
+    return sorted(visible, key=lambda e: e.name)
 
 
 def is_folder(entry: os.DirEntry) -> bool:
-    """Whether an entry is a folder; links that lead in a circle are none."""
+    """Whether an entry is a folder; links that lead in a circle are not."""
     try:
         return entry.is_dir()
     except OSError:
