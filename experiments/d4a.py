@@ -37,8 +37,9 @@ from jaxdd.scores.ensemble import ensemble_scores
 from jaxdd.scores.probes import make_probes
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
 from jaxdd.storage.files import atomic_file, to_json, write_atomically
+from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import shown
-from jaxdd.storage.workdir import Record, owned
+from jaxdd.storage.workdir import Record
 
 TENTHS = 10
 _LOSSES = {"losses": Member("f", 1)}

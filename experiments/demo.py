@@ -32,6 +32,7 @@ from jaxdd.primitives.keys import named_key
 from jaxdd.progress import say
 from jaxdd.storage import provenance
 from jaxdd.storage.files import to_json, write_atomically
+from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import shown
 from jaxdd.storage.records import (
     integer,
@@ -42,7 +43,6 @@ from jaxdd.storage.records import (
     read_json,
     text,
 )
-from jaxdd.storage.workdir import owned
 from jaxdd.training.evaluate import accuracy
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Learner

@@ -40,6 +40,7 @@ from jaxdd.running import loop as programs
 from jaxdd.scores.probes import Probes
 from jaxdd.storage import provenance
 from jaxdd.storage.files import make_folder, to_json, write_atomically
+from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import shown
 from jaxdd.storage.records import (
     flag,
@@ -51,7 +52,7 @@ from jaxdd.storage.records import (
     read_json,
     text,
 )
-from jaxdd.storage.workdir import Record, owned
+from jaxdd.storage.workdir import Record
 
 BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm")
 FIEX: dict[str, Any] = {"score": "el2n", "drop_hardest": 0.2}

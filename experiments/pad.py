@@ -25,10 +25,11 @@ from jaxdd.methods import presets
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.progress import say
 from jaxdd.report.pictures import draw
-from jaxdd.scores.table import SCORES
+from jaxdd.scores.table import score_named
 from jaxdd.storage.files import to_json, write_atomically
+from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import shown
-from jaxdd.storage.workdir import Record, owned
+from jaxdd.storage.workdir import Record
 
 SWEEPS = ("none", "score", "curriculum", "alpha")
 # What PAD's paper swept: scores, IR x AEE, and shares of parameters.
@@ -71,10 +72,7 @@ def run(config: Config) -> dict[str, Any]:
         raise UserError(
             f"unknown --sweep={quoted(config.sweep)}: choose one of {', '.join(SWEEPS)}"
         )
-    if config.score not in SCORES:
-        raise UserError(
-            f"unknown score {quoted(config.score)}: choose from {', '.join(SCORES)}"
-        )
+    score_named(config.score)
     seeds = pairs.seeds_of(config.seeds)
     preset = presets.preset(config.method, config.dataset, config.ipc)
     _check(config, preset)

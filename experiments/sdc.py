@@ -34,8 +34,9 @@ from jaxdd.modifiers import sdc as terms
 from jaxdd.modifiers.terms import SCHEDULES
 from jaxdd.progress import say
 from jaxdd.storage.files import to_json, write_atomically
+from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import shown
-from jaxdd.storage.workdir import Record, owned
+from jaxdd.storage.workdir import Record
 
 # What --norms lists: the norm, and along the path of a student where there is one.
 NORMS = {

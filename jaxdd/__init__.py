@@ -55,10 +55,11 @@ from jaxdd.primitives import (
     student_step,
     unroll,
 )
-from jaxdd.primitives.trees import apply_mask, mask_from_rules
-from jaxdd.scores.ensemble import SCORES, ensemble_scores
+from jaxdd.primitives.trees import apply_mask
+from jaxdd.scores.ensemble import ensemble_scores
 from jaxdd.scores.forgetting import forgetting_scores
 from jaxdd.scores.influence import influence_scores
+from jaxdd.scores.table import SCORES
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.formation import Formation
 from jaxdd.synthetic.images import HardLabels, Images, SoftLabels, TeacherLabels
@@ -159,7 +160,6 @@ __all__ = [
     "make_mask",
     "make_method",
     "make_network",
-    "mask_from_rules",
     "on_images",
     "override",
     "per_class",

@@ -33,7 +33,7 @@ from jaxdd.distillation import banks, options, segmented
 from jaxdd.distillation import experts as banks_of_experts
 from jaxdd.distillation.opening import open_run
 from jaxdd.evaluation import run as evaluate
-from jaxdd.experts.manifest import weight
+from jaxdd.experts.manifest import describe_size
 from jaxdd.experts.training import group_size
 from jaxdd.progress import say
 from jaxdd.storage import provenance
@@ -137,7 +137,12 @@ def experts(
     # While it is trained, a group's parameters lie beside the bank, twice.
     states = 2 * group * manifest.parameters * 4
     disk = [
-        Part("bank", manifest.bytes, weight(manifest), bank_lever(manifest, "dtype")),
+        Part(
+            "bank",
+            manifest.bytes,
+            describe_size(manifest),
+            bank_lever(manifest, "dtype"),
+        ),
         Part("checkpoints, until it is done", states),
     ]
     name = f"experts of {config.method} on {config.dataset}"

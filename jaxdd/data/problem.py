@@ -1,4 +1,4 @@
-"""What every experiment starts from: data on the device, and named random keys."""
+"""A dataset with its splits and preprocessing, as every run starts from it."""
 
 import re
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from jaxdd.types import RealData
 
 @dataclass(frozen=True, kw_only=True)
 class DataFlags:
-    """The flags by which every program names its data, and what images become."""
+    """The flags of a dataset, and of the form to which its images are converted."""
 
     dataset: str = option(
         "digits",
@@ -67,9 +67,12 @@ class Problem:
     """A dataset, split and preprocessed.
 
     Attributes:
-        split_seed: of the validation split.
-        source: what `data.load` reads the dataset by; None for data in memory.
-        scaling: how `preprocess` was fitted.
+        dataset: the data as they were read.
+        splits: training, validation and test split.
+        preprocess: the fitted preprocessing.
+        split_seed: seed of the validation split.
+        source: name by which `data.load` reads the dataset; None for data in memory.
+        scaling: the choice by which `preprocess` was fitted.
     """
 
     dataset: Dataset
@@ -81,21 +84,20 @@ class Problem:
 
     @property
     def name(self) -> str:
-        """What the data is called: by its source, or by itself."""
+        """The source of the data, or the name of a dataset in memory."""
         return self.source or self.dataset.name
 
     def scaled(self, scaling: Scaling) -> "Problem":
-        """The same problem, preprocessed this way."""
+        """The same problem with another preprocessing."""
         if scaling == self.scaling:
             return self
         fitted = _fit(scaling, self.dataset, self.splits.train.images)
         return replace(self, preprocess=fitted, scaling=scaling)
 
     def blind(self) -> "Problem":
-        """The same problem with the validation split in the place of the test split.
+        """The same problem with the validation split in place of the test split.
 
-        Whatever is handed this cannot reach the test data: for choosing
-        hyper-parameters.
+        Hyper-parameters are chosen on it, without access to the test data.
 
         Raises:
             UserError: there is no validation split.
@@ -112,8 +114,7 @@ class Problem:
         return policy.microbatch_for(self.dataset.image_shape, width)
 
     def on_device(self, part: Split, scores: np.ndarray | None = None) -> RealData:
-        """A split on the device, each class sorted easy to hard where scores [M] are
-        given."""
+        """A split on the device; scores [M] sort each class from easy to hard."""
         images, scale, shift = self.preprocess.device_images(part.images)
         classes = self.dataset.num_classes
         return real_data(images, part.labels, classes, scale, shift, scores)
@@ -125,9 +126,9 @@ def open_problem(
     seed: int,
     scaling: Scaling = Scaling(),
 ) -> Problem:
-    """Read, split and fit the preprocessing on the training split.
+    """Read a dataset, split it, and fit the preprocessing to the training split.
 
-    Says what the reader left out or chose.
+    The remarks of the reader go to `progress.say`.
 
     Args:
         data: the flags that name the data.
@@ -136,7 +137,7 @@ def open_problem(
         scaling: how images are normalised.
 
     Raises:
-        UserError: the dataset cannot be used, or a bad validation share.
+        UserError: the dataset cannot be used, or the validation share is out of range.
     """
     dataset = open_dataset(data)
     return replace(prepare(dataset, validation, seed, scaling), source=data.dataset)
@@ -146,7 +147,7 @@ def open_dataset(data: DataFlags) -> Dataset:
     """Read a dataset by the flags that name it, and say what was left out of it.
 
     Raises:
-        UserError: it cannot be used.
+        UserError: the dataset cannot be used.
     """
     size = size_of(data.image_size)
     dataset = load(data.dataset, data.data_dir, data.channels, size)
@@ -159,7 +160,7 @@ def size_of(text: object) -> tuple[int, int] | None:
     """(H, W) of --image_size, None where it is not given.
 
     Raises:
-        UserError: it is neither N nor HxW.
+        UserError: the text is neither N nor HxW.
 
     Example:
         >>> size_of("32"), size_of("20x30")
@@ -183,7 +184,7 @@ def prepare(
     seed: int,
     scaling: Scaling = Scaling(),
 ) -> Problem:
-    """The same for a dataset in memory."""
+    """`open_problem` for a dataset in memory."""
     splits = split(dataset, validation, seed)
     fitted = _fit(scaling, dataset, splits.train.images)
     return Problem(dataset, splits, fitted, seed, scaling=scaling)

@@ -14,7 +14,15 @@ from jaxdd.data.problem import Problem
 from jaxdd.data.real import take
 from jaxdd.distillation.resolution import Resolved
 from jaxdd.distillation.sorting import SCORES_REMEDY
-from jaxdd.experts import Bank, Manifest, Snapshots, Watch, layout, train_bank, weight
+from jaxdd.experts import (
+    Bank,
+    Manifest,
+    Snapshots,
+    Watch,
+    describe_size,
+    layout,
+    train_bank,
+)
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.progress import Bar, say
@@ -115,7 +123,7 @@ def make(
         say(f"continuing after {done} epochs")
         on_resume(done)
 
-    say(f"experts: {weight(manifest)} in {shown(folder)}")
+    say(f"experts: {describe_size(manifest)} in {shown(folder)}")
     curriculum = _curriculum(manifest)
     training = Training(epochs=manifest.last_epoch, **manifest.training)
     everything = int(real.counts.sum()) == real.labels.shape[0]

@@ -29,9 +29,10 @@ from jaxdd.fields import config_class, option
 from jaxdd.progress import say
 from jaxdd.storage import provenance
 from jaxdd.storage.files import set_aside, to_json, write_atomically
+from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import shown
 from jaxdd.storage.records import integer, mapping, number, read_json, text
-from jaxdd.storage.workdir import Record, owned
+from jaxdd.storage.workdir import Record
 from jaxdd.types import Network
 
 _SUMMARY = mapping(

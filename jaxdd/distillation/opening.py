@@ -25,7 +25,8 @@ from jaxdd.methods.recipe import Recipe
 from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.progress import say
 from jaxdd.storage.files import make_folder
-from jaxdd.storage.workdir import Record, owned, same_run
+from jaxdd.storage.lock import owned
+from jaxdd.storage.workdir import Record, same_run
 from jaxdd.synthetic.decoder import INPUT
 from jaxdd.synthetic.initial import INITIALS
 from jaxdd.types import Network, RealData

@@ -23,8 +23,9 @@ from jaxdd.primitives.keys import named_key
 from jaxdd.progress import Bar, say
 from jaxdd.running import resume as runs
 from jaxdd.scores.probes import Probes
+from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.paths import shown
-from jaxdd.storage.workdir import Metrics, Record
+from jaxdd.storage.workdir import Record
 from jaxdd.synthetic import decoder as decoders
 from jaxdd.types import Inputs, MethodState, Span, Synthetic
 

@@ -32,8 +32,10 @@ from jaxdd.running.resume import refuse_fewer_steps
 from jaxdd.scores.probes import Probes
 from jaxdd.storage import provenance, records
 from jaxdd.storage.files import atomic_file, set_aside, to_json, write_atomically
+from jaxdd.storage.lock import owned
+from jaxdd.storage.metrics import write_lines
 from jaxdd.storage.paths import shown
-from jaxdd.storage.workdir import Record, owned, write_lines
+from jaxdd.storage.workdir import Record
 from jaxdd.types import Synthetic
 
 

@@ -25,8 +25,10 @@ from jaxdd.scores.probes import Probes
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
 from jaxdd.storage.checkpoints import newest
 from jaxdd.storage.files import atomic_file
+from jaxdd.storage.lock import owned
+from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.paths import shown
-from jaxdd.storage.workdir import Metrics, Record, owned
+from jaxdd.storage.workdir import Record
 from jaxdd.synthetic.sets import flatten
 from jaxdd.types import Array, RealData, Synthetic
 

@@ -13,8 +13,9 @@ from jaxdd.errors import UserError
 from jaxdd.modifiers.curriculum import Curriculum, describe
 from jaxdd.primitives.keys import named_key
 from jaxdd.progress import say
+from jaxdd.scores.ensemble import measure
 from jaxdd.scores.probes import make_probes
-from jaxdd.scores.table import MEASURES, Effort, Subject, check_name
+from jaxdd.scores.table import Effort, score_named
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
 from jaxdd.storage.files import atomic_file
 from jaxdd.storage.paths import shown
@@ -38,7 +39,7 @@ def compute(
         UserError: an unknown score, or one that is not finite.
     """
     for name in names:
-        check_name(name)
+        score_named(name)
 
     @cache
     def probes() -> Learner:
@@ -47,8 +48,8 @@ def compute(
     scores = {}
     for name in names:
         say(f"{name}: {effort.networks} networks, {real.labels.shape[0]} samples")
-        subject = Subject(named_key(seed, name), network, probes, real, effort)
-        scores[name] = np.asarray(MEASURES[name](subject))
+        key = named_key(seed, name)
+        scores[name] = np.asarray(measure(name, network, key, probes, real, effort))
         if not np.isfinite(scores[name]).all():
             raise UserError(
                 f"the score {name} is not finite: train the networks for fewer steps"
@@ -147,7 +148,7 @@ def describe_window(problem: Problem, resolved: Resolved) -> str | None:
         read_scores(window.scores, train.ids)
     else:
         assert window.score is not None, "a window without scores has a score"
-        check_name(window.score)
+        score_named(window.score)
     counts = np.bincount(train.labels, minlength=problem.dataset.num_classes)
     epochs = 1 if resolved.bank is None else resolved.bank.epochs
     return describe(jnp.asarray(counts, jnp.int32), curriculum, epochs)

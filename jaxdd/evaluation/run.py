@@ -21,8 +21,8 @@ from jaxdd.fields import option
 from jaxdd.methods.network import NetworkSpec
 from jaxdd.progress import Bar, say
 from jaxdd.storage.files import to_json, write_atomically
+from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import existing_file, local_path, shown
-from jaxdd.storage.workdir import owned
 from jaxdd.types import Synthetic
 
 

@@ -6,7 +6,7 @@ training    trains a bank, group by group, and goes on where it stopped
 """
 
 from jaxdd.experts.bank import Bank, Snapshots
-from jaxdd.experts.manifest import DTYPES, Manifest, layout, weight
+from jaxdd.experts.manifest import DTYPES, Manifest, describe_size, layout
 from jaxdd.experts.training import Watch, train_bank
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "Manifest",
     "Snapshots",
     "Watch",
+    "describe_size",
     "layout",
     "train_bank",
-    "weight",
 ]

@@ -16,7 +16,7 @@ from jaxdd.errors import UserError
 from jaxdd.evaluation import reopening
 from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Judge, Measured, class_statistics
-from jaxdd.storage.workdir import owned
+from jaxdd.storage.lock import owned
 from tests.experiments.helpers import QUICK, NoProbes, read_json, small, start
 from tests.helpers import Killed, die
 

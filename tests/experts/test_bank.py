@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxdd.errors import UserError
-from jaxdd.experts import Bank, Manifest, layout, weight
+from jaxdd.experts import Bank, Manifest, describe_size, layout
 from jaxdd.storage.files import to_json
 from tests.experts.helpers import CURRICULUM, TRAINING, toy_manifest
 from tests.helpers import assert_close, linear_network, tiny_network
@@ -133,7 +133,7 @@ def test_the_weight_of_a_bank_is_told_before_it_is_made(
         dtype=dtype,
         leaves=(("x", (size,)),),
     )
-    assert weight(manifest).endswith(expected)
+    assert describe_size(manifest).endswith(expected)
 
 
 # --- Refusals -----------------------------------------------------------------------

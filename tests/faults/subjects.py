@@ -31,8 +31,9 @@ from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Judge, Protocol
 from jaxdd.experts import Bank, Manifest, layout
 from jaxdd.storage.files import to_json
+from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.records import read_json
-from jaxdd.storage.workdir import Metrics, Record
+from jaxdd.storage.workdir import Record
 from jaxdd.training.fit import Training
 from tests.faults.damage import (
     damage_archive,

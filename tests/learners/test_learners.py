@@ -12,7 +12,7 @@ from jaxdd.learners.fresh import fresh, in_passes
 from jaxdd.learners.spans import StartEpochs, spans
 from jaxdd.methods.assembly import make_method
 from jaxdd.objectives import Sampling, per_class
-from jaxdd.synthetic.decoder import identity
+from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.initial import initial_set
 from jaxdd.types import Evidence, Inputs, Span
 from tests.helpers import (
@@ -163,7 +163,7 @@ def seen_in_steps(source, stops):
     root = jax.random.key(0)
     states = []
     for stop in stops:  # everything is built anew: only the state is carried over
-        method = make_method(objective, source, identity(), optax.sgd(1.0))
+        method = make_method(objective, source, make_decoder(), optax.sgd(1.0))
         step = jax.jit(method.step)
         states = states or [method.init(root, initial_set(root, "real", real, 1))]
         while len(states) <= stop:

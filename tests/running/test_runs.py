@@ -256,7 +256,7 @@ def test_a_full_disk_is_told_and_the_run_can_go_on(
     with monkeypatch.context() as patch:
         if what == "line":
             wrapped = nth_call(open, n, full_disk)
-            patch.setattr("jaxdd.storage.workdir.open", wrapped, raising=False)
+            patch.setattr("jaxdd.storage.metrics.open", wrapped, raising=False)
         elif what == "rewrite":
             patch.setattr("jaxdd.storage.files.os.replace", full_disk)
         else:

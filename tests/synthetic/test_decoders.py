@@ -10,9 +10,7 @@ from jaxdd.errors import UserError
 from jaxdd.synthetic.decoder import (
     ABSENT,
     decode_stored,
-    identity,
     make_decoder,
-    soft_labels,
 )
 from jaxdd.synthetic.formation import KINDS, Formation, form, form_labels, mosaic, tiles
 from jaxdd.types import Synthetic
@@ -103,7 +101,7 @@ def test_a_factor_of_one_changes_nothing():
 def test_the_plans_of_bound(stored, runs, count):
     """IDC's official code, with at most 128 images of a class."""
     formation = Formation(3, "bound")
-    assert formation.plan(stored) == runs
+    assert formation.grid(stored) == runs
     assert formation.count(stored) == count
 
 
@@ -119,7 +117,7 @@ def test_bound_takes_the_largest_factors_that_fit(stored, factor):
             runs.append((n, k))
             made, left = made + n * k**2, left - n
     formation = Formation(factor, "bound")
-    assert formation.plan(stored) == tuple(runs)
+    assert formation.grid(stored) == tuple(runs)
     assert sum(n for n, _ in runs) == stored
     assert formation.count(stored) <= 128
 
@@ -141,7 +139,7 @@ def test_multi_has_the_images_of_all_factors():
 def test_bound_has_different_factors_for_different_images():
     formation = Formation(2, "bound", limit=9)
     images = jnp.asarray(random_images(1, 4, 6, 6, 1))
-    assert formation.plan(4) == ((1, 2), (3, 1))
+    assert formation.grid(4) == ((1, 2), (3, 1))
     found = form(images, formation)
     assert np.array_equal(found[:, :4], tiles(images[:, :1], 2, 0.0))
     assert np.array_equal(found[:, 4:], images[:, 1:])
@@ -304,7 +302,7 @@ def test_pixels_are_stored_and_decoded_to_what_a_network_sees(kind):
 
 
 def test_without_a_choice_the_codes_are_the_set():
-    start, decoder = synthetic(), identity()
+    start, decoder = synthetic(), make_decoder()
     codes = decoder.init(jax.random.key(0), start)
     for found in (codes, decoder.stored(codes), decoder.decode(codes)):
         assert_close(found, start, rtol=0, atol=0)
@@ -330,7 +328,7 @@ def test_labels_that_are_not_learned_get_no_gradient(labels):
 
 
 def test_a_slot_without_an_image_has_no_label_and_no_gradient():
-    decoder = soft_labels()
+    decoder = make_decoder("soft")
     logits = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 3)), jnp.float32)
     codes = synthetic()._replace(labels=logits.at[:, 1].set(ABSENT))
     for made in (decoder.stored(codes), decoder.decode(codes)):
