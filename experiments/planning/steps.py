@@ -20,7 +20,7 @@ from jaxdd.devices import mesh as devices
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation.pieces import Piece
 from jaxdd.experts import Bank, Manifest
-from jaxdd.progress import Bar
+from jaxdd.progress import Stage
 from jaxdd.running.loop import longest_chunk, program_of
 from jaxdd.running.resume import SPAN_BYTES
 from jaxdd.scores.probes import Probes, probe_training
@@ -128,7 +128,7 @@ def measuring_cost(piece: Piece) -> Measuring:
         piece.probes = Probes(job.network, full, values["seed"], at_once, 1)
     more = (values["probe_steps"] - 1) * fitted.epoch / batches
     state = piece.start()
-    measure = piece.hooks(Bar("", 1, "")).measure
+    measure = piece.hooks(Stage("", 1)).measure
     with Stopwatch() as first:
         measure(state)
     with Stopwatch() as second:

@@ -17,7 +17,8 @@ from jaxdd.experts import Bank, Manifest, Watch, layout, train_bank, weight
 from jaxdd.methods.build import starts_of
 from jaxdd.methods.settings import Settings
 from jaxdd.modifiers.curriculum import Curriculum
-from jaxdd.progress import Bar, say
+from jaxdd.progress import Stage as Bar
+from jaxdd.progress import say
 from jaxdd.storage.files import make_folder
 from jaxdd.storage.paths import existing_file, shown
 from jaxdd.training.evaluate import accuracy

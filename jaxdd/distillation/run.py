@@ -30,7 +30,8 @@ from jaxdd.experts import Bank
 from jaxdd.methods import build as methods
 from jaxdd.methods import presets
 from jaxdd.methods.network import network_for
-from jaxdd.progress import Bar, say
+from jaxdd.progress import Stage as Bar
+from jaxdd.progress import say
 from jaxdd.report.pictures import draw
 from jaxdd.running.resume import refuse_fewer_steps
 from jaxdd.scores.probes import Probes
