@@ -14,7 +14,7 @@ from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation import banks, options, resolution, sorting
 from jaxdd.distillation import memory as least
 from jaxdd.errors import UserError, quoted
-from jaxdd.evaluation.protocol import statistics
+from jaxdd.evaluation.statistics import statistics
 from jaxdd.experts import DTYPES, Bank, Manifest
 from jaxdd.experts.bank import CHECKSUMS, MANIFEST, SNAPSHOTS
 from jaxdd.experts.manifest import read_manifest

@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxdd.report.images import extremes, image_grid
+    from jaxdd.report.images import extremes, extremes_png, grid_png, image_grid
     from jaxdd.report.plots import (
         Chart,
         charts,
@@ -33,13 +33,18 @@ __all__ = [
     "counts",
     "curves",
     "extremes",
+    "extremes_png",
+    "grid_png",
     "histogram",
     "image_grid",
     "intervals",
     "pruning",
 ]
 
-_FILES = {"bar": "progress", "extremes": "images", "image_grid": "images"}
+_FILES = {
+    "bar": "progress",
+    **dict.fromkeys(("extremes", "extremes_png", "grid_png", "image_grid"), "images"),
+}
 
 
 def __getattr__(name: str) -> Any:
