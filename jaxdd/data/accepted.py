@@ -48,8 +48,11 @@ def as_problem_data(data: Any) -> tuple[Dataset | None, str | None]:
         return None, data
     if isinstance(data, Dataset):
         dataset = validate(data)
-    elif isinstance(data, tuple | list) and len(data) in (2, 4):
-        dataset = _from_arrays(*data)
+    elif isinstance(data, tuple | list) and len(data) == 2:
+        dataset = _held_out(*data)
+    elif isinstance(data, tuple | list) and len(data) == 4:
+        images, labels, test_images, test_labels = data
+        dataset = from_arrays(images, labels, test_images, test_labels, name=_NAME)
     else:
         size = f" of {len(data)}" if isinstance(data, tuple | list) else ""
         raise UserError(f"data cannot be a {type(data).__name__}{size}: {_FORMS}")
@@ -58,9 +61,8 @@ def as_problem_data(data: Any) -> tuple[Dataset | None, str | None]:
     return dataset, None
 
 
-def _from_arrays(images: Any, labels: Any, *test: Any) -> Dataset:
-    if test:
-        return from_arrays(images, labels, *test, name=_NAME)
+def _held_out(images: Any, labels: Any) -> Dataset:
+    """A dataset whose test split is a fifth of its images."""
     array = as_array(f"images of {_NAME!r}", images)
     if array.ndim == 0:
         raise UserError(f"images cannot be a single value: {_FORMS}")

@@ -66,6 +66,7 @@ def test_a_dataset_stays_and_a_name_is_not_read():
         ((IMAGES[:0], LABELS[:0]), "empty"),
         ((IMAGES, LABELS, IMAGES[:, :5], LABELS), "differ in shape"),
         ((IMAGES, None), "labels"),
+        ((IMAGES, LABELS, None, LABELS), "test split"),
         (("digits", "digits"), "give"),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
