@@ -4,6 +4,7 @@ Start with `jaxdd.types` (the vocabulary), then `jaxdd.methods` (how methods are
 composed). The names below are the public API; modules are public too.
 """
 
+from jaxdd import report as report
 from jaxdd import theory as theory
 from jaxdd.artifact.export import export_pngs
 from jaxdd.artifact.file import Artifact, load, save
@@ -11,7 +12,9 @@ from jaxdd.artifact.restart import initial_from
 from jaxdd.augment import dsa, on_images, per_image, siamese
 from jaxdd.data import from_arrays, from_folder, from_npz, from_tfds
 from jaxdd.data.real import real_data
+from jaxdd.distillation.result import Result
 from jaxdd.errors import UserError
+from jaxdd.evaluation.statistics import Statistics
 from jaxdd.experts import Bank, Manifest, train_bank
 from jaxdd.fields import override
 from jaxdd.learners.fresh import Context, Fresh
@@ -111,12 +114,14 @@ __all__ = [
     "RealData",
     "RealPool",
     "Recipe",
+    "Result",
     "Sampling",
     "Segments",
     "SoftLabels",
     "Span",
     "Spans",
     "StartEpochs",
+    "Statistics",
     "Synthetic",
     "TeacherLabels",
     "Training",

@@ -20,7 +20,7 @@ from jaxdd.devices import mesh as devices
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation.pieces import Piece
 from jaxdd.experts import Manifest, Snapshots
-from jaxdd.progress import Bar
+from jaxdd.progress import Stage
 from jaxdd.running.loop import longest_chunk, program_of
 from jaxdd.running.resume import SPAN_BYTES
 from jaxdd.scores.probes import Probes, probe_training
@@ -129,7 +129,7 @@ def measuring_cost(piece: Piece) -> Measuring:
         probes = piece.probes = Probes(job.network, full, seed, at_once, 1)
     more = (records.probe_steps - 1) * fitted.epoch / batches
     state = piece.start()
-    measure = piece.hooks(Bar("", 1, "")).measure
+    measure = piece.hooks(Stage("", 1)).measure
     with Stopwatch() as first:
         measure(state)
     with Stopwatch() as second:

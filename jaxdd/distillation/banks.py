@@ -25,7 +25,8 @@ from jaxdd.experts import (
 )
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Curriculum
-from jaxdd.progress import Bar, say
+from jaxdd.progress import Stage as Bar
+from jaxdd.progress import say
 from jaxdd.storage.files import make_folder
 from jaxdd.storage.paths import existing_file, shown
 from jaxdd.training.evaluate import accuracy

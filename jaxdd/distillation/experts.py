@@ -21,7 +21,7 @@ from jaxdd.distillation.options import (
 )
 from jaxdd.distillation.resolution import Resolved
 from jaxdd.errors import UserError, quoted
-from jaxdd.evaluation.protocol import statistics
+from jaxdd.evaluation.statistics import statistics
 from jaxdd.experts import DTYPES, Bank, Manifest
 from jaxdd.experts.bank import CHECKSUMS, MANIFEST, SNAPSHOTS
 from jaxdd.experts.manifest import read_manifest

@@ -20,7 +20,8 @@ from jaxdd.experts import Snapshots
 from jaxdd.learners import spans as learners
 from jaxdd.modifiers import segments
 from jaxdd.primitives.keys import named_key
-from jaxdd.progress import Bar, say
+from jaxdd.progress import Stage as Bar
+from jaxdd.progress import say
 from jaxdd.running import resume as runs
 from jaxdd.scores.probes import Probes
 from jaxdd.storage.metrics import Metrics

@@ -26,7 +26,7 @@ from jaxdd.distillation.options import Flags, given
 from jaxdd.distillation.place import Place
 from jaxdd.evaluation.hits import Hits
 from jaxdd.evaluation.protocol import Judge, Measured, Protocol
-from jaxdd.progress import Bar, say
+from jaxdd.progress import Stage, say
 from jaxdd.report.pictures import draw
 from jaxdd.running.resume import refuse_fewer_steps
 from jaxdd.scores.probes import Probes
@@ -198,7 +198,7 @@ def _measure(
     total = protocol.num_eval + protocol.num_random
     writes = "nothing" if path is None else f"{path}, and evaluation.npz at the end"
     ipc = job.resolved.task.ipc
-    with Stopwatch() as watch, Bar("evaluation", total, writes, "network") as bar:
+    with Stopwatch() as watch, Stage("evaluation", total, writes, "network") as bar:
         measured = judge.beside_random(synthetic, job.inputs.full, ipc, kept, bar.count)
     return measured, watch, kept
 

@@ -19,7 +19,7 @@ from jaxdd.evaluation.reopening import PARTS, Tested, reopen, tested_on
 from jaxdd.evaluation.results import identity, known_results, with_earlier
 from jaxdd.fields import option
 from jaxdd.methods.network import NetworkSpec
-from jaxdd.progress import Bar, say
+from jaxdd.progress import Stage, say
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import existing_file, local_path, shown
@@ -84,7 +84,10 @@ def run(config: Config, dataset: Dataset | None = None) -> dict[str, Any]:
             protocol = opened.described(judge.protocol)
             kept = Hits(folder / "evaluate.part.npz", identity(protocol))
             place = str(folder / "evaluation.json")
-            with Stopwatch() as watch, Bar(net, made + drawn, place, "network") as bar:
+            with (
+                Stopwatch() as watch,
+                Stage(net, made + drawn, place, "network") as bar,
+            ):
                 found = judge.beside_random(
                     opened.synthetic, real, artifact.ipc, kept, bar.count
                 )

@@ -172,6 +172,14 @@ def legend_beside(axes: Axes, entries: Mapping[str, Artist], title: str = "") ->
     legend(axes, entries, title, loc="upper left", bbox_to_anchor=(1.01, 1.0))
 
 
+def png(figure: Figure) -> bytes:
+    """Draw a figure as a PNG, in memory."""
+    FigureCanvasAgg(figure)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=DPI, facecolor="white")
+    return picture.getvalue()
+
+
 def save(figure: Figure, path: PathLike) -> Path:
     """Draw a figure and write it as a PNG, whole or not at all.
 
@@ -180,14 +188,13 @@ def save(figure: Figure, path: PathLike) -> Path:
         UserError: the path is none of this machine.
     """
     target = local_path(path, "the picture")
-    FigureCanvasAgg(figure)
-    # Drawn in memory, so that errors of the drawing are none of the disk.
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=DPI, facecolor="white")
+    picture = png(
+        figure
+    )  # in memory, so that errors of the drawing are none of the disk
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(target, "wb") as file:
-            file.write(picture.getbuffer())
+            file.write(picture)
     except OSError as error:
         raise NotWritten(
             f"cannot write {shown(target)} ({reason(error)}): choose another folder"

@@ -2,22 +2,24 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxdd.errors import NotWritten, UserError
 from jaxdd.progress import say
 from jaxdd.storage.paths import reason, shown
 
+T = TypeVar("T")
 
-def draw(function: Callable[..., Path], *args: Any, **kwargs: Any) -> Path | None:
+
+def draw(function: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:
     """Draw a picture; if that fails, say so and go on.
 
     Args:
-        function: draws and writes one picture, such as `report.curves`.
+        function: draws one picture, such as `report.curves` or `report.grid_png`.
         args, kwargs: of the function; the path of a .png among them is the picture's.
 
     Returns:
-        The picture's path, or None where there is no picture.
+        The function's result, its path for example; None where it failed.
 
     Raises:
         NotWritten: the disk refused it, as it will refuse what comes next.

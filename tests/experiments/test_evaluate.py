@@ -15,7 +15,8 @@ from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.evaluation import reopening
 from jaxdd.evaluation import run as evaluate
-from jaxdd.evaluation.protocol import Judge, Measured, class_statistics
+from jaxdd.evaluation.protocol import Judge, Measured
+from jaxdd.evaluation.statistics import class_statistics
 from jaxdd.storage.lock import owned
 from tests.experiments.helpers import QUICK, NoProbes, read_json, small, start
 from tests.helpers import Killed, die
