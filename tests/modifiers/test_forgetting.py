@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,7 +70,7 @@ def without_padding(earlier: Synthetic) -> Synthetic:
 @pytest.mark.parametrize("size", [None, 5, 9])
 def test_all_rows_are_shown_where_there_are_few(size):
     batch = toy_batch(5, padding=2)
-    assert_close(choose_rows(KEY, batch, size), batch, rtol=0, atol=0)
+    chex.assert_trees_all_equal(choose_rows(KEY, batch, size), batch)
 
 
 def test_a_random_choice_of_images_comes_before_padding():
@@ -81,7 +82,7 @@ def test_a_random_choice_of_images_comes_before_padding():
     seen = np.zeros(8, int)
     for seed in range(40):
         shown = choose(jax.random.key(seed))
-        assert shown.images.shape == (3, 8, 8, 1)
+        chex.assert_shape(shown.images, (3, 8, 8, 1))
         same = (shown.images[:, None] == batch.images[None]).all((2, 3, 4))
         index = np.argmax(same, axis=1)
         assert len(set(index.tolist())) == 3
@@ -180,7 +181,7 @@ def test_per_class_nothing_is_forgotten_where_nothing_was_made(kind):
     (plain, _), without = gradient(None)
     assert float(info["forgetting"]) == 0
     np.testing.assert_allclose(value, plain, rtol=1e-6)
-    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(with_term))
+    chex.assert_tree_all_finite(with_term)
     assert_close(with_term, without, rtol=1e-5, atol=1e-7)
 
 
@@ -317,7 +318,7 @@ def test_per_span_nothing_is_forgotten_where_nothing_was_made(kind):
     (plain, _), without = gradient(None, None)
     assert float(info["forgetting"]) == 0
     np.testing.assert_allclose(value, plain, rtol=1e-5)
-    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(with_term))
+    chex.assert_tree_all_finite(with_term)
     assert_close(with_term, without, rtol=1e-4, atol=1e-6)
 
 

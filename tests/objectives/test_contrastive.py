@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -140,8 +141,7 @@ def test_a_class_without_samples_has_a_finite_gradient():
             lambda x: match(KEY, start._replace(images=x), samples(real, 4), learner)[0]
         )
     )(start.images)
-    assert np.isfinite(value)
-    assert np.all(np.isfinite(gradient))
+    chex.assert_tree_all_finite((value, gradient))
     assert isinstance(inputs, Inputs)
 
 
