@@ -17,6 +17,7 @@ from jaxdd.data.real import sample_class
 from jaxdd.objectives import minibatches
 from jaxdd.objectives.parts import SampleMatching
 from jaxdd.objectives.sampling import choose_rows
+from jaxdd.primitives.keys import Draw
 from jaxdd.types import Array, Batch, Key
 
 # (name of an operation, its numbers with an axis of 1 or B in front)
@@ -79,7 +80,7 @@ def of_classes(case: Case, key: Key) -> list[ClassNumbers]:
             None,
         )
         every = Batch(jnp.arange(made), jnp.ones((made, 1)))
-        key_rows = jax.random.fold_in(key_match, 0xC0)
+        key_rows = Draw.ROWS.of(key_match)
         rows = choose_rows(key_rows, every, objective.batch_syn).images
         found.append(ClassNumbers(batch.images, drawn, rows))
     return found

@@ -7,6 +7,7 @@ import jax
 
 from jaxdd.data.real import sample_classes
 from jaxdd.fields import Choice
+from jaxdd.primitives.keys import Draw
 from jaxdd.types import Array, Inputs, Key, Learner, LearnerSource, Network, Space
 
 # Real images per class that set batch-norm statistics before a match (DC's code).
@@ -59,7 +60,7 @@ def in_passes(source: LearnerSource) -> LearnerSource:
     """
 
     def init(key: Key) -> Ordered:
-        order = jax.random.bits(jax.random.fold_in(key, 0x0D))
+        order = jax.random.bits(Draw.PASSES.of(key))
         return Ordered(order, source.init(key))
 
     def draw(key: Key, state: Ordered, inputs: Inputs) -> Learner:

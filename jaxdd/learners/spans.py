@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxdd.errors import UserError
 from jaxdd.fields import Choice, option
 from jaxdd.learners.fresh import Context
+from jaxdd.primitives.keys import Draw
 from jaxdd.types import Array, Inputs, Key, Learner, LearnerSource, Network
 
 
@@ -74,8 +75,7 @@ def spans(network: Network, experts: int, starts: StartEpochs) -> LearnerSource:
         return ()
 
     def plan(root: Key, step: Array) -> Array:
-        # The key of step t is fold_in(root, t), and no step is as large as this.
-        key_order, key_epoch = jax.random.split(jax.random.fold_in(root, 0xFFFFFFFF))
+        key_order, key_epoch = jax.random.split(Draw.SPANS.of(root))
         key_order = jax.random.fold_in(key_order, step // experts)
         order = jax.random.permutation(key_order, experts)
         key_epoch = jax.random.fold_in(key_epoch, step)
@@ -83,8 +83,7 @@ def spans(network: Network, experts: int, starts: StartEpochs) -> LearnerSource:
         return jnp.stack([order[step % experts], epoch]).astype(jnp.int32)
 
     def draw(key: Key, state, inputs: Inputs) -> Learner:
-        assert inputs.span is not None, "trajectory matching needs inputs.span"
-        return Learner(inputs.span.start, network.init(key)[1])
+        return Learner(inputs.expert_span().start, network.init(key)[1])
 
     def advance(key: Key, state, learner, synthetic, inputs):
         return state

@@ -104,15 +104,19 @@ def test_padding_fills_up_where_images_are_too_few():
 def test_the_term_by_name():
     assert forgetting("proxy", 2.0) == Forgetting("proxy", 2.0)
     assert forgetting("none", 2.0) is forgetting("replay", 0.0) is None
-    with pytest.raises(UserError, match="'memory': choose one of none, proxy, replay"):
-        forgetting("memory", 1.0)
+    for build in (
+        lambda: forgetting("memory", 1.0),
+        lambda: Forgetting("memory", 1.0).choose(1, 2),
+    ):
+        with pytest.raises(UserError, match="'memory': choose one of none, proxy, re"):
+            build()
 
 
 @pytest.mark.parametrize("kind", ["proxy", "replay"])
 def test_the_term_needs_the_earlier_images(kind):
     lifted = per_class(MATCHES["features"], Sampling(2), None, Forgetting(kind, 1.0))
     inputs = problem()._replace(earlier=None)
-    with pytest.raises(AssertionError, match=r"inputs\.earlier"):
+    with pytest.raises(UserError, match=r"inputs\.earlier"):
         lifted(KEY, toy_start(inputs), new_learner(NETWORK), inputs, STEP)
 
 
