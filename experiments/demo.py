@@ -142,6 +142,7 @@ def run(config: Config) -> dict[str, Any]:
             **pairs.provenance_of(flags),
         }
         write_atomically(path, to_json(table))
+        say(f"results: {shown(path)}")
         return table
 
 

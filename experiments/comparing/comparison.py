@@ -107,9 +107,7 @@ class Comparison(Generic[C, Key]):
             labels, classes = problem.splits.train.labels, problem.dataset.num_classes
             check_ipc(labels, classes, config.ipc)
             self.check_data(config, group, problem)
-        with opened_folder(
-            config, self.name, problems, self.identity(config)
-        ) as folder:
+        with opened_folder(config, self.name, problems, self.identity) as folder:
             opened = Opened(config, seeds, groups, problems, folder)
             banks = self.banks(opened)
             runs: dict[Key, list[pairs.Summary]] = {}

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from experiments import d4a, matrix, pad, sdc
-from experiments.comparing import pairs
+from experiments.comparing.cells import Key
+from experiments.comparing.flags import base_of
 from jaxdd.data.problem import DataFlags, open_problem, size_of
 from jaxdd.distillation import difficulty, experts
 from jaxdd.distillation import run as distill
@@ -31,9 +32,9 @@ def test_every_program_takes_them_and_hands_them_on(program):
     if program is experts:
         assert data_flags(experts._as_distillation(config)) == GIVEN
     if program in (d4a, pad, sdc):
-        assert data_flags(pairs.base_of(config)) == GIVEN
+        assert data_flags(base_of(config, "dm")) == GIVEN
     if program is matrix:
-        assert data_flags(matrix._cell(config, "dm", "plain").config) == GIVEN
+        assert data_flags(matrix.cell_of(config, Key("dm", "plain")).config) == GIVEN
 
 
 def test_a_size_is_a_number_or_two():
