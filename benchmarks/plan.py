@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.parts import output, timing
-from experiments.comparing.pairs import numbers
+from experiments.comparing.lists import numbers
 from experiments.console.flags import main, option
 from experiments.planning import plans as planning
 from experiments.planning.estimate import Plan, total

@@ -22,7 +22,7 @@ from benchmarks import reference
 from benchmarks.parts import output, timing
 from benchmarks.parts.cases import Setting, make_case, methods_named, settings_named
 from benchmarks.reference import equality
-from experiments.comparing.pairs import numbers
+from experiments.comparing.lists import numbers
 from experiments.console.flags import main, option
 from jaxdd.errors import UserError
 from jaxdd.progress import say

@@ -13,7 +13,7 @@ import threading
 import jax
 import pytest
 
-from experiments.comparing import pairs
+from experiments.comparing import lists
 from experiments.console import flags, guard, machines, refusals, rendezvous
 from experiments.planning import programs
 from jaxdd import fields
@@ -291,14 +291,14 @@ def test_one_network_is_one():
 @pytest.mark.parametrize("value", [2**31, -(2**31), 10**30], ids=str)
 def test_integers_by_commas_have_the_bound_of_integers(value):
     with pytest.raises(UserError, match="--ipc must lie between"):
-        pairs.numbers(f"1,{value}", "ipc", int)
+        lists.numbers(f"1,{value}", "ipc", int)
 
 
 @pytest.mark.parametrize("value", [-1, 2**32, 10**30], ids=str)
 def test_seeds_by_commas_have_the_bounds_of_a_seed(value):
-    assert pairs.seeds_of(f"0,{2**32 - 1}") == [0, 2**32 - 1]
+    assert lists.seeds(f"0,{2**32 - 1}") == [0, 2**32 - 1]
     with pytest.raises(UserError, match="--seeds must lie between 0 and"):
-        pairs.seeds_of(f"0,{value}")
+        lists.seeds(f"0,{value}")
 
 
 MOST = 2**31 - 1

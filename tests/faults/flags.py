@@ -9,6 +9,7 @@ sentence; anything else is a fault.
 import contextlib
 import dataclasses
 import importlib
+import itertools
 import random
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from unittest import mock
 from jaxdd.methods.settings import METHODS
 
 from benchmarks.parts.cases import SETTINGS
+from experiments.comparing import comparison
 from jaxdd import fields
 from jaxdd.errors import UserError
 from jaxdd.nets import NETS
@@ -131,9 +133,11 @@ def answer(program: str, flags: dict[str, Any]) -> Answer:
     module = importlib.import_module(program)
     home = sys.modules[module.run.__module__]  # the engine of a program, or itself
     with contextlib.ExitStack() as stack:
-        for name in ("owned", "make_folder"):
-            if hasattr(home, name):
-                stack.enter_context(mock.patch.object(home, name, side_effect=Begun))
+        for place, name in itertools.product(
+            (module, comparison), ("owned", "make_folder")
+        ):
+            if hasattr(place, name):
+                stack.enter_context(mock.patch.object(place, name, side_effect=Begun))
         began = time.monotonic()
         try:
             config = fields.understood(module.Config(**flags))
