@@ -1,4 +1,4 @@
-"""Pictures of results: one that cannot be drawn is left out, and the run goes on."""
+"""Pictures of a run: one that cannot be drawn is left out, and the run continues."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,17 +10,17 @@ from jaxdd.storage.paths import reason, shown
 
 
 def draw(function: Callable[..., Path], *args: Any, **kwargs: Any) -> Path | None:
-    """Draw a picture; if that fails, say so and go on.
+    """Draw a picture; if that fails, a warning goes to `progress.say`.
 
     Args:
-        function: draws and writes one picture, such as `report.curves`.
-        args, kwargs: of the function; the path of a .png among them is the picture's.
+        function: a function that draws and writes one picture, such as `report.curves`.
+        args, kwargs: its arguments; the path of a .png among them is the picture's.
 
     Returns:
-        The picture's path, or None where there is no picture.
+        The path of the picture, or None if it was left out.
 
     Raises:
-        NotWritten: the disk refused it, as it will refuse what comes next.
+        NotWritten: the disk refused the picture, as it will refuse later files.
     """
     try:
         return function(*args, **kwargs)

@@ -105,21 +105,21 @@ FOREIGN = "it is damaged or not of this program: choose another --workdir"
 
 
 def refuse_difference(
-    folder: Path, known: Mapping[str, Any], asked: Mapping[str, Any]
+    folder: Path, earlier: Mapping[str, Any], current: Mapping[str, Any]
 ) -> None:
     """Raise UserError, naming every difference, unless both are the same run.
 
     If both have the fingerprint of their data, the name of the data, which may be a
     path, is ignored; otherwise the fingerprint is.
     """
-    known, asked = (json.loads(json.dumps(finite(c))) for c in (known, asked))
-    both = bool(known.get("fingerprint") and asked.get("fingerprint"))
+    earlier, current = (json.loads(json.dumps(finite(c))) for c in (earlier, current))
+    both = bool(earlier.get("fingerprint") and current.get("fingerprint"))
     free = {*FREE, "dataset" if both else "fingerprint"}
-    names = [k for k in sorted({*known, *asked}) if k not in free]
+    names = [k for k in sorted({*earlier, *current}) if k not in free]
     differences = [
-        f"{shown(k)} is {quoted(known.get(k))} there and {quoted(asked.get(k))} now"
+        f"{shown(k)} is {quoted(earlier.get(k))} there and {quoted(current.get(k))} now"
         for k in names
-        if known.get(k) != asked.get(k)
+        if earlier.get(k) != current.get(k)
     ]
     if differences:
         raise UserError(
