@@ -1,5 +1,8 @@
 """Exceptions for wrong input, as opposed to faults of the program."""
 
+from collections.abc import Mapping
+from typing import Any
+
 # Counts, sizes and steps live in int32 arrays on the device; beyond this they wrap.
 LARGEST_INTEGER = 2**31 - 1
 
@@ -66,3 +69,16 @@ def quoted(value: object) -> str:
 
 def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def choose(what: str, name: str, options: Mapping[str, Any]) -> Any:
+    """`options[name]`.
+
+    Raises:
+        UserError: there is no such name; the sentence lists those that there are.
+    """
+    if name not in options:
+        raise UserError(
+            f"unknown {what} {quoted(name)}: choose one of {', '.join(options)}"
+        )
+    return options[name]

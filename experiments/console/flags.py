@@ -13,10 +13,12 @@ import jax
 from absl import app, flags, logging
 
 from experiments.console import guard, machines, refusals
+from jaxdd import report
 from jaxdd.devices import hosts
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import option as option
 from jaxdd.fields import type_of, understood
+from jaxdd.progress import listening
 from jaxdd.storage.paths import local_path
 from jaxdd.storage.signals import Interrupted
 
@@ -150,7 +152,7 @@ def main(
             guard.end()
             config = understood(given)
             keep_compiled_programs()
-            with machines.in_use():
+            with listening(report.bar), machines.in_use():
                 result = work(config)
             if hosts.primary():
                 tell(result)

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from jaxdd.data import (
 from jaxdd.data.real import real_data
 from jaxdd.devices import policy
 from jaxdd.errors import UserError, quoted
-from jaxdd.fields import option
+from jaxdd.fields import Choice, option
 from jaxdd.progress import say
 from jaxdd.types import RealData
 
@@ -44,17 +44,23 @@ class DataFlags:
     )
 
 
-class Scaling(NamedTuple):
-    """The choice of a preprocessing, before it is fitted to the training split.
+@dataclass(frozen=True)
+class Scaling(Choice):
+    """How images become what networks see, before it is fitted to the training split.
 
     Attributes:
-        zca: whether images are whitened.
-        constants: name of the dataset whose mean and standard deviation are used; None
-            for those of the images, and with whitening.
+        zca: whether images are ZCA-whitened.
+        constants: the dataset whose mean and standard deviation normalise images that
+            are not whitened; None for their own.
     """
 
-    zca: bool = False
-    constants: str | None = None
+    subject: ClassVar[str] = "the preprocessing"
+
+    zca: bool = option(False, "ZCA whitening instead of normalisation")
+    constants: str | None = option(
+        None,
+        "dataset whose mean and deviation normalise the images; default: the method's",
+    )
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Problem:
     preprocess: Preprocess
     split_seed: int = 0
     source: str | None = None
-    scaling: Scaling = Scaling()  # noqa: RUF009 - immutable
+    scaling: Scaling = Scaling()
 
     @property
     def name(self) -> str:
@@ -116,51 +122,43 @@ class Problem:
 
 
 def open_problem(
-    name: str,
-    data_dir: str | None,
+    data: DataFlags,
     validation: float,
     seed: int,
-    zca: bool,
-    constants: str | None = None,
-    channels: int | None = None,
-    image_size: str | None = None,
+    scaling: Scaling = Scaling(),
 ) -> Problem:
     """Read a dataset, split it, and fit the preprocessing to the training split.
 
     The remarks of the reader go to `progress.say`.
 
     Args:
-        name, data_dir, channels, image_size: see `DataFlags`.
-        validation: share of the training data that is held out, in [0, 0.5].
-        seed: seed of the validation split.
-        zca, constants: see `Scaling`.
+        data: the flags that name the data.
+        validation: share of train that is held out.
+        seed: of that share.
+        scaling: how images are normalised.
 
     Raises:
         UserError: the dataset cannot be used, or the validation share is out of range.
     """
-    dataset = open_dataset(name, data_dir, channels, image_size)
-    return replace(prepare(dataset, validation, seed, zca, constants), source=name)
+    dataset = open_dataset(data)
+    return replace(prepare(dataset, validation, seed, scaling), source=data.dataset)
 
 
-def open_dataset(
-    name: str,
-    data_dir: str | None,
-    channels: int | None = None,
-    image_size: str | None = None,
-) -> Dataset:
-    """Read a dataset by its flags; the remarks of the reader go to `progress.say`.
+def open_dataset(data: DataFlags) -> Dataset:
+    """Read a dataset by the flags that name it, and say what was left out of it.
 
     Raises:
         UserError: the dataset cannot be used.
     """
-    dataset = load(name, data_dir, channels, size_of(image_size))
+    size = size_of(data.image_size)
+    dataset = load(data.dataset, data.data_dir, data.channels, size)
     for remark in dataset.remarks:
         say(remark)
     return dataset
 
 
-def size_of(text: str | None) -> tuple[int, int] | None:
-    """(H, W) in pixels from the flag --image_size; None without the flag.
+def size_of(text: object) -> tuple[int, int] | None:
+    """(H, W) of --image_size, None where it is not given.
 
     Raises:
         UserError: the text is neither N nor HxW.
@@ -185,11 +183,9 @@ def prepare(
     dataset: Dataset,
     validation: float,
     seed: int,
-    zca: bool,
-    constants: str | None = None,
+    scaling: Scaling = Scaling(),
 ) -> Problem:
     """`open_problem` for a dataset in memory."""
-    scaling = Scaling(zca, constants)
     splits = split(dataset, validation, seed)
     fitted = _fit(scaling, dataset, splits.train.images)
     return Problem(dataset, splits, fitted, seed, scaling=scaling)

@@ -6,8 +6,8 @@ from pathlib import Path
 import jax
 
 
-def size_text(size: float) -> str:
-    """A number of bytes with a decimal unit, three significant digits.
+def size_text(size: float | int) -> str:
+    """A number of bytes in a handy unit.
 
     Example:
         >>> size_text(682), size_text(6.53e9)
@@ -37,8 +37,8 @@ def capacity() -> int | None:
     return whole + (_field("/proc/meminfo", "SwapTotal") or 0)
 
 
-def _host() -> int | None:
-    """Bytes that programs may still take, counting those of this process as free."""
+def host_memory() -> int | None:
+    """Memory that programs may still take, this process counted as free."""
     available = _field("/proc/meminfo", "MemAvailable")
     if available is not None:
         return available + (_field("/proc/self/status", "VmRSS") or 0)

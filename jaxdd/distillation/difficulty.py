@@ -10,11 +10,11 @@ import numpy as np
 from jaxdd import fields, report
 from jaxdd.data.problem import DataFlags, Problem, open_problem
 from jaxdd.data.real import class_table
-from jaxdd.distillation import memory as least
+from jaxdd.devices import needs
 from jaxdd.distillation import sorting
 from jaxdd.errors import UserError
 from jaxdd.fields import option
-from jaxdd.methods.network import network_for, network_options
+from jaxdd.methods.network import NetworkSpec
 from jaxdd.report.pictures import draw
 from jaxdd.scores.ranks import rank_correlation
 from jaxdd.scores.table import SCORES, Effort, score_named
@@ -57,18 +57,15 @@ def run(config: Config) -> dict[str, Any]:
     fields.check(config)
     names = score_names(config.score)
     effort = effort_of(config)
-    problem = open_problem(
-        config.dataset, config.data_dir, config.validation, config.seed, False,
-        channels=config.channels, image_size=config.image_size,
-    )  # fmt: skip
-    options = network_options(config.net, problem.dataset, config.width, config.depth)
-    network = network_for(problem.dataset, options)
-    needs = least.networks(network, effort.networks, "networks")
+    problem = open_problem(config, config.validation, config.seed)
+    spec = NetworkSpec(config.net, config.width, config.depth).sized(problem.dataset)
+    options, network = spec.options(), spec.make(problem.dataset)
+    wanted = needs.networks(network, effort.networks, "networks")
     if "influence" in names:
-        needs += least.networks(
-            network, min(effort.rank, least.parameters(network)), "rank"
+        wanted += needs.networks(
+            network, min(effort.rank, needs.parameters(network)), "rank"
         )
-    least.check(needs)
+    needs.check(wanted)
     # Before the folder is locked, which leaves a file in it.
     refuse_run(local_path(config.workdir, "--workdir"))
     with owned(config.workdir) as folder:

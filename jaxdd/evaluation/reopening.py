@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxdd.artifact.file import Artifact
 from jaxdd.data import Dataset, Split
-from jaxdd.data.problem import Problem, open_dataset, open_problem, prepare
+from jaxdd.data.problem import DataFlags, Problem, open_dataset, open_problem, prepare
 from jaxdd.errors import UserError, quoted
 
 PARTS = ("test", "all")
@@ -36,10 +36,11 @@ def reopen(
     name = dataset or made_from["name"]
     if in_memory is not None:
         name = in_memory.name
-        opened = prepare(in_memory, *split, zca=False)
+        opened = prepare(in_memory, *split)
     else:
         try:
-            opened = open_problem(name, data_dir, *split, False, **form)
+            data = DataFlags(dataset=name, data_dir=data_dir, **form)
+            opened = open_problem(data, *split)
         except UserError as error:
             if dataset is not None:
                 raise
@@ -147,7 +148,9 @@ def tested_on(
                 "set was made from the rest of its own"
             )
         return Tested(problem.splits.test, problem.name, part, own.fingerprint, True)
-    other = open_dataset(dataset, data_dir, **form_of(artifact))
+    other = open_dataset(
+        DataFlags(dataset=dataset, data_dir=data_dir, **form_of(artifact))
+    )
     check_kind(artifact, other, dataset)
     images, labels = other.test_images, other.test_labels
     if part == "all":

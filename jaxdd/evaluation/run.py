@@ -10,16 +10,16 @@ from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.export import check_export, export_pngs
 from jaxdd.data import Dataset
 from jaxdd.data.problem import Problem
+from jaxdd.devices import needs
 from jaxdd.devices.timing import Stopwatch
-from jaxdd.distillation import memory as least
 from jaxdd.errors import UserError
 from jaxdd.evaluation.hits import Hits
 from jaxdd.evaluation.protocol import MIN_RANDOM, Judge, Protocol
 from jaxdd.evaluation.reopening import PARTS, Tested, reopen, tested_on
 from jaxdd.evaluation.results import identity, known_results, with_earlier
 from jaxdd.fields import option
-from jaxdd.methods.network import network_options
-from jaxdd.progress import Bar, say
+from jaxdd.methods.network import NetworkSpec
+from jaxdd.progress import Stage, say
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import existing_file, local_path, shown
@@ -84,7 +84,10 @@ def run(config: Config, dataset: Dataset | None = None) -> dict[str, Any]:
             protocol = opened.described(judge.protocol)
             kept = Hits(folder / "evaluate.part.npz", identity(protocol))
             place = str(folder / "evaluation.json")
-            with Stopwatch() as watch, Bar(net, made + drawn, place, "network") as bar:
+            with (
+                Stopwatch() as watch,
+                Stage(net, made + drawn, place, "network") as bar,
+            ):
                 found = judge.beside_random(
                     opened.synthetic, real, artifact.ipc, kept, bar.count
                 )
@@ -179,15 +182,15 @@ def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
     images = artifact.images.shape[0] * artifact.images.shape[1]
     shape = problem.dataset.image_shape
     counts = {"num_eval": config.num_eval, "num_random": drawn}
-    least.check(
-        [least.evaluation(count, flag, shape, images) for flag, count in counts.items()]
+    needs.check(
+        [needs.evaluation(count, flag, shape, images) for flag, count in counts.items()]
     )
     judges = {}
     for net in nets:  # all names are checked before the first long computation
         options = (
             artifact.network
             if net == own
-            else network_options(net, problem.dataset, None, None)
+            else NetworkSpec(net).sized(problem.dataset).options()
         )
         protocol = Protocol(
             options,

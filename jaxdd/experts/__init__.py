@@ -6,7 +6,7 @@ disk        room on the disk, reserved before the training
 training    trains a bank group by group, and resumes
 """
 
-from jaxdd.experts.bank import Bank
+from jaxdd.experts.bank import Bank, Snapshots
 from jaxdd.experts.manifest import DTYPES, Manifest, describe_size, layout
 from jaxdd.experts.training import Watch, train_bank
 
@@ -14,6 +14,7 @@ __all__ = [
     "DTYPES",
     "Bank",
     "Manifest",
+    "Snapshots",
     "Watch",
     "describe_size",
     "layout",

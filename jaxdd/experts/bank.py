@@ -9,8 +9,9 @@ as a whole.
 import dataclasses
 import math
 import zlib
+from abc import abstractmethod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -49,8 +50,38 @@ WARNED = {
 }
 
 
-class Bank:
-    """Trajectories of experts; see the module's docstring.
+@runtime_checkable
+class Snapshots(Protocol):
+    """Parameters of experts along their training, wherever they come from.
+
+    Attributes:
+        manifest: how many experts and epochs there are, and how they were trained.
+    """
+
+    manifest: Manifest
+
+    @abstractmethod
+    def snapshot(self, expert: int, epoch: int, like: Params) -> Params:
+        """Parameters of an expert after an epoch, float32 arrays on the host.
+
+        Args:
+            expert, epoch: which.
+            like: any tree of the network's structure.
+
+        Raises:
+            UserError: they cannot be read.
+        """
+
+    def span(self, expert: int, start: int, length: int, like: Params) -> Span:
+        """What an expert was after epoch `start`, and `length` epochs later."""
+        return Span(
+            self.snapshot(expert, start, like),
+            self.snapshot(expert, start + length, like),
+        )
+
+
+class Bank(Snapshots):
+    """Trajectories of experts in a folder; see the module's docstring.
 
     A row is compared with its checksum when it is read for the first time.
     """
@@ -232,13 +263,6 @@ class Bank:
             for (name, shape), part in zip(self.manifest.leaves, parts, strict=True)
         }
         return from_named_leaves(like, named)
-
-    def span(self, expert: int, start: int, length: int, like: Params) -> Span:
-        """What an expert was after epoch `start`, and `length` epochs later."""
-        return Span(
-            self.snapshot(expert, start, like),
-            self.snapshot(expert, start + length, like),
-        )
 
     def check(self, wanted: Manifest, needed_epochs: tuple[int, int]) -> list[str]:
         """Refuse a bank that does not fit a distillation.

@@ -188,6 +188,14 @@ def legend_beside(axes: Axes, entries: Mapping[str, Artist], title: str = "") ->
     legend(axes, entries, title, loc="upper left", bbox_to_anchor=(1.01, 1.0))
 
 
+def png(figure: Figure) -> bytes:
+    """Draw a figure as a PNG, in memory."""
+    FigureCanvasAgg(figure)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=DPI, facecolor="white")
+    return picture.getvalue()
+
+
 def save(figure: Figure, path: PathLike) -> Path:
     """Draw a figure and write it as a PNG, atomically.
 
@@ -196,14 +204,12 @@ def save(figure: Figure, path: PathLike) -> Path:
         UserError: the path is not one of this machine.
     """
     target = local_path(path, "the picture")
-    FigureCanvasAgg(figure)
     # Drawn in memory first, to separate errors of drawing from those of the disk.
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=DPI, facecolor="white")
+    picture = png(figure)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(target, "wb") as file:
-            file.write(picture.getbuffer())
+            file.write(picture)
     except OSError as error:
         raise NotWritten(
             f"cannot write {shown(target)} ({reason(error)}): choose another folder"

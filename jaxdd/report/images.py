@@ -15,6 +15,7 @@ from jaxdd.report.figures import (
     PathLike,
     drawable,
     name_ticks,
+    png,
     save,
     short,
     write,
@@ -50,6 +51,17 @@ def image_grid(
     Raises:
         UserError: the shape is another one, or there is not one name per class.
     """
+    return save(_grid(images, class_names, title), path)
+
+
+def grid_png(
+    images: ArrayLike, class_names: Sequence[str], title: str | None = None
+) -> bytes:
+    """The picture of `image_grid` in memory, for a notebook."""
+    return png(_grid(images, class_names, title))
+
+
+def _grid(images: ArrayLike, class_names: Sequence[str], title: str | None) -> Figure:
     array = _checked(images, class_names, "images")
     classes, count, *size, _ = array.shape
     scale = _scale(size, classes)
@@ -69,7 +81,7 @@ def image_grid(
         for stop in [min(rows, i + per_block)]
     ]
     heading = _title(title or "", count, columns, classes, rows, array.shape[-1])
-    return _save_panels(panels, scale, heading, path)
+    return _page(panels, scale, heading)
 
 
 def extremes(
@@ -86,6 +98,19 @@ def extremes(
     Raises:
         UserError: as in `image_grid`; or the two differ in image size.
     """
+    return save(_extremes(easiest, hardest, class_names), path)
+
+
+def extremes_png(
+    easiest: ArrayLike, hardest: ArrayLike, class_names: Sequence[str]
+) -> bytes:
+    """The picture of `extremes` in memory, for a notebook."""
+    return png(_extremes(easiest, hardest, class_names))
+
+
+def _extremes(
+    easiest: ArrayLike, hardest: ArrayLike, class_names: Sequence[str]
+) -> Figure:
     left = _checked(easiest, class_names, "easiest")
     right = _checked(hardest, class_names, "hardest")
     if left.shape[2:] != right.shape[2:]:
@@ -108,7 +133,7 @@ def extremes(
         )
     ]
     heading = _title("", 0, 0, classes, rows, channels)
-    return _save_panels(panels, scale, heading, path)
+    return _page(panels, scale, heading)
 
 
 class _Scale(NamedTuple):
@@ -189,9 +214,7 @@ def _mosaic(fields: Pixels, scale: _Scale) -> Pixels:
     return joined[:-GAP, :-GAP]
 
 
-def _save_panels(
-    panels: Sequence[_Panel], scale: _Scale, title: str, path: PathLike
-) -> Path:
+def _page(panels: Sequence[_Panel], scale: _Scale, title: str) -> Figure:
     """Lay panels out side by side, sized so that no picture is resampled."""
     title = drawable(title, LONGEST_LINE)
     mosaics = [_mosaic(panel.fields, scale) for panel in panels]
@@ -217,7 +240,7 @@ def _save_panels(
         axes.tick_params(length=0)
         write(axes.set_title("", size=9, loc="left", pad=4), panel.title)
         start += across
-    return save(figure, path)
+    return figure
 
 
 def _title(

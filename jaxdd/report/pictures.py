@@ -2,22 +2,24 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxdd.errors import NotWritten, UserError
 from jaxdd.progress import say
 from jaxdd.storage.paths import reason, shown
 
+T = TypeVar("T")
 
-def draw(function: Callable[..., Path], *args: Any, **kwargs: Any) -> Path | None:
+
+def draw(function: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:
     """Draw a picture; if that fails, a warning goes to `progress.say`.
 
     Args:
-        function: a function that draws and writes one picture, such as `report.curves`.
+        function: draws one picture, such as `report.curves` or `report.grid_png`.
         args, kwargs: its arguments; the path of a .png among them is the picture's.
 
     Returns:
-        The path of the picture, or None if it was left out.
+        The result of the function, such as the path; None if the picture was left out.
 
     Raises:
         NotWritten: the disk refused the picture, as it will refuse later files.

@@ -20,6 +20,7 @@ from jaxdd.storage.paths import shown
 FREE = ("steps", "workdir", "data_dir", "save_every")
 
 
+RUN = "run.json"
 _RECORD = records.mapping(
     config=records.mapping(),
     resumed_at=records.list_of(records.integer()),
@@ -28,6 +29,49 @@ _RECORD = records.mapping(
         "timings": records.maybe(records.mapping(others=records.number(0))),
     },
 )
+
+
+def same_run(
+    folder: Path,
+    config: Mapping[str, Any],
+    kind: str = "distillation",
+    identity: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+) -> dict[str, Any] | None:
+    """Compare a folder's record with a start, and write nothing.
+
+    Args:
+        folder: the workdir, which need not exist.
+        config, kind, identity: as of `Record`.
+
+    Returns:
+        The content of `run.json`, None where no run has begun.
+
+    Raises:
+        UserError: the folder holds another experiment or a run of another
+            configuration, or its record is damaged or lost.
+    """
+    path = folder / RUN
+    if not path.exists():
+        if (folder / "summary.json").exists():
+            raise UserError(
+                f"{shown(folder)} holds results of another experiment: choose another "
+                "--workdir"
+            )
+        if newest(folder) is not None:
+            raise UserError(
+                f"{shown(folder)} holds the state of a run but not its run.json, which "
+                "says of which run: copy that back or choose another --workdir"
+            )
+        return None
+    before = records.read_json(path, _RECORD, FOREIGN)
+    there = before.get("kind", "distillation")
+    if there != kind:
+        raise UserError(
+            f"{shown(folder)} holds another experiment ({shown(there)}): choose "
+            "another --workdir"
+        )
+    refuse_difference(folder, identity(before["config"]), identity(dict(config)))
+    return before
 
 
 class Record:
@@ -60,36 +104,17 @@ class Record:
         kind: str = "distillation",
         identity: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ):
-        self.path = folder / "run.json"
+        self.path = folder / RUN
         self.config, self.kind = dict(config), kind
-        if not self.path.exists():
-            if (folder / "summary.json").exists():
-                raise UserError(
-                    f"{shown(folder)} holds results of another experiment: choose "
-                    "another --workdir"
-                )
-            if newest(folder) is not None:
-                raise UserError(
-                    f"{shown(folder)} holds the state of a run but not its run.json, "
-                    "which says of which run: copy that back or choose another "
-                    "--workdir"
-                )
+        before = same_run(folder, self.config, kind, identity)
         self.known: dict[str, Any] | None = None
         self.resumed_at: list[int] = []
         self.timings: dict[str, float] | None = None
-        if self.path.exists():
-            before = records.read_json(self.path, _RECORD, FOREIGN)
+        if before is None:
+            self.save()
+        else:
             self.known, self.resumed_at = before["config"], before["resumed_at"]
             self.timings = before.get("timings")
-            there = before.get("kind", "distillation")
-            if there != kind:
-                raise UserError(
-                    f"{shown(folder)} holds another experiment ({shown(there)}): "
-                    "choose another --workdir"
-                )
-            refuse_difference(folder, identity(before["config"]), identity(self.config))
-        else:
-            self.save()
 
     def save(self) -> None:
         content = {

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxdd.methods.settings import METHODS
 
 from jaxdd.data.real import take
 from jaxdd.methods.build import build
-from jaxdd.methods.settings import METHODS
 from jaxdd.modifiers import segments
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.nets import NETS, make_network

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from jaxdd import report
 from jaxdd.data.problem import Problem, open_problem
 from jaxdd.distillation import run as distill
+from jaxdd.progress import listening
 from tests.experiments.helpers import small
 
 
@@ -13,6 +15,13 @@ from tests.experiments.helpers import small
 def cache_dir(tmp_path, monkeypatch):
     """No test may read or write the user's own cache."""
     monkeypatch.setenv("JAXDD_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def speaking():
+    """Runs report on standard error, as in a program."""
+    with listening(report.bar):
+        yield
 
 
 @pytest.fixture(scope="package")

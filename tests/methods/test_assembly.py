@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jaxdd.methods.settings import Settings
 
 from jaxdd.learners.fresh import fresh
 from jaxdd.methods.assembly import make_method
-from jaxdd.methods.settings import Settings
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.optimizer import optimizer_of
 from jaxdd.types import Decoder, Learner, LearnerSource, Span, Synthetic

@@ -1,5 +1,6 @@
 """Safe norms, named leaves, masks by path."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,17 +28,19 @@ PATHS = [
 ]
 
 
-def test_norm_and_product_equal_those_of_the_flat_vectors():
-    flat = np.concatenate([np.ravel(x) for x in jax.tree.leaves(TREE)])
-    np.testing.assert_allclose(global_norm(TREE), np.linalg.norm(flat), rtol=1e-6)
-    twice = jax.tree.map(lambda x: 2 * x, TREE)
-    np.testing.assert_allclose(vdot(TREE, twice), 2 * flat @ flat, rtol=1e-6)
+class TestNormAndProduct(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_they_equal_those_of_the_flat_vectors(self):
+        flat = np.concatenate([np.ravel(x) for x in jax.tree.leaves(TREE)])
+        norm, product = self.variant(global_norm)(TREE), self.variant(vdot)
+        np.testing.assert_allclose(norm, np.linalg.norm(flat), rtol=1e-6)
+        twice = jax.tree.map(lambda x: 2 * x, TREE)
+        np.testing.assert_allclose(product(TREE, twice), 2 * flat @ flat, rtol=1e-6)
 
 
 def test_norms_have_gradient_zero_at_zero_and_the_unit_vector_elsewhere():
     zero = jax.tree.map(jnp.zeros_like, TREE)
-    gradient = jax.grad(global_norm)(zero)
-    assert not any(np.any(g) for g in jax.tree.leaves(gradient))
+    chex.assert_trees_all_equal(jax.grad(global_norm)(zero), zero)
     assert float(global_norm(jax.grad(global_norm)(TREE))) == pytest.approx(1)
     assert jax.grad(safe_sqrt)(jnp.zeros(())) == 0
     assert jax.grad(safe_sqrt)(jnp.float32(4)) == 0.25
@@ -49,21 +52,15 @@ def test_select_takes_whole_trees_and_passes_typed_keys():
     b = {"x": jnp.zeros(3), "key": jax.random.key(2)}
     for predicate, expected in ((True, a), (False, b)):
         chosen = select(jnp.bool_(predicate), a, b)
-        assert np.array_equal(chosen["x"], expected["x"])
-        assert jnp.array_equal(
-            jax.random.key_data(chosen["key"]), jax.random.key_data(expected["key"])
-        )
+        bits = lambda tree: {**tree, "key": jax.random.key_data(tree["key"])}
+        chex.assert_trees_all_equal(bits(chosen), bits(expected))
 
 
 def test_named_leaves_round_trip():
     named = named_leaves(TREE)
     assert list(named) == PATHS
     back = from_named_leaves(TREE, dict(reversed(named.items())))
-    assert jax.tree.structure(back) == jax.tree.structure(TREE)
-    assert all(
-        a is b
-        for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(TREE), strict=True)
-    )
+    chex.assert_trees_all_equal(back, TREE)
 
 
 def test_a_missing_leaf_is_named():

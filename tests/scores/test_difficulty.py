@@ -1,10 +1,12 @@
 """Every score against a formula in NumPy, and what averages and ranks do."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from absl.testing import parameterized
 
 from jaxdd.data.real import real_data, take
 from jaxdd.errors import UserError
@@ -79,21 +81,19 @@ def numpy_scores(name, learner, batch):
     raise AssertionError(f"no independent formula for the score {name}")
 
 
-@pytest.mark.parametrize("name", AT_NETWORKS)
-def test_score_equals_its_formula(name):
-    learner, batch = new_learner(NETWORK), hard(toy_batch(7))
-    scores = jax.jit(lambda m, b: SCORES[name].compute(NETWORK, m, b))(learner, batch)
-    expected = numpy_scores(name, learner, batch)
-    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-6)
-    assert np.std(expected) > 1e-3
-
-
-@pytest.mark.parametrize("name", AT_NETWORKS)
-def test_padding_scores_zero(name):
-    learner, batch = new_learner(NETWORK), hard(toy_batch(5, padding=2))
-    scores = jax.jit(lambda m, b: SCORES[name].compute(NETWORK, m, b))(learner, batch)
-    assert not np.any(scores[3:])
-    assert np.all(scores[:3] != 0)
+class TestScores(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    @parameterized.parameters(*AT_NETWORKS)
+    def test_a_score_equals_its_formula_and_is_zero_of_padding(self, name):
+        learner, batch = new_learner(NETWORK), hard(toy_batch(7, padding=2))
+        score = self.variant(lambda m, b: SCORES[name].compute(NETWORK, m, b))
+        scores = score(learner, batch)
+        present = jax.tree.map(lambda x: x[:5], batch)
+        expected = numpy_scores(name, learner, present)
+        chex.assert_shape(scores, (7,))
+        np.testing.assert_allclose(scores[:5], expected, rtol=1e-4, atol=1e-6)
+        assert np.std(expected) > 1e-3
+        assert not np.any(scores[5:])
 
 
 @pytest.mark.parametrize("name", AT_NETWORKS)
@@ -186,7 +186,7 @@ def test_probes_are_trained_on_as_many_samples_as_asked_for():
     training = Training(epochs=2, learning_rate=0.1, batch_size=4)
     for samples in (5, 100):
         probes = jax.jit(train_probes(network, training, samples))(keys, real)
-        assert probes.params["kernel"].shape == (3, count, 3)
+        chex.assert_shape(probes.params["kernel"], (3, count, 3))
         seen = []
         for key, kernel in zip(keys, probes.params["kernel"], strict=True):
             start, _ = network.init(jax.random.split(key, 3)[0])

@@ -1,5 +1,6 @@
 """What a stored image becomes: against slow loops over pixels, tiles and images."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,6 @@ from jaxdd.synthetic.decoder import (
 )
 from jaxdd.synthetic.formation import KINDS, Formation, form, form_labels, mosaic, tiles
 from jaxdd.types import Synthetic
-from tests.helpers import assert_close
 
 
 def random_images(*shape, seed=0):
@@ -232,7 +232,7 @@ def slow_mosaic(images, factor):
 def test_a_mosaic_shows_small_copies(height, width, factor):
     images = random_images(2, 2 * factor**2, height, width, 2)
     found = mosaic(jnp.asarray(images), factor)
-    assert found.shape == (2, 2, height, width, 2)
+    chex.assert_shape(found, (2, 2, height, width, 2))
     for k in range(2):
         assert np.array_equal(found[k], slow_mosaic(images[k], factor))
 
@@ -298,14 +298,14 @@ def test_pixels_are_stored_and_decoded_to_what_a_network_sees(kind):
     expected = preprocess.apply(expected.astype(np.float32))
     np.testing.assert_allclose(made.images, expected, rtol=1e-3, atol=1e-3)
     assert np.array_equal(made.labels, form_labels(start.labels, formation))
-    assert_close(made, decode_stored(stored, formation, space), rtol=0, atol=0)
+    chex.assert_trees_all_equal(made, decode_stored(stored, formation, space))
 
 
 def test_without_a_choice_the_codes_are_the_set():
     start, decoder = synthetic(), make_decoder()
     codes = decoder.init(jax.random.key(0), start)
     for found in (codes, decoder.stored(codes), decoder.decode(codes)):
-        assert_close(found, start, rtol=0, atol=0)
+        chex.assert_trees_all_equal(found, start)
 
 
 def test_learned_labels_are_decoded_for_every_tile():
@@ -316,7 +316,7 @@ def test_learned_labels_are_decoded_for_every_tile():
     expected = e / e.sum(-1, keepdims=True)
     np.testing.assert_allclose(decoder.stored(codes).labels, expected, rtol=1e-5)
     found = decoder.decode(codes).labels  # image 0, image 1, image 0, ...
-    assert found.shape == (3, 8, 3)
+    chex.assert_shape(found, (3, 8, 3))
     np.testing.assert_allclose(found, np.tile(expected, (1, 4, 1)), rtol=1e-5)
 
 
@@ -340,7 +340,7 @@ def test_a_slot_without_an_image_has_no_label_and_no_gradient():
         return jnp.sum(jnp.arange(1.0, 4.0) * found**2)
 
     gradient = jax.grad(value)(codes.labels)
-    assert np.all(np.isfinite(gradient))
+    chex.assert_tree_all_finite(gradient)
     assert not np.any(gradient[:, 1])
     assert np.all(np.any(gradient[:, 0] != 0, axis=-1))
 
