@@ -52,10 +52,10 @@ WARNED = {
 
 @runtime_checkable
 class Snapshots(Protocol):
-    """Parameters of experts along their training, wherever they come from.
+    """Parameters of experts along their training, from any source.
 
     Attributes:
-        manifest: how many experts and epochs there are, and how they were trained.
+        manifest: the numbers of experts and epochs, and how the experts were trained.
     """
 
     manifest: Manifest
@@ -65,15 +65,15 @@ class Snapshots(Protocol):
         """Parameters of an expert after an epoch, float32 arrays on the host.
 
         Args:
-            expert, epoch: which.
-            like: any tree of the network's structure.
+            expert, epoch: indices of the expert and of the epoch.
+            like: any tree with the structure of the network's parameters.
 
         Raises:
-            UserError: they cannot be read.
+            UserError: the snapshot cannot be read.
         """
 
     def span(self, expert: int, start: int, length: int, like: Params) -> Span:
-        """What an expert was after epoch `start`, and `length` epochs later."""
+        """Parameters of an expert after epoch `start`, and `length` epochs later."""
         return Span(
             self.snapshot(expert, start, like),
             self.snapshot(expert, start + length, like),
@@ -247,8 +247,8 @@ class Bank(Snapshots):
         """Parameters of an expert after an epoch, float32 arrays on the host.
 
         Args:
-            expert, epoch: which.
-            like: any tree of the network's structure.
+            expert, epoch: indices of the expert and of the epoch.
+            like: any tree with the structure of the network's parameters.
 
         Raises:
             UserError: the file is damaged there.

@@ -37,14 +37,14 @@ def same_run(
     kind: str = "distillation",
     identity: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
 ) -> dict[str, Any] | None:
-    """Compare a folder's record with a start, and write nothing.
+    """Compare the record of a folder with a start; writes nothing.
 
     Args:
         folder: the workdir, which need not exist.
-        config, kind, identity: as of `Record`.
+        config, kind, identity: as in `Record`.
 
     Returns:
-        The content of `run.json`, None where no run has begun.
+        The content of `run.json`, None if no run has begun.
 
     Raises:
         UserError: the folder holds another experiment or a run of another
@@ -60,14 +60,14 @@ def same_run(
         if newest(folder) is not None:
             raise UserError(
                 f"{shown(folder)} holds the state of a run but not its run.json, which "
-                "says of which run: copy that back or choose another --workdir"
+                "identifies the run: copy that back or choose another --workdir"
             )
         return None
     before = records.read_json(path, _RECORD, FOREIGN)
-    there = before.get("kind", "distillation")
-    if there != kind:
+    old_kind = before.get("kind", "distillation")
+    if old_kind != kind:
         raise UserError(
-            f"{shown(folder)} holds another experiment ({shown(there)}): choose "
+            f"{shown(folder)} holds another experiment ({shown(old_kind)}): choose "
             "another --workdir"
         )
     refuse_difference(folder, identity(before["config"]), identity(dict(config)))
