@@ -30,8 +30,9 @@ class DataFlags:
 
     dataset: str = option(
         "digits",
-        "digits, folder:PATH (a sub-folder of PNG, JPEG, BMP, WebP, TIFF, GIF or PPM "
-        "images per class), npz:FILE (as MedMNIST's) or a prepared TFDS name",
+        "the data: digits, folder:PATH (a sub-folder of PNG, JPEG, BMP, WebP, TIFF, "
+        "GIF or PPM images per class), npz:FILE (as MedMNIST's) or the name of a "
+        "prepared TFDS dataset",
         kind="dataset",
         often=True,
     )

@@ -22,7 +22,7 @@ def fail(*args):
     ("function", "arguments", "cause"),
     [
         (report.curves, [{}], "no series"),
-        (report.histogram, [[np.nan]], "None of the 1 scores"),
+        (report.histogram, [[np.nan]], "none of the 1 scores"),
         (report.image_grid, [np.zeros((1, 1, 4, 4, 3)), ["a", "b"]], "1 classes but 2"),
         (report.counts, [[["x"]], ["a"], ["b"]], "ValueError: could not convert"),
         (fail, [], "(RuntimeError: a bad)"),

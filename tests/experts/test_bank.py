@@ -305,7 +305,7 @@ def test_a_flipped_bit_is_noticed_when_its_row_is_read(tmp_path, name, place):
     for expert in range(3):
         for epoch in range(4):
             if (expert, epoch) == (1, 2):
-                told = "parameters of expert 1 after epoch 2 are not what was written"
+                told = "parameters of expert 1 after epoch 2 differ from those written"
                 with pytest.raises(UserError, match=told):
                     bank.snapshot(expert, epoch, LIKE)
             else:
