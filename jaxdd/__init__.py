@@ -14,6 +14,8 @@ from jaxdd.data import from_arrays, from_folder, from_npz, from_tfds
 from jaxdd.data.real import real_data
 from jaxdd.distillation.result import Result
 from jaxdd.errors import UserError
+from jaxdd.evaluation.result import Evaluation
+from jaxdd.evaluation.run import evaluate
 from jaxdd.evaluation.statistics import Statistics
 from jaxdd.experts import Bank, Manifest, train_bank
 from jaxdd.learners.spans import StartEpochs
@@ -82,6 +84,7 @@ __all__ = [
     "Bank",
     "Batch",
     "Curriculum",
+    "Evaluation",
     "Forgetting",
     "Formation",
     "Inputs",
@@ -109,6 +112,7 @@ __all__ = [
     "correct_set",
     "dsa",
     "ensemble_scores",
+    "evaluate",
     "export_pngs",
     "feature_match",
     "flatten",
