@@ -30,6 +30,7 @@ def from_keywords(kind: type[T], **values: Any) -> T:
         UserError: there is no such field, or a value has another type.
 
     Example:
+        >>> import numpy as np
         >>> from dataclasses import dataclass
         >>> @dataclass
         ... class Config:

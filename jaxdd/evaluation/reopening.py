@@ -53,7 +53,8 @@ def reopen(
             "that the set shall only be tested on is named by --test_dataset"
         )
     check_kind(artifact, data, name)
-    problem = prepare(data, origin["validation"], origin["split_seed"], zca=False)
+    validation, seed = float(origin["validation"]), origin["split_seed"]
+    problem = prepare(data, validation, seed, zca=False)
     return replace(problem, preprocess=artifact.preprocess, source=source)
 
 

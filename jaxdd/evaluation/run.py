@@ -113,7 +113,7 @@ def evaluate(
         UserError: an argument cannot be used, or the data is not that of the set.
 
     Example:
-        >>> import dataclasses, numpy as np
+        >>> import dataclasses, jaxdd, numpy as np
         >>> from jaxdd.artifact.file import _example
         >>> images, labels = np.zeros((20, 4, 4, 1), np.uint8), np.arange(20) % 2
         >>> data = jaxdd.from_arrays(images, labels, images, labels, ("cat", "dog"))

@@ -353,7 +353,14 @@ def test_a_set_is_judged_on_other_test_data(path, tmp_path, monkeypatch):
         test_images=data.test_images[::-1],
         test_labels=data.test_labels[::-1],
     )
-    monkeypatch.setattr(reopening, "open_dataset", lambda *names, **form: other)
+    usual = reopening.open_dataset
+    monkeypatch.setattr(
+        reopening,
+        "open_dataset",
+        lambda name, *place, **form: (
+            other if name == "turned" else usual(name, *place, **form)
+        ),
+    )
     flags = {"num_eval": 2, "workdir": str(tmp_path)}
     config = evaluate.Config(str(path), test_dataset="turned", **flags)
     found = evaluate.run(config)["mlp"]
