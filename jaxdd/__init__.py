@@ -18,15 +18,19 @@ from jaxdd.evaluation.result import Evaluation
 from jaxdd.evaluation.run import evaluate
 from jaxdd.evaluation.statistics import Statistics
 from jaxdd.experts import Bank, Manifest, train_bank
-from jaxdd.learners.spans import StartEpochs
+from jaxdd.fields import override
+from jaxdd.learners.fresh import Context, Fresh
+from jaxdd.learners.pools import Pool, RealPool
+from jaxdd.learners.spans import Spans, StartEpochs
 from jaxdd.methods.assembly import make_method
 from jaxdd.methods.build import build
 from jaxdd.methods.presets import preset
-from jaxdd.methods.settings import METHODS, Settings
-from jaxdd.modifiers.curriculum import Curriculum
-from jaxdd.modifiers.masks import make_mask
-from jaxdd.modifiers.sdc import sdc
-from jaxdd.modifiers.segments import keep_hardest, make_judge
+from jaxdd.methods.recipe import Recipe
+from jaxdd.methods.recipes import METHODS
+from jaxdd.modifiers.curriculum import Curriculum, Window
+from jaxdd.modifiers.masks import Mask, make_mask
+from jaxdd.modifiers.sdc import SDC, sdc
+from jaxdd.modifiers.segments import Segments, keep_hardest, make_judge
 from jaxdd.modifiers.terms import WeightedTerm, weight_schedule
 from jaxdd.nets import NETS, make_network
 from jaxdd.objectives import (
@@ -43,6 +47,11 @@ from jaxdd.objectives import (
     switch,
     trajectory_match,
 )
+from jaxdd.objectives.contrastive import ContrastiveMatching
+from jaxdd.objectives.distribution import FeatureMatching
+from jaxdd.objectives.gradient import GradientMatching
+from jaxdd.objectives.parts import Parts
+from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.primitives import (
     DISTANCES,
     batch_gradient,
@@ -51,12 +60,14 @@ from jaxdd.primitives import (
     student_step,
     unroll,
 )
-from jaxdd.primitives.trees import apply_mask, mask_from_rules
-from jaxdd.scores.ensemble import SCORES, ensemble_scores
+from jaxdd.primitives.trees import apply_mask
+from jaxdd.scores.ensemble import ensemble_scores
 from jaxdd.scores.forgetting import forgetting_scores
 from jaxdd.scores.influence import influence_scores
+from jaxdd.scores.table import SCORES
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.formation import Formation
+from jaxdd.synthetic.images import HardLabels, Images, SoftLabels, TeacherLabels
 from jaxdd.synthetic.initial import correct_set, initial_set, label_logits
 from jaxdd.synthetic.sets import flatten
 from jaxdd.training.evaluate import accuracy, make_evaluate, make_hits, random_subsets
@@ -80,29 +91,47 @@ __all__ = [
     "METHODS",
     "NETS",
     "SCORES",
+    "SDC",
     "Artifact",
     "Bank",
     "Batch",
+    "Context",
+    "ContrastiveMatching",
     "Curriculum",
     "Evaluation",
+    "FeatureMatching",
     "Forgetting",
     "Formation",
+    "Fresh",
+    "GradientMatching",
+    "HardLabels",
+    "Images",
     "Inputs",
     "Learner",
     "Manifest",
+    "Mask",
     "Method",
     "Network",
+    "Parts",
+    "Pool",
     "RealData",
+    "RealPool",
+    "Recipe",
     "Result",
     "Sampling",
-    "Settings",
+    "Segments",
+    "SoftLabels",
     "Span",
+    "Spans",
     "StartEpochs",
     "Statistics",
     "Synthetic",
+    "TeacherLabels",
     "Training",
+    "TrajectoryMatching",
     "UserError",
     "WeightedTerm",
+    "Window",
     "accuracy",
     "add_terms",
     "apply_mask",
@@ -140,8 +169,8 @@ __all__ = [
     "make_mask",
     "make_method",
     "make_network",
-    "mask_from_rules",
     "on_images",
+    "override",
     "per_class",
     "per_image",
     "per_sample_gradient_norms",

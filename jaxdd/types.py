@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 
+from jaxdd.errors import UserError
+
 Array: TypeAlias = jax.Array
 Key: TypeAlias = jax.Array  # a typed key: jax.random.key(seed)
 Params: TypeAlias = Any  # pytree of parameters of a network
@@ -78,6 +80,31 @@ class Inputs(NamedTuple):
     # [] uint32, one for a whole run: what orders the passes over the real samples of a
     # class; None where every step draws its own. A method with passes sets it itself.
     order: Array | None = None
+
+    def expert_span(self) -> Span:
+        """The span, where a step needs one.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.span is None:
+            raise UserError(
+                "matching trajectories needs a span of an expert: set inputs.span"
+            )
+        return self.span
+
+    def earlier_set(self) -> Synthetic:
+        """The images of earlier segments, where a step needs them.
+
+        Raises:
+            UserError: there are none.
+        """
+        if self.earlier is None:
+            raise UserError(
+                "a term against forgetting needs the images of earlier segments: set "
+                "inputs.earlier"
+            )
+        return self.earlier
 
 
 class Outputs(NamedTuple):

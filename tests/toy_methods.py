@@ -5,10 +5,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxdd.methods.settings import METHODS, Settings
 
 from jaxdd.data.real import take
 from jaxdd.methods.build import build
-from jaxdd.methods.settings import METHODS, Settings
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Inputs, Method, Space, Span, Synthetic
 from tests.helpers import (

@@ -1,6 +1,7 @@
 """A toy method, and runs of it that can be killed and compared."""
 
 import contextlib
+import functools
 import json
 
 import jax
@@ -37,7 +38,8 @@ def toy_method(bad_step=None) -> Method:
     return Method(init, step, codes, codes)
 
 
-INPUTS = toy_inputs()
+# Not at import: a conftest imports this module before JAX is configured.
+inputs = functools.cache(toy_inputs)
 
 
 def pixel(synthetic):
@@ -62,8 +64,8 @@ def go(folder, method=None, plan=PLAN, seed=0, resumed=None, **hooks):
     return runs.run(
         folder,
         method,
-        lambda: method.init(jax.random.key(5), toy_start(INPUTS)),
-        INPUTS,
+        lambda: method.init(jax.random.key(5), toy_start(inputs())),
+        inputs(),
         seed,
         plan,
         Hooks(**{"measure": measure, "track": track, **hooks}),

@@ -7,7 +7,6 @@ images into training images travels with them: decoder, preprocessing and its in
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,93 +15,35 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd import augment
+from jaxdd.artifact.schema import (
+    ARRAYS,
+    DECODER,
+    FORMAT,
+    HEADER,
+    LARGEST_GROWTH,
+    UNSUSPICIOUS,
+    agree,
+    header_fields,
+)
+from jaxdd.artifact.values import (
+    checked,
+    checked_labels,
+    checked_step_size,
+    preprocess_of,
+    training_of,
+)
 from jaxdd.data.preprocess import Preprocess
-from jaxdd.errors import LARGEST_INTEGER, UserError
-from jaxdd.nets import NETS, make_network
-from jaxdd.storage.arrays import Member, Shapes, read_arrays
+from jaxdd.errors import UserError
+from jaxdd.nets import make_network
+from jaxdd.storage.arrays import read_arrays
 from jaxdd.storage.files import atomic_file
 from jaxdd.storage.paths import local_path, reason, shown
-from jaxdd.storage.records import (
-    Schema,
-    fields_of,
-    integer,
-    list_of,
-    mapping,
-    number,
-    one_of,
-    parse,
-    text,
-)
 from jaxdd.synthetic.decoder import INPUT, decode_stored
-from jaxdd.synthetic.formation import KINDS, Formation
+from jaxdd.synthetic.formation import Formation
 from jaxdd.training.fit import Training
 from jaxdd.types import Synthetic
 
-FORMAT = 2  # 1 had no decoder
-_SEED = integer(0, 2**32 - 1)
-# Of accuracies in percent.
-STATISTICS = mapping(mean=number(0, 100), std=number(0, 100), n=integer(1))
-# What the header has to be. Fields that a later version adds are left unread, but not
-# options of the network, the training or the decoder, which change what a set is.
-FIELDS: dict[str, Schema] = {
-    "class_names": list_of(text(), shortest=1),
-    "dataset": mapping(
-        name=text(),
-        fingerprint=text(),
-        validation=number(0, 1),
-        split_seed=_SEED,
-        optional={"channels": one_of(1, 3), "image_size": text(20)},
-    ),
-    "labels": one_of("hard", "soft"),
-    "network": mapping(
-        name=one_of(*NETS),
-        optional={
-            "width": integer(1, 2**16),
-            "depth": integer(1, 2**10),
-            **dict.fromkeys(("norm", "activation", "pooling"), text(100)),
-        },
-        others=None,
-    ),
-    "augmentation": text(200),
-    "training": mapping(
-        epochs=integer(1),
-        optional=fields_of(Training, epochs=integer(1), batch_size=integer(1)),
-        others=None,
-    ),
-    "measured": mapping(optional={"distilled": STATISTICS, "random": STATISTICS}),
-    "provenance": mapping(seed=_SEED),
-}
-# The decoder, with what a file without one means.
-DECODER: dict[str, Any] = {"factor": 1, "formation": "single", "space": "input"}
-_OPTIONAL: dict[str, Schema] = {
-    "decoder": mapping(
-        optional={
-            "factor": integer(1),
-            "formation": one_of(*KINDS),
-            "space": one_of("input", "pixels"),
-        },
-        others=None,
-    )
-}
-# The arrays; a header of 10,000 classes takes 4 MB.
-HEADER = {"header": Member("U", 0, largest=16 * 2**20)}
-ARRAYS = {
-    "images": Member("f", 5),
-    "labels": Member("f", 3, repetitive=True),  # one-hot
-    "step_size": Member("f", 0),
-    "preprocess/kind": Member("U", 0, largest=1000),
-    "preprocess/mean": Member("f", 1),
-    "preprocess/std": Member("f", 1, required=False),
-    "preprocess/matrix": Member("f", 2, required=False),
-    "preprocess/inverse": Member("f", 2, required=False),
-}
 _REMEDY = "it may be cut off or damaged; copy it again"
-_PREFIX = "preprocess/"
-# Up to this size a set may be decoded, or its labels be larger, by any factor; IDC's
-# largest published factor makes 25 images of one.
-_UNSUSPICIOUS, _LARGEST_GROWTH = 256 * 2**20, 32  # bytes, decoded by stored
-_FINITE = 1e30  # sums of a few such numbers stay finite in float32
-_SMALLEST, _LARGEST = 1e-12, 1e12  # of what preprocessing multiplies by
 
 
 @dataclass(frozen=True)
@@ -250,12 +191,12 @@ def _check_saveable(arrays: dict[str, np.ndarray]) -> None:
         UserError: they cannot.
     """
     try:
-        fields = _fields(arrays["header"])
+        fields = header_fields(arrays["header"])
         for name, member in {**HEADER, **ARRAYS}.items():
             if name in arrays:
                 member.check(name, arrays[name].shape, arrays[name].dtype)
         shapes = {name: array.shape for name, array in arrays.items()}
-        _agree(shapes, len(fields["class_names"]))
+        agree(shapes, len(fields["class_names"]))
         _artifact(fields, arrays)
     except ValueError as error:  # also UserError
         raise UserError(
@@ -288,7 +229,7 @@ def load(path: str | Path) -> Artifact:
     header = _header(path)
     classes = len(header["class_names"])
     arrays = read_arrays(
-        path, ARRAYS, _REMEDY, "the artifact", lambda shapes: _agree(shapes, classes)
+        path, ARRAYS, _REMEDY, "the artifact", lambda shapes: agree(shapes, classes)
     )
     try:
         return _artifact(header, arrays)
@@ -305,12 +246,12 @@ def _artifact(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Artifact
         ValueError: a value is none that a run writes.
     """
     artifact = Artifact(
-        images=_checked("images", arrays["images"]),
-        labels=_checked_labels(arrays["labels"]),
-        step_size=_checked_step_size(arrays["step_size"]),
-        preprocess=_preprocess(arrays),
+        images=checked("images", arrays["images"]),
+        labels=checked_labels(arrays["labels"]),
+        step_size=checked_step_size(arrays["step_size"]),
+        preprocess=preprocess_of(arrays),
         class_names=tuple(header["class_names"]),
-        training=_training(header["training"]),
+        training=training_of(header["training"]),
         **{**DECODER, **header.get("decoder", {})},
         **{
             name: header[name]
@@ -331,7 +272,7 @@ def _header(path: str | Path) -> dict[str, Any]:
     remedy = f"give the path of a distilled.npz; if this is one, {_REMEDY}"
     arrays = read_arrays(path, HEADER, remedy, "the artifact")
     try:
-        fields = _fields(arrays["header"])
+        fields = header_fields(arrays["header"])
     except ValueError as error:
         raise UserError(
             f"the header of {shown(path)} is damaged ({reason(error)}): {_REMEDY}"
@@ -342,95 +283,6 @@ def _header(path: str | Path) -> dict[str, Any]:
             "newest that this version of jaxdd reads: upgrade jaxdd"
         )
     return fields
-
-
-def _fields(header: np.ndarray) -> dict[str, Any]:
-    """The fields of a header; of a newer format only that is known.
-
-    Raises:
-        ValueError: it is none.
-    """
-    # First the format alone: a newer one may have other fields.
-    fields = parse(str(header.item()), mapping(format=integer(1, LARGEST_INTEGER)))
-    if fields["format"] <= FORMAT:
-        mapping(optional=_OPTIONAL, **FIELDS)(fields, "")
-    return fields
-
-
-def _agree(shapes: Shapes, classes: int) -> None:
-    """Whether declared shapes fit each other and the number of classes.
-
-    Raises:
-        ValueError: they do not.
-    """
-    images = shapes["images"]
-    if images[0] != classes or 0 in images:
-        raise ValueError(
-            f"images have shape {images}; expected ({classes}, ipc, H, W, C)"
-        )
-    ipc, height, width, channels = images[1:]
-    values = height * width * channels
-    expected: dict[str, list[tuple[int, ...]]] = {
-        "labels": [(classes, ipc, classes)],
-        # Of a whole image where it is whitened.
-        "preprocess/mean": [(channels,), (values,)],
-        "preprocess/std": [(channels,)],
-        "preprocess/matrix": [(values, values)],
-        "preprocess/inverse": [(values, values)],
-    }
-    for name, fitting in expected.items():
-        if name in shapes and shapes[name] not in fitting:
-            raise ValueError(
-                f"{name} has shape {shapes[name]}; expected "
-                + " or ".join(map(str, fitting))
-            )
-    if classes > values and 4 * ipc * classes**2 > _UNSUSPICIOUS:
-        raise ValueError(f"its labels for {classes} classes are larger than its images")
-
-
-def _checked(name: str, array: np.ndarray) -> np.ndarray:
-    if array.dtype != np.float32 or not (np.abs(array) <= _FINITE).all():
-        raise ValueError(f"{name} are not finite float32 numbers")
-    return array
-
-
-def _checked_labels(array: np.ndarray) -> np.ndarray:
-    labels = _checked("labels", array)
-    # What is learned is a softmax in float32.
-    if labels.min() < 0 or labels.sum(axis=-1).max() > 1.01:
-        raise ValueError("labels are not probabilities")
-    return labels
-
-
-def _checked_step_size(array: np.ndarray) -> float | None:
-    value = float(array)
-    if np.isnan(value):
-        return None
-    if not abs(value) <= _LARGEST:
-        raise ValueError(f"step_size is {value:g}, which is no learning rate")
-    return value
-
-
-def _preprocess(arrays: dict[str, np.ndarray]) -> Preprocess:
-    fields = {k[len(_PREFIX) :]: v for k, v in arrays.items() if k.startswith(_PREFIX)}
-    kind = fields.pop("kind")
-    for name, array in fields.items():
-        extent = np.abs(_checked(_PREFIX + name, array))
-        if extent.max() > _LARGEST or (name == "std" and array.min() < _SMALLEST):
-            raise ValueError(f"{_PREFIX}{name} is no part of a preprocessing")
-    return Preprocess.from_arrays({"kind": kind, **fields})
-
-
-def _training(fields: dict[str, Any]) -> Training:
-    """A schedule with the types that it has in a run; a file may say 1 for 1.0."""
-    typed: dict[Any, Callable[[Any], Any]] = {float: float, tuple[int, ...]: tuple}
-    kinds = {field.name: field.type for field in dataclasses.fields(Training)}
-    return Training(
-        **{
-            name: typed.get(kinds[name], lambda x: x)(value)
-            for name, value in fields.items()
-        }
-    )
 
 
 def _check_usable(artifact: Artifact) -> None:
@@ -448,7 +300,7 @@ def _check_usable(artifact: Artifact) -> None:
     formation = Formation(artifact.factor, artifact.formation)
     growth = formation.count(artifact.ipc) / artifact.ipc
     decoded = growth * artifact.images.nbytes
-    if decoded > _UNSUSPICIOUS and growth > _LARGEST_GROWTH:
+    if decoded > UNSUSPICIOUS and growth > LARGEST_GROWTH:
         raise ValueError(f"its decoder makes {decoded:.3g} bytes of images")
     options = {k: v for k, v in artifact.network.items() if k != "name"}
     make_network(artifact.network["name"], shape, len(artifact.class_names), **options)

@@ -37,7 +37,7 @@ def initial_from(
         UserError: the preprocessing does not fit the images.
 
     Example:
-        >>> from jaxdd.artifact import _example
+        >>> from jaxdd.artifact.file import _example
         >>> start = initial_from(_example())
         >>> start.images.shape, start.labels.argmax(-1).tolist()
         ((2, 1, 4, 4, 1), [[0], [1]])

@@ -10,21 +10,20 @@ import numpy as np
 from jaxdd import fields, report
 from jaxdd.data.problem import DataFlags, Problem, open_problem
 from jaxdd.data.real import class_table
-from jaxdd.distillation import memory as least
+from jaxdd.devices import needs
 from jaxdd.distillation import sorting
 from jaxdd.errors import UserError
 from jaxdd.fields import option
-from jaxdd.methods.network import network_for, network_options
+from jaxdd.methods.network import NetworkSpec
 from jaxdd.report.pictures import draw
-from jaxdd.scores import ensemble as difficulty
-from jaxdd.scores.table import MEASURES
+from jaxdd.scores.ranks import rank_correlation
+from jaxdd.scores.table import SCORES, Effort, score_named
 from jaxdd.storage import provenance
 from jaxdd.storage.files import atomic_file, make_folder, to_json, write_atomically
+from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import local_path, shown
-from jaxdd.storage.workdir import owned
 from jaxdd.types import Network
 
-SCORES = tuple(MEASURES)
 SHOWN = 10  # images per class in the picture
 
 
@@ -58,18 +57,15 @@ def run(config: Config) -> dict[str, Any]:
     fields.check(config)
     names = score_names(config.score)
     effort = effort_of(config)
-    problem = open_problem(
-        config.dataset, config.data_dir, config.validation, config.seed, False,
-        channels=config.channels, image_size=config.image_size,
-    )  # fmt: skip
-    options = network_options(config.net, problem.dataset, config.width, config.depth)
-    network = network_for(problem.dataset, options)
-    needs = least.networks(network, effort.networks, "networks")
+    problem = open_problem(config, config.validation, config.seed)
+    spec = NetworkSpec(config.net, config.width, config.depth).sized(problem.dataset)
+    options, network = spec.options(), spec.make(problem.dataset)
+    wanted = needs.networks(network, effort.networks, "networks")
     if "influence" in names:
-        needs += least.networks(
-            network, min(effort.rank, least.parameters(network)), "rank"
+        wanted += needs.networks(
+            network, min(effort.rank, needs.parameters(network)), "rank"
         )
-    least.check(needs)
+    needs.check(wanted)
     # Before the folder is locked, which leaves a file in it.
     refuse_run(local_path(config.workdir, "--workdir"))
     with owned(config.workdir) as folder:
@@ -91,7 +87,7 @@ def _score(
     network: Network,
     options: dict[str, Any],
     names: list[str],
-    effort: sorting.Effort,
+    effort: Effort,
     seed: int,
     folder: Path,
 ) -> dict[str, Any]:
@@ -117,7 +113,7 @@ def _score(
         "device": provenance.device(),
     }
     if len(names) > 1:
-        matrix = np.asarray(difficulty.rank_correlation(scores))
+        matrix = np.asarray(rank_correlation(scores))
         # A constant score has no ranks to compare.
         cells = [[float(x) if np.isfinite(x) else None for x in row] for row in matrix]
         summary["rank_correlation"] = {
@@ -139,24 +135,22 @@ def score_names(score: str) -> list[str]:
     names: dict[str, None] = {}
     for name in score.split(","):
         if name != "all":
-            sorting.check_name(name)
+            score_named(name)
         names |= dict.fromkeys(SCORES if name == "all" else [name])
     return list(names)
 
 
-def effort_of(config: Config) -> sorting.Effort:
+def effort_of(config: Config) -> Effort:
     """The flags that say how the scores are measured.
 
     Raises:
         UserError: one that is not positive.
     """
-    fields = {
-        f.name: getattr(config, f.name) for f in dataclasses.fields(sorting.Effort)
-    }
+    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(Effort)}
     for name, value in fields.items():
         if not 0 < value < np.inf:
             raise UserError(f"--{name} must be positive, not {value}")
-    return sorting.Effort(**fields)
+    return Effort(**fields)
 
 
 def write_scores(folder: Path, name: str, scores: np.ndarray, problem: Problem) -> None:

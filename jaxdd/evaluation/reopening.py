@@ -1,13 +1,12 @@
 """The data of an artifact, found again, and other data to judge it on."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from jaxdd.artifact.file import Artifact
 from jaxdd.data import Dataset, Split
-from jaxdd.data.problem import Problem, open_dataset, prepare
+from jaxdd.data.problem import DataFlags, Problem, open_dataset, prepare
 from jaxdd.errors import UserError, quoted
 
 PARTS = ("test", "all")
@@ -36,7 +35,7 @@ def reopen(
     else:
         source = dataset or origin["name"]
         try:
-            data = open_dataset(source, data_dir, **form_of(artifact))
+            data = open_dataset(_flags(artifact, source, data_dir))
         except UserError as error:
             if dataset is not None:
                 raise
@@ -54,13 +53,14 @@ def reopen(
         )
     check_kind(artifact, data, name)
     validation, seed = float(origin["validation"]), origin["split_seed"]
-    problem = prepare(data, validation, seed, zca=False)
+    problem = prepare(data, validation, seed)
     return replace(problem, preprocess=artifact.preprocess, source=source)
 
 
-def form_of(artifact: Artifact) -> dict[str, Any]:
-    """The flags by which an artifact's images were converted, as `open_dataset` has."""
-    return {name: artifact.dataset.get(name) for name in ("channels", "image_size")}
+def _flags(artifact: Artifact, name: str, data_dir: str | None) -> DataFlags:
+    """The flags of data whose images are converted as the artifact's were."""
+    form = {key: artifact.dataset.get(key) for key in ("channels", "image_size")}
+    return DataFlags(dataset=name, data_dir=data_dir, **form)
 
 
 def check_kind(artifact: Artifact, dataset: Dataset, name: str) -> None:
@@ -151,7 +151,7 @@ def tested_on(
     if isinstance(dataset, Dataset):
         other, name = dataset, dataset.name
     else:
-        other, name = open_dataset(dataset, data_dir, **form_of(artifact)), dataset
+        other, name = open_dataset(_flags(artifact, dataset, data_dir)), dataset
     check_kind(artifact, other, name)
     images, labels = other.test_images, other.test_labels
     if part == "all":

@@ -14,8 +14,8 @@ from jaxdd.artifact.file import Artifact
 from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.data.problem import Problem
+from jaxdd.devices import needs
 from jaxdd.devices.timing import Stopwatch
-from jaxdd.distillation import memory as least
 from jaxdd.errors import UserError, quoted
 from jaxdd.evaluation.history import identity, known_results, with_earlier
 from jaxdd.evaluation.hits import Hits
@@ -30,11 +30,11 @@ from jaxdd.evaluation.result import (
 from jaxdd.evaluation.statistics import Statistics
 from jaxdd.fields import option
 from jaxdd.keywords import from_keywords
-from jaxdd.methods.network import network_options
+from jaxdd.methods.network import NetworkSpec
 from jaxdd.progress import Callback, Stage, listening, say
 from jaxdd.storage.files import to_json, write_atomically
+from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import existing_file, local_path, shown
-from jaxdd.storage.workdir import owned
 from jaxdd.types import Synthetic
 
 
@@ -341,15 +341,15 @@ def _open(
     images = artifact.images.shape[0] * artifact.images.shape[1]
     shape = problem.dataset.image_shape
     counts = {"num_eval": config.num_eval, "num_random": subsets}
-    least.check(
-        [least.evaluation(count, flag, shape, images) for flag, count in counts.items()]
+    needs.check(
+        [needs.evaluation(count, flag, shape, images) for flag, count in counts.items()]
     )
     judges = {}
     for net in nets:  # all names are checked before the first long computation
         options = (
             artifact.network
             if net == own
-            else network_options(net, problem.dataset, None, None)
+            else NetworkSpec(net).sized(problem.dataset).options()
         )
         protocol = Protocol(
             options,

@@ -6,22 +6,19 @@ number per row, and `manifest.json`. Reading a span touches two rows; nothing is
 as a whole.
 """
 
-import contextlib
 import dataclasses
-import errno
 import math
-import os
-import shutil
 import zlib
-from collections.abc import Iterator
+from abc import abstractmethod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 
 from jaxdd.devices import hosts
 from jaxdd.errors import UserError
+from jaxdd.experts.disk import check_room, reserve, undone_on_failure
 from jaxdd.experts.manifest import (
     DTYPES,
     FORMAT,
@@ -53,8 +50,38 @@ WARNED = {
 }
 
 
-class Bank:
-    """Trajectories of experts; see the module's docstring.
+@runtime_checkable
+class Snapshots(Protocol):
+    """Parameters of experts along their training, wherever they come from.
+
+    Attributes:
+        manifest: how many experts and epochs there are, and how they were trained.
+    """
+
+    manifest: Manifest
+
+    @abstractmethod
+    def snapshot(self, expert: int, epoch: int, like: Params) -> Params:
+        """Parameters of an expert after an epoch, float32 arrays on the host.
+
+        Args:
+            expert, epoch: which.
+            like: any tree of the network's structure.
+
+        Raises:
+            UserError: they cannot be read.
+        """
+
+    def span(self, expert: int, start: int, length: int, like: Params) -> Span:
+        """What an expert was after epoch `start`, and `length` epochs later."""
+        return Span(
+            self.snapshot(expert, start, like),
+            self.snapshot(expert, start + length, like),
+        )
+
+
+class Bank(Snapshots):
+    """Trajectories of experts in a folder; see the module's docstring.
 
     A row is compared with its checksum when it is first read.
     """
@@ -116,11 +143,12 @@ class Bank:
             if not hosts.primary():
                 write_atomically(folder / MANIFEST, content)
                 return cls(folder, manifest, "r", version)
-            _check_room(folder, sizes, len(content) + beside)
-            with _undone_on_failure([folder / name for name in (*sizes, MANIFEST)]):
+            check_room(folder, sizes, len(content) + beside)
+            paths = [folder / name for name in (*sizes, MANIFEST)]
+            with undone_on_failure(paths, folder / MANIFEST):
                 for name, size in sizes.items():
                     path = folder / name
-                    _reserve(path, size)
+                    reserve(path, size)
                 write_atomically(folder / MANIFEST, content)
                 return cls(folder, manifest, "r+", version)
         except OSError as error:
@@ -235,13 +263,6 @@ class Bank:
         }
         return from_named_leaves(like, named)
 
-    def span(self, expert: int, start: int, length: int, like: Params) -> Span:
-        """What an expert was after epoch `start`, and `length` epochs later."""
-        return Span(
-            self.snapshot(expert, start, like),
-            self.snapshot(expert, start + length, like),
-        )
-
     def check(self, wanted: Manifest, needed_epochs: tuple[int, int]) -> list[str]:
         """Refuse a bank that does not fit; tell what is different but usable.
 
@@ -314,62 +335,3 @@ def _anew(folder: Path) -> str:
         "copy it back, or train the experts anew in another folder or after removing "
         f"{shown(folder / 'checkpoints')}"
     )
-
-
-def _check_room(folder: Path, sizes: dict[str, int], beside: int) -> None:
-    """Whether files of these sizes and `beside` bytes more fit on the disk.
-
-    Raises:
-        UserError: there is no room.
-        OSError: the disk cannot be asked.
-    """
-    paths = [folder / name for name in sizes]
-    held = sum(512 * path.stat().st_blocks for path in paths if path.exists())
-    needed = sum(sizes.values()) + beside - held
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise UserError(
-            f"no room for the bank of experts {shown(folder)}: it needs "
-            f"{needed / 1e9:.3g} GB more, and {free / 1e9:.3g} GB are free; free the "
-            "disk, choose another --workdir, or store fewer experts or epochs"
-        )
-
-
-@contextlib.contextmanager
-def _undone_on_failure(paths: list[Path]) -> Iterator[None]:
-    """Give back what was taken of a disk that then refuses: files keep their sizes."""
-    before = {path: path.stat().st_size if path.exists() else None for path in paths}
-    try:
-        yield
-    except BaseException:
-        for path, size in before.items():
-            with contextlib.suppress(OSError):
-                if size is None:
-                    path.unlink()
-                elif path.stat().st_size > size and path.name != MANIFEST:
-                    os.truncate(path, size)
-        raise
-
-
-def _reserve(path: Path, size: int) -> None:
-    """Take the disk now: writing to a map on a full one would kill the process.
-
-    What was there stays.
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    with open(path, "ab") as file:
-        _allocate(file.fileno(), size)
-        file.truncate(size)
-
-
-def _allocate(file: int, size: int) -> None:
-    """Have the file system set blocks aside, where it can."""
-    allocate = getattr(os, "posix_fallocate", None)  # not on macOS
-    try:
-        if allocate is not None:
-            allocate(file, 0, size)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-            raise

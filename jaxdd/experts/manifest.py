@@ -132,14 +132,14 @@ def layout(network: Network) -> tuple[tuple[str, tuple[int, ...]], ...]:
     return tuple((name, tuple(x.shape)) for name, x in named_leaves(params).items())
 
 
-def weight(manifest: Manifest) -> str:
+def describe_size(manifest: Manifest) -> str:
     """What a bank will weigh, as a sentence.
 
     Example:
         >>> manifest = Manifest(
         ...     {}, {}, {}, {}, {}, "none", 0, 100, 0, 50, "float32",
         ...     (("head/kernel", (320010,)),))
-        >>> weight(manifest)
+        >>> describe_size(manifest)
         '100 experts x 51 snapshots x 320,010 parameters in float32: 6.53 GB'
     """
     size = float(manifest.bytes)

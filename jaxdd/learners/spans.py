@@ -1,11 +1,15 @@
 """Students that start where an expert was."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from jaxdd.errors import UserError
+from jaxdd.fields import Choice, option
+from jaxdd.learners.fresh import Context
+from jaxdd.primitives.keys import Draw
 from jaxdd.types import Array, Inputs, Key, Learner, LearnerSource, Network
 
 
@@ -71,8 +75,7 @@ def spans(network: Network, experts: int, starts: StartEpochs) -> LearnerSource:
         return ()
 
     def plan(root: Key, step: Array) -> Array:
-        # The key of step t is fold_in(root, t), and no step is as large as this.
-        key_order, key_epoch = jax.random.split(jax.random.fold_in(root, 0xFFFFFFFF))
+        key_order, key_epoch = jax.random.split(Draw.SPANS.of(root))
         key_order = jax.random.fold_in(key_order, step // experts)
         order = jax.random.permutation(key_order, experts)
         key_epoch = jax.random.fold_in(key_epoch, step)
@@ -80,10 +83,63 @@ def spans(network: Network, experts: int, starts: StartEpochs) -> LearnerSource:
         return jnp.stack([order[step % experts], epoch]).astype(jnp.int32)
 
     def draw(key: Key, state, inputs: Inputs) -> Learner:
-        assert inputs.span is not None, "trajectory matching needs inputs.span"
-        return Learner(inputs.span.start, network.init(key)[1])
+        return Learner(inputs.expert_span().start, network.init(key)[1])
 
     def advance(key: Key, state, learner, synthetic, inputs):
         return state
 
     return LearnerSource(init, draw, advance, plan)
+
+
+@dataclass(frozen=True)
+class Spans(Choice):
+    """Students that start where an expert was, see `spans`.
+
+    Attributes:
+        min_start: the first start epoch.
+        first_start: the exclusive bound of the start epochs at step 0; None for
+            `max_start`.
+        max_start: the exclusive bound of the start epochs; None where it is left to the
+            length of the bank.
+        expansion: the step at which that bound is reached.
+    """
+
+    name: ClassVar[str] = "spans"
+    subject: ClassVar[str] = "matching trajectories"
+    matches: ClassVar[int] = 1
+
+    min_start: int = option(0, "first epoch at which a student may start", at_least=0)
+    first_start: int | None = option(
+        None,
+        "exclusive bound of the start epochs at step 0; default: --max_start",
+        above=0,
+    )
+    max_start: int | None = option(25, "exclusive bound of the start epochs", above=0)
+    expansion: int = option(
+        0, "step at which the start epochs reach --max_start", at_least=0
+    )
+
+    def starts(self) -> StartEpochs:
+        """The range of start epochs.
+
+        Raises:
+            UserError: the range is open or impossible.
+        """
+        if self.max_start is None:
+            raise UserError("max_start has to be set before start epochs can be drawn")
+        return StartEpochs(
+            self.min_start, self.max_start, self.first_start, self.expansion
+        )
+
+    def make(
+        self, network: Network, context: Context, augmentation: str
+    ) -> LearnerSource:
+        """The source.
+
+        Raises:
+            UserError: there are no experts.
+        """
+        del augmentation
+        if context.experts is None:
+            raise UserError("trajectory matching needs a bank of experts")
+        return spans(network, context.experts, self.starts())

@@ -1,10 +1,11 @@
 """The lift of a match to an objective: over classes, the whole set, or spans.
 
-Every lift takes the same `Sampling` and `Forgetting`: what a match is shown and what
-D4A adds are written once for all methods.
+A lift draws the samples that its match sees, adds the terms, and adds D4A's term
+against forgetting, which is the same match on other samples.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,8 @@ from jaxdd.data.real import sample_class
 from jaxdd.devices import policy
 from jaxdd.modifiers.forgetting import Forgetting
 from jaxdd.modifiers.terms import WeightedTerm, add_terms
-from jaxdd.objectives.sampling import Sampling, choose_rows
+from jaxdd.objectives.sampling import Sampling, choose_images, choose_rows
+from jaxdd.primitives.keys import Draw
 from jaxdd.synthetic.sets import union
 from jaxdd.types import (
     Array,
@@ -21,11 +23,105 @@ from jaxdd.types import (
     Info,
     Inputs,
     Key,
+    Learner,
     Match,
     Objective,
+    Params,
     Scalar,
     Synthetic,
 )
+
+# (images of the class, key, class index, learner, inputs, step) -> (loss, info)
+ClassObjective: TypeAlias = Callable[
+    [Batch, Key, Array, Learner, Inputs, Array], tuple[Scalar, Info]
+]
+# (key, class index) -> real samples of the class
+Samples: TypeAlias = Callable[[Key, Array], Batch]
+
+
+def class_gradients(of_class: ClassObjective) -> Objective:
+    """The sum of an objective over classes, with its gradient from the same pass.
+
+    The gradient with respect to the images of a class comes from that class alone, so
+    it is computed together with the value, class by class. A custom derivative rule
+    returns it: memory does not grow with K * P, and nothing is computed a second time
+    in a backward pass. Only the images and labels get a gradient.
+
+    Args:
+        of_class: the objective of one class, a pure function; its key is that of the
+            class.
+
+    Returns:
+        The objective; its loss and info are sums over classes.
+    """
+
+    def over_classes(function, key, synthetic: Synthetic, learner, inputs, step):
+        def one(xs, key, learner, inputs, step):
+            index, images = xs
+            key_class = jax.random.fold_in(key, index)
+            return function(images, key_class, index, learner, inputs, step)
+
+        xs = (
+            jnp.arange(synthetic.images.shape[0]),
+            Batch(synthetic.images, synthetic.labels),
+        )
+        chunk = policy.choices().classes
+        return policy.spread_axis(one, xs, key, learner, inputs, step, chunk=chunk)
+
+    def total(values, infos) -> tuple[Scalar, Info]:
+        return jnp.sum(values), jax.tree.map(jnp.sum, infos)
+
+    @jax.custom_vjp
+    def objective(key, synthetic, learner, inputs, step):
+        return total(*over_classes(of_class, key, synthetic, learner, inputs, step))
+
+    def forward(key, synthetic, learner, inputs, step):
+        with_gradient = jax.value_and_grad(of_class, has_aux=True)
+        (values, infos), gradients = over_classes(
+            with_gradient, key, synthetic, learner, inputs, step
+        )
+        return total(values, infos), (gradients, synthetic.step_size)
+
+    def backward(residuals, cotangents):
+        gradients, step_size = residuals
+        scale = cotangents[0]
+        by_synthetic = Synthetic(
+            scale * gradients.images,
+            scale * gradients.labels,
+            jnp.zeros_like(step_size),
+        )
+        return None, by_synthetic, None, None, None
+
+    objective.defvjp(forward, backward)
+    return objective
+
+
+def _proxy_of_class(
+    key: Key, new: Batch, index: Array, inputs: Inputs, sampling: Sampling
+) -> tuple[Batch, Batch]:
+    """New images of a class, and earlier ones in the place of real samples."""
+    key_new, key_before, _ = jax.random.split(key, 3)
+    before = _earlier_of_class(inputs, index)
+    return (
+        choose_rows(key_new, new, sampling.synthetic),
+        choose_rows(key_before, before, sampling.synthetic),
+    )
+
+
+def _replay_of_class(
+    key: Key, new: Batch, index: Array, inputs: Inputs, sampling: Sampling
+) -> tuple[Batch, Batch]:
+    """Old and new images of a class, and samples from all real ones."""
+    key_new, _, key_real = jax.random.split(key, 3)
+    before = _earlier_of_class(inputs, index)
+    both = jax.tree.map(lambda *x: jnp.concatenate(x), before, new)
+    everything = sample_class(key_real, inputs.full, index, sampling.real)
+    return choose_rows(key_new, both, sampling.synthetic), everything
+
+
+def _earlier_of_class(inputs: Inputs, index: Array) -> Batch:
+    earlier = inputs.earlier_set()
+    return Batch(earlier.images[index], earlier.labels[index])
 
 
 def per_class(
@@ -70,74 +166,31 @@ def per_class(
     """
     weighted = add_terms(match, terms or {})
 
-    def lift(evaluate, key, synthetic: Synthetic, learner, inputs: Inputs, step):
-        classes = synthetic.images.shape[0]
+    def of_class(
+        new: Batch,
+        key: Key,
+        index: Array,
+        learner: Learner,
+        inputs: Inputs,
+        step: Array,
+    ) -> tuple[Scalar, Info]:
+        key_real, key_match = jax.random.split(key)
+        real = sampling.draw(key_real, inputs, index, step)
+        shown = choose_rows(Draw.ROWS.of(key_match), new, sampling.synthetic)
+        share = 1 / new.labels.shape[-1]
+        matched = weighted(key_match, shown, real, learner, step, share)
+        if remember is None:
+            return matched
+        pair_of = remember.choose(_proxy_of_class, _replay_of_class)
+        key_pair = Draw.PAIRS.of(key_match)
 
-        def one(xs, key, learner, inputs: Inputs, step):
-            index, images, labels = xs
-            key_sample, key_match = jax.random.split(jax.random.fold_in(key, index))
-            real = sampling.draw(key_sample, inputs, index, step)
+        def compare() -> Scalar:
+            pair = pair_of(key_pair, new, index, inputs, sampling)
+            return match(Draw.AGAIN.of(key_match), *pair, learner)[0]
 
-            def value(batch: Batch):
-                shown = choose_rows(
-                    jax.random.fold_in(key_match, 0xC0), batch, sampling.synthetic
-                )
-                found = weighted(key_match, shown, real, learner, step, 1 / classes)
-                if remember is None:
-                    return found
-                key_pairs = jax.random.fold_in(key_match, 0xE0)
-                pairs = pairs_of(key_pairs, index, batch, inputs)
-                again = jax.random.fold_in(key_match, 0xF0)
-                compare = lambda made, target: match(again, made, target, learner)[0]
-                return remember.add(pairs, compare, inputs.earlier, found)
+        return remember.add(matched, inputs, compare)
 
-            return evaluate(value, Batch(images, labels))
-
-        def pairs_of(key: Key, index: Array, new: Batch, inputs: Inputs):
-            assert inputs.earlier is not None, "forgetting needs inputs.earlier"
-            before = Batch(inputs.earlier.images[index], inputs.earlier.labels[index])
-            key_new, key_before, key_real = jax.random.split(key, 3)
-            some = lambda key, batch: choose_rows(key, batch, sampling.synthetic)
-
-            def proxy():
-                return some(key_new, new), some(key_before, before)
-
-            def replay():
-                both = jax.tree.map(lambda *x: jnp.concatenate(x), before, new)
-                everything = sample_class(key_real, inputs.full, index, sampling.real)
-                return some(key_new, both), everything
-
-            return {"proxy": proxy, "replay": replay}
-
-        xs = jnp.arange(classes), synthetic.images, synthetic.labels
-        return policy.spread_axis(
-            one, xs, key, learner, inputs, step, chunk=policy.choices().classes
-        )
-
-    def total(values, infos) -> tuple[Scalar, Info]:
-        return jnp.sum(values), jax.tree.map(jnp.sum, infos)
-
-    @jax.custom_vjp
-    def objective(key, synthetic, learner, inputs, step):
-        return total(*lift(lambda f, x: f(x), key, synthetic, learner, inputs, step))
-
-    def forward(key, synthetic, learner, inputs, step):
-        (values, infos), gradients = lift(
-            lambda f, x: jax.value_and_grad(f, has_aux=True)(x),
-            key, synthetic, learner, inputs, step,
-        )  # fmt: skip
-        return total(values, infos), (gradients, synthetic.step_size)
-
-    def backward(residuals, cotangents):
-        (images, labels), step_size = residuals
-        scale = cotangents[0]
-        by_synthetic = Synthetic(
-            scale * images, scale * labels, jnp.zeros_like(step_size)
-        )
-        return None, by_synthetic, None, None, None
-
-    objective.defvjp(forward, backward)
-    return objective
+    return class_gradients(of_class)
 
 
 def per_span(
@@ -178,24 +231,30 @@ def per_span(
     """
     weighted = add_terms(match, terms or {})
 
-    def objective(key, synthetic: Synthetic, learner, inputs: Inputs, step):
-        span, earlier = inputs.span, inputs.earlier
-        assert span is not None, "trajectory matching needs inputs.span"
-        together = union(earlier, synthetic)
-        found = weighted(key, together, span.target, learner, step, 1.0)
+    def objective(
+        key: Key, synthetic: Synthetic, learner: Learner, inputs: Inputs, step: Array
+    ) -> tuple[Scalar, Info]:
+        span = inputs.expert_span()
+        together = union(inputs.earlier, synthetic)
+        matched = weighted(key, together, span.target, learner, step, 1.0)
         if remember is None:
-            return found
-        again = jax.random.fold_in(key, 0xF0)
+            return matched
+        key_again = Draw.AGAIN.of(key)
 
-        def proxy():
-            assert earlier is not None
-            before = earlier._replace(step_size=synthetic.step_size)
-            reached = match(again, before, span.target, learner)[1].end
-            return synthetic, jax.lax.stop_gradient(reached)
+        def proxy() -> tuple[Synthetic, Params]:
+            before = inputs.earlier_set()._replace(step_size=synthetic.step_size)
+            end = match(key_again, before, span.target, learner)[1].end
+            return synthetic, jax.lax.stop_gradient(end)
 
-        pairs = {"proxy": proxy, "replay": lambda: (together, span.whole)}
-        compare = lambda made, target: match(again, made, target, learner)[0]
-        return remember.add(pairs, compare, earlier, found)
+        def replay() -> tuple[Synthetic, Params]:
+            return together, span.whole
+
+        pair_of = remember.choose(proxy, replay)
+
+        def compare() -> Scalar:
+            return match(key_again, *pair_of(), learner)[0]
+
+        return remember.add(matched, inputs, compare)
 
     return objective
 
@@ -237,35 +296,34 @@ def per_set(
     """
     weighted = add_terms(match, terms or {})
 
-    def some(key: Key, synthetic: Synthetic) -> Synthetic:
-        keys = jax.random.split(key, synthetic.images.shape[0])
-        rows = Batch(synthetic.images, synthetic.labels)
-        chosen = jax.vmap(lambda k, b: choose_rows(k, b, sampling.synthetic))(
-            keys, rows
-        )
-        return synthetic._replace(images=chosen.images, labels=chosen.labels)
+    def objective(
+        key: Key, synthetic: Synthetic, learner: Learner, inputs: Inputs, step: Array
+    ) -> tuple[Scalar, Info]:
+        key_shown, key_before = jax.random.split(Draw.ROWS.of(key))
+        shown = choose_images(key_shown, synthetic, sampling.synthetic)
 
-    def objective(key, synthetic: Synthetic, learner, inputs: Inputs, step):
-        earlier = inputs.earlier
-        key_shown, key_before = jax.random.split(jax.random.fold_in(key, 0xC0))
-        shown = some(key_shown, synthetic)
-        samples = lambda key, k: sampling.draw(key, inputs, k, step)
-        found = weighted(key, shown, samples, learner, step, 1.0)
+        def real(key: Key, class_index: Array) -> Batch:
+            return sampling.draw(key, inputs, class_index, step)
+
+        matched = weighted(key, shown, real, learner, step, 1.0)
         if remember is None:
-            return found
+            return matched
 
-        def proxy():
-            assert earlier is not None
-            before = some(key_before, earlier)
+        def proxy() -> tuple[Synthetic, Samples]:
+            earlier = inputs.earlier_set()
+            before = choose_images(key_before, earlier, sampling.synthetic)
             return shown, lambda key, k: Batch(before.images[k], before.labels[k])
 
-        def replay():
+        def replay() -> tuple[Synthetic, Samples]:
+            both = union(inputs.earlier, synthetic)
             everything = lambda key, k: sample_class(key, inputs.full, k, sampling.real)
-            return some(key_before, union(earlier, synthetic)), everything
+            return choose_images(key_before, both, sampling.synthetic), everything
 
-        again = jax.random.fold_in(key, 0xF0)
-        compare = lambda made, target: match(again, made, target, learner)[0]
-        pairs = {"proxy": proxy, "replay": replay}
-        return remember.add(pairs, compare, earlier, found)
+        pair_of = remember.choose(proxy, replay)
+
+        def compare() -> Scalar:
+            return match(Draw.AGAIN.of(key), *pair_of(), learner)[0]
+
+        return remember.add(matched, inputs, compare)
 
     return objective

@@ -1,4 +1,4 @@
-"""Building blocks that know nothing of methods: use them in any JAX code."""
+"""Building blocks that are independent of the methods; any JAX code can use them."""
 
 from jaxdd.primitives.distances import (
     DISTANCES,

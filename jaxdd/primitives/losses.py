@@ -19,8 +19,8 @@ def cross_entropy(
 ) -> Float[Array, ""]:
     """Mean cross-entropy, weighted by label mass; zero for a batch of padding.
 
-    Dividing by the mass rather than by B makes padding invisible. The guard is a
-    `where` on the denominator, since 0 * NaN would survive a zero weight.
+    Dividing by the mass rather than by B gives padding no weight. The guard is a
+    `where` on the denominator, because 0 * NaN would survive a zero weight.
     """
     mass = jnp.sum(labels)
     return jnp.sum(per_sample_cross_entropy(logits, labels)) / jnp.where(
@@ -39,7 +39,7 @@ def mean_loss(network: Network, train: bool = False):
 
     Running statistics are an argument (the `context` of the primitives' losses), so
     that nothing traced is closed over. With `train`, batch norm uses the statistics of
-    the batch; other networks do not tell the difference.
+    the batch; `train` has no effect on networks without batch norm.
     """
 
     def loss(params: Params, batch: Batch, stats: Stats) -> Scalar:

@@ -15,9 +15,9 @@ from jaxdd.devices import mesh as devices
 from jaxdd.errors import Diverged, UserError
 from jaxdd.running.loop import longest_chunk, program_of
 from jaxdd.storage.checkpoints import Checkpoints
+from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.paths import shown
 from jaxdd.storage.signals import Signals
-from jaxdd.storage.workdir import Metrics
 from jaxdd.types import Array, Inputs, Key, Method, MethodState, Span, Synthetic
 
 # Seconds that one dispatch should take: short enough for signals and progress, long

@@ -12,7 +12,8 @@ import pytest
 
 import jaxdd
 from jaxdd.artifact import file as artifacts
-from jaxdd.artifact.file import FIELDS, Artifact
+from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.schema import FIELDS, agree
 from jaxdd.data import fit_zca, normalisation
 from jaxdd.errors import UserError
 from jaxdd.synthetic.decoder import INPUT, make_decoder
@@ -455,8 +456,8 @@ def test_labels_larger_than_images_are_no_way_to_fill_the_memory():
     """One-hot labels may compress by any factor."""
     shapes = {"images": (9000, 1, 2, 2, 1), "labels": (9000, 1, 9000)}
     with pytest.raises(ValueError, match="larger than its images"):
-        artifacts._agree(shapes, 9000)
-    artifacts._agree({**shapes, "images": (9000, 1, 64, 64, 3)}, 9000)
+        agree(shapes, 9000)
+    agree({**shapes, "images": (9000, 1, 64, 64, 3)}, 9000)
 
 
 SHARED = Path(__file__).parents[2] / "shared" / "cases" / "artifacts"

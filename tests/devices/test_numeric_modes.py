@@ -10,17 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxdd.methods.settings import METHODS
 
 from jaxdd.data.real import take
 from jaxdd.methods.build import build
-from jaxdd.methods.settings import METHODS
 from jaxdd.modifiers import segments
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.nets import NETS, make_network
 from jaxdd.primitives.trees import aligned, total
-from jaxdd.scores import ensemble as difficulty
+from jaxdd.scores.ensemble import ensemble_scores
 from jaxdd.scores.forgetting import forgetting_scores
 from jaxdd.scores.influence import influence_scores
+from jaxdd.scores.table import SCORES
 from jaxdd.training import evaluate
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Learner, Network
@@ -156,8 +157,9 @@ def test_what_is_measured_and_trained_beside_the_steps(mode):
                 keys[0], learners, real
             ),
             **{
-                name: difficulty.ensemble_scores(network, name, take)(learners, real)
-                for name in difficulty.SCORES
+                name: ensemble_scores(network, name, take)(learners, real)
+                for name, score in SCORES.items()
+                if score.needs == "networks"
             },
         }
 

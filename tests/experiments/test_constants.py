@@ -4,16 +4,17 @@ import dataclasses
 
 import numpy as np
 import pytest
+from jaxdd.methods.settings import METHODS
 
 from experiments import matrix
 from experiments.comparing import shared_banks
+from experiments.comparing.cells import Key
 from jaxdd.data import from_arrays, problem
 from jaxdd.distillation import experts, resolution
 from jaxdd.distillation import run as distill
 from jaxdd.distillation.options import Config
 from jaxdd.errors import UserError
 from jaxdd.methods.presets import preset
-from jaxdd.methods.settings import METHODS
 
 # As the official code of each method has them.
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
@@ -112,7 +113,7 @@ def test_data_are_read_once_and_fitted_as_often_as_they_are_seen(datasets, monke
 
 def test_experts_see_what_the_distillation_sees(datasets, tmp_path):
     for method in ("mtt", "tesla"):
-        asked = shared_banks.asked(config_of(method), tmp_path, 1, 4)
+        asked = shared_banks.training_of(config_of(method), tmp_path, 1, 4)
         for given in (None, resolution.open_data(config_of("dc"))):
             opened = experts.open_run(asked, given)
             mean = opened.problem.preprocess.mean
@@ -124,12 +125,12 @@ def test_experts_see_what_the_distillation_sees(datasets, tmp_path):
 
 def test_in_the_table_of_cells_methods_share_experts_that_see_alike():
     """MTT whitens CIFAR-10 at ten images per class, TESLA has no such setting."""
-    config = matrix.Config("w", dataset="cifar10", ipc=10)
-    bank = lambda method: matrix._cell(config, method, "plain").config.experts
+    config = matrix.Config(workdir="w", dataset="cifar10", ipc=10)
+    bank = lambda method: matrix.cell_of(config, Key(method, "plain")).config.experts
     assert bank("mtt") == bank("ftd") == bank("datm") == "w/experts-zca"
     assert bank("tesla") == "w/experts"
-    digits = matrix._cell(matrix.Config("w"), "mtt", "fiex").config.experts
-    assert digits == "w/experts-fiex"
+    digits = matrix.cell_of(matrix.Config(workdir="w"), Key("mtt", "fiex"))
+    assert digits.config.experts == "w/experts-fiex"
 
 
 @pytest.mark.parametrize(

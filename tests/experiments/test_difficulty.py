@@ -14,6 +14,7 @@ from jaxdd.errors import UserError
 from jaxdd.methods.network import network_for, network_options
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.scores.probes import make_probes
+from jaxdd.scores.table import SCORES, Effort
 from jaxdd.types import Batch
 from tests.experiments.helpers import read_json
 
@@ -98,9 +99,9 @@ def test_all_is_every_score_once(tmp_path, monkeypatch, capsys):
     summary = difficulty.run(config(tmp_path, score="loss,all", damping=0.5, rank=3))
     (names, effort) = asked[0]
     assert names[0] == "loss"
-    assert sorted(names) == sorted(sorting.SCORES)
+    assert sorted(names) == sorted(SCORES)
     assert len(names) >= 11
-    assert effort == sorting.Effort(2, 5, 10, 0.5, 3)
+    assert effort == Effort(2, 5, 10, 0.5, 3)
     assert list(summary["rank_correlation"]) == list(names)
     with Image.open(tmp_path / "rank_correlation.png") as image:
         assert min(image.size) > 500

@@ -1,6 +1,7 @@
 """`experiments.evaluate`: the stored number again, from the file alone."""
 
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -13,6 +14,7 @@ from jaxdd.artifact import file as artifacts
 from jaxdd.data.problem import prepare
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
+from jaxdd.evaluation import protocol as protocols
 from jaxdd.evaluation import reopening
 from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Judge, Measured
@@ -24,8 +26,15 @@ from jaxdd.evaluation.result import (
 )
 from jaxdd.evaluation.statistics import Statistics, class_statistics
 from jaxdd.progress import Started
-from jaxdd.storage.workdir import owned
-from tests.experiments.helpers import QUICK, NoProbes, read_json, small, start
+from jaxdd.storage.lock import owned
+from tests.experiments.helpers import (
+    QUICK,
+    NoProbes,
+    following,
+    read_json,
+    small,
+    start,
+)
 from tests.helpers import Killed, die
 
 
@@ -64,6 +73,44 @@ def test_a_fresh_process_gets_exactly_the_stored_number(path, tmp_path):
     assert {x: x.stat().st_mtime_ns for x in path.parent.rglob("*")} == before
     assert str(evaluation) in out
     assert evaluation.by_class() in out
+
+
+@pytest.mark.parametrize("method", ["dm", "mtt"])
+def test_the_stored_protocol_is_the_one_that_was_used(tmp_path, monkeypatch, method):
+    """It is recorded where networks are trained, and not where the file is written.
+
+    MTT learns its step size, which is the learning rate of the evaluation.
+    """
+    used, make_hits, beside_random = [], protocols.make_hits, Judge.beside_random
+
+    def recording_hits(network, training, *rest):
+        used.append(training)
+        return make_hits(network, training, *rest)
+
+    def recording_judge(judge, *arguments):
+        used.append(judge.protocol)
+        return beside_random(judge, *arguments)
+
+    config = following if method == "mtt" else functools.partial(small, **QUICK)
+    with monkeypatch.context() as patch:
+        patch.setattr(protocols, "make_hits", recording_hits)
+        patch.setattr(Judge, "beside_random", recording_judge)
+        changes = {"eval_lr": None} if method == "mtt" else {"steps": 2}
+        distill.run(config(tmp_path, eval_schedule="idc", **changes))
+    training, protocol = used[-2:]
+    stored = jaxdd.load(tmp_path / "distilled.npz")
+    assert stored.training == protocol.training == training
+    assert stored.augmentation == protocol.augmentation
+    assert stored.network == protocol.network
+    settings = stored.provenance["config"]
+    for name in ("num_eval", "num_random"):
+        assert settings[name] == getattr(protocol, name)
+    if method == "mtt":
+        assert training.learning_rate == stored.step_size != 0.05
+    # From the file alone the same networks are trained again.
+    again = evaluate.run(evaluate.Config(str(tmp_path), num_eval=2))["mlp"]
+    expected = Statistics.of(stored.measured["distilled"])
+    assert again.accuracy == again.stored == expected
 
 
 def test_other_seeds_give_other_networks(path, tmp_path):

@@ -24,8 +24,9 @@ from jaxdd.evaluation import hits
 from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Judge
 from jaxdd.running import resume as runs
+from jaxdd.storage.lock import owned
 from jaxdd.storage.signals import Interrupted
-from jaxdd.storage.workdir import owned, refuse_difference
+from jaxdd.storage.workdir import refuse_difference
 from tests.experiments.helpers import (
     QUICK,
     NoProbes,

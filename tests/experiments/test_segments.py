@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -250,7 +251,7 @@ def test_judges_that_keep_everything_or_nothing_are_told(
     problem, tmp_path, monkeypatch, capsys, margin, told
 ):
     def make_judge(*args):
-        return lambda keys, data, real, rate: np.full(len(real.labels), margin)
+        return lambda keys, data, real, rate: jnp.full(len(real.labels), margin)
 
     monkeypatch.setattr(pieces.segments, "make_judge", make_judge)
     summary = distill.run(config(tmp_path / "run", **SEGMENTS, steps=1), problem)

@@ -1,5 +1,6 @@
 """Networks between matches: trained on the set or on real data; batch norm."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,7 +52,7 @@ def test_the_last_match_is_followed_by_no_training():
     b = advance(*arguments, toy_start(INPUTS, seed=5), INPUTS)
     assert a.age == 0
     assert is_new(a.learner)
-    assert_close(a.learner.params, b.learner.params, rtol=0, atol=0)
+    chex.assert_trees_all_equal(a.learner.params, b.learner.params)
     assert not np.array_equal(
         a.learner.params["head"]["kernel"], state.learner.params["head"]["kernel"]
     )
@@ -234,8 +235,8 @@ def test_real_data_alone_train_the_network():
     other = INPUTS._replace(real=window, earlier=None)
     b = trained(toy_start(INPUTS, seed=5), other)
     c = trained(toy_start(INPUTS), INPUTS._replace(earlier=toy_start(INPUTS, seed=6)))
-    assert_close(a, b, rtol=0, atol=0)
-    assert_close(a, c, rtol=0, atol=0)
+    chex.assert_trees_all_equal(a, b)
+    chex.assert_trees_all_equal(a, c)
     assert not is_new(a.training.learner)
 
 
@@ -243,7 +244,9 @@ def test_one_match_per_network_needs_no_real_pool():
     source = real_pool(NETWORK, 1, Training(1), 100)
     assert source.init(jax.random.key(0)) == ()
     found = source.draw(jax.random.key(2), (), INPUTS)
-    assert_close(found, fresh(NETWORK).draw(jax.random.key(2), (), INPUTS), 0, 0)
+    chex.assert_trees_all_equal(
+        found, fresh(NETWORK).draw(jax.random.key(2), (), INPUTS)
+    )
 
 
 # --- Batch norm ---------------------------------------------------------------------
@@ -283,8 +286,8 @@ def test_a_step_works_with_batch_norm():
     for t in range(2):
         state, info = step(jax.random.key(t), state, INPUTS)
         images.append(state.codes.images)
-        assert np.isfinite(info["loss"])
-    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(state.codes))
+        chex.assert_tree_all_finite(info["loss"])
+    chex.assert_tree_all_finite(state.codes)
     assert not np.allclose(images[0], images[1], atol=1e-6)
     # The learner that was trained keeps the statistics of refresh and training.
     initial = new_learner(network).stats

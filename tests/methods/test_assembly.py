@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jaxdd.methods.settings import Settings
 
 from jaxdd.learners.fresh import fresh
 from jaxdd.methods.assembly import make_method
-from jaxdd.methods.settings import Settings
-from jaxdd.synthetic.decoder import identity
+from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.optimizer import optimizer_of
 from jaxdd.types import Decoder, Learner, LearnerSource, Span, Synthetic
 from tests.helpers import assert_close, toy_start
@@ -19,7 +19,7 @@ from tests.toy_methods import INPUTS, NETWORK, start_for, toy_method, toy_settin
 
 
 def doubling() -> Decoder:
-    plain = identity()
+    plain = make_decoder()
     decode = lambda codes: codes._replace(images=2 * codes.images)
     return Decoder(plain.init, decode, plain.stored)
 
@@ -62,7 +62,7 @@ def test_the_optimiser_is_told_the_match_or_else_the_loss():
     optimizer = optax.GradientTransformationExtraArgs(lambda params: (), update)
     for info in ({"match": jnp.float32(2)}, {}):
         objective = lambda *args, info=info: (jnp.sum(args[1].images) * 0 + 7, info)
-        method = make_method(objective, fresh(NETWORK), identity(), optimizer)
+        method = make_method(objective, fresh(NETWORK), make_decoder(), optimizer)
         state = method.init(jax.random.key(0), toy_start(INPUTS))
         jax.block_until_ready(method.step(jax.random.key(0), state, INPUTS))
         jax.effects_barrier()
@@ -76,7 +76,7 @@ def test_the_source_advances_with_the_updated_images():
     source = LearnerSource(
         lambda key: jnp.float32(0), lambda key, state, inputs: Learner({}, {}), advance
     )
-    method = make_method(sum_objective, source, identity(), optax.sgd(1.0))
+    method = make_method(sum_objective, source, make_decoder(), optax.sgd(1.0))
     state = method.init(jax.random.key(0), toy_start(INPUTS))
     state, _ = jax.jit(method.step)(jax.random.key(1), state, INPUTS)
     expected = np.sum(toy_start(INPUTS).images - 1)
@@ -157,7 +157,7 @@ def test_a_gated_step_counts_on_and_the_match_alone_decides():
 
     settings = Settings(gate=1.0, **RATES)
     optimizer = optimizer_of(settings)
-    method = make_method(objective, fresh(NETWORK), identity(), optimizer)
+    method = make_method(objective, fresh(NETWORK), make_decoder(), optimizer)
     states = [method.init(jax.random.key(0), start_for(settings))]
     step = jax.jit(method.step)
     for t in range(3):

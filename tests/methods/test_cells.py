@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxdd.methods.settings import METHODS
 
 from jaxdd.data.real import take
-from jaxdd.methods.settings import METHODS
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.modifiers.segments import keep_hardest
 from jaxdd.training.fit import Training, make_fit

@@ -3,11 +3,11 @@
 import dataclasses
 
 import pytest
+from jaxdd.methods.settings import METHODS
 
 from jaxdd.augment import pipeline, training
 from jaxdd.errors import UserError
 from jaxdd.methods.presets import evaluation_training, preset
-from jaxdd.methods.settings import METHODS
 from jaxdd.training.fit import Training
 
 FAMILY = [name for name in METHODS if METHODS[name].source == "real_pool"]

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxdd.methods.settings import METHODS, Settings
 
 from jaxdd.errors import UserError
 from jaxdd.methods.build import build, formation_of, term_share, terms_of
-from jaxdd.methods.settings import METHODS, Settings
 from jaxdd.types import Inputs, Method
 from tests.helpers import assert_close, toy_start
 from tests.toy_methods import (

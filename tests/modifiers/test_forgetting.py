@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from jaxdd import augment
 from jaxdd.data.real import take
 from jaxdd.errors import UserError
-from jaxdd.modifiers import forgetting
+from jaxdd.modifiers.forgetting import forgetting
 from jaxdd.modifiers.segments import keep_hardest
 from jaxdd.objectives import (
     Forgetting,
@@ -69,7 +70,7 @@ def without_padding(earlier: Synthetic) -> Synthetic:
 @pytest.mark.parametrize("size", [None, 5, 9])
 def test_all_rows_are_shown_where_there_are_few(size):
     batch = toy_batch(5, padding=2)
-    assert_close(choose_rows(KEY, batch, size), batch, rtol=0, atol=0)
+    chex.assert_trees_all_equal(choose_rows(KEY, batch, size), batch)
 
 
 def test_a_random_choice_of_images_comes_before_padding():
@@ -81,7 +82,7 @@ def test_a_random_choice_of_images_comes_before_padding():
     seen = np.zeros(8, int)
     for seed in range(40):
         shown = choose(jax.random.key(seed))
-        assert shown.images.shape == (3, 8, 8, 1)
+        chex.assert_shape(shown.images, (3, 8, 8, 1))
         same = (shown.images[:, None] == batch.images[None]).all((2, 3, 4))
         index = np.argmax(same, axis=1)
         assert len(set(index.tolist())) == 3
@@ -103,15 +104,19 @@ def test_padding_fills_up_where_images_are_too_few():
 def test_the_term_by_name():
     assert forgetting("proxy", 2.0) == Forgetting("proxy", 2.0)
     assert forgetting("none", 2.0) is forgetting("replay", 0.0) is None
-    with pytest.raises(UserError, match="'memory': choose one of none, proxy, replay"):
-        forgetting("memory", 1.0)
+    for build in (
+        lambda: forgetting("memory", 1.0),
+        lambda: Forgetting("memory", 1.0).choose(1, 2),
+    ):
+        with pytest.raises(UserError, match="'memory': choose one of none, proxy, re"):
+            build()
 
 
 @pytest.mark.parametrize("kind", ["proxy", "replay"])
 def test_the_term_needs_the_earlier_images(kind):
     lifted = per_class(MATCHES["features"], Sampling(2), None, Forgetting(kind, 1.0))
     inputs = problem()._replace(earlier=None)
-    with pytest.raises(AssertionError, match=r"inputs\.earlier"):
+    with pytest.raises(UserError, match=r"inputs\.earlier"):
         lifted(KEY, toy_start(inputs), new_learner(NETWORK), inputs, STEP)
 
 
@@ -180,7 +185,7 @@ def test_per_class_nothing_is_forgotten_where_nothing_was_made(kind):
     (plain, _), without = gradient(None)
     assert float(info["forgetting"]) == 0
     np.testing.assert_allclose(value, plain, rtol=1e-6)
-    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(with_term))
+    chex.assert_tree_all_finite(with_term)
     assert_close(with_term, without, rtol=1e-5, atol=1e-7)
 
 
@@ -317,7 +322,7 @@ def test_per_span_nothing_is_forgotten_where_nothing_was_made(kind):
     (plain, _), without = gradient(None, None)
     assert float(info["forgetting"]) == 0
     np.testing.assert_allclose(value, plain, rtol=1e-5)
-    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(with_term))
+    chex.assert_tree_all_finite(with_term)
     assert_close(with_term, without, rtol=1e-4, atol=1e-6)
 
 

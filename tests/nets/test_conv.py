@@ -192,7 +192,7 @@ def test_mixed_dtypes_are_promoted_and_no_type_is_weak():
     ("options", "message"),
     [
         ({"impl": "fft"}, "impl='fft' is not one of lax, im2col, canonical."),
-        ({"stride": 0}, "stride=0 of a convolution must be at least 1."),
+        ({"stride": 0}, "stride=0 of a convolution must be at least 1"),
         ({"padding": 0}, "the padded image is 2x2."),
     ],
 )

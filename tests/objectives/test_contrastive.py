@@ -2,16 +2,17 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxdd.methods.settings import METHODS
 
 from jaxdd import augment
 from jaxdd.data.real import real_data, sample_class, take
 from jaxdd.methods.build import objective_of
 from jaxdd.methods.presets import preset
-from jaxdd.methods.settings import METHODS
 from jaxdd.objectives import contrastive_match
 from jaxdd.primitives import DISTANCES
 from jaxdd.primitives.losses import cross_entropy
@@ -140,8 +141,7 @@ def test_a_class_without_samples_has_a_finite_gradient():
             lambda x: match(KEY, start._replace(images=x), samples(real, 4), learner)[0]
         )
     )(start.images)
-    assert np.isfinite(value)
-    assert np.all(np.isfinite(gradient))
+    chex.assert_tree_all_finite((value, gradient))
     assert isinstance(inputs, Inputs)
 
 

@@ -2,23 +2,23 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxdd.methods.settings import METHODS
 
 from jaxdd import augment
 from jaxdd.data.real import real_data, sample_class
 from jaxdd.errors import UserError
 from jaxdd.methods.build import build, objective_of
-from jaxdd.methods.settings import METHODS
 from jaxdd.modifiers.masks import make_mask
 from jaxdd.objectives import feature_match, joint_feature_match
 from jaxdd.synthetic.sets import fill
 from jaxdd.types import Batch, Inputs
 from tests import slow_networks as slow
 from tests.helpers import (
-    assert_close,
     new_learner,
     smooth_network,
     tiny_network,
@@ -155,7 +155,7 @@ def test_padding_is_no_part_of_the_statistics():
     np.testing.assert_allclose(match(padded), match(whole), rtol=1e-5)
     np.testing.assert_allclose(match(start), match(whole), rtol=1e-5)
     nothing = start._replace(labels=0 * start.labels)
-    assert np.isfinite(match(nothing))
+    chex.assert_tree_all_finite(match(nothing))
 
 
 def test_holes_of_a_batch_are_filled_in_turn():
@@ -210,8 +210,8 @@ def test_every_modifier_works_with_batch_norm(changes):
     state = method.init(KEY, start)
     inputs = Inputs(inputs.real, inputs.full, earlier=earlier)
     new, info = jax.jit(method.step)(KEY, state, inputs)
-    assert all(np.isfinite(x) for x in info.values())
+    chex.assert_tree_all_finite(info)
     moved = np.abs(new.codes.images - state.codes.images).max((2, 3, 4))
     assert moved[:, 0].min() > 1e-6
     assert not moved[:, 1].any()
-    assert_close(method.result(new).labels, start.labels, 0, 0)
+    chex.assert_trees_all_equal(method.result(new).labels, start.labels)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -273,8 +274,7 @@ def test_a_class_without_samples_has_a_finite_loss():
         return objective(jax.random.key(0), synthetic, learner, inputs, jnp.int32(0))[0]
 
     loss, gradient = jax.jit(jax.value_and_grad(value))(start)
-    assert np.isfinite(loss)
-    assert np.all(np.isfinite(gradient.images))
+    chex.assert_tree_all_finite((loss, gradient.images))
     assert not np.any(gradient.images[2])
     assert np.any(gradient.images[:2])
 

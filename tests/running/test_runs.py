@@ -20,10 +20,9 @@ from jaxdd.types import Method
 from tests.helpers import Killed, die, tiny_network, toy_start
 from tests.toy_runs import (
     BAD_STEP,
-    INPUTS,
     PLAN,
-    every_compilation_cached,
     go,
+    inputs,
     kill_at,
     lines,
     measure,
@@ -34,18 +33,6 @@ from tests.toy_runs import (
     track,
     uninterrupted,
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cached():
-    with every_compilation_cached():
-        yield
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory):
-    """The outcome of PLAN without interruption."""
-    return uninterrupted(tmp_path_factory.mktemp("whole") / "run")
 
 
 def test_the_lines_and_the_states_are_those_of_the_plan(tmp_path, expected):
@@ -85,7 +72,7 @@ def test_chunk_boundaries_do_not_change_bits(tmp_path, monkeypatch, expected, se
 def test_another_plan_takes_the_same_steps(tmp_path, expected):
     plan = Plan(steps=10, log_every=1, measure_every=10, save_every=10)
     leaves, found = uninterrupted(tmp_path, plan=plan, track=None)
-    without_best = len(jax.tree.leaves(toy_method().init(None, toy_start(INPUTS))))
+    without_best = len(jax.tree.leaves(toy_method().init(None, toy_start(inputs()))))
     assert leaves == expected[0][:without_best]
     for line in expected[1]:
         if line["step"] > 0:
@@ -97,8 +84,7 @@ def test_another_seed_gives_another_run(tmp_path, expected):
 
 
 @pytest.mark.parametrize("step", range(1, 11))
-def test_killed_after_any_step_and_continued(tmp_path, monkeypatch, expected, step):
-    monkeypatch.setattr(runs, "CHUNK_SECONDS", 0.0)
+def test_killed_after_any_step_and_continued(tmp_path, single_steps, expected, step):
     with pytest.raises(Killed):
         go(tmp_path, progress=kill_at(step))
     resumed = []
@@ -107,8 +93,7 @@ def test_killed_after_any_step_and_continued(tmp_path, monkeypatch, expected, st
     assert resumed == [(step - 1) // 4 * 4]
 
 
-def test_killed_again_and_again(tmp_path, monkeypatch, expected):
-    monkeypatch.setattr(runs, "CHUNK_SECONDS", 0.0)
+def test_killed_again_and_again(tmp_path, single_steps, expected):
     resumed = []
     for step in (1, 3, 4, 7, 10):
         with pytest.raises(Killed):
@@ -271,7 +256,7 @@ def test_a_full_disk_is_told_and_the_run_can_go_on(
     with monkeypatch.context() as patch:
         if what == "line":
             wrapped = nth_call(open, n, full_disk)
-            patch.setattr("jaxdd.storage.workdir.open", wrapped, raising=False)
+            patch.setattr("jaxdd.storage.metrics.open", wrapped, raising=False)
         elif what == "rewrite":
             patch.setattr("jaxdd.storage.files.os.replace", full_disk)
         else:
@@ -290,9 +275,8 @@ def damage(folder, step):
 
 
 def test_a_damaged_newest_state_falls_back_to_the_older(
-    tmp_path, monkeypatch, expected
+    tmp_path, single_steps, expected
 ):
-    monkeypatch.setattr(runs, "CHUNK_SECONDS", 0.0)
     with pytest.raises(Killed):
         go(tmp_path, progress=kill_at(9))
     assert saved_steps(tmp_path) == [4, 8]
@@ -319,7 +303,7 @@ def test_two_damaged_states_are_told_and_left(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == before
 
 
-def test_a_real_method_stopped_and_continued(tmp_path, monkeypatch):
+def test_a_real_method_stopped_and_continued(tmp_path, single_steps):
     """DSA with SDC: networks, momentum and augmentation are all carried over."""
     settings = dataclasses.replace(
         METHODS["dsa"],
@@ -332,7 +316,6 @@ def test_a_real_method_stopped_and_continued(tmp_path, monkeypatch):
     plan = Plan(steps=8, log_every=1, measure_every=8, save_every=3)
     whole = uninterrupted(tmp_path / "whole", method=method, plan=plan)
     assert len(whole[1]) == 9
-    monkeypatch.setattr(runs, "CHUNK_SECONDS", 0.0)
     stopped = tmp_path / "stopped"
     for step in (5, 8):
         with pytest.raises(Killed):

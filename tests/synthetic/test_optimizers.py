@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxdd.methods.settings import METHODS, Settings
 
 from jaxdd.errors import UserError
-from jaxdd.methods.settings import METHODS, Settings
 from jaxdd.synthetic.optimizer import optimizer_of, sequential_sgd
 from jaxdd.types import Synthetic
 
