@@ -12,6 +12,7 @@ from jaxdd.artifact.restart import initial_from
 from jaxdd.augment import dsa, on_images, per_image, siamese
 from jaxdd.data import from_arrays, from_folder, from_npz, from_tfds
 from jaxdd.data.real import real_data
+from jaxdd.distillation.api import distill
 from jaxdd.distillation.result import Result
 from jaxdd.errors import UserError
 from jaxdd.evaluation.result import Evaluation
@@ -139,6 +140,7 @@ __all__ = [
     "build",
     "contrastive_match",
     "correct_set",
+    "distill",
     "dsa",
     "ensemble_scores",
     "evaluate",

@@ -1,5 +1,6 @@
 """`metrics.jsonl`: the measurements of a run, step by step."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,25 @@ def _line(line: dict[str, Any]) -> str:
 def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
     """Write all lines of a metrics.jsonl, or nothing."""
     write_atomically(path, "".join(_line(finite(line)) for line in lines))
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a finished run; without damaged ones, and none without the file.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        return []
+    try:
+        content = existing_file(path, "the file", _REMOVABLE).read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"cannot read {shown(path)} ({reason(error)}): {_REMOVABLE}"
+        ) from error
+    lines = []
+    for text in content.splitlines():
+        with contextlib.suppress(ValueError):
+            lines.append(records.parse(text, _LINE))
+    return lines
