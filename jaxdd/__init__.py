@@ -15,6 +15,8 @@ from jaxdd.data.real import real_data
 from jaxdd.distillation.api import distill
 from jaxdd.distillation.result import Result
 from jaxdd.errors import UserError
+from jaxdd.evaluation.result import Evaluation
+from jaxdd.evaluation.run import evaluate
 from jaxdd.evaluation.statistics import Statistics
 from jaxdd.experts import Bank, Manifest, train_bank
 from jaxdd.fields import override
@@ -97,6 +99,7 @@ __all__ = [
     "Context",
     "ContrastiveMatching",
     "Curriculum",
+    "Evaluation",
     "FeatureMatching",
     "Forgetting",
     "Formation",
@@ -140,6 +143,7 @@ __all__ = [
     "distill",
     "dsa",
     "ensemble_scores",
+    "evaluate",
     "export_pngs",
     "feature_match",
     "flatten",

@@ -99,7 +99,10 @@ def assert_evaluates_by_itself(folder, tmp_path):
     asked = evaluate.Config(
         str(folder / "distilled.npz"), num_eval=2, workdir=str(tmp_path)
     )
-    found, summary = evaluate.run(asked)["mlp"], read_json(folder / "summary.json")
+    found, summary = (
+        evaluate.run(asked)["mlp"].entry(),
+        read_json(folder / "summary.json"),
+    )
     assert found["distilled"] == found["stored"] == summary["distilled"]
     assert found["random"] == summary["random"]
 
