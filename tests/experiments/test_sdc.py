@@ -252,7 +252,7 @@ def test_runs_that_were_measured_at_other_steps_are_named(tables, tmp_path):
         lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
         (copy / "metrics.jsonl").write_text("".join(lines[i:]))
     moved = dataclasses.replace(finished, folder=tmp_path)
-    with pytest.raises(UserError, match="the runs of mtt in .* were not measured at"):
+    with pytest.raises(UserError, match=r"the runs of mtt in .* were not measured at"):
         sdc_results.chart(moved, "mtt", {"x": Row("mtt")}, "difficulty_grad_norm")
 
 
