@@ -30,12 +30,6 @@ def test_every_public_name_exists_and_is_documented():
         assert getattr(jaxdd, name).__doc__, f"jaxdd.{name} has no docstring"
 
 
-def test_the_readme_names_both_commands():
-    readme = (ROOT / "README.md").read_text()
-    assert "make demo" in readme
-    assert "make test" in readme
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebooks_run_from_top_to_bottom(path, monkeypatch):
     # As the other tests: the programs of the last time.
