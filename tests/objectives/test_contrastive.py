@@ -13,8 +13,6 @@ from jaxdd.methods.settings import METHODS
 from jaxdd import augment
 from jaxdd.data.real import real_data, sample_class, take
 from jaxdd.methods.build import objective_of
-from jaxdd.methods.presets import preset
-from jaxdd.methods.settings import METHODS
 from jaxdd.objectives import contrastive_match
 from jaxdd.primitives import DISTANCES
 from jaxdd.primitives.losses import cross_entropy
