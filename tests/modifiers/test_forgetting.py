@@ -11,7 +11,7 @@ import pytest
 from jaxdd import augment
 from jaxdd.data.real import take
 from jaxdd.errors import UserError
-from jaxdd.modifiers import forgetting
+from jaxdd.modifiers.forgetting import forgetting
 from jaxdd.modifiers.segments import keep_hardest
 from jaxdd.objectives import (
     Forgetting,
