@@ -36,7 +36,6 @@ from jaxdd.methods import build as methods
 from jaxdd.methods.network import network_for
 from jaxdd.methods.settings import METHODS
 from jaxdd.progress import say
-from jaxdd.running import loop as programs
 from jaxdd.scores.probes import Probes
 from jaxdd.storage import provenance
 from jaxdd.storage.files import make_folder, to_json, write_atomically
@@ -320,7 +319,7 @@ class _Table:
         if cell.modifier != "plain" and digest == self._plain(cell):
             reasons.append("the images equal those of the plain method")
         # A start that had no step left to take has neither timed nor compiled one.
-        peak = programs.program_of(job.method._replace(plan=None)).bytes()
+        peak = job.program.bytes()
         return {
             "works": not reasons,
             "why": "; ".join(reasons),

@@ -23,6 +23,7 @@ from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.primitives.keys import named_key
 from jaxdd.primitives.trees import named_leaves
 from jaxdd.progress import say
+from jaxdd.running.loop import Program
 from jaxdd.synthetic import decoder as decoders
 from jaxdd.synthetic.initial import correct_set, initial_set, label_logits, mosaics
 from jaxdd.synthetic.sets import flatten
@@ -85,7 +86,8 @@ class Job:
         bank: of experts, where the method has them.
 
     Attributes:
-        method: one for all segments.
+        method: one for all segments, as is its compiled `program`.
+        span_index: which span of the experts a step gets, where the method has them.
         parts: images per class of each segment, `slots` the most of them.
         inputs: of the first segment.
         start: the set to begin at, where there is one.
@@ -113,6 +115,9 @@ class Job:
             pixels,
         )
         self.method = methods.build(network, self.settings, *self.axes)
+        self.program = Program(self.method)
+        source = methods.source_of(network, self.settings, *self.axes[:2])
+        self.span_index = source.span_index
         self.parts = segments.sizes(values["ipc"], self.settings.segments)
         self.slots = max(self.parts)
         curriculum = Curriculum(**values["curriculum"])

@@ -211,7 +211,7 @@ class Metrics:
     """`metrics.jsonl`: one line per logged step, never ahead of what can be resumed.
 
     Args:
-        folder: the workdir.
+        folder: the workdir; None keeps the lines in memory and writes nothing.
         step: the step a run continues from; later lines and a half-written last one
             are dropped, since they will be computed again.
 
@@ -224,27 +224,21 @@ class Metrics:
         UserError: the file cannot be read or written.
     """
 
-    def __init__(self, folder: Path, step: int):
-        self.path = folder / "metrics.jsonl"
+    def __init__(self, folder: Path | None, step: int):
+        self.path = None if folder is None else folder / "metrics.jsonl"
         self.lines: list[dict[str, Any]] = []
         self.unreadable = 0
-        *whole, last = self._content().split(b"\n")
+        if self.path is not None:
+            self._take_up(self.path, step)
+
+    def _take_up(self, path: Path, step: int) -> None:
+        """Take over the lines of a file up to `step`, and drop the others from it."""
+        *whole, last = _content(path).split(b"\n")
         for text in whole:
             if text.strip() and not self._read(text, step):
                 self.unreadable += 1
         self._read(last, step)
-        write_atomically(self.path, "".join(map(_line, self.lines)))
-
-    def _content(self) -> bytes:
-        if not self.path.exists():
-            return b""
-        try:
-            return existing_file(self.path, "the file", _REMOVABLE).read_bytes()
-        except OSError as error:
-            raise UserError(
-                f"cannot read {shown(self.path)} ({reason(error)}): remove it or "
-                "choose another --workdir"
-            ) from error
+        write_atomically(path, "".join(map(_line, self.lines)))
 
     def _read(self, text: bytes, step: int) -> bool:
         """Take a line up to `step`; whether it is one."""
@@ -259,7 +253,7 @@ class Metrics:
     @property
     def damage(self) -> str | None:
         """A sentence about lines that could not be read, None where there are none."""
-        if not self.unreadable:
+        if self.path is None or not self.unreadable:
             return None
         return (
             f"warning: {self.unreadable} of the lines of {shown(self.path)} cannot be "
@@ -280,7 +274,7 @@ class Metrics:
             return
         line = finite(line)
         self.lines.append(line)
-        if not hosts.primary():
+        if self.path is None or not hosts.primary():
             return
         try:
             with open(self.path, "a", encoding="utf-8") as file:
@@ -290,6 +284,19 @@ class Metrics:
                 f"cannot write {shown(self.path)}: {reason(error)}; free the disk and "
                 "start the same command again"
             ) from error
+
+
+def _content(path: Path) -> bytes:
+    """The content of a metrics file; nothing where there is none."""
+    if not path.exists():
+        return b""
+    try:
+        return existing_file(path, "the file", _REMOVABLE).read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"cannot read {shown(path)} ({reason(error)}): remove it or choose another "
+            "--workdir"
+        ) from error
 
 
 def _line(line: dict[str, Any]) -> str:
