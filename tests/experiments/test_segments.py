@@ -184,7 +184,7 @@ def kill_in_segment(index, patch):
             if piece.index == index and step >= 3:
                 raise Killed
 
-        return runs.Hooks(found.measure, found.track, progress, found.read)
+        return runs.Hooks(found.measure, found.track, progress)
 
     patch.setattr(pieces.Piece, "hooks", hooks)
     patch.setattr(runs, "CHUNK_SECONDS", 0.0)
