@@ -95,7 +95,7 @@ def test_the_stored_protocol_is_the_one_that_was_used(tmp_path, monkeypatch, met
     with monkeypatch.context() as patch:
         patch.setattr(protocols, "make_hits", recording_hits)
         patch.setattr(Judge, "beside_random", recording_judge)
-        changes = {"eval_lr": None} if method == "mtt" else {"steps": 2}
+        changes = {"num_experts": 2} if method == "mtt" else {"steps": 2}
         distill.run(config(tmp_path, eval_schedule="idc", **changes))
     training, protocol = used[-2:]
     stored = jaxdd.load(tmp_path / "distilled.npz")

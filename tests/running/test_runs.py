@@ -83,7 +83,8 @@ def test_another_seed_gives_another_run(tmp_path, expected):
     assert uninterrupted(tmp_path, seed=1)[0] != expected[0]
 
 
-@pytest.mark.parametrize("step", range(1, 11))
+# On both sides of every saved state.
+@pytest.mark.parametrize("step", [1, 4, 5, 8, 9, 10])
 def test_killed_after_any_step_and_continued(tmp_path, single_steps, expected, step):
     with pytest.raises(Killed):
         go(tmp_path, progress=kill_at(step))
