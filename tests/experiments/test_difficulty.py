@@ -9,10 +9,10 @@ from PIL import Image
 import jaxdd
 from jaxdd.data import digits
 from jaxdd.data.accepted import as_problem_data
-from jaxdd.data.problem import open_problem
+from jaxdd.data.problem import DataFlags, open_problem
 from jaxdd.distillation import scoring, sorting
 from jaxdd.errors import UserError
-from jaxdd.methods.network import network_for, network_options
+from jaxdd.methods.network import NetworkSpec
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.scores.probes import make_probes
 from jaxdd.scores.table import SCORES, Effort
@@ -50,8 +50,8 @@ def test_one_score_in_dataset_order(tmp_path):
     assert str(by_function) == str(scored)
 
     # Sample by sample, each gradient on its own.
-    problem = open_problem("digits", None, 0.0, 0, False)
-    network = network_for(dataset, network_options("mlp", dataset, 8, None))
+    problem = open_problem(DataFlags(), 0.0, 0)
+    network = NetworkSpec("mlp", 8).make(dataset)
     real = problem.on_device(problem.splits.train)
     probes = make_probes(network, real, seed=0, count=2, steps=5)
     loss = mean_loss(network)
@@ -73,7 +73,7 @@ def test_several_scores_and_their_rank_correlations(tmp_path, capsys):
     score = ",".join([*names, "loss"])
     changes = {"validation": 0.5, "forgetting_epochs": 2, "seed": 3}
     scored = scoring.run(config(tmp_path, score=score, **changes))
-    held_out = open_problem("digits", None, 0.5, 3, False)
+    held_out = open_problem(DataFlags(), 0.5, 3)
     scores = {}
     for name in names:
         scores[name], ids = read(tmp_path / name)
@@ -227,7 +227,7 @@ def test_a_notebook_shows_pictures_and_numbers(scored):
     ("arguments", "words"),
     [
         ({"score": "hardness"}, "unknown score 'hardness': choose from"),
-        ({"score": []}, "score must be a list of score names"),
+        ({"score": []}, "score must be a list of names of scores"),
         ({"networks": 0}, "--networks must be positive"),
         ({"seed": -1}, "--seed must lie between"),
         ({"net": "transformer"}, "transformer"),

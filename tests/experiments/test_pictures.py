@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxdd import report
-from jaxdd.data.problem import open_problem
+from jaxdd.data.problem import DataFlags, open_problem
 from jaxdd.distillation.difficulties import Difficulty
 from jaxdd.distillation.scoring import write_score
 from jaxdd.errors import NotWritten
@@ -57,7 +57,7 @@ def test_a_full_disk_is_no_fault_of_a_picture(tmp_path, monkeypatch):
 
 
 def test_scores_without_a_picture_are_scores(tmp_path, capsys):
-    problem = open_problem("digits", None, 0.0, 0, False)
+    problem = open_problem(DataFlags(), 0.0, 0)
     scores = np.full(len(problem.splits.train.labels), np.nan)
     scored = Difficulty(
         {"el2n": scores}, problem.splits.train, problem.dataset.class_names, {}
