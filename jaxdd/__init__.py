@@ -13,7 +13,9 @@ from jaxdd.augment import dsa, on_images, per_image, siamese
 from jaxdd.data import from_arrays, from_folder, from_npz, from_tfds
 from jaxdd.data.real import real_data
 from jaxdd.distillation.api import distill
+from jaxdd.distillation.difficulties import Difficulty
 from jaxdd.distillation.result import Result
+from jaxdd.distillation.scoring import difficulty
 from jaxdd.errors import UserError
 from jaxdd.evaluation.result import Evaluation
 from jaxdd.evaluation.run import evaluate
@@ -99,6 +101,7 @@ __all__ = [
     "Context",
     "ContrastiveMatching",
     "Curriculum",
+    "Difficulty",
     "Evaluation",
     "FeatureMatching",
     "Forgetting",
@@ -140,6 +143,7 @@ __all__ = [
     "build",
     "contrastive_match",
     "correct_set",
+    "difficulty",
     "distill",
     "dsa",
     "ensemble_scores",
