@@ -4,7 +4,7 @@
         --sdc_weight=1 --seed=0 --workdir=runs/digits
 
 About 30 s on two CPU cores. Flags that are not given come from the published preset of
-the method, dataset and ipc (`jaxdd/presets.py`). The same command continues a stopped
+the method, dataset and ipc (`jaxdd/methods/presets.py`). The same command continues a stopped
 run; a larger --steps goes on from where it ended.
 """
 

@@ -23,7 +23,7 @@ RESERVED = {
     "flax": ["jaxdd/nets/"],
     "orbax": ["jaxdd/storage/checkpoints.py"],
     "matplotlib": ["jaxdd/report/"],
-    "rich": ["jaxdd/progress.py", "jaxdd/report/"],
+    "rich": ["jaxdd/report/"],
     "argparse": [],
     "tqdm": [],
     "pytest": [],
@@ -32,7 +32,7 @@ RESERVED = {
 RARELY_NEEDED = ("array_record", "sklearn", "tensorflow_datasets")
 # Files that write to standard error: the last words of a run that a signal ends, and
 # the progress that a caller asks for.
-SPEAKERS = ("jaxdd/storage/signals.py", "jaxdd/progress.py")
+SPEAKERS = ("jaxdd/storage/signals.py", "jaxdd/report/progress.py")
 
 
 class Import(NamedTuple):
@@ -117,7 +117,9 @@ class House:
             # A tree's own __init__ is not in the list; `circle` looks at it.
             if None in (here, there) or here == there:
                 continue
-            if not places[there] < places[here]:
+            if None in (places.get(here), places.get(there)):
+                faults.add(f"{path} or {target} is not in the list")
+            elif places[there] >= places[here]:
                 faults.add(f"{path} imports {target}")
         return sorted(faults)
 
