@@ -19,8 +19,8 @@ longest        the longest operations of a step of DSA and of MTT
 dispatch       seconds per step with 1, 2, 5, 10 and 50 steps in one dispatch
 whole          `experiments.distill` on MNIST, with --data_dir=DIR
 
-The last lines are one table, sentences on what `jaxdd.devices.policy` should say, and an entry
-to paste into its table. They are also in table.md and policy.txt.
+The last lines are one table, sentences on what `jaxdd.devices.policy` should say, and
+an entry to paste into its table. They are also in table.md and policy.txt.
 """
 
 import dataclasses

@@ -74,9 +74,9 @@ def test_what_is_named_is_there(find):
 
 def test_what_is_lacking_is_found():
     text = (
-        "See `jaxdd/policy.py`, `jaxdd/devices/policy.py`, `jaxdd/nets/`, jaxdd/plans/, "
-        "`jaxdd.devices.policy.choices`, `jaxdd.devices.policy.absent`, `jaxdd.policy`, "
-        "python -m experiments.plan and python -m experiments.distill."
+        "`jaxdd/policy.py`, `jaxdd/devices/policy.py`, `jaxdd/nets/`, jaxdd/plans/, "
+        "`jaxdd.devices.policy.choices`, `jaxdd.devices.policy.absent`, "
+        "`jaxdd.policy`, python -m experiments.plan and python -m experiments.distill."
     )
     assert lacking_files(text) == ["jaxdd/plans/", "jaxdd/policy.py"]
     assert lacking_modules(text) == [
