@@ -1,7 +1,7 @@
 """Ten bases times the modifiers: every cell is one program and has an effect.
 
 The bases keep the whole contract in `test_methods`; all modifiers at once are in
-`experiments/test_segments`.
+`tests/experiments/test_segments.py`.
 """
 
 import dataclasses
