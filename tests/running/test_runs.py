@@ -11,11 +11,13 @@ import orbax.checkpoint as ocp
 import pytest
 
 from jaxdd.errors import Diverged, UserError
-from jaxdd.methods.build import METHODS, build
+from jaxdd.fields import override
+from jaxdd.methods.build import build
+from jaxdd.methods.recipes import METHODS
 from jaxdd.running import resume as runs
 from jaxdd.running.resume import RunSchedule
-from jaxdd.storage import workdir
 from jaxdd.storage.checkpoints import Checkpoints
+from jaxdd.storage.metrics import Metrics
 from jaxdd.types import Method
 from tests.helpers import Killed, die, tiny_network, toy_start
 from tests.toy_runs import (
@@ -152,7 +154,7 @@ def save_then_die(checkpoints, step, state):
     raise Killed
 
 
-SAVE, WRITE = Checkpoints.save, workdir.Metrics.write
+SAVE, WRITE = Checkpoints.save, Metrics.write
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -165,7 +167,7 @@ def test_killed_anywhere_in_the_host_s_work(tmp_path, monkeypatch, expected, whe
         elif where == "track":
             hooks["track"] = nth_call(track, n, die)
         elif where == "line":
-            patch.setattr(workdir.Metrics, "write", nth_call(WRITE, n, write_half))
+            patch.setattr(Metrics, "write", nth_call(WRITE, n, write_half))
         else:
             instead = die if where == "before" else save_then_die
             patch.setattr(Checkpoints, "save", nth_call(SAVE, n, instead))
@@ -332,14 +334,13 @@ def test_two_damaged_states_are_told_and_left(tmp_path):
 
 def test_a_real_method_stopped_and_continued(tmp_path, single_steps):
     """DSA with SDC: networks, momentum and augmentation are all carried over."""
-    settings = dataclasses.replace(
-        METHODS["dsa"],
-        augmentation="flip_scale",
-        batch_real=4,
-        matches=3,
-        sdc_weight=1.0,
-    )
-    method = build(tiny_network(), settings)
+    flags = {
+        "augmentation": "flip_scale",
+        "batch_real": 4,
+        "matches": 3,
+        "sdc_weight": 1.0,
+    }
+    method = build(tiny_network(), override(METHODS["dsa"], flags))
     schedule = RunSchedule(steps=8, log_every=1, measure_every=8, save_every=3)
     whole = uninterrupted(tmp_path / "whole", method=method, schedule=schedule)
     assert len(whole[1]) == 9
