@@ -34,8 +34,11 @@ class DataFlags:
         "GIF or PPM images per class), npz:FILE (as MedMNIST's) or the name of a "
         "prepared TFDS dataset",
         kind="dataset",
+        often=True,
     )
-    data_dir: str | None = option(None, "folder of prepared TFDS datasets", kind="path")
+    data_dir: str | None = option(
+        None, "folder of prepared TFDS datasets", kind="path", often=True
+    )
     channels: int | None = option(
         None, "convert images to 1 (grey) or 3 (RGB; transparency is dropped)"
     )

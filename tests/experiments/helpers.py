@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jaxdd.artifact import file as artifact
-from jaxdd.distillation import run as distill
+from jaxdd.distillation import options
 from jaxdd.scores.probes import Probes
 from tests.helpers import Killed
 
@@ -71,12 +71,12 @@ FOLLOWING = {
 }
 
 
-def small(workdir, **changes) -> distill.Config:
-    return distill.Config(workdir=str(workdir), **{**SMALL, **changes})
+def small(workdir, **changes) -> options.Config:
+    return options.Config(workdir=str(workdir), **{**SMALL, **changes})
 
 
-def following(workdir, **changes) -> distill.Config:
-    return distill.Config(workdir=str(workdir), **{**FOLLOWING, **changes})
+def following(workdir, **changes) -> options.Config:
+    return options.Config(workdir=str(workdir), **{**FOLLOWING, **changes})
 
 
 def command(module: str, **flags) -> list[str]:

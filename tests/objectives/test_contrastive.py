@@ -1,6 +1,7 @@
 """DCC's objective: against a slow loop, its warm-up, its derivatives."""
 
 import dataclasses
+import functools
 
 import chex
 import jax
@@ -12,7 +13,6 @@ from jaxdd.methods.settings import METHODS
 from jaxdd import augment
 from jaxdd.data.real import real_data, sample_class, take
 from jaxdd.methods.build import objective_of
-from jaxdd.methods.presets import preset
 from jaxdd.objectives import contrastive_match
 from jaxdd.primitives import DISTANCES
 from jaxdd.primitives.losses import cross_entropy
@@ -102,6 +102,15 @@ def test_both_sides_of_a_class_share_one_draw():
     assert np.all(np.abs(values) < 1e-6)
 
 
+@functools.cache
+def value_at(settings):
+    """(step) -> loss of an objective; one program for all steps."""
+    network, inputs = smooth_network(), toy_inputs()
+    objective = objective_of(network, settings)
+    arguments = toy_start(inputs), new_learner(network), inputs
+    return jax.jit(lambda step: objective(KEY, *arguments, step)[0])
+
+
 @pytest.mark.parametrize(
     ("step", "contrastive"),
     [(0, False), (3, False), (4, True), (11, False), (12, True), (16, True)],
@@ -113,13 +122,7 @@ def test_the_warm_up_is_class_wise(step, contrastive):
     )
     if step == 11:  # the last match of the second network lies behind its warm-up
         settings = dataclasses.replace(settings, warmup_matches=6)
-    network, inputs = tiny_network(), toy_inputs()
-    learner, start = new_learner(network), toy_start(inputs)
-
-    def value(chosen):
-        objective = objective_of(network, chosen)
-        return float(objective(KEY, start, learner, inputs, jnp.int32(step))[0])
-
+    value = lambda chosen: float(value_at(chosen)(jnp.int32(step)))
     alone = {
         True: dataclasses.replace(settings, warmup_networks=0),
         False: dataclasses.replace(settings, objective="gradient"),
@@ -143,20 +146,3 @@ def test_a_class_without_samples_has_a_finite_gradient():
     )(start.images)
     chex.assert_tree_all_finite((value, gradient))
     assert isinstance(inputs, Inputs)
-
-
-@pytest.mark.parametrize(
-    ("ipc", "matches", "epochs"),
-    [(1, 10, 5), (10, 10, 50), (20, 20, 25), (30, 30, 20), (40, 40, 15), (50, 50, 10)],
-)
-@pytest.mark.parametrize("method", ["dcc", "dsac"])
-def test_published_loops(method, ipc, matches, epochs):
-    """DCC, utils.py 428-446; everything else as in DC and DSA, from real images."""
-    found = preset(method, "cifar10", ipc)
-    settings = found.settings
-    assert (settings.matches, settings.inner_epochs) == (matches, epochs)
-    assert found.steps == 1000 * matches
-    assert found.init == "real"
-    assert (settings.warmup_networks, settings.warmup_matches) == (250, 10)
-    assert (settings.batch_real, settings.image_lr) == (256, 0.1)
-    assert found.eval_epochs == (300 if method == "dcc" else 1000)

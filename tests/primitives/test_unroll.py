@@ -176,7 +176,7 @@ def copies_per_step(run):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"differentiable_norm": True}, {"truncated": True}, {"microbatch": 2}],
+    [{}, {"truncated": True}, {"differentiable_norm": True, "microbatch": 2}],
     ids=str,
 )
 @pytest.mark.usefixtures("optimised")
