@@ -108,7 +108,8 @@ def test_the_stored_protocol_is_the_one_that_was_used(tmp_path, monkeypatch, met
     if method == "mtt":
         assert training.learning_rate == stored.step_size != 0.05
     # From the file alone the same networks are trained again.
-    again = evaluate.run(evaluate.Config(str(tmp_path), num_eval=2))["mlp"]
+    config = evaluate.Config(str(tmp_path / "distilled.npz"), num_eval=2)
+    again = evaluate.run(config)["mlp"]
     expected = Statistics.of(stored.measured["distilled"])
     assert again.accuracy == again.stored == expected
 
