@@ -32,7 +32,7 @@ RESERVED = {
 RARELY_NEEDED = ("array_record", "sklearn", "tensorflow_datasets")
 # Files that write to standard error: the last words of a run that a signal ends, and
 # the progress that a caller asks for.
-SPEAKERS = ("jaxdd/storage/signals.py", "jaxdd/progress.py")
+SPEAKERS = ("jaxdd/storage/signals.py", "jaxdd/report/progress.py")
 
 
 class Import(NamedTuple):
