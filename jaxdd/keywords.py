@@ -47,6 +47,13 @@ def from_keywords(kind: type[T], **values: Any) -> T:
     return kind(**{name: _typed(known[name], value) for name, value in values.items()})
 
 
+def plain(value: Any) -> Any:
+    """Scalars of NumPy and JAX as Python's, and a path as a text."""
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        return value.item()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
 def _typed(field: dataclasses.Field, value: Any) -> Any:
     """The value in the field's own type.
 
@@ -56,10 +63,7 @@ def _typed(field: dataclasses.Field, value: Any) -> Any:
     kind = type_of(field)
     if value is None and (field.default is None or type(None) in _members(field)):
         return None
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        value = value.item()
-    if kind is str and isinstance(value, os.PathLike):
-        return os.fspath(value)
+    value = plain(value)
     if isinstance(value, bool) == (kind is bool):
         if kind is float and isinstance(value, numbers.Real):
             return float(value)

@@ -154,6 +154,11 @@ class Decoder(NamedTuple):
     stored: Callable[[Codes], Synthetic]  # before decoding; labels as probabilities
 
 
+# (root key, step) -> [2] int32: the expert and the start epoch whose span the host has
+# to read for this step
+SpanIndex: TypeAlias = Callable[[Key, Array], Array]
+
+
 class LearnerSource(NamedTuple):
     """Where network parameters come from."""
 
@@ -162,9 +167,7 @@ class LearnerSource(NamedTuple):
     draw: Callable[[Key, Any, Inputs], Learner]
     # (key, state, learner, synthetic, inputs) -> state
     advance: Callable[[Key, Any, Learner, Synthetic, Inputs], Any]
-    # (root key, step) -> [2] int32: the expert and the start epoch whose span the host
-    # has to read for this step; None where a source needs no spans
-    plan: Callable[[Key, Array], Array] | None = None
+    span_index: SpanIndex | None = None  # None where a source needs no spans
     # (state) -> `Inputs.order`; None where real samples are not taken in passes
     order: Callable[[Any], Array] | None = None
 
@@ -202,4 +205,3 @@ class Method(NamedTuple):
     step: Callable[[Key, MethodState, Inputs], tuple[MethodState, Info]]
     result: Callable[[MethodState], Synthetic]
     stored: Callable[[MethodState], Synthetic]  # the result before it is decoded
-    plan: Callable[[Key, Array], Array] | None = None  # of the learner source

@@ -21,7 +21,7 @@ from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation.pieces import Piece
 from jaxdd.experts import Manifest, Snapshots
 from jaxdd.progress import Stage
-from jaxdd.running.loop import longest_chunk, program_of
+from jaxdd.running.loop import longest_chunk
 from jaxdd.running.resume import SPAN_BYTES
 from jaxdd.scores.probes import Probes, probe_training
 from jaxdd.types import Inputs, Network, Params
@@ -68,7 +68,7 @@ def steps_cost(piece: Piece, steps: int) -> Steps:
     state = devices.everywhere(piece.start())
     inputs, longest, buffer = _inputs(piece)
     root = jax.random.key(piece.seed)
-    program = program_of(piece.method._replace(plan=None))
+    program = piece.job.program
     began = time.perf_counter()
     compiled = program.compiled(state, inputs, root, jnp.int32(0))
     spent = time.perf_counter() - began

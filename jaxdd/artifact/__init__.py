@@ -1,10 +1,9 @@
-"""The distilled set as a file, `distilled.npz`.
+"""The distilled file: it is written, read, exported as pictures, and started from.
 
-file           `Artifact`, and how it is saved and loaded
-schema         fields and arrays of the file; `values` checks the numbers in them
-export         PNGs of the set; `class_folders`, `description` and `replacing` are its
-               parts
-restart        an artifact as the initial set of a distillation
+file          `Artifact`, `load` and `save`: read this first
+schema        what a file may hold; `description` and `values` read its parts
+export        an artifact as a folder of PNGs; `class_folders` and `replacing` help
+restart       an artifact as the first images of another distillation
 """
 
 from jaxdd.artifact.file import Artifact, load, save

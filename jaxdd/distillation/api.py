@@ -8,6 +8,7 @@ from jaxdd.distillation.opening import open_run
 from jaxdd.distillation.result import Result
 from jaxdd.distillation.run import run_in, run_in_memory
 from jaxdd.errors import UserError
+from jaxdd.keywords import plain
 from jaxdd.methods.recipe import Recipe
 from jaxdd.progress import Callback, listening
 from jaxdd.storage.paths import local_path
@@ -62,9 +63,10 @@ def distill(
             raise UserError("the dataset is the first argument: leave out dataset=")
         dataset, name = as_problem_data(data)
         flags = {**flags, "ipc": ipc, "seed": seed, "dataset": name}
+        flags = {flag: plain(value) for flag, value in flags.items()}
         opened = open_run(method, flags, dataset=dataset)
         if workdir is None:
             outcome = run_in_memory(opened)
         else:
-            outcome = run_in(local_path(str(workdir), "workdir"), opened)
+            outcome = run_in(local_path(plain(workdir), "workdir"), opened)
         return Result.of(outcome.artifact, outcome.metrics, outcome.summary)

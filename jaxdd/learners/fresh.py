@@ -70,7 +70,9 @@ def in_passes(source: LearnerSource) -> LearnerSource:
         advanced = source.advance(key, state.source, learner, synthetic, inputs)
         return state._replace(source=advanced)
 
-    return LearnerSource(init, draw, advance, source.plan, lambda state: state.order)
+    return LearnerSource(
+        init, draw, advance, source.span_index, lambda state: state.order
+    )
 
 
 class Context(NamedTuple):

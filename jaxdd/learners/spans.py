@@ -74,7 +74,7 @@ def spans(network: Network, experts: int, starts: StartEpochs) -> LearnerSource:
     def init(key: Key):
         return ()
 
-    def plan(root: Key, step: Array) -> Array:
+    def span_index(root: Key, step: Array) -> Array:
         key_order, key_epoch = jax.random.split(Draw.SPANS.of(root))
         key_order = jax.random.fold_in(key_order, step // experts)
         order = jax.random.permutation(key_order, experts)
@@ -88,7 +88,7 @@ def spans(network: Network, experts: int, starts: StartEpochs) -> LearnerSource:
     def advance(key: Key, state, learner, synthetic, inputs):
         return state
 
-    return LearnerSource(init, draw, advance, plan)
+    return LearnerSource(init, draw, advance, span_index)
 
 
 @dataclass(frozen=True)

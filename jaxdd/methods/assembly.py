@@ -126,7 +126,7 @@ def make_method(
     def stored(state: MethodState) -> Synthetic:
         return decoder.stored(chosen(state))
 
-    return Method(init, step, result, stored, source.plan)
+    return Method(init, step, result, stored)
 
 
 def _follow(average: Codes, codes: Codes, decay: float) -> Codes:

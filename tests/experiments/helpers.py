@@ -14,7 +14,8 @@ import jax
 import numpy as np
 
 from jaxdd.artifact import file as artifact
-from jaxdd.distillation import options
+from jaxdd.data.problem import Problem
+from jaxdd.distillation import opening, options
 from jaxdd.scores.probes import Probes
 from tests.helpers import Killed
 
@@ -77,6 +78,11 @@ def small(workdir, **changes) -> options.Config:
 
 def following(workdir, **changes) -> options.Config:
     return options.Config(workdir=str(workdir), **{**FOLLOWING, **changes})
+
+
+def open_config(config: options.Flags, problem: Problem | None = None):
+    """The opened run of a configuration; nothing is written."""
+    return opening.open_run(config.method, options.given(config), problem)
 
 
 def command(module: str, **flags) -> list[str]:

@@ -27,7 +27,8 @@ def test_every_program_takes_them_and_hands_them_on(program):
     config = program.Config(workdir="w", **GIVEN)
     assert data_flags(config) == GIVEN
     if program is experts:
-        assert data_flags(experts._as_distillation(config)) == GIVEN
+        run = options.run_of(config.method, experts._given(config))
+        assert data_flags(run.data) == GIVEN
     if program in (d4a, pad, sdc):
         assert data_flags(base_of(config, "dm")) == GIVEN
     if program is matrix:

@@ -8,7 +8,7 @@ import pytest
 
 import jaxdd
 from jaxdd.data.problem import open_problem
-from jaxdd.distillation import pieces
+from jaxdd.distillation import options, pieces
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
@@ -67,8 +67,8 @@ TRAJECTORIES = {
 }
 
 
-def config(workdir, base=TINY, **changes) -> distill.Config:
-    return distill.Config(workdir=str(workdir), **{**base, **changes})
+def config(workdir, base=TINY, **changes) -> options.Config:
+    return options.Config(workdir=str(workdir), **{**base, **changes})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -184,7 +184,7 @@ def kill_in_segment(index, patch):
             if piece.index == index and step >= 3:
                 raise Killed
 
-        return runs.Hooks(found.measure, found.track, progress, found.read)
+        return runs.Hooks(found.measure, found.track, progress)
 
     patch.setattr(pieces.Piece, "hooks", hooks)
     patch.setattr(runs, "CHUNK_SECONDS", 0.0)

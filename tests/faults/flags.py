@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-from jaxdd.methods.settings import METHODS
-
 from benchmarks.parts.cases import SETTINGS
 from experiments.comparing import comparison
 from jaxdd import fields
 from jaxdd.errors import UserError
+from jaxdd.methods.recipes import METHODS
 from jaxdd.nets import NETS
 from jaxdd.primitives import DISTANCES
 from jaxdd.scores.table import SCORES

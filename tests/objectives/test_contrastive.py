@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxdd.methods.settings import METHODS
 
 from jaxdd import augment
 from jaxdd.data.real import real_data, sample_class, take
+from jaxdd.fields import override
 from jaxdd.methods.build import objective_of
+from jaxdd.methods.recipes import METHODS
 from jaxdd.objectives import contrastive_match
+from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.primitives import DISTANCES
 from jaxdd.primitives.losses import cross_entropy
 from jaxdd.types import Inputs, Learner
@@ -117,17 +119,24 @@ def value_at(settings):
 )
 def test_the_warm_up_is_class_wise(step, contrastive):
     """Six matches per network: two networks, and the first four matches of each."""
-    settings = dataclasses.replace(
-        METHODS["dcc"], matches=6, warmup_networks=2, warmup_matches=4, batch_real=4
-    )
+    flags = {
+        "matches": 6, "warmup_networks": 2, "warmup_matches": 4, "batch_real": 4
+    }  # fmt: skip
     if step == 11:  # the last match of the second network lies behind its warm-up
-        settings = dataclasses.replace(settings, warmup_matches=6)
-    value = lambda chosen: float(value_at(chosen)(jnp.int32(step)))
+        flags["warmup_matches"] = 6
+    recipe = override(METHODS["dcc"], flags)
+    network, inputs = tiny_network(), toy_inputs()
+    learner, start = new_learner(network), toy_start(inputs)
+
+    def value(chosen):
+        objective = objective_of(network, chosen)
+        return float(objective(KEY, start, learner, inputs, jnp.int32(step))[0])
+
     alone = {
-        True: dataclasses.replace(settings, warmup_networks=0),
-        False: dataclasses.replace(settings, objective="gradient"),
+        True: override(recipe, {"warmup_networks": 0}),
+        False: dataclasses.replace(recipe, objective=GradientMatching(batch_real=4)),
     }
-    found = value(settings)
+    found = value(recipe)
     np.testing.assert_allclose(found, value(alone[contrastive]), rtol=1e-5)
     assert abs(found - value(alone[not contrastive])) > 1e-3 * abs(found)
 
