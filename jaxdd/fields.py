@@ -600,8 +600,8 @@ def config_class(
                     "at_least": None, "below": None}  # fmt: skip
         field = dataclasses.field(default=default, metadata=metadata)
         fields.append((names[flag.name], optional, field))
-    made = dataclasses.make_dataclass(
+    config = dataclasses.make_dataclass(
         name, fields, bases=bases, frozen=True, kw_only=True
     )
-    made.__doc__ = doc
-    return made
+    config.__doc__ = doc
+    return config

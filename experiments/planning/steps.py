@@ -87,12 +87,12 @@ def steps_cost(piece: Piece, steps: int) -> Steps:
     began = time.perf_counter()
     state, one = timed(state, 0, 1)
     count = int(np.clip(PLACE_SECONDS / one, 1, min(longest, steps)))
-    found = []
+    durations = []
     for first in (0, (steps - count) // 2, steps - count):
         if time.perf_counter() - began < ENOUGH_SECONDS:
             state, each = timed(state, first, count)
-            found.append(each)
-    return Steps(spent, float(np.mean(found or [one])), memory_of(compiled), buffer)
+            durations.append(each)
+    return Steps(spent, float(np.mean(durations or [one])), memory_of(compiled), buffer)
 
 
 def _inputs(piece: Piece) -> tuple[Inputs, int, int]:

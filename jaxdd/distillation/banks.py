@@ -95,15 +95,15 @@ def _file_digest(path: str | None) -> str:
     assert path is not None
     place = existing_file(path, "the scores", SCORES_REMEDY)
     with open(place, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    return f"file {found[:16]}"
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return f"file {digest[:16]}"
 
 
 def _digest(arrays: dict) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in sorted(arrays):
-        found.update(name.encode() + arrays[name].tobytes())
-    return found.hexdigest()[:16]
+        digest.update(name.encode() + arrays[name].tobytes())
+    return digest.hexdigest()[:16]
 
 
 def make(

@@ -68,8 +68,8 @@ class Piece:
         real = self.inputs.real if index else self.inputs.full
         key = named_key(self.seed, "initial")
         absent = decoders.ABSENT if job.recipe.learned_labels else 0.0
-        found = job.first(key, real, job.parts[index])
-        return segments.pad(found, job.slots, absent)
+        first = job.first(key, real, job.parts[index])
+        return segments.pad(first, job.slots, absent)
 
     def start(self) -> MethodState:
         """The state at step 0."""

@@ -65,6 +65,7 @@ def test_a_fresh_process_gets_exactly_the_stored_number(path, tmp_path):
     assert found["mlp"]["classes"] == summary["classes"]
     assert found["mlp"]["protocol"]["test"]["samples"] == 360
     assert "Traceback" not in error
+    assert "mlp: training 2 networks, then 10 on random sets\n" in error
     # The function gives what the command wrote, and writes nothing.
     before = {x: x.stat().st_mtime_ns for x in path.parent.rglob("*")}
     evaluation = jaxdd.evaluate(path, ["convnet", "mlp"], num_eval=2)
@@ -108,7 +109,8 @@ def test_the_stored_protocol_is_the_one_that_was_used(tmp_path, monkeypatch, met
     if method == "mtt":
         assert training.learning_rate == stored.step_size != 0.05
     # From the file alone the same networks are trained again.
-    again = evaluate.run(evaluate.Config(str(tmp_path), num_eval=2))["mlp"]
+    config = evaluate.Config(str(tmp_path / "distilled.npz"), num_eval=2)
+    again = evaluate.run(config)["mlp"]
     expected = Statistics.of(stored.measured["distilled"])
     assert again.accuracy == again.stored == expected
 
@@ -348,7 +350,7 @@ def test_own_arrays_are_called_what_they_are(tmp_path, monkeypatch):
     monkeypatch.setattr(distill, "Probes", NoProbes)
     data = digits_as()
     config = small(tmp_path, **QUICK, steps=2)
-    summary = distill.run(config, prepare(data, 0.1, 0, False))
+    summary = distill.run(config, prepare(data, 0.1, 0))
     assert summary["config"]["dataset"] == "mine"
     path = str(tmp_path / "distilled.npz")
     assert jaxdd.load(path).dataset["name"] == "mine"
@@ -404,9 +406,7 @@ def test_a_set_is_judged_on_other_test_data(path, tmp_path, monkeypatch):
     monkeypatch.setattr(
         reopening,
         "open_dataset",
-        lambda name, *place, **form: (
-            other if name == "turned" else usual(name, *place, **form)
-        ),
+        lambda flags: other if flags.dataset == "turned" else usual(flags),
     )
     flags = {"num_eval": 2, "workdir": str(tmp_path)}
     config = evaluate.Config(str(path), test_dataset="turned", **flags)
@@ -430,7 +430,7 @@ def test_a_set_is_judged_on_other_test_data(path, tmp_path, monkeypatch):
 
 def test_networks_are_taken_over_where_the_test_data_moved(path, tmp_path, monkeypatch):
     data = jaxdd.data.digits()
-    monkeypatch.setattr(reopening, "open_dataset", lambda *names, **form: data)
+    monkeypatch.setattr(reopening, "open_dataset", lambda flags: data)
     digests = []
 
     def stopped(judge, synthetic, real, ipc, kept, watch):
@@ -474,8 +474,8 @@ def test_data_that_a_set_cannot_be_judged_on(path, flags, words, monkeypatch):
     }
     known = reopening.open_dataset
 
-    def opened(name, place, **form):
-        return others.get(name) or known(name, place, **form)
+    def opened(flags):
+        return others.get(flags.dataset) or known(flags)
 
     monkeypatch.setattr(reopening, "open_dataset", opened)
     with pytest.raises(UserError, match=words):
