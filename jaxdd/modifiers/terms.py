@@ -9,9 +9,11 @@ import jax.numpy as jnp
 from jaxdd.errors import UserError, quoted
 from jaxdd.types import (
     Array,
+    ClassMatch,
     Learner,
-    Match,
     Schedule,
+    SetMatch,
+    SpanMatch,
     Term,
 )
 
@@ -64,8 +66,10 @@ def weight_schedule(kind: str, weight: float, horizon: int) -> Schedule:
     )
 
 
-def add_terms(match: Match, terms: Mapping[str, WeightedTerm]):
-    """Add weighted penalties to a match.
+def add_terms(
+    match: ClassMatch | SetMatch | SpanMatch, terms: Mapping[str, WeightedTerm]
+):
+    """Add weighted penalties to a match of any kind.
 
     Returns:
         (key, synthetic, target, learner, step, share) -> (value, info). `share` is the

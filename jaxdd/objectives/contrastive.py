@@ -1,7 +1,6 @@
 """Gradient matching between all classes at once."""
 
 from collections.abc import Callable
-from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 from jaxdd.modifiers.masks import Mask
 from jaxdd.objectives.gradient import masked_distance
 from jaxdd.primitives.distances import Distance
+from jaxdd.primitives.evidence import known_gradient
 from jaxdd.primitives.gradients import batch_gradient, inner_gradient
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.types import (
@@ -17,14 +17,12 @@ from jaxdd.types import (
     Evidence,
     Key,
     Learner,
-    Match,
     Network,
+    Samples,
     Scalar,
+    SetMatch,
     Synthetic,
 )
-
-# (key, class index) -> real samples of the class
-Target: TypeAlias = Callable[[Key, Array], Batch]
 
 
 def contrastive_match(
@@ -33,7 +31,7 @@ def contrastive_match(
     augment: Callable[..., tuple[Array, ...]],
     microbatch: int | None = None,
     mask: Mask | None = None,
-) -> Match:
+) -> SetMatch:
     """One distance between class-averaged gradients.
 
     Lee et al., "Dataset Condensation with Contrastive Signals" (DCC), ICML 2022, eq.
@@ -50,8 +48,7 @@ def contrastive_match(
         mask: which entries of the gradient are matched.
 
     Returns:
-        (key, synthetic set, target, learner) -> (value, evidence), where the target is
-        a function (key, class) -> Batch of real samples.
+        The match of all classes.
 
     Example:
         >>> import jaxdd, numpy as np
@@ -72,14 +69,14 @@ def contrastive_match(
     synthetic_gradient = inner_gradient(loss, microbatch)
 
     def match(
-        key: Key, synthetic: Synthetic, target: Target, learner: Learner
+        key: Key, synthetic: Synthetic, real: Samples, learner: Learner
     ) -> tuple[Scalar, Evidence]:
         classes = synthetic.images.shape[0]
 
         def add(total, xs):
             index, images = xs
             key_sample, key_match = jax.random.split(jax.random.fold_in(key, index))
-            batch = target(key_sample, index)
+            batch = real(key_sample, index)
             seen, made = augment(key_match, batch.images, images)
             part = real_gradient(
                 learner.params, Batch(seen, batch.labels), learner.stats
@@ -89,14 +86,14 @@ def contrastive_match(
         # One class after the other: only the sum is kept, never K gradients.
         zeros = jax.tree.map(jnp.zeros_like, learner.params)
         xs = jnp.arange(classes), synthetic.images
-        real, made = jax.lax.scan(add, zeros, xs)
-        real = jax.lax.stop_gradient(real)
+        target, made = jax.lax.scan(add, zeros, xs)
+        target = jax.lax.stop_gradient(target)
         batch = Batch(
             made.reshape(-1, *made.shape[2:]),
             synthetic.labels.reshape(-1, synthetic.labels.shape[-1]),
         )
         gradient = synthetic_gradient(learner.params, batch, learner.stats)
-        value = masked_distance(distance, mask, real, gradient)
-        return value, Evidence(batch, gradient)
+        value = masked_distance(distance, mask, target, gradient)
+        return value, Evidence(batch, known_gradient(gradient))
 
     return match

@@ -7,17 +7,20 @@ import jax.numpy as jnp
 
 from jaxdd.errors import UserError, quoted
 from jaxdd.modifiers.masks import Mask
+from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.trees import apply_mask
 from jaxdd.synthetic.sets import fill, flatten
 from jaxdd.types import (
     Array,
     Batch,
+    ClassMatch,
     Evidence,
     Key,
     Learner,
-    Match,
     Network,
+    Samples,
     Scalar,
+    SetMatch,
     Synthetic,
 )
 
@@ -29,7 +32,7 @@ def feature_match(
     augment: Callable[..., tuple[Array, ...]],
     features: str = "last",
     mask: Mask | None = None,
-) -> Match:
+) -> ClassMatch:
     """Squared distance between the mean features of one class.
 
     Zhao, Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, eq. (4):
@@ -78,7 +81,7 @@ def feature_match(
         synthetic = Batch(made, synthetic.labels)
         target = jax.lax.stop_gradient(mean_features(learner, Batch(seen, real.labels)))
         value = _distance(mean_features(learner, synthetic), target, mask)
-        return value, Evidence(synthetic)
+        return value, Evidence(synthetic, later_gradient(network, learner, synthetic))
 
     return match
 
@@ -88,7 +91,7 @@ def joint_feature_match(
     augment: Callable[..., tuple[Array, ...]],
     features: str = "last",
     mask: Mask | None = None,
-) -> Match:
+) -> SetMatch:
     """The same distances, summed over classes, for networks with batch norm.
 
     As in DM's official code, the real images of all classes are one batch in training
@@ -102,8 +105,7 @@ def joint_feature_match(
         augment, features, mask: as in `feature_match`.
 
     Returns:
-        (key, synthetic set, target, learner) -> (value, evidence), where the target is
-        a function (key, class) -> Batch of real samples.
+        The match of all classes.
 
     Raises:
         UserError: as in `feature_match`.
@@ -141,25 +143,26 @@ def joint_feature_match(
     def match(
         key: Key,
         synthetic: Synthetic,
-        target: Callable[[Key, Array], Batch],
+        real: Samples,
         learner: Learner,
     ) -> tuple[Scalar, Evidence]:
         def draw(xs):
             index, images = xs
             key_sample, key_match = jax.random.split(jax.random.fold_in(key, index))
-            batch = target(key_sample, index)
+            batch = real(key_sample, index)
             seen, made = augment(key_match, batch.images, images)
             return batch._replace(images=seen), made
 
         # One class after the other, so that of an augmentation's operations only the
         # chosen one is computed.
         xs = jnp.arange(synthetic.images.shape[0]), synthetic.images
-        real, made = jax.lax.map(draw, xs)
+        real_batch, made = jax.lax.map(draw, xs)
         shown = Batch(made, synthetic.labels)
-        reached = jax.lax.stop_gradient(mean_features(learner, real))
+        reached = jax.lax.stop_gradient(mean_features(learner, real_batch))
         each = jax.vmap(lambda a, b: _distance(a, b, mask))
         value = jnp.sum(each(mean_features(learner, shown), reached))
-        return value, Evidence(flatten(synthetic._replace(images=made)))
+        flat = flatten(synthetic._replace(images=made))
+        return value, Evidence(flat, later_gradient(network, learner, flat))
 
     return match
 

@@ -6,15 +6,16 @@ import jax
 
 from jaxdd.modifiers.masks import Mask
 from jaxdd.primitives.distances import Distance
+from jaxdd.primitives.evidence import known_gradient
 from jaxdd.primitives.gradients import batch_gradient, inner_gradient
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.types import (
     Array,
     Batch,
+    ClassMatch,
     Evidence,
     Key,
     Learner,
-    Match,
     Network,
     Params,
     Scalar,
@@ -27,7 +28,7 @@ def gradient_match(
     augment: Callable[..., tuple[Array, ...]],
     microbatch: int | None = None,
     mask: Mask | None = None,
-) -> Match:
+) -> ClassMatch:
     """Distance between the gradients of real and synthetic samples of one class.
 
     Zhao, Mopuri, Bilen, ICLR 2021, eq. (9); with an augmentation DSA, Zhao, Bilen, ICML
@@ -61,14 +62,15 @@ def gradient_match(
     def match(
         key: Key, synthetic: Batch, real: Batch, learner: Learner
     ) -> tuple[Scalar, Evidence]:
-        seen, made = augment(key, real.images, synthetic.images)
-        real, synthetic = Batch(seen, real.labels), Batch(made, synthetic.labels)
+        real_images, images = augment(key, real.images, synthetic.images)
+        real = Batch(real_images, real.labels)
+        synthetic = Batch(images, synthetic.labels)
         target = jax.lax.stop_gradient(
             real_gradient(learner.params, real, learner.stats)
         )
         gradient = synthetic_gradient(learner.params, synthetic, learner.stats)
         value = masked_distance(distance, mask, target, gradient)
-        return value, Evidence(synthetic, gradient)
+        return value, Evidence(synthetic, known_gradient(gradient))
 
     return match
 

@@ -4,8 +4,8 @@ A lift draws the samples that its match sees, adds the terms, and adds D4A's ter
 against forgetting, which is the same match on other samples.
 """
 
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -20,23 +20,45 @@ from jaxdd.synthetic.sets import union
 from jaxdd.types import (
     Array,
     Batch,
+    ClassMatch,
     Info,
     Inputs,
     Key,
     Learner,
-    Match,
     Objective,
     Params,
+    Samples,
     Scalar,
+    SetMatch,
+    SpanMatch,
     Synthetic,
 )
 
-# (images of the class, key, class index, learner, inputs, step) -> (loss, info)
-ClassObjective: TypeAlias = Callable[
-    [Batch, Key, Array, Learner, Inputs, Array], tuple[Scalar, Info]
-]
-# (key, class index) -> real samples of the class
-Samples: TypeAlias = Callable[[Key, Array], Batch]
+
+@runtime_checkable
+class ClassObjective(Protocol):
+    """The loss of the images of one class."""
+
+    def __call__(
+        self,
+        images: Batch,
+        key: Key,
+        class_index: Array,
+        learner: Learner,
+        inputs: Inputs,
+        step: Array,
+        /,
+    ) -> tuple[Scalar, Info]:
+        """Compute it.
+
+        Args:
+            images: [n, ...], the only argument that gets a gradient.
+            key: consumed.
+            class_index: [] int32.
+            learner: the network of the step.
+            inputs: the data of the step.
+            step: [] int32.
+        """  # fmt: skip
 
 
 def class_gradients(of_class: ClassObjective) -> Objective:
@@ -125,7 +147,7 @@ def _earlier_of_class(inputs: Inputs, index: Array) -> Batch:
 
 
 def per_class(
-    match: Match,
+    match: ClassMatch,
     sampling: Sampling,
     terms: Mapping[str, WeightedTerm] | None = None,
     remember: Forgetting | None = None,
@@ -194,7 +216,7 @@ def per_class(
 
 
 def per_span(
-    match: Match,
+    match: SpanMatch,
     terms: Mapping[str, WeightedTerm] | None = None,
     remember: Forgetting | None = None,
 ) -> Objective:
@@ -260,7 +282,7 @@ def per_span(
 
 
 def per_set(
-    match: Match,
+    match: SetMatch,
     sampling: Sampling,
     terms: Mapping[str, WeightedTerm] | None = None,
     remember: Forgetting | None = None,

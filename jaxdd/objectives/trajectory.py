@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.modifiers.masks import Mask
+from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.primitives.trees import apply_mask, total
 from jaxdd.primitives.unroll import student_step, unroll
@@ -13,13 +14,13 @@ from jaxdd.synthetic.sets import flatten, present
 from jaxdd.types import (
     Array,
     Batch,
-    Evidence,
     Key,
     Learner,
-    Match,
     Network,
     Params,
+    PathEvidence,
     Scalar,
+    SpanMatch,
     Synthetic,
 )
 
@@ -75,7 +76,7 @@ def trajectory_match(
     truncated: bool = False,
     along_path: bool = False,
     mask: Mask | None = None,
-) -> Match:
+) -> SpanMatch:
     """How far a student is from the expert's later parameters.
 
     L = |theta_N - theta*|^2 / |theta_0 - theta*|^2 with theta_{i+1} = theta_i - eta
@@ -96,9 +97,7 @@ def trajectory_match(
         mask: which parameters are matched, from their current squared error.
 
     Returns:
-        (key, synthetic set, target parameters, learner) -> (L, evidence). The learner
-        has the start parameters. The evidence has the first step's batch, the
-        gradient norms of all steps and the parameters that the student reached.
+        The match of a span.
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -130,7 +129,7 @@ def trajectory_match(
 
     def match(
         key: Key, synthetic: Synthetic, target: Params, learner: Learner
-    ) -> tuple[Scalar, Evidence]:
+    ) -> tuple[Scalar, PathEvidence]:
         data = flatten(synthetic)
         key_order, key_augment = jax.random.split(key)
         given = jax.lax.stop_gradient(present(data.labels))
@@ -146,7 +145,9 @@ def trajectory_match(
             missed, begun = apply_mask(kept, missed), apply_mask(kept, begun)
         first = prepare(data, jax.tree.map(lambda x: x[0], contexts))
         value = total(missed) / jax.lax.stop_gradient(total(begun))
-        return value, Evidence(first, path_norms=norms, end=end)
+        # Batch norm of a student in training uses the statistics of its batch.
+        gradient = later_gradient(network, learner, first, train=True)
+        return value, PathEvidence(first, gradient, norms, end)
 
     return match
 
