@@ -27,9 +27,10 @@ Params: TypeAlias = Any  # pytree of parameters of a network
 Stats: TypeAlias = Any  # pytree of running statistics; empty without batch norm
 Codes: TypeAlias = Any  # pytree that the image optimiser updates
 Scalar: TypeAlias = jax.Array  # []
-# Scalars to log, with the same keys at every step. "match", the loss without its terms,
-# is also the value that a gated optimiser compares with its threshold; a run stops
-# before a step one of whose values is not finite; and the loss curve is "match".
+# Scalars to log, with the same keys at every step. Three readers depend on them: a
+# gated optimiser compares "match", the loss without its terms, with its threshold; a
+# run stops before a step with a value that is not finite; the plot of the loss shows
+# "match".
 Info: TypeAlias = Mapping[str, Scalar]
 
 
@@ -123,7 +124,7 @@ class Outputs(NamedTuple):
 
 @runtime_checkable
 class InitNetwork(Protocol):
-    """Random parameters, and the statistics of a network that has seen nothing."""
+    """Random parameters, and the initial running statistics."""
 
     def __call__(self, key: Key, /) -> tuple[Params, Stats]:
         """Draw them; the key is consumed."""

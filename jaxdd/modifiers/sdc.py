@@ -45,8 +45,8 @@ def sdc(
             computed.
 
     Raises:
-        UserError: an unknown norm or place, or per-sample norms along the path; when
-            it is called, "path" on a match that has none.
+        UserError: the norm or the place is unknown, or both cannot be combined; on a
+            call, the match has no path.
 
     Example:
         >>> import jax, jaxdd, numpy as np

@@ -44,8 +44,8 @@ def contrastive_match(
         network: whose loss is differentiated, in evaluation mode.
         distance: (real gradient, synthetic gradient, mask or None) -> [].
         augment: Siamese, (key, *batches of images) -> tuple of images.
-        microbatch: chunk length of both gradients.
-        mask: which entries of the gradient are matched.
+        microbatch: samples per chunk of both gradients.
+        mask: the entries of the gradient that are matched; None for all.
 
     Returns:
         The match of all classes.
@@ -77,19 +77,19 @@ def contrastive_match(
             index, images = xs
             key_sample, key_match = jax.random.split(jax.random.fold_in(key, index))
             batch = real(key_sample, index)
-            seen, made = augment(key_match, batch.images, images)
+            real_images, augmented = augment(key_match, batch.images, images)
             part = real_gradient(
-                learner.params, Batch(seen, batch.labels), learner.stats
+                learner.params, Batch(real_images, batch.labels), learner.stats
             )
-            return jax.tree.map(lambda t, g: t + g / classes, total, part), made
+            return jax.tree.map(lambda t, g: t + g / classes, total, part), augmented
 
-        # One class after the other: only the sum is kept, never K gradients.
+        # One class after the other, so that memory holds the sum and not K gradients.
         zeros = jax.tree.map(jnp.zeros_like, learner.params)
         xs = jnp.arange(classes), synthetic.images
-        target, made = jax.lax.scan(add, zeros, xs)
+        target, augmented = jax.lax.scan(add, zeros, xs)
         target = jax.lax.stop_gradient(target)
         batch = Batch(
-            made.reshape(-1, *made.shape[2:]),
+            augmented.reshape(-1, *augmented.shape[2:]),
             synthetic.labels.reshape(-1, synthetic.labels.shape[-1]),
         )
         gradient = synthetic_gradient(learner.params, batch, learner.stats)

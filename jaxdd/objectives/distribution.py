@@ -1,4 +1,4 @@
-"""Distribution matching, class by class or of classes that share one batch."""
+"""Distribution matching, class by class or with all classes in one batch."""
 
 from collections.abc import Callable
 
@@ -39,12 +39,12 @@ def feature_match(
     summed over features, with a Siamese augmentation.
 
     Args:
-        network: gives the features, in evaluation mode; `joint_feature_match` is for
-            those with batch norm.
+        network: the network of the features, in evaluation mode; networks with batch
+            norm need `joint_feature_match`.
         augment: Siamese, (key, *batches of images) -> tuple of images.
-        features: "last", the penultimate ones (DM), or "all", those of every block
-            (ours), which is what a mask can choose from.
-        mask: which features are matched (PAD's FIEM; blocks count as layers, shallow
+        features: "last", the penultimate features (DM), or "all", the features of every
+            block (ours), which a mask needs.
+        mask: the features that are matched (PAD's FIEM; blocks count as layers, shallow
             to deep), from their squared difference; None for all of them.
 
     Raises:
@@ -77,9 +77,10 @@ def feature_match(
     def match(
         key: Key, synthetic: Batch, real: Batch, learner: Learner
     ) -> tuple[Scalar, Evidence]:
-        seen, made = augment(key, real.images, synthetic.images)
-        synthetic = Batch(made, synthetic.labels)
-        target = jax.lax.stop_gradient(mean_features(learner, Batch(seen, real.labels)))
+        real_images, images = augment(key, real.images, synthetic.images)
+        real = Batch(real_images, real.labels)
+        synthetic = Batch(images, synthetic.labels)
+        target = jax.lax.stop_gradient(mean_features(learner, real))
         value = _distance(mean_features(learner, synthetic), target, mask)
         return value, Evidence(synthetic, later_gradient(network, learner, synthetic))
 
@@ -101,7 +102,7 @@ def joint_feature_match(
     of other images (ours), since it would be part of the statistics.
 
     Args:
-        network: gives the features, in training mode.
+        network: the network of the features, in training mode.
         augment, features, mask: as in `feature_match`.
 
     Returns:
@@ -126,7 +127,7 @@ def joint_feature_match(
     first = _first_block(features, mask)
 
     def mean_features(learner: Learner, batch: Batch) -> dict[str, Array]:
-        """Of every class, [K, F] by block, from images [K, n, H, W, C]."""
+        """The mean features of every class, [K, F] by block, of images [K, n, ...]."""
         classes, count = batch.labels.shape[:2]
         images = fill(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch))
         outputs, _ = network.apply(learner.params, learner.stats, images, True)
@@ -150,18 +151,18 @@ def joint_feature_match(
             index, images = xs
             key_sample, key_match = jax.random.split(jax.random.fold_in(key, index))
             batch = real(key_sample, index)
-            seen, made = augment(key_match, batch.images, images)
-            return batch._replace(images=seen), made
+            real_images, augmented = augment(key_match, batch.images, images)
+            return batch._replace(images=real_images), augmented
 
         # One class after the other, so that of an augmentation's operations only the
         # chosen one is computed.
         xs = jnp.arange(synthetic.images.shape[0]), synthetic.images
-        real_batch, made = jax.lax.map(draw, xs)
-        shown = Batch(made, synthetic.labels)
-        reached = jax.lax.stop_gradient(mean_features(learner, real_batch))
+        real_batch, augmented = jax.lax.map(draw, xs)
+        batch = Batch(augmented, synthetic.labels)
+        target = jax.lax.stop_gradient(mean_features(learner, real_batch))
         each = jax.vmap(lambda a, b: _distance(a, b, mask))
-        value = jnp.sum(each(mean_features(learner, shown), reached))
-        flat = flatten(synthetic._replace(images=made))
+        value = jnp.sum(each(mean_features(learner, batch), target))
+        flat = flatten(synthetic._replace(images=augmented))
         return value, Evidence(flat, later_gradient(network, learner, flat))
 
     return match
@@ -181,10 +182,10 @@ def _first_block(features: str, mask: Mask | None) -> int:
 
 
 def _distance(
-    made: dict[str, Array], target: dict[str, Array], mask: Mask | None
+    features: dict[str, Array], target: dict[str, Array], mask: Mask | None
 ) -> Scalar:
     """Squared distance of one class's mean features, where the mask keeps them."""
-    squares = jax.tree.map(lambda a, b: (a - b) ** 2, made, target)
+    squares = jax.tree.map(lambda a, b: (a - b) ** 2, features, target)
     if mask is not None:
         squares = apply_mask(mask(squares), squares)
     return jnp.sum(jnp.stack([jnp.sum(x) for x in squares.values()]))

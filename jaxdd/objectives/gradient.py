@@ -38,9 +38,9 @@ def gradient_match(
         network: whose loss is differentiated, in evaluation mode.
         distance: (real gradient, synthetic gradient, mask or None) -> [].
         augment: Siamese, (key, *batches of images) -> tuple of images.
-        microbatch: chunk length of both gradients.
-        mask: which entries of the gradient are matched (PAD's FIEM), from the squared
-            difference of the two gradients; None for all of them.
+        microbatch: samples per chunk of both gradients.
+        mask: the entries of the gradient that are matched (PAD's FIEM), a function of
+            the squared difference of the two gradients; None for all of them.
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -78,7 +78,7 @@ def gradient_match(
 def masked_distance(
     distance: Distance, mask: Mask | None, real: Params, synthetic: Params
 ) -> Scalar:
-    """A distance of two gradients where a mask keeps them; everywhere without one."""
+    """The distance of two gradients over the entries of a mask, or over all of them."""
     if mask is None:
         return distance(real, synthetic)
     squares = jax.tree.map(lambda a, b: (a - b) ** 2, real, synthetic)
