@@ -1,13 +1,15 @@
 # make demo   the environment, then the main job
 # make test   the environment, then the tests (make test-slow: the heavy ones it leaves out)
 # make venv   only the environment
+# make pictures  distil the digits three times and draw the picture of the README
 # make bench  PyTorch beside it, then every method against the original kind of loop
+# make reference  PyTorch's float64 numbers anew, which the tests compare ours with
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: venv demo test test-slow lint bench
+.PHONY: venv demo test test-slow lint pictures bench reference
 
 venv: $(STAMP)
 
@@ -35,7 +37,20 @@ lint: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/mypy
 
+pictures: $(STAMP)
+	for method in dsa dm mtt; do \
+	  $(BIN)/python -m experiments.distill --dataset=digits --method=$$method --ipc=1 \
+	    --workdir=runs/pictures/$$method || exit; \
+	done
+	$(BIN)/python -m experiments.pictures --out=docs/images/digits.png \
+	  --artifacts=runs/pictures/dsa/distilled.npz,runs/pictures/dm/distilled.npz,runs/pictures/mtt/distilled.npz
+
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks.steps --methods=all --reference=torch \
 	  --out=runs/benchmarks/steps
+
+reference: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m benchmarks.reference.expected
+	$(BIN)/python -m pytest -n 0 tests/benchmarks/test_reference.py tests/benchmarks/test_expected.py

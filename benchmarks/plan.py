@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.parts import output, timing
-from experiments.comparing.pairs import numbers
+from experiments.comparing.lists import numbers
 from experiments.console.flags import main, option
 from experiments.planning import plans as planning
 from experiments.planning.estimate import Plan, total
 from experiments.planning.files import bytes_below
 from experiments.planning.room import peak_resident
 from jaxdd.devices.timing import Stopwatch
-from jaxdd.distillation import experts
+from jaxdd.distillation import experts, options
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError, quoted
 from jaxdd.evaluation import run as evaluate
@@ -53,7 +53,7 @@ class Case(NamedTuple):
 
 
 def _distilled(method: str) -> Callable[[Path, int], Any]:
-    return lambda out, seed: distill.Config(
+    return lambda out, seed: options.Config(
         workdir=str(out / f"{method}-{seed}"), method=method, seed=seed
     )
 

@@ -15,11 +15,11 @@ from typing import Any
 
 from benchmarks.parts import output, timing
 from benchmarks.parts.cases import Setting, known, make_case, methods_named
-from experiments.comparing.pairs import numbers
+from experiments.comparing.lists import numbers
 from experiments.console.flags import main, option
 from jaxdd import report
 from jaxdd.errors import UserError
-from jaxdd.methods.presets import network_size
+from jaxdd.methods.network import network_size
 from jaxdd.progress import say
 from jaxdd.storage.files import make_folder
 

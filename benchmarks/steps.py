@@ -6,7 +6,7 @@ A step is `jax.jit(method.step)`, compiled ahead, state donated: real samples ar
 the images updated, and the network is trained that the next match needs (DC, DSA, DCC,
 DSAC on the synthetic set, IDC on real data; the references train for as many
 minibatches). Where a network is matched once (DM; DSA at one image per class) a new one
-is drawn instead. Tensors are random: see `settings`.
+is drawn instead. Tensors are random: see `parts.cases`.
 
 With `--reference=torch` dsa, dm, idc, mtt and tesla have an eager PyTorch loop beside
 them (`benchmarks.reference`), compared with ours in float64 first and then timed in
@@ -22,7 +22,7 @@ from benchmarks import reference
 from benchmarks.parts import output, timing
 from benchmarks.parts.cases import Setting, make_case, methods_named, settings_named
 from benchmarks.reference import equality
-from experiments.comparing.pairs import numbers
+from experiments.comparing.lists import numbers
 from experiments.console.flags import main, option
 from jaxdd.errors import UserError
 from jaxdd.progress import say
@@ -82,7 +82,7 @@ def measure(config: Config, row: Row, peak: float, races: bool) -> dict[str, Any
 
         theirs = sides.step(case)
     found = timing.measured(timing.step_race(case, theirs), config.repeats, peak)
-    trajectory = case.settings.objective == "trajectory"
+    trajectory = case.recipe.needs_experts
     return {
         "method": row.method,
         "setting": row.setting.name,

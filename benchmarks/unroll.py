@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.parts import output, timing
 from benchmarks.parts.cases import SETTINGS, make_case
-from experiments.comparing.pairs import numbers
+from experiments.comparing.lists import numbers
 from experiments.console.flags import main, option
 from jaxdd import report
 from jaxdd.errors import UserError, quoted

@@ -8,7 +8,8 @@ plain DSA and DSA + SDC on the same seeds, trained on all of train and measured 
 test split.
 """
 
-import itertools
+import enum
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.comparing import pairs
+from experiments.comparing import lists, pairs
+from experiments.comparing.groups import Flags, Group
 from experiments.console.flags import main, option
 from jaxdd import fields
-from jaxdd.data.problem import Problem, open_problem
+from jaxdd.data.problem import DataFlags, Problem, open_problem
 from jaxdd.data.real import take
 from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from jaxdd.evaluation.protocol import MIN_RANDOM, statistics
-from jaxdd.methods.network import network_for, network_options
+from jaxdd.methods.network import NetworkSpec
 from jaxdd.primitives.keys import named_key
 from jaxdd.progress import say
-from jaxdd.storage import provenance
 from jaxdd.storage.files import to_json, write_atomically
+from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import shown
 from jaxdd.storage.records import (
     integer,
@@ -42,7 +44,6 @@ from jaxdd.storage.records import (
     read_json,
     text,
 )
-from jaxdd.storage.workdir import owned
 from jaxdd.training.evaluate import accuracy
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Learner
@@ -71,43 +72,111 @@ class Config:
     """Flags of `experiments.demo`."""
 
     workdir: str = option(
-        "runs/demo", "folder for all runs and table.json", kind="path"
+        "runs/demo", "folder in which all runs and table.json are stored", kind="path"
     )
-    weights: str = option("3,30", "SDC weights to choose from, by commas")
-    seeds: str = option("0,1", "seeds of the comparison, by commas")
-    steps: int | None = option(None, "updates of the images; default: the preset's")
+    weights: str = option(
+        "3,30", "weights of SDC, joined by commas; one is chosen on validation data"
+    )
+    seeds: str = option("0,1", "seeds of the comparison, joined by commas")
+    steps: int | None = option(
+        None, "updates of the synthetic images in each run; default: the published ones"
+    )
+
+
+class Row(enum.StrEnum):
+    """The rows that are distilled; their values name the folders of the runs."""
+
+    PLAIN = "plain"
+    SDC = "sdc"
+
+
+Runs = Mapping[Row, Sequence[pairs.Summary]]  # per seed
+
+
+def base_of(config: Config, **changes: Any) -> options.Config:
+    """The flags of a run: DSA on digits, one image per class."""
+    return options.Config(
+        **{
+            "workdir": config.workdir,
+            "steps": config.steps,
+            "sdc_share": False,
+            "num_random": MIN_RANDOM,
+            **changes,
+        }
+    )
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Run the comparison, or read it where it is finished.
+
+    Returns:
+        The content of `table.json`.
+
+    Raises:
+        UserError: bad input, named.
+        signals.Interrupted: a signal stopped it; finished runs are kept.
+    """
+    fields.check(config)
+    weights = lists.numbers(config.weights, "weights", float)
+    seeds = lists.seeds(config.seeds)
+    for weight in weights:
+        comparison(config, weight).check(seeds)
+    flags = {"weights": weights, "seeds": seeds, "steps": config.steps}
+    with owned(config.workdir) as folder:
+        path = folder / "table.json"
+        if path.exists():
+            finished = read_table(path)
+            if finished["config"] == flags:
+                say(f"{shown(path)} is there: showing it")
+                return finished
+        weight, accuracies = choose_weight(config, folder, weights)
+        problem = open_problem(DataFlags(), 0.0, 0)
+        runs = comparison(config, weight).run(seeds, folder, problem)
+        say("training on the whole training set")
+        whole = whole_training_set(problem)
+        table = {
+            "rows": table_rows(runs, weight, whole),
+            "sdc_weight": weight,
+            "validation": accuracies,
+            "gain": gains(runs),
+            **pairs.provenance_of(flags),
+        }
+        write_atomically(path, to_json(table))
+        say(f"results: {shown(path)}")
+        return table
 
 
 def choose_weight(
-    config: Config, folder: Path, weights: list[float]
+    config: Config, folder: Path, weights: Sequence[float]
 ) -> tuple[float, dict[str, float]]:
     """The SDC weight with the best validation accuracy, and all accuracies.
 
     Selection sees train and validation data only: every candidate is distilled from the
     other 90 % of train, and its networks are measured on the held-out 10 %.
     """
-    problem = open_problem("digits", None, 0.1, 0, False).blind()
-    found = {}
+    problem = open_problem(DataFlags(), 0.1, 0).blind()
+    accuracies = {}
     for weight in [0.0, *weights]:
-        say(f"choosing the weight: {weight:g}")
-        run = options.Config(
-            workdir=str(folder / f"select-{weight:g}"),
-            sdc_weight=weight,
-            steps=config.steps,
-            num_random=MIN_RANDOM,
-            sdc_share=False,
-            seed=0,
-        )
-        summary = distill.run(run, problem)
-        found[f"{weight:g}"] = summary["distilled"]["mean"]
-    best = max(weights, key=lambda w: found[f"{w:g}"])
-    return best, found
+        name = f"{weight:g}"
+        say(f"choosing the weight: {name}")
+        place = str(folder / f"select-{name}")
+        candidate = base_of(config, workdir=place, sdc_weight=weight, seed=0)
+        accuracies[name] = distill.run(candidate, problem)["distilled"]["mean"]
+    return max(weights, key=lambda w: accuracies[f"{w:g}"]), accuracies
+
+
+def comparison(config: Config, weight: float) -> Group[Row]:
+    """Plain DSA and DSA with SDC, distilled from all of train."""
+    rows: dict[Row, Flags] = {
+        Row.PLAIN: {"num_random": NUM_RANDOM},
+        Row.SDC: {"sdc_weight": weight},
+    }
+    return Group(base_of(config, validation=0.0), rows)
 
 
 def whole_training_set(problem: Problem) -> dict[str, float]:
     """Accuracy of three networks trained on everything, by the schedule WHOLE."""
-    options = network_options("convnet", problem.dataset, None, None)
-    network = network_for(problem.dataset, options)
+    network = NetworkSpec().sized(problem.dataset).make(problem.dataset)
     fit = make_fit(network, WHOLE, fetch=take)
     real = problem.on_device(problem.splits.train)
     test = problem.on_device(problem.splits.test)
@@ -122,58 +191,32 @@ def whole_training_set(problem: Problem) -> dict[str, float]:
     return statistics([float(train_and_measure(k, real, test)) for k in keys])
 
 
-def run(config: Config) -> dict[str, Any]:
-    """Run the comparison; writes `table.json` and returns its content."""
-    fields.check(config)
-    weights = pairs.numbers(config.weights, "weights", float)
-    seeds = pairs.seeds_of(config.seeds)
-    for weight, seed in itertools.product(weights, seeds):
-        options.check(
-            options.Config(
-                workdir=config.workdir, sdc_weight=weight, steps=config.steps, seed=seed
-            )
-        )
-    asked = {"weights": weights, "seeds": seeds, "steps": config.steps}
-    with owned(config.workdir) as folder:
-        if (folder / "table.json").exists():
-            known = read_table(folder / "table.json")
-            if known["config"] == asked:
-                say(f"{shown(folder)}/table.json is there: showing it")
-                return known
-        return _compare(config, folder, asked)
+def table_rows(
+    runs: Runs, weight: float, whole: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Mean over seeds of the means over networks; std over all of them pooled."""
+
+    def row_of(name: str, row: Row) -> dict[str, Any]:
+        norms = [summary["difficulty"]["end"]["grad_norm"] for summary in runs[row]]
+        # null, which stands for a number that is not finite, becomes NaN
+        grad_norm = float(np.mean(np.array(norms, float)))
+        accuracy = pairs.pooled(runs[row], "distilled")
+        return {"name": name, **accuracy, "grad_norm": grad_norm}
+
+    return [
+        {"name": "random real subsets", **pairs.pooled(runs[Row.PLAIN], "random")},
+        row_of("DSA", Row.PLAIN),
+        row_of(f"DSA + SDC, weight {weight:g}", Row.SDC),
+        {"name": f"whole training set, {WHOLE.epochs} epochs", **whole},
+    ]
 
 
-def _compare(config: Config, folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """Choose the weight, run both rows with every seed, and write the table."""
-    weights, seeds = asked["weights"], asked["seeds"]
-    weight, tried = choose_weight(config, folder, weights)
-    problem = open_problem("digits", None, 0.0, 0, False)
-    rows: dict[str, list[dict]] = {"plain": [], "sdc": []}
-    for seed in seeds:
-        for name, value in (("plain", 0.0), ("sdc", weight)):
-            say(f"seed {seed}: {name}")
-            run = options.Config(
-                workdir=str(folder / f"{name}-{seed}"),
-                sdc_weight=value,
-                steps=config.steps,
-                seed=seed,
-                validation=0.0,
-                sdc_share=False,
-                num_random=NUM_RANDOM if name == "plain" else MIN_RANDOM,
-            )
-            rows[name].append(distill.run(run, problem))
-    say("training on the whole training set")
-    table = {
-        "rows": table_rows(rows, weight, whole_training_set(problem)),
-        "sdc_weight": weight,
-        "validation": tried,
-        "gain": paired(rows),
-        "config": asked,
-        "versions": provenance.versions(),
-        "device": provenance.device(),
-    }
-    write_atomically(folder / "table.json", to_json(table))
-    return table
+def gains(runs: Runs) -> list[float]:
+    """SDC minus plain, in points, seed by seed."""
+    return [
+        sdc["distilled"]["mean"] - plain["distilled"]["mean"]
+        for plain, sdc in zip(runs[Row.PLAIN], runs[Row.SDC], strict=True)
+    ]
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -185,45 +228,14 @@ def read_table(path: Path) -> dict[str, Any]:
     return read_json(path, _TABLE, "remove it, and it is made again from the runs")
 
 
-def paired(rows: dict[str, list[dict]]) -> list[float]:
-    """SDC minus plain, in points, seed by seed."""
-    return [
-        s["distilled"]["mean"] - p["distilled"]["mean"]
-        for p, s in zip(rows["plain"], rows["sdc"], strict=True)
-    ]
-
-
-def table_rows(rows: dict, weight: float, whole: dict) -> list[dict[str, Any]]:
-    """Mean over seeds of the means over networks; std over all of them pooled."""
-
-    def difficulty(runs: list[dict]) -> float:
-        norms = [run["difficulty"]["end"]["grad_norm"] for run in runs]
-        return float(np.mean(np.array(norms, float)))  # null becomes NaN
-
-    plain, sdc = rows["plain"], rows["sdc"]
-    return [
-        {"name": "random real subsets", **pairs.pooled(plain, "random")},
-        {
-            "name": "DSA",
-            **pairs.pooled(plain, "distilled"),
-            "grad_norm": difficulty(plain),
-        },
-        {
-            "name": f"DSA + SDC, weight {weight:g}",
-            **pairs.pooled(sdc, "distilled"),
-            "grad_norm": difficulty(sdc),
-        },
-        {"name": f"whole training set, {WHOLE.epochs} epochs", **whole},
-    ]
-
-
 def show(table: dict[str, Any]) -> None:
+    """Print the table, the weight chosen, and what the gain means."""
     view = Table(title="digits, 1 image per class, test accuracy")
     for column in ("set", "accuracy %", "networks", "GraDN"):
         view.add_column(column, justify="left" if column == "set" else "right")
     for row in table["rows"]:
-        known = row.get("grad_norm") is not None
-        grad_norm = f"{row['grad_norm']:.3g}" if known else ""
+        measured = row.get("grad_norm") is not None
+        grad_norm = f"{row['grad_norm']:.3g}" if measured else ""
         cell = f"{row['mean']:.2f} ± {row['std']:.2f}"
         view.add_row(escape(row["name"]), cell, str(row["n"]), grad_norm)
     Console().print(view)

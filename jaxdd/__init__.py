@@ -4,6 +4,7 @@ Start with `jaxdd.types` (the vocabulary), then `jaxdd.methods` (how methods are
 composed). The names below are the public API; modules are public too.
 """
 
+from jaxdd import report as report
 from jaxdd import theory as theory
 from jaxdd.artifact.export import export_pngs
 from jaxdd.artifact.file import Artifact, load, save
@@ -11,17 +12,28 @@ from jaxdd.artifact.restart import initial_from
 from jaxdd.augment import dsa, on_images, per_image, siamese
 from jaxdd.data import from_arrays, from_folder, from_npz, from_tfds
 from jaxdd.data.real import real_data
+from jaxdd.distillation.api import distill
+from jaxdd.distillation.difficulties import Difficulty
+from jaxdd.distillation.result import Result
+from jaxdd.distillation.scoring import difficulty
 from jaxdd.errors import UserError
+from jaxdd.evaluation.result import Evaluation
+from jaxdd.evaluation.run import evaluate
+from jaxdd.evaluation.statistics import Statistics
 from jaxdd.experts import Bank, Manifest, train_bank
-from jaxdd.learners.spans import StartEpochs
+from jaxdd.fields import override
+from jaxdd.learners.fresh import Context, Fresh
+from jaxdd.learners.pools import Pool, RealPool
+from jaxdd.learners.spans import Spans, StartEpochs
 from jaxdd.methods.assembly import make_method
 from jaxdd.methods.build import build
 from jaxdd.methods.presets import preset
-from jaxdd.methods.settings import METHODS, Settings
-from jaxdd.modifiers.curriculum import Curriculum
-from jaxdd.modifiers.masks import make_mask
-from jaxdd.modifiers.sdc import sdc
-from jaxdd.modifiers.segments import keep_hardest, make_judge
+from jaxdd.methods.recipe import Recipe
+from jaxdd.methods.recipes import METHODS
+from jaxdd.modifiers.curriculum import Curriculum, Window
+from jaxdd.modifiers.masks import Mask, make_mask
+from jaxdd.modifiers.sdc import SDC, sdc
+from jaxdd.modifiers.segments import Segments, keep_hardest, make_judge
 from jaxdd.modifiers.terms import WeightedTerm, weight_schedule
 from jaxdd.nets import NETS, make_network
 from jaxdd.objectives import (
@@ -38,6 +50,11 @@ from jaxdd.objectives import (
     switch,
     trajectory_match,
 )
+from jaxdd.objectives.contrastive import ContrastiveMatching
+from jaxdd.objectives.distribution import FeatureMatching
+from jaxdd.objectives.gradient import GradientMatching
+from jaxdd.objectives.parts import Parts
+from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.primitives import (
     DISTANCES,
     batch_gradient,
@@ -46,12 +63,14 @@ from jaxdd.primitives import (
     student_step,
     unroll,
 )
-from jaxdd.primitives.trees import apply_mask, mask_from_rules
-from jaxdd.scores.ensemble import SCORES, ensemble_scores
+from jaxdd.primitives.trees import apply_mask
+from jaxdd.scores.ensemble import ensemble_scores
 from jaxdd.scores.forgetting import forgetting_scores
 from jaxdd.scores.influence import influence_scores
+from jaxdd.scores.table import SCORES
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.formation import Formation
+from jaxdd.synthetic.images import HardLabels, Images, SoftLabels, TeacherLabels
 from jaxdd.synthetic.initial import correct_set, initial_set, label_logits
 from jaxdd.synthetic.sets import flatten
 from jaxdd.training.evaluate import accuracy, make_evaluate, make_hits, random_subsets
@@ -75,26 +94,48 @@ __all__ = [
     "METHODS",
     "NETS",
     "SCORES",
+    "SDC",
     "Artifact",
     "Bank",
     "Batch",
+    "Context",
+    "ContrastiveMatching",
     "Curriculum",
+    "Difficulty",
+    "Evaluation",
+    "FeatureMatching",
     "Forgetting",
     "Formation",
+    "Fresh",
+    "GradientMatching",
+    "HardLabels",
+    "Images",
     "Inputs",
     "Learner",
     "Manifest",
+    "Mask",
     "Method",
     "Network",
+    "Parts",
+    "Pool",
     "RealData",
+    "RealPool",
+    "Recipe",
+    "Result",
     "Sampling",
-    "Settings",
+    "Segments",
+    "SoftLabels",
     "Span",
+    "Spans",
     "StartEpochs",
+    "Statistics",
     "Synthetic",
+    "TeacherLabels",
     "Training",
+    "TrajectoryMatching",
     "UserError",
     "WeightedTerm",
+    "Window",
     "accuracy",
     "add_terms",
     "apply_mask",
@@ -102,8 +143,11 @@ __all__ = [
     "build",
     "contrastive_match",
     "correct_set",
+    "difficulty",
+    "distill",
     "dsa",
     "ensemble_scores",
+    "evaluate",
     "export_pngs",
     "feature_match",
     "flatten",
@@ -131,8 +175,8 @@ __all__ = [
     "make_mask",
     "make_method",
     "make_network",
-    "mask_from_rules",
     "on_images",
+    "override",
     "per_class",
     "per_image",
     "per_sample_gradient_norms",

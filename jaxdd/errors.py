@@ -1,4 +1,7 @@
-"""The exception that means "the input is wrong", not "the program is wrong"."""
+"""Exceptions for wrong input, as opposed to faults of the program."""
+
+from collections.abc import Mapping
+from typing import Any
 
 # Counts, sizes and steps live in int32 arrays on the device; beyond this they wrap.
 LARGEST_INTEGER = 2**31 - 1
@@ -7,30 +10,33 @@ _LONGEST_QUOTE = 120  # characters
 
 
 class UserError(ValueError):
-    """Something the user gave cannot be used.
+    """Input that cannot be used: a flag, an argument or a file.
 
-    The message is one sentence: what is wrong, where, and what to do. Experiment
-    modules print it without a traceback and exit with code 2.
+    The message is one sentence: what is wrong, where, and what to do about it. The
+    programs print it without a traceback and exit with code 2.
     """
 
 
 class NotWritten(UserError):
-    """A picture is drawn, but the disk refuses it."""
+    """A picture was drawn, but the disk refuses to store it."""
 
 
 class Diverged(UserError):
-    """The numbers of a run end it at the same step, however often it is started."""
+    """A run that fails at the same step however often it is started.
+
+    Its numbers stopped being finite, so that starting it again cannot help.
+    """
 
 
 def check_integer(name: str, value: int) -> None:
     """Refuse an integer that arrays on the device cannot hold.
 
     Args:
-        name: what it is, as the user wrote it (`--steps`).
+        name: name of the value in the message, as the user wrote it (`--steps`).
         value: the integer.
 
     Raises:
-        UserError: it lies beyond `LARGEST_INTEGER` in either direction.
+        UserError: the value lies beyond `LARGEST_INTEGER` in either direction.
     """
     if not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
         raise UserError(
@@ -40,9 +46,9 @@ def check_integer(name: str, value: int) -> None:
 
 
 def quoted(value: object) -> str:
-    """A value for a sentence: its `repr`, cut where it is long.
+    """The `repr` of a value, shortened for use in a message.
 
-    Surrogates and control characters, which not every terminal takes, are escaped.
+    Surrogates and control characters, which not every terminal prints, are escaped.
 
     Example:
         >>> quoted("x" * 1000)[-4:]
@@ -63,3 +69,16 @@ def quoted(value: object) -> str:
 
 def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def choose(what: str, name: str, options: Mapping[str, Any]) -> Any:
+    """`options[name]`.
+
+    Raises:
+        UserError: there is no such name; the sentence lists those that there are.
+    """
+    if name not in options:
+        raise UserError(
+            f"unknown {what} {quoted(name)}: choose one of {', '.join(options)}"
+        )
+    return options[name]

@@ -1,81 +1,173 @@
-"""Progress of long work: a bar in a terminal, a line now and then elsewhere."""
+"""Reports from long work, as events for whoever listens; the library never prints.
 
-import sys
-import time
+Long work calls `say(sentence)` and opens a `Stage`. Both send events to the callback
+that `listening` installed, and do nothing where there is none:
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+    with jaxdd.progress.listening(print):
+        jaxdd.evaluate("distilled.npz")
+
+`jaxdd.report.bar` is a callback that draws a bar.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import NamedTuple, TypeAlias
 
 from jaxdd.devices import hosts
-from jaxdd.storage.paths import shown
-
-LINE_SECONDS = 10.0  # between lines when the output is not a terminal
 
 
-class Bar:
-    """`with Bar("dsa", 300, where) as bar: bar(step, loss, seconds_per_step)`.
+class Message(NamedTuple):
+    """A sentence about the work: what comes next, or a warning."""
 
-    Work without a loss is counted: `bar.count(done, total, seconds_per_unit)`.
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Started(NamedTuple):
+    """A stage of known length begins.
+
+    Attributes:
+        stage: its name, which may come from data: escape it before it is displayed.
+        total: number of units.
+        unit: what is counted, "step" or "network" for example.
+        writes: files that the stage writes, as a text; empty where it writes none.
     """
 
-    def __init__(self, name: str, total: int, writes: str, unit: str = "step"):
-        self.name, self.total, self.writes = shown(name), total, shown(writes)
-        self.unit = unit
-        self.console = Console(stderr=True)
-        self.live = self.console.is_terminal and hosts.primary()
-        self.last = 0.0
+    stage: str
+    total: int
+    unit: str
+    writes: str = ""
 
-    def __enter__(self) -> "Bar":
-        say(f"{self.name}: writing {self.writes}")
-        columns = (
-            # Names come from data: "[/b]" is no markup, and a line stays one line.
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        self.progress = Progress(*columns, console=self.console, transient=True)
-        self.task = self.progress.add_task(self.name, total=self.total, note="...")
-        if self.live:
-            self.progress.start()
-        return self
+    def __str__(self) -> str:
+        return f"{self.stage}: writing {self.writes}" if self.writes else self.stage
 
-    def __call__(self, step: int, loss: float, seconds: float) -> None:
-        self._show(step, f"loss {loss:.4g}", seconds)
 
-    def count(self, done: int, total: int, seconds: float) -> None:
-        """Progress of work that has no loss; the total may turn out to be another."""
-        self.total = total
-        self.progress.update(self.task, total=total)
-        self._show(done, "", seconds)
+class Progress(NamedTuple):
+    """A stage has advanced.
 
-    def _show(self, done: int, note: str, seconds: float) -> None:
-        self.progress.update(self.task, completed=done, note=note)
-        now = time.monotonic()
-        if not self.live and now - self.last > LINE_SECONDS:
-            self.last = now
-            left = (self.total - done) * seconds
-            parts = [f"{self.unit} {done}/{self.total}", *([note] if note else [])]
-            parts += [f"{seconds:.3g} s/{self.unit}", f"{left:.0f} s left"]
-            say(f"{self.name}: {', '.join(parts)}")
+    Attributes:
+        stage: its name, as in `Started`.
+        done: units that are finished, those of earlier starts included.
+        total: number of units; an estimate may change on the way.
+        unit: what is counted.
+        seconds_each: seconds that one unit takes.
+        loss: loss of the last unit; None for work without one.
+    """
 
-    def __exit__(self, *exception) -> None:
-        if self.live:
-            self.progress.stop()
+    stage: str
+    done: int
+    total: int
+    unit: str
+    seconds_each: float
+    loss: float | None = None
+
+    @property
+    def seconds_left(self) -> float:
+        """Estimated seconds until the stage ends."""
+        return (self.total - self.done) * self.seconds_each
+
+    def __str__(self) -> str:
+        parts = [f"{self.unit} {self.done}/{self.total}"]
+        if self.loss is not None:
+            parts.append(f"loss {self.loss:.4g}")
+        parts.append(f"{self.seconds_each:.3g} s/{self.unit}")
+        parts.append(f"{self.seconds_left:.0f} s left")
+        return f"{self.stage}: {', '.join(parts)}"
+
+
+class Ended(NamedTuple):
+    """A stage is over, finished or not."""
+
+    stage: str
+
+    def __str__(self) -> str:
+        return f"{self.stage}: ended"
+
+
+Event: TypeAlias = Message | Started | Progress | Ended
+Callback: TypeAlias = Callable[[Event], object]
+
+_callback: ContextVar[Callback | None] = ContextVar("progress", default=None)
+
+
+@contextlib.contextmanager
+def listening(callback: Callback | None) -> Iterator[None]:
+    """Send all events inside the `with` block to a callback.
+
+    Args:
+        callback: called with one `Event` at a time, in the first of several processes
+            only. An exception that it raises ends the work and reaches the caller; a
+            run with a workdir then resumes as after any other interruption. With None,
+            an outer callback stays in place.
+
+    Example:
+        >>> events = []
+        >>> with listening(events.append):
+        ...     say("training 5 networks")
+        ...     with Stage("mlp", total=5, unit="network") as stage:
+        ...         stage.count(done=2, total=5, seconds=0.5)
+        >>> print(events[0])
+        training 5 networks
+        >>> print(events[2])
+        mlp: network 2/5, 0.5 s/network, 2 s left
+    """
+    if callback is None:
+        yield
+        return
+    token = _callback.set(callback)
+    try:
+        yield
+    finally:
+        _callback.reset(token)
 
 
 def say(text: str) -> None:
-    """Tell what comes next, on standard error; of several processes one speaks."""
-    if not hosts.primary():
-        return
-    print(text, file=sys.stderr, flush=True)
+    """Send a sentence to the callback."""
+    _send(Message(text))
+
+
+class Stage:
+    """Work of known length: `with Stage("dsa", 300) as stage: stage(step, loss, s)`.
+
+    Work without a loss is counted by `count`.
+
+    Args:
+        name: of the stage; texts from data are sent as they are.
+        total: number of units.
+        writes: the files that the stage writes, as a text; empty for none.
+        unit: what is counted.
+    """
+
+    def __init__(self, name: str, total: int, writes: str = "", unit: str = "step"):
+        self.name, self.total, self.writes, self.unit = name, total, writes, unit
+
+    def __enter__(self) -> "Stage":
+        _send(Started(self.name, self.total, self.unit, self.writes))
+        return self
+
+    def __call__(self, step: int, loss: float, seconds: float) -> None:
+        """Report completed steps, the loss of the last one and seconds per step."""
+        self._advance(step, seconds, loss)
+
+    def count(self, done: int, total: int, seconds: float) -> None:
+        """Report finished units of work without a loss; the total may have changed."""
+        self.total = total
+        self._advance(done, seconds, None)
+
+    def _advance(self, done: int, seconds: float, loss: float | None) -> None:
+        _send(Progress(self.name, done, self.total, self.unit, seconds, loss))
+
+    def __exit__(self, kind: type | None, *exception: object) -> None:
+        # The first error is the one to report, and the callback may have raised it.
+        failed = contextlib.suppress(Exception) if kind else contextlib.nullcontext()
+        with failed:
+            _send(Ended(self.name))
+
+
+def _send(event: Event) -> None:
+    callback = _callback.get()
+    if callback is not None and hosts.primary():
+        callback(event)

@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,10 +138,8 @@ def to64(tree):
 
 
 def assert_close(actual, expected, rtol=1e-5, atol=1e-6):
-    """All leaves of two trees of the same structure are close."""
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, rtol, atol)
+    """All leaves of two trees of the same structure, shapes and dtypes are close."""
+    chex.assert_trees_all_close(actual, expected, rtol=rtol, atol=atol)
 
 
 def temporary_bytes(function, *args) -> int:

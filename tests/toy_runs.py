@@ -1,6 +1,7 @@
 """A toy method, and runs of it that can be killed and compared."""
 
 import contextlib
+import functools
 import json
 
 import jax
@@ -38,7 +39,8 @@ def toy_method(bad_step=None) -> Method:
     return Method(init, step, codes, codes)
 
 
-INPUTS = toy_inputs()
+# Not at import: a conftest imports this module before JAX is configured.
+inputs = functools.cache(toy_inputs)
 
 
 def pixel(synthetic):
@@ -67,8 +69,8 @@ def go(
     return runs.run(
         folder,
         Program(method),
-        lambda: method.init(jax.random.key(5), toy_start(INPUTS)),
-        INPUTS,
+        lambda: method.init(jax.random.key(5), toy_start(inputs())),
+        inputs(),
         seed,
         schedule,
         Hooks(**{"measure": measure, "track": track, **hooks}),

@@ -8,7 +8,6 @@ in float64. What differs between a device and the committed numbers is rounding 
 import contextlib
 import functools
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -17,10 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.parts.cases import PIXELS
+from benchmarks.parts.cases import changed, decoder_of
 from jaxdd.data.real import real_data
-from jaxdd.methods.build import decoder_of, objective_of
-from jaxdd.methods.settings import METHODS, Settings
+from jaxdd.fields import override
+from jaxdd.methods.build import objective_of
+from jaxdd.methods.recipe import Recipe
+from jaxdd.methods.recipes import METHODS
 from jaxdd.nets import make_network
 from jaxdd.primitives import DISTANCES
 from jaxdd.types import Codes, Inputs, Learner, Network, Span, Synthetic
@@ -35,24 +36,24 @@ BATCH_REAL, STUDENT_STEPS = 5, 4
 STEP_SIZE = 0.05
 
 _DSA, _SOFT = METHODS["dsa"], METHODS["datm"]
-_ALL = replace(METHODS["dsac"], warmup_networks=0)
+_ALL = override(METHODS["dsac"], {"warmup_networks": 0})
 _MTT, _IDC = METHODS["mtt"], METHODS["idc"]
 _SDC: dict[str, Any] = {"sdc_weight": 0.1}
 
-SETTINGS: dict[str, Settings] = {
-    **{f"gradient {name}": replace(_DSA, distance=name) for name in DISTANCES},
-    "gradient sdc": replace(_DSA, **_SDC),
+RECIPES: dict[str, Recipe] = {
+    **{f"gradient {name}": override(_DSA, {"distance": name}) for name in DISTANCES},
+    "gradient sdc": override(_DSA, _SDC),
     "contrastive": _ALL,
-    "contrastive sdc": replace(_ALL, **_SDC),
+    "contrastive sdc": override(_ALL, _SDC),
     "distribution": METHODS["dm"],
-    "distribution sdc": replace(METHODS["dm"], **_SDC),
+    "distribution sdc": override(METHODS["dm"], _SDC),
     "trajectory": _MTT,
     "trajectory truncated": METHODS["tesla"],
     "trajectory soft labels": _SOFT,
-    "trajectory sdc": replace(_MTT, **_SDC),
-    "trajectory sdc path": replace(_MTT, **_SDC, sdc_at="path"),
+    "trajectory sdc": override(_MTT, _SDC),
+    "trajectory sdc path": override(_MTT, {**_SDC, "sdc_at": "path"}),
     "idc": _IDC,
-    "idc sdc": replace(_IDC, **_SDC, sdc_relative=True),
+    "idc sdc": override(_IDC, {**_SDC, "sdc_relative": True}),
 }
 
 
@@ -70,11 +71,10 @@ class Numbers(NamedTuple):
     step_size: np.ndarray
 
 
-def settings_of(name: str) -> Settings:
-    """The settings of a case, small enough for its inputs."""
-    return replace(
-        SETTINGS[name], batch_real=BATCH_REAL, student_steps=STUDENT_STEPS, max_start=1
-    )
+def recipe_of(name: str) -> Recipe:
+    """The recipe of a case, small enough for its inputs."""
+    small = {"batch_real": BATCH_REAL, "student_steps": STUDENT_STEPS, "max_start": 1}
+    return changed(RECIPES[name], small)
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -115,13 +115,12 @@ def numbers(name: str, dtype: Any = jnp.float32) -> Numbers:
     """A case's numbers on this device, in a precision of floating-point numbers.
 
     Args:
-        name: in `SETTINGS`.
+        name: in `RECIPES`.
         dtype: of all arrays; with float64 64 bits have to be enabled.
     """
     network = make_network("convnet", SHAPE, CLASSES, width=WIDTH, depth=DEPTH)
-    settings = settings_of(name)
-    objective = objective_of(network, settings)
-    decoder = decoder_of(settings, PIXELS)
+    recipe = recipe_of(name)
+    objective, decoder = objective_of(network, recipe), decoder_of(recipe)
     start, learner, inputs = _cast(_inputs(network), dtype)
     codes = decoder.init(jax.random.key(0), start)
 
@@ -130,7 +129,7 @@ def numbers(name: str, dtype: Any = jnp.float32) -> Numbers:
         return objective(jax.random.key(3), made, learner, inputs, jnp.int32(0))[0]
 
     value, gradient = jax.jit(jax.value_and_grad(loss))(codes, learner, inputs)
-    by_size = gradient.step_size if settings.objective == "trajectory" else 0.0
+    by_size = gradient.step_size if recipe.needs_experts else 0.0
     return Numbers(*map(np.asarray, (value, gradient.images, by_size)))
 
 
@@ -179,7 +178,7 @@ def exact(name: str) -> Numbers:
 def write_expected(path: Path = EXPECTED) -> Path:
     """Compute the committed numbers anew."""
     arrays = {}
-    for name in SETTINGS:
+    for name in RECIPES:
         for field, value in exact(name)._asdict().items():
             arrays[f"{name}/{field}"] = value
     np.savez_compressed(path, **arrays)
@@ -192,7 +191,7 @@ def expected() -> dict[str, Numbers]:
     with np.load(EXPECTED) as file:
         return {
             name: Numbers(*(file[f"{name}/{field}"] for field in Numbers._fields))
-            for name in SETTINGS
+            for name in RECIPES
         }
 
 

@@ -60,7 +60,7 @@ def compared(name: str, precision: str | None) -> dict[str, Any]:
 
 def run(records: Records, workers: int, tiny: bool) -> None:
     """All cases, JAX's default first, then the exact ones; then the references."""
-    names = list(cases.SETTINGS)
+    names = list(cases.RECIPES)
     if tiny:
         names = ["distribution", "gradient mse", "trajectory truncated", "idc sdc"]
     for precision in (None, "highest", "bfloat16", "tensorfloat32"):

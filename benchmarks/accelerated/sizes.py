@@ -24,7 +24,7 @@ class Sizes:
         methods: whose steps are measured.
         experts: how many are trained, and how many networks evaluated.
         first: seconds that a measurement may take before one of its kind is known.
-        changes: of all methods' settings.
+        changes: of all methods' flags.
         repeats: the most timed runs.
         workers: programs that are compiled at a time, where nothing is timed.
     """
@@ -41,7 +41,7 @@ class Sizes:
     workers: int = 1
 
     def case(self, method: str, ipc: int = 1, **changes: Any) -> Case:
-        """A method of `settings.ALL` that is ready to step."""
+        """A method of `cases.ALL` that is ready to step."""
         chosen = {**self.changes, **changes}
         return make_case(method, self.setting, ipc, self.student_steps, chosen)
 

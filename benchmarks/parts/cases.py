@@ -19,11 +19,18 @@ import numpy as np
 from jaxdd.data.real import real_data
 from jaxdd.devices import policy
 from jaxdd.errors import UserError, quoted
-from jaxdd.methods import presets
+from jaxdd.fields import flat, override
+from jaxdd.learners.fresh import Context
+from jaxdd.learners.spans import Spans
 from jaxdd.methods.build import build
-from jaxdd.methods.settings import METHODS, Settings
+from jaxdd.methods.presets import preset
+from jaxdd.methods.recipe import Recipe
+from jaxdd.methods.recipes import METHODS
 from jaxdd.nets import make_network
+from jaxdd.objectives.contrastive import ContrastiveMatching
+from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.types import (
+    Decoder,
     Inputs,
     Method,
     MethodState,
@@ -81,7 +88,7 @@ class Case(NamedTuple):
 
     name: str  # "dsa", "dsa+sdc"
     setting: Setting
-    settings: Settings
+    recipe: Recipe
     ipc: int
     microbatch: int | None
     network: Network
@@ -133,18 +140,31 @@ def known(text: str, options: tuple[str, ...], what: str) -> list[str]:
     return names
 
 
-def settings_of(name: str, dataset: str, ipc: int, student_steps: int) -> Settings:
-    """A method's preset, made to run without a bank of experts."""
-    base = presets.preset(name.removesuffix(SDC), dataset, ipc).settings
-    changes: dict[str, Any] = {"student_steps": student_steps}
-    if base.max_start is None:
-        changes["max_start"] = 1
-    if base.objective == "contrastive":
+def recipe_of(name: str, dataset: str, ipc: int, student_steps: int) -> Recipe:
+    """A method's preset, which runs without a bank of experts."""
+    recipe = preset(name.removesuffix(SDC), dataset, ipc).recipe
+    changes: dict[str, Any] = {}
+    if isinstance(recipe.learner, Spans):
+        changes["student_steps"] = student_steps
+        if recipe.learner.max_start is None:
+            changes["max_start"] = 1
+    if isinstance(recipe.objective, ContrastiveMatching):
         # Or the first steps would all match class by class.
         changes["warmup_networks"] = 0
     if name.endswith(SDC):
         changes |= {"sdc_weight": 0.1, "sdc_relative": True}
-    return dataclasses.replace(base, **changes)
+    return override(recipe, changes)
+
+
+def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """A recipe with some flags changed; those of choices that it lacks do not count."""
+    return override(recipe, {k: v for k, v in changes.items() if k in flat(recipe)})
+
+
+def decoder_of(recipe: Recipe) -> Decoder:
+    """The decoder of a recipe, with `PIXELS` as the space of pixels."""
+    space = recipe.images.stored_in(PIXELS)
+    return make_decoder(recipe.labels.name, recipe.formation, space)
 
 
 def make_case(
@@ -163,7 +183,7 @@ def make_case(
         setting: what is distilled.
         ipc: synthetic images per class.
         student_steps: N, where trajectories are matched.
-        changes: of the method's settings.
+        changes: flags by name; see `changed`.
         microbatch: chunk length of gradients; None for the policy's.
         dtype: of all floating-point arrays.
 
@@ -174,8 +194,8 @@ def make_case(
         raise UserError(
             f"ipc {ipc} and student steps {student_steps} must be at least 1"
         )
-    settings = settings_of(name, setting.dataset, ipc, student_steps)
-    settings = dataclasses.replace(settings, **(changes or {}))
+    recipe = recipe_of(name, setting.dataset, ipc, student_steps)
+    recipe = changed(recipe, changes or {})
     network = make_network(
         "convnet",
         setting.shape,
@@ -184,17 +204,17 @@ def make_case(
         depth=setting.depth,
     )
     microbatch = microbatch or policy.microbatch_for(setting.shape, setting.width)
-    method = build(network, settings, microbatch, experts=1, pixels=PIXELS)
+    method = build(network, recipe, Context(microbatch, experts=1, pixels=PIXELS))
     real = _cast(random_real(setting), dtype)
     params = [_cast(network.init(jax.random.key(i))[0], dtype) for i in (0, 1)]
     # A target nearby, as an expert's would be.
     target = jax.tree.map(lambda a, b: a + 0.05 * (b - a), *params)
-    span = Span(params[0], target) if settings.source == "spans" else None
-    start = _cast(random_set(setting, ipc, settings.step_size), dtype)
+    span = Span(params[0], target) if recipe.needs_experts else None
+    start = _cast(random_set(setting, ipc, recipe.step_size), dtype)
     state = method.init(jax.random.key(2), start)
     inputs = Inputs(real, real, span)
     return Case(
-        name, setting, settings, ipc, microbatch, network, method, state, inputs,
+        name, setting, recipe, ipc, microbatch, network, method, state, inputs,
         params[0],
     )  # fmt: skip
 

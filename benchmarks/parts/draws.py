@@ -14,8 +14,8 @@ from benchmarks.parts.cases import Case
 from jaxdd import augment
 from jaxdd.augment.named import MIXED
 from jaxdd.data.real import sample_class
-from jaxdd.methods.build import formation_of
 from jaxdd.objectives import minibatches
+from jaxdd.objectives.parts import SampleMatching
 from jaxdd.objectives.sampling import choose_rows
 from jaxdd.primitives.keys import Draw
 from jaxdd.types import Array, Batch, Key
@@ -66,38 +66,39 @@ def operations(
 
 def of_classes(case: Case, key: Key) -> list[ClassNumbers]:
     """Of one step of an objective that is lifted by `per_class`."""
-    settings, real = case.settings, case.inputs.real
-    made = formation_of(settings).count(case.ipc)
+    objective, real = case.recipe.objective, case.inputs.real
+    assert isinstance(objective, SampleMatching)
+    made = case.recipe.formation.count(case.ipc)
     found = []
     for k in range(case.setting.classes):
         key_sample, key_match = jax.random.split(jax.random.fold_in(key, k))
-        batch = sample_class(key_sample, real, jnp.int32(k), settings.batch_real)
+        batch = sample_class(key_sample, real, jnp.int32(k), objective.batch_real)
         drawn = operations(
-            settings.augmentation,
+            objective.augmentation,
             jax.random.fold_in(key_match, 0),
             case.setting.shape,
             None,
         )
         every = Batch(jnp.arange(made), jnp.ones((made, 1)))
         key_rows = Draw.ROWS.of(key_match)
-        rows = choose_rows(key_rows, every, settings.batch_syn).images
+        rows = choose_rows(key_rows, every, objective.batch_syn).images
         found.append(ClassNumbers(batch.images, drawn, rows))
     return found
 
 
 def of_students(case: Case, key: Key) -> list[StepNumbers]:
     """Of one step of an objective that is lifted by `per_span`."""
-    settings = case.settings
+    objective = case.recipe.students
     key_order, key_augment = jax.random.split(jax.random.fold_in(key, 0))
     total = case.setting.classes * case.ipc
     chosen = minibatches(
-        key_order, jnp.ones(total, bool), settings.batch_syn, settings.student_steps
+        key_order, jnp.ones(total, bool), objective.batch_syn, objective.student_steps
     )
-    keys = jax.random.split(key_augment, settings.student_steps)
+    keys = jax.random.split(key_augment, objective.student_steps)
     found = []
     for rows, weights, key_step in zip(*map(np.asarray, chosen), keys, strict=True):
         drawn = operations(
-            settings.augmentation, key_step, case.setting.shape, len(rows)
+            objective.augmentation, key_step, case.setting.shape, len(rows)
         )
         if not weights.all():
             raise ValueError("a short minibatch: choose steps that use whole ones")

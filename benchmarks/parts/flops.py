@@ -19,8 +19,11 @@ out, not how few operations another formulation would take.
 import math
 
 from benchmarks.parts.cases import SDC, Case, Setting
-from jaxdd.methods.build import formation_of
+from jaxdd.learners.pools import Pool, RealPool
 from jaxdd.nets.layers import first_padding
+from jaxdd.objectives.distribution import FeatureMatching
+from jaxdd.objectives.parts import SampleMatching
+from jaxdd.objectives.trajectory import TrajectoryMatching
 
 
 def forward(setting: Setting) -> tuple[int, int]:
@@ -59,25 +62,26 @@ def student(setting: Setting, truncated: bool = False) -> int:
 
 def step(case: Case) -> int:
     """Of one outer step of a method."""
-    setting, settings = case.setting, case.settings
-    made = formation_of(settings).count(case.ipc)
-    count = setting.classes * made
-    if settings.objective == "trajectory":
-        shown = min(settings.batch_syn or count, count)
-        truncated = settings.gradient == "truncated"
-        total = settings.student_steps * shown * student(setting, truncated)
+    setting, recipe = case.setting, case.recipe
+    objective, learner = recipe.objective, recipe.learner
+    decoded = recipe.formation.count(case.ipc)
+    count = setting.classes * decoded
+    if isinstance(objective, TrajectoryMatching):
+        shown = min(objective.batch_syn or count, count)
+        truncated = objective.gradient == "truncated"
+        total = objective.student_steps * shown * student(setting, truncated)
         # The norm at the student's first step takes a gradient of its own.
         return total + (shown * match(setting) if case.name.endswith(SDC) else 0)
-    shown = setting.classes * min(settings.batch_syn or made, made)
-    real = setting.classes * settings.batch_real
-    if settings.objective == "distribution":
+    assert isinstance(objective, SampleMatching)
+    shown = setting.classes * min(objective.batch_syn or decoded, decoded)
+    real = setting.classes * objective.batch_real
+    if isinstance(objective, FeatureMatching):
         extra = match(setting) if case.name.endswith(SDC) else 0
         f = forward(setting)[0]
         return real * f + shown * (2 * f + extra)
     trained = 0
-    if settings.matches > 1 and settings.source == "pool":
-        trained = settings.inner_epochs * count
-    if settings.matches > 1 and settings.source == "real_pool":
-        batches = math.ceil(settings.pool_samples / settings.pool_batch)
-        trained = batches * settings.pool_batch
+    if learner.matches > 1 and isinstance(learner, Pool):
+        trained = learner.inner_epochs * count
+    if learner.matches > 1 and isinstance(learner, RealPool):
+        trained = math.ceil(learner.samples / learner.batch) * learner.batch
     return (real + trained) * gradient(setting) + shown * match(setting)

@@ -9,6 +9,7 @@ augment     DSA's operations
 training    plain training, gradient norms, experts
 matching    DSA, DM, IDC
 trajectory  MTT, TESLA
+expected    float64 numbers of all of these, stored for tests without PyTorch
 
 Torch is imported by these modules only, which are imported only where a reference is
 asked for: it is no dependency of the library.

@@ -14,8 +14,12 @@ from benchmarks.reference.augment import Draw, Groups
 from benchmarks.reference.network import Parameters
 from benchmarks.reference.training import Trainer, cutmix, epoch
 from jaxdd.augment.named import MIXED
-from jaxdd.methods.settings import Settings
+from jaxdd.learners.pools import Pool, RealPool, TrainedBetween
+from jaxdd.objectives.distribution import FeatureMatching
+from jaxdd.objectives.gradient import GradientMatching
+from jaxdd.objectives.parts import SampleMatching
 from jaxdd.primitives.trees import named_leaves
+from jaxdd.synthetic.images import Images
 
 TRAINED_BATCH = 256  # of a network's training on the synthetic set
 EPSILON = 1e-6
@@ -30,16 +34,16 @@ class ClassDraw(NamedTuple):
 
 
 def distance(
-    settings: Settings, real: Sequence[Tensor], made: Sequence[Tensor]
+    objective: GradientMatching, real: Sequence[Tensor], made: Sequence[Tensor]
 ) -> Tensor:
     """Between two gradients, tensor by tensor."""
     total = torch.zeros((), dtype=real[0].dtype, device=real[0].device)
     for g, h in zip(real, made, strict=True):
-        if settings.tensors == "kernels" and g.ndim < 4:
+        if objective.tensors == "kernels" and g.ndim < 4:
             continue
-        if settings.distance == "mse":
+        if objective.distance == "mse":
             total = total + ((h - g) ** 2).sum()
-        elif settings.distance == "l1":
+        elif objective.distance == "l1":
             total = total + (h - g).abs().sum()
         elif g.ndim > 1:
             g, h = g.flatten(1), h.flatten(1)
@@ -48,14 +52,14 @@ def distance(
     return total
 
 
-def decode(images: Tensor, settings: Settings) -> Tensor:
+def decode(images: Tensor, stored: Images) -> Tensor:
     """Stored images to training images: tiles, enlarged and normalised."""
-    factor = settings.factor
+    factor = stored.factor
     if factor > 1:
         height, width = images.shape[2:]
         rows, columns = -(-height // factor), -(-width // factor)
         padding = [0, columns * factor - width, 0, rows * factor - height]
-        grey = PIXEL_MEAN if settings.space == "pixels" else 0.0
+        grey = PIXEL_MEAN if stored.space == "pixels" else 0.0
         padded = F.pad(images, padding, value=grey)
         tiles = [
             padded[:, :, i * rows : (i + 1) * rows, j * columns : (j + 1) * columns]
@@ -68,7 +72,7 @@ def decode(images: Tensor, settings: Settings) -> Tensor:
             mode="bilinear",
             align_corners=False,
         )
-    if settings.space == "pixels":
+    if stored.space == "pixels":
         images = (images - PIXEL_MEAN) / PIXEL_STD
     return images
 
@@ -85,22 +89,24 @@ class Matching:
     def __init__(self, case: Case, groups: Groups, trained: Groups):
         network.use_all_cores()
         torch.manual_seed(0)
-        self.settings, self.groups, self.trained = case.settings, groups, trained
+        self.groups, self.trained = groups, trained
+        objective, self.learner = case.recipe.objective, case.recipe.learner
+        assert isinstance(objective, SampleMatching)
+        self.objective, self.stored = objective, case.recipe.images
         self.images = network.channels_first(case.state.codes.images).requires_grad_()
         full = case.inputs.real
         real = network.channels_first(full.images)
         self.real = torch.stack([real[row] for row in network.tensor(full.table)])
-        momentum = case.settings.image_momentum
         self.optimizer = torch.optim.SGD(
-            [self.images], case.settings.image_lr, momentum=momentum
+            [self.images], self.stored.lr, momentum=self.stored.momentum
         )
         self._start(network.parameters(named_leaves(case.params)))
 
     def _start(self, params: Parameters) -> None:
-        s = self.settings
-        self.trainer = Trainer(
-            params, s.network_lr, s.network_momentum, s.network_decay
-        )
+        learner, rates = self.learner, (0.0, 0.0, 0.0)
+        if isinstance(learner, TrainedBetween):
+            rates = learner.network_lr, learner.network_momentum, learner.network_decay
+        self.trainer = Trainer(params, *rates)
 
     @property
     def params(self) -> Parameters:
@@ -109,27 +115,28 @@ class Matching:
     def draw(self, k: int) -> ClassDraw:
         """Real images and augmentation of a class, by torch's own random numbers."""
         at, real = self.real.device, self.real[k]
-        rows = torch.randperm(len(real), device=at)[: self.settings.batch_real]
+        rows = torch.randperm(len(real), device=at)[: self.objective.batch_real]
         draws = augment.random_draws(self.groups, real, shared=True)
-        made = self.images.shape[1] * self.settings.factor**2
-        limit = self.settings.batch_syn or made
+        made = self.images.shape[1] * self.stored.factor**2
+        limit = self.objective.batch_syn or made
         some = torch.randperm(made, device=at)[:limit] if limit < made else None
         return ClassDraw(real[rows], draws, some)
 
     def class_loss(self, k: int, drawn: ClassDraw) -> Tensor:
         """The match of one class, with the graph back to its images."""
-        made = decode(self.images[k], self.settings)
+        made = decode(self.images[k], self.stored)
         if drawn.rows is not None:
             made = made[drawn.rows]
         seen = augment.apply(drawn.draws, drawn.real)
         made = augment.apply(drawn.draws, made)
-        if self.settings.objective == "distribution":
+        if isinstance(self.objective, FeatureMatching):
             with torch.no_grad():
                 target = network.features(self.params, seen).mean(0)
             reached = network.features(self.params, made).mean(0)
             return ((reached - target) ** 2).sum()
+        assert isinstance(self.objective, GradientMatching)
         return distance(
-            self.settings, self.real_gradient(k, seen), self.made_gradient(k, made)
+            self.objective, self.real_gradient(k, seen), self.made_gradient(k, made)
         )
 
     def real_gradient(self, k: int, images: Tensor) -> list[Tensor]:
@@ -154,15 +161,15 @@ class Matching:
 
     def step(self) -> None:
         """One update of the images of all classes, then what trains the network."""
-        if self.settings.matches == 1:
+        if self.learner.matches == 1:
             self._start(network.fresh(self.params))
-        if self.settings.image_steps == "sequential":
+        if self.stored.order == "sequential":
             for k in range(len(self.images)):
                 self._update(self.class_loss(k, self.draw(k)))
         else:
             losses = [self.class_loss(k, self.draw(k)) for k in range(len(self.images))]
             self._update(torch.stack(losses).sum())
-        if self.settings.matches > 1:
+        if self.learner.matches > 1:
             self.train()
         network.finish()
 
@@ -173,16 +180,18 @@ class Matching:
 
     def train(self) -> None:
         """What comes between two matches of one network."""
-        if self.settings.source == "pool":
+        learner = self.learner
+        if isinstance(learner, Pool):
             images = self.images.detach().flatten(0, 1)
             labels = self._classes(self.images.shape[1])
-            for _ in range(self.settings.inner_epochs):
+            for _ in range(learner.inner_epochs):
                 epoch(self.trainer, images, labels, TRAINED_BATCH, self.trained)
             return
-        for images, labels in self._minibatches():
+        assert isinstance(learner, RealPool)
+        for images, labels in self._minibatches(learner):
             draws = augment.random_draws(self.trained, images, shared=False)
             images = augment.apply(draws, images)
-            name = self.settings.pool_augmentation or ""
+            name = learner.augmentation or ""
             share = float(name.partition(MIXED)[2] or 0)
             images, others, stayed = cutmix(images, labels, share)
             self.trainer.step(images, labels, others, stayed)
@@ -191,10 +200,10 @@ class Matching:
         classes = torch.arange(len(self.images), device=self.images.device)
         return classes.repeat_interleave(count)
 
-    def _minibatches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _minibatches(self, learner: RealPool) -> Iterator[tuple[Tensor, Tensor]]:
         images = self.real.flatten(0, 1)
         labels = self._classes(self.real.shape[1])
-        size = self.settings.pool_batch
-        for _ in range(-(-self.settings.pool_samples // size)):
+        size = learner.batch
+        for _ in range(-(-learner.samples // size)):
             rows = torch.randperm(len(images), device=images.device)[:size]
             yield images[rows], labels[rows]

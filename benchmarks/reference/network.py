@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -18,8 +19,6 @@ Parameters = list[Tensor]
 
 def device() -> torch.device:
     """The accelerator where JAX computes on one too."""
-    import jax
-
     both = torch.cuda.is_available() and jax.default_backend() == "gpu"
     return torch.device("cuda" if both else "cpu")
 
@@ -123,3 +122,27 @@ def unflatten(flat: Tensor, like: Sequence[Tensor]) -> Parameters:
     """Views of a flat vector with the shapes of a network."""
     parts = flat.split([x.numel() for x in like])
     return [part.view(x.shape) for part, x in zip(parts, like, strict=True)]
+
+
+def named(params: Sequence[Tensor], like: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Arrays by path with the shapes of ours: the inverse of `parameters`.
+
+    Args:
+        params: of the reference.
+        like: our parameters by path.
+    """
+    arrays = [x.detach().cpu().numpy() for x in params]
+    depth = (len(arrays) - 2) // 4
+    by_path = {}
+    for i in range(depth):
+        kernel, bias, scale, shift = arrays[4 * i : 4 * i + 4]
+        by_path[f"block{i}/conv/kernel"] = kernel.transpose(2, 3, 1, 0)
+        by_path[f"block{i}/conv/bias"] = bias
+        by_path[f"block{i}/norm/scale"] = scale
+        by_path[f"block{i}/norm/bias"] = shift
+    width = len(arrays[-3])
+    side = round((arrays[-2].shape[1] // width) ** 0.5)
+    head = arrays[-2].reshape(-1, width, side, side).transpose(2, 3, 1, 0)
+    by_path["head/kernel"] = head.reshape(like["head/kernel"].shape)
+    by_path["head/bias"] = arrays[-1]
+    return {name: by_path[name] for name in like}

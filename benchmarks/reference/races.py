@@ -12,6 +12,7 @@ from benchmarks.parts.timing import Race, Side, calls, compiled
 from jaxdd import augment
 from jaxdd.data.real import sample_class, take
 from jaxdd.devices import policy
+from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.primitives import (
     DISTANCES,
     batch_gradient,
@@ -88,10 +89,11 @@ def norms(setting: Setting, against: bool) -> Race:
 def synthetic(setting: Setting, against: bool) -> Race:
     """What DSA's step does with synthetic images."""
     case = make_case("dsa", setting, IPC)
-    settings, loss = case.settings, mean_loss(case.network)
-    siamese = augment.siamese(augment.pipeline(settings.augmentation))
+    objective, loss = case.recipe.objective, mean_loss(case.network)
+    assert isinstance(objective, GradientMatching)
+    siamese = augment.siamese(augment.pipeline(objective.augmentation))
     gradient = inner_gradient(loss, case.microbatch)
-    distance = DISTANCES[settings.distance]
+    distance = DISTANCES[objective.distance]
 
     def images_gradient(root, params, targets, codes):
         def one(xs):
@@ -110,7 +112,7 @@ def synthetic(setting: Setting, against: bool) -> Race:
 
     def of_class(k):
         batch = sample_class(
-            jax.random.key(0), case.inputs.real, k, settings.batch_real
+            jax.random.key(0), case.inputs.real, k, objective.batch_real
         )
         return real(case.params, batch, {})
 
@@ -143,7 +145,7 @@ def _their_synthetic(case: Case) -> Side:
             drawn = operations.random_draws(loop.groups, images, shared=True)
             made = operations.apply(drawn, images)
             gradient = loop.made_gradient(k, made)
-            losses.append(matching.distance(case.settings, target, gradient))
+            losses.append(matching.distance(loop.objective, target, gradient))
         torch.autograd.grad(torch.stack(losses).sum(), [loop.images])
         network.finish()
 
@@ -153,7 +155,7 @@ def _their_synthetic(case: Case) -> Side:
 def experts(setting: Setting, against: bool, count: int = EXPERTS) -> Race:
     """An epoch of some experts, as a bank trains them."""
     case = make_case("mtt", setting, 1)
-    strategy = case.settings.augmentation
+    strategy = case.recipe.objective.augmentation
     run = make_epochs(
         case.network,
         Training(1, RATE, batch_size=BATCH),
@@ -194,7 +196,7 @@ def experts(setting: Setting, against: bool, count: int = EXPERTS) -> Race:
 def evaluation(setting: Setting, networks: int) -> Race:
     """Networks trained from scratch on a small set and tested."""
     case = make_case("dsa", setting, IPC)
-    strategy = augment.pipeline(case.settings.augmentation)
+    strategy = augment.pipeline(case.recipe.objective.augmentation)
     evaluate = make_evaluate(
         case.network,
         Training(EPOCHS, RATE, momentum=0.9, weight_decay=5e-4),

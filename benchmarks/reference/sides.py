@@ -7,15 +7,16 @@ from benchmarks.parts.draws import groups_of
 from benchmarks.reference import METHODS
 from benchmarks.reference.matching import Matching
 from benchmarks.reference.trajectory import Trajectory
+from jaxdd.learners.pools import TrainedBetween
 
 
 def loop(case: Case) -> Matching | Trajectory:
     """The loop of a method that has one."""
-    settings = case.settings
-    groups = groups_of(settings.augmentation)
-    if settings.objective == "trajectory":
+    objective, learner = case.recipe.objective, case.recipe.learner
+    groups = groups_of(objective.augmentation)
+    if case.recipe.needs_experts:
         return Trajectory(case, groups)
-    name = settings.pool_augmentation
+    name = learner.augmentation if isinstance(learner, TrainedBetween) else None
     trained = groups if name is None else groups_of(name)
     return Matching(case, groups, trained)
 

@@ -33,9 +33,10 @@ class Trajectory:
     def __init__(self, case: Case, groups: Groups):
         network.use_all_cores()
         torch.manual_seed(0)
-        codes, span, settings = case.state.codes, case.inputs.span, case.settings
+        codes, span = case.state.codes, case.inputs.span
         assert span is not None
-        self.groups, self.settings = groups, settings
+        self.groups, self.objective = groups, case.recipe.students
+        stored = case.recipe.images
         self.shape = codes.images.shape
         self.images = network.channels_first(codes.images).flatten(0, 1)
         self.images.requires_grad_()
@@ -47,21 +48,19 @@ class Trajectory:
         target = network.parameters(named_leaves(span.target))
         self.target = network.flatten(target)
         self.optimizers = [
+            torch.optim.SGD([self.images], stored.lr, momentum=stored.momentum),
             torch.optim.SGD(
-                [self.images], settings.image_lr, momentum=settings.image_momentum
-            ),
-            torch.optim.SGD(
-                [self.rate], settings.step_size_lr, momentum=STEP_SIZE_MOMENTUM
+                [self.rate], self.objective.step_size_lr, momentum=STEP_SIZE_MOMENTUM
             ),
         ]
 
     def random_draws(self) -> list[StepDraw]:
         """Minibatches and augmentations of a student, by torch's random numbers."""
         total = len(self.images)
-        size = min(self.settings.batch_syn or total, total)
+        size = min(self.objective.batch_syn or total, total)
         left: list[Tensor] = []
         found = []
-        for _ in range(self.settings.student_steps):
+        for _ in range(self.objective.student_steps):
             if not left:
                 order = torch.randperm(total, device=self.images.device)
                 left = list(order.split(size))
@@ -118,7 +117,7 @@ class Trajectory:
 
     def gradients(self, drawn: Sequence[StepDraw]) -> tuple[Tensor, Tensor, Tensor]:
         """(loss, by images, by step size)."""
-        if self.settings.gradient == "truncated":
+        if self.objective.gradient == "truncated":
             return self.two_passes(drawn)
         loss = self.unrolled(drawn)
         by_images, by_rate = torch.autograd.grad(loss, [self.images, self.rate])

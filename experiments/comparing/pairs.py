@@ -1,35 +1,27 @@
-"""Comparisons in paired seeds: runs side by side, differences, tables."""
+"""Statistics of rows in paired seeds, and their tables."""
 
-import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from jaxdd.data.problem import DataFlags, Problem
-from jaxdd.distillation import options
-from jaxdd.distillation import run as distill
-from jaxdd.errors import UserError, check_integer, quoted
-from jaxdd.fields import check_seed
-from jaxdd.progress import say
 from jaxdd.storage import provenance
 from jaxdd.storage.files import atomic_file, write_atomically
-from jaxdd.storage.paths import shown
 
-Cells = Mapping[str, Mapping[str, Any]]  # row name -> flags that make the difference
-Row = Mapping[str, Any]
+Summary = Mapping[str, Any]  # the content of a run's `summary.json`
+Row = Mapping[str, Any]  # a row of a table, as in `table.json`
 
 
 class Layout(NamedTuple):
     """What a table shows beside the accuracy.
 
     Attributes:
-        base: what a gain is measured from.
-        columns: heading -> the text of a row there.
-        fields: of a row, that the CSV file has as well.
+        base: names the row from which gains are measured.
+        columns: heading -> (row) -> the text of its cell.
+        fields: names of a row's entries that the CSV file holds as well.
     """
 
     base: str = "the first row"
@@ -38,166 +30,53 @@ class Layout(NamedTuple):
 
 
 PLAIN = Layout()
-# Flags that mean in a comparison what they mean in each of its runs.
-SHARED = (
-    *(flag.name for flag in dataclasses.fields(DataFlags)), "workdir", "method", "ipc",
-    "steps", "width", "factor", "matches", "max_start", "student_steps", "eval_epochs",
-    "num_eval",
-)  # fmt: skip
 
 
-def base_of(config: Any, **changes: Any) -> options.Config:
-    """What all runs of a comparison share: its flags that a distillation has too.
-
-    All of train is used, since nothing is selected.
-    """
-    given = {name: getattr(config, name) for name in SHARED if hasattr(config, name)}
-    fixed = {"validation": 0.0, "split_seed": 0, "sdc_share": False}
-    return options.Config(**{**given, **fixed, **changes})
+# --- Statistics ---------------------------------------------------------------------
 
 
-def title_of(config: Any) -> str:
-    """What is compared, for the heading of its tables."""
-    what = shown(f"{config.method} on {config.dataset}")
-    return f"{what}, {config.ipc} per class"
-
-
-def table_of(config: Any, rows: Sequence[Row], **more: Any) -> dict[str, Any]:
-    """The content of a comparison's `table.json`."""
-    return {
-        "rows": list(rows),
-        **more,
-        "config": dataclasses.asdict(config),
-        "versions": provenance.versions(),
-        "device": provenance.device(),
-    }
-
-
-def numbers(text: str, name: str, kind: type) -> list:
-    """ "0,1,2" to [0, 1, 2].
-
-    Raises:
-        UserError: something else, or an integer that no array can hold.
-    """
-    found = _numbers(text, name, kind)
-    if kind is int:
-        for value in found:
-            check_integer(f"--{name}", value)
-    return found
-
-
-def _numbers(text: str, name: str, kind: type) -> list:
-    """The same, of any size."""
-    try:
-        return [kind(x) for x in text.split(",")]
-    except ValueError as error:
-        raise UserError(
-            f"--{name} must be numbers joined by commas, not {quoted(text)}"
-        ) from error
-
-
-def seeds_of(text: str) -> list[int]:
-    """Distinct seeds, joined by commas."""
-    seeds = _numbers(text, "seeds", int)
-    for seed in seeds:
-        check_seed(seed, "--seeds")
-    if len(set(seeds)) != len(seeds):
-        raise UserError(f"--seeds names a seed twice: {quoted(text)}")
-    return seeds
-
-
-def check_cells(cells: Cells, seeds: Sequence[int], base: options.Config) -> None:
-    """Refuse bad flags of any run before the first one starts."""
-    for seed in seeds:
-        for changes in cells.values():
-            options.check(_config(base, changes, Path(base.workdir), seed))
-
-
-def run_cells(
-    cells: Cells,
-    seeds: Sequence[int],
-    base: options.Config,
-    folder: Path,
-    problem: Problem,
-) -> dict[str, list[dict[str, Any]]]:
-    """Every row with every seed, each in its folder; finished ones are taken over.
-
-    All flags of all cells are checked before the first run starts.
-
-    Returns:
-        {row: [summary per seed]}.
-    """
-    configs = {
-        (name, seed): _config(base, changes, folder_of(folder, name, seed), seed)
-        for seed in seeds
-        for name, changes in cells.items()
-    }
-    check_cells(cells, seeds, base)
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in cells}
-    for i, ((name, seed), config) in enumerate(configs.items(), 1):
-        say(f"[{i}/{len(configs)}] {name}, seed {seed}")
-        found[name].append(distill.run(config, problem))
-    return found
-
-
-def folder_of(folder: Path, name: str, seed: int) -> Path:
-    """Where a comparison has one of its runs."""
-    return folder / f"{_slug(name)}-{seed}"
-
-
-def _slug(name: str) -> str:
-    """A row's name as part of a path: "FIEX + FIEM" to "fiex-fiem".
-
-    Signs are kept, or the weights 1 and -1 would share a folder.
-    """
-    signed = re.sub(r"-(?=[\d.])", "minus", name.lower())
-    return re.sub(r"[^a-z0-9.]+", "-", signed).strip("-")
-
-
-def _config(
-    base: options.Config, changes: Mapping[str, Any], folder: Path, seed: int
-) -> options.Config:
-    fields = {**vars(base), **changes, "workdir": str(folder), "seed": seed}
-    return options.Config(**fields)
-
-
-def pooled(summaries: list[dict[str, Any]], what: str) -> dict[str, Any]:
+def pooled(summaries: Sequence[Summary], result: str) -> dict[str, Any]:
     """Mean over runs of the means over networks; std within and between runs.
 
-    `what` is "distilled" or "random".
+    Args:
+        summaries: one per seed.
+        result: "distilled" or "random".
     """
-    means = np.array([s[what]["mean"] for s in summaries])
-    variances = np.array([s[what]["std"] ** 2 for s in summaries])
+    means = np.array([s[result]["mean"] for s in summaries])
+    variances = np.array([s[result]["std"] ** 2 for s in summaries])
     return {
         "mean": float(means.mean()),
         "std": float(np.sqrt(variances.mean() + means.var())),
-        "n": sum(s[what]["n"] for s in summaries),
+        "n": sum(s[result]["n"] for s in summaries),
     }
 
 
-def compare(found: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def compare(runs: Mapping[Any, Sequence[Summary]]) -> list[dict[str, Any]]:
     """One record per row: accuracy over seeds, and the paired gain over the first row.
 
+    Args:
+        runs: {row: summary per seed}; `str(row)` is the row's name.
+
     Returns:
-        [{"name", "mean", "std", "n", "by_seed", "random", "gain", "interval"}]:
-        accuracies in percent, means over seeds of the means over networks; the gain in
-        points with its 95 % interval (Student's t over seeds; None for one seed).
+        [{"name", "mean", "std", "n", "by_seed", "random", "seconds_per_step", "base",
+        "gain", "interval"}]: accuracies in percent, means over seeds of the means over
+        networks; the gain in points with its 95 % interval (Student's t over seeds;
+        None for one seed).
     """
     rows: list[dict[str, Any]] = []
     first = None
-    for name, summaries in found.items():
+    for key, summaries in runs.items():
         means = np.array([s["distilled"]["mean"] for s in summaries])
         first = means if first is None else first
         gain = means - first
+        seconds = [s["seconds_per_step"] for s in summaries]
         rows.append(
             {
-                "name": name,
+                "name": str(key),
                 **pooled(summaries, "distilled"),
                 "by_seed": means.tolist(),
                 "random": float(np.mean([s["random"]["mean"] for s in summaries])),
-                "seconds_per_step": _typical(
-                    [s["seconds_per_step"] for s in summaries]
-                ),
+                "seconds_per_step": _median(seconds),
                 "base": not rows,
                 "gain": float(gain.mean()),
                 "interval": interval(gain),
@@ -206,8 +85,8 @@ def compare(found: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _typical(seconds: Sequence[float]) -> float | None:
-    """The median, without runs that were continued when no step was left to time."""
+def _median(seconds: Sequence[float]) -> float | None:
+    """The median, without runs that were resumed after their last step."""
     timed = [value for value in seconds if value]
     return float(np.median(timed)) if timed else None
 
@@ -220,15 +99,35 @@ def interval(differences: np.ndarray) -> float | None:
     return float(stats.t.ppf(0.975, len(differences) - 1) * error)
 
 
+# --- Names and texts ----------------------------------------------------------------
+
+
+def folder_of(folder: Path, row: Hashable, seed: int) -> Path:
+    """The folder of one run of a comparison, such as `fiex-fiem-0`."""
+    return folder / f"{_slug(str(row))}-{seed}"
+
+
+def _slug(name: str) -> str:
+    """A row's name as part of a path: "FIEX + FIEM" to "fiex-fiem".
+
+    Minus signs are spelt out, or the weights 1 and -1 would share a folder.
+    """
+    signed = re.sub(r"-(?=[\d.])", "minus", name.lower())
+    return re.sub(r"[^a-z0-9.]+", "-", signed).strip("-")
+
+
 def mean_text(mean: float, half: float | None) -> str:
-    """ "+0.31 ± 0.80", without an interval for one seed."""
+    """ "+0.31 ± 0.80"; without the interval for one seed."""
     text = f"{mean:+.2f}"
     return text if half is None else f"{text} ± {half:.2f}"
 
 
 def gain_text(row: Row) -> str:
-    """The gain with its interval; the base has none."""
+    """The gain with its interval; empty for the row that gains are measured from."""
     return "" if row["base"] else mean_text(row["gain"], row["interval"])
+
+
+# --- Tables -------------------------------------------------------------------------
 
 
 def markdown(
@@ -261,7 +160,7 @@ def write_tables(
     notes: Sequence[str],
     layout: Layout = PLAIN,
 ) -> None:
-    """`table.md` and `table.csv`."""
+    """Write `table.md` and `table.csv`."""
     write_atomically(folder / "table.md", markdown(title, rows, notes, layout))
     names = ("name", "mean", "std", "n", "random", "gain", "interval", *layout.fields)
     with atomic_file(folder / "table.csv") as file:
@@ -269,3 +168,12 @@ def write_tables(
         for row in rows:
             cells = ("" if row[n] is None else str(row[n]) for n in names)
             file.write(",".join(f'"{c}"' if "," in c else c for c in cells) + "\n")
+
+
+def provenance_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What every record of results ends with: flags, versions and device."""
+    return {
+        "config": dict(config),
+        "versions": provenance.versions(),
+        "device": provenance.device(),
+    }

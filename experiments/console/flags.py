@@ -13,10 +13,13 @@ import jax
 from absl import app, flags, logging
 
 from experiments.console import guard, machines, refusals
+from experiments.console.help import help_text
+from jaxdd import report
 from jaxdd.devices import hosts
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import option as option
 from jaxdd.fields import type_of, understood
+from jaxdd.progress import listening
 from jaxdd.storage.paths import local_path
 from jaxdd.storage.signals import Interrupted
 
@@ -28,6 +31,7 @@ _DEFINE: dict[Any, Callable] = {
 }
 
 
+_HELP = {"--help", "-help", "-h", "--h", "-?", "--helpshort", "--helpfull"}
 _KINDS: dict[Any, str] = {
     int: "an integer",
     float: "a number",
@@ -123,10 +127,17 @@ def main(
         _define(field)
     machines.define_flags()
     if plan is not None:
-        text = "tell what the run would need, and do not run"
+        text = "print the time, memory and disk that the run would need, and do not run"
         flags.DEFINE_bool("plan", False, text, module_name=sys.argv[0])
 
     def parse(argv: list[str]) -> list[str]:
+        if not _HELP.isdisjoint(argv[1:]):
+            others = {name: flags.FLAGS[name].help or "" for name in machines.KINDS}
+            if plan is not None:
+                others = {"plan": flags.FLAGS["plan"].help or "", **others}
+            title = sys.modules["__main__"].__doc__ or ""
+            print(help_text(title, config_type, others), end="")
+            sys.exit(0)
         try:
             rest = flags.FLAGS(argv)
         except flags.Error as error:
@@ -150,7 +161,7 @@ def main(
             guard.end()
             config = understood(given)
             keep_compiled_programs()
-            with machines.in_use():
+            with listening(report.bar), machines.in_use():
                 result = work(config)
             if hosts.primary():
                 tell(result)

@@ -1,7 +1,6 @@
 """The plan of a distillation, from what its parts cost."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,10 +11,11 @@ from experiments.planning.steps import Imagined, measuring_cost, steps_cost
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation import banks
 from jaxdd.distillation.job import Job
+from jaxdd.distillation.opening import Opened
 from jaxdd.distillation.pieces import Piece
-from jaxdd.distillation.run import Opened
-from jaxdd.experts import DTYPES, Bank
+from jaxdd.experts import DTYPES, Bank, Snapshots
 from jaxdd.experts.training import group_size
+from jaxdd.fields import override
 from jaxdd.modifiers.segments import join
 from jaxdd.progress import say
 from jaxdd.types import Synthetic
@@ -37,7 +37,7 @@ class Distillation:
     """
 
     def __init__(self, opened: Opened, folder: Path, opening: Stopwatch):
-        self.values, self.problem = opened.values, opened.problem
+        self.resolved, self.problem = opened.resolved, opened.problem
         self.network, self.given = opened.network, opened.given
         self.folder = folder
         self.compiling: dict[str, float] = {}
@@ -46,39 +46,45 @@ class Distillation:
         with Stopwatch() as watch:
             self.bank = self._bank()
             # Experts that are right are asked apart: here there may be none yet.
-            correct = self.values["init"] == "correct"
-            values = {**self.values, "init": "real" if correct else self.values["init"]}
+            resolved = self.resolved
+            if self.asks_experts:
+                resolved = override(resolved, {"init": "real"})
             real = self.problem.on_device(self.problem.splits.train)
-            self.job = job = Job(self.problem, values, self.network, real, self.bank)
-            job.start = opened.start
+            self.job = job = Job(
+                self.problem, resolved, self.network, real, self.bank, opened.start
+            )
             self.count = len(job.parts)
             inputs = job.inputs
             if self.count > 1:
                 inputs = inputs._replace(earlier=job.earlier([]))
-            probes: Any = None  # not needed before something is measured
-            self.piece = Piece(job, probes, 0, inputs)
+            self.piece = Piece(job, None, 0, inputs)  # probes come to be timed
             self.state = self.piece.start()
         self.compiling["the start"] = opening.compile_seconds + watch.compile_seconds
         self.time = [Part("data and first images", opening.seconds + watch.seconds)]
 
-    def _bank(self) -> Bank | None:
+    @property
+    def asks_experts(self) -> bool:
+        """Whether the images start from those that experts get right."""
+        return self.resolved.recipe.images.init == "correct"
+
+    def _bank(self) -> Snapshots | None:
         """The experts where there are any, or what stands for them."""
-        if self.values["bank"] is None or self.given is not None:
+        if self.resolved.bank is None or self.given is not None:
             return self.given
         if Bank.is_finished(self.folder / "experts"):
             return Bank.open(self.folder / "experts")
-        manifest = banks.manifest_of(self.problem, self.network, self.values)
+        manifest = banks.manifest_of(self.problem, self.network, self.resolved)
         return Imagined(manifest, self.network)
 
     def sorting(self) -> None:
         """The score that a window sorts by, where there is none yet."""
-        name = self.values["score"]
+        name, seed = self.resolved.window.score, self.resolved.task.seed
         scored = (self.folder / "scores.npz").exists() or self.given is not None
         if name is None or scored:
             return
         say(f"plan: timing the score {name}")
         full = self.job.inputs.full
-        found = sorting_cost(self.network, full, self.values["seed"], name)
+        found = sorting_cost(self.network, full, seed, name)
         self.compiling["the score"] = found.compile_seconds
         self.time.append(Part(f"sorting by {name}", found.seconds))
         self.file("scores", 16 * full.labels.shape[0])
@@ -88,7 +94,7 @@ class Distillation:
         if self.bank is None:
             return
         manifest, own = self.bank.manifest, isinstance(self.bank, Imagined)
-        correct = self.values["init"] == "correct"
+        correct = self.asks_experts
         if not own and self.count == 1 and not correct:
             return
         say("plan: timing the training of experts")
@@ -125,9 +131,10 @@ class Distillation:
     def _short_experts(self, fitted: Fitted) -> None:
         """Later segments train their own, on the samples that are kept."""
         assert self.bank is not None
-        settings, manifest = self.job.settings, self.bank.manifest
-        count = settings.segment_experts or manifest.experts
-        epochs = settings.segment_epochs or settings.expert_epochs
+        recipe, manifest = self.job.recipe, self.bank.manifest
+        assert recipe.segments is not None
+        count = recipe.segments.segment_experts or manifest.experts
+        epochs = recipe.segments.segment_epochs or recipe.students.expert_epochs
         runs, lever = self.count - 1, Lever("segment_experts", count)
         told = f"at most: {runs} segments x {count} x {epochs} epochs"
         seconds = runs * fitted.seconds(count, epochs)
@@ -139,38 +146,40 @@ class Distillation:
     def measurements(self) -> None:
         """Probe networks, and what is measured at them along the run."""
         say("plan: timing the measurements of difficulty")
-        values = self.values
+        records, steps = self.resolved.records, self.resolved.length.steps
+        every = records.measure_every or steps
         found = measuring_cost(self.piece)
         self.compiling["measurements"] = found.compile_seconds
-        told = f"{values['probes']} networks"
-        lever = Lever("probes", values["probes"])
+        told = f"{records.probes} networks"
+        lever = Lever("probes", records.probes)
         self.time.append(Part("probe networks", found.begin, told, lever))
-        times = self.count * (values["steps"] // values["measure_every"] + 1) + 2
+        times = self.count * (steps // every + 1) + 2
         told = f"{times} x {found.each:.3g} s"
-        lever = Lever("measure_every", values["measure_every"], rarer=True)
+        lever = Lever("measure_every", every, rarer=True)
         self.time.append(Part("measurements", times * found.each, told, lever))
 
     def steps(self) -> None:
         """The updates of the images; all segments have one program."""
         say("plan: compiling the steps and timing a few of them")
-        values, settings = self.values, self.job.settings
-        found = steps_cost(self.piece, values["steps"])
+        steps = self.resolved.length.steps
+        found = steps_cost(self.piece, steps)
         self.compiling["the steps"] = found.compile_seconds
-        flag = LOOP_FLAGS.get(settings.objective, LOOP_FLAG)
-        lever = Lever(flag, values[flag])
+        objective = self.job.recipe.objective
+        flag = LOOP_FLAGS.get(objective.name, LOOP_FLAG)
+        lever = Lever(flag, getattr(objective, flag))
         self.programs["distillation"] = found.memory, lever
         self.buffer = found.buffer
         segments = f"{self.count} segments x " if self.count > 1 else ""
-        told = f"{segments}{values['steps']} x {found.seconds:.3g} s"
-        seconds = self.count * values["steps"] * found.seconds
-        self.time.append(Part("steps", seconds, told, Lever("steps", values["steps"])))
+        told = f"{segments}{steps} x {found.seconds:.3g} s"
+        seconds = self.count * steps * found.seconds
+        self.time.append(Part("steps", seconds, told, Lever("steps", steps)))
         self.per_step = found.seconds
 
     def whole(self) -> Synthetic:
         """As many stored images as the run will have, all segments together."""
         begun = self.piece.begun()
         whole = join([begun] * self.count)
-        ipc = self.values["ipc"]
+        ipc = self.resolved.task.ipc
         return whole._replace(
             images=whole.images[:, :ipc], labels=whole.labels[:, :ipc]
         )

@@ -53,22 +53,23 @@ def bytes_below(folder: Path) -> int:
 
 def add_files(run: Distillation) -> None:
     """What is written at the end and on the way."""
-    values, whole = run.values, run.whole()
+    resolved, whole = run.resolved, run.whole()
+    steps, records = resolved.length.steps, resolved.records
     stored = np.asarray(whole.images)
     pixels = stored
-    if run.job.settings.space == "input":
+    if run.job.recipe.images.space == "input":
         pixels = run.problem.preprocess.invert(stored)
     state: Any = run.state
-    if values["select"] == "validation":
+    if resolved.task.select == "validation":
         state = (state, run.piece.first)  # the best set is saved as well
     names = run.problem.dataset.class_names
     found = written_cost(state, np.clip(pixels, 0, 1), names)
-    saves = values["steps"] // values["save_every"] + 2
+    saves = steps // records.save_every + 2
     if run.per_step > LONG_SECONDS:
-        saves = values["steps"] + 1
+        saves = steps + 1
     seconds = run.count * saves * found.save + found.picture
     told = f"{run.count * saves} x {found.save:.2g} s and pictures"
-    lever = Lever("save_every", values["save_every"], rarer=True)
+    lever = Lever("save_every", records.save_every, rarer=True)
     run.time.append(Part("checkpoints and pictures", seconds, told, lever))
     run.file("checkpoints", 2 * run.count * found.checkpoint_bytes)
     image_bytes = stored.nbytes + np.asarray(whole.labels).nbytes
@@ -76,8 +77,8 @@ def add_files(run: Distillation) -> None:
     run.file("distilled set", image_bytes + sum(x.nbytes for x in fitted))
     run.file("pictures", found.picture_bytes + 2 * CHART_BYTES)
     tested = len(run.problem.splits.test.labels)
-    run.file("hits of the evaluation", tested * (values["num_eval"] / 8 + 2))
-    lines = run.count * (values["steps"] // values["log_every"] + 1)
+    run.file("hits of the evaluation", tested * (resolved.evaluation.networks / 8 + 2))
+    lines = run.count * (steps // records.log_every + 1)
     run.file("metrics", lines * LINE_BYTES)
     if run.count > 1:
         run.file("metrics of segments", lines * LINE_BYTES)

@@ -19,21 +19,24 @@ from jaxdd.synthetic.sets import flatten
 def add_evaluation(run: Distillation) -> None:
     """Networks on the set and on random subsets, judges, and a selection."""
     say("plan: timing shortened trainings of the evaluation")
-    job, values = run.job, run.values
-    rate = None if run.bank is None else job.settings.step_size
-    protocol = job.protocol(values["num_eval"], rate)
+    job, resolved = run.job, run.resolved
+    rate = None if run.bank is None else job.recipe.step_size
+    protocol = job.protocol(resolved.evaluation.networks, rate)
     own = flatten(job.decode(run.whole()))
-    found = evaluation_cost(run.problem, protocol, own, job.inputs.full, values["ipc"])
+    ipc = resolved.task.ipc
+    found = evaluation_cost(run.problem, protocol, own, job.inputs.full, ipc)
     batch = min(protocol.training.batch_size, own.labels.shape[0])
     run.compiling["the evaluation"] = found.compile_seconds
     run.programs["evaluation"] = found.fitted.memory, Lever("eval_batch", batch)
     epochs = protocol.training.epochs
-    if values["select"] == "validation":
+    if resolved.task.select == "validation":
         held_out = run.problem.splits.validation
         assert held_out is not None, "check() refuses selection without validation"
         once = found.fitted.seconds(SELECTION_NETWORKS, epochs, len(held_out.labels))
-        times = values["steps"] // values["measure_every"] + 2
-        lever = Lever("measure_every", values["measure_every"], rarer=True)
+        steps = resolved.length.steps
+        every = resolved.records.measure_every or steps
+        times = steps // every + 2
+        lever = Lever("measure_every", every, rarer=True)
         told = f"{times} x {once:.3g} s"
         run.time.append(Part("selection", times * once, told, lever))
         # Its own number of networks makes another program.
@@ -46,8 +49,10 @@ def add_evaluation(run: Distillation) -> None:
 
 def _add_judges(run: Distillation, own: Any) -> None:
     """After every segment, networks on all that was made so far."""
-    job, values = run.job, run.values
-    protocol = job.protocol(1, epochs=values["judge_epochs"])
+    job, segments = run.job, run.job.recipe.segments
+    assert segments is not None
+    judges = segments.judges
+    protocol = job.protocol(1, epochs=segments.judge_epochs)
     training, full = protocol.training, job.inputs.full
     padded = run.count * job.formed * full.table.shape[0]
     index = jnp.arange(padded) % own.labels.shape[0]
@@ -56,19 +61,20 @@ def _add_judges(run: Distillation, own: Any) -> None:
         training,
         jax.tree.map(lambda x: x[index], own),
         full,
-        job.settings.judges,
+        judges,
         augment=augment.training(protocol.augmentation),
-        microbatch=job.axes[0],
+        microbatch=job.context.microbatch,
     )
     # Empty slots are left out, so that an epoch grows from segment to segment.
     size = min(training.batch_size, padded)
     batches = [-(-padded * (i + 1) // run.count // size) for i in range(run.count)]
     share = sum(batches) / (run.count * -(-padded // size))
     epochs, samples = training.epochs, full.labels.shape[0]
-    judges = job.settings.judges
     once = share * found.seconds(judges, epochs) + found.seconds(judges, 0, samples)
     told = f"{run.count} segments x {judges} networks x {epochs} epochs"
-    lever = Lever("judge_epochs", values["judge_epochs"] or values["eval_epochs"])
+    lever = Lever(
+        "judge_epochs", segments.judge_epochs or run.resolved.evaluation.epochs
+    )
     run.time.append(Part("judges", run.count * once, told, lever))
     run.compiling["the judges"] = found.compile_seconds
     run.programs["training of judges"] = found.memory, Lever("eval_batch", size)

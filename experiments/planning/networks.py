@@ -16,8 +16,9 @@ from jaxdd.devices.timing import Stopwatch
 from jaxdd.evaluation.protocol import Protocol
 from jaxdd.experts import DTYPES, Manifest
 from jaxdd.methods.network import network_for
+from jaxdd.scores.ensemble import measure
 from jaxdd.scores.probes import probe_training
-from jaxdd.scores.table import MEASURES, Effort, Subject
+from jaxdd.scores.table import Effort
 from jaxdd.training.evaluate import random_subsets
 from jaxdd.training.fit import Training
 from jaxdd.types import Batch, Network, RealData
@@ -132,9 +133,10 @@ def sorting_cost(network: Network, real: RealData, seed: int, name: str) -> Sort
         classes, scale, shift = real.table.shape[0], *map(np.asarray, real[4:])
         part = real_data(images, labels, classes, scale, shift)
         few = replace(effort, networks=at_once)
-        subject = Subject(keys[0], network, lambda: learners, part, few)
         with Stopwatch() as watch:
-            jax.block_until_ready(MEASURES[name](subject))
+            jax.block_until_ready(
+                measure(name, network, keys[0], lambda: learners, part, few)
+            )
         found.append(watch)
     slope = 0.0
     if len(sizes) == 2:

@@ -31,14 +31,14 @@ from jaxdd.data.problem import Problem
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation import banks, options, segmented
 from jaxdd.distillation import experts as banks_of_experts
-from jaxdd.distillation import run as distill
+from jaxdd.distillation.opening import open_run
 from jaxdd.evaluation import run as evaluate
-from jaxdd.experts.manifest import weight
+from jaxdd.experts.manifest import describe_size
 from jaxdd.experts.training import group_size
 from jaxdd.progress import say
 from jaxdd.storage import provenance
 from jaxdd.storage.paths import local_path, shown
-from jaxdd.storage.workdir import Record
+from jaxdd.storage.workdir import same_run
 from jaxdd.synthetic.sets import flatten
 
 Programs = Mapping[str, tuple[Memory, Lever | None]]
@@ -62,15 +62,8 @@ class Around(NamedTuple):
     network: bool = True
 
 
-class Glance(Record):
-    """A workdir's record, compared as a run does and not written."""
-
-    def save(self) -> None:
-        """Nothing: there is no run."""
-
-
 def distillation(
-    config: options.Config, problem: Problem | None = None, room: Room | None = None
+    config: options.Flags, problem: Problem | None = None, room: Room | None = None
 ) -> Plan:
     """What `experiments.distill` would need.
 
@@ -83,11 +76,11 @@ def distillation(
         UserError: the run would refuse, in its own words.
     """
     with Stopwatch() as opening:
-        opened = distill.open_run(config, problem)
-    values, folder = opened.values, local_path(config.workdir, "--workdir")
-    notes = [*opened.told, *(f"warning: {x}" for x in opened.differences)]
-    notes += _begun(folder, lambda: opened.record(folder, Glance))
-    segmented.refuse_other_steps(folder, values)
+        opened = open_run(config.method, options.given(config), problem)
+    resolved, folder = opened.resolved, local_path(config.workdir, "--workdir")
+    notes = [*opened.remarks, *(f"warning: {x}" for x in opened.differences)]
+    notes += _begun(folder, lambda: opened.compare(folder))
+    segmented.refuse_other_steps(folder, resolved)
     room = room or room_for(folder)
     found = Distillation(opened, folder, opening)
     found.sorting()
@@ -96,14 +89,14 @@ def distillation(
     found.steps()
     add_evaluation(found)
     add_files(found)
-    name = f"{values['method']} on {values['dataset']}, {values['ipc']} per class"
+    name = f"{resolved.method} on {resolved.data_name}, {resolved.task.ipc} per class"
     time = [*found.time, _compiling(found.compiling)]
     around = Around(opened.problem, room, notes, found.buffer)
     return _plan(name, time, found.programs, found.disk, around)
 
 
 def experts(
-    config: banks_of_experts.Config,
+    config: banks_of_experts.BankFlags,
     problem: Problem | None = None,
     room: Room | None = None,
 ) -> Plan:
@@ -112,15 +105,15 @@ def experts(
         opened = banks_of_experts.open_run(config, problem)
     problem, manifest, network = opened.problem, opened.manifest, opened.network
     folder = local_path(config.workdir, "--workdir")
-    notes = [] if opened.told is None else [opened.told]
-    notes += _begun(folder, lambda: Glance(folder, opened.record, "experts"))
+    notes = [] if opened.remark is None else [opened.remark]
+    notes += _begun(folder, lambda: same_run(folder, opened.record, "experts"))
     room = room or room_for(folder)
     time = [Part("data", opening.seconds)]
     compiling = {"the start": opening.compile_seconds}
-    score = opened.values["score"]
+    score = opened.resolved.window.score
     if score is not None and not (folder / "scores.npz").exists():
         say(f"plan: timing the score {score}")
-        real, seed = problem.on_device(problem.splits.train), opened.values["seed"]
+        real, seed = problem.on_device(problem.splits.train), opened.resolved.task.seed
         sorting = sorting_cost(network, real, seed, score)
         time.append(Part(f"sorting by {score}", sorting.seconds))
         compiling["the score"] = sorting.compile_seconds
@@ -144,7 +137,12 @@ def experts(
     # While it is trained, a group's parameters lie beside the bank, twice.
     states = 2 * group * manifest.parameters * 4
     disk = [
-        Part("bank", manifest.bytes, weight(manifest), bank_lever(manifest, "dtype")),
+        Part(
+            "bank",
+            manifest.bytes,
+            describe_size(manifest),
+            bank_lever(manifest, "dtype"),
+        ),
         Part("checkpoints, until it is done", states),
     ]
     name = f"experts of {config.method} on {config.dataset}"
@@ -187,10 +185,10 @@ def evaluation(config: evaluate.Config, room: Room | None = None) -> Plan:
     return _plan(name, time, programs, disk, around)
 
 
-def _begun(folder: Path, glance: Callable[[], Record]) -> list[str]:
+def _begun(folder: Path, compare: Callable[[], object]) -> list[str]:
     """What there is to say of a workdir, refused as the run refuses it."""
     nearest(folder)
-    glance()
+    compare()
     if (folder / "summary.json").exists():
         return [f"{shown(folder)} is finished: this is what it would cost again"]
     if (folder / "run.json").exists():

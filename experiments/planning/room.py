@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-from jaxdd.devices.memory import _host
+from jaxdd.devices.memory import host_memory
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import shown
 
@@ -25,7 +25,7 @@ class Room:
 
 def room_for(folder: Path) -> Room:
     """What there is for a run in a folder, which need not exist."""
-    host = _host()
+    host = host_memory()
     return Room(_device(host), host, shutil.disk_usage(nearest(folder)).free)
 
 

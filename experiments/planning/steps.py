@@ -19,8 +19,8 @@ from jaxdd.data.real import take
 from jaxdd.devices import mesh as devices
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation.pieces import Piece
-from jaxdd.experts import Bank, Manifest
-from jaxdd.progress import Bar
+from jaxdd.experts import Manifest, Snapshots
+from jaxdd.progress import Stage
 from jaxdd.running.loop import longest_chunk
 from jaxdd.running.resume import SPAN_BYTES
 from jaxdd.scores.probes import Probes, probe_training
@@ -32,7 +32,7 @@ PLACE_SECONDS = 0.5
 ENOUGH_SECONDS = 20.0
 
 
-class Imagined(Bank):
+class Imagined(Snapshots):
     """A bank that is not trained yet: random parameters in the place of experts."""
 
     def __init__(self, manifest: Manifest, network: Network):
@@ -118,24 +118,25 @@ class Measuring(NamedTuple):
 def measuring_cost(piece: Piece) -> Measuring:
     """Train few probe networks for a moment, and measure twice."""
     job = piece.job
-    values, full = job.values, job.inputs.full
-    at_once = together(values["probes"])
-    groups = -(-values["probes"] // at_once)
-    training, _ = probe_training(full.labels.shape[0], values["probe_steps"])
-    fitted = fit_cost(job.network, training, full, None, values["probes"], fetch=take)
+    records, full = job.resolved.records, job.inputs.full
+    at_once = together(records.probes)
+    groups = -(-records.probes // at_once)
+    training, _ = probe_training(full.labels.shape[0], records.probe_steps)
+    fitted = fit_cost(job.network, training, full, None, records.probes, fetch=take)
     batches = -(-full.labels.shape[0] // training.batch_size)
     with Stopwatch() as begun:
-        piece.probes = Probes(job.network, full, values["seed"], at_once, 1)
-    more = (values["probe_steps"] - 1) * fitted.epoch / batches
+        seed = job.resolved.task.seed
+        probes = piece.probes = Probes(job.network, full, seed, at_once, 1)
+    more = (records.probe_steps - 1) * fitted.epoch / batches
     state = piece.start()
-    measure = piece.hooks(Bar("", 1, "")).measure
+    measure = piece.hooks(Stage("", 1)).measure
     with Stopwatch() as first:
         measure(state)
     with Stopwatch() as second:
         measure(state)
     result = piece.method.result(state)
     with Stopwatch() as probing:
-        piece.probes.measure(result)
+        probes.measure(result)
     # All but the probes, such as the share of a term, is done once.
     rest = max(0.0, second.seconds - probing.seconds)
     return Measuring(

@@ -1,10 +1,10 @@
-"""Differentiable augmentation: ops on one image, pipelines of them, lifts to batches.
+"""Differentiable augmentation: ops on one image, pipelines of ops, lifts to batches.
 
-ops         what happens to one image
-pipelines   which ops a call applies; `per_image` and `siamese` lifts
+ops         operations on one image
+pipelines   choices among ops, and their lifts to batches: `per_image`, `siamese`
 mixing      CutMix
-dc          DC's own evaluation augmentation
-named       `training` finds augmentations of a network's training by name
+dc          the augmentation of DC's own evaluation
+named       `training`: augmentations of a network's training by name
 """
 
 from jaxdd.augment.dc import dc_evaluation

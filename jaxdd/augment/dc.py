@@ -15,7 +15,7 @@ NOISE = 0.001  # standard deviation
 
 
 def _crop(key: Key, image: Array, fill: Array) -> Array:
-    """Shift by up to 4 pixels; outside is the batch's mean colour."""
+    """Shift by up to 4 pixels; pixels from outside get the batch's mean colour."""
     height, width, channels = image.shape
     canvas = jnp.broadcast_to(
         fill, (height + 2 * PAD, width + 2 * PAD, channels)
@@ -28,11 +28,11 @@ def _crop(key: Key, image: Array, fill: Array) -> Array:
 def _pick(
     image: Array, rows: Array, columns: Array, inside: Array, fill: Array
 ) -> Array:
-    """The pixels at (rows, columns), [H, W] each; `fill` where not `inside`."""
+    """The pixels at (rows, columns), [H, W] each; `fill` outside of `inside`."""
     height, width, _ = image.shape
     as_index = lambda p, size: jnp.clip(jnp.round(p).astype(jnp.int32), 0, size - 1)
-    found = image[as_index(rows, height), as_index(columns, width)]
-    return jnp.where(inside[..., None], found, aligned(fill, found))
+    pixels = image[as_index(rows, height), as_index(columns, width)]
+    return jnp.where(inside[..., None], pixels, aligned(fill, pixels))
 
 
 def _scale(key: Key, image: Array, fill: Array) -> Array:
@@ -40,7 +40,7 @@ def _scale(key: Key, image: Array, fill: Array) -> Array:
     sizes = image.shape[:2]
     factors = jax.random.uniform(key, (2,), minval=0.8, maxval=1.2)
     targets = [jnp.floor(f * size) for f, size in zip(factors, sizes, strict=True)]
-    # One square canvas, so that the larger side decides where the other one lies too.
+    # One square canvas, so that the larger side determines the offset of both sides.
     canvas = jnp.maximum(jnp.maximum(*targets), max(sizes))
 
     def source(size: int, target: Array) -> tuple[Array, Array]:
@@ -66,9 +66,9 @@ def _turn(degrees: Array, image: Array, fill: Array) -> Array:
     sin, cos = jnp.sin(angle), jnp.cos(angle)
 
     def offsets(size: int, other: int) -> Array:
-        """Of the pixels from the centre of the canvas that holds the turned image."""
+        """Offsets of the pixels from the centre of the canvas of the turned image."""
         canvas = jnp.floor(size * jnp.abs(cos) + other * jnp.abs(sin) + 0.5)
-        first = jnp.trunc((canvas - size) / 2)  # of what is cut out of it
+        first = jnp.trunc((canvas - size) / 2)  # first pixel of the part that is kept
         return jnp.arange(size) + first - (canvas - 1) / 2
 
     y, x = jnp.meshgrid(offsets(height, width), offsets(width, height), indexing="ij")
@@ -94,20 +94,20 @@ _DIGITS = "crop_scale_rotate"
 
 
 def dc_evaluation(strategy: str = _DIGITS) -> Callable[[Key, Array], Array]:
-    """One of the named operations for every image on its own, [B, H, W, C].
+    """One of the named operations for every image, drawn independently, [B, H, W, C].
 
     DC evaluates MNIST with "crop_scale_rotate", and ConvNets with batch norm with
     "crop_noise". Source: `augment` in DC's official code. Rotation takes nearest pixels
-    where the original uses cubic splines (ours).
+    whereas the original uses cubic splines (ours).
 
     Args:
-        strategy: some of crop, scale, rotate and noise, joined by "_".
+        strategy: names among crop, scale, rotate and noise, joined by "_".
 
     Returns:
         (key, images) -> images.
 
     Raises:
-        UserError: an unknown operation.
+        UserError: the strategy names an unknown operation.
     """
     names = strategy.split("_")
     unknown = [name for name in names if name not in _OPS]

@@ -10,10 +10,15 @@ from jaxdd.types import Batch, Key
 def cutmix(key: Key, batch: Batch, probability: float) -> Batch:
     """Paste one box, from the batch in a random order, into every image; mix labels.
 
-    images [B, H, W, C], labels [B, K] -> the same. With `probability` for the whole
-    batch: lambda ~ U(0, 1), box side sqrt(1 - lambda) of the image's, uniform centre,
-    clipped; labels mix by area. Rows of padding (zero labels) are left alone. Source:
-    Yun et al. 2019, as in IDC's `rand_bbox`.
+    One lambda ~ U(0, 1) and one box serve the whole batch: its sides are
+    sqrt(1 - lambda) times those of the image, its centre is uniform, and it is clipped
+    to the image; labels are mixed by area. Padding (zero labels) stays unchanged.
+    Source: Yun et al., ICCV 2019, as in IDC's `rand_bbox`.
+
+    Args:
+        key: consumed.
+        batch: images [B, H, W, C], labels [B, K].
+        probability: probability that the batch is mixed at all.
     """
     coin_key, lambda_key, centre_key, order_key = jax.random.split(key, 4)
     size, height, width = batch.images.shape[:3]

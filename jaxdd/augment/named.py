@@ -1,4 +1,4 @@
-"""Augmentations of a network's training by name, as settings and artifacts have it."""
+"""Augmentations of a network's training by name, as flags and artifacts store it."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -18,7 +18,7 @@ DC = "dc:"
 
 
 def on_images(augment: Callable[[Key, Array], Array]) -> Augment:
-    """Lift (key, images) -> images to batches; labels stay.
+    """Lift (key, images) -> images to batches; labels are unchanged.
 
     Example:
         >>> import jax.numpy as jnp
@@ -33,16 +33,16 @@ def on_images(augment: Callable[[Key, Array], Array]) -> Augment:
 def training(name: str) -> Augment:
     """The augmentation of a training run by name.
 
-    "dc" is DC's own evaluation of MNIST, "dc:crop_noise" the same by other operations;
-    anything else a strategy of `augment.pipeline`, "none" included. "+cutmix=P" behind
-    it mixes a batch with probability P.
+    "dc" is DC's own evaluation of MNIST, and "dc:crop_noise" the same with other
+    operations; any other name is a strategy of `augment.pipeline`, including "none".
+    With the suffix "+cutmix=P" a batch is mixed with probability P.
 
-    An artifact stores this name. One that says "dc" and was made up to revision 0532496
-    is evaluated again with a rotation that turns the other way and a canvas of the
-    scale that was not square, so its accuracy may differ from the stored one.
+    An artifact stores this name. An artifact with "dc" from revision 0532496 or earlier
+    was evaluated with the opposite direction of rotation and a canvas of the scale
+    that was not square, so its accuracy may differ from the stored one.
 
     Raises:
-        UserError: an unknown name, or a P outside [0, 1].
+        UserError: the name is unknown, or P is outside [0, 1].
 
     Example:
         >>> import jax.numpy as jnp
@@ -74,12 +74,12 @@ def _of_images(strategy: str) -> Callable[[Key, Array], Array]:
 
 def _probability(name: str, text: str) -> float:
     try:
-        found = float(text)
+        probability = float(text)
     except ValueError:
-        found = -1.0
-    if not 0 <= found <= 1:
+        probability = -1.0
+    if not 0 <= probability <= 1:
         raise UserError(
             f"the augmentation {quoted(name)} must end with a probability of CutMix "
             f"in [0, 1], not {quoted(text)}"
         )
-    return found
+    return probability

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from jaxdd.types import Array, Key
 
 Shape: TypeAlias = tuple[int, ...]  # (H, W, C) of one image
-Draws: TypeAlias = Any  # what one op draws: a pytree of small arrays
+Draws: TypeAlias = Any  # the random parameters of one op: a pytree of small arrays
 Image: TypeAlias = Float[Array, "H W C"]
 
 
@@ -34,7 +34,7 @@ class Op(NamedTuple):
 
 
 def in_sequence(*ops: Op) -> Op:
-    """The op that applies `ops` one after the other, each with its own draw."""
+    """The op that applies `ops` one after the other, each with its own draws."""
 
     def draw(key: Key, shape: Shape) -> Draws:
         keys = jax.random.split(key, len(ops))
@@ -125,7 +125,7 @@ def _flip(coin: Array, image: Image) -> Image:
 
 
 def _draw_scale(key: Key, shape: Shape) -> Array:
-    # [2]: rows, columns; above 1 shrinks what is seen
+    # [2]: rows, columns; a factor above 1 shrinks the content of the image
     return jax.random.uniform(key, (2,), minval=1 / 1.2, maxval=1.2)
 
 
@@ -151,8 +151,8 @@ def _draw_rotate(key: Key, shape: Shape) -> Array:
 
 
 def _rotate(angle: Array, image: Image) -> Image:
-    # The angle lives on the [-1, 1] grid, as in the official code: on an image that is
-    # not square it also shears.
+    # The angle is in the [-1, 1] grid, as in the official code: an image that is not
+    # square is also sheared.
     height, width = image.shape[:2]
     half_y, half_x = (height - 1) / 2, (width - 1) / 2
     y = (_centred(height) / max(half_y, 0.5))[:, None]

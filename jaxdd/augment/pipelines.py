@@ -1,9 +1,9 @@
 """Pipelines of ops, and two ways to lift them to batches.
 
-Each call picks ONE op of every group, uniformly, for the whole batch. What an image
-then gets is decided by the lift: `per_image` draws parameters for every image,
-`siamese` draws them once for all images of all batches (Zhao & Bilen 2021, "Dataset
-Condensation with Differentiable Siamese Augmentation", eq. 5).
+Each call picks ONE op of every group, uniformly, for the whole batch. The lift decides
+on the parameters of the op: `per_image` draws them for every image, `siamese` once for
+all images of all batches (Zhao & Bilen 2021, "Dataset Condensation with Differentiable
+Siamese Augmentation", eq. 5).
 """
 
 from collections.abc import Callable
@@ -24,9 +24,15 @@ Pipeline: TypeAlias = tuple[tuple[Op, ...], ...]  # groups; one op of each is ap
 def dsa(strategy: str, mode: str = "single") -> Pipeline:
     """DSA's pipeline for a strategy such as "color_crop_cutout_flip_scale_rotate".
 
-    `mode` "single" applies one of the named ops per call, "multiple" all of them in
-    the order of the string. "none" and "" are the identity. Raises UserError for an
-    unknown op or mode. Source: Zhao & Bilen 2021, official `DiffAugment`, modes S, M.
+    Source: Zhao & Bilen 2021, official `DiffAugment`, modes S and M.
+
+    Args:
+        strategy: names of ops joined by "_"; "none" and "" are the identity.
+        mode: "single" applies one of the ops per call, "multiple" all of them in the
+            order of the strategy.
+
+    Raises:
+        UserError: an op or the mode is unknown.
 
     Example:
         >>> len(dsa("crop_flip")[0]), len(dsa("crop_flip", mode="multiple"))
@@ -34,7 +40,7 @@ def dsa(strategy: str, mode: str = "single") -> Pipeline:
     """
     ops = tuple(OPS[name] for name in _names(strategy))
     if mode not in ("single", "multiple"):
-        raise UserError(f"The DSA mode is {quoted(mode)}; use 'single' or 'multiple'.")
+        raise UserError(f"the DSA mode is {quoted(mode)}: choose single or multiple")
     if mode == "multiple":
         return tuple((op,) for op in ops)
     return (ops,) if ops else ()
@@ -43,10 +49,16 @@ def dsa(strategy: str, mode: str = "single") -> Pipeline:
 def idc(strategy: str) -> Pipeline:
     """IDC's pipeline: flip, then color, then one of the other ops, then cutout.
 
-    Whatever of these `strategy` names is always applied. Raises UserError for an
-    unknown op. Source: Kim et al. 2022, official `misc/augment.py`. Its grids are
-    torch's newer `align_corners=False`, ours those of DSA: the same pixels on square
-    images, and for a rotation others where height and width differ.
+    Every group that the strategy names is applied in every call. Source: Kim et al.
+    2022, official `misc/augment.py`. Its grids are torch's `align_corners=False`, ours
+    those of DSA: the pixels are the same on square images; rotations of other images
+    differ.
+
+    Args:
+        strategy: names of ops joined by "_".
+
+    Raises:
+        UserError: an op is unknown.
     """
     names = _names(strategy)
     middle = tuple(OPS[n] for n in names if n not in ("flip", "color", "cutout"))
@@ -74,7 +86,7 @@ def dsa_strategy(dataset_name: str) -> str:
 
 
 def idc_strategy(dataset_name: str) -> str:
-    """What IDC's evaluation applies beside CutMix, which takes the place of cutout."""
+    """The strategy of IDC's evaluation: DSA's with CutMix in place of cutout."""
     return dsa_strategy(dataset_name).replace("cutout_", "")
 
 
@@ -83,9 +95,9 @@ def _names(strategy: str) -> list[str]:
     unknown = [name for name in names if name not in OPS]
     if unknown:
         raise UserError(
-            f"The augmentation strategy {quoted(strategy)} names an unknown operation "
-            f"{quoted(unknown[0])}; join some of {', '.join(OPS)} by underscores, "
-            "or use 'none'."
+            f"the augmentation strategy {quoted(strategy)} names an unknown operation "
+            f"{quoted(unknown[0])}: join some of {', '.join(OPS)} by underscores, "
+            "or give none"
         )
     return names
 
@@ -93,9 +105,11 @@ def _names(strategy: str) -> list[str]:
 def per_image(pipeline: Pipeline) -> Callable[[Key, Array], Array]:
     """`augment(key, images [B, H, W, C]) -> [B, H, W, C]`, parameters per image.
 
-    The choice within a group is shared by the batch. What image i gets depends on the
-    key and on i, not on B, so padding a batch changes nothing else. `augment` raises
-    UserError unless images are floating point with four axes.
+    The choice within a group is shared by the batch. The parameters of image i depend
+    on the key and on i, not on B, so padding a batch changes no other image.
+
+    Raises:
+        UserError: in `augment`, if images are not floating point with four axes.
 
     Example:
         >>> augment = per_image(dsa("crop_flip"))
@@ -121,8 +135,11 @@ def siamese(pipeline: Pipeline) -> Callable[..., tuple[Array, ...]]:
     """`augment(key, *batches [B_i, H, W, C]) -> tuple of the same`, all alike.
 
     One choice and one draw serve every image of every batch, whatever their sizes and
-    order. `augment` raises UserError unless the batches are floating point, have four
-    axes and agree in H, W and C. Source: Zhao & Bilen 2021, eq. 5.
+    order. Source: Zhao & Bilen 2021, eq. 5.
+
+    Raises:
+        UserError: in `augment`, if batches are not floating point with four axes, or
+            differ in H, W or C.
 
     Example:
         >>> augment = siamese(dsa("crop_flip"))
@@ -155,13 +172,12 @@ def _run(pipeline: Pipeline, lift: Callable, key: Key, images: Any) -> Any:
 def _common_shape(batches: tuple[Array, ...]) -> None:
     shapes = {batch.shape[1:] for batch in batches}
     if len(shapes) != 1 or any(batch.ndim != 4 for batch in batches):
-        found = ", ".join(str(batch.shape) for batch in batches) or "none"
+        listed = ", ".join(str(batch.shape) for batch in batches) or "none"
         raise UserError(
-            f"Augmentation needs batches [B, H, W, C] of one image size, got {found}."
+            f"augmentation needs batches [B, H, W, C] of one image size, not {listed}"
         )
     for batch in batches:
         if not jnp.issubdtype(batch.dtype, jnp.floating):
             raise UserError(
-                f"Augmentation needs preprocessed floating-point images, got "
-                f"{batch.dtype}."
+                f"augmentation needs preprocessed images of floats, not {batch.dtype}"
             )

@@ -1,12 +1,13 @@
-"""Datasets in memory: reading, splitting, preprocessing. NumPy only.
+"""Datasets: reading, splitting and preprocessing in NumPy, and samples on the device.
 
-dataset      `Dataset`, built from arrays and checked
-readers      datasets by name
-folder       pictures in one folder per class; `pictures` decodes them
-npz          arrays in an archive
-tfds_reader  prepared TFDS sets; `tfds_info`, `tfds_paths` and `cache` are behind it
-splits       training, validation and test splits
-preprocess   normalisation and ZCA whitening
+dataset     `Dataset`, checked arrays in host memory
+load        datasets by name; a new reader is a file in `readers` and a line here
+readers     digits, folders of pictures, .npz archives, prepared TFDS sets
+checks      checks that every reader shares
+splits      training, validation and test splits
+preprocess  normalisation and ZCA whitening
+problem     a dataset with its splits and preprocessing, from flags or from memory
+real        a split on the device, and class-wise sampling
 """
 
 from jaxdd.data.dataset import Dataset, check_ipc, from_arrays, validate

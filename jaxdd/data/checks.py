@@ -1,4 +1,4 @@
-"""What images and labels have to be, whichever door they come in by. NumPy only."""
+"""Checks of images and labels that every reader shares. NumPy only."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,13 +9,13 @@ from jaxdd.errors import UserError
 
 
 def as_array(where: str, values: Any) -> np.ndarray:
-    """An array of array-likes.
+    """An array from an array-like.
 
     Args:
-        where: what they are in a sentence, such as "training labels".
+        where: name of the values in messages, such as "training labels".
 
     Raises:
-        UserError: ragged nested sequences.
+        UserError: the values are ragged nested sequences.
     """
     try:
         return np.asarray(values)
@@ -26,10 +26,11 @@ def as_array(where: str, values: Any) -> np.ndarray:
 
 
 def as_labels(where: str, labels: Any) -> np.ndarray:
-    """[M] int32; what does not fit is rejected here, since a cast would hide it.
+    """Labels as [M] int32, refused if a cast would change them.
 
     Raises:
-        UserError: another rank, no integers, or integers below 0 or beyond int32.
+        UserError: the labels have another rank, are no integers, or lie below 0 or
+            beyond int32.
     """
     array = as_array(where, labels)
     if array.ndim != 1:
@@ -53,7 +54,7 @@ def count_classes(where: str, labels: np.ndarray) -> int:
     """K, one more than the largest of the labels [M] int32 >= 0.
 
     Raises:
-        UserError: there are more classes than labels, so that one has no sample.
+        UserError: the labels imply more classes than samples.
     """
     classes = int(labels.max(initial=-1)) + 1
     if classes > len(labels):
@@ -67,14 +68,17 @@ def count_classes(where: str, labels: np.ndarray) -> int:
 def check_labels(
     where: str, labels: np.ndarray, num_images: int, num_classes: int
 ) -> None:
-    """Refuse labels [M] int32 that do not fit `num_images` images of some classes.
+    """Refuse labels [M] int32 that do not fit the images or the number of classes.
 
     Args:
-        where: what they belong to in a sentence, such as "training split".
+        where: name of the split in messages, such as "training split".
+        labels: [M] int32.
+        num_images: number of images that the labels belong to.
+        num_classes: K.
 
     Raises:
-        UserError: no sample, another number of labels than of images, fewer than two
-            classes, or a label outside [0, num_classes).
+        UserError: the split is empty, the numbers of labels and images differ, there
+            are fewer than two classes, or a label is outside [0, num_classes).
     """
     if num_images == 0:
         raise UserError(f"the {where} is empty; give at least one image")
@@ -99,10 +103,10 @@ def check_labels(
 
 
 def check_rank(where: str, shape: tuple[int, ...]) -> None:
-    """Refuse images that are not [M, H, W, C].
+    """Refuse a shape of images that is not [M, H, W, C].
 
     Raises:
-        UserError: another number of axes, or an axis of an image without entries.
+        UserError: the number of axes is not four, or H, W or C is zero.
     """
     if len(shape) != 4 or 0 in shape[1:]:
         raise UserError(
@@ -112,10 +116,10 @@ def check_rank(where: str, shape: tuple[int, ...]) -> None:
 
 
 def check_range(where: str, images: np.ndarray) -> None:
-    """Refuse images of floats that are not finite or lie outside [0, 1].
+    """Refuse float images with values that are not finite or outside [0, 1].
 
     Raises:
-        UserError: there is such a value.
+        UserError: an image has such a value.
     """
     if images.dtype.kind != "f":
         return
@@ -132,12 +136,12 @@ def check_no_gap(where: str, labels: np.ndarray, class_names: Sequence[str]) -> 
     """Refuse a class without samples.
 
     Args:
-        where: what the labels belong to in a sentence.
+        where: name of the dataset in messages.
         labels: [M] int32, below the number of classes.
-        class_names: of all classes.
+        class_names: names of all K classes.
 
     Raises:
-        UserError: there is such a class.
+        UserError: a class has no sample.
     """
     counts = np.bincount(labels, minlength=len(class_names))
     if (counts == 0).any():
@@ -149,7 +153,7 @@ def check_no_gap(where: str, labels: np.ndarray, class_names: Sequence[str]) -> 
 
 
 def channels_hint(shape: tuple[int, ...]) -> str:
-    """What to do where axis 1 of images looks like their channels, else nothing."""
+    """Advice for a message if axis 1 of images looks like their channels, else ""."""
     if len(shape) == 4 and shape[1] in (1, 3, 4) and shape[3] not in (1, 3):
         return (
             f"; axis 1 looks like {shape[1]} channels: give "
@@ -162,11 +166,11 @@ def check_finite(where: str, values: Any) -> None:
     """Refuse NaN and infinity.
 
     Args:
-        where: what the values are in a sentence, such as "scores".
+        where: name of the values in messages, such as "scores".
         values: an array, of NumPy or on a device.
 
     Raises:
-        UserError: a value is not finite, or no real number.
+        UserError: a value is not finite, or the values are no real numbers.
     """
     if values.dtype.kind in "biu":
         return
@@ -175,7 +179,7 @@ def check_finite(where: str, values: Any) -> None:
         raise UserError(
             f"the {where} must be real numbers, but are {values.dtype}; convert them"
         )
-    # NaN passes through both; the array of flags is only made for the sentence.
+    # min and max pass NaN on; the array of flags is only computed for the message.
     low, high = values.min(initial=0), values.max(initial=0)
     if not (np.isfinite(low) and np.isfinite(high)):
         bad = values[~np.isfinite(values)]

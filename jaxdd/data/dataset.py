@@ -21,18 +21,20 @@ from jaxdd.data.checks import (
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import shown
 
-CHANNELS = (1, 3)  # grey and RGB: what networks, augmentations and pictures take
+CHANNELS = (1, 3)  # grey and RGB, the channels of all networks and pictures
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Labelled training and test images in host memory.
 
-    images, test_images: [M, H, W, C] uint8, or float32 in [0, 1]; C is 1 or 3
-    labels, test_labels: [M] int32, indices into `class_names`
-    class_names: printable; what no terminal can show is escaped
-    remarks: what a reader left out or chose, in sentences for whoever uses the data; no
-        part of the fingerprint
+    Attributes:
+        name: name of the dataset in messages and files.
+        images, test_images: [M, H, W, C] uint8, or float32 in [0, 1]; C is 1 or 3.
+        labels, test_labels: [M] int32, indices into `class_names`.
+        class_names: K names; characters that no terminal prints are escaped.
+        remarks: sentences about files that a reader left out and choices that it made;
+            not part of the fingerprint.
     """
 
     name: str
@@ -49,7 +51,7 @@ class Dataset:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C)"""
+        """(H, W, C) in pixels and channels."""
         height, width, channels = self.images.shape[1:]
         return height, width, channels
 
@@ -75,13 +77,16 @@ def from_arrays(
 ) -> Dataset:
     """A checked `Dataset` from array-likes.
 
-    images, test_images: [M, H, W, C], or [M, H, W] for one channel; uint8, or any
-        float type with values in [0, 1], stored as float32
-    labels, test_labels: [M] integers, stored as int32
-    class_names: K names; "0", "1", ... up to the largest training label by default
-    remarks: as in `Dataset`
+    Args:
+        images, test_images: [M, H, W, C], or [M, H, W] for one channel; uint8, or any
+            float type with values in [0, 1], stored as float32.
+        labels, test_labels: [M] integers, stored as int32.
+        class_names: K names; "0", "1", ... up to the largest training label by default.
+        name: name of the dataset in messages and files.
+        remarks: as in `Dataset`.
 
-    Raises UserError for whatever `validate` rejects.
+    Raises:
+        UserError: `validate` refuses the dataset.
 
     Example:
         >>> images, labels = np.zeros((6, 8, 8), np.uint8), np.arange(6) % 3
@@ -106,12 +111,13 @@ def from_arrays(
 
 
 def validate(dataset: Dataset) -> Dataset:
-    """Return `dataset` if it keeps the promises of `Dataset`.
+    """Return the dataset if it is as `Dataset` says.
 
-    Raises UserError for: a wrong rank, dtype or label count, other than 1 or 3
-    channels, an empty split, training and test images that differ in shape or dtype,
-    floats that are not finite or outside [0, 1], fewer than two classes, labels out of
-    range, a class with no training sample.
+    Raises:
+        UserError: a rank, dtype or number of labels is wrong; images have neither 1 nor
+            3 channels; a split is empty; training and test images differ in shape or
+            dtype; floats are not finite or outside [0, 1]; there are fewer than two
+            classes; a label is out of range; or a class has no training sample.
     """
     name = dataset.name
     train = (f"training split of {name!r}", dataset.images, dataset.labels)
@@ -135,9 +141,13 @@ def validate(dataset: Dataset) -> Dataset:
 def check_ipc(labels: np.ndarray, num_classes: int, ipc: int) -> None:
     """Check that `ipc` images can be drawn from every class.
 
-    labels: [M] int
+    Args:
+        labels: [M] int.
+        num_classes: K.
+        ipc: images per class.
 
-    Raises UserError for ipc < 1 or a class with fewer than `ipc` samples.
+    Raises:
+        UserError: ipc is below 1, or a class has fewer than `ipc` samples.
     """
     if ipc < 1:
         raise UserError(f"images per class must be at least 1, but ipc is {ipc}")
@@ -151,7 +161,7 @@ def check_ipc(labels: np.ndarray, num_classes: int, ipc: int) -> None:
 
 
 def _images(where: str, images: Any) -> np.ndarray:
-    """[M, H, W, C] uint8 or float32, values not yet checked."""
+    """Images as [M, H, W, C] uint8 or float32; their values are not checked yet."""
     array = as_array(where, images)
     if np.issubdtype(array.dtype, np.floating):
         with np.errstate(over="ignore"):  # an infinity, which is refused

@@ -19,11 +19,15 @@ def load(
 ) -> Dataset:
     """The dataset called "digits", "folder:PATH", "npz:FILE", or by its TFDS name.
 
-    data_dir: for TFDS names only, see `from_tfds`
-    channels: 1 (grey) or 3 (RGB), what images are converted to; default: as they are
-    image_size: (H, W); images are cut to that shape about their centre and resized
+    Args:
+        name: "digits", "folder:PATH", "npz:FILE", or the name of a TFDS dataset.
+        data_dir: folder of prepared TFDS datasets, see `from_tfds`.
+        channels: 1 (grey) or 3 (RGB), to which images are converted; None keeps theirs.
+        image_size: (H, W) in pixels; images are cut to that shape about their centre
+            and resized.
 
-    Raises UserError if there is no such dataset or it cannot be read.
+    Raises:
+        UserError: the dataset does not exist or cannot be read.
     """
     kind, _, place = name.partition(":")
     if kind == "folder":

@@ -1,4 +1,4 @@
-"""From pixels to what networks see, and back: per-channel affine, or ZCA whitening."""
+"""Maps from pixels to network inputs and back: affine per channel, or ZCA."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ from jaxdd.types import Array, Space
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Mean and standard deviation per channel as in the official code of DC, DSA and DM. For
-# CIFAR-100 other methods take those of CIFAR-10: see `presets.Preset.constants`.
-_KNOWN = {
+# CIFAR-100 other methods use those of CIFAR-10: see `presets.Preset.constants`.
+_PUBLISHED = {
     "mnist": ((0.1307,), (0.3081,)),
     "fashion_mnist": ((0.2861,), (0.3530,)),
     "svhn_cropped": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
@@ -28,12 +28,15 @@ _FIELDS = {"affine": ("mean", "std"), "zca": ("mean", "matrix", "inverse")}
 class Preprocess:
     """An invertible map between pixels and network inputs.
 
-    Pixels are uint8 in 0..255, or floats on the [0, 1] scale.
+    Pixels are uint8 in 0..255, or floats on the [0, 1] scale. The arrays of the other
+    kind are empty.
 
-    kind "affine": (x - mean) / std;     mean, std: [C] float32
-    kind "zca":    (x - mean) @ matrix;  mean: [D], matrix, inverse: [D, D] float32,
-        on images flattened to D = H * W * C
-    The arrays of the other kind are empty.
+    Attributes:
+        kind: "affine" for (x - mean) / std, or "zca" for (x - mean) @ matrix on images
+            flattened to D = H * W * C.
+        mean: [C] float32, or [D] with "zca".
+        std: [C] float32, with "affine".
+        matrix, inverse: [D, D] float32, with "zca".
     """
 
     kind: str
@@ -45,10 +48,14 @@ class Preprocess:
     def apply(self, images: np.ndarray) -> np.ndarray:
         """Preprocessed images.
 
-        images: [..., H, W, C] uint8, or float on the [0, 1] scale
-        Returns [..., H, W, C] float32.
+        Args:
+            images: [..., H, W, C] uint8, or float on the [0, 1] scale.
 
-        Raises UserError if the images do not fit the fitted shape.
+        Returns:
+            [..., H, W, C] float32.
+
+        Raises:
+            UserError: the images do not have the shape of the fitted ones.
         """
         out = np.empty(images.shape, np.float32)
         if self.kind == "affine":
@@ -70,10 +77,14 @@ class Preprocess:
     def invert(self, z: np.ndarray) -> np.ndarray:
         """Pixels of preprocessed images.
 
-        z: [..., H, W, C] float
-        Returns [..., H, W, C] float32 on the [0, 1] scale, not clipped.
+        Args:
+            z: [..., H, W, C] float.
 
-        Raises UserError if the images do not fit the fitted shape.
+        Returns:
+            [..., H, W, C] float32 on the [0, 1] scale, not clipped.
+
+        Raises:
+            UserError: the images do not have the shape of the fitted ones.
         """
         z = np.asarray(z, np.float32)
         if self.kind == "affine":
@@ -87,11 +98,17 @@ class Preprocess:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(stored, scale, shift) with stored * scale + shift equal to apply(images).
 
-        images: [M, H, W, C] uint8 or float32. Affine images stay raw, so that uint8
-        takes a quarter of the memory; ZCA images are whitened here, as float32.
-        Returns [M, H, W, C], [C] float32, [C] float32.
+        With an affine map images stay raw, so that uint8 takes a quarter of the memory;
+        with ZCA they are whitened here, as float32.
 
-        Raises UserError if the images do not fit the fitted shape.
+        Args:
+            images: [M, H, W, C] uint8 or float32.
+
+        Returns:
+            [M, H, W, C], [C] float32, [C] float32.
+
+        Raises:
+            UserError: the images do not have the shape of the fitted ones.
         """
         if self.kind == "affine":
             return images, *self._affine(images)
@@ -100,7 +117,7 @@ class Preprocess:
         return self.apply(images), one, zero
 
     def space(self) -> Space:
-        """Pixels, as seen from preprocessed images, as pure functions."""
+        """The map to pixels and back as pure functions on the device."""
         if self.kind == "affine":
             mean, std = jnp.asarray(self.mean), jnp.asarray(self.std)
             return Space(lambda z: z * std + mean, lambda x: (x - mean) / std, 0.5)
@@ -117,7 +134,7 @@ class Preprocess:
         )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """All that `from_arrays` needs, fit for an npz file without pickle."""
+        """The arrays that `from_arrays` needs, for an .npz file without pickles."""
         fields = {name: getattr(self, name) for name in _FIELDS[self.kind]}
         return {"kind": np.array(self.kind), **fields}
 
@@ -125,7 +142,8 @@ class Preprocess:
     def from_arrays(arrays: Mapping[str, np.ndarray]) -> "Preprocess":
         """The inverse of `to_arrays`; other keys are ignored.
 
-        Raises UserError for an unknown kind or a missing array.
+        Raises:
+            UserError: the kind is unknown, or an array is missing.
         """
         kind = str(arrays["kind"]) if "kind" in arrays else "missing"
         if kind not in _FIELDS:
@@ -174,44 +192,50 @@ def unit(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32, copy=False)
 
 
-def _known(dataset_name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """The literature's mean and standard deviation, None where it has none."""
+def _published(dataset_name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """The published mean and standard deviation of a dataset, or None."""
     name = dataset_name.split(":")[0].split("/")[0]
     if name.startswith(("tiny_imagenet", "imagenet")):
         return _IMAGENET
-    return _KNOWN.get(name)
+    return _PUBLISHED.get(name)
 
 
 def check_constants(dataset_name: str, channels: int) -> None:
-    """Raise UserError unless the literature has constants for images of this kind."""
-    known = _known(dataset_name)
-    if known is None:
+    """Refuse a dataset without published constants for so many channels.
+
+    Raises:
+        UserError: the dataset has no constants, or they are for another number of
+            channels.
+    """
+    constants = _published(dataset_name)
+    if constants is None:
         raise UserError(
             f"there are no constants for {dataset_name!r}: name one of "
-            f"{', '.join(_KNOWN)}, imagenet"
+            f"{', '.join(_PUBLISHED)}, imagenet"
         )
-    if len(known[0]) != channels:
+    if len(constants[0]) != channels:
         raise UserError(
-            f"the constants of {dataset_name!r} are for {len(known[0])} channels and "
-            f"the images have {channels}: name another dataset"
+            f"the constants of {dataset_name!r} are for {len(constants[0])} channels "
+            f"and the images have {channels}: name another dataset"
         )
 
 
 def normalisation(dataset_name: str, images: np.ndarray) -> Preprocess:
     """The usual per-channel normalisation of a dataset.
 
-    dataset_name: whose constants
-    images: [M, H, W, C] uint8 or float32, the training images, which are measured
-        unless the literature has constants for `dataset_name`
+    A constant channel gets a small standard deviation instead of zero.
 
-    Raises nothing; a constant channel gets a small standard deviation, not zero.
+    Args:
+        dataset_name: the dataset whose published constants are used.
+        images: [M, H, W, C] uint8 or float32, the training images, from which the
+            constants are computed if none are published.
     """
-    known = _known(dataset_name)
-    # The user's own data may bear a known name: believe the images then.
-    if known is None or len(known[0]) != images.shape[-1]:
+    constants = _published(dataset_name)
+    # Data of the user may have the name of a published dataset.
+    if constants is None or len(constants[0]) != images.shape[-1]:
         mean, std = _measure(images)
     else:
-        mean, std = np.array(known[0]), np.array(known[1])
+        mean, std = np.array(constants[0]), np.array(constants[1])
     std = np.maximum(std, _STD_FLOOR)
     return Preprocess("affine", mean.astype(np.float32), std.astype(np.float32))
 
@@ -222,10 +246,14 @@ def fit_zca(images: np.ndarray, eps: float | int = 0.1) -> Preprocess:
     With the unbiased covariance U diag(s) U' of the flattened images, the matrix is
     U diag(1 / sqrt(s + eps)) U' and its inverse U diag(sqrt(s + eps)) U'.
 
-    images: [M, H, W, C] uint8 or float32, the training images
-    Takes D x D float64 arrays with D = H * W * C, and an eigendecomposition of one.
+    Needs D x D float64 arrays with D = H * W * C, and the eigendecomposition of one.
 
-    Raises UserError for eps <= 0 or fewer than two images.
+    Args:
+        images: [M, H, W, C] uint8 or float32, the training images.
+        eps: added to the eigenvalues.
+
+    Raises:
+        UserError: eps is not positive, or there are fewer than two images.
     """
     if eps <= 0:
         raise UserError(f"eps of the ZCA whitening must be positive, but is {eps}")

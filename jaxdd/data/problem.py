@@ -1,8 +1,8 @@
-"""What every experiment starts from: data on the device, and named random keys."""
+"""A dataset with its splits and preprocessing, as every run starts from it."""
 
 import re
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,22 +19,26 @@ from jaxdd.data import (
 from jaxdd.data.real import real_data
 from jaxdd.devices import policy
 from jaxdd.errors import UserError, quoted
-from jaxdd.fields import option
+from jaxdd.fields import Choice, option
 from jaxdd.progress import say
 from jaxdd.types import RealData
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataFlags:
-    """The flags by which every program names its data, and what images become."""
+    """The flags of a dataset, and of the form to which its images are converted."""
 
     dataset: str = option(
         "digits",
-        "digits, folder:PATH (a sub-folder of PNG, JPEG, BMP, WebP, TIFF, GIF or PPM "
-        "images per class), npz:FILE (as MedMNIST's) or a prepared TFDS name",
+        "the data: digits, folder:PATH (a sub-folder of PNG, JPEG, BMP, WebP, TIFF, "
+        "GIF or PPM images per class), npz:FILE (as MedMNIST's) or the name of a "
+        "prepared TFDS dataset",
         kind="dataset",
+        often=True,
     )
-    data_dir: str | None = option(None, "where prepared TFDS datasets are", kind="path")
+    data_dir: str | None = option(
+        None, "folder of prepared TFDS datasets", kind="path", often=True
+    )
     channels: int | None = option(
         None, "convert images to 1 (grey) or 3 (RGB; transparency is dropped)"
     )
@@ -43,15 +47,23 @@ class DataFlags:
     )
 
 
-class Scaling(NamedTuple):
+@dataclass(frozen=True)
+class Scaling(Choice):
     """How images become what networks see, before it is fitted to the training split.
 
-    `constants` names the dataset whose mean and standard deviation are taken; None for
-    the images' own, and where they are whitened.
+    Attributes:
+        zca: whether images are ZCA-whitened.
+        constants: the dataset whose mean and standard deviation normalise images that
+            are not whitened; None for their own.
     """
 
-    zca: bool = False
-    constants: str | None = None
+    subject: ClassVar[str] = "the preprocessing"
+
+    zca: bool = option(False, "ZCA whitening instead of normalisation")
+    constants: str | None = option(
+        None,
+        "dataset whose mean and deviation normalise the images; default: the method's",
+    )
 
 
 @dataclass(frozen=True)
@@ -59,9 +71,12 @@ class Problem:
     """A dataset, split and preprocessed.
 
     Attributes:
-        split_seed: of the validation split.
-        source: what `data.load` reads the dataset by; None for data in memory.
-        scaling: how `preprocess` was fitted.
+        dataset: the data as they were read.
+        splits: training, validation and test split.
+        preprocess: the fitted preprocessing.
+        split_seed: seed of the validation split.
+        source: name by which `data.load` reads the dataset; None for data in memory.
+        scaling: the choice by which `preprocess` was fitted.
     """
 
     dataset: Dataset
@@ -69,25 +84,24 @@ class Problem:
     preprocess: Preprocess
     split_seed: int = 0
     source: str | None = None
-    scaling: Scaling = Scaling()  # noqa: RUF009 - immutable
+    scaling: Scaling = Scaling()
 
     @property
     def name(self) -> str:
-        """What the data is called: by its source, or by itself."""
+        """The source of the data, or the name of a dataset in memory."""
         return self.source or self.dataset.name
 
     def scaled(self, scaling: Scaling) -> "Problem":
-        """The same problem, preprocessed this way."""
+        """The same problem with another preprocessing."""
         if scaling == self.scaling:
             return self
         fitted = _fit(scaling, self.dataset, self.splits.train.images)
         return replace(self, preprocess=fitted, scaling=scaling)
 
     def blind(self) -> "Problem":
-        """The same problem with the validation split in the place of the test split.
+        """The same problem with the validation split in place of the test split.
 
-        Whatever is handed this cannot reach the test data: for choosing
-        hyper-parameters.
+        Hyper-parameters are chosen on it, without access to the test data.
 
         Raises:
             UserError: there is no validation split.
@@ -104,62 +118,53 @@ class Problem:
         return policy.microbatch_for(self.dataset.image_shape, width)
 
     def on_device(self, part: Split, scores: np.ndarray | None = None) -> RealData:
-        """A split on the device, each class sorted easy to hard where scores [M] are
-        given."""
+        """A split on the device; scores [M] sort each class from easy to hard."""
         images, scale, shift = self.preprocess.device_images(part.images)
         classes = self.dataset.num_classes
         return real_data(images, part.labels, classes, scale, shift, scores)
 
 
 def open_problem(
-    name: str,
-    data_dir: str | None,
+    data: DataFlags,
     validation: float,
     seed: int,
-    zca: bool,
-    constants: str | None = None,
-    channels: int | None = None,
-    image_size: str | None = None,
+    scaling: Scaling = Scaling(),
 ) -> Problem:
-    """Read, split and fit the preprocessing on the training split.
+    """Read a dataset, split it, and fit the preprocessing to the training split.
 
-    Says what the reader left out or chose.
+    The remarks of the reader go to `progress.say`.
 
     Args:
-        name, data_dir, channels, image_size: see `DataFlags`.
+        data: the flags that name the data.
         validation: share of train that is held out.
         seed: of that share.
-        zca, constants: see `Scaling`.
+        scaling: how images are normalised.
 
     Raises:
-        UserError: the dataset cannot be used, or a bad validation share.
+        UserError: the dataset cannot be used, or the validation share is out of range.
     """
-    dataset = open_dataset(name, data_dir, channels, image_size)
-    return replace(prepare(dataset, validation, seed, zca, constants), source=name)
+    dataset = open_dataset(data)
+    return replace(prepare(dataset, validation, seed, scaling), source=data.dataset)
 
 
-def open_dataset(
-    name: str,
-    data_dir: str | None,
-    channels: int | None = None,
-    image_size: str | None = None,
-) -> Dataset:
+def open_dataset(data: DataFlags) -> Dataset:
     """Read a dataset by the flags that name it, and say what was left out of it.
 
     Raises:
-        UserError: it cannot be used.
+        UserError: the dataset cannot be used.
     """
-    dataset = load(name, data_dir, channels, size_of(image_size))
+    size = size_of(data.image_size)
+    dataset = load(data.dataset, data.data_dir, data.channels, size)
     for remark in dataset.remarks:
         say(remark)
     return dataset
 
 
-def size_of(text: str | None) -> tuple[int, int] | None:
+def size_of(text: object) -> tuple[int, int] | None:
     """(H, W) of --image_size, None where it is not given.
 
     Raises:
-        UserError: it is neither N nor HxW.
+        UserError: the text is neither N nor HxW.
 
     Example:
         >>> size_of("32"), size_of("20x30")
@@ -181,11 +186,9 @@ def prepare(
     dataset: Dataset,
     validation: float,
     seed: int,
-    zca: bool,
-    constants: str | None = None,
+    scaling: Scaling = Scaling(),
 ) -> Problem:
-    """The same for a dataset in memory."""
-    scaling = Scaling(zca, constants)
+    """`open_problem` for a dataset in memory."""
     splits = split(dataset, validation, seed)
     fitted = _fit(scaling, dataset, splits.train.images)
     return Problem(dataset, splits, fitted, seed, scaling=scaling)

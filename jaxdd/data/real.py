@@ -1,4 +1,4 @@
-"""Which real samples are in play: class tables and class-wise sampling."""
+"""Real samples on the device: class tables and class-wise sampling."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from jaxdd.types import Array, Batch, Key, RealData
 def class_table(
     labels: np.ndarray, num_classes: int, scores: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sample indices of each class, easy to hard where scores are given.
+    """Sample indices of each class, sorted from easy to hard if there are scores.
 
     Args:
         labels: [M] int.
@@ -56,14 +56,14 @@ def real_data(
         images: [M, H, W, C], uint8 or preprocessed floats of any range.
         labels: [M] int, numbered from 0.
         num_classes: K, at least 2; a class may be without samples.
-        scale, shift: [C], so that `images * scale + shift` is preprocessed; by default
-            the images already are.
+        scale, shift: [C], so that `images * scale + shift` is preprocessed; None for
+            images that are preprocessed already.
         scores: [M], larger is harder: sorts each class from easy to hard.
 
     Raises:
-        UserError: no sample, another rank, another number of labels or scores than of
-            images or of scales than of channels, a label outside [0, K), or values that
-            are not finite real numbers. What is being traced cannot be looked at.
+        UserError: there is no sample; a rank is wrong; the numbers of images, labels
+            and scores, or of channels and scales, differ; a label is outside [0, K); or
+            a value is not a finite real number. Traced values are not checked.
 
     Example:
         >>> images = np.zeros((6, 8, 8, 1), np.uint8)
@@ -103,10 +103,10 @@ def real_data(
 
 
 def _finite(where: str, values: Any) -> Any:
-    """An array of finite real numbers; one on a device stays there.
+    """An array of finite real numbers; an array on a device stays there.
 
     Raises:
-        UserError: it is none.
+        UserError: a value is not a finite real number.
     """
     if isinstance(values, jax.core.Tracer):
         return values
@@ -116,7 +116,7 @@ def _finite(where: str, values: Any) -> Any:
 
 
 def take(real: RealData, indices: Array) -> Batch:
-    """Preprocessed images and one-hot labels of the given samples, [B, ...]."""
+    """Preprocessed images and one-hot labels of the samples at `indices` [B]."""
     images = real.images[indices].astype(real.scale.dtype)
     images = images * aligned(real.scale, images) + aligned(real.shift, images)
     labels = jax.nn.one_hot(
@@ -128,8 +128,8 @@ def take(real: RealData, indices: Array) -> Batch:
 def sample_class(key: Key, real: RealData, class_index: Array, size: int) -> Batch:
     """Draw `size` samples of one class without replacement.
 
-    The draw is a fresh random order of the class's samples in play, taken cyclically
-    when there are fewer than `size`; a class with none gives padding (zero labels).
+    The draw is a random order of the class's samples in play, repeated cyclically if
+    there are fewer than `size`; an empty class gives padding (zero labels).
     """
     row, count = real.table[class_index], real.counts[class_index]
     position = jnp.arange(size) % jnp.maximum(count, 1)
@@ -142,16 +142,16 @@ def batch_of_pass(
 ) -> Batch:
     """The `index`-th batch of one class, in passes without replacement.
 
-    Every pass takes the samples in play in a new random order, and leaves out a rest
-    that does not fill a batch. A class of fewer samples is one batch, filled up with
+    Every pass runs through the samples in play in a new random order, without a rest
+    that does not fill a batch. A class with fewer samples is one batch, filled up with
     padding. Source: IDC's official code (its loader of one class).
 
     Args:
-        order: [] uint32, what all orders of a run are drawn from.
+        order: [] uint32, seed of all orders of a run.
         real: the samples, with at least one of this class in play.
-        class_index: [] which class.
-        size: of a batch.
-        index: [] int32, batches of this class so far.
+        class_index: [] the class.
+        size: number of samples in a batch.
+        index: [] int32, number of batches of this class so far.
 
     Returns:
         [size, ...] images, preprocessed, with one-hot labels.
@@ -166,18 +166,18 @@ def batch_of_pass(
         [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     """
     row, count = real.table[class_index], real.counts[class_index]
-    taken = jnp.minimum(count, size)
-    per_pass = jnp.maximum(count // jnp.maximum(taken, 1), 1)
+    filled = jnp.minimum(count, size)
+    per_pass = jnp.maximum(count // jnp.maximum(filled, 1), 1)
     key = jax.random.fold_in(jax.random.key(order), class_index)
     shuffled = _shuffled(jax.random.fold_in(key, index // per_pass), row, count)
-    position = index % per_pass * taken + jnp.arange(size)
+    position = index % per_pass * filled + jnp.arange(size)
     batch = take(real, shuffled[position % jnp.maximum(count, 1)])
-    shown = jnp.arange(size)[:, None] < taken
-    return batch._replace(labels=jnp.where(shown, batch.labels, 0))
+    is_sample = jnp.arange(size)[:, None] < filled
+    return batch._replace(labels=jnp.where(is_sample, batch.labels, 0))
 
 
 def _shuffled(key: Key, row: Array, count: Array) -> Array:
-    """The first `count` entries of a row in random order, then the others."""
+    """The first `count` entries of a row in random order, followed by the others."""
     order = jax.random.uniform(key, row.shape)
     order = jnp.where(jnp.arange(row.shape[0]) < count, order, jnp.inf)
     return row[jnp.argsort(order)]

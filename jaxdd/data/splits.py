@@ -10,15 +10,15 @@ from jaxdd.data.checks import check_labels, check_no_gap, count_classes
 from jaxdd.data.dataset import Dataset, from_arrays
 from jaxdd.errors import UserError
 
-TEST_FRACTION = 0.2  # where a source brings no test split
+TEST_FRACTION = 0.2  # if the source has no test split
 TEST_SEED = 0  # fixed: the test split is part of the dataset, not of an experiment
 
 
 class Split(NamedTuple):
     """Part of a dataset, in dataset order.
 
-    `ids` are the samples' places in the array they were taken from: the dataset's
-    training array for `train` and `validation`, its test array for `test`.
+    `ids` are the indices of the samples in the dataset's training array (`train` and
+    `validation`) or in its test array (`test`).
     """
 
     images: np.ndarray  # [M, H, W, C] uint8 or float32
@@ -27,7 +27,7 @@ class Split(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """What may be trained on, selected on, and reported on."""
+    """The data for training, for choosing hyper-parameters, and for results."""
 
     train: Split
     validation: Split | None
@@ -37,11 +37,14 @@ class Splits(NamedTuple):
 def split(dataset: Dataset, validation: float | int = 0.1, seed: int = 0) -> Splits:
     """Hold a stratified part of the training data out for validation.
 
-    validation: fraction of every class to hold out, in [0, 0.5]; 0 for no validation
-        split, in which case `train` is all training data
-    seed: >= 0
+    Args:
+        dataset: the data.
+        validation: fraction of every class to hold out, in [0, 0.5]; with 0 there is no
+            validation split, and `train` is all training data.
+        seed: at least 0.
 
-    Raises UserError for a fraction or seed out of range, or a class with one sample.
+    Raises:
+        UserError: the fraction or the seed is out of range, or a class has one sample.
     """
     if not 0 <= validation <= 0.5:
         raise UserError(
@@ -59,14 +62,19 @@ def split(dataset: Dataset, validation: float | int = 0.1, seed: int = 0) -> Spl
 def hold_out(
     labels: np.ndarray, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices kept and held out, both increasing, stratified by class.
+    """Indices to keep and to hold out, both increasing, stratified by class.
 
-    labels: [M] int, every class present
-    fraction: in (0, 0.5]
-    Returns kept [M - m] int64 and held out [m] int64, with m = ceil(fraction * M)
-    unless small classes forbid it: every class keeps and gives at least one sample.
+    Args:
+        labels: [M] int, with at least one sample of every class.
+        fraction: share to hold out, in (0, 0.5].
+        seed: at least 0.
 
-    Raises UserError for a negative seed or a class with a single sample.
+    Returns:
+        Indices to keep [M - m] int64 and to hold out [m] int64, with m = ceil(fraction
+        * M) unless small classes forbid it: every class has a sample in both.
+
+    Raises:
+        UserError: the seed is negative, or a class has a single sample.
     """
     if seed < 0:
         raise UserError(f"the seed of a split must be at least 0, but is {seed}")
@@ -77,15 +85,15 @@ def hold_out(
             f"class {smallest} has {counts[smallest]} training sample, too few to hold "
             f"out a fraction of {fraction}; add samples or do without holding out"
         )
-    held = []
+    parts = []
     for k, quota in enumerate(_quotas(counts, fraction)):
         # One stream per class: a change in one class leaves the others as they were.
         order = np.random.default_rng([seed, k]).permutation(int(counts[k]))
-        held.append(np.flatnonzero(labels == k)[order[:quota]])
-    held_ids = np.sort(np.concatenate(held))
-    kept = np.ones(len(labels), bool)
-    kept[held_ids] = False
-    return np.flatnonzero(kept), held_ids
+        parts.append(np.flatnonzero(labels == k)[order[:quota]])
+    held_ids = np.sort(np.concatenate(parts))
+    is_train = np.ones(len(labels), bool)
+    is_train[held_ids] = False
+    return np.flatnonzero(is_train), held_ids
 
 
 def with_test_split(
@@ -95,27 +103,34 @@ def with_test_split(
     class_names: Sequence[str] | None,
     remarks: Sequence[str] = (),
 ) -> Dataset:
-    """A dataset whose source has no test split: a stratified fifth, always the same.
+    """A dataset whose test split is a fixed stratified fifth of all images.
 
-    images: [M, H, W, C], or [M, H, W] for one channel
-    labels: [M] integers from 0 on
+    Readers use it if their source has no test split.
 
-    Raises UserError for labels that do not fit the images or leave out a class, and as
-    `hold_out` and `from_arrays`.
+    Args:
+        name: name of the dataset.
+        images: [M, H, W, C], or [M, H, W] for one channel.
+        labels: [M] integers from 0 on.
+        class_names: K names, None for numbers.
+        remarks: as in `Dataset`.
+
+    Raises:
+        UserError: the labels do not fit the images or leave out a class; or as in
+            `hold_out` and `from_arrays`.
     """
     count = count_classes(f"labels of {name!r}", labels)
     names = [*map(str, range(count))] if class_names is None else class_names
     check_labels(f"training split of {name!r}", labels, len(images), len(names))
     check_no_gap(repr(name), labels, names)
-    kept, held = hold_out(labels, TEST_FRACTION, TEST_SEED)
+    train, test = hold_out(labels, TEST_FRACTION, TEST_SEED)
     return from_arrays(
-        images[kept], labels[kept], images[held], labels[held], class_names, name,
+        images[train], labels[train], images[test], labels[test], class_names, name,
         remarks,
     )  # fmt: skip
 
 
 def held_out_remark(name: str, total: int) -> str:
-    """The sentence that tells of `with_test_split` on `total` samples."""
+    """The remark about `with_test_split` on `total` samples."""
     return (
         f"{name} has no test split: a stratified fifth of its {total} images is held "
         "out as one, always the same"

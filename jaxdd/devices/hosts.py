@@ -1,9 +1,9 @@
-"""Several processes, one program: all compute, the first one writes.
+"""Several processes run one program: all compute, and the first one writes.
 
-Every process runs the same commands on the same numbers. Files are written by the
-primary process alone, and all meet before and after, so that nobody reads what another
-has not written yet, or what it wrote too early. What the processes could see
-differently, times and signals, they agree on.
+Every process runs the same commands on the same numbers. Only the primary process
+writes files; all processes meet before and after, so that none reads a file that is
+missing yet or already newer. Times and signals, which differ between processes, are
+agreed on.
 """
 
 import jax
@@ -12,23 +12,23 @@ from jax.experimental import multihost_utils
 
 
 def several() -> bool:
-    """Whether there are other processes. Does not start the backend."""
+    """Whether other processes take part. Does not start the backend."""
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def primary() -> bool:
-    """Whether this process is the one that writes and prints."""
+    """Whether this is the process that writes and prints."""
     return not several() or jax.process_index() == 0
 
 
 def meet() -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes have reached this point."""
     if several():
         multihost_utils.sync_global_devices("jaxdd")
 
 
 def most(value: float) -> float:
-    """The largest value that any of the processes has."""
+    """The largest of the values that the processes pass."""
     if not several():
         return value
     return float(np.max(multihost_utils.process_allgather(np.float64(value))))

@@ -1,4 +1,4 @@
-"""What there is of memory, and sizes for people."""
+"""The memory of this machine, and sizes as text."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 
 
-def size_text(size: float) -> str:
+def size_text(size: float | int) -> str:
     """A number of bytes in a handy unit.
 
     Example:
@@ -21,7 +21,11 @@ def size_text(size: float) -> str:
 
 
 def capacity() -> int | None:
-    """All memory that an array could ever get: the device's, on CPUs the machine's."""
+    """Bytes that an array could at most take: the device's, on CPUs the machine's.
+
+    Returns:
+        The device's limit, or the machine's memory and swap; None if unknown.
+    """
     device = jax.devices()[0]
     if device.platform != "cpu":
         stats = device.memory_stats()
@@ -33,7 +37,7 @@ def capacity() -> int | None:
     return whole + (_field("/proc/meminfo", "SwapTotal") or 0)
 
 
-def _host() -> int | None:
+def host_memory() -> int | None:
     """Memory that programs may still take, this process counted as free."""
     available = _field("/proc/meminfo", "MemAvailable")
     if available is not None:
@@ -45,10 +49,10 @@ def _host() -> int | None:
 
 
 def _field(path: str, name: str) -> int | None:
-    """A line `name:  1234 kB` of a file of Linux, in bytes."""
+    """The value of a line `name:  1234 kB` in a file of Linux, in bytes."""
     try:
         lines = Path(path).read_text().splitlines()
     except OSError:
         return None
-    found = [x.split()[1] for x in lines if x.startswith(f"{name}:")]
-    return int(found[0]) * 1024 if found else None
+    kilobytes = [x.split()[1] for x in lines if x.startswith(f"{name}:")]
+    return int(kilobytes[0]) * 1024 if kilobytes else None

@@ -1,8 +1,8 @@
-"""All devices of a machine, or of several: one mesh, over which mapped axes are spread.
+"""One mesh of the devices of one or several machines, which shares out mapped axes.
 
-Data, networks and results lie whole on every device; what is spread are the slices of
-a mapped axis: classes, experts, networks of an evaluation. Every slice is computed as
-on one device and all of them are gathered before they are summed, so that the number
+Data, networks and results are replicated on every device; only the slices of a mapped
+axis (classes, experts, networks of an evaluation) are spread. Every slice is computed
+as on one device, and all slices are gathered before they are summed, so that the number
 of devices does not change the order of any sum.
 """
 
@@ -19,48 +19,51 @@ from jaxdd.errors import UserError, quoted
 AXIS = "devices"
 
 
-def there_are() -> int:
-    """How many devices JAX has, its backend started.
+def device_count() -> int:
+    """The number of devices that JAX has; starts its backend.
 
     Raises:
-        UserError: the backend that was asked for cannot be started.
+        UserError: the backend in JAX_PLATFORMS cannot be started.
     """
     try:
         return jax.device_count()
-    # JAX asserts that a backend came of what JAX_PLATFORMS lists.
+    # JAX asserts that JAX_PLATFORMS led to a backend.
     except (RuntimeError, AssertionError) as error:
-        asked = jax.config.jax_platforms  # type: ignore[attr-defined]
-        named = f"JAX_PLATFORMS={quoted(asked)[1:-1]}" if asked else "a backend"
+        platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
+        backend = "a backend"
+        if platforms:
+            backend = f"JAX_PLATFORMS={quoted(platforms)[1:-1]}"
         detail = " ".join(str(error).split())[:200]
         raise UserError(
-            f"JAX cannot start {named}{f' ({detail})' if detail else ''}: install JAX "
-            "for this device, or set JAX_PLATFORMS=cpu"
+            f"JAX cannot start {backend}{f' ({detail})' if detail else ''}: install "
+            "JAX for this device, or set JAX_PLATFORMS=cpu"
         ) from error
 
 
 def parse(text: str) -> int:
-    """The number of devices that `--devices` asks for: a number, or `all`.
+    """The number of devices in the flag --devices: a positive number, or "all".
 
     Raises:
-        UserError: not a number, more than there are, or no backend can be started.
+        UserError: the text is neither, the number exceeds the devices that JAX has, or
+            no backend can be started.
     """
-    there = there_are()
+    available = device_count()
     if text == "all":
-        return there
-    # More digits than there are devices anywhere; some that `int` does not take.
+        return available
+    # No machine has a number of devices with more digits, and `int` refuses some.
     if not re.fullmatch("0*[1-9][0-9]{0,17}", text):
         raise UserError(
             f"--devices must be a positive number or all, not {quoted(text)}"
         )
     count = int(text)
-    if count > there:
+    if count > available:
         raise UserError(
-            f"--devices={count}, but JAX sees {there} ({jax.default_backend()}): ask "
-            "for at most that, or all"
+            f"--devices={count}, but JAX sees {available} ({jax.default_backend()}): "
+            "give at most that number, or all"
         )
-    if jax.process_count() > 1 and count != there:
+    if jax.process_count() > 1 and count != available:
         raise UserError(
-            f"--devices={count}, but {jax.process_count()} processes share {there} "
+            f"--devices={count}, but {jax.process_count()} processes share {available} "
             "devices: use --devices=all"
         )
     return count
@@ -74,10 +77,10 @@ def use(count: int) -> Iterator[None]:
 
     Example:
         >>> import jax, jaxdd
-        >>> with jaxdd.devices.use(jax.device_count()):
-        ...     found = jax.jit(lambda x: jaxdd.policy.spread_axis(jax.numpy.sin, x))(
-        ...         jax.numpy.zeros(3))
-        >>> found.shape
+        >>> with jaxdd.devices.mesh.use(jax.device_count()):
+        ...     sines = jax.jit(lambda x: jaxdd.devices.policy.spread_axis(
+        ...         jax.numpy.sin, x))(jax.numpy.zeros(3))
+        >>> sines.shape
         (3,)
     """
     if count == 1 and jax.process_count() == 1:
@@ -91,9 +94,9 @@ def use(count: int) -> Iterator[None]:
 
 
 def spread_over() -> int:
-    """Over how many devices a mapped axis is spread here.
+    """The number of devices over which a mapped axis is spread here.
 
-    One outside of `use`, and inside of an axis that is spread already.
+    One outside of `use`, and inside an axis that is spread already.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if AXIS not in mesh.axis_names or AXIS in mesh.manual_axes:
@@ -102,16 +105,16 @@ def spread_over() -> int:
 
 
 def spread(function, xs, *shared):
-    """Give every device an equal part of `xs` and gather what `function` makes of it.
+    """Apply `function` to an equal part of `xs` on every device; gather the results.
 
     Args:
         function: (slices [m, ...], *shared) -> [m, ...]; closes over no traced array.
-        xs: pytree of [size, ...]; where the devices do not divide it, the last ones
-            repeat the first slices.
-        shared: pytrees that every device gets whole.
+        xs: pytree of [size, ...]; if the number of devices does not divide the size,
+            the last devices repeat the first slices.
+        shared: pytrees that are replicated on every device.
 
     Returns:
-        [size, ...], whole on every device.
+        [size, ...], replicated on every device.
     """
     parts = spread_over()
     size = jax.tree.leaves(xs)[0].shape[0]
@@ -121,11 +124,11 @@ def spread(function, xs, *shared):
         # Slices are picked here rather than by `in_specs`, which would tempt the
         # compiler to keep parts of the state on one device each.
         mine = (jax.lax.axis_index(AXIS) * each + jnp.arange(each)) % size
-        found = function(jax.tree.map(lambda x: x[mine], xs), *shared)
-        return jax.lax.all_gather(found, AXIS, tiled=True)
+        results = function(jax.tree.map(lambda x: x[mine], xs), *shared)
+        return jax.lax.all_gather(results, AXIS, tiled=True)
 
-    # Loops inside start from constants, equal on all devices, and go on with values
-    # that differ: the check would have every one of them marked.
+    # Loops inside start from constants, which are equal on all devices, and continue
+    # with values that differ: with check_vma every such constant would need a pvary.
     gather = jax.shard_map(
         part, in_specs=PartitionSpec(), out_specs=PartitionSpec(), check_vma=False
     )
@@ -133,7 +136,7 @@ def spread(function, xs, *shared):
 
 
 def everywhere(tree):
-    """Arrays as they come out of a step: whole on every device in use."""
+    """A tree of arrays, replicated on all devices in use, as a step returns them."""
     if AXIS not in jax.sharding.get_abstract_mesh().axis_names:
         return tree
     return jax.jit(lambda x: jax.tree.map(jnp.copy, x))(tree)

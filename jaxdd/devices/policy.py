@@ -1,12 +1,12 @@
-"""Choices that depend on the device, in one table: how axes are mapped, in what form.
+"""Choices that depend on the device, in one table: forms of mapped axes and layers.
 
 Measured on two CPU cores: mapping classes, experts or networks one after another beats
 `vmap` by 2-8 times, because batched weights turn convolutions into grouped ones. On
 accelerators small kernels leave the device idle, so the axis is batched there.
 
-`python -m benchmarks.accelerator` measures the forms on whatever device is at hand; the
-entry that it prints last can be pasted into `TABLE`. No choice changes what is computed
-beyond rounding, but for the precision of products, which no entry lowers by itself.
+`python -m benchmarks.accelerator` measures the forms on the device of this machine; the
+entry that it prints last can be pasted into `TABLE`. No choice changes a result beyond
+rounding, except the precision of products, which no entry lowers by itself.
 """
 
 import contextlib
@@ -24,26 +24,27 @@ NOT_MEASURED = "not measured"
 
 @dataclass(frozen=True)
 class Choices:
-    """What is fast on one kind of device.
+    """The fastest forms on one kind of device.
 
     Attributes:
-        measured: on what, with which versions and when, or `NOT_MEASURED`.
-        classes: slices of the class axis that are worked on at once; 1 for one after
-            another, in a loop.
+        measured: the machine and versions of the measurement, or `NOT_MEASURED`.
+        classes: slices of the class axis that are computed at once; 1 for a loop over
+            single slices.
         experts: experts that are trained at once on one device.
-        networks: networks that are evaluated, or measure difficulty, at once.
+        networks: networks that are evaluated, or at which difficulty is measured, at
+            once.
         samples: samples whose gradients exist at the same time (gradient norms).
-        microbatch: images of a gradient's chunk, or None for the whole batch at once.
-        microbatch_from: (channels, height) from which networks and images are large
-            enough for `microbatch`.
-        convolution: of `nets.conv.IMPLEMENTATIONS`, the form of a 3x3 convolution and
-            of larger ones.
-        small_convolution: the form where the kernel is 1x1, strided or of few input
-            channels.
-        precision: of the products of networks, as in `jax.default_matmul_precision`;
-            None for JAX's default, which is float32 on CPU and TF32 on recent NVIDIA
-            devices.
-        steps: the most steps that one dispatch holds.
+        microbatch: images in one chunk of a gradient, or None for the whole batch.
+        microbatch_from: (width, height): least width of a network and height of an
+            image for which `microbatch` is used.
+        convolution: form of convolutions from 3x3 on, one of
+            `nets.conv.IMPLEMENTATIONS`.
+        small_convolution: form of convolutions that are 1x1, strided, or have few
+            input channels.
+        precision: precision of the products in networks, as in
+            `jax.default_matmul_precision`; None for JAX's default, which is float32 on
+            CPU and TF32 on recent NVIDIA devices.
+        steps: largest number of steps in one dispatch.
     """
 
     measured: str = NOT_MEASURED
@@ -59,7 +60,7 @@ class Choices:
     steps: int = 256
 
 
-# By the kind of a device as JAX names it, or else by backend ("cpu", "gpu", "tpu").
+# The key is the kind of a device as JAX names it, or a backend ("cpu", "gpu", "tpu").
 TABLE: dict[str, Choices] = {
     "cpu": Choices(
         measured="two cores of a server, JAX 0.10.2",
@@ -67,8 +68,8 @@ TABLE: dict[str, Choices] = {
         experts=1,
         networks=1,
         samples=8,
-        # What stays in cache at 32x32 and width 128. Only wide networks gain: 2.1-2.4
-        # times at that size, nothing at 8x8 and width 32.
+        # Eight images stay in cache at 32x32 and width 128. Only wide networks gain:
+        # 2.1-2.4 times at that size, nothing at 8x8 and width 32.
         microbatch=8,
         microbatch_from=(64, 24),
         convolution="canonical",
@@ -80,31 +81,31 @@ TABLE: dict[str, Choices] = {
     "tpu": Choices(measured=NOT_MEASURED),
 }
 
-_given: ContextVar[Choices | None] = ContextVar("choices", default=None)
+_replacement: ContextVar[Choices | None] = ContextVar("choices", default=None)
 
 
 def choices() -> Choices:
-    """The choices for the device in use: its own, those of its backend, or a GPU's."""
-    given = _given.get()
-    if given is not None:
-        return given
+    """The choices for the device in use: its own entry, its backend's, or a GPU's."""
+    replacement = _replacement.get()
+    if replacement is not None:
+        return replacement
     backend = jax.default_backend()
-    # Only an accelerator is asked for its kind: a CPU has one name.
+    # CPUs of all kinds share one entry.
     kind = backend if backend == "cpu" else jax.devices()[0].device_kind
     return choices_for(kind, backend)
 
 
 def choices_for(kind: str, backend: str) -> Choices:
-    """The entry for a kind of device; without one, that of its backend or a GPU's."""
+    """The entry of `TABLE` for a kind of device, else its backend, else GPUs."""
     return TABLE.get(kind) or TABLE.get(backend) or TABLE["gpu"]
 
 
 @contextlib.contextmanager
 def using(replacement: Choices) -> Iterator[None]:
-    """Other choices while the context lasts, for what is traced in it.
+    """Use other choices for functions that are traced while the context lasts.
 
-    A function that `jax.jit` has traced for the same shapes before keeps the choices of
-    that time.
+    A function that `jax.jit` has already traced for the same shapes keeps the choices
+    of that time.
 
     Source: ours.
 
@@ -115,19 +116,18 @@ def using(replacement: Choices) -> Iterator[None]:
         ...     choices().classes
         1
     """
-    token = _given.set(replacement)
+    token = _replacement.set(replacement)
     try:
         yield
     finally:
-        _given.reset(token)
+        _replacement.reset(token)
 
 
 def map_axis(function, xs, chunk: int):
     """Apply `function` to every slice of `xs` along axis 0 and stack the results.
 
-    On one device: one after another where `chunk` is 1, else `chunk` slices at a time
-    (all of them if there are no more). The results do not depend on the choice beyond
-    rounding.
+    On one device. Slices are computed one after another if `chunk` is 1, else `chunk`
+    at a time. The results do not depend on the choice beyond rounding.
     """
     if chunk == 1:
         return jax.lax.map(function, xs)
@@ -138,15 +138,15 @@ def map_axis(function, xs, chunk: int):
 
 
 def spread_axis(function, xs, *shared, chunk: int | None = None):
-    """`map_axis` over all devices in use (see `devices.use`).
+    """`map_axis` over all devices in use, see `mesh.use`.
 
-    For the outermost axis of a computation: classes, experts, networks, seeds.
+    Meant for the outermost axis of a computation: classes, experts, networks, seeds.
 
     Args:
         function: (slice of xs, *shared) -> pytree. It must not close over traced
-            arrays: what all slices need is in `shared`.
+            arrays; pass those that all slices need as `shared`.
         xs: pytree of [size, ...].
-        shared: pytrees that lie whole on every device.
+        shared: pytrees that are replicated on every device.
         chunk: slices at a time on each device; None for `choices().networks`.
     """
     at_once = choices().networks if chunk is None else chunk
@@ -164,16 +164,16 @@ def map_chunks(function, count: int, chunk: int):
 
     Args:
         function: (indices [chunk]) -> [chunk, ...], one result per index.
-        count: how many indices; the last chunk is filled up with repeated ones.
-        chunk: the most that are worked on at a time.
+        count: number of indices; the last chunk is filled up with repeated ones.
+        chunk: largest number of indices at a time.
 
     Returns:
         [count, ...].
     """
     size = min(chunk, count)
     indices = jnp.resize(jnp.arange(count), (-(-count // size), size))
-    found = jax.lax.map(function, indices)
-    return found.reshape(-1, *found.shape[2:])[:count]
+    results = jax.lax.map(function, indices)
+    return results.reshape(-1, *results.shape[2:])[:count]
 
 
 def microbatch_for(image_shape: tuple[int, ...], width: int) -> int | None:

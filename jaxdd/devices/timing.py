@@ -1,10 +1,10 @@
-"""Seconds, with those that JAX spends on compiling apart."""
+"""Seconds of a computation, with the seconds of compiling reported separately."""
 
 import time
 
 import jax
 
-# What JAX reports: tracing, lowering and compiling (or reading what was compiled).
+# JAX reports tracing, lowering and compiling (or reading a compiled program).
 COMPILING = "/jax/core/compile/"
 
 
@@ -12,9 +12,10 @@ class Stopwatch:
     """`with Stopwatch() as watch: ...`, then `watch.seconds`, `watch.compile_seconds`.
 
     Attributes:
-        total_seconds: from entering to leaving.
-        compile_seconds: of it, what JAX compiled; nested reports count once.
-        seconds: the rest.
+        total_seconds: seconds between entering and leaving the context.
+        compile_seconds: seconds thereof in which JAX compiled; nested reports count
+            once.
+        seconds: the remaining seconds.
 
     Example:
         >>> with Stopwatch() as watch:
@@ -27,13 +28,13 @@ class Stopwatch:
 
     def __enter__(self) -> "Stopwatch":
         self.reported: list[tuple[float, float]] = []
-        jax.monitoring.register_event_duration_secs_listener(self._heard)
+        jax.monitoring.register_event_duration_secs_listener(self._on_event)
         self.began = time.perf_counter()
         return self
 
     def __exit__(self, *exception) -> None:
         ended = time.perf_counter()
-        jax.monitoring.unregister_event_duration_listener(self._heard)
+        jax.monitoring.unregister_event_duration_listener(self._on_event)
         self.total_seconds = ended - self.began
         covered = self.began
         for first, last in sorted(self.reported):
@@ -45,7 +46,7 @@ class Stopwatch:
     def seconds(self) -> float:
         return self.total_seconds - self.compile_seconds
 
-    def _heard(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
+    def _on_event(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
         if event.startswith(COMPILING):
             now = time.perf_counter()
             self.reported.append((now - duration_secs, now))

@@ -12,12 +12,21 @@ import jax
 from jaxdd import augment
 from jaxdd.data.problem import Problem
 from jaxdd.data.real import take
+from jaxdd.distillation.resolution import Resolved
 from jaxdd.distillation.sorting import SCORES_REMEDY
-from jaxdd.experts import Bank, Manifest, Watch, layout, train_bank, weight
-from jaxdd.methods.build import starts_of
-from jaxdd.methods.settings import Settings
+from jaxdd.experts import (
+    Bank,
+    Manifest,
+    Snapshots,
+    Watch,
+    describe_size,
+    layout,
+    train_bank,
+)
+from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Curriculum
-from jaxdd.progress import Bar, say
+from jaxdd.progress import Stage as Bar
+from jaxdd.progress import say
 from jaxdd.storage.files import make_folder
 from jaxdd.storage.paths import existing_file, shown
 from jaxdd.training.evaluate import accuracy
@@ -28,29 +37,31 @@ from jaxdd.types import Learner, Network, Params, RealData
 def manifest_of(
     problem: Problem,
     network: Network,
-    values: dict[str, Any],
+    resolved: Resolved,
     keep: tuple[int, int] | None = None,
 ) -> Manifest:
-    """What a bank for these values holds.
+    """What a bank for a run holds.
 
     Args:
         problem: the data.
         network: of the experts.
-        values: with "network", "bank", "curriculum", "score", "scores" and
-            "augmentation".
+        resolved: every value of the run.
         keep: first and last epoch to store; None for all.
     """
-    bank = values["bank"]
+    bank, window = resolved.bank, resolved.window
+    assert bank is not None, "the method has experts"
     # How long to train is a matter of what will be matched, not of the optimiser.
     training = {
-        name: bank[name]
-        for name in ("learning_rate", "batch_size", "gsam_rho", "gsam_alpha")
+        "learning_rate": bank.learning_rate,
+        "batch_size": bank.batch_size,
+        "gsam_rho": bank.gsam_rho,
+        "gsam_alpha": bank.gsam_alpha,
     }
-    curriculum = described(Curriculum(**values["curriculum"]))
-    if Curriculum(**values["curriculum"]) != Curriculum():
-        curriculum["score"] = values["score"] or _file_digest(values["scores"])
-    first, last = keep or (0, bank["epochs"])
-    held_out = values["validation"]
+    curriculum = described(resolved.curriculum)
+    if resolved.curriculum != Curriculum():
+        curriculum["score"] = window.score or _file_digest(window.scores)
+    first, last = keep or (0, bank.epochs)
+    held_out = resolved.data.validation
     return Manifest(
         data={
             "fingerprint": problem.dataset.fingerprint,
@@ -61,15 +72,15 @@ def manifest_of(
             "kind": problem.preprocess.kind,
             "digest": _digest(problem.preprocess.to_arrays()),
         },
-        network=values["network"],
+        network=resolved.network.options(),
         training=training,
         curriculum=curriculum,
-        augmentation=values["augmentation"],
-        seed=bank["seed"],
-        experts=bank["experts"],
+        augmentation=resolved.recipe.objective.augmentation,
+        seed=bank.seed,
+        experts=bank.experts,
         first_epoch=first,
         last_epoch=last,
-        dtype=bank["dtype"],
+        dtype=bank.dtype,
         leaves=layout(network),
     )
 
@@ -79,8 +90,9 @@ def described(curriculum: Curriculum) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(curriculum)))
 
 
-def _file_digest(path: str) -> str:
+def _file_digest(path: str | None) -> str:
     """Scores from a file are told apart by what is in it."""
+    assert path is not None
     place = existing_file(path, "the scores", SCORES_REMEDY)
     with open(place, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -112,7 +124,7 @@ def make(
         say(f"continuing after {done} epochs")
         on_resume(done)
 
-    say(f"experts: {weight(manifest)} in {shown(folder)}")
+    say(f"experts: {describe_size(manifest)} in {shown(folder)}")
     curriculum = _curriculum(manifest)
     training = Training(epochs=manifest.last_epoch, **manifest.training)
     everything = int(real.counts.sum()) == real.labels.shape[0]
@@ -139,13 +151,13 @@ def _curriculum(manifest: Manifest) -> Curriculum:
     return Curriculum(**fields)
 
 
-def needed_epochs(settings: Settings) -> tuple[int, int]:
+def needed_epochs(recipe: Recipe) -> tuple[int, int]:
     """The first and the last snapshot that a method may read."""
-    starts = starts_of(settings)
-    return starts.lowest, starts.highest - 1 + settings.expert_epochs
+    starts = recipe.spans.starts()
+    return starts.lowest, starts.highest - 1 + recipe.students.expert_epochs
 
 
-def reach(bank: Bank, network: Network, real: RealData) -> list[float]:
+def reach(bank: Snapshots, network: Network, real: RealData) -> list[float]:
     """Accuracy of every expert after its last stored epoch, on some split, percent."""
     params, stats = network.init(jax.random.key(0))
     measure = jax.jit(lambda p, real: accuracy(network, Learner(p, stats), real))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdd.artifact import file as artifacts
-from jaxdd.artifact.file import STATISTICS
+from jaxdd.artifact.schema import STATISTICS
 from jaxdd.distillation import resolution
 from jaxdd.errors import UserError, quoted
 from jaxdd.storage import records

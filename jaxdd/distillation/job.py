@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +11,15 @@ from jaxdd.artifact.file import Artifact
 from jaxdd.artifact.restart import initial_from
 from jaxdd.data.problem import Problem
 from jaxdd.data.real import class_table
-from jaxdd.distillation import resolution
+from jaxdd.distillation.resolution import Resolved
 from jaxdd.errors import UserError
 from jaxdd.evaluation.protocol import Protocol
-from jaxdd.experts import Bank
+from jaxdd.experts import Snapshots
+from jaxdd.learners.fresh import Context
 from jaxdd.methods import build as methods
-from jaxdd.methods import presets
+from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers import masks, segments
-from jaxdd.modifiers.curriculum import Curriculum
+from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.primitives.keys import named_key
 from jaxdd.primitives.trees import named_leaves
 from jaxdd.progress import say
@@ -35,43 +35,33 @@ CHUNK = 100
 
 
 def describe_mask(
-    network: Network, settings: methods.Settings, image_shape: tuple[int, ...]
+    network: Network, recipe: Recipe, image_shape: tuple[int, ...]
 ) -> str | None:
-    """What the mask drops of the parameters or features, as a sentence.
+    """A sentence about what the mask drops of the parameters or features.
 
     Raises:
         UserError: it is asked for and drops nothing, or everything.
     """
-    mask = masks.make_mask(
-        settings.mask, settings.mask_ratio, settings.mask_granularity
-    )
-    if mask is None:
+    mask = None if recipe.mask is None else recipe.mask.make()
+    if recipe.mask is None or mask is None:
         return None
-    shapes = jax.eval_shape(network.init, jax.random.key(0))[0]
-    if settings.objective == "distribution":
-        image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-        outputs, _ = jax.eval_shape(
-            lambda k, x: network.apply(*network.init(k), x, False),
-            jax.random.key(0), image,
-        )  # fmt: skip
-        shapes = {
-            f"block{i}": jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
-            for i, x in enumerate(outputs.features)
-        }
+    shapes = recipe.objective.matched(network, image_shape)
     example = jax.tree.map(lambda x: jnp.zeros(x.shape), shapes)
-    found = masks.describe(mask, example)
-    if settings.tensors == "kernels":  # the others are not matched anyway
-        named = named_leaves(example)
-        found = {name: x for name, x in found.items() if named[name].ndim == 4}
-    dropped, total = (sum(x[i] for x in found.values()) for i in (0, 1))
+    counts = masks.describe(mask, example)
+    if isinstance(recipe.objective, GradientMatching):
+        # What is not matched anyway does not count.
+        kept = recipe.objective.masking(None)
+        matched = named_leaves(example if kept is None else kept(example))
+        counts = {n: x for n, x in counts.items() if kept is None or matched[n].any()}
+    dropped, total = (sum(x[i] for x in counts.values()) for i in (0, 1))
     if dropped == total:
         raise UserError(
-            f"--mask_ratio={settings.mask_ratio:g} leaves nothing to be matched: use a "
+            f"--mask_ratio={recipe.mask.ratio:g} leaves nothing to be matched: use a "
             "smaller one"
         )
-    if settings.mask == "loss":
+    if recipe.mask.kind == "loss":
         return f"mask: the {dropped} of {total} entries with the smallest error"
-    parts = [f"{name} {d}/{n}" for name, (d, n) in found.items() if d]
+    parts = [f"{name} {d}/{n}" for name, (d, n) in counts.items() if d]
     return f"mask: {dropped} of {total} entries are left out ({', '.join(parts)})"
 
 
@@ -80,47 +70,48 @@ class Job:
 
     Args:
         problem: the data.
-        values: see `resolution.resolve`.
+        resolved: every value of the run.
         network: what is matched and evaluated.
         real: the training split, sorted where a window needs it.
         bank: of experts, where the method has them.
+        start: the set to begin at, where there is one.
+        workdir: the run's folder, where there is one.
 
     Attributes:
         method: one for all segments, as is its compiled `program`.
         span_index: which span of the experts a step gets, where the method has them.
         parts: images per class of each segment, `slots` the most of them.
         inputs: of the first segment.
-        start: the set to begin at, where there is one.
     """
-
-    start: Artifact | None = None
 
     def __init__(
         self,
         problem: Problem,
-        values: dict[str, Any],
+        resolved: Resolved,
         network: Network,
         real: RealData,
-        bank: Bank | None = None,
+        bank: Snapshots | None = None,
+        start: Artifact | None = None,
+        workdir: str | None = None,
     ):
-        self.problem, self.values, self.network = problem, values, network
-        self.settings = resolution.settings_of(values)
+        self.problem, self.resolved, self.network = problem, resolved, network
+        self.start, self.workdir = start, workdir
+        self.recipe = resolved.recipe
         self.bank = bank
         pixels = problem.preprocess.space()
-        self.space = pixels if self.settings.space == "pixels" else decoders.INPUT
-        # What a builder of methods takes beside the network and the settings.
-        self.axes = (
-            problem.microbatch(values["network"]),
+        self.space = self.recipe.images.stored_in(pixels)
+        self.context = Context(
+            problem.microbatch(resolved.network.options()),
             None if bank is None else bank.manifest.experts,
             pixels,
         )
-        self.method = methods.build(network, self.settings, *self.axes)
+        self.method = methods.build(network, self.recipe, self.context)
         self.program = Program(self.method)
-        source = methods.source_of(network, self.settings, *self.axes[:2])
+        source = methods.source_of(network, self.recipe, self.context)
         self.span_index = source.span_index
-        self.parts = segments.sizes(values["ipc"], self.settings.segments)
+        self.parts = segments.sizes(resolved.task.ipc, self.recipe.count)
         self.slots = max(self.parts)
-        curriculum = Curriculum(**values["curriculum"])
+        curriculum = resolved.curriculum
         # Experts have seen their curriculum already; other methods match through it.
         window = real if bank is not None else curriculum.window(real, 0)
         # Initial images and random subsets are those of a run without a window.
@@ -135,7 +126,7 @@ class Job:
         """
         if self.start is not None:
             return self._begin_at(self.start)
-        kind, factor = self.values["init"], self.settings.factor
+        kind, factor = self.recipe.images.init, self.recipe.images.factor
         count = size if kind == "noise" else size * factor**2
         if kind == "correct":
             first, wrong = correct_set(key, real, self._right(), count)
@@ -143,7 +134,7 @@ class Job:
                 say(f"{wrong} initial images are right for none of the experts")
         else:
             first = initial_set(key, kind, real, count)
-        if self.settings.labels == "soft":
+        if self.recipe.learned_labels:
             images = flatten(first).images
             logits = self._logits(images) if kind == "correct" else [
                 next(self._logits(images))
@@ -151,7 +142,7 @@ class Job:
             first = first._replace(labels=label_logits(first, logits))
         if count > size:
             first = mosaics(first, factor, self.space)
-        return first._replace(step_size=jnp.float32(self.settings.step_size))
+        return first._replace(step_size=jnp.float32(self.recipe.step_size))
 
     def _begin_at(self, start: Artifact) -> Synthetic:
         """The images of an artifact, and its labels where they are learned.
@@ -159,7 +150,7 @@ class Job:
         Hard labels begin as those of real images do: with an expert's logits, here the
         mean over the tiles of an image.
         """
-        learned = self.settings.labels == "soft"
+        learned = self.recipe.learned_labels
         first = initial_from(start, self.problem.preprocess, learned)
         if learned and start.label_kind == "hard":
             stored = first._replace(images=self.space.encode(first.images))
@@ -167,29 +158,38 @@ class Job:
             classes, size = first.labels.shape[:2]
             parts = logits.reshape(classes, -1, size, classes)
             first = first._replace(labels=jnp.mean(parts, axis=1))
-        return first._replace(step_size=jnp.float32(self.settings.step_size))
+        return first._replace(step_size=jnp.float32(self.recipe.step_size))
 
     def decode(
         self, stored: Synthetic, formation: decoders.Formation | None = None
     ) -> Synthetic:
         """What a network is trained on, of a stored set; by default, at the end."""
         if formation is None:
-            formation = methods.formation_of(self.settings).evaluated()
+            formation = self.recipe.formation.evaluated()
         return decoders.decode_stored(stored, formation, self.space)
 
     @cached_property
     def share(self) -> Callable:
         """The terms' share of the image gradient, one program for all segments."""
-        return jax.jit(methods.term_share(self.network, self.settings, *self.axes))
+        return jax.jit(methods.term_share(self.network, self.recipe, self.context))
+
+    def learned(self, synthetic: Synthetic) -> float | None:
+        """The step size of a set, None where the method learns none."""
+        return None if self.bank is None else float(synthetic.step_size)
+
+    @property
+    def has_terms(self) -> bool:
+        """Whether the difficulty correction is part of the loss."""
+        return self.recipe.sdc is not None and self.recipe.sdc.weight != 0
 
     @property
     def formed(self) -> int:
         """Training images per class of a full segment."""
-        return methods.formation_of(self.settings).evaluated().count(self.slots)
+        return self.recipe.formation.evaluated().count(self.slots)
 
     def earlier(self, made: Sequence[Synthetic]) -> Synthetic:
         """What was made so far, decoded, with empty slots for what may come."""
-        formation = methods.formation_of(self.settings)
+        formation = self.recipe.formation
         dataset = self.problem.dataset
         classes, shape = dataset.num_classes, dataset.image_shape
         empty = Synthetic(
@@ -236,22 +236,15 @@ class Job:
         epochs: int | None = None,
     ) -> Protocol:
         """How sets are judged; a learned step size is the learning rate."""
-        values = self.values
-        rate = values["eval_lr"] or step_size or 0.01
-        training = presets.evaluation_training(
-            epochs or values["eval_epochs"],
-            rate,
-            values["eval_batch"],
-            values["eval_schedule"],
-        )
+        evaluation, resolved = self.resolved.evaluation, self.resolved
         return Protocol(
-            values["network"],
-            training,
-            values["eval_augmentation"],
+            resolved.network.options(),
+            evaluation.training(step_size, epochs),
+            evaluation.augmentation,
             num_eval,
-            values["num_random"],
-            values["seed"],
+            evaluation.random_subsets,
+            resolved.task.seed,
         )
 
     def key(self, name: str) -> jax.Array:
-        return named_key(self.values["seed"], name)
+        return named_key(self.resolved.task.seed, name)

@@ -16,15 +16,17 @@ import numpy as np
 
 from jaxdd.distillation.job import Job
 from jaxdd.evaluation.protocol import Judge
-from jaxdd.experts import Bank
+from jaxdd.experts import Snapshots
 from jaxdd.learners import spans as learners
 from jaxdd.modifiers import segments
 from jaxdd.primitives.keys import named_key
-from jaxdd.progress import Bar, say
+from jaxdd.progress import Stage as Bar
+from jaxdd.progress import say
 from jaxdd.running import resume as runs
 from jaxdd.scores.probes import Probes
+from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.paths import shown
-from jaxdd.storage.workdir import Metrics, Record
+from jaxdd.storage.workdir import Record
 from jaxdd.synthetic import decoder as decoders
 from jaxdd.types import Inputs, MethodState, Span, Synthetic
 
@@ -33,20 +35,27 @@ SELECTION_NETWORKS = 3
 
 
 class Piece:
-    """One run: what it may match, what it starts from, what is measured on the way."""
+    """One run: what it may match, what it starts from, what is measured on the way.
 
-    def __init__(self, job: Job, probes: Probes, index: int, inputs: Inputs):
+    Args:
+        job: the method, its data and its protocol.
+        probes: the networks that measure difficulty; None measures none.
+        index: of the segment.
+        inputs: what a step may look at, without its span.
+    """
+
+    def __init__(self, job: Job, probes: Probes | None, index: int, inputs: Inputs):
         self.job, self.probes = job, probes
         self.index, self.inputs = index, inputs
         self.bank, self.method = job.bank, job.method
         self.span_index = job.span_index
-        self.short: Bank | None = None
+        self.short: Snapshots | None = None
         self.starts: list[tuple[int, int]] = []
 
     @cached_property
     def seed(self) -> int:
         """Of all random numbers; segments draw independently."""
-        seed = self.job.values["seed"]
+        seed = self.job.resolved.task.seed
         if self.index == 0:
             return seed
         key = named_key(seed, f"segment {self.index}")
@@ -58,7 +67,7 @@ class Piece:
         index, job = self.index, self.job
         real = self.inputs.real if index else self.inputs.full
         key = named_key(self.seed, "initial")
-        absent = decoders.ABSENT if job.settings.labels == "soft" else 0.0
+        absent = decoders.ABSENT if job.recipe.learned_labels else 0.0
         found = job.first(key, real, job.parts[index])
         return segments.pad(found, job.slots, absent)
 
@@ -68,15 +77,17 @@ class Piece:
         first = jax.tree.map(jnp.array, self.first)
         return self.method.init(named_key(self.seed, "method"), first)
 
-    def use_short_experts(self, short: Bank, starts: list[tuple[int, int]]) -> None:
+    def use_short_experts(
+        self, short: Snapshots, starts: list[tuple[int, int]]
+    ) -> None:
         """Match experts that were trained on the kept samples.
 
         Args:
             short: their bank.
             starts: the expert and epoch of the first bank that each of them began at.
         """
-        settings = self.job.settings
-        last = short.manifest.last_epoch - settings.expert_epochs
+        objective = self.job.recipe.students
+        last = short.manifest.last_epoch - objective.expert_epochs
         epochs = learners.StartEpochs(0, last + 1)
         source = learners.spans(self.job.network, len(starts), epochs)
         self.short, self.starts = short, starts
@@ -84,7 +95,7 @@ class Piece:
 
     def read(self, indices: np.ndarray) -> Span:
         """The span of an expert and a start epoch."""
-        job, length = self.job, self.job.settings.expert_epochs
+        job, length = self.job, self.job.recipe.students.expert_epochs
         assert self.bank is not None
         expert, start = (int(i) for i in indices)
         if self.short is None:
@@ -111,25 +122,27 @@ class Piece:
         return self.inputs._replace(span=span)
 
     def hooks(self, bar: Bar) -> runs.Hooks:
-        job, values = self.job, self.job.values
+        job, resolved = self.job, self.job.resolved
 
         def measure(state: MethodState) -> dict[str, float]:
-            found = self.probes.measure(self.method.result(state))
-            numbers = {f"difficulty_{k}": v for k, v in found.items()}
+            numbers: dict[str, float] = {}
+            if self.probes is not None:
+                difficulty = self.probes.measure(self.method.result(state))
+                numbers = {f"difficulty_{k}": v for k, v in difficulty.items()}
             if self.bank is not None:
                 numbers["step_size"] = float(self.method.stored(state).step_size)
-            if job.settings.sdc_weight != 0 and values["sdc_share"]:
+            if job.has_terms and resolved.records.sdc_share:
                 key = jax.random.fold_in(named_key(self.seed, "share"), state.step)
                 inputs = self.inputs_at(int(state.step))
                 numbers["sdc_share"] = float(job.share(key, state, inputs))
             return numbers
 
-        if values["select"] == "last":
+        if resolved.task.select == "last":
             return runs.Hooks(measure, None, bar, say)
         held_out = job.problem.splits.validation
         assert held_out is not None, "check() refuses selection without validation"
         judge = Judge(job.problem, job.protocol(SELECTION_NETWORKS), held_out)
-        learned = values["eval_lr"] is None
+        learned = resolved.evaluation.lr is None
 
         def track(best: runs.Best, stored: Synthetic, step: int) -> runs.Best:
             rate = stored.step_size if learned else None
@@ -141,34 +154,39 @@ class Piece:
         return runs.Hooks(measure, track, bar, say)
 
     def run(
-        self, folder: Path, record: Record
+        self, folder: Path | None, record: Record | None
     ) -> tuple[Synthetic, int, Metrics, dict[str, float]]:
         """Distil, or continue: (stored set, its step, metrics, timings)."""
-        values, parts = self.job.values, len(self.job.parts)
+        resolved, parts = self.job.resolved, len(self.job.parts)
+        steps, records = resolved.length.steps, resolved.records
 
         def on_resume(step: int) -> None:
             say(f"continuing at step {step}")
-            if step > 0:
-                record.resumed_at.append(self.index * values["steps"] + step)
+            if step > 0 and record is not None:
+                record.resumed_at.append(self.index * steps + step)
                 record.save()
 
         schedule = runs.RunSchedule(
-            values["steps"],
-            values["log_every"],
-            values["measure_every"],
-            values["save_every"],
+            steps,
+            records.log_every,
+            records.measure_every or steps,
+            records.save_every,
         )
-        name = f"{values['method']} on {values['dataset']}, {values['ipc']} per class"
+        name = (
+            f"{resolved.method} on {resolved.data_name}, {resolved.task.ipc} per class"
+        )
         if parts > 1:
             name = f"{name}, segment {self.index + 1}/{parts}"
-        place = f"{shown(folder)}/metrics.jsonl and checkpoints"
+        place = "nothing"
+        if folder is not None:
+            place = f"{shown(folder)}/metrics.jsonl and checkpoints"
         with Bar(name, schedule.steps, place) as bar:
             hooks = self.hooks(bar)
             state, metrics, timings, _ = runs.run(
                 folder, self.job.program, self.start, self.inputs, self.seed, schedule,
                 hooks, on_resume, self.spans(),
             )  # fmt: skip
-        stored, chosen = self.method.stored(state.method), values["steps"]
+        stored, chosen = self.method.stored(state.method), steps
         if state.best is not None and hooks.track is not None:
             say("selecting on validation data")
             best = hooks.track(state.best, stored, chosen)

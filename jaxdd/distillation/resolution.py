@@ -1,116 +1,250 @@
-"""Every value of a run: flags, presets and data together."""
+"""Every value of a run, resolved once: choices, presets and data together."""
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from jaxdd.data import Preprocess, check_constants, normalisation
-from jaxdd.data.problem import Problem, Scaling, open_problem
-from jaxdd.distillation.options import Config, curriculum_of, preset_of, whitened
+from jaxdd.data import Dataset, Preprocess, check_constants, normalisation
+from jaxdd.data.problem import Problem, Scaling, open_problem, prepare
+from jaxdd.distillation.options import FLAGS, Flags, Run, given, run_of, scaling_of
 from jaxdd.errors import UserError, check_integer
 from jaxdd.experts import Manifest
-from jaxdd.methods import build as methods
-from jaxdd.methods.network import network_options
-from jaxdd.methods.presets import Preset
+from jaxdd.experts.recipe import Experts
+from jaxdd.fields import flat, stored
+from jaxdd.learners.spans import Spans
+from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.nets import NETS
+from jaxdd.objectives.parts import SampleMatching
+
+# Epochs of experts where neither a flag nor what will be matched says how many.
+USUAL_EPOCHS = 50
 
 
-def scaling_of(config: Config, dataset: str | None = None) -> Scaling:
-    """How the method of a run sees images, or how the flags say.
+@dataclass(frozen=True)
+class BankSpec:
+    """What the experts of a run are.
 
-    Args:
-        config: the flags.
-        dataset: its name where the data are known; by default --dataset.
+    Attributes:
+        manifest: the digest of a bank, None as long as it is not known.
+        experts: how many there are.
+        epochs: of their training.
+        dtype: of the snapshots.
+        learning_rate, batch_size, gsam_rho, gsam_alpha: of the training.
+        seed: of the experts.
     """
-    name = config.dataset if dataset is None else dataset
-    preset = preset_of(config, name)
-    if whitened(config, preset):
-        return Scaling(zca=True)
-    constants = preset.constants if config.constants is None else config.constants
-    return Scaling(constants=None if constants == name.partition(":")[0] else constants)
+
+    manifest: str | None
+    experts: int
+    epochs: int
+    dtype: str
+    learning_rate: float
+    batch_size: int
+    gsam_rho: float
+    gsam_alpha: float
+    seed: int
 
 
-def open_data(config: Config) -> Problem:
-    """The data that the flags name, split and preprocessed."""
-    seed = config.seed if config.split_seed is None else config.split_seed
-    return open_problem(
-        config.dataset,
-        config.data_dir,
-        config.validation,
-        seed,
-        *scaling_of(config),
-        channels=config.channels,
-        image_size=config.image_size,
-    )
+@dataclass(frozen=True)
+class Resolved(Run):
+    """Every value of a run. Nothing of it is open any more.
+
+    Attributes:
+        method: its name, or "own" for a recipe without one.
+        data_name: what the data is called.
+        fingerprint: of the data.
+        normalisation: mean and std to five digits; None for a whitening.
+        bank: the experts; None where the method has none.
+    """
+
+    method: str = ""
+    data_name: str = ""
+    fingerprint: str = ""
+    normalisation: Mapping[str, list[float]] | None = None
+    bank: BankSpec | None = None
+
+    @property
+    def split_seed(self) -> int:
+        seed = self.data.split_seed
+        return self.task.seed if seed is None else seed
+
+    @property
+    def curriculum(self) -> Curriculum:
+        return self.window.curriculum()
+
+    def values(self, workdir: str | None) -> dict[str, Any]:
+        """All values as files have them, by flag where there is one."""
+        values = flat(self)
+        for name in (*flat(self.network), *flat(Experts()), *_OF_WINDOW):
+            values.pop(name, None)
+        bank = None if self.bank is None else dataclasses.asdict(self.bank)
+        return {
+            **values,
+            "workdir": workdir,
+            "method": self.method,
+            "dataset": self.data_name,
+            "split_seed": self.split_seed,
+            "fingerprint": self.fingerprint,
+            "normalisation": self.normalisation,
+            "network": self.network.options(),
+            "curriculum": dataclasses.asdict(self.curriculum),
+            "bank": bank,
+        }
 
 
-def open_each(configs: Mapping[str, Config]) -> dict[str, Problem]:
+_OF_WINDOW = [field.name for field in dataclasses.fields(Curriculum)]
+
+
+def open_data(run: Run, dataset: Dataset | None = None) -> Problem:
+    """The data that a run names, or those in memory, split and preprocessed."""
+    seed = run.task.seed if run.data.split_seed is None else run.data.split_seed
+    share = run.data.validation
+    if dataset is not None:
+        return prepare(dataset, share, seed, scaling_of(run, dataset.name))
+    return open_problem(run.data, share, seed, scaling_of(run, run.data.dataset))
+
+
+def open_each(configs: Mapping[str, Flags]) -> dict[str, Problem]:
     """{name: data} of runs that differ in their methods: read once, fitted as often as
     methods see the images differently."""
     fitted: dict[Scaling, Problem] = {}
-    for config in configs.values():
-        scaling = scaling_of(config)
+    scalings = {}
+    for name, config in configs.items():
+        run = run_of(config.method, given(config))
+        scaling = scalings[name] = scaling_of(run, run.data.dataset)
         if scaling not in fitted:
             known = next(iter(fitted.values()), None)
-            fitted[scaling] = known.scaled(scaling) if known else open_data(config)
-    return {name: fitted[scaling_of(config)] for name, config in configs.items()}
+            fitted[scaling] = known.scaled(scaling) if known else open_data(run)
+    return {name: fitted[scaling] for name, scaling in scalings.items()}
 
 
 def resolve(
-    config: Config, problem: Problem, bank: Manifest | None = None
-) -> dict[str, Any]:
+    method: str | Recipe,
+    flags: Mapping[str, Any],
+    problem: Problem,
+    bank: Manifest | None = None,
+    epochs: int | None = None,
+) -> Resolved:
     """Every value of a run, presets filled in: what a workdir is compared by.
 
     Args:
-        bank: of --experts, where it was given.
+        method: a name, or a recipe of your own.
+        flags: {flag: value}.
+        problem: the data.
+        bank: the manifest of the bank that was given, where one was.
+        epochs: of experts that are trained for themselves: what will be matched is not
+            known then.
+
+    Raises:
+        UserError: flags do not fit together, or not the data or the bank.
     """
     dataset = problem.dataset
-    preset = preset_of(config, dataset.name)
-    filled = {
-        **dataclasses.asdict(preset.settings),
-        "init": preset.init,
-        "steps": preset.steps,
-        "eval_epochs": preset.eval_epochs,
-        "eval_augmentation": preset.eval_augmentation,
-        "eval_batch": preset.eval_batch,
-        "eval_lr": preset.eval_lr,
-        "eval_schedule": preset.eval_schedule,
-        "measure_every": max(1, preset.steps // 10),
-    }
-    given = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}
-    values = {**dict.fromkeys(dataclasses.asdict(config)), **filled, **given}
-    values.update(scaling_of(config, dataset.name)._asdict())
-    if config.constants is not None:
-        check_constants(config.constants, dataset.image_shape[-1])
-    network = network_options(
-        config.net, dataset, config.width, config.depth,
-        norm=config.norm, activation=config.activation, pooling=config.pooling,
-    )  # fmt: skip
-    largest = int(np.bincount(problem.splits.train.labels).max())
-    values["batch_real"] = min(values["batch_real"], largest)
-    values.update(network=network, fingerprint=dataset.fingerprint)
-    # Data in memory bears its own name, whatever the flag says.
-    values.update(split_seed=problem.split_seed, dataset=problem.name)
-    values["normalisation"] = _constants(problem.preprocess)
-    experts = preset.experts
-    base = experts.curriculum if experts is not None else Curriculum()
-    curriculum = curriculum_of(config, base)
-    values["curriculum"] = dataclasses.asdict(curriculum)
-    if curriculum != Curriculum() and config.scores is None:
-        values["score"] = config.score or "el2n"
-    else:
-        values["score"] = None
-    values["bank"] = _bank(config, preset, values, bank)
-    drop = (
-        "width", "depth", "norm", "activation", "pooling", "net", "init_ratio",
-        "add_end_epoch", "removals", "drop_easiest", "drop_hardest", "num_experts",
-        "bank_epochs", "bank_dtype", "expert_lr", "expert_batch", "gsam_rho",
-        "gsam_alpha", "experts",
-    )  # fmt: skip
-    return {k: v for k, v in values.items() if k not in drop}
+    run = run_of(method, flags, dataset.name)
+    if run.scaling.constants is not None and "constants" in flags:
+        check_constants(run.scaling.constants, dataset.image_shape[-1])
+    recipe, experts = _completed(run, problem, bank, epochs)
+    window, records = run.window, run.records
+    if window.curriculum() == Curriculum():
+        window = replace(window, score=None)
+    elif window.scores is None:
+        window = replace(window, score=window.score or "el2n")
+    if records.measure_every is None:
+        every = max(1, run.published.steps // 10)
+        records = replace(records, measure_every=every)
+    return Resolved(
+        task=run.task,
+        data=replace(run.data, split_seed=problem.split_seed),
+        network=run.network.sized(dataset),
+        recipe=recipe,
+        length=run.length,
+        evaluation=run.evaluation,
+        scaling=scaling_of(run, dataset.name),
+        window=window,
+        experts=run.experts,
+        records=records,
+        published=run.published,
+        method=method if isinstance(method, str) else "own",
+        data_name=problem.name,
+        fingerprint=dataset.fingerprint,
+        normalisation=_constants(problem.preprocess),
+        bank=experts,
+    )
+
+
+def _completed(
+    run: Run, problem: Problem, given: Manifest | None, epochs: int | None
+) -> tuple[Recipe, BankSpec | None]:
+    """The recipe with what the data and the bank decide, and the bank."""
+    recipe = run.recipe
+    if isinstance(recipe.objective, SampleMatching):
+        largest = int(np.bincount(problem.splits.train.labels).max())
+        size = min(recipe.objective.batch_real, largest)
+        recipe = replace(recipe, objective=replace(recipe.objective, batch_real=size))
+    if recipe.sdc is not None and recipe.sdc.horizon is None:
+        # A rising weight arrives at the last step of the published run.
+        horizon = run.published.steps
+        recipe = replace(recipe, sdc=replace(recipe.sdc, horizon=horizon))
+    if run.experts is None or not isinstance(recipe.learner, Spans):
+        return recipe, None
+    if epochs is not None:
+        return recipe, _spec(run, run.experts, epochs)
+    bank, max_start = _bank(run, run.experts, recipe, given)
+    return replace(recipe, learner=replace(recipe.learner, max_start=max_start)), bank
+
+
+def _bank(
+    run: Run, experts: Experts, recipe: Recipe, given: Manifest | None
+) -> tuple[BankSpec, int]:
+    """What the experts are, and the exclusive bound of the start epochs."""
+    length, max_start = recipe.students.expert_epochs, recipe.spans.max_start
+    needed = run.published.bank_epochs or USUAL_EPOCHS
+    if max_start is not None:
+        needed = max(run.published.bank_epochs or 0, max_start - 1 + length)
+        check_integer("--max_start and --expert_epochs together", needed)
+    epochs = experts.epochs or max(needed, length)
+    if given is not None:
+        epochs = given.last_epoch
+    if max_start is None:
+        max_start = epochs - length + 1
+        if max_start < 1:
+            raise UserError(
+                f"experts of {epochs} epochs leave no room for a span of "
+                f"--expert_epochs={length}: lower it, or train them for longer"
+            )
+    last = max_start - 1
+    if given is None and epochs < last + length:
+        raise UserError(
+            f"--bank_epochs={epochs} is too few: start epochs up to {last} and spans "
+            f"of {length} epochs need {last + length}"
+        )
+    spec = _spec(run, experts, epochs)
+    if given is not None:
+        spec = replace(
+            spec,
+            manifest=given.digest,
+            experts=given.experts,
+            dtype=given.dtype,
+            seed=given.seed,
+        )
+    return spec, max_start
+
+
+def _spec(run: Run, experts: Experts, epochs: int) -> BankSpec:
+    """The experts that a run trains."""
+    return BankSpec(
+        None,
+        experts.count,
+        epochs,
+        experts.dtype,
+        experts.learning_rate,
+        experts.batch_size,
+        experts.gsam_rho,
+        experts.gsam_alpha,
+        run.task.seed,
+    )
 
 
 # Values that alter no step: where things are, how far to go, what is measured on the
@@ -139,14 +273,9 @@ def identity(values: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
             version did not have stands for its default.
         problem: the data of this start.
     """
-    usual = {
-        field.name: field.default
-        for kind in (Config, methods.Settings)
-        for field in dataclasses.fields(kind)
-        if field.default is not dataclasses.MISSING
-    }
     before = "sampling" not in values  # written by a version that had one way only
-    values = {**usual, **values}
+    others = {name: x for name, x in values.items() if name not in FLAGS}
+    values = {**others, **stored(Run, values)}
     if values["objective"] == "distribution" and _has_batch_norm(values["network"]):
         # Of real images, in batch norm: each class by itself then, all together now.
         values["statistics"] = "of each class" if before else "of all classes"
@@ -177,53 +306,3 @@ def _constants(preprocess: Preprocess) -> dict[str, list[float]] | None:
         return None
     short = lambda array: [float(f"{x:.5g}") for x in array]
     return {"mean": short(preprocess.mean), "std": short(preprocess.std)}
-
-
-def _bank(
-    config: Config, preset: Preset, values: dict[str, Any], given: Manifest | None
-) -> dict[str, Any] | None:
-    """What the experts are; sets the bound of the start epochs where it is open."""
-    base = preset.experts
-    if base is None:
-        return None
-    length = values["expert_epochs"]
-    needed: int = base.epochs or 50
-    if values["max_start"] is not None:
-        needed = max(base.epochs or 0, values["max_start"] - 1 + length)
-        check_integer("--max_start and --expert_epochs together", needed)
-    count, dtype = config.num_experts or base.count, config.bank_dtype
-    epochs: int = config.bank_epochs or max(needed, length)
-    if given is not None:
-        count, epochs, dtype = given.experts, given.last_epoch, given.dtype
-    if values["max_start"] is None:
-        bound = epochs - length + 1
-        values["max_start"] = bound
-        if bound < 1:
-            raise UserError(
-                f"experts of {epochs} epochs leave no room for a span of "
-                f"--expert_epochs={length}: lower it, or train them for longer"
-            )
-    last = values["max_start"] - 1
-    if given is None and epochs < last + length:
-        raise UserError(
-            f"--bank_epochs={epochs} is too few: start epochs up to {last} and spans "
-            f"of {length} epochs need {last + length}"
-        )
-    pick = lambda flag, usual: usual if flag is None else flag
-    return {
-        "manifest": None if given is None else given.digest,
-        "experts": count,
-        "epochs": epochs,
-        "dtype": dtype,
-        "learning_rate": pick(config.expert_lr, base.learning_rate),
-        "batch_size": pick(config.expert_batch, base.batch_size),
-        "gsam_rho": pick(config.gsam_rho, base.gsam_rho),
-        "gsam_alpha": pick(config.gsam_alpha, base.gsam_alpha),
-        "seed": values["seed"] if given is None else given.seed,
-    }
-
-
-def settings_of(values: dict[str, Any]) -> methods.Settings:
-    """The settings of the method among the values of a run."""
-    names = [f.name for f in dataclasses.fields(methods.Settings)]
-    return methods.Settings(**{name: values[name] for name in names})

@@ -1,7 +1,6 @@
 """A distillation in as many segments as the settings ask for; a plain run has one."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ from jaxdd import augment
 from jaxdd.distillation import banks
 from jaxdd.distillation.job import Job
 from jaxdd.distillation.pieces import Made, Piece
+from jaxdd.distillation.place import Place
+from jaxdd.distillation.resolution import Resolved
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
-from jaxdd.methods import build as methods
 from jaxdd.modifiers import segments
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.progress import say
@@ -24,9 +24,11 @@ from jaxdd.running.resume import refuse_fewer_steps
 from jaxdd.scores.probes import Probes
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
 from jaxdd.storage.checkpoints import newest
-from jaxdd.storage.files import atomic_file, make_folder
+from jaxdd.storage.files import atomic_file
+from jaxdd.storage.lock import owned
+from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.paths import shown
-from jaxdd.storage.workdir import Metrics, Record, owned
+from jaxdd.storage.workdir import Record
 from jaxdd.synthetic.sets import flatten
 from jaxdd.types import Array, RealData, Synthetic
 
@@ -77,27 +79,27 @@ def read_segment(
     return arrays
 
 
-def distil(job: Job, probes: Probes, folder: Path, record: Record) -> Made:
-    """Distil in as many segments as the settings ask for, or continue."""
+def distil(job: Job, probes: Probes, place: Place, record: Record | None) -> Made:
+    """Distil in as many segments as the recipe has, or continue."""
     if len(job.parts) > 1:
-        return _Segmented(job, probes, folder, record).go()
+        return _Segmented(job, probes, place, record).go()
     piece = Piece(job, probes, 0, job.inputs)
-    stored, step, metrics, timings = piece.run(folder, record)
+    stored, step, metrics, timings = piece.run(place.folder, record)
     begun = [piece.begun()]
     return Made([stored], begun, step, metrics.lines, timings, [], piece)
 
 
-def refuse_other_steps(folder: Path, values: Mapping[str, Any]) -> None:
+def refuse_other_steps(folder: Path, resolved: Resolved) -> None:
     """Refuse fewer --steps than what lies in a workdir, before anything is changed.
 
     Raises:
         UserError: with the number of steps that can be asked for.
     """
-    steps = values["steps"]
-    if values["segments"] == 1:
+    steps, count = resolved.length.steps, resolved.recipe.count
+    if count == 1:
         refuse_fewer_steps(folder, newest(folder) or 0, steps)
         return
-    for index in range(values["segments"]):
+    for index in range(count):
         place = folder / "segments" / str(index)
         finished = place / "segment.npz"
         if finished.exists():
@@ -118,17 +120,19 @@ def _refuse_other_steps(path: Path, there: int, steps: int) -> None:
 class _Segmented:
     """D4A's driver: distil, judge, keep what the judges get wrong, and again."""
 
-    def __init__(self, job: Job, probes: Probes, folder: Path, record: Record):
+    def __init__(self, job: Job, probes: Probes, place: Place, record: Record | None):
         self.job, self.probes = job, probes
-        self.folder, self.record = folder, record
-        protocol = job.protocol(1, epochs=job.values["judge_epochs"])
+        self.place, self.record = place, record
+        assert job.recipe.segments is not None
+        self.asked = job.recipe.segments
+        protocol = job.protocol(1, epochs=self.asked.judge_epochs)
         self.judge = segments.make_judge(
             job.network,
             protocol.training,
             augment.training(protocol.augmentation),
-            job.axes[0],
+            job.context.microbatch,
         )
-        self.learned = job.values["eval_lr"] is None
+        self.learned = job.resolved.evaluation.lr is None
         self.made: list[Synthetic] = []
         self.begun: list[Synthetic] = []
         self.margins: list[Array] = []
@@ -139,7 +143,7 @@ class _Segmented:
     def go(self) -> Made:
         for index in range(len(self.job.parts)):
             self._segment(index)
-        steps = self.job.values["steps"]
+        steps = self.job.resolved.length.steps
         # A segment that was continued when no step was left has none to time.
         per_step = [
             t["seconds_per_step"] for t in self.timings if t["seconds_per_step"]
@@ -155,17 +159,18 @@ class _Segmented:
 
     def _segment(self, index: int) -> None:
         job, count = self.job, len(self.job.parts)
-        folder = make_folder(self.folder / "segments" / str(index))
+        place = self.place.inner("segments", str(index))
         real = self._kept(index)
         inputs = job.inputs._replace(real=real, earlier=job.earlier(self.made))
         piece = self.last = Piece(job, self.probes, index, inputs)
         if job.bank is not None and index > 0:
-            piece.use_short_experts(*self._short_experts(index, folder, real))
-        finished = folder / "segment.npz"
-        if finished.exists():
+            piece.use_short_experts(*self._short_experts(index, place, real))
+        finished = None if place.folder is None else place.folder / "segment.npz"
+        if finished is not None and finished.exists():
             found = self._read(finished, index)
+            metrics = Metrics(place.folder, job.resolved.length.steps)
         else:
-            stored, _, _, timings = piece.run(folder, self.record)
+            stored, _, metrics, timings = piece.run(place.folder, self.record)
             margins = self._judged(index, [*self.made, stored])
             begun = piece.begun()
             found = {
@@ -175,13 +180,14 @@ class _Segmented:
                 "begun_images": begun.images,
                 "begun_labels": begun.labels,
                 "margins": margins,
-                "steps": job.values["steps"],
+                "steps": job.resolved.length.steps,
                 **{f"timings/{k}": v for k, v in timings.items()},
             }
             arrays: dict[str, Any] = {k: np.asarray(v) for k, v in found.items()}
-            with atomic_file(finished, "wb") as file:
-                np.savez(file, **arrays)
-        self._add(index, folder, real, found)
+            if finished is not None:
+                with atomic_file(finished, "wb") as file:
+                    np.savez(file, **arrays)
+        self._add(index, metrics, real, found)
         told = self.records[-1]
         say(
             f"segment {index + 1}/{count}: the judges are right on "
@@ -200,11 +206,11 @@ class _Segmented:
         shape = (dataset.num_classes, job.parts[index], *dataset.image_shape)
         found = read_segment(path, shape, samples)
         steps = int(found["steps"])
-        _refuse_other_steps(path, steps, job.values["steps"])
+        _refuse_other_steps(path, steps, job.resolved.length.steps)
         return found
 
     def _add(
-        self, index: int, folder: Path, real: RealData, found: dict[str, Any]
+        self, index: int, metrics: Metrics, real: RealData, found: dict[str, Any]
     ) -> None:
         """Take a finished segment into account."""
         step_size = jnp.asarray(found["step_size"])
@@ -224,8 +230,7 @@ class _Segmented:
                 "forgotten": float(lost),
             }
         )
-        steps = self.job.values["steps"]
-        metrics = Metrics(folder, steps)
+        steps = self.job.resolved.length.steps
         if metrics.damage is not None:
             say(metrics.damage)
         for line in metrics.lines:
@@ -237,7 +242,7 @@ class _Segmented:
         real = self.job.inputs.real
         if index == 0:
             return real
-        least = self.job.settings.min_keep
+        least = self.asked.min_keep
         kept = segments.keep_hardest(real, self.margins[-1], least)
         counts, before = np.asarray(kept.counts), int(real.counts.sum())
         say(
@@ -258,25 +263,25 @@ class _Segmented:
     def _judged(self, index: int, made: list[Synthetic]) -> Array:
         """Margins of all training samples under networks trained on what is there."""
         job = self.job
-        say(f"training {job.settings.judges} judges on what has been made so far")
+        say(f"training {self.asked.judges} judges on what has been made so far")
         padded = [segments.pad(job.decode(x), job.formed) for x in made]
         empty = jax.tree.map(jnp.zeros_like, padded[0])
         whole = segments.join([*padded, *[empty] * (len(job.parts) - len(padded))])
-        keys = jax.random.split(job.key(f"judges {index}"), job.settings.judges)
+        keys = jax.random.split(job.key(f"judges {index}"), self.asked.judges)
         rate = made[-1].step_size if self.learned else None
         return self.judge(keys, flatten(whole), job.inputs.full, rate)
 
     def _short_experts(
-        self, index: int, folder: Path, real: RealData
+        self, index: int, place: Place, real: RealData
     ) -> tuple[Bank, list[tuple[int, int]]]:
         """Short runs on the kept samples, started at snapshots of the bank."""
-        job, settings = self.job, self.job.settings
+        job, asked = self.job, self.asked
         assert job.bank is not None
         whole = job.bank.manifest
-        count = settings.segment_experts or whole.experts
-        epochs = settings.segment_epochs or settings.expert_epochs
+        count = asked.segment_experts or whole.experts
+        epochs = asked.segment_epochs or job.recipe.students.expert_epochs
         key_expert, key_epoch = jax.random.split(job.key(f"short experts {index}"))
-        range_of = methods.starts_of(settings)
+        range_of = job.recipe.spans.starts()
         order = jax.random.permutation(key_expert, whole.experts)
         at = jax.random.randint(key_epoch, (count,), range_of.lowest, range_of.highest)
         starts = [(int(order[i % whole.experts]), int(at[i])) for i in range(count)]
@@ -296,7 +301,7 @@ class _Segmented:
             assert bank is not None
             return bank.snapshot(*starts[expert], job.params)
 
-        with owned(folder / "experts") as target:
+        with owned(place.experts) as target:
             bank = banks.make(
                 target, manifest, job.problem, job.network, real, begin=begin
             )

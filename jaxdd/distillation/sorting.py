@@ -3,24 +3,26 @@
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdd.data.problem import Problem
+from jaxdd.distillation.resolution import Resolved
 from jaxdd.errors import UserError
 from jaxdd.modifiers.curriculum import Curriculum, describe
 from jaxdd.primitives.keys import named_key
 from jaxdd.progress import say
+from jaxdd.scores.ensemble import measure
 from jaxdd.scores.probes import make_probes
-from jaxdd.scores.table import MEASURES, Effort, Subject, check_name
+from jaxdd.scores.table import Effort, score_named
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
 from jaxdd.storage.files import atomic_file
 from jaxdd.storage.paths import shown
 from jaxdd.types import Learner, Network, RealData
 
 SCORES_REMEDY = "give the scores.npz of python -m experiments.difficulty"
+SCORES_FILE = "scores.npz"
 _SCORES = {"scores": Member("f", 1), "ids": Member("iu", 1)}
 
 
@@ -37,7 +39,7 @@ def compute(
         UserError: an unknown score, or one that is not finite.
     """
     for name in names:
-        check_name(name)
+        score_named(name)
 
     @cache
     def probes() -> Learner:
@@ -46,8 +48,8 @@ def compute(
     scores = {}
     for name in names:
         say(f"{name}: {effort.networks} networks, {real.labels.shape[0]} samples")
-        subject = Subject(named_key(seed, name), network, probes, real, effort)
-        scores[name] = np.asarray(MEASURES[name](subject))
+        key = named_key(seed, name)
+        scores[name] = np.asarray(measure(name, network, key, probes, real, effort))
         if not np.isfinite(scores[name]).all():
             raise UserError(
                 f"the score {name} is not finite: train the networks for fewer steps"
@@ -85,47 +87,51 @@ def read_scores(path: str | Path, ids: np.ndarray) -> np.ndarray:
 
 
 def sorted_real(
-    problem: Problem, network: Network, values: dict[str, Any], folder: Path
+    problem: Problem, network: Network, resolved: Resolved, folder: Path | None
 ) -> RealData:
     """The training split on the device, sorted easy to hard where a window needs it.
 
     The scores are kept in the run's folder, so that it goes on with the very same ones.
     """
-    train = problem.splits.train
-    if Curriculum(**values["curriculum"]) == Curriculum():
+    train, window = problem.splits.train, resolved.window
+    if resolved.curriculum == Curriculum():
         return problem.on_device(train)
-    kept = folder / "scores.npz"
-    refuse_other_scores(problem, values, folder)
-    if kept.exists():
-        return problem.on_device(train, read_scores(kept, train.ids))
-    if values["scores"] is not None:
-        scores = read_scores(values["scores"], train.ids)
+    if folder is not None:
+        refuse_other_scores(problem, resolved, folder)
+        if (folder / SCORES_FILE).exists():
+            kept = read_scores(folder / SCORES_FILE, train.ids)
+            return problem.on_device(train, kept)
+    if window.scores is not None:
+        scores = read_scores(window.scores, train.ids)
     else:
-        real, name = problem.on_device(train), values["score"]
-        scores = compute(network, real, values["seed"], [name])[name]
-    with atomic_file(kept, "wb") as file:
-        np.savez(file, scores=scores, ids=train.ids)
+        real, name = problem.on_device(train), window.score
+        assert name is not None, "a window without scores has a score"
+        scores = compute(network, real, resolved.task.seed, [name])[name]
+    if folder is not None:
+        with atomic_file(folder / SCORES_FILE, "wb") as file:
+            np.savez(file, scores=scores, ids=train.ids)
     return problem.on_device(train, scores)
 
 
-def refuse_other_scores(problem: Problem, values: dict[str, Any], folder: Path) -> None:
+def refuse_other_scores(problem: Problem, resolved: Resolved, folder: Path) -> None:
     """Compare --scores with those that a run in this folder was begun with.
 
     Raises:
         UserError: they differ. Where the file lies does not matter.
     """
-    kept, ids = folder / "scores.npz", problem.splits.train.ids
-    if values["scores"] is None or not kept.exists():
+    kept, ids = folder / SCORES_FILE, problem.splits.train.ids
+    path = resolved.window.scores
+    if path is None or not kept.exists():
         return
-    scores = read_scores(values["scores"], ids)
+    scores = read_scores(path, ids)
     if not np.array_equal(scores, read_scores(kept, ids)):
         raise UserError(
-            f"{shown(values['scores'])} is not what {shown(folder)} was begun with: "
+            f"{shown(path)} is not what {shown(folder)} was begun with: "
             f"give the same scores, such as {shown(kept)}, or another --workdir"
         )
 
 
-def foretell(problem: Problem, values: dict[str, Any]) -> str | None:
+def describe_window(problem: Problem, resolved: Resolved) -> str | None:
     """What a run's window will leave out, before anything is written or computed.
 
     Returns:
@@ -134,14 +140,15 @@ def foretell(problem: Problem, values: dict[str, Any]) -> str | None:
     Raises:
         UserError: it leaves out nothing, or there is nothing to sort by.
     """
-    curriculum = Curriculum(**values["curriculum"])
+    curriculum, window = resolved.curriculum, resolved.window
     if curriculum == Curriculum():
         return None
     train = problem.splits.train
-    if values["scores"] is not None:
-        read_scores(values["scores"], train.ids)
+    if window.scores is not None:
+        read_scores(window.scores, train.ids)
     else:
-        check_name(values["score"])
+        assert window.score is not None, "a window without scores has a score"
+        score_named(window.score)
     counts = np.bincount(train.labels, minlength=problem.dataset.num_classes)
-    epochs = 1 if values["bank"] is None else values["bank"]["epochs"]
+    epochs = 1 if resolved.bank is None else resolved.bank.epochs
     return describe(jnp.asarray(counts, jnp.int32), curriculum, epochs)

@@ -1,18 +1,17 @@
 """The set that --init names: whether a run can begin at it."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.restart import same_preprocessing
 from jaxdd.data.problem import Problem
-from jaxdd.distillation import resolution
-from jaxdd.distillation.options import INITIAL_CHOICES
+from jaxdd.distillation.resolution import Resolved
 from jaxdd.errors import UserError
 from jaxdd.evaluation.reopening import check_kind
-from jaxdd.methods import build as methods
 from jaxdd.storage.paths import existing_file, shown
 from jaxdd.synthetic.formation import Formation
+from jaxdd.synthetic.images import INITIAL_CHOICES
 
 
 class Start(NamedTuple):
@@ -27,13 +26,13 @@ class Start(NamedTuple):
     told: list[str]
 
 
-def open_start(path: str, problem: Problem, values: dict[str, Any]) -> Start:
+def open_start(path: str, problem: Problem, resolved: Resolved) -> Start:
     """Read the set at which a run is to begin.
 
     Args:
         path: of the artifact.
         problem: the data of the run.
-        values: of the run, resolved.
+        resolved: every value of the run.
 
     Raises:
         UserError: there is no such set, or it has other classes, another shape or
@@ -42,14 +41,14 @@ def open_start(path: str, problem: Problem, values: dict[str, Any]) -> Start:
     place = existing_file(path, "--init", INITIAL_CHOICES)
     artifact = artifacts.load(place)
     check_kind(artifact, problem.dataset, problem.name)
-    settings = resolution.settings_of(values)
-    formation = methods.formation_of(settings).evaluated()
+    recipe = resolved.recipe
+    formation = recipe.formation.evaluated()
     ours = Formation(artifact.factor, artifact.formation)
     for what, flag, there, here in (
-        ("images per class", "ipc", artifact.ipc, values["ipc"]),
+        ("images per class", "ipc", artifact.ipc, resolved.task.ipc),
         ("factor", "factor", ours.factor, formation.factor),
         ("formation", "formation", ours.kind, formation.kind),
-        ("space", "space", artifact.space, settings.space),
+        ("space", "space", artifact.space, recipe.images.space),
     ):
         if flag == "formation" and formation.factor == 1:
             continue  # of one tile, all are the same
@@ -65,11 +64,11 @@ def open_start(path: str, problem: Problem, values: dict[str, Any]) -> Start:
             f"the set {shown(place)} of --init has the preprocessing {own.kind} and "
             f"the run {asked.kind}: give --zca={zca}, or a set that agrees"
         )
-    return Start(artifact, _told(artifact, place, problem, values))
+    return Start(artifact, _told(artifact, place, problem, recipe.labels.name))
 
 
 def _told(
-    artifact: artifacts.Artifact, place: Path, problem: Problem, values: dict[str, Any]
+    artifact: artifacts.Artifact, place: Path, problem: Problem, labels: str
 ) -> list[str]:
     """What a start from this set means, where it is not obvious."""
     told = [f"beginning at the images of {shown(place)}"]
@@ -79,11 +78,11 @@ def _told(
             "its images were normalised by other numbers: they are converted, so that "
             "they show the same"
         )
-    if artifact.label_kind == "soft" and values["labels"] != "soft":
+    if artifact.label_kind == "soft" and labels != "soft":
         told.append(
-            f"its soft labels are left out, since --labels={values['labels']} starts "
+            f"its soft labels are left out, since --labels={labels} starts "
             "from hard ones"
         )
-    if artifact.label_kind == "hard" and values["labels"] == "soft":
+    if artifact.label_kind == "hard" and labels == "soft":
         told.append("its labels are hard: learned ones start from an expert's")
     return told

@@ -1,12 +1,14 @@
 """A new random network for every match."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 
 from jaxdd.data.real import sample_classes
+from jaxdd.fields import Choice
 from jaxdd.primitives.keys import Draw
-from jaxdd.types import Array, Inputs, Key, Learner, LearnerSource, Network
+from jaxdd.types import Array, Inputs, Key, Learner, LearnerSource, Network, Space
 
 # Real images per class that set batch-norm statistics before a match (DC's code).
 REFRESH_IMAGES = 16
@@ -79,3 +81,33 @@ def in_passes(source: LearnerSource) -> LearnerSource:
     return LearnerSource(
         init, draw, advance, source.span_index, lambda state: state.order
     )
+
+
+class Context(NamedTuple):
+    """What a method is built for, beside its recipe.
+
+    Attributes:
+        microbatch: chunk length of gradients over a batch; None for the whole batch.
+        experts: how many the bank has, where trajectories are matched.
+        pixels: the space of pixels, where images are stored as such; see
+            `data.Preprocess.space`.
+    """
+
+    microbatch: int | None = None
+    experts: int | None = None
+    pixels: Space | None = None
+
+
+@dataclass(frozen=True)
+class Fresh(Choice):
+    """A new random network for every match (DM)."""
+
+    name: ClassVar[str] = "fresh"
+    matches: ClassVar[int] = 1
+
+    def make(
+        self, network: Network, context: Context, augmentation: str
+    ) -> LearnerSource:
+        """The source; nothing is trained, so that nothing is augmented."""
+        del context, augmentation
+        return fresh(network)

@@ -1,13 +1,16 @@
 """Networks that are trained between matches: on the synthetic set, or on real data."""
 
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxdd import augment as augmentations
 from jaxdd.augment import Augment
 from jaxdd.data.real import take
-from jaxdd.learners.fresh import fresh, refresh_statistics
+from jaxdd.fields import Choice, option
+from jaxdd.learners.fresh import Context, fresh, refresh_statistics
 from jaxdd.synthetic.sets import flatten, present, union
 from jaxdd.training.fit import FitState, Training, make_epochs, make_fit
 from jaxdd.types import (
@@ -173,3 +176,119 @@ def real_pool(
         )
 
     return LearnerSource(init, draw, advance)
+
+
+@dataclass(frozen=True)
+class TrainedBetween(Choice):
+    """Base of the sources whose networks are trained between matches.
+
+    Attributes:
+        matches: steps per network.
+        network_lr, network_momentum, network_decay: of SGD on the networks: learning
+            rate, momentum and weight decay.
+        augmentation: of that training, see `augment.training`; None for the match's.
+    """
+
+    subject: ClassVar[str] = "networks in training"
+
+    matches: int = option(
+        1, "updates of the images per network", above=0, about="networks in training"
+    )
+    network_lr: float = option(
+        0.01,
+        "learning rate of the networks that are trained between matches",
+        above=0,
+        about="networks in training",
+    )
+    network_momentum: float = option(
+        0.0,
+        "momentum of the networks that are trained between matches",
+        at_least=0,
+        about="networks in training",
+    )
+    network_decay: float = option(
+        0.0,
+        "weight decay of the networks that are trained between matches",
+        at_least=0,
+        about="networks in training",
+    )
+    augmentation: str | None = option(
+        None,
+        "augmentation of the training between matches; default: the match's",
+        flag="pool_augmentation",
+        about="networks in training",
+    )
+
+    def training(self, epochs: int = 1) -> Training:
+        """The schedule of a network's training."""
+        return Training(
+            epochs, self.network_lr, self.network_momentum, self.network_decay
+        )
+
+    def augment(self, usual: str) -> Augment | None:
+        """The augmentation of the training."""
+        name = usual if self.augmentation is None else self.augmentation
+        return augmentations.training(name)
+
+
+@dataclass(frozen=True)
+class Pool(TrainedBetween):
+    """Networks that are trained on the synthetic set between matches (DC).
+
+    Attributes:
+        inner_epochs: epochs on the set between two matches.
+    """
+
+    name: ClassVar[str] = "pool"
+    subject: ClassVar[str] = "networks that are trained on the set"
+
+    inner_epochs: int = option(
+        1, "epochs on the synthetic set between two matches of a network", above=0
+    )
+
+    def make(
+        self, network: Network, context: Context, augmentation: str
+    ) -> LearnerSource:
+        """The source, see `pool`."""
+        training = self.training(self.inner_epochs)
+        augment = self.augment(augmentation)
+        return pool(network, self.matches, training, augment, context.microbatch)
+
+
+@dataclass(frozen=True)
+class RealPool(TrainedBetween):
+    """Networks that are trained on real samples between matches (IDC).
+
+    Attributes:
+        samples: real samples between two matches.
+        batch: real samples per minibatch.
+    """
+
+    name: ClassVar[str] = "real_pool"
+    subject: ClassVar[str] = "networks trained on real data"
+
+    samples: int = option(
+        500,
+        "real samples that a network is trained on between two matches",
+        flag="pool_samples",
+        above=0,
+    )
+    batch: int = option(
+        64,
+        "real samples per minibatch of the training between matches",
+        flag="pool_batch",
+        above=0,
+    )
+
+    def make(
+        self, network: Network, context: Context, augmentation: str
+    ) -> LearnerSource:
+        """The source, see `real_pool`."""
+        return real_pool(
+            network,
+            self.matches,
+            replace(self.training(), batch_size=self.batch),
+            self.samples,
+            self.augment(augmentation),
+            context.microbatch,
+        )

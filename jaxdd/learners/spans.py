@@ -1,11 +1,14 @@
 """Students that start at a snapshot of an expert."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from jaxdd.errors import UserError
+from jaxdd.fields import Choice, option
+from jaxdd.learners.fresh import Context
 from jaxdd.primitives.keys import Draw
 from jaxdd.types import Array, Inputs, Key, Learner, LearnerSource, Network
 
@@ -86,3 +89,57 @@ def spans(network: Network, experts: int, starts: StartEpochs) -> LearnerSource:
         return state
 
     return LearnerSource(init, draw, advance, span_index)
+
+
+@dataclass(frozen=True)
+class Spans(Choice):
+    """Students that start where an expert was, see `spans`.
+
+    Attributes:
+        min_start: the first start epoch.
+        first_start: the exclusive bound of the start epochs at step 0; None for
+            `max_start`.
+        max_start: the exclusive bound of the start epochs; None where it is left to the
+            length of the bank.
+        expansion: the step at which that bound is reached.
+    """
+
+    name: ClassVar[str] = "spans"
+    subject: ClassVar[str] = "matching trajectories"
+    matches: ClassVar[int] = 1
+
+    min_start: int = option(0, "first epoch at which a student may start", at_least=0)
+    first_start: int | None = option(
+        None,
+        "exclusive bound of the start epochs at step 0; default: --max_start",
+        above=0,
+    )
+    max_start: int | None = option(25, "exclusive bound of the start epochs", above=0)
+    expansion: int = option(
+        0, "step at which the start epochs reach --max_start", at_least=0
+    )
+
+    def starts(self) -> StartEpochs:
+        """The range of start epochs.
+
+        Raises:
+            UserError: the range is open or impossible.
+        """
+        if self.max_start is None:
+            raise UserError("max_start has to be set before start epochs can be drawn")
+        return StartEpochs(
+            self.min_start, self.max_start, self.first_start, self.expansion
+        )
+
+    def make(
+        self, network: Network, context: Context, augmentation: str
+    ) -> LearnerSource:
+        """The source.
+
+        Raises:
+            UserError: there are no experts.
+        """
+        del augmentation
+        if context.experts is None:
+            raise UserError("trajectory matching needs a bank of experts")
+        return spans(network, context.experts, self.starts())

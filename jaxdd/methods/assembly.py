@@ -66,7 +66,7 @@ def make_method(
         >>> method = make_method(
         ...     jaxdd.per_class(match, jaxdd.Sampling(4)),
         ...     jaxdd.learners.fresh.fresh(network),
-        ...     jaxdd.synthetic.decoder.identity(), optax.sgd(1.0))
+        ...     jaxdd.make_decoder(), optax.sgd(1.0))
         >>> type(method).__name__
         'Method'
     """

@@ -1,27 +1,95 @@
-"""The network of a run: a name with its options."""
+"""The network of a run, as a choice."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from jaxdd.data import Dataset
-from jaxdd.methods import presets
-from jaxdd.nets import make_network
+from jaxdd.fields import Choice, option
+from jaxdd.nets import NETS, make_network
 from jaxdd.types import Network
 
 
-def network_options(
-    net: str, dataset: Dataset, width: int | None, depth: int | None, **options
-) -> dict:
-    """Name and options of a network; a ConvNet's size defaults to the field's."""
-    if net.startswith("convnet"):
-        default_width, default_depth = presets.network_size(
-            dataset.name, dataset.image_shape
+def network_size(dataset: str, image_shape: tuple[int, ...]) -> tuple[int, int]:
+    """(width, depth) of the ConvNet.
+
+    The field's ConvNet has width 128 and as many blocks as leave 4 pixels along the
+    shorter side: 3 at 28 and 32 pixels, 4 at 64, 5 at 128. `digits` (8x8) gets width 32
+    and depth 2 (ours), for speed.
+    """
+    if dataset == "digits":
+        return 32, 2
+    side = max(8, min(image_shape[:2]))
+    depth = max(1, int(math.log2(side / 4) + 0.5))
+    return 128, depth
+
+
+@dataclass(frozen=True)
+class NetworkSpec(Choice):
+    """A network by name, with what differs from its defaults.
+
+    Attributes:
+        net: a name in `nets.NETS`.
+        width, depth: channels and blocks; of a ConvNet None stands for the field's.
+        norm, activation, pooling: None for the network's own.
+    """
+
+    subject: ClassVar[str] = "the network"
+
+    net: str = option(
+        "convnet", "network that is matched and evaluated", choices=NETS, often=True
+    )
+    width: int | None = option(
+        None, "channels of the ConvNet; default: the field's", above=0, often=True
+    )
+    depth: int | None = option(
+        None, "blocks of the ConvNet; default: the field's", above=0
+    )
+    norm: str | None = option(
+        None, "normalisation in the network: instance, batch, layer, group or none"
+    )
+    activation: str | None = option(
+        None, "activation of the network: relu, leaky_relu, sigmoid or swish"
+    )
+    pooling: str | None = option(None, "pooling of the network: avg, max or none")
+
+    @property
+    def published_name(self) -> str:
+        """The name under which presets know the network."""
+        if self.norm == "batch" and not self.net.endswith("_bn"):
+            return f"{self.net}_bn"  # the same network under its other name
+        return self.net
+
+    def sized(self, dataset: Dataset) -> "NetworkSpec":
+        """The same network with a size, where it is a ConvNet."""
+        if not self.net.startswith("convnet"):
+            return self
+        width, depth = network_size(dataset.name, dataset.image_shape)
+        return dataclasses.replace(
+            self,
+            width=width if self.width is None else self.width,
+            depth=depth if self.depth is None else self.depth,
         )
-        width = default_width if width is None else width
-        depth = default_depth if depth is None else depth
-    chosen = {"width": width, "depth": depth, **options}
-    return {"name": net, **{k: v for k, v in chosen.items() if v is not None}}
+
+    def options(self) -> dict[str, Any]:
+        """Name and options as artifacts have them."""
+        options = dataclasses.asdict(self)
+        name = options.pop("net")
+        return {"name": name, **{k: v for k, v in options.items() if v is not None}}
+
+    def make(self, dataset: Dataset) -> Network:
+        """The network for the images and classes of a dataset.
+
+        Raises:
+            UserError: it has no such option, or the images do not fit.
+        """
+        return network_for(dataset, self.options())
 
 
-def network_for(dataset: Dataset, options: dict) -> Network:
-    rest = {k: v for k, v in options.items() if k != "name"}
+def network_for(dataset: Dataset, options: dict[str, Any]) -> Network:
+    """The network of stored options, for the images and classes of a dataset."""
+    rest = {name: value for name, value in options.items() if name != "name"}
     return make_network(
         options["name"], dataset.image_shape, dataset.num_classes, **rest
     )

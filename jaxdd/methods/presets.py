@@ -6,17 +6,21 @@ converted: one step here is one update of the images, and the official loops run
 to `Iteration` inclusive.
 """
 
-import dataclasses
-import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from jaxdd.augment import dsa_strategy, idc_strategy
-from jaxdd.methods.build import choose
+from jaxdd.data.problem import Scaling
+from jaxdd.errors import choose
+from jaxdd.experts.recipe import Experts
+from jaxdd.fields import Choice, option, override
+from jaxdd.learners.pools import Pool
 from jaxdd.methods.published import STEPS, published
-from jaxdd.methods.settings import METHODS, Settings
-from jaxdd.modifiers.curriculum import Curriculum
-from jaxdd.training.fit import Training
+from jaxdd.methods.recipe import Recipe
+from jaxdd.methods.recipes import METHODS
+from jaxdd.modifiers.curriculum import Window
+from jaxdd.objectives.contrastive import ContrastiveMatching
+from jaxdd.training.schedules import Evaluation
 
 # ipc -> (matches per network, epochs on the set between matches), for DC and DSA.
 LOOPS = {
@@ -70,96 +74,85 @@ DIGITS_TRAJECTORY: dict[str, Any] = {
     "image_lr": 10.0,
     "step_size_lr": 1e-5,
     "step_size": 0.01,
-    "label_lr": 1.0,
 }
-DIGITS_EXPERTS: dict[str, Any] = {"count": 10, "epochs": 12, "batch_size": 64}
+DIGITS_LABEL_LR = 1.0
+DIGITS_EXPERTS: dict[str, Any] = {
+    "num_experts": 10,
+    "bank_epochs": 12,
+    "expert_batch": 64,
+}
 # PAD removes easy samples once in the paper, which does not say when (its code: 10 %
 # after epoch 40 and 20 % after 60): the first of the code's two steps is ours.
 REMOVALS = ((40, 0.1),)
 
 
-@dataclass(frozen=True)
-class Experts:
-    """How the experts of a trajectory method are trained.
-
-    Attributes:
-        count: how many.
-        epochs: of training; None for just as many as will be matched.
-        learning_rate, batch_size: of SGD without momentum and weight decay.
-        gsam_rho, gsam_alpha: of adaptive GSAM; 0 for plain SGD.
-        curriculum: which samples an epoch sees.
-    """
-
-    count: int = 100
-    epochs: int | None = None
-    learning_rate: float = 0.01
-    batch_size: int = 256
-    gsam_rho: float = 0.0
-    gsam_alpha: float = 0.0
-    curriculum: Curriculum = Curriculum()  # noqa: RUF009 - immutable
-
-
-# Experts of each method; FTD's alpha per dataset is in `published.py`. AEE is PAD's
-# Table 7, 40 where no other value is published.
+# Experts of each method; FTD's alpha per dataset is in `published.py`. PAD's window is
+# its Table 7, with AEE 40 where no other value is published.
 EXPERTS = {
     "mtt": Experts(),
     "ftd": Experts(gsam_rho=0.01, gsam_alpha=0.4),
     "tesla": Experts(),
     "datm": Experts(gsam_rho=0.01, gsam_alpha=0.3),
-    "pad": Experts(
-        gsam_rho=0.01, gsam_alpha=0.3, curriculum=Curriculum(0.75, 40, REMOVALS)
-    ),
+    "pad": Experts(gsam_rho=0.01, gsam_alpha=0.3),
+}
+WINDOWS = {
+    "pad": Window(init_ratio=0.75, add_end_epoch=40, removals=REMOVALS),
 }
 AEE = {"cifar10": 20}
+DIGITS_WINDOW: dict[str, Any] = {"add_end_epoch": 3, "removals": ((5, 0.1),)}
 # Datasets that are normalised with the constants of another one, in the official code
 # of all methods but DC, DSA and DM.
 CONSTANTS = {"cifar100": "cifar10"}
 OWN_CONSTANTS = ("dc", "dsa", "dm")
 # Whose settings fill what a method's own table leaves out.
 COMPLETED_BY = {"pad": "datm"}
-DIGITS_CURRICULUM = Curriculum(0.75, 3, ((5, 0.1),))
+# DATM and PAD evaluate, and start, as learned labels need it.
+SOFT_EVALUATION: dict[str, Any] = {"eval_batch": 128}
+
+
+@dataclass(frozen=True)
+class Length(Choice):
+    """How far a run goes.
+
+    Attributes:
+        steps: updates of the images.
+    """
+
+    subject: ClassVar[str] = "the run"
+
+    steps: int = option(1, "updates of the images", above=0, often=True)
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What a run needs beside the dataset.
+    """All choices of a run that depend on method, dataset and ipc.
 
     Attributes:
-        settings: of the method. For trajectories without published settings
-            `max_start` is None: up to the last epoch that leaves room for a span.
-        init: "noise", "real" or "correct".
-        steps: updates of the images.
-        eval_epochs: the epochs E of the official evaluation; it runs E + 1.
-        eval_augmentation: of the evaluation's training.
-        eval_batch: of the evaluation's training.
-        eval_lr: its learning rate; None for the set's learned step size.
-        eval_schedule: "dc", E + 1 epochs with one decay, or "idc", E with two.
-        zca: whether images are whitened.
-        constants: the dataset whose mean and standard deviation normalise images that
-            are not whitened; None for their own.
+        recipe: the method. For trajectories without published settings
+            `learner.max_start` is None: up to the last epoch that leaves room for a
+            span.
+        length: updates of the images.
+        evaluation: the official one.
+        scaling: how images are normalised.
+        window: which real samples are in play.
         experts: how experts are trained; None where none are needed.
     """
 
-    settings: Settings
-    init: str
-    steps: int
-    eval_epochs: int
-    eval_augmentation: str
-    eval_batch: int = 256
-    eval_lr: float | None = 0.01
-    eval_schedule: str = "dc"
-    zca: bool = False
-    constants: str | None = None
+    recipe: Recipe
+    length: Length
+    evaluation: Evaluation
+    scaling: Scaling = Scaling()
+    window: Window = Window()
     experts: Experts | None = None
 
 
-def loops(ipc: int, objective: str = "gradient") -> tuple[int, int]:
+def loops(ipc: int, contrastive: bool = False) -> tuple[int, int]:
     """(matches per network, inner epochs).
 
     Published for ipc 1, 10, 20, 30, 40, 50. Elsewhere (ours): as many matches as images
     per class, at most 50, and inner epochs that keep matches * epochs near 500.
     """
-    known = CONTRASTIVE_LOOPS if objective == "contrastive" else LOOPS
+    known = CONTRASTIVE_LOOPS if contrastive else LOOPS
     if ipc in known:
         return known[ipc]
     matches = min(ipc, 50)
@@ -173,7 +166,7 @@ def preset(
     factor: int | None = None,
     net: str = "convnet",
 ) -> Preset:
-    """Settings for a method on a dataset at `ipc` images per class.
+    """The choices for a method on a dataset at `ipc` images per class.
 
     Args:
         method: one of `METHODS`.
@@ -195,26 +188,22 @@ def preset(
         UserError: an unknown method.
 
     Example:
-        >>> found = preset("dc", "cifar10", ipc=10)
-        >>> found.steps, found.settings.matches, found.settings.inner_epochs
+        >>> chosen = preset("dc", "cifar10", ipc=10)
+        >>> learner = chosen.recipe.learner
+        >>> chosen.length.steps, learner.matches, learner.inner_epochs
         (10010, 10, 50)
-        >>> preset("mtt", "cifar10", ipc=1).settings.student_steps
+        >>> preset("mtt", "cifar10", ipc=1).recipe.objective.student_steps
         50
     """
-    base = choose("method", method, METHODS)
+    recipe = choose("method", method, METHODS)
     dataset = dataset.partition(":")[0]
     # Tiles of an 8x8 image are 4x4: see DIGITS_IDC.
-    usual = 1 if dataset == "digits" else base.factor
-    base = dataclasses.replace(base, factor=usual if factor is None else factor)
-    if base.source == "spans":
-        found = _trajectory(method, base, dataset, ipc)
-    elif base.source == "real_pool":
-        found = _formations(base, dataset, ipc)
-    else:
-        found = _matching(method, base, dataset, ipc, net)
-    if method in OWN_CONSTANTS:
-        return found
-    return dataclasses.replace(found, constants=CONSTANTS.get(dataset))
+    usual = 1 if dataset == "digits" else recipe.images.factor
+    recipe = override(recipe, {"factor": usual if factor is None else factor})
+    chosen = _FAMILIES[recipe.learner.name](method, recipe, dataset, ipc, net)
+    if method not in OWN_CONSTANTS:
+        chosen = override(chosen, {"constants": CONSTANTS.get(dataset)})
+    return chosen
 
 
 def _dc_evaluation(dataset: str, net: str) -> str:
@@ -224,51 +213,45 @@ def _dc_evaluation(dataset: str, net: str) -> str:
     return "dc" if dataset == "mnist" else "none"
 
 
-def _matching(method: str, base: Settings, dataset: str, ipc: int, net: str) -> Preset:
+def _matching(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> Preset:
     """Gradient and distribution matching."""
-    augmented = base.augmentation != "none"
-    contrastive = base.objective == "contrastive"
+    augmented = recipe.objective.augmentation != "none"
     strategy = dsa_strategy(dataset) if augmented else "none"
-    if base.source == "pool":
-        matches, inner_epochs = loops(ipc, base.objective)
+    row: dict[str, Any] = {"augmentation": strategy, "steps": DM_STEPS}
+    if isinstance(recipe.learner, Pool):
+        contrastive = isinstance(recipe.objective, ContrastiveMatching)
+        row["matches"], row["inner_epochs"] = loops(ipc, contrastive)
         networks = CONTRASTIVE_NETWORKS if contrastive else NETWORKS
-        steps = networks * matches
-    else:
-        matches, inner_epochs, steps = 1, 1, DM_STEPS
-    image_lr = IMAGE_LR.get((method, net), base.image_lr)
+        row["steps"] = networks * row["matches"]
+    row["image_lr"] = IMAGE_LR.get((method, net), recipe.images.lr)
     if method == "dm" and dataset == "cifar10" and ipc >= 100:
-        image_lr = 10.0
-    batch_real, warmup = base.batch_real, base.warmup_networks
+        row["image_lr"] = 10.0
     if dataset == "digits":
-        steps, batch_real = DIGITS_STEPS, DIGITS_BATCH
-        if base.source == "pool":
-            (matches, inner_epochs), image_lr = DIGITS_LOOPS, DIGITS_LR
-            # The same quarter of the networks as of the published thousand.
-            warmup = warmup * steps // (CONTRASTIVE_NETWORKS * matches)
-    evaluation = strategy
-    if not augmented:
-        evaluation = _dc_evaluation(dataset, net)
-    settings = dataclasses.replace(
-        base,
-        augmentation=strategy,
-        batch_real=batch_real,
-        matches=matches,
-        inner_epochs=inner_epochs,
-        image_lr=image_lr,
-        warmup_networks=warmup,
-        sdc_horizon=steps,
-    )
-    return Preset(
-        settings,
-        init="noise" if method == "dc" else "real",
-        steps=steps,
-        eval_epochs=300 if evaluation == "none" else 1000,
-        eval_augmentation=evaluation,
-    )
+        row |= _digits(recipe)
+    evaluation = strategy if augmented else _dc_evaluation(dataset, net)
+    row["eval_augmentation"] = evaluation
+    row["eval_epochs"] = 300 if evaluation == "none" else 1000
+    return override(Preset(recipe, Length(), Evaluation(lr=0.01)), row)
 
 
-def _formations(base: Settings, dataset: str, ipc: int) -> Preset:
+def _digits(recipe: Recipe) -> dict[str, Any]:
+    """What is ours on digits, for gradient and distribution matching."""
+    row: dict[str, Any] = {"steps": DIGITS_STEPS, "batch_real": DIGITS_BATCH}
+    if isinstance(recipe.learner, Pool):
+        row["matches"], row["inner_epochs"] = DIGITS_LOOPS
+        row["image_lr"] = DIGITS_LR
+    if isinstance(recipe.objective, ContrastiveMatching):
+        # The same quarter of the networks as of the published thousand.
+        warm_up = recipe.objective.warmup_networks * DIGITS_STEPS
+        row["warmup_networks"] = warm_up // (CONTRASTIVE_NETWORKS * row["matches"])
+    return row
+
+
+def _formations(
+    method: str, recipe: Recipe, dataset: str, ipc: int, net: str
+) -> Preset:
     """IDC and D4A: the official `reproduce` settings, and its defaults elsewhere."""
+    del method, net
     row, networks = dict(IDC_OTHERS), IDC_OTHER_NETWORKS
     for name, known in IDC.items():
         if dataset.startswith(name):
@@ -276,120 +259,99 @@ def _formations(base: Settings, dataset: str, ipc: int) -> Preset:
     # Learning rates are given at 10 images per class; a size of 28 counts for 32 where
     # the official code has it so.
     row["image_lr"] *= ipc / 10 * ((28 / 32) ** 2 if "fashion" in dataset else 1)
-    strategy = idc_strategy(dataset)
     row["pool_augmentation"] = "idc:color_crop+cutmix=0.5"
-    row["segments"] = min(base.segments, max(2, ipc)) if base.segments > 1 else 1
-    evaluation = f"idc:{strategy}+cutmix=0.5"
-    if dataset.startswith("mnist") and base.factor > 1:
+    if recipe.segments is not None:
+        row["segments"] = min(recipe.segments.count, max(2, ipc))
+    factor = recipe.images.factor
+    evaluation = f"idc:{idc_strategy(dataset)}+cutmix=0.5"
+    if dataset.startswith("mnist") and factor > 1:
         row["augmentation"] = row["pool_augmentation"] = "idc:color_crop"
         evaluation = "idc:color_crop_scale_rotate"
-    if dataset.startswith("svhn") and base.factor == ipc == 1:
+    if dataset.startswith("svhn") and factor == ipc == 1:
         evaluation = "idc:color_crop_cutout_scale_rotate"
-    steps = networks * IDC_MATCHES
+    row["steps"] = networks * IDC_MATCHES
     if dataset == "digits":
-        steps, row = DIGITS_STEPS, {**row, **DIGITS_IDC}
-    settings = dataclasses.replace(base, sdc_horizon=steps, **row)
-    return Preset(
-        settings,
-        init="real",
-        steps=steps,
-        eval_epochs=IDC_EPOCHS,
-        eval_augmentation=evaluation,
-        eval_batch=IDC_BATCH,
-        eval_schedule="idc",
-    )
-
-
-def _trajectory(method: str, base: Settings, dataset: str, ipc: int) -> Preset:
-    """Trajectory matching: `published.py`, or MTT's defaults."""
-    soft, masked = base.labels == "soft", base.mask != "none"
-    known = published(method, dataset, ipc)
-    row: dict[str, Any] = {"max_start": None}
-    if known is not None:
-        completed = published(COMPLETED_BY.get(method, method), dataset, ipc)
-        row = {**(completed or {}), **known}
-    if "interval" in row:
-        row["expansion"] = row.pop("interval") * (row["max_start"] - row["first_start"])
-    experts = EXPERTS[method]
-    if "gsam_alpha" in row:
-        experts = dataclasses.replace(experts, gsam_alpha=row.pop("gsam_alpha"))
-    curriculum = experts.curriculum
-    if curriculum != Curriculum():
-        whole = AEE.get(dataset, curriculum.add_end_epoch)
-        curriculum = dataclasses.replace(curriculum, add_end_epoch=whole)
-    if dataset == "digits":
-        row = {**DIGITS_TRAJECTORY, "mask_ratio": 0.25 if masked else 0.0}
-        row["ema_decay"] = 0.99 if base.ema_decay else 0.0  # a few hundred steps
-        experts = dataclasses.replace(experts, **DIGITS_EXPERTS)
-        if curriculum != Curriculum():
-            curriculum = DIGITS_CURRICULUM
-    experts = dataclasses.replace(experts, curriculum=curriculum)
-    # Whitening is published for CIFAR, and by DATM and PAD for all their datasets.
-    whitened = soft or dataset in ("cifar10", "cifar100")
-    zca = row.pop("zca", known is not None and whitened)
-    init = row.pop("init", "correct" if soft else "real")
-    steps = DIGITS_STEPS if dataset == "digits" else STEPS[method]
-    settings = dataclasses.replace(
-        base, augmentation=dsa_strategy(dataset), sdc_horizon=steps, **row
-    )
-    return Preset(
-        settings,
-        init=init,
-        steps=steps,
-        eval_epochs=1000,
-        eval_augmentation=settings.augmentation,
-        eval_batch=128 if soft else 256,
-        eval_lr=None,
-        zca=zca,
-        experts=experts,
-    )
-
-
-def network_size(dataset: str, image_shape: tuple[int, ...]) -> tuple[int, int]:
-    """(width, depth) of the ConvNet.
-
-    The field's ConvNet has width 128 and as many blocks as leave 4 pixels along the
-    shorter side: 3 at 28 and 32 pixels, 4 at 64, 5 at 128. `digits` (8x8) gets width 32
-    and depth 2 (ours), for speed.
-    """
-    if dataset == "digits":
-        return 32, 2
-    side = max(8, min(image_shape[:2]))
-    depth = max(1, int(math.log2(side / 4) + 0.5))
-    return 128, depth
-
-
-def evaluation_training(
-    epochs: int,
-    learning_rate: float = 0.01,
-    batch_size: int = 256,
-    schedule: str = "dc",
-) -> Training:
-    """The schedule of an official evaluation.
-
-    Args:
-        epochs: E.
-        learning_rate: at the start.
-        batch_size: of its minibatches.
-        schedule: "dc", E + 1 epochs of SGD, one decay to a tenth, a new optimiser
-            there; "idc", E epochs, a decay to a fifth at 2E/3 and at 5E/6.
-
-    Raises:
-        UserError: an unknown schedule.
-    """
-    base = Training(
-        epochs,
-        learning_rate,
-        momentum=0.9,
-        weight_decay=5e-4,
-        batch_size=batch_size,
-    )
-    schedules = {
-        "dc": {
-            "epochs": epochs + 1,
-            "decay_epochs": (epochs // 2 + 2,),
-            "reset_momentum": True,
-        },
-        "idc": {"decay_epochs": (2 * epochs // 3, 5 * epochs // 6), "decay": 0.2},
+        row |= {"steps": DIGITS_STEPS, **DIGITS_IDC}
+    row |= {
+        "eval_epochs": IDC_EPOCHS,
+        "eval_augmentation": evaluation,
+        "eval_batch": IDC_BATCH,
+        "eval_schedule": "idc",
     }
-    return dataclasses.replace(base, **choose("schedule", schedule, schedules))
+    return override(Preset(recipe, Length(), Evaluation(lr=0.01)), row)
+
+
+def _trajectory(
+    method: str, recipe: Recipe, dataset: str, ipc: int, net: str
+) -> Preset:
+    """Trajectory matching: `published.py`, or MTT's defaults."""
+    del net
+    open_ended = replace(recipe.spans, max_start=None)
+    base = Preset(
+        replace(recipe, learner=open_ended),
+        Length(),
+        Evaluation(),
+        window=WINDOWS.get(method, Window()),
+        experts=EXPERTS[method],
+    )
+    strategy = dsa_strategy(dataset)
+    row: dict[str, Any] = {
+        "augmentation": strategy,
+        "eval_augmentation": strategy,
+        "eval_epochs": 1000,
+        "steps": STEPS[method],
+    }
+    if recipe.learned_labels:
+        row |= SOFT_EVALUATION
+    table = published(method, dataset, ipc)
+    if table is not None:
+        # Whitening is published for CIFAR, and by DATM and PAD for all their datasets.
+        row["zca"] = recipe.learned_labels or dataset in ("cifar10", "cifar100")
+        completed = COMPLETED_BY.get(method, method)
+        row |= {**(published(completed, dataset, ipc) or {}), **table}
+    windowed = method in WINDOWS
+    if windowed and dataset in AEE:
+        row["add_end_epoch"] = AEE[dataset]
+    if dataset == "digits":
+        row |= {"steps": DIGITS_STEPS, **DIGITS_TRAJECTORY, **DIGITS_EXPERTS}
+        row |= DIGITS_WINDOW if windowed else {}
+        if recipe.learned_labels:
+            row["label_lr"] = DIGITS_LABEL_LR
+        if recipe.mask is not None:
+            row["mask_ratio"] = 0.25
+        if recipe.images.ema_decay:
+            row["ema_decay"] = 0.99  # a few hundred steps
+    return override(base, row)
+
+
+# The way a preset is looked up follows from where the networks come from.
+_FAMILIES = {
+    "pool": _matching,
+    "fresh": _matching,
+    "real_pool": _formations,
+    "spans": _trajectory,
+}
+
+
+def completed(recipe: Recipe, dataset: str) -> Preset:
+    """Choices for a recipe of your own, where nothing is published (ours).
+
+    The recipe stays as it is. The run has 300 steps on `digits` and 1000 elsewhere; the
+    evaluation trains with the match's augmentation, 1000 epochs with one and 300
+    without.
+    """
+    augmentation = recipe.objective.augmentation
+    experts = Experts() if recipe.needs_experts else None
+    row: dict[str, Any] = {
+        "steps": DIGITS_STEPS if dataset == "digits" else OWN_STEPS,
+        "eval_augmentation": augmentation,
+        "eval_epochs": 300 if augmentation == "none" else 1000,
+    }
+    if experts is not None and dataset == "digits":
+        row |= DIGITS_EXPERTS
+    rate = None if recipe.needs_experts else 0.01
+    return override(Preset(recipe, Length(), Evaluation(lr=rate), experts=experts), row)
+
+
+# Updates of the images in a run of a recipe that is not published (ours).
+OWN_STEPS = 1000

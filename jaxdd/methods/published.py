@@ -1,7 +1,7 @@
 """Published settings of trajectory matching, per dataset and images per class: data.
 
-A row names fields of `settings.Settings`; the header lines say where it is from. Start
-epochs: `max_start` is exclusive (T+), `first_start` the bound at step 0 (T).
+A row names flags; the comment above a table says where it is from. Start epochs:
+`max_start` is exclusive (T+), `first_start` the bound at step 0 (T).
 """
 
 from typing import Any
@@ -18,6 +18,9 @@ def _rows(fields: str, table: dict[tuple[str, int], tuple]) -> Rows:
     rows = {key: dict(zip(names, row, strict=True)) for key, row in table.items()}
     for row in rows.values():
         row.update({name: float(row[name]) for name in FLOATS if name in row})
+        if "interval" in row:
+            growth = row["max_start"] - row["first_start"]
+            row["expansion"] = row.pop("interval") * growth
     return rows
 
 
@@ -97,7 +100,8 @@ DATM = _rows(
 )  # fmt: skip
 
 # PAD's paper, Table 7. The table has no learning rate of the step size and no gate:
-# DATM's. Its "interval" is the steps per epoch by which the start range grows.
+# DATM's. Its "interval" is the steps per epoch by which the start range grows, from
+# which the flag `expansion` follows.
 PAD = _rows(
     "mask_ratio student_steps expert_epochs min_start first_start max_start interval "
     "batch_syn label_lr image_lr",

@@ -4,11 +4,13 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, check_integer, quoted
+from jaxdd.fields import Choice, option
 from jaxdd.types import Array, RealData
 
 
@@ -125,7 +127,7 @@ def excluded(counts: Array, curriculum: Curriculum, epoch: int) -> np.ndarray:
     return np.asarray(counts - (past - first))
 
 
-def _changes(
+def changes_of(
     gone: Callable[[int], int], epochs: int, removals: Sequence[int]
 ) -> list[tuple[int, int]]:
     """(epoch, samples left out) wherever their number changes.
@@ -200,7 +202,7 @@ def describe(counts: Array, curriculum: Curriculum, epochs: int) -> str:
         UserError: the curriculum leaves out nothing.
     """
     total = int(np.asarray(counts).sum())
-    changes = _changes(
+    changes = changes_of(
         lambda e: int(excluded(counts, curriculum, e).sum()),
         max(1, epochs),
         [epoch + 1 for epoch, _ in curriculum.removals],
@@ -215,3 +217,68 @@ def describe(counts: Array, curriculum: Curriculum, epochs: int) -> str:
     texts = [f"{gone} in epoch {epoch}" for epoch, gone in changes]
     listed = texts if len(texts) < 7 else [*texts[:3], "...", *texts[-3:]]
     return f"curriculum: of {total} training samples are left out {', '.join(listed)}"
+
+
+def parse_removals(text: str) -> tuple[tuple[int, float], ...]:
+    """ "40:0.1,60:0.2" to ((40, 0.1), (60, 0.2)); "" and "none" to ().
+
+    Raises:
+        UserError: the text is no list of pairs.
+    """
+    if text in ("", "none"):
+        return ()
+    try:
+        pairs = [part.split(":") for part in text.split(",")]
+        removals = tuple((int(epoch), float(share)) for epoch, share in pairs)
+    except ValueError as error:
+        raise UserError(
+            f"--removals must be EPOCH:SHARE pairs joined by commas, not {quoted(text)}"
+        ) from error
+    for epoch, _ in removals:
+        check_integer("an epoch of --removals", epoch)
+    return removals
+
+
+@dataclass(frozen=True)
+class Window(Choice):
+    """Which real samples are in play, sorted easy to hard (PAD's FIEX).
+
+    Attributes:
+        score: what the samples are sorted by, a name in `scores`; None for "el2n" where
+            something is left out.
+        scores: the path of a `scores.npz` to sort by instead.
+        drop_easiest, drop_hardest, init_ratio, add_end_epoch, removals: see
+            `Curriculum`; the last three are about the training of experts.
+    """
+
+    subject: ClassVar[str] = "the window over the real samples"
+
+    score: str | None = option(
+        None, "score that sorts each class easy to hard, such as el2n"
+    )
+    scores: str | None = option(
+        None, "a scores.npz that sorts each class, instead of --score", kind="path"
+    )
+    drop_easiest: float = option(0.0, "share of each class, the easiest, left out")
+    drop_hardest: float = option(0.0, "share of each class, the hardest, left out")
+    init_ratio: float = option(
+        1.0, "share of each class, the easiest, that experts see in epoch 0 (IR)"
+    )
+    add_end_epoch: int = option(
+        0, "epoch from which experts see the whole of each class (AEE)"
+    )
+    removals: tuple[tuple[int, float], ...] = option(
+        (),
+        "when experts lose the easiest share of each class, EPOCH:SHARE,...; or none",
+        parse=parse_removals,
+    )
+
+    def curriculum(self) -> Curriculum:
+        """The shares and epochs."""
+        return Curriculum(
+            self.init_ratio,
+            self.add_end_epoch,
+            self.removals,
+            self.drop_easiest,
+            self.drop_hardest,
+        )

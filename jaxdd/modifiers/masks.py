@@ -8,20 +8,22 @@ through the ordering.
 
 import re
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdd.errors import UserError, quoted
+from jaxdd.fields import Choice, option
 from jaxdd.primitives.trees import from_named_leaves, named_leaves
 from jaxdd.types import Array
 
 KINDS = ("none", "depth", "loss")
 GRANULARITIES = ("scalar", "layer")
 
-Mask: TypeAlias = Callable[[Any], Any]  # (tree of squared errors) -> 0/1 tree
+Masking: TypeAlias = Callable[[Any], Any]  # (tree of squared errors) -> 0/1 tree
 
 # Within a layer the weights come before the bias, as in PyTorch's definition order.
 _LAST = ("bias",)
@@ -54,7 +56,7 @@ def layer_of(name: str) -> str:
     return name.rpartition("/")[0] or name
 
 
-def make_mask(kind: str, ratio: float, granularity: str = "scalar") -> Mask | None:
+def make_mask(kind: str, ratio: float, granularity: str = "scalar") -> Masking | None:
     """A mask that drops a share of the entries.
 
     Args:
@@ -102,7 +104,7 @@ def make_mask(kind: str, ratio: float, granularity: str = "scalar") -> Mask | No
     return lambda error: make(error, ratio)
 
 
-def kernels_only(mask: Mask | None = None) -> Mask:
+def kernels_only(mask: Masking | None = None) -> Masking:
     """Only the kernels of convolutions (IDC), of what another mask keeps.
 
     Biases, dense layers and parameters of norms (of rank 3 in a layer norm) are left
@@ -249,7 +251,7 @@ def _loss_layer(error, ratio: float):
     return from_named_leaves(error, keep)
 
 
-def describe(mask: Mask, example) -> dict[str, tuple[int, int]]:
+def describe(mask: Masking, example) -> dict[str, tuple[int, int]]:
     """The entries that a mask drops: {path: (dropped, size)}, shallow to deep.
 
     Args:
@@ -266,3 +268,45 @@ def describe(mask: Mask, example) -> dict[str, tuple[int, int]]:
         name: (int(keep[name].size - keep[name].sum()), int(keep[name].size))
         for name in depth_order(list(keep))
     }
+
+
+@dataclass(frozen=True)
+class Mask(Choice):
+    """A share of what is matched is dropped (PAD's FIEM).
+
+    Attributes:
+        kind: which entries are dropped: "depth", the shallowest (PAD's paper), or
+            "loss", those with the smallest current error (PAD's released code).
+        ratio: the share that is dropped, in [0, 1); 0 drops nothing.
+        granularity: "scalar" or "layer", see `make_mask`.
+    """
+
+    subject: ClassVar[str] = "a mask"
+    remedy: ClassVar[str] = "add --mask=depth or --mask=loss, or leave it out"
+
+    kind: str = option(
+        "depth",
+        "which parameters or features are left out of the match: none, the shallowest "
+        "(depth) or those with the smallest error (loss)",
+        flag="mask",
+        choices=KINDS[1:],
+        opens=True,
+        closes="none",
+    )
+    ratio: float = option(
+        0.0,
+        "share of what is matched that the mask drops, in [0, 1)",
+        flag="mask_ratio",
+        at_least=0,
+        below=1,
+    )
+    granularity: str = option(
+        "scalar",
+        "whether the mask drops single scalars or whole layers",
+        flag="mask_granularity",
+        choices=GRANULARITIES,
+    )
+
+    def make(self) -> Masking | None:
+        """The mask as a function, None where nothing is dropped."""
+        return make_mask(self.kind, self.ratio, self.granularity)

@@ -1,9 +1,14 @@
 """Sample difficulty correction: a penalty on hard synthetic samples."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 
 from jaxdd.errors import UserError, quoted
+from jaxdd.fields import Choice, option
+from jaxdd.modifiers.terms import SCHEDULES, WeightedTerm, weight_schedule
 from jaxdd.primitives import per_sample_gradient_norms
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.primitives.trees import global_norm
@@ -102,3 +107,85 @@ def sdc(
     if at == "path":
         return along_path
     return mean_gradient if norm == "mean" else per_sample
+
+
+@dataclass(frozen=True)
+class SDC(Choice):
+    """The difficulty correction of every match: lambda * R, see `sdc`.
+
+    Attributes:
+        weight: lambda, of any sign; 0 leaves the term out.
+        norm: "mean" or "per_sample".
+        at: "start", or "path" along an unrolled student.
+        schedule: how the weight rises: "constant", "linear" or "log".
+        horizon: the step at which a rising weight arrives; None for the last one of the
+            published run.
+        relative: whether the weight is measured in units of the matching loss (ours).
+    """
+
+    subject: ClassVar[str] = "the difficulty correction"
+    remedy: ClassVar[str] = "add e.g. --sdc_weight=1, or leave it out"
+
+    weight: float = option(
+        1.0,
+        "weight of the difficulty correction (SDC), of any sign; 0 for none",
+        flag="sdc_weight",
+        opens=True,
+        closes=0.0,
+        often=True,
+    )
+    norm: str = option(
+        "mean",
+        "gradient norm that SDC penalises: of the mean gradient (mean), or the "
+        "mean of the samples' own norms (per_sample)",
+        flag="sdc_norm",
+        choices=NORMS,
+    )
+    at: str = option(
+        "start",
+        "network at which SDC measures the norm: the one that is matched "
+        "(start), or all along a student's steps (path)",
+        flag="sdc_at",
+        choices=PLACES,
+    )
+    schedule: str = option(
+        "constant",
+        "how the weight of SDC goes over the run: constant, linear or log",
+        flag="sdc_schedule",
+        choices=SCHEDULES,
+    )
+    horizon: int | None = option(
+        None,
+        "step at which a rising weight of SDC arrives; default: the last step of "
+        "the published run",
+        flag="sdc_horizon",
+        above=0,
+    )
+    relative: bool = option(
+        False,
+        "whether the weight of SDC is measured in units of the matching loss",
+        flag="sdc_relative",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.at == "path" and self.norm == "per_sample":
+            raise UserError(
+                "sdc_norm='per_sample' is not offered along the path: use "
+                "sdc_at='start' or sdc_norm='mean'"
+            )
+
+    def make(
+        self, network: Network, microbatch: int | None = None
+    ) -> dict[str, WeightedTerm]:
+        """The weighted term by its name, none at weight 0."""
+        if self.weight == 0:
+            return {}
+        horizon = LAST_STEP if self.horizon is None else self.horizon
+        schedule = weight_schedule(self.schedule, self.weight, horizon)
+        term = sdc(network, self.norm, self.at, microbatch)
+        return {"sdc": WeightedTerm(schedule, term, self.relative)}
+
+
+# Where a rising weight arrives in a recipe that no preset completes (ours).
+LAST_STEP = 1000

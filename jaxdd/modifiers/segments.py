@@ -7,6 +7,8 @@ the segments before.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,8 @@ from jaxdd.augment import Augment
 from jaxdd.data.real import take
 from jaxdd.devices import policy
 from jaxdd.errors import UserError
+from jaxdd.fields import Choice, option
+from jaxdd.modifiers.forgetting import REMEMBERED, Forgetting, forgetting
 from jaxdd.synthetic.sets import present
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Array, Batch, Key, Learner, Network, RealData, Synthetic
@@ -175,3 +179,60 @@ def forgotten(before: Array, after: Array) -> Array:
     was_right = before < 0
     lost = jnp.sum(was_right & (after >= 0))
     return lost / jnp.maximum(jnp.sum(was_right), 1)
+
+
+@dataclass(frozen=True)
+class Segments(Choice):
+    """A set is distilled in segments, each from what the earlier ones get wrong (D4A).
+
+    Attributes:
+        count: the number of segments.
+        forgetting: the term against forgetting, "none", "proxy" or "replay".
+        forgetting_weight: its weight.
+        judges: networks that decide which samples a segment leaves to the next ones.
+        judge_epochs: epochs of their training; None for those of the evaluation.
+        min_keep: samples of a class that are kept at least, the hardest ones.
+        segment_experts: short expert runs on the kept samples; None for as many as the
+            bank has.
+        segment_epochs: epochs of each of them; None for just one span.
+    """
+
+    subject: ClassVar[str] = "segments"
+    remedy: ClassVar[str] = "add e.g. --segments=2, or leave it out"
+
+    count: int = option(
+        2,
+        "number of segments in which the set is distilled (D4A); 1 for one piece",
+        flag="segments",
+        above=0,
+        opens=True,
+        closes=1,
+    )
+    forgetting: str = option(
+        "none",
+        "term against forgetting what earlier segments hold: none, proxy or replay",
+        choices=REMEMBERED,
+    )
+    forgetting_weight: float = option(1.0, "weight of the term against forgetting")
+    judges: int = option(
+        3, "networks that decide which samples the next segment sees", above=0
+    )
+    judge_epochs: int | None = option(
+        None, "epochs of the judges' training; default: --eval_epochs", above=0
+    )
+    min_keep: int = option(
+        10, "samples of a class that a segment keeps at least, the hardest", above=0
+    )
+    segment_experts: int | None = option(
+        None,
+        "short expert runs on the samples that a segment keeps; default: as many "
+        "as the bank has",
+        above=0,
+    )
+    segment_epochs: int | None = option(
+        None, "epochs of each short expert run; default: one span", above=0
+    )
+
+    def make(self) -> Forgetting | None:
+        """The term against forgetting, None without one."""
+        return forgetting(self.forgetting, self.forgetting_weight)

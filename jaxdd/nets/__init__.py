@@ -1,4 +1,11 @@
-"""Networks by name: `make_network("convnet", (32, 32, 3), num_classes=10)`."""
+"""Networks by name: `make_network("convnet", (32, 32, 3), num_classes=10)`.
+
+registry   `NETS`, the list of networks; a new one is a file here and a line there
+convnet classic vgg resnet   the networks as flax modules
+layers     their layers, with PyTorch's definitions
+draws      their initial parameters and running statistics
+conv       convolution and pooling
+"""
 
 from jaxdd.nets.conv import avg_pool2, conv2d, max_pool2
 from jaxdd.nets.registry import NETS, has_batch_statistics, make_network

@@ -56,7 +56,7 @@ class LeNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Outputs:
-        # Not padded at first, so 32 -> 28; a 28x28x1 image is padded to 32 before.
+        # The first convolution has no padding (32 -> 28), except for 28x28x1 images.
         padding = first_padding(x.shape[1:], 0)
         x = PlainBlock(6, 5, padding, name="block0")(x, train)
         features = [flatten(x)]

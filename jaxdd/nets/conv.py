@@ -1,12 +1,12 @@
-"""The one seam for convolution and pooling.
+"""Convolution and pooling of all networks, in a form that suits the device.
 
-Why there is a seam: inside `scan`, `map` or `while`, XLA:CPU leaves the gradients of
+Inside `scan`, `map` or `while`, XLA:CPU leaves the gradients of
 `lax.conv_general_dilated` in a transposed layout that it runs as plain loops, 70-130
-times slower than at top level. So on the CPU every convolution here is written in a
-form whose derivatives of any order are again fast: a matrix product of patches
-("im2col"), or a bilinear primitive whose transposes are again the same canonical
-convolution ("canonical"). Other devices run `lax.conv_general_dilated`; which form a
-device gets is written in `policy`.
+times slower than at top level. Therefore every convolution on the CPU has a form whose
+derivatives of any order are again fast: a matrix product of patches ("im2col"), or a
+bilinear primitive whose transposes are again the same canonical convolution
+("canonical"). Other devices run `lax.conv_general_dilated`; `policy` has the form of
+each device.
 """
 
 from functools import partial
@@ -42,14 +42,23 @@ def conv2d(
 ) -> Float[Array, "B Ho Wo Cout"]:
     """Cross-correlation of x [B, H, W, Cin] with w [kh, kw, Cin, Cout].
 
-    Returns [B, Ho, Wo, Cout] with Ho = (H + 2 * padding - kh) // stride + 1, which is
-    `torch.nn.functional.conv2d` in channels-last layout. `padding` is one number, or
-    one for the height and one for the width. `impl` picks one of `IMPLEMENTATIONS`
-    instead of the choice by device; all give the same function.
+    Equal to `torch.nn.functional.conv2d` in channels-last layout.
+
+    Args:
+        x: [B, H, W, Cin].
+        w: [kh, kw, Cin, Cout].
+        stride: in pixels, the same along both axes.
+        padding: zeros on each side, one number, or one for the height and one for the
+            width.
+        impl: one of `IMPLEMENTATIONS`, which are equal up to rounding; None for the
+            choice by device.
+
+    Returns:
+        [B, Ho, Wo, Cout] with Ho = (H + 2 * padding - kh) // stride + 1.
 
     Raises:
-      UserError: for an unknown `impl`, a stride below 1, or a kernel larger than the
-        padded image.
+        UserError: `impl` is unknown, the stride is below 1, or the kernel is larger
+            than the padded image.
     """
     pads = _symmetric(padding)
     _check(x.shape, w.shape, stride, pads, impl)
@@ -67,7 +76,7 @@ def conv2d(
 def avg_pool2(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
     """Means over 2x2 windows with stride 2: [B, H, W, C] -> [B, H // 2, W // 2, C].
 
-    An odd last row or column is left out, as in PyTorch.
+    An odd last row or column is dropped, as in PyTorch.
     """
     return _windows2(x).mean((2, 4))
 
@@ -75,9 +84,9 @@ def avg_pool2(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
 def max_pool2(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
     """Maxima over 2x2 windows with stride 2: [B, H, W, C] -> [B, H // 2, W // 2, C].
 
-    An odd last row or column is left out, as in PyTorch. The gradient goes to exactly
+    An odd last row or column is dropped, as in PyTorch. The gradient goes to exactly
     one element of a window: among equal maxima (common after a ReLU) the first one in
-    row-major order, again as in PyTorch. NaN is passed on.
+    row-major order, again as in PyTorch. NaN propagates.
     """
     windows = _windows2(x)
     top = windows[:, :, 0, :, 0]
@@ -119,15 +128,15 @@ def _check(
 ) -> None:
     if impl is not None and impl not in IMPLEMENTATIONS:
         raise UserError(
-            f"impl={quoted(impl)} is not one of {', '.join(IMPLEMENTATIONS)}."
+            f"impl={quoted(impl)} is not one of {', '.join(IMPLEMENTATIONS)}"
         )
     if stride < 1:
-        raise UserError(f"stride={stride} of a convolution must be at least 1.")
+        raise UserError(f"stride={stride} of a convolution must be at least 1")
     sizes = [n + sum(p) for n, p in zip(image[1:3], padding, strict=True)]
     if sizes[0] < kernel[0] or sizes[1] < kernel[1]:
         raise UserError(
-            f"A {kernel[0]}x{kernel[1]} convolution needs an image at least as large, "
-            f"but the padded image is {sizes[0]}x{sizes[1]}."
+            f"a {kernel[0]}x{kernel[1]} convolution needs an image at least as large, "
+            f"but the padded image is {sizes[0]}x{sizes[1]}"
         )
 
 
@@ -190,7 +199,7 @@ def _lax_conv(
 
 
 # The canonical convolution: stride 1, NHWC x HWIO -> NHWC, as a primitive of its own.
-# Its rules get what JAX hands over: outside of jit a cotangent may be a NumPy array.
+# Outside of jit a cotangent may be a NumPy array.
 
 _conv_p = Primitive("jaxdd_conv2d")
 
@@ -217,7 +226,7 @@ def _transpose_x(
         (k - 1 - lo, k - 1 - hi)
         for k, (lo, hi) in zip(w.shape[:2], padding, strict=True)
     ]
-    # Padding wider than the kernel means outputs that saw no image: crop these first.
+    # Padding wider than the kernel gives outputs without any image: crop these first.
     crop = [(min(lo, 0), min(hi, 0)) for lo, hi in pads]
     rest = [(max(lo, 0), max(hi, 0)) for lo, hi in pads]
     turned = w[::-1, ::-1].swapaxes(2, 3)
@@ -256,7 +265,7 @@ def _batch(
         y = _bind(x, w.reshape(*w.shape[:3], -1), padding, precision)
         return y.reshape(*y.shape[:3], *w.shape[3:]), 3
     pairs = jnp.moveaxis(x, x_dim, 0), jnp.moveaxis(w, w_dim, 0)
-    # One grouped convolution would do, but XLA:CPU runs these 9 times slower.
+    # One grouped convolution would be shorter, but XLA:CPU runs it 9 times slower.
     return lax.map(lambda xw: _bind(xw[0], xw[1], padding, precision), pairs), 0
 
 

@@ -1,7 +1,7 @@
-"""Layers with PyTorch's definitions, as flax modules (used inside this folder only).
+"""Layers with PyTorch's definitions, as flax modules, for this folder only.
 
 The published results of this field come from PyTorch networks, so the constants here
-are PyTorch's; the initial values, also PyTorch's, are in `initial.py`. All layers
+are PyTorch's; the initial values, also PyTorch's, are in `draws`. All layers
 compute in the dtype of their inputs and parameters, channels last.
 """
 
@@ -31,10 +31,10 @@ NORMS = ("instance", "group", "layer", "batch", "none")
 
 
 def first_padding(image_shape: tuple[int, ...], usual: int) -> int:
-    """Padding of the first convolution: two more for 28x28x1, so that it acts as 32x32.
+    """Padding of the first convolution: two more for 28x28x1, as if it were 32x32.
 
-    The official code pads every one-channel image so. Here only 28x28 is: the border
-    would be half as wide as an image of 8x8 digits.
+    The official code pads every one-channel image. Here only 28x28x1 is padded (ours):
+    on 8x8 digits the border would be half as wide as the image.
     """
     return usual + 2 if tuple(image_shape) == (28, 28, 1) else usual
 
@@ -81,7 +81,7 @@ class Norm(nn.Module):
     none: the identity
 
     Raises:
-      UserError: for a name that is not in `NORMS`.
+        UserError: the name is not in `NORMS`.
     """
 
     kind: str
@@ -98,7 +98,7 @@ class Norm(nn.Module):
             return self._affine(standardize(x, (1, 2, 3)), (1, 2, 3))
         if self.kind == "group":
             return self._affine(_standardize_groups(x), (3,))
-        raise UserError(f"norm={quoted(self.kind)} is not one of {', '.join(NORMS)}.")
+        raise UserError(f"norm={quoted(self.kind)} is not one of {', '.join(NORMS)}")
 
     def _affine(self, x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
         shape = tuple(x.shape[axis] for axis in axes)
@@ -148,9 +148,9 @@ def standardize(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _standardize(axes: tuple[int, ...], x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The standardised x, and what it was multiplied by.
+    """The standardised x, and the inverse standard deviation.
 
-    Its derivative needs the result alone: with t for the tangent of x,
+    The derivative needs the result alone: with t for the tangent of x,
     y' = r (t - mean t - y mean(y t)). Deriving mean and variance one by one takes
     more passes over x, again in every further derivative.
     """
@@ -176,7 +176,7 @@ def _standardize_groups(x: jax.Array) -> jax.Array:
 
 
 def _zeros(key: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
-    """Stands for the shape only: `initial.py` gives the values."""
+    """A placeholder of the shape; `draws` computes the values."""
     del key
     return jnp.zeros(shape, jnp.float32)
 

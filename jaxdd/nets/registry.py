@@ -1,4 +1,4 @@
-"""From a name and options to a pair of pure functions."""
+"""Networks by name and options, as pairs of pure functions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -11,7 +11,7 @@ from flax import linen as nn
 from jaxdd.errors import UserError, quoted
 from jaxdd.nets.classic import MLP, AlexNet, LeNet
 from jaxdd.nets.convnet import POOLINGS, ConvNet
-from jaxdd.nets.initial import draw_params, initial_stats
+from jaxdd.nets.draws import draw_params, initial_stats
 from jaxdd.nets.layers import ACTIVATIONS, GROUPS, NORMS, first_padding
 from jaxdd.nets.resnet import ResNet18
 from jaxdd.nets.vgg import VGG11
@@ -23,14 +23,19 @@ Options = Mapping[str, Any]
 
 
 class Builder(NamedTuple):
-    """How to build one network."""
+    """One network of the registry.
 
-    module: Callable[..., nn.Module]  # (num_classes, **options) -> flax module
-    # Options that may be given, each with its values; None means positive integers.
+    Attributes:
+        module: (num_classes, **options) -> flax module.
+        options: options of the network with their values; None for positive integers.
+        smallest: (options) -> least height and width of an image, in pixels.
+        fixed: options that the name determines.
+    """
+
+    module: Callable[..., nn.Module]
     options: Mapping[str, tuple[str, ...] | None]
-    # (options) -> the smallest height and width that work
     smallest: Callable[[Options], int] = lambda options: 1
-    fixed: Mapping[str, str] = {}  # options that the name settles
+    fixed: Mapping[str, str] = {}
 
 
 def _smallest_convnet(options: Options) -> int:
@@ -79,16 +84,23 @@ def make_network(
 ) -> Network:
     """The network `name` for images [H, W, C] = `image_shape`.
 
-    `init(key)` gives (params, stats): nested dicts in which the layers stand under
-    block0, block1, ..., head, in order of depth; stats is {} without batch norm.
-    `apply(params, stats, images [B, H, W, C], train)` gives (Outputs, new stats); with
-    `train`, batch norm uses the batch and updates the stats, else it uses the stats.
-    Options left at None are the official ones.
+    Args:
+        name: a name in `NETS`.
+        image_shape: (H, W, C).
+        num_classes: K.
+        width, depth, norm, activation, pooling: options of the network; None for the
+            official value.
+
+    Returns:
+        `init(key)` gives (params, stats): nested dicts of the layers by the names
+        block0, block1, ..., head, in order of depth; stats is {} without batch norm.
+        `apply(params, stats, images [B, H, W, C], train)` gives (Outputs, new stats);
+        with `train`, batch norm uses the batch and updates the stats, else it uses the
+        stats.
 
     Raises:
-      UserError: for an unknown name, an option that the network does not have or a
-        value that it does not know, images too small for it, and, in `apply`, images
-        of another shape.
+        UserError: the name is unknown, the network has no such option or value, or
+            images are too small for it; in `apply`, images have another shape.
 
     Example:
         >>> network = make_network("convnet", (8, 8, 1), 10, width=4, depth=2)
@@ -98,15 +110,15 @@ def make_network(
         ((2, 10), 2)
     """
     if name not in NETS:
-        raise UserError(f"network={quoted(name)} is not one of {', '.join(NETS)}.")
-    given = {
+        raise UserError(f"network={quoted(name)} is not one of {', '.join(NETS)}")
+    arguments = {
         "width": width,
         "depth": depth,
         "norm": norm,
         "activation": activation,
         "pooling": pooling,
     }
-    options = {key: value for key, value in given.items() if value is not None}
+    options = {key: value for key, value in arguments.items() if value is not None}
     shape = _check_shape(image_shape, num_classes)
     _check_options(name, options)
     _check_size(name, shape, options)
@@ -134,9 +146,9 @@ def _as_functions(name: str, module: nn.Module, image_shape: ImageShape) -> Netw
         if images.ndim != 4 or images.shape[1:] != image_shape:
             raise UserError(
                 f"{name} was made for images [B, {', '.join(map(str, image_shape))}], "
-                f"not {list(images.shape)}."
+                f"not {list(images.shape)}"
             )
-        forward: Any = module.apply  # flax cannot say what type a module returns
+        forward: Any = module.apply  # flax declares no return type
         variables = {"params": params, **({"batch_stats": stats} if stats else {})}
         if not (stats and train):
             return forward(variables, images, train), stats
@@ -150,10 +162,10 @@ def _check_shape(image_shape: Sequence[int], num_classes: int) -> ImageShape:
     if len(image_shape) != 3 or any(int(n) < 1 for n in image_shape):
         raise UserError(
             f"image_shape={image_shape} must be three positive numbers: height, width, "
-            f"channels."
+            "channels"
         )
     if num_classes < 1:
-        raise UserError(f"num_classes={num_classes} must be at least 1.")
+        raise UserError(f"num_classes={num_classes} must be at least 1")
     height, width, channels = (int(n) for n in image_shape)
     return height, width, channels
 
@@ -164,29 +176,29 @@ def _check_options(name: str, options: Options) -> None:
         if option in builder.fixed:
             raise UserError(
                 f"{name} has {option}={quoted(builder.fixed[option])} by its name "
-                f"and takes no {option}={quoted(value)}."
+                f"and takes no {option}={quoted(value)}"
             )
         if option not in builder.options:
-            known = ", ".join(builder.options) or "none"
+            available = ", ".join(builder.options) or "none"
             raise UserError(
-                f"{name} has no option {option}={quoted(value)} (its options: {known})."
+                f"{name} has no option {option}={quoted(value)} "
+                f"(its options: {available})"
             )
         allowed = builder.options[option]
         if allowed is None and value < 1:
-            raise UserError(f"{option}={value} of {name} must be at least 1.")
+            raise UserError(f"{option}={value} of {name} must be at least 1")
         if allowed is not None and value not in allowed:
             raise UserError(
-                f"{option}={quoted(value)} of {name} is not one of "
-                f"{', '.join(allowed)}."
+                f"{option}={quoted(value)} of {name} is not one of {', '.join(allowed)}"
             )
     if options.get("depth", 1) > MAX_DEPTH:
         raise UserError(
-            f"depth={options['depth']} of {name} must be at most {MAX_DEPTH}."
+            f"depth={options['depth']} of {name} must be at most {MAX_DEPTH}"
         )
     if options.get("norm") == "group" and options.get("width", GROUPS) % GROUPS:
         raise UserError(
             f"norm='group' needs a width that is a multiple of {GROUPS}, not "
-            f"{options['width']}."
+            f"{options['width']}"
         )
 
 
@@ -197,5 +209,5 @@ def _check_size(name: str, image_shape: ImageShape, options: Options) -> None:
         remedy = " or a smaller depth" if "depth" in NETS[name].options else ""
         raise UserError(
             f"{name} needs images of at least {smallest}x{smallest} pixels{remedy}, "
-            f"not {height}x{width}."
+            f"not {height}x{width}"
         )

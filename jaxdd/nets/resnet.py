@@ -25,9 +25,9 @@ class Stem(nn.Module):
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut: [B, H, W, C] -> [B, h, w, width].
 
-    Where it halves the map, the first convolution and that of the shortcut have a
-    stride of 2, or with the pooling "avg" a stride of 1 and 2x2 means: after the first
-    ReLU, and in the shortcut between convolution and norm.
+    If it halves the map, the first convolution and that of the shortcut have a stride
+    of 2, or with the pooling "avg" a stride of 1 and 2x2 means: after the first ReLU,
+    and in the shortcut between convolution and norm.
     """
 
     width: int
@@ -57,13 +57,13 @@ class ResNet18(nn.Module):
     architectures): maps are halved by 2x2 means instead of strides, and the head reads
     the last map flattened instead of its mean; 11 250 762 parameters.
 
-    Two steps away from the official code. Without pooling the last map is averaged as a
-    whole, not by `avg_pool(4)`: equal from 25 to 32 pixels, where it is 4x4. And a
-    stage that would leave a 1x1 map (8 pixels and less) keeps its size, because the
+    Two differences from the official code (ours). Without pooling the whole last map is
+    averaged instead of `avg_pool(4)`: equal from 25 to 32 pixels, where it is 4x4. And
+    a stage that would leave a 1x1 map (8 pixels and less) keeps its size, because the
     instance norm of a 1x1 map is a constant and no gradient would pass.
 
-    Blocks are numbered through: block0 is the stem. The last features are those which
-    the head reads.
+    Blocks are numbered consecutively; block0 is the stem. The last features are the
+    input of the head.
     """
 
     num_classes: int

@@ -1,13 +1,20 @@
 """Gradient matching between all classes at once."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from jaxdd.modifiers.masks import Mask
-from jaxdd.objectives.gradient import masked_distance
-from jaxdd.primitives.distances import Distance
+from jaxdd import augment as augmentations
+from jaxdd.fields import option
+from jaxdd.modifiers.masks import Masking
+from jaxdd.objectives.compose import switch
+from jaxdd.objectives.gradient import GradientMatching, masked_distance
+from jaxdd.objectives.lifts import per_set
+from jaxdd.objectives.parts import Parts
+from jaxdd.primitives.distances import DISTANCES, Distance
 from jaxdd.primitives.evidence import known_gradient
 from jaxdd.primitives.gradients import batch_gradient, inner_gradient
 from jaxdd.primitives.losses import mean_loss
@@ -18,6 +25,7 @@ from jaxdd.types import (
     Key,
     Learner,
     Network,
+    Objective,
     Samples,
     Scalar,
     SetMatch,
@@ -30,7 +38,7 @@ def contrastive_match(
     distance: Distance,
     augment: Callable[..., tuple[Array, ...]],
     microbatch: int | None = None,
-    mask: Mask | None = None,
+    mask: Masking | None = None,
 ) -> SetMatch:
     """One distance between class-averaged gradients.
 
@@ -97,3 +105,48 @@ def contrastive_match(
         return value, Evidence(batch, known_gradient(gradient))
 
     return match
+
+
+@dataclass(frozen=True)
+class ContrastiveMatching(GradientMatching):
+    """Gradients of all classes are matched at once (DCC, DSAC).
+
+    As long as neither warm-up is over, classes are matched one by one.
+
+    Attributes:
+        warmup_networks: the first networks that match class by class.
+        warmup_matches: of each network, the first matches that do.
+    """
+
+    name: ClassVar[str] = "contrastive"
+    subject: ClassVar[str] = "matching all classes at once"
+
+    warmup_networks: int = option(
+        0,
+        "networks that match class by class before contrastive matching",
+        at_least=0,
+    )
+    warmup_matches: int = option(
+        0,
+        "matches of each network, class by class, before contrastive matching",
+        at_least=0,
+    )
+
+    def make(self, network: Network, parts: Parts) -> Objective:
+        """The objective."""
+        match = contrastive_match(
+            network,
+            DISTANCES[self.distance],
+            augmentations.siamese(augmentations.pipeline(self.augmentation)),
+            parts.microbatch,
+            self.masking(parts.mask),
+        )
+        together = per_set(match, self.samples(), parts.terms, parts.remember)
+
+        def warm(step):
+            network_index, match_index = step // parts.matches, step % parts.matches
+            return (network_index >= self.warmup_networks) | (
+                match_index >= self.warmup_matches
+            )
+
+        return switch(warm, super().make(network, parts), together)

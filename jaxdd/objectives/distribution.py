@@ -1,12 +1,19 @@
 """Distribution matching, class by class or with all classes in one batch."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from jaxdd import augment as augmentations
 from jaxdd.errors import UserError, quoted
-from jaxdd.modifiers.masks import Mask
+from jaxdd.fields import option
+from jaxdd.modifiers.masks import Masking
+from jaxdd.nets import has_batch_statistics
+from jaxdd.objectives.lifts import per_class, per_set
+from jaxdd.objectives.parts import Parts, SampleMatching
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.trees import apply_mask
 from jaxdd.synthetic.sets import fill, flatten
@@ -18,6 +25,7 @@ from jaxdd.types import (
     Key,
     Learner,
     Network,
+    Objective,
     Samples,
     Scalar,
     SetMatch,
@@ -31,7 +39,7 @@ def feature_match(
     network: Network,
     augment: Callable[..., tuple[Array, ...]],
     features: str = "last",
-    mask: Mask | None = None,
+    mask: Masking | None = None,
 ) -> ClassMatch:
     """Squared distance between the mean features of one class.
 
@@ -91,7 +99,7 @@ def joint_feature_match(
     network: Network,
     augment: Callable[..., tuple[Array, ...]],
     features: str = "last",
-    mask: Mask | None = None,
+    mask: Masking | None = None,
 ) -> SetMatch:
     """The same distances, summed over classes, for networks with batch norm.
 
@@ -168,7 +176,7 @@ def joint_feature_match(
     return match
 
 
-def _first_block(features: str, mask: Mask | None) -> int:
+def _first_block(features: str, mask: Masking | None) -> int:
     """Index of the first block that is matched, after a check of both arguments."""
     if features not in FEATURES:
         raise UserError(
@@ -182,10 +190,49 @@ def _first_block(features: str, mask: Mask | None) -> int:
 
 
 def _distance(
-    features: dict[str, Array], target: dict[str, Array], mask: Mask | None
+    features: dict[str, Array], target: dict[str, Array], mask: Masking | None
 ) -> Scalar:
     """Squared distance of one class's mean features, where the mask keeps them."""
     squares = jax.tree.map(lambda a, b: (a - b) ** 2, features, target)
     if mask is not None:
         squares = apply_mask(mask(squares), squares)
     return jnp.sum(jnp.stack([jnp.sum(x) for x in squares.values()]))
+
+
+@dataclass(frozen=True)
+class FeatureMatching(SampleMatching):
+    """Mean features of each class are matched (DM), see `feature_match`.
+
+    Attributes:
+        features: which are matched: those of the "last" block, or of "all" blocks.
+    """
+
+    name: ClassVar[str] = "distribution"
+    subject: ClassVar[str] = "matching features"
+
+    features: str = option(
+        "last", "blocks whose features are matched: the last, or all", choices=FEATURES
+    )
+
+    def make(self, network: Network, parts: Parts) -> Objective:
+        """The objective."""
+        siamese = augmentations.siamese(augmentations.pipeline(self.augmentation))
+        arguments = network, siamese, self.features, parts.mask
+        if has_batch_statistics(network):
+            # Classes share the statistics of one batch: none can be matched alone.
+            joint = joint_feature_match(*arguments)
+            return per_set(joint, self.samples(), parts.terms, parts.remember)
+        match = feature_match(*arguments)
+        return per_class(match, self.samples(), parts.terms, parts.remember)
+
+    def matched(self, network: Network, image_shape: tuple[int, ...]) -> Any:
+        """The shapes of what is compared: features of the blocks."""
+        image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+        outputs, _ = jax.eval_shape(
+            lambda key, x: network.apply(*network.init(key), x, False),
+            jax.random.key(0), image,
+        )  # fmt: skip
+        return {
+            f"block{i}": jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+            for i, x in enumerate(outputs.features)
+        }

@@ -1,11 +1,17 @@
 """Gradient matching."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 
-from jaxdd.modifiers.masks import Mask
-from jaxdd.primitives.distances import Distance
+from jaxdd import augment as augmentations
+from jaxdd.fields import option
+from jaxdd.modifiers.masks import TENSORS, Masking, kernels_only
+from jaxdd.objectives.lifts import per_class
+from jaxdd.objectives.parts import Parts, SampleMatching
+from jaxdd.primitives.distances import DISTANCES, Distance
 from jaxdd.primitives.evidence import known_gradient
 from jaxdd.primitives.gradients import batch_gradient, inner_gradient
 from jaxdd.primitives.losses import mean_loss
@@ -17,6 +23,7 @@ from jaxdd.types import (
     Key,
     Learner,
     Network,
+    Objective,
     Params,
     Scalar,
 )
@@ -27,7 +34,7 @@ def gradient_match(
     distance: Distance,
     augment: Callable[..., tuple[Array, ...]],
     microbatch: int | None = None,
-    mask: Mask | None = None,
+    mask: Masking | None = None,
 ) -> ClassMatch:
     """Distance between the gradients of real and synthetic samples of one class.
 
@@ -76,10 +83,50 @@ def gradient_match(
 
 
 def masked_distance(
-    distance: Distance, mask: Mask | None, real: Params, synthetic: Params
+    distance: Distance, mask: Masking | None, real: Params, synthetic: Params
 ) -> Scalar:
     """The distance of two gradients over the entries of a mask, or over all of them."""
     if mask is None:
         return distance(real, synthetic)
     squares = jax.tree.map(lambda a, b: (a - b) ** 2, real, synthetic)
     return distance(real, synthetic, mask(squares))
+
+
+@dataclass(frozen=True)
+class GradientMatching(SampleMatching):
+    """Gradients of each class are matched (DC, DSA, IDC), see `gradient_match`.
+
+    Attributes:
+        distance: between gradients, a name in `primitives.DISTANCES`.
+        tensors: which gradients are matched: "all", or the "kernels" of convolutions.
+    """
+
+    name: ClassVar[str] = "gradient"
+    subject: ClassVar[str] = "matching gradients"
+
+    distance: str = option(
+        "ours",
+        f"distance between gradients: {', '.join(DISTANCES)}",
+        choices=DISTANCES,
+    )
+    tensors: str = option(
+        "all",
+        "whose gradients are matched: of all parameters, or of the kernels of "
+        "convolutions",
+        choices=TENSORS,
+    )
+
+    def masking(self, mask: Masking | None) -> Masking | None:
+        """What a mask keeps, of the tensors that are matched."""
+        return kernels_only(mask) if self.tensors == "kernels" else mask
+
+    def make(self, network: Network, parts: Parts) -> Objective:
+        """The objective."""
+        match = gradient_match(
+            network,
+            DISTANCES[self.distance],
+            augmentations.siamese(augmentations.pipeline(self.augmentation)),
+            parts.microbatch,
+            self.masking(parts.mask),
+        )
+        return per_class(match, self.samples(), parts.terms, parts.remember)

@@ -1,11 +1,17 @@
 """Trajectory matching: a student on the synthetic set follows an expert."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from jaxdd.modifiers.masks import Mask
+from jaxdd import augment as augmentations
+from jaxdd.fields import Choice, option
+from jaxdd.modifiers.masks import Masking
+from jaxdd.objectives.lifts import per_span
+from jaxdd.objectives.parts import AUGMENTATION, Parts, parameters_of
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.primitives.trees import apply_mask, total
@@ -17,6 +23,7 @@ from jaxdd.types import (
     Key,
     Learner,
     Network,
+    Objective,
     Params,
     PathEvidence,
     Scalar,
@@ -75,7 +82,7 @@ def trajectory_match(
     microbatch: int | None = None,
     truncated: bool = False,
     along_path: bool = False,
-    mask: Mask | None = None,
+    mask: Masking | None = None,
 ) -> SpanMatch:
     """The distance of a student from the expert's later parameters.
 
@@ -155,3 +162,60 @@ def trajectory_match(
 
 def _squares(a: Params, b: Params) -> Params:
     return jax.tree.map(lambda x, y: (x - y) ** 2, a, b)
+
+
+@dataclass(frozen=True)
+class TrajectoryMatching(Choice):
+    """A student has to reach what an expert reached (MTT, FTD, TESLA, DATM, PAD).
+
+    Attributes:
+        augmentation: of the student's training, per image.
+        batch_syn: synthetic images per student step; None for all.
+        student_steps: N, steps of a student.
+        expert_epochs: M, epochs that a span covers.
+        gradient: "exact", or "truncated" (TESLA's, without Hessian products).
+        step_size: the student's learning rate at the start.
+        step_size_lr: rate of SGD with momentum 0.5 on it; 0 keeps it.
+    """
+
+    name: ClassVar[str] = "trajectory"
+    subject: ClassVar[str] = "matching trajectories"
+
+    augmentation: str = option("none", AUGMENTATION)
+    batch_syn: int | None = option(
+        None,
+        "synthetic images per student step, or per class and match; default: all",
+        above=0,
+    )
+    student_steps: int = option(20, "steps of a student (N)", above=0)
+    expert_epochs: int = option(
+        3, "epochs of an expert that a student has to bridge (M)", above=0
+    )
+    gradient: str = option(
+        "exact",
+        "gradient through a student's steps: exact, or truncated (TESLA)",
+        choices=("exact", "truncated"),
+    )
+    step_size: float = option(0.01, "the student's learning rate at the start", above=0)
+    step_size_lr: float = option(
+        0.0, "learning rate of the student's learning rate; 0 keeps it", at_least=0
+    )
+
+    def make(self, network: Network, parts: Parts) -> Objective:
+        """The objective."""
+        match = trajectory_match(
+            network,
+            augmentations.per_image(augmentations.pipeline(self.augmentation)),
+            self.student_steps,
+            self.batch_syn,
+            microbatch=parts.microbatch,
+            truncated=self.gradient == "truncated",
+            along_path=parts.along_path,
+            mask=parts.mask,
+        )
+        return per_span(match, parts.terms, parts.remember)
+
+    def matched(self, network: Network, image_shape: tuple[int, ...]) -> Any:
+        """The shapes of what is compared: all parameters."""
+        del image_shape
+        return parameters_of(network)

@@ -15,7 +15,7 @@ from jaxdd.types import Array, Params, Scalar
 # The official code adds this to the product of the norms.
 EPSILON = 1e-6
 
-# (real, synthetic, 0/1 mask or None) -> []; what the mask drops counts for nothing.
+# (real, synthetic, 0/1 mask or None) -> []; masked entries do not count.
 Distance = Callable[..., Scalar]
 
 
@@ -23,10 +23,10 @@ def rowwise_cosine(real: Params, synthetic: Params, mask: Params = None) -> Scal
     """Sum over tensors and output units of 1 - cosine (DC's "ours").
 
     The rows of a kernel [..., out] are its output units; tensors of rank 1 (biases,
-    norm parameters) count for nothing, as in the official code. A row where one side is
-    zero contributes 1. Where that is the synthetic side, the gradient w.r.t. it is
-    -1e6 times the real row, since `EPSILON` alone is left of the denominator, again as
-    there; where it is the real side, there is none. A row that the mask drops
+    norm parameters) do not count, as in the official code. A row where one side is
+    zero contributes 1. If that is the synthetic side, the gradient w.r.t. it is -1e6
+    times the real row, because only `EPSILON` is left in the denominator (also as in
+    the official code); if it is the real side, the gradient is zero. A masked row
     contributes 0.
 
     Example:
@@ -66,7 +66,7 @@ def global_cosine(real: Params, synthetic: Params, mask: Params = None) -> Scala
 
 
 def _absolute(x: Array) -> Array:
-    """|x| with the derivative 0 at 0, where that of `jnp.abs` is 1."""
+    """|x| with the derivative 0 at 0, whereas that of `jnp.abs` is 1."""
     return x * jax.lax.stop_gradient(jnp.sign(x))
 
 
@@ -82,7 +82,7 @@ def mean_absolute_error(real: Params, synthetic: Params, mask: Params = None) ->
     """Mean absolute difference of each output unit, summed over units and tensors.
 
     IDC's "l1_mean". A unit is a row of a kernel as in `rowwise_cosine`, or an entry of
-    a tensor of rank 1; the mean is over what the mask keeps of it.
+    a tensor of rank 1; the mean is taken over its unmasked entries.
     """
 
     def tensor(g: Array, h: Array, m: Array) -> Array:

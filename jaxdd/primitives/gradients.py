@@ -1,9 +1,9 @@
 """Gradients of a batch loss that can themselves be differentiated cheaply.
 
 A loss here is `(params, batch, context) -> []`, a mean over the batch weighted by label
-mass (see `losses.cross_entropy`). The context is any pytree the loss needs besides,
-such as a key or running statistics; it is passed on, never closed over, and carries no
-gradient.
+mass (see `losses.cross_entropy`). The context is any further pytree that the loss
+needs, such as a key or running statistics; it is passed on, never closed over, and
+carries no gradient.
 """
 
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def _mass(batch: Batch) -> Array:
 def batch_gradient(loss: Loss, microbatch: int | None = None):
     """The gradient of a loss w.r.t. the parameters, accumulated over chunks.
 
-    For gradients that are not differentiated again (real batches, training).
+    Meant for gradients that are not differentiated again (real batches, training).
 
     Args:
         loss: (params, batch, context) -> [].
@@ -86,8 +86,8 @@ def batch_gradient(loss: Loss, microbatch: int | None = None):
 def value_and_gradients(loss: Loss, microbatch: int | None):
     """(params, batch, context) -> value, gradients w.r.t. params and batch.
 
-    Along a direction v of the parameters the tangent of the value is <gradient, v>,
-    and under jit what a caller leaves unused, such as the gradient, is not computed.
+    Along a direction v of the parameters the tangent of the value is <gradient, v>.
+    Under jit, outputs that the caller ignores are not computed.
     """
     whole = jax.value_and_grad(loss, argnums=(0, 1))
 

@@ -19,8 +19,8 @@ def cross_entropy(
 ) -> Float[Array, ""]:
     """Mean cross-entropy, weighted by label mass; zero for a batch of padding.
 
-    Dividing by the mass rather than by B makes padding invisible. The guard is a
-    `where` on the denominator, since 0 * NaN would survive a zero weight.
+    Dividing by the mass rather than by B gives padding no weight. The guard is a
+    `where` on the denominator, because 0 * NaN would survive a zero weight.
     """
     mass = jnp.sum(labels)
     return jnp.sum(per_sample_cross_entropy(logits, labels)) / jnp.where(
@@ -29,7 +29,7 @@ def cross_entropy(
 
 
 def correct(logits: Float[Array, "B K"], labels: Float[Array, "B K"]) -> Array:
-    """1 where the most probable class is the label's, 0 elsewhere and on padding."""
+    """1 if the most probable class is the label's, else 0, also for padding, [B]."""
     hit = jnp.argmax(logits, -1) == jnp.argmax(labels, -1)
     return jnp.where(jnp.any(labels > 0, axis=-1), hit, False).astype(jnp.float32)
 
@@ -39,7 +39,7 @@ def mean_loss(network: Network, train: bool = False):
 
     Running statistics are an argument (the `context` of the primitives' losses), so
     that nothing traced is closed over. With `train`, batch norm uses the statistics of
-    the batch; other networks do not tell the difference.
+    the batch; `train` has no effect on networks without batch norm.
     """
 
     def loss(params: Params, batch: Batch, stats: Stats) -> Scalar:

@@ -15,7 +15,7 @@ def per_sample_gradient_norms(loss: Loss, chunk: int | None = None):
 
     `vmap(grad)` over `chunk` samples, mapped over chunks: memory is chunk * P however
     large the batch. Differentiable w.r.t. the images (each chunk is recomputed in the
-    backward pass) and jit-able; wrap it in `jax.jit` where it is the outermost call.
+    backward pass) and jit-able; wrap it in `jax.jit` if it is the outermost call.
 
     Args:
         loss: (params, batch, context) -> [], called with batches of one sample.

@@ -1,14 +1,16 @@
-"""What `jax.tree` and `optax.tree` lack: safe norms, named leaves, masks by path."""
+"""Pytrees: norms with a derivative at zero, typed sums, named leaves.
 
-import re
-from collections.abc import Mapping, Sequence
+`vdot` and `select` exist in `optax.tree` too (as `vdot` and `where`); here sums keep
+the dtype of the leaves, also of an empty tree, and `select` takes typed keys.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd.errors import UserError
 from jaxdd.types import Array, Scalar
 
 
@@ -19,16 +21,16 @@ def safe_sqrt(x: Array) -> Array:
 
 
 def total(tree) -> Scalar:
-    """Sum of all entries of all leaves, in their dtype; zero where there are none."""
+    """Sum of all entries of all leaves, in their dtype; zero for an empty tree."""
     sums = [jnp.sum(x) for x in jax.tree.leaves(tree)]
-    # An untyped zero would make float64 of float32 where JAX has both.
+    # An untyped zero would promote float32 to float64 if JAX has both.
     return sum(sums, start=jnp.zeros((), jnp.result_type(*sums or (jnp.float32,))))
 
 
 def aligned(x: Array | np.ndarray, like: Array | np.ndarray) -> Array:
-    """x with axes of length one in front, as many as its last axes lack of `like`'s.
+    """x with leading axes of length one, so that it has as many axes as `like`.
 
-    What broadcasting would do by itself, said where it is meant.
+    Broadcasting would do the same implicitly; this call makes it explicit.
     """
     return jnp.expand_dims(x, tuple(range(like.ndim - x.ndim)))
 
@@ -57,53 +59,12 @@ def named_leaves(tree) -> dict[str, Any]:
 def from_named_leaves(like, named: Mapping[str, Any]):
     """The inverse of `named_leaves`; `like` gives the structure.
 
-    Raises KeyError with the missing path when a leaf is not in `named`.
+    Raises:
+        KeyError: a leaf is not in `named`; its message is the path.
     """
     return jax.tree.unflatten(
         jax.tree.structure(like), [named[name] for name in named_leaves(like)]
     )
-
-
-def mask_from_rules(tree, rules: Sequence[tuple[str, bool]]):
-    """0/1 mask over a tree: the first rule whose regex matches a leaf's path decides.
-
-    Args:
-        tree: the parameters to cover.
-        rules: (pattern, keep) pairs, tried in order with `re.search` on paths like
-            "block0/conv/kernel".
-
-    Returns:
-        A tree of float32 scalars of the same structure, 1 where kept.
-
-    Raises:
-        UserError: a leaf that no rule covers, or a rule that decides no leaf.
-
-    Example:
-        >>> tree = {"a": jnp.ones(2), "b": jnp.ones(3)}
-        >>> mask = mask_from_rules(tree, [("a", False), (".*", True)])
-        >>> [float(x) for x in jax.tree.leaves(mask)]
-        [0.0, 1.0]
-    """
-    used = [False] * len(rules)
-
-    def decide(path: str) -> Array:
-        for i, (pattern, keep) in enumerate(rules):
-            if re.search(pattern, path):
-                used[i] = True
-                return jnp.float32(keep)
-        raise UserError(
-            f"no rule of the mask covers the parameter {path!r}: "
-            "end the rules with ('.*', True) or ('.*', False)"
-        )
-
-    masks = [decide(path) for path in named_leaves(tree)]
-    for (pattern, _), hit in zip(rules, used, strict=True):
-        if not hit:
-            raise UserError(
-                f"the mask rule {pattern!r} decides no parameter; the paths are "
-                + ", ".join(named_leaves(tree))
-            )
-    return jax.tree.unflatten(jax.tree.structure(tree), masks)
 
 
 def apply_mask(mask, tree):

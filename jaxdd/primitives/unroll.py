@@ -50,9 +50,9 @@ def student_step(
         Differentiable w.r.t. params, batch and step_size. For a cotangent u of the new
         parameters the backward pass is one forward-mode sweep of loss and gradients
         along u: params get u - step_size * Hu, the batch gets the mixed second
-        derivative, the step size gets -<u, gradient>, which is the loss's own tangent:
-        the gradient itself is not computed again. With a differentiable norm it is, and
-        the sweep goes along v = -step_size * u + the norm's direction.
+        derivative, the step size gets -<u, gradient>, which is the loss's own tangent,
+        so that the gradient itself is not computed again. With a differentiable norm it
+        is computed, and the sweep goes along v = -step_size * u + the norm's direction.
 
     Example:
         >>> loss = lambda w, batch, stats: jnp.mean((batch.images @ w) ** 2) / 2
@@ -102,16 +102,16 @@ def student_step(
 
 
 def unroll(step, params: Params, batch, step_size: Array, stats, contexts):
-    """Run a student for as many steps as there are contexts.
+    """Train a student for T steps, one per context.
 
     Args:
-        step: what `student_step` returns.
+        step: a step from `student_step`.
         params: start parameters.
-        batch: what the student trains on, all steps.
+        batch: the set that the student trains on, the same in all steps.
         step_size: [] learning rate.
-        stats: of the loss, the same in all steps.
-        contexts: tree of [T, ...]: what `prepare` gets in each step, such as keys and
-            indices of minibatches.
+        stats: running statistics for the loss, the same in all steps.
+        contexts: tree of [T, ...], the contexts that `prepare` receives step by step,
+            such as keys and indices of minibatches.
 
     Returns:
         (end parameters, gradient norms [T]).

@@ -1,26 +1,28 @@
-"""Pictures of results: one that cannot be drawn is left out, and the run goes on."""
+"""Pictures of a run: one that cannot be drawn is left out, and the run continues."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxdd.errors import NotWritten, UserError
 from jaxdd.progress import say
 from jaxdd.storage.paths import reason, shown
 
+T = TypeVar("T")
 
-def draw(function: Callable[..., Path], *args: Any, **kwargs: Any) -> Path | None:
-    """Draw a picture; if that fails, say so and go on.
+
+def draw(function: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:
+    """Draw a picture; if that fails, a warning goes to `progress.say`.
 
     Args:
-        function: draws and writes one picture, such as `report.curves`.
-        args, kwargs: of the function; the path of a .png among them is the picture's.
+        function: draws one picture, such as `report.curves` or `report.grid_png`.
+        args, kwargs: its arguments; the path of a .png among them is the picture's.
 
     Returns:
-        The picture's path, or None where there is no picture.
+        The result of the function, such as the path; None if the picture was left out.
 
     Raises:
-        NotWritten: the disk refused it, as it will refuse what comes next.
+        NotWritten: the disk refused the picture, as it will refuse later files.
     """
     try:
         return function(*args, **kwargs)

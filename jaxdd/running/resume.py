@@ -16,9 +16,9 @@ from jaxdd.devices import mesh as devices
 from jaxdd.errors import Diverged, UserError
 from jaxdd.running.loop import Program, longest_chunk
 from jaxdd.storage.checkpoints import States, states_in
+from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.paths import shown
 from jaxdd.storage.signals import Signals
-from jaxdd.storage.workdir import Metrics
 from jaxdd.types import (
     Array,
     Inputs,

@@ -1,7 +1,7 @@
 """The model's Fisher matrix, without ever holding it or per-sample gradients [B, P].
 
 At one sample it is F(x) = E_{y ~ p(x)} g g^T with g = grad log p(y | x): the labels are
-the model's own and not the given ones, as they are in the "empirical" Fisher. For the
+the model's own and not those of the data, which the "empirical" Fisher uses. For the
 cross-entropy this is also the generalised Gauss-Newton matrix J^T (diag p - p p^T) J of
 the logits' Jacobian J (Martens, JMLR 2020, section 9.2), hence never indefinite, as the
 Hessian is before training has converged. Networks are applied as in evaluation, so that
@@ -30,9 +30,11 @@ def _logits(network: Network, learner: Learner, images: Array):
 def fisher_traces(network: Network, learner: Learner, batch: Batch) -> Array:
     """Trace of the Fisher matrix of every sample: sum_k p_k |grad log p_k|^2, [B].
 
-    Exact: one forward and K backward passes for each sample. As many samples as
-    `policy` allows are worked on at a time, with at most as many gradients each. Zero
-    for padding rows; the labels do not matter else.
+    E_{y ~ p(x)} |grad log p(y | x)|^2 with labels drawn from the network's prediction
+    (Martens, JMLR 2020): how far a sample can move the network, by its own belief.
+    Exact: one forward and K backward passes for each sample. `policy` bounds the
+    samples at a time, and the gradients of each. Zero for padding rows; otherwise
+    the labels are ignored.
     """
     classes = batch.labels.shape[-1]
 
@@ -68,9 +70,10 @@ def fisher_product(
     """Products with the mean Fisher matrix of some samples.
 
     Args:
-        network, learner: where.
-        data, fetch: (data, indices) -> Batch, as in `train.make_fit`.
-        indices: [m], which samples; padding rows do not count.
+        network, learner: the network at which the matrix is taken.
+        data: the dataset, in any form that `fetch` reads.
+        indices: [m], the samples; padding rows do not count.
+        fetch: (data, indices) -> Batch, as in `fit.make_fit`.
         chunk: samples at a time.
 
     Returns:

@@ -1,4 +1,4 @@
-"""How often samples are forgotten in training: a score that needs the whole run."""
+"""The number of times a sample is forgotten during training."""
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +11,19 @@ from jaxdd.types import Array, Key, Learner, Network, RealData
 
 
 def forgetting_scores(network: Network, training: Training, chunk: int = 256):
-    """How often a sample goes from right to wrong during training, averaged.
+    """How often a sample goes from right to wrong in training, averaged over networks.
 
     Toneva et al., ICLR 2019, counted at the end of each epoch (the original counts when
     a sample is in a minibatch). A sample that is never right counts as forgotten in
     every epoch, so that it ranks as the hardest.
 
+    Args:
+        network: the architecture.
+        training: the schedule by which each network is trained.
+        chunk: samples evaluated at a time.
+
     Returns:
-        (keys [E], real) -> [M]. Pure, not jitted.
+        (keys [E], real) -> [M], one network per key. Pure, not jitted.
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -36,9 +41,9 @@ def forgetting_scores(network: Network, training: Training, chunk: int = 256):
             observe = lambda learner: right(network, learner, real, chunk)
             fit = make_fit(network, training, fetch=take, observe=observe)
             key_init, key_fit = jax.random.split(key)
-            _, seen = fit(key_fit, Learner(*network.init(key_init)), real)
-            lost = jnp.sum(seen[:-1] * (1 - seen[1:]), axis=0)
-            return jnp.where(jnp.any(seen > 0, axis=0), lost, training.epochs)
+            _, right_by_epoch = fit(key_fit, Learner(*network.init(key_init)), real)
+            lost = jnp.sum(right_by_epoch[:-1] * (1 - right_by_epoch[1:]), axis=0)
+            return jnp.where(jnp.any(right_by_epoch > 0, axis=0), lost, training.epochs)
 
         return jnp.mean(policy.spread_axis(one, keys, real), axis=0)
 

@@ -1,4 +1,4 @@
-"""Self-influence of samples: how much each one's own loss hangs on seeing it.
+"""Self-influence of samples: how much training on a sample lowers its own loss.
 
 Koh & Liang, ICML 2017: more weight on a sample in training moves the parameters along
 -(H + lambda)^-1 g, where g is its gradient and H the Hessian of the mean loss, so that
@@ -37,26 +37,26 @@ def influence_scores(
     """Self-influence g^T (F + lambda)^-1 g of every sample, averaged over networks.
 
     H is taken as F, the mean Fisher (Gauss-Newton) matrix, which is never indefinite,
-    and F as its `rank` largest eigenpairs (Schioppa et al., AAAI 2022), so that there
-    is no system to solve per sample. What lies outside counts as flat: a score comes
-    out too large by a factor of at most 1 + s / lambda, for the largest eigenvalue s
-    left out. A smaller damping wants a higher rank.
+    and F as its `rank` largest eigenpairs (Schioppa et al., AAAI 2022), so that no
+    system is solved per sample. F is taken as zero outside their span: a score is
+    too large by a factor of at most 1 + s / lambda, for the largest eigenvalue s
+    left out. A smaller damping needs a higher rank.
 
     Args:
         network: the architecture.
-        fetch: (data, indices) -> Batch, as in `train.make_fit`.
+        fetch: (data, indices) -> Batch, as in `fit.make_fit`.
         damping: lambda as a share of F's largest eigenvalue, so that scores have no
             unit; with much of it they approach squared gradient norms.
-        rank: eigenpairs; memory is about 3 * rank * P floats.
-        samples: how many, evenly spaced in the data, F is computed from.
-        chunk: of those, how many at a time.
+        rank: number of eigenpairs; memory is about 3 * rank * P floats.
+        samples: number of samples, evenly spaced in the data, that F is computed from.
+        chunk: number of these samples at a time.
 
     Returns:
-        (key, learners [E, ...], data) -> [M]; the key draws the sketches that
-        eigenpairs are found by. Pure, not jitted.
+        (key, learners [E, ...], data) -> [M]; the key draws the random sketches from
+        which the eigenpairs are computed. Pure, not jitted.
 
     Raises:
-        UserError: a damping, rank or number of samples that is not positive.
+        UserError: damping, rank or the number of samples is not positive.
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -98,7 +98,7 @@ def influence_scores(
     def scores(key: Key, learners: Learner, data) -> Array:
         keys = jax.random.split(key, jax.tree.leaves(learners)[0].shape[0])
         each = lambda pair, data: of_network(pair[0], pair[1], data)
-        found = policy.spread_axis(each, (keys, learners), data)
-        return jnp.mean(found, axis=0)
+        scores_by_network = policy.spread_axis(each, (keys, learners), data)
+        return jnp.mean(scores_by_network, axis=0)
 
     return scores

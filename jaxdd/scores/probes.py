@@ -1,11 +1,12 @@
-"""Difficulty of a synthetic set, measured where real samples are measured too."""
+"""The difficulty of a synthetic set and of real samples, at the same networks."""
 
 import jax
 import jax.numpy as jnp
 
 from jaxdd.data.real import take
 from jaxdd.primitives.keys import named_key
-from jaxdd.scores.ensemble import ensemble_scores, percentile, train_probes
+from jaxdd.scores.ensemble import ensemble_scores, train_probes
+from jaxdd.scores.ranks import percentile
 from jaxdd.synthetic.sets import flatten, present
 from jaxdd.training.fit import Training
 from jaxdd.types import Learner, Network, RealData, Synthetic

@@ -1,73 +1,96 @@
-"""Every score of difficulty by name, and what each is measured on."""
+"""Every difficulty score by name: the one list.
 
-from collections.abc import Callable
+A new score is a file in this folder and a line in `SCORES`. In every score larger means
+harder; whether easy or hard samples are wanted is up to the caller.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
-
-import jax
+from typing import Any, Literal, NamedTuple
 
 from jaxdd.data.real import take
 from jaxdd.errors import UserError, quoted
-from jaxdd.scores import ensemble as difficulty
+from jaxdd.scores.fisher import fisher_traces
 from jaxdd.scores.forgetting import forgetting_scores
+from jaxdd.scores.gradients import empirical_fisher, grad_norm
 from jaxdd.scores.influence import influence_scores
+from jaxdd.scores.outputs import el2n, entropy, error_probability, grand, loss, margin
 from jaxdd.training.fit import Training
-from jaxdd.types import Array, Key, Learner, Network, RealData
+from jaxdd.types import Array, Network
+
+Needs = Literal["networks", "dataset", "training"]
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How many networks the scores are averaged over, and what is done with each."""
+    """How much computation the scores of a dataset may take.
+
+    Attributes:
+        networks: networks that a score is averaged over.
+        train_steps: SGD steps that each network is trained before it is scored at; not
+            for forgetting. EL2N is meant early in training.
+        forgetting_epochs: epochs over which forgetting is counted.
+        damping: of influence, as a share of the curvature's largest eigenvalue.
+        rank: eigenpairs that influence takes the curvature from.
+    """
 
     networks: int = 5
-    train_steps: int = 100  # before all but forgetting; EL2N is meant early in training
+    train_steps: int = 100
     forgetting_epochs: int = 10
-    damping: float = 0.1  # of influence
+    damping: float = 0.1
     rank: int = 16
 
 
-class Subject(NamedTuple):
-    """What a score is measured on."""
+class Score(NamedTuple):
+    """One difficulty score.
 
-    key: Key  # of this score's own randomness
-    network: Network
-    probes: Callable[[], Learner]  # trained when first asked for, shared by the scores
-    real: RealData
-    effort: Effort
+    Attributes:
+        compute: a function whose arguments depend on `needs`. With "networks" it is
+            (network, learner, batch) -> [B], a score at one trained network. With
+            "dataset" it is (network, effort) -> ((key, learners [E, ...], data) -> [M])
+            and with "training" (network, effort) -> ((keys [E], data) -> [M]); these
+            average over the E networks themselves and are pure.
+        needs: what must be at hand. "networks": trained networks and any batch, real or
+            synthetic. "dataset": trained networks and the whole dataset. "training":
+            the whole dataset; the score trains its own networks.
+    """
 
-
-def _at_probes(name: str, subject: Subject) -> Array:
-    scores = jax.jit(difficulty.ensemble_scores(subject.network, name, take))
-    return scores(subject.probes(), subject.real)
-
-
-def _influence(subject: Subject) -> Array:
-    damping, rank = subject.effort.damping, subject.effort.rank
-    scores = influence_scores(subject.network, take, damping=damping, rank=rank)
-    return jax.jit(scores)(subject.key, subject.probes(), subject.real)
+    compute: Callable[..., Any]
+    needs: Needs
 
 
-def _forgetting(subject: Subject) -> Array:
-    training = Training(subject.effort.forgetting_epochs, 0.01, momentum=0.9)
-    keys = jax.random.split(subject.key, subject.effort.networks)
-    return jax.jit(forgetting_scores(subject.network, training))(keys, subject.real)
+def _influence(network: Network, effort: Effort) -> Callable[..., Array]:
+    return influence_scores(network, take, damping=effort.damping, rank=effort.rank)
 
 
-# Each is (subject) -> [M].
-MEASURES: dict[str, Callable[[Subject], Array]] = {
-    **{name: partial(_at_probes, name) for name in difficulty.SCORES},
-    "influence": _influence,
-    "forgetting": _forgetting,
+def _forgetting(network: Network, effort: Effort) -> Callable[..., Array]:
+    training = Training(effort.forgetting_epochs, 0.01, momentum=0.9)
+    return forgetting_scores(network, training)
+
+
+SCORES: Mapping[str, Score] = {
+    "grad_norm": Score(grad_norm, "networks"),
+    "grand": Score(grand, "networks"),
+    "el2n": Score(el2n, "networks"),
+    "loss": Score(loss, "networks"),
+    "error_probability": Score(error_probability, "networks"),
+    "entropy": Score(entropy, "networks"),
+    "margin": Score(margin, "networks"),
+    "fisher": Score(fisher_traces, "networks"),
+    "empirical_fisher": Score(empirical_fisher, "networks"),
+    "influence": Score(_influence, "dataset"),
+    "forgetting": Score(_forgetting, "training"),
 }
 
 
-SCORES = tuple(MEASURES)
+def score_named(name: str) -> Score:
+    """The score of that name.
 
-
-def check_name(name: str) -> None:
-    """Raise UserError for a score that there is not."""
-    if name not in MEASURES:
+    Raises:
+        UserError: no score has the name.
+    """
+    if name not in SCORES:
         raise UserError(
             f"unknown score {quoted(name)}: choose from {', '.join(SCORES)}"
         )
+    return SCORES[name]

@@ -1,7 +1,13 @@
-"""What is read from disk and written to it, checked before it is believed.
+"""Files of a run. A file that is read is checked before any of it is used.
 
-paths     places that people name
-records   JSON files with a schema
-arrays    .npz archives with a schema
-files     what is written: whole or not at all
+paths        paths from flags and arguments: expanded, bounded, refused in a sentence
+files        files that are written atomically, and folders to write to
+records      JSON files with a schema
+arrays       .npz archives with a schema
+lock         one owner per workdir
+workdir      run.json, the record of a run: its configuration and where it resumed
+metrics      metrics.jsonl
+checkpoints  the state of a run, with Orbax
+signals      SIGTERM and SIGINT as a flag with a deadline
+provenance   versions and device of a result
 """

@@ -1,7 +1,7 @@
-""".npz archives read by a schema: nothing is unpacked before its size is bounded.
+""".npz archives read by a schema: no member is unpacked before its size is bounded.
 
-An archive of 3 MB can declare gigabytes of zeros. So the headers of all members are
-read first, only members that the schema names are unpacked, and none is a pickle.
+An archive of 3 MB can declare gigabytes of zeros. Therefore the headers of all members
+are read first, only members in the schema are unpacked, and pickles are refused.
 """
 
 import contextlib
@@ -17,23 +17,23 @@ import numpy as np
 from jaxdd.errors import UserError, quoted
 from jaxdd.storage.paths import existing_file, reason, shown
 
-# Up to this size a member may compress as well as it likes; deflate reaches 1000:1,
-# stored images and parameters hardly 3:1.
+# Up to this size a member may be compressed by any factor; deflate reaches 1000:1,
+# images and parameters hardly 3:1.
 _UNSUSPICIOUS, _LARGEST_RATIO = 64 * 2**20, 100  # bytes, unpacked by packed size
 _LONGEST_HEADER = 10_000  # characters of a member's NPY header, as NumPy's own bound
 
 
 @dataclass(frozen=True)
 class Member:
-    """What an archive's member has to be.
+    """The schema of one member of an archive.
 
     Attributes:
-        kinds: NumPy's kinds of its dtype, such as "f" for floats, "iu" for integers,
-            "U" for text, "b" for booleans.
-        ndim: its number of axes; None for any.
-        largest: the most bytes it may take in memory.
-        required: whether it must be there.
-        repetitive: whether it may compress by any factor, as one-hot labels do.
+        kinds: allowed kinds of its dtype in NumPy's letters, such as "f" for floats,
+            "iu" for integers, "U" for text, "b" for booleans.
+        ndim: its number of axes; None for any number.
+        largest: largest number of bytes in memory.
+        required: whether the archive must have it.
+        repetitive: whether it may be compressed by any factor, as one-hot labels are.
     """
 
     kinds: str
@@ -43,10 +43,10 @@ class Member:
     repetitive: bool = False
 
     def check(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        """Whether an array has the kind and the axes of this member.
+        """Check the kind and the number of axes of an array.
 
         Raises:
-            ValueError: it is not.
+            ValueError: the array does not fit.
         """
         if dtype.kind not in self.kinds:
             raise ValueError(f"{name!r} has the type {quoted(str(dtype))}")
@@ -70,15 +70,15 @@ def read_arrays(
 
     Args:
         path: the archive.
-        members: what may be in it; other members are left unread.
-        remedy: what to do where it cannot be used, for the end of the sentence.
-        what: what the file is in a sentence.
-        agree: given the declared shape of every member that is there, before any is
-            unpacked; raises ValueError where they do not fit each other.
+        members: schemas by name; other members are not read.
+        remedy: end of the message that says what to do if the file cannot be used.
+        what: name of the file in messages.
+        agree: (declared shapes by name) -> None, called before any member is unpacked;
+            raises ValueError if the shapes do not fit each other.
 
     Raises:
-        UserError: no regular file, no archive, a missing member, or one that is not as
-            `members` says.
+        UserError: it is no regular file or no archive, a member is missing, or a member
+            does not fit its schema.
     """
     place = existing_file(path, what, remedy)
     with contextlib.ExitStack() as stack:
@@ -101,7 +101,7 @@ def shapes_of(
     remedy: str,
     what: str = "the file",
 ) -> Shapes:
-    """The declared shapes of those members that are there; none is unpacked.
+    """The declared shapes of the members in the archive; no member is unpacked.
 
     Arguments and errors are those of `read_arrays`.
     """
@@ -112,10 +112,10 @@ def shapes_of(
 
 @contextlib.contextmanager
 def _refused(place: Path, remedy: str, what: str) -> Iterator[None]:
-    """Around the reading of an archive: whatever goes wrong is the archive's fault.
+    """Turn any exception while an archive is read into a sentence about the archive.
 
     Raises:
-        UserError: anything went wrong.
+        UserError: an exception was raised inside the context.
     """
     try:
         yield
@@ -141,15 +141,15 @@ def _archive(place: Path) -> zipfile.ZipFile:
 
 
 def _shapes(archive: zipfile.ZipFile, members: Mapping[str, Member]) -> Shapes:
-    """The shapes of the members that are there, each checked.
+    """The checked shapes of the members in the archive.
 
     Raises:
-        ValueError: a member is missing or not as it should be.
+        ValueError: a member is missing or does not fit its schema.
     """
-    there = {info.filename: info for info in archive.infolist()}
+    infos = {info.filename: info for info in archive.infolist()}
     shapes: Shapes = {}
     for name, member in members.items():
-        info = there.get(f"{name}.npy")
+        info = infos.get(f"{name}.npy")
         if info is None:
             if member.required:
                 raise ValueError(f"it has no array {name!r}")
@@ -166,9 +166,9 @@ def _unpacked(archive: zipfile.ZipFile, names: Iterable[str]) -> dict[str, np.nd
             arrays[name] = np.lib.format.read_array(
                 file, allow_pickle=False, max_header_size=_LONGEST_HEADER
             )
-            # The checksum is compared at the member's end only.
+            # The checksum is only compared at the end of the member.
             if file.read(1):
-                raise ValueError(f"{name!r} is longer than it says")
+                raise ValueError(f"{name!r} is longer than it declares")
     return arrays
 
 
@@ -193,10 +193,10 @@ def _check(
     dtype: np.dtype,
     header: int,
 ) -> tuple[int, ...]:
-    """The member's shape, once it is what it should be.
+    """The shape of a member that fits its schema.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the member does not fit.
     """
     member.check(name, shape, dtype)
     if any(n < 0 for n in shape):
@@ -204,7 +204,8 @@ def _check(
     size = math.prod(shape) * dtype.itemsize
     if info.file_size != size + header:
         raise ValueError(
-            f"{name!r} says {quoted(size)} bytes and holds {info.file_size - header}"
+            f"{name!r} declares {quoted(size)} bytes and holds "
+            f"{info.file_size - header}"
         )
     if size > member.largest:
         raise ValueError(f"{name!r} takes {size} bytes, more than {member.largest}")

@@ -1,4 +1,4 @@
-"""Run state on disk, with Orbax."""
+"""The state of a run on disk, with Orbax."""
 
 import contextlib
 import gc
@@ -22,13 +22,13 @@ from jaxdd.primitives.trees import from_named_leaves, named_leaves
 from jaxdd.storage.paths import reason, shown
 
 STATES = "checkpoints"  # the folder of the states, in a workdir
-# Orbax takes its own path for a pattern (brackets, a backslash) and for UTF-8 text:
-# what is saved below any other name could never be read again.
+# Orbax treats its path as a pattern (brackets, a backslash) and as UTF-8 text: a state
+# saved below any other name could never be read again.
 _PLAIN = re.compile(r"[\w /.,:;=+@~^#%&{}()!-]+")
 
 
 def newest(folder: Path) -> int | None:
-    """Step of the newest state in a workdir by its name, None where there is none."""
+    """Step of the newest state in a workdir by its name, None without any state."""
     try:
         names = [entry.name for entry in (folder / STATES).iterdir()]
     except OSError:
@@ -76,9 +76,9 @@ class Checkpoints:
     """The two newest states of a run, by step; each is complete or absent.
 
     A state is any pytree of arrays without typed keys (the key of step t is derived
-    from the seed and t, so none has to be saved). It lies whole on every device, so
-    that of several processes the primary one saves it, and any number of them restores
-    it. The first state that is saved is read back at once.
+    from the seed and t, so none has to be saved). It is replicated on every device: the
+    primary process saves it, and any number of processes can restore it. The first
+    state that is saved is read back at once.
 
     Args:
         folder: the workdir, of any name.
@@ -88,11 +88,11 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path):
-        # Orbax tells every save in detail.
+        # Orbax logs every save in detail.
         absl_logging.set_verbosity(absl_logging.ERROR)
         self.folder = folder / STATES
         self.link: Path | None = None
-        self.proven = False  # that what is saved can be read
+        self.proven = False  # whether a saved state has been read back
         options = ocp.CheckpointManagerOptions(
             max_to_keep=2, enable_async_checkpointing=False, **_alone()
         )
@@ -111,7 +111,7 @@ class Checkpoints:
             ) from error
 
     def _plain(self, place: Path) -> Path:
-        """The place itself, or a link to it whose path is no pattern.
+        """The folder itself, or a link to it whose path is no pattern for Orbax.
 
         Raises:
             UserError: a link is needed and cannot be made.
@@ -139,11 +139,11 @@ class Checkpoints:
             self.link = None
 
     def save(self, step: int, state) -> None:
-        """Save a state unless this step is there already.
+        """Save a state unless the step has been saved already.
 
         Raises:
-            UserError: the disk refuses, or the first state that was saved cannot be
-                read back; earlier states stay.
+            UserError: the disk refuses, or the first saved state cannot be read back;
+                earlier states stay.
         """
         if not hosts.primary() or step in self.manager.all_steps():
             return
@@ -161,7 +161,7 @@ class Checkpoints:
             self._prove(step, tree)
 
     def _prove(self, step: int, tree: dict[str, Any]) -> None:
-        """Read a state back: that a run can go on is checked when it is promised."""
+        """Read a state back, so that a run finds out at once whether it can resume."""
         try:
             self._read(step, tree)
         except Exception as error:  # as in `restore`
@@ -188,13 +188,13 @@ class Checkpoints:
         return content["state"]
 
     def restore(self, like) -> tuple[int, object] | None:
-        """(step, state) of the newest readable state, or None when there is none.
+        """(step, state) of the newest readable state, None if no state was saved.
 
         Args:
-            like: a state, for structure, shapes and dtypes.
+            like: a state of the same structure, shapes and dtypes.
 
         Raises:
-            UserError: there are states but none can be read.
+            UserError: states were saved, but none can be read.
         """
         steps = sorted(self.manager.all_steps(), reverse=True)
         tree = _with_checksum(named_leaves(like))
@@ -204,7 +204,7 @@ class Checkpoints:
             except Exception as error:  # Orbax raises many types for a damaged folder
                 why = _first_line(error)
                 continue
-            # Orbax saves no step below its newest: the unreadable ones have to go.
+            # Orbax saves no step below its newest: unreadable states are deleted.
             hosts.meet()
             for damaged in steps[: steps.index(step)] if hosts.primary() else ():
                 self.manager.delete(damaged)
@@ -217,15 +217,15 @@ class Checkpoints:
         return None
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the newest state's arrays by path; empty where there is none."""
+        """Shapes of the newest state's arrays by path; empty without a state."""
         step = self.manager.latest_step()
         if step is None:
             return {}
         try:
             with _quiet():
-                found: Any = self.manager.item_metadata(step)
-            return _shapes(found["state"])
-        except Exception:  # a damaged folder, which `restore` tells
+                metadata: Any = self.manager.item_metadata(step)
+            return _shapes(metadata["state"])
+        except Exception:  # a damaged folder, which `restore` reports
             return {}
 
     def close(self) -> None:
@@ -234,7 +234,7 @@ class Checkpoints:
 
 
 def _alone() -> dict[str, Any]:
-    """Options that keep Orbax's own meetings of processes out of the way."""
+    """Options that keep Orbax from synchronising the processes itself."""
     if not hosts.several():
         return {}
     me = jax.process_index()
@@ -248,8 +248,8 @@ def _alone() -> dict[str, Any]:
 def _quiet():
     """Keep tracebacks of Orbax's background tasks off standard error.
 
-    When one write fails, the others are abandoned, and Python reports each of them;
-    the exception that is raised says all there is to say.
+    If one write fails, the others are abandoned, and Python reports each of them; the
+    exception that is raised is enough.
     """
     loggers = [logging.getLogger(name) for name in ("asyncio", "absl")]
     before, hook = [x.disabled for x in loggers], sys.unraisablehook
@@ -259,7 +259,7 @@ def _quiet():
     try:
         yield
     except Exception:
-        gc.collect()  # what is abandoned is reported when it is collected
+        gc.collect()  # abandoned tasks are reported when they are collected
         raise
     finally:
         sys.unraisablehook = hook
@@ -268,9 +268,9 @@ def _quiet():
 
 
 def _with_checksum(named: dict[str, Any]) -> dict[str, Any]:
-    """The state on the host; Orbax does not notice flipped bits in the arrays."""
-    found = jax.device_get(named)
-    return {"state": found, "checksum": np.asarray(_checksum(found), np.uint32)}
+    """The state on the host with a checksum; Orbax does not notice flipped bits."""
+    state = jax.device_get(named)
+    return {"state": state, "checksum": np.asarray(_checksum(state), np.uint32)}
 
 
 def _shapes(named: dict[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -285,6 +285,6 @@ def _checksum(named: dict[str, Any]) -> int:
 
 
 def _first_line(error: Exception) -> str:
-    if "No space left" in str(error):  # Orbax buries it in a long text
+    if "No space left" in str(error):  # inside a long text of Orbax
         return "No space left on device"
     return reason(error)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the folders they are written to."""
+"""Files that are written atomically, and the folders to write to."""
 
 import binascii
 import contextlib
@@ -24,13 +24,13 @@ _OLD_SECONDS = 24 * 3600.0  # a temporary file of another machine is abandoned b
 
 @contextlib.contextmanager
 def atomic_file(path: Path, mode: str = "w") -> Iterator[IO]:
-    """A file that appears whole or not at all: a sibling is written, then renamed.
+    """Write a file atomically: a sibling is written, then renamed.
 
-    As `whole_file`, but of several processes the primary one writes, and what the
-    others write is dropped.
+    As `whole_file`, but only the primary of several processes writes; the output of the
+    others is dropped.
 
     Raises:
-        UserError: the disk refuses; it names the path.
+        UserError: the disk refuses; the message names the path.
     """
     hosts.meet()
     if hosts.primary():
@@ -50,13 +50,13 @@ def _encoding(mode: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def whole_file(path: Path, mode: str = "w") -> Iterator[IO]:
-    """A file of this process that appears whole or not at all; text is UTF-8.
+    """Write a file of this process atomically; text is UTF-8.
 
-    The sibling's name belongs to this call alone, so that two writers never mix: the
+    The name of the sibling is unique to the call, so that two writers never mix: the
     last one to finish wins.
 
     Raises:
-        UserError: the disk refuses; it names the path.
+        UserError: the disk refuses; the message names the path.
     """
     part = temporary_sibling(path)
     try:
@@ -78,25 +78,29 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO]:
 
 
 def temporary_sibling(path: Path, kind: str = _PART) -> Path:
-    """A name beside a path, this call's alone; hidden, of a kind that says what it is.
+    """A hidden name beside a path, unique to the call.
 
-    What will be renamed to the path is a "part": who is killed meanwhile leaves it to
-    `remove_abandoned`.
+    Files that will be renamed to the path are of the kind "part"; `remove_abandoned`
+    removes those of writers that were killed.
+
+    Args:
+        path: the file or folder that will be written.
+        kind: first part of the name, by which `abandoned` finds it.
     """
     owner = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
     return path.with_name(f".{kind}-{owner}")
 
 
 def _host() -> str:
-    """This machine in a file's name, 8 characters."""
+    """A hash of this machine's name, 8 characters."""
     return f"{binascii.crc32(platform.node().encode()):08x}"
 
 
 def remove_abandoned(folder: Path) -> None:
     """Delete temporary files and folders (`temporary_sibling`) of dead writers.
 
-    For whoever owns the folder. A writer on another machine cannot be asked: its files
-    go when they are a day old.
+    The caller owns the folder. Whether a writer on another machine is alive is unknown,
+    so its files are deleted once they are a day old.
     """
     for path in abandoned(folder):
         with contextlib.suppress(OSError):
@@ -107,7 +111,7 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def abandoned(folder: Path, kind: str = _PART) -> list[Path]:
-    """What dead processes left in a folder under a name of `temporary_sibling`."""
+    """Temporary files and folders (`temporary_sibling`) that dead processes left."""
     left, prefix = [], f".{kind}-"
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
@@ -120,7 +124,7 @@ def abandoned(folder: Path, kind: str = _PART) -> list[Path]:
 def _is_abandoned(entry: os.DirEntry, prefix: str) -> bool:
     host, _, rest = entry.name.removeprefix(prefix).partition("-")
     process = rest.partition("-")[0]
-    # On Windows asking for a process would end it.
+    # On Windows `os.kill` would end the process instead of testing for it.
     if host == _host() and process.isdigit() and os.name == "posix":
         return not _is_alive(int(process))
     return time.time() - entry.stat(follow_symlinks=False).st_mtime > _OLD_SECONDS
@@ -137,18 +141,18 @@ def _is_alive(process: int) -> bool:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a whole text file or nothing; see `atomic_file`."""
+    """Write a text file atomically; see `atomic_file`."""
     with atomic_file(path) as file:
         file.write(text)
 
 
 def to_json(value: Any) -> str:
-    """JSON with a line end. JSON has no NaN and no infinity: they become null."""
+    """JSON with a final line break. NaN and infinity become null."""
     return json.dumps(finite(value), indent=2, allow_nan=False) + "\n"
 
 
 def finite(value: Any) -> Any:
-    """The same lists, tuples and mappings with None for numbers that are not finite.
+    """A copy of nested lists, tuples and mappings with None for non-finite numbers.
 
     Example:
         >>> finite({"loss": float("nan"), "steps": (1, 2.5)})
@@ -167,8 +171,8 @@ def make_folder(path: str | Path, what: str = "--workdir") -> Path:
     """Create a folder to write to.
 
     Args:
-        path: as it was given.
-        what: what it is in a sentence.
+        path: the path as the user wrote it.
+        what: name of the path in messages.
 
     Raises:
         UserError: the path cannot be created or written.
@@ -189,16 +193,16 @@ def make_folder(path: str | Path, what: str = "--workdir") -> Path:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a result that is about to be made again: NAME.json to NAME.before.json.
+    """Rename a result before it is written anew: NAME.json to NAME.before.json.
 
-    Its absence says that the run is not finished; a previous one that was set aside is
+    The absence of NAME.json marks the run as unfinished. An older NAME.before.json is
     replaced.
 
     Raises:
         UserError: the disk refuses.
     """
     target = path.with_suffix(f".before{path.suffix}")
-    hosts.meet()  # the others have looked at it
+    hosts.meet()  # the other processes have read it
     try:
         if hosts.primary() and path.exists():
             os.replace(path, target)

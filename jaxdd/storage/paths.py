@@ -1,7 +1,7 @@
-"""Places that people name: expanded, bounded, and refused where they are no path.
+"""Paths from flags and arguments: expanded, bounded, and refused if unusable.
 
-Every path of a flag or of a function's argument passes here once, so that all of them
-understand `~`, and none begins a folder called "gs:".
+Every path of a flag or of a function's argument passes through `local_path` once, so
+that `~` works in all of them and none creates a folder called "gs:".
 """
 
 import errno
@@ -12,22 +12,22 @@ from pathlib import Path
 
 from jaxdd.errors import UserError
 
-# What the file systems in use allow; beyond it the system's message names no cause.
+# Limits of common file systems; beyond them the system's message names no cause.
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes
 # A drive letter is no scheme; a `Path` has lost one of the two slashes.
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
 def local_path(path: str | os.PathLike, what: str) -> Path:
-    """A path on this machine as people write it, `~` expanded.
+    """A path on this machine, with `~` expanded.
 
     Args:
-        path: as it was given.
-        what: what it is in a sentence, such as "--workdir".
+        path: the path as the user wrote it.
+        what: name of the path in messages, such as "--workdir".
 
     Raises:
-        UserError: it is empty, an address such as gs://bucket, of an unknown user, has
-            a zero byte or a name that no file system takes.
+        UserError: the path is empty, is an address such as gs://bucket, begins with an
+            unknown user, contains a zero byte or is too long for a file system.
 
     Example:
         >>> local_path("runs/x", "--workdir").as_posix()
@@ -62,7 +62,7 @@ def local_path(path: str | os.PathLike, what: str) -> Path:
 
 
 def _named(what: str, text: str) -> str:
-    """Flags and variables have a value, other things a name."""
+    """A path in a message: "--flag=PATH" for flags and variables, else "what PATH"."""
     is_assigned = what.startswith("--") or what.isupper()
     return f"{what}{'=' if is_assigned else ' '}{shown(text)}"
 
@@ -72,11 +72,12 @@ def existing_file(path: str | os.PathLike, what: str, remedy: str) -> Path:
 
     Args:
         path, what: as for `local_path`.
-        remedy: what to give instead, such as "give the path of a distilled.npz".
+        remedy: end of the message that says what to do, such as "give the path of a
+            distilled.npz".
 
     Raises:
-        UserError: as `local_path`; there is none, it is a folder, a pipe or a device,
-            or it may not be read.
+        UserError: as `local_path`; or the file does not exist, is a folder, a pipe or
+            a device, or is not readable.
     """
     place = local_path(path, what)
     _check(place, what, remedy, stat.S_ISREG, "a regular file", os.R_OK)
@@ -84,7 +85,9 @@ def existing_file(path: str | os.PathLike, what: str, remedy: str) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """Whether something is there; what cannot be looked at is told by its reader.
+    """Whether a file or folder exists.
+
+    A path that cannot be examined counts as existing: its reader reports the cause.
 
     Example:
         >>> is_there(Path("no/such/file")), is_there(Path("x" * 1000))
@@ -108,21 +111,21 @@ def existing_folder(path: str | os.PathLike, what: str, remedy: str) -> Path:
 
 
 def _check(place: Path, what: str, remedy: str, is_kind, kind: str, access) -> None:
-    named = f"{what} {shown(place)}"
+    label = f"{what} {shown(place)}"
     try:
         mode = place.stat().st_mode
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            raise UserError(f"{named} does not exist: {remedy}") from None
-        raise UserError(f"{named} cannot be read ({reason(error)}): {remedy}") from None
+            raise UserError(f"{label} does not exist: {remedy}") from None
+        raise UserError(f"{label} cannot be read ({reason(error)}): {remedy}") from None
     if not is_kind(mode):
-        raise UserError(f"{named} is not {kind}: {remedy}")
+        raise UserError(f"{label} is not {kind}: {remedy}")
     if not os.access(place, access):
-        raise UserError(f"{named} cannot be read (permission denied): {remedy}")
+        raise UserError(f"{label} cannot be read (permission denied): {remedy}")
 
 
 def shown(path: object) -> str:
-    """A path or name for a sentence: what no terminal can show is escaped, and cut.
+    """A path or name for a message: printable, and shortened to 300 characters.
 
     Example:
         >>> print(shown("a\\nb"), shown("\\udcff"))
@@ -137,7 +140,7 @@ def _escape(character: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """The cause of an error in a few words: its first line, cut and printable.
+    """The cause of an error: the first line of its message, shortened and printable.
 
     Example:
         >>> reason(PermissionError(13, "Permission denied"))

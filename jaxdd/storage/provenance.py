@@ -1,4 +1,4 @@
-"""Where a result comes from: versions and device."""
+"""The origin of a result: versions and device."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -11,14 +11,14 @@ PACKAGES = ("jaxdd", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "nump
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a result's bits."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the packages on which the bits of a result depend."""
+    by_name = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            by_name[package] = version(package)
         except PackageNotFoundError:  # jaxdd run from its source folder
-            found[package] = "source"
-    return found
+            by_name[package] = "source"
+    return by_name
 
 
 def device() -> str:

@@ -1,7 +1,8 @@
-"""JSON files of ours, read by a schema: a file on disk is hostile until checked.
+"""JSON files read by a schema: a file on disk is hostile until it is checked.
 
-A schema is a function of a value and of its place in the file; it raises ValueError
-with a phrase. `mapping(steps=integer(0), config=mapping())` is one.
+A schema is a function of a value and of its place in the file that raises ValueError
+with a phrase if the value does not fit, for example
+`mapping(steps=integer(0), config=mapping())`.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from jaxdd.storage.paths import existing_file, reason, shown
 
 LARGEST_FILE = 256 * 2**20  # bytes; a metrics.jsonl of a million lines is half of it
 _DEEPEST = 32  # levels of nesting; ours have six
-_LARGEST_FLOAT = 1e30  # float32 holds it, and its products with what is usual
+_LARGEST_FLOAT = 1e30  # float32 holds it, and its products with usual numbers
 
 Schema = Callable[[Any, str], None]
 
@@ -72,7 +73,7 @@ def flag(value: Any, where: str) -> None:
 
 
 def one_of(*choices: Any) -> Schema:
-    """One of a few values."""
+    """One of the given values, of the same type."""
 
     def check(value: Any, where: str) -> None:
         if not any(type(value) is type(c) and value == c for c in choices):
@@ -82,7 +83,7 @@ def one_of(*choices: Any) -> Schema:
 
 
 def maybe(schema: Schema) -> Schema:
-    """Null, or what the schema admits."""
+    """Null, or a value by the schema."""
 
     def check(value: Any, where: str) -> None:
         if value is not None:
@@ -105,7 +106,7 @@ def list_of(schema: Schema, shortest: int = 0, longest: int = 10**6) -> Schema:
 
 
 def tuple_of(*schemas: Schema) -> Schema:
-    """A list of as many entries as schemas, each by its own."""
+    """A list with one entry per schema."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, list) or len(value) != len(schemas):
@@ -120,14 +121,14 @@ def mapping(
     *, others: Schema | None = anything, optional: dict[str, Schema] | None = None,
     **required: Schema,
 ) -> Schema:  # fmt: skip
-    """An object.
+    """A JSON object.
 
     Args:
-        others: schema of fields that are not named; None admits none.
+        others: schema of fields that are not named; None refuses such fields.
         optional: schemas of fields that may be absent.
-        required: schemas of fields that must be there.
+        required: schemas of fields that must be present.
     """
-    known = {**(optional or {}), **required}
+    schemas = {**(optional or {}), **required}
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, dict):
@@ -136,7 +137,7 @@ def mapping(
             if name not in value:
                 raise ValueError(f"{_place(where)} lacks {name!r}")
         for name, entry in value.items():
-            schema = known.get(name, others)
+            schema = schemas.get(name, others)
             if schema is None:
                 raise ValueError(
                     f"{_place(where)} has the unknown field {quoted(name)}"
@@ -149,12 +150,11 @@ def mapping(
 def fields_of(kind: type, **special: Schema) -> dict[str, Schema]:
     """Schemas of a dataclass's fields by their types.
 
-    Numbers are finite and not negative, as all of ours are; lists have at most a
-    thousand entries.
+    Numbers must be finite and not negative; lists may have a thousand entries.
 
     Args:
         kind: the dataclass.
-        special: schemas of fields that have more to keep than their type.
+        special: schemas of fields that are stricter than their type.
 
     Example:
         >>> from dataclasses import dataclass
@@ -185,11 +185,12 @@ def read_json(path: str | Path, schema: Schema, remedy: str) -> Any:
 
     Args:
         path: the file.
-        schema: what has to be in it.
-        remedy: what to do where it is not, for the end of the sentence.
+        schema: schema of its content.
+        remedy: end of the message that says what to do if the file cannot be used.
 
     Raises:
-        UserError: no regular file, too large, no JSON, or not by the schema.
+        UserError: it is no regular file, too large, no JSON, or does not fit the
+            schema.
     """
     return _read(path, lambda content: parse(content, schema), remedy)
 
@@ -199,11 +200,11 @@ def read_lines(path: str | Path, schema: Schema, remedy: str) -> list[Any]:
 
     Args:
         path: the file.
-        schema: what has to be in every line.
-        remedy: what to do where it is not, for the end of the sentence.
+        schema: schema of every line.
+        remedy: end of the message that says what to do if the file cannot be used.
 
     Raises:
-        UserError: no regular file, too large, or a line that is not by the schema.
+        UserError: it is no regular file, too large, or a line does not fit the schema.
     """
 
     def parsed(content: bytes) -> list[Any]:
@@ -234,7 +235,7 @@ def parse(content: str | bytes, schema: Schema) -> Any:
     """A checked value from JSON.
 
     Raises:
-        ValueError: with a phrase that says what is wrong.
+        ValueError: the content is no JSON or does not fit; the message is a phrase.
     """
     try:
         value = json.loads(

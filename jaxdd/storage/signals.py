@@ -1,4 +1,4 @@
-"""Long work that a signal may end: in time, and with its state saved."""
+"""SIGTERM and SIGINT during long work: it saves its state and ends in time."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from jaxdd.devices import hosts
 
-# A signal has to end the process within 10 seconds, whatever the device is doing.
+# A signal ends the process within 10 seconds, whatever the device computes.
 GRACE_SECONDS = 9.0
 
 
@@ -17,9 +17,9 @@ class Interrupted(Exception):
     """A signal stopped the run after its state was saved.
 
     Args:
-        signum: the signal.
-        step: how far the work has come.
-        unit: what is counted.
+        signum: number of the signal.
+        step: number of units that are done.
+        unit: name of the unit that is counted, for the message.
     """
 
     def __init__(self, signum: int, step: int, unit: str = "step"):
@@ -31,16 +31,16 @@ class Signals:
     """Turn SIGTERM and SIGINT into a flag, with a deadline for the process.
 
     Inside `with Signals().installed() as signals:`, `signals.received` is the number of
-    the first signal, or None. Whoever sees one saves and raises `Interrupted`; after
-    GRACE_SECONDS the process ends in any case. A signal that nobody saw, since it came
-    after the last look, raises `Interrupted` when the context is left: all that was
-    done is saved by then.
+    the first signal, or None. The work checks it, saves and raises `Interrupted`; after
+    GRACE_SECONDS the process ends in any case. A signal that arrives after the last
+    check raises `Interrupted` when the context is left: everything is saved by then.
 
     Args:
-        unit: what is counted, for the sentence.
+        unit: name of the unit that is counted, for the message.
 
     Attributes:
-        done: how far the work has come; kept by whoever does it.
+        done: number of units that are done; the caller updates it.
+        received: number of the first signal, None before.
     """
 
     NUMBERS = (signal.SIGTERM, signal.SIGINT)
@@ -59,7 +59,7 @@ class Signals:
         return int(hosts.most(float(self.received or 0)))
 
     def stop(self, signum: int) -> NoReturn:
-        """Raise `Interrupted` by a signal that was agreed on; all is saved."""
+        """Raise `Interrupted` for a signal that was agreed on; the caller has saved."""
         raise Interrupted(signum, self.done, self.unit)
 
     @contextlib.contextmanager
@@ -72,7 +72,7 @@ class Signals:
     @contextlib.contextmanager
     def _handlers(self):
         if threading.current_thread() is not threading.main_thread():
-            yield  # a notebook's worker or a test: signals are not ours
+            yield  # only the main thread may set handlers
             return
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
@@ -92,10 +92,10 @@ class Signals:
             os.close(reader)
 
     def _watch(self, reader: int) -> None:
-        """End the process when a signal is not obeyed in time.
+        """End the process if a signal is not obeyed in time.
 
-        A thread does this, since Python runs handlers between bytecodes only: a long
-        computation on the device holds them up.
+        A thread does this, because Python runs handlers between bytecodes only: a long
+        computation on the device delays them.
         """
         while caught := os.read(reader, 1):
             if caught[0] in self.NUMBERS and not self.left.wait(GRACE_SECONDS):

@@ -1,6 +1,6 @@
-"""How synthetic images, labels and step size are parameterised.
+"""The parameterisation of synthetic images, labels and step size.
 
-Three independent choices: how many training images one stored image stands for (a
+Three choices are independent: how many training images a stored image holds (a
 `Formation`), in which space images are stored (a `types.Space`), and whether labels are
 learned.
 """
@@ -12,11 +12,11 @@ from jaxdd.errors import UserError, quoted
 from jaxdd.synthetic.formation import Formation, form, form_labels
 from jaxdd.types import Array, Codes, Decoder, Key, Space, Synthetic
 
-# The logits of a slot without an image: far below any learned one, yet finite, so that
-# its softmax has a gradient (of zero).
+# Logit of a slot without an image: far below any learned logit, yet finite, so that the
+# gradient of its softmax is zero instead of NaN.
 ABSENT = -1e30
 
-# Images are stored as the network sees them.
+# The stored images are the inputs of the network.
 INPUT = Space(lambda images: images, lambda images: images, 0.0)
 
 
@@ -28,13 +28,13 @@ def make_decoder(
     """A decoder whose codes are a Synthetic: images, labels, step size.
 
     Args:
-        labels: "hard" or "teacher", probabilities without a gradient; "soft", learned
-            logits (DATM, Guo et al., ICLR 2024: softmax without a temperature).
-        formation: what a stored image becomes.
-        space: where images are stored.
+        labels: "hard" or "teacher" for probabilities without a gradient; "soft" for
+            learned logits (DATM, Guo et al., ICLR 2024: softmax without a temperature).
+        formation: the training images in a stored image.
+        space: the space in which images are stored.
 
     Raises:
-        UserError: another choice of labels.
+        UserError: `labels` is another text.
 
     Example:
         >>> decoder = make_decoder(formation=Formation(2))
@@ -70,7 +70,14 @@ def make_decoder(
 def decode_stored(
     stored: Synthetic, formation: Formation, space: Space = INPUT
 ) -> Synthetic:
-    """What a network is trained on, from what is stored.
+    """The training set of a network from the stored set.
+
+    Args:
+        stored: [K, n, ...] images in the space, labels as probabilities.
+        formation, space: as in `make_decoder`.
+
+    Returns:
+        [K, n', ...] images in the input space, and their labels.
 
     Raises:
         UserError: the formation does not fit the images, see `Formation.check`.
@@ -79,13 +86,3 @@ def decode_stored(
         images=space.decode(form(stored.images, formation, space.grey)),
         labels=form_labels(stored.labels, formation),
     )
-
-
-def identity() -> Decoder:
-    """The codes are the set itself: images, labels as probabilities, step size."""
-    return make_decoder()
-
-
-def soft_labels() -> Decoder:
-    """The same with learned labels: the codes hold their logits."""
-    return make_decoder("soft")

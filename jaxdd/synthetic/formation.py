@@ -13,22 +13,22 @@ KINDS = ("single", "multi", "bound")
 
 @dataclass(frozen=True)
 class Formation:
-    """How many training images a stored image becomes (IDC's multi-formation).
+    """The training images in a stored image (IDC's multi-formation).
 
     Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization",
     ICML 2022, section 4; the kinds are those of its official code.
 
     Attributes:
         factor: f. A stored image is cut into f x f tiles, each scaled up to full size.
-        kind: "single", these f^2 images; "multi", those of all factors 1 ... f;
-            "bound", the largest factors that keep a class within `limit` images.
-        limit: of "bound", training images per class.
+        kind: "single" for these f^2 images; "multi" for those of all factors 1 ... f;
+            "bound" for the largest factors that keep a class within `limit` images.
+        limit: largest number of training images per class with "bound".
 
     Raises:
-        UserError: an unknown kind or a factor below 1.
+        UserError: the kind is unknown, or the factor is below 1.
 
     Example:
-        >>> Formation(2).plan(stored=10), Formation(3, "bound").plan(stored=20)
+        >>> Formation(2).grid(stored=10), Formation(3, "bound").grid(stored=20)
         (((10, 2),), ((12, 3), (3, 2), (5, 1)))
     """
 
@@ -45,42 +45,42 @@ class Formation:
         if self.factor < 1:
             raise UserError(f"the factor must be at least 1, not {self.factor}")
 
-    def plan(self, stored: int) -> tuple[tuple[int, int], ...]:
-        """(images, factor) of consecutive runs of a class's stored images.
+    def grid(self, stored: int) -> tuple[tuple[int, int], ...]:
+        """Consecutive runs of a class's stored images, each as (images, factor).
 
-        With "multi" every run is all of them.
+        With "multi" every run has all stored images.
         """
         if self.kind == "single":
             return ((stored, self.factor),)
         if self.kind == "multi":
             return tuple((stored, k) for k in range(1, self.factor + 1))
-        runs, made, left = [], 0, stored
+        runs, formed, left = [], 0, stored
         for k in range(self.factor, 1, -1):
-            count = min(max(0, self.limit - made - left) // k**2, left)
+            count = min(max(0, self.limit - formed - left) // k**2, left)
             runs.append((count, k))
-            made, left = made + count * k**2, left - count
+            formed, left = formed + count * k**2, left - count
         return tuple((n, k) for n, k in [*runs, (left, 1)] if n)
 
     def count(self, stored: int) -> int:
-        """Training images of a class."""
-        return sum(n * k**2 for n, k in self.plan(stored))
+        """The number of training images of a class with `stored` stored images."""
+        return sum(n * k**2 for n, k in self.grid(stored))
 
     def evaluated(self) -> "Formation":
-        """What a network is trained on at the end: "bound" is for matching only."""
+        """The formation of the evaluation: "bound" is only used for matching."""
         return Formation(self.factor, "single") if self.kind == "bound" else self
 
     def check(self, height: int, width: int) -> None:
-        """Refuse tiles that hold no pixel of a stored image.
+        """Refuse a factor that gives tiles without any pixel of a stored image.
 
-        A factor above the image's size makes such tiles, and so do some below it: five
-        tiles along 8 pixels have 2, 2, 2, 2 and none. A network would be trained on
-        plain grey.
+        A factor above the image's size gives such tiles, and so do some below it: five
+        tiles along 8 pixels have 2, 2, 2, 2 and no pixels. A network would be trained
+        on plain grey.
 
         Args:
-            height, width: of a stored image, in pixels.
+            height, width: size of a stored image, in pixels.
 
         Raises:
-            UserError: a factor does not fit; the sentence names one that does.
+            UserError: a factor does not fit; the message names one that does.
 
         Example:
             >>> Formation(4).check(8, 8)
@@ -102,7 +102,7 @@ class Formation:
     def runs(self, stored: Array):
         """(slice of [K, n, ...], factor) for every run."""
         first = 0
-        for count, factor in self.plan(stored.shape[1]):
+        for count, factor in self.grid(stored.shape[1]):
             first = 0 if self.kind == "multi" else first
             yield stored[:, first : first + count], factor
             first += count
@@ -114,18 +114,19 @@ def _fits(factor: int, height: int, width: int) -> bool:
 
 
 def form(images: Array, formation: Formation, grey: float = 0.0) -> Array:
-    """Stored images to training images.
+    """The training images in stored images.
 
     Args:
         images: [K, n, H, W, C].
-        formation: how.
-        grey: fills the right and the bottom where the factor does not divide the size.
+        formation: how stored images are cut.
+        grey: value that fills the right and the bottom if the factor does not divide
+            the size.
 
     Returns:
         [K, n', H, W, C]; tile (0, 0) of all images, then (0, 1), ..., row by row.
 
     Raises:
-        UserError: some tiles would hold no pixel, see `Formation.check`.
+        UserError: some tiles would have no pixel, see `Formation.check`.
 
     Example:
         >>> form(jnp.ones((3, 2, 8, 8, 1)), Formation(2)).shape
@@ -154,17 +155,17 @@ def tiles(images: Array, factor: int, grey: float) -> Array:
 
 
 def form_labels(labels: Array, formation: Formation) -> Array:
-    """The labels [K, n', K] of what `form` makes of images with labels [K, n, K]."""
+    """The labels [K, n', K] of `form`'s images, from the stored labels [K, n, K]."""
     parts = [jnp.tile(x, (1, k * k, 1)) for x, k in formation.runs(labels)]
     return jnp.concatenate(parts, axis=1)
 
 
 def mosaic(images: Array, factor: int) -> Array:
-    """Stored images from small copies: IDC's initialisation "mix".
+    """Stored images from reduced images: IDC's initialisation "mix".
 
-    Cell i (row by row) of stored image j holds image i * n + j of the class, reduced by
-    taking nearest pixels; where the factor does not divide the size, the first cells
-    are a pixel larger (IDC's official code).
+    Cell i (row by row) of stored image j holds image i * n + j of the class, reduced to
+    its nearest pixels; if the factor does not divide the size, the first cells are a
+    pixel larger (IDC's official code).
 
     Args:
         images: [K, f * f * n, H, W, C].
@@ -177,7 +178,7 @@ def mosaic(images: Array, factor: int) -> Array:
     n = images.shape[1] // factor**2
 
     def pixels(size: int) -> list[Array]:
-        """Of each cell along an axis, which pixels of an image it shows."""
+        """Indices of the pixels in each cell along an axis."""
         lengths = [size // factor + (i < size % factor) for i in range(factor)]
         return [jnp.arange(m) * size // m for m in lengths]
 

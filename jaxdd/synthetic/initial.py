@@ -1,4 +1,4 @@
-"""The images that distillation starts from."""
+"""Initial images and labels of a synthetic set."""
 
 from collections.abc import Iterable
 
@@ -15,17 +15,17 @@ INITIALS = ("noise", "real", "correct")
 
 
 def initial_set(key: Key, kind: str, real: RealData, ipc: int) -> Synthetic:
-    """A start for distillation, with hard labels.
+    """An initial synthetic set with hard labels and a step size of 0.
 
     Args:
         key: consumed.
-        kind: "noise", standard normal in preprocessed space; "real", distinct random
-            real images of the class.
-        real: where images (or just their shape) come from.
+        kind: "noise" for standard normal images in preprocessed space; "real" for
+            distinct random real images of the class.
+        real: the real images; "noise" only uses their shape.
         ipc: images per class.
 
     Raises:
-        UserError: an unknown kind.
+        UserError: the kind is unknown.
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -50,21 +50,21 @@ def initial_set(key: Key, kind: str, real: RealData, ipc: int) -> Synthetic:
 
 
 def mosaics(images: Synthetic, factor: int, space: Space = INPUT) -> Synthetic:
-    """Stored images that show `factor`^2 images each: IDC's initialisation "mix".
+    """Stored images of `factor`^2 reduced images each: IDC's initialisation "mix".
 
     Args:
-        images: [K, f * f * n, ...], in the input space; labels of those that share a
+        images: [K, f * f * n, ...], in the input space; the labels of the images in a
             mosaic are averaged.
         factor: f, images along each side.
-        space: where mosaics are put together; the result is in the input space.
+        space: space in which mosaics are composed; the result is in the input space.
 
     Returns:
         [K, n, ...].
 
     Example:
         >>> labels = jnp.tile(jnp.eye(3)[:, None], (1, 4, 1))
-        >>> found = Synthetic(jnp.ones((3, 4, 8, 8, 1)), labels, jnp.float32(0))
-        >>> mosaics(found, factor=2).images.shape
+        >>> images = Synthetic(jnp.ones((3, 4, 8, 8, 1)), labels, jnp.float32(0))
+        >>> mosaics(images, factor=2).images.shape
         (3, 1, 8, 8, 1)
     """
     if factor == 1:
@@ -80,19 +80,21 @@ def correct_set(
 ) -> tuple[Synthetic, int]:
     """Distinct random real images that an expert classifies correctly.
 
-    DATM (official code): those of the first expert; classes in which it has too few are
-    filled up with those of the next ones. Where all experts together have too few, the
-    rest are random real images (ours; the official code never ends there).
+    DATM (official code) takes the images that the first expert classifies correctly and
+    fills up classes with too few of them by those of the next experts. If all experts
+    together have too few, the rest are random real images (ours; the official code
+    loops for ever).
 
     Args:
         key: consumed.
-        real: the images.
-        right: for one expert after another [M] bool, which of them it gets right; asked
-            only as far as needed.
+        real: the real images.
+        right: [M] bool for one expert after another, whether it classifies the image
+            correctly; only consumed as far as needed.
         ipc: images per class.
 
     Returns:
-        The set with hard labels, and how many of its images no expert gets right.
+        The set with hard labels, and the number of its images that no expert classifies
+        correctly.
 
     Example:
         >>> import jaxdd, numpy as np
@@ -106,19 +108,19 @@ def correct_set(
     key_order, key_draw = jax.random.split(key)
     classes, width = real.table.shape
     in_play = jnp.arange(width) < real.counts[:, None]
-    # The rank of a sample is the first expert that gets it right.
+    # The rank of a sample is the first expert that classifies it correctly.
     rank = jnp.full(real.labels.shape[0], jnp.inf)
     for expert, hits in enumerate(right):
         rank = jnp.where(hits & jnp.isinf(rank), float(expert), rank)
-        known = jnp.sum(in_play & jnp.isfinite(rank[real.table]), axis=1)
-        if jnp.all(known >= jnp.minimum(real.counts, ipc)):
+        correct = jnp.sum(in_play & jnp.isfinite(rank[real.table]), axis=1)
+        if jnp.all(correct >= jnp.minimum(real.counts, ipc)):
             break
 
     def chosen(key: Key, row: Array, count: Array) -> Array:
         shuffled = jax.random.permutation(key, row.shape[0])
         present = shuffled < count
         order = jnp.where(present, rank[row[shuffled]], jnp.inf)
-        # Padding comes last, also behind samples that nobody gets right.
+        # Padding comes last, after samples that no expert classifies correctly.
         order = jnp.lexsort((order, ~present))
         return row[shuffled[order]][:ipc]
 
@@ -130,14 +132,14 @@ def correct_set(
 
 
 def label_logits(synthetic: Synthetic, logits: Iterable[Array]) -> Array:
-    """Start of learned labels: the mean logits of the experts that are right.
+    """Initial logits of learned labels: the mean over experts that are correct.
 
-    DATM, official code; an image that no expert gets right gets the mean of all (ours;
-    0/0 there).
+    DATM, official code. An image that no expert classifies correctly gets the mean over
+    all experts (ours; 0/0 in the official code).
 
     Args:
         synthetic: a set with hard labels.
-        logits: for one expert after another [N, K], of the images class by class.
+        logits: [N, K] for one expert after another, of the images class by class.
 
     Returns:
         [K, n, K] logits.
@@ -145,8 +147,8 @@ def label_logits(synthetic: Synthetic, logits: Iterable[Array]) -> Array:
     Example:
         >>> labels = jnp.eye(2)[:, None]
         >>> start = Synthetic(jnp.zeros((2, 1, 4, 4, 1)), labels, jnp.float32(0))
-        >>> found = [jnp.array([[2.0, 1.0], [1.0, 0.0]])]
-        >>> label_logits(start, found).tolist()
+        >>> logits = [jnp.array([[2.0, 1.0], [1.0, 0.0]])]
+        >>> label_logits(start, logits).tolist()
         [[[2.0, 1.0]], [[1.0, 0.0]]]
     """
     shape = synthetic.labels.shape

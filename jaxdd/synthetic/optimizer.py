@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import optax
 
 from jaxdd.errors import UserError, quoted
-from jaxdd.methods.settings import Settings
 from jaxdd.types import Synthetic
 
 STEP_SIZE_MOMENTUM = 0.5  # of every trajectory method
@@ -52,35 +51,49 @@ def sequential_sgd(rate: float, momentum: float) -> optax.GradientTransformation
     return optax.GradientTransformation(init, update)
 
 
-def optimizer_of(settings: Settings) -> optax.GradientTransformationExtraArgs:
+def make_optimizer(
+    image_lr: float,
+    image_momentum: float,
+    order: str = "joint",
+    label_lr: float = 0.0,
+    label_momentum: float = 0.0,
+    step_size_lr: float = 0.0,
+    gate: float = 0.0,
+) -> optax.GradientTransformationExtraArgs:
     """One SGD for the images, one for the labels, one for the step size.
 
     With a gate, a step whose matching loss lies above it changes neither them nor their
     momentum (DATM). A loss that is not a number is not gated: it ends the run.
 
+    Args:
+        image_lr, image_momentum: of the images.
+        order: "joint" or "sequential", see `sequential_sgd`.
+        label_lr, label_momentum: of learned labels; a rate of 0 keeps them.
+        step_size_lr: of the student's learning rate; 0 keeps it.
+        gate: the largest matching loss that updates anything; 0 for no gate.
+
     Raises:
-        UserError: an unknown kind of image steps.
+        UserError: an unknown order.
     """
-    if settings.image_steps not in IMAGE_STEPS:
+    if order not in IMAGE_STEPS:
         raise UserError(
-            f"unknown image steps {quoted(settings.image_steps)}: choose one of "
+            f"unknown image steps {quoted(order)}: choose one of "
             f"{', '.join(IMAGE_STEPS)}"
         )
 
     def sgd(rate: float, momentum: float) -> optax.GradientTransformation:
         return optax.sgd(rate, momentum=momentum) if rate else optax.set_to_zero()
 
-    of_images = sequential_sgd if settings.image_steps == "sequential" else sgd
+    of_images = sequential_sgd if order == "sequential" else sgd
     parts = Synthetic(
-        of_images(settings.image_lr, settings.image_momentum),
-        sgd(settings.label_lr if settings.labels == "soft" else 0.0,
-            settings.label_momentum),
-        sgd(settings.step_size_lr, STEP_SIZE_MOMENTUM),
-    )  # fmt: skip
+        of_images(image_lr, image_momentum),
+        sgd(label_lr, label_momentum),
+        sgd(step_size_lr, STEP_SIZE_MOMENTUM),
+    )
     names: Any = Synthetic._fields
     whole = optax.partition(parts._asdict(), Synthetic(*names))
-    if not settings.gate:
+    if not gate:
         return whole
     return optax.conditionally_mask(
-        whole, lambda step, value: value <= settings.gate, forward_extra_args=True
+        whole, lambda step, value: value <= gate, forward_extra_args=True
     )

@@ -1,4 +1,4 @@
-"""Synthetic sets: as one batch, and together with what earlier segments made."""
+"""Synthetic sets as one batch, and their union with earlier segments."""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ def flatten(synthetic: Synthetic) -> Batch:
 
 
 def union(earlier: Synthetic | None, new: Synthetic) -> Synthetic:
-    """Earlier images, which get no gradient, in front of the new ones of each class."""
+    """Earlier images, without a gradient, followed by the new images of each class."""
     if earlier is None:
         return new
     images, labels = jax.lax.stop_gradient((earlier.images, earlier.labels))
@@ -36,10 +36,10 @@ def union(earlier: Synthetic | None, new: Synthetic) -> Synthetic:
 
 
 def fill(batch: Batch) -> Array:
-    """The images of a batch, with copies of those that there are in place of padding.
+    """The images of a batch, with copies of them in place of padding.
 
-    Batch norm in training sees every row, so padding must not be there (ours). A batch
-    of nothing but padding stays as it is.
+    Batch norm in training sees every row, so the batch must not have padding (ours). A
+    batch of padding only is returned unchanged.
 
     Example:
         >>> images = jnp.arange(4.0).reshape(4, 1, 1, 1)
@@ -47,13 +47,13 @@ def fill(batch: Batch) -> Array:
         >>> fill(Batch(images, labels)).ravel().tolist()
         [1.0, 1.0, 2.0, 2.0]
     """
-    shown = jax.lax.stop_gradient(present(batch.labels))
-    count = jnp.maximum(jnp.sum(shown), 1)
-    order = jnp.argsort(~shown)  # images first, which the holes take in turn
-    taken = order[(jnp.cumsum(~shown) - 1) % count]
-    return batch.images[jnp.where(shown, jnp.arange(shown.shape[0]), taken)]
+    is_image = jax.lax.stop_gradient(present(batch.labels))
+    count = jnp.maximum(jnp.sum(is_image), 1)
+    order = jnp.argsort(~is_image)  # images first: padding takes them in turn
+    copied = order[(jnp.cumsum(~is_image) - 1) % count]
+    return batch.images[jnp.where(is_image, jnp.arange(is_image.shape[0]), copied)]
 
 
 def present(labels: Array) -> Array:
-    """[...] bool: which rows of labels [..., K] belong to an image, not to padding."""
+    """[...] bool: whether labels [..., K] belong to an image rather than to padding."""
     return jnp.any(labels > 0, axis=-1)

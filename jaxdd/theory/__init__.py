@@ -1,13 +1,13 @@
-"""Which samples to keep, given how many there are: a theory of data pruning.
+"""A theory of data pruning: which samples to keep for a given amount of data.
 
 Sorscher et al., "Beyond neural scaling laws: beating power law scaling via data
 pruning", NeurIPS 2022: a teacher perceptron labels Gaussian inputs, a probe at an angle
-from the teacher tells how hard each of them is (a small margin is hard), a fraction is
-kept, and a student learns from it. With little data a student learns more from easy
-samples, with plenty from hard ones. SDC reads the number of images per class as the
+from the teacher measures how hard each of them is (a small margin is hard), a fraction
+is kept, and a student learns from it. With little data a student learns more from easy
+samples, with much data from hard ones. For SDC the number of images per class is the
 amount of data.
 
-Everything is said here twice: as a simulation, and as its limit for many dimensions.
+Every quantity is computed twice: by simulation and by its large-D limit.
 Letters: D dimensions, P samples, E seeds. `alpha` is P / D before any is discarded.
 Angles are in degrees, errors are probabilities.
 """

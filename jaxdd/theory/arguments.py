@@ -1,4 +1,4 @@
-"""What simulation and limit are asked for, and what is wrong with it."""
+"""Checks of the arguments that simulation and limit share."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -13,11 +13,21 @@ KEEPS = ("easy", "hard", "random")
 
 
 def check_keep(keep: str) -> None:
+    """Refuse a rule that is not in `KEEPS`.
+
+    Raises:
+        UserError: the rule is unknown.
+    """
     if keep not in KEEPS:
         raise UserError(f"unknown keep={keep!r}: choose one of {', '.join(KEEPS)}")
 
 
 def checked(alphas: Amounts, fraction: float, angle: float) -> list[float]:
+    """The amounts of data [A] as floats, if all arguments are in their ranges.
+
+    Raises:
+        UserError: an argument is out of its range.
+    """
     amounts = np.array(alphas, dtype=float)
     if amounts.ndim != 1 or not amounts.size or not np.isfinite(amounts).all():
         raise UserError(f"alphas={alphas} must be a list of finite numbers")

@@ -34,12 +34,12 @@ def asymptotic_error(
 
     Args:
         alphas: [A] samples per dimension before any is discarded.
-        fraction: how many of them are kept, in (0, 1].
+        fraction: share of the samples that is kept, in (0, 1].
         keep: "easy", "hard" or "random".
         angle: between probe and teacher in degrees, in [0, 90].
 
     Raises:
-        UserError: an argument out of its range.
+        UserError: an argument is out of its range.
 
     Example:
         >>> errors = asymptotic_error([1.0, 20.0], 0.3, "easy")
@@ -63,7 +63,7 @@ class _Fields(NamedTuple):
 def _gaussian_rule(low, high) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights [..., NODES] of a standard normal between the bounds [...]."""
     x, weight = np.polynomial.legendre.leggauss(NODES)
-    # With much data all that counts lies within about 1 / alpha of an end.
+    # With much data only nodes within about 1 / alpha of an end matter.
     for _ in range(2):
         x, weight = (3 * x - x**3) / 2, 1.5 * (1 - x**2) * weight
     centre = np.asarray((low + high) / 2)[..., None]
@@ -73,7 +73,7 @@ def _gaussian_rule(low, high) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _kept_fields(fraction: float, keep: str, angle: float) -> _Fields:
-    """Both rules end where their integrand jumps: a kept share and a label's change."""
+    """Intervals end at the jumps of the integrand: a kept share, a label's change."""
     shares = {"easy": (1 - fraction, 1), "hard": (0, fraction), "random": (0, 1)}
     low, high = np.minimum(math.sqrt(2) * erfinv(shares[keep]), FAR)
     # A sample and its mirror image have the same margins: one sign of u is enough.
@@ -129,10 +129,10 @@ def _largest_margin(kept: Array, fields: _Fields) -> Scalar:
     def halve(_, state):
         low, high, student = state
         middle = (low + high) / 2
-        found = minimise(student, middle)
-        reached = demand(found, middle) < 1
+        minimiser = minimise(student, middle)
+        reached = demand(minimiser, middle) < 1
         low, high = jnp.where(reached, middle, low), jnp.where(reached, high, middle)
-        return low, high, jnp.where(reached, student, found)
+        return low, high, jnp.where(reached, student, minimiser)
 
     start = (jnp.float32(0), 1 / jnp.sqrt(kept) + FAR, jnp.array([1.0, 0.0]))
     _, kappa, student = jax.lax.fori_loop(0, 30, halve, start)

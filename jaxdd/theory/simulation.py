@@ -1,4 +1,4 @@
-"""Pruning simulated: teacher, probe, and a student of largest margin."""
+"""A simulation of pruning: teacher, probe, and a student of largest margin."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -32,16 +32,16 @@ def probe_at(key: Key, teacher: Array, angle: float) -> Array:
 
 
 def keep_order(key: Key, margins: Array, keep: str) -> Array:
-    """Indices of the samples, [P] int: the first ones are the first to be kept.
+    """Indices of the samples in the order in which they are kept, [P] int.
 
     Args:
-        key: of the random order.
-        margins: [P] distance from the probe's boundary, of either sign; NaN where there
-            is no sample, which comes last.
-        keep: "easy", large margins first; "hard", small ones first; or "random".
+        key: source of the random order.
+        margins: [P] distance from the probe's boundary, of either sign; NaN for a
+            missing sample, which comes last.
+        keep: "easy" for large margins first, "hard" for small ones first, or "random".
 
     Raises:
-        UserError: an unknown `keep`.
+        UserError: `keep` is unknown.
 
     Example:
         >>> margins = jnp.array([0.1, -3.0, jnp.nan, 2.0, -0.5])
@@ -69,7 +69,7 @@ def max_margin(inputs: Array, labels: Array) -> Array:
 
     Solves min |w|^2 with every margin at least 1 by Mehrotra's predictor-corrector
     method (1992), to a relative duality gap of GAP. The samples must be separable, as
-    all are that a perceptron has labelled; of others the result means nothing.
+    they are if a perceptron labels them; otherwise the result is meaningless.
 
     Args:
         inputs: [P, D].
@@ -83,7 +83,7 @@ def max_margin(inputs: Array, labels: Array) -> Array:
     """
     # With rows of norm about one the weights start at the right scale.
     rows = labels[:, None] * inputs / jnp.sqrt(inputs.shape[1])
-    # A margin of zero is never below -1: padding asks for nothing.
+    # A margin of zero is never below -1: padding adds no constraint.
     bound = jnp.where(labels == 0, -1.0, 1.0)
 
     def unfinished(state: _Iterate) -> Array:
@@ -159,21 +159,21 @@ def make_pruning(
     Args:
         dim: D, at least 2.
         alphas: [A] samples per dimension before any is discarded.
-        fraction: how many of them are kept, in (0, 1].
+        fraction: share of the samples that is kept, in (0, 1].
         angle: between probe and teacher in degrees, in [0, 90].
 
     Returns:
-        jitted (keys [E]) -> {"easy" | "hard" | "random": [A, E]}. One seed has one
-        sequence of samples, of which all students see the beginning, so that
+        jitted (keys [E]) -> {"easy" | "hard" | "random": [A, E]}. A key has one
+        sequence of samples, and every student learns from its beginning, so that
         differences between the three are paired.
 
     Raises:
-        UserError: an argument out of its range, or not one sample is kept.
+        UserError: an argument is out of its range, or no sample is kept.
 
     Example:
         >>> errors = make_pruning(dim=10, alphas=(1.0, 4.0), fraction=0.5)
-        >>> found = errors(jax.random.split(jax.random.key(0), 3))
-        >>> found["easy"].shape
+        >>> by_rule = errors(jax.random.split(jax.random.key(0), 3))
+        >>> by_rule["easy"].shape
         (2, 3)
     """
     amounts = checked(alphas, fraction, angle)
@@ -197,12 +197,15 @@ def make_pruning(
 
         def of_amount(amount: tuple[Array, Array]) -> Array:
             total, count = amount
-            known = jnp.where(jnp.arange(max(totals)) < total, margins, jnp.nan)
-            orders = [keep_order(key_keep, known, keep) for keep in KEEPS]
+            present = jnp.where(jnp.arange(max(totals)) < total, margins, jnp.nan)
+            orders = [keep_order(key_keep, present, keep) for keep in KEEPS]
 
             def of_order(order: Array) -> Array:
-                kept = jnp.where(jnp.arange(max(counts)) < count, labels[order], 0.0)
-                return generalisation_error(max_margin(inputs[order], kept), teacher)
+                is_kept = jnp.arange(max(counts)) < count
+                student = max_margin(
+                    inputs[order], jnp.where(is_kept, labels[order], 0.0)
+                )
+                return generalisation_error(student, teacher)
 
             return jax.lax.map(of_order, jnp.stack(orders)[:, : max(counts)])
 
@@ -210,7 +213,7 @@ def make_pruning(
 
     @jax.jit
     def errors(keys: Key) -> Mapping[str, Array]:
-        found = policy.spread_axis(of_seed, keys)
-        return {keep: found[..., i].T for i, keep in enumerate(KEEPS)}
+        by_seed = policy.spread_axis(of_seed, keys)
+        return {keep: by_seed[..., i].T for i, keep in enumerate(KEEPS)}
 
     return errors

@@ -1,4 +1,4 @@
-"""Train fresh networks on a set and measure them on held-out data."""
+"""Evaluation: train fresh networks on a set and measure them on held-out data."""
 
 import jax
 import jax.numpy as jnp
@@ -39,14 +39,15 @@ def make_hits(
 
     Args:
         network: the architecture.
-        training: the schedule; what counts is the last epoch.
-        augment: (key, batch) -> batch, of the training.
+        training: the schedule; networks are evaluated after the last epoch.
+        augment: (key, batch) -> batch, augmentation of the training.
         microbatch: chunk length of the gradients.
 
     Returns:
-        jitted (keys [E], sets Batch [E, N, ...], held_out, rate=None) -> [E, M]: 1
-        where network e, trained on set e, is right, else 0. Five networks on one set
-        and one network on each of five random sets are the same program. `rate`
+        jitted (keys [E], sets Batch [E, N, ...], held_out, rate=None) -> [E, M]: 1 if
+        network e, trained on set e, classifies the sample correctly, else 0. Five
+        networks on one set and one network on each of five random sets are the same
+        program. `rate`
         replaces the schedule's learning rate, e.g. by a learned step size.
 
     Example:
@@ -131,7 +132,7 @@ def random_subsets(keys: Key, real: RealData, ipc: int) -> Batch:
 
 
 def right(network: Network, learner: Learner, real: RealData, chunk: int) -> Array:
-    """[M]: 1 where a sample is classified correctly, 0 elsewhere; `chunk` at a time."""
+    """[M]: 1 if a sample is classified correctly, else 0; `chunk` samples at a time."""
 
     def of_chunk(index: Array) -> Array:
         batch = take(real, index)

@@ -1,4 +1,4 @@
-"""The one training loop: scores, pools and evaluation all train networks with it."""
+"""The training loop of all networks: experts, pools, scores and evaluation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,14 +21,15 @@ class Training:
 
     Attributes:
         epochs: passes over the data.
-        learning_rate: before the first decay.
-        momentum: heavy ball, no dampening, no Nesterov.
-        weight_decay: added to the gradient of every parameter, biases included.
-        batch_size: the last batch of an epoch may be smaller.
-        decay_epochs: epoch indices at whose start the learning rate is multiplied.
-        decay: by how much.
-        reset_momentum: whether the momentum starts anew at a decay, as in the official
-            evaluation of DC, which re-creates the optimiser there.
+        learning_rate: learning rate before the first decay.
+        momentum: momentum of SGD, without dampening and Nesterov.
+        weight_decay: factor of the parameters that is added to their gradient, biases
+            included.
+        batch_size: samples per minibatch; the last one of an epoch may be smaller.
+        decay_epochs: indices of the epochs before which the learning rate decays.
+        decay: factor of the learning rate at each decay.
+        reset_momentum: whether a decay sets the momentum to zero, as in the official
+            evaluation of DC, which re-creates the optimiser.
         gsam_rho: radius of adaptive GSAM's perturbation; 0 is plain SGD.
         gsam_alpha: weight of GSAM's orthogonal part.
     """
@@ -46,7 +47,7 @@ class Training:
 
 
 def rows(data: Batch, indices: Array) -> Batch:
-    """Select rows of a batch that is held in memory."""
+    """The rows of a batch at `indices` [B]."""
     return jax.tree.map(lambda x: x[indices], data)
 
 
@@ -78,8 +79,8 @@ def make_epochs(
     """Build one epoch of a training run; see `make_fit` for the arguments.
 
     Args:
-        members: (data, epoch index) -> [M] bool, which samples an epoch sees (PAD's
-            curriculum); None for all. The number of steps follows.
+        members: (data, epoch index) -> [M] bool, the samples of an epoch (PAD's
+            curriculum); None for all. The number of steps depends on it.
 
     Example:
         >>> import jaxdd, numpy as np
@@ -122,7 +123,7 @@ def make_epochs(
             grads,
             state.optimizer,
             learner.params,
-            # GSAM's second pass leaves the statistics alone.
+            # GSAM's second pass does not update the statistics.
             grad_fn=lambda p: gradient(learner._replace(params=p), batch)[0],
         )
         params = jax.tree.map(lambda p, u: p - rate * u, learner.params, updates)
@@ -134,25 +135,25 @@ def make_epochs(
         longest = -(-count // size)
         key_order, key_steps = jax.random.split(jax.random.fold_in(key, index))
         order = jax.random.permutation(key_order, count)
-        seen, steps = count, longest
+        used, steps = count, longest
         if members is not None:
             inside = members(data, index)
             order = order[jnp.argsort(~inside[order], stable=True)]
-            seen = jnp.sum(inside)
-            steps = -(-seen // size)
-        # The last batch is filled up with images that carry no label mass; they are of
-        # this epoch too, since batch norm sees them.
-        position = jnp.arange(longest * size) % jnp.maximum(seen, 1)
+            used = jnp.sum(inside)
+            steps = -(-used // size)
+        # The last batch is filled up with images without label mass. They belong to
+        # this epoch too, because batch norm sees them.
+        position = jnp.arange(longest * size) % jnp.maximum(used, 1)
         padded = order[position].reshape(longest, size)
-        valid = (jnp.arange(longest * size) < seen).reshape(longest, size)
+        valid = (jnp.arange(longest * size) < used).reshape(longest, size)
         decays = jnp.array(training.decay_epochs, jnp.int32)
         dtype = jax.tree.leaves(state.learner.params)[0].dtype
         rate = training.learning_rate if rate is None else rate
         rate = jnp.asarray(rate * training.decay ** jnp.sum(index >= decays), dtype)
         if training.reset_momentum and training.decay_epochs:
             keep = ~jnp.any(index == decays)
-            kept = jax.tree.map(lambda m: m * keep, state.optimizer)
-            state = state._replace(optimizer=kept)
+            reset = jax.tree.map(lambda m: m * keep, state.optimizer)
+            state = state._replace(optimizer=reset)
         keys = jax.random.split(key_steps, longest)
 
         def one(i, state: FitState) -> FitState:
@@ -179,21 +180,21 @@ def make_fit(
     """Build a training run.
 
     Args:
-        network: what to train.
-        training: how.
+        network: the network to train.
+        training: the schedule.
         augment: (key, batch) -> batch, applied to every batch; see
             `augment.on_images`.
-        fetch: (data, indices [B]) -> Batch; `rows` for a Batch, `windows.take` for
-            RealData. `data.labels` must have the number of samples in front.
+        fetch: (data, indices [B]) -> Batch; `rows` for a Batch, `data.real.take` for
+            RealData. Axis 0 of `data.labels` must be the samples.
         observe: (learner) -> pytree, recorded after every epoch.
-        members: as of `make_epochs`.
+        members: as in `make_epochs`.
         microbatch: chunk length of the gradients; ignored with batch norm, where
             samples interact.
 
     Returns:
         fit(key, learner, data, rate=None) -> (trained learner, observations [epochs,
-        ...]). `rate` replaces the learning rate of the schedule where it is traced,
-        such as a learned step size. Consumes `key`. Not jitted.
+        ...]). `rate` replaces the learning rate of the schedule, for example by a
+        learned step size, which is traced. Consumes `key`. Not jitted.
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -215,9 +216,9 @@ def make_fit(
             state = run.epoch(key, state, data, index, rate)
             return state, observe(state.learner)
 
-        state, seen = jax.lax.scan(
+        state, observations = jax.lax.scan(
             epoch, run.init(learner), jnp.arange(training.epochs)
         )
-        return state.learner, seen
+        return state.learner, observations
 
     return fit

@@ -30,8 +30,8 @@ def gsam(
 
     Returns:
         A transformation whose `update` needs `params` and `grad_fn`, the gradient of
-        the same minibatch as a function of the parameters. Chain weight decay and
-        momentum behind it.
+        the same minibatch as a function of the parameters. Weight decay and momentum
+        come after it in a chain.
 
     Raises:
         UserError: rho or alpha is negative.

@@ -301,8 +301,8 @@ def test_many_classes_with_numbers_for_names_keep_their_order():
 KILLED = """
 import os, sys
 from pathlib import Path
-from jaxdd import export
-from jaxdd.artifact import _example
+from jaxdd.artifact import export
+from jaxdd.artifact.file import _example
 target, step = Path(sys.argv[1]), sys.argv[2]
 export.export_pngs(_example(), target)
 rename, count = Path.rename, 0

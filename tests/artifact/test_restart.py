@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_labels_are_taken_where_they_are_learned(soft, learned):
     found = jax.nn.softmax(start.labels) if learned else start.labels
     expected = made.labels if learned else make(soft=False).labels
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert np.isfinite(start.labels).all()
+    chex.assert_tree_all_finite(start.labels)
 
 
 def test_logits_give_the_probabilities_again():

@@ -397,8 +397,8 @@ def test_unknown_names_are_named():
 )
 def test_unusable_batches(batches):
     batches = [jnp.asarray(batch) for batch in batches]
-    with pytest.raises(UserError, match="Augmentation needs"):
+    with pytest.raises(UserError, match="augmentation needs"):
         augment.siamese(augment.dsa("color"))(jax.random.key(0), *batches)
     if len(batches) == 1:
-        with pytest.raises(UserError, match="Augmentation needs"):
+        with pytest.raises(UserError, match="augmentation needs"):
             augment.per_image(augment.dsa("color"))(jax.random.key(0), *batches)

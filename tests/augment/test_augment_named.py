@@ -1,5 +1,6 @@
 """Augmentations of a network's training by name."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,7 +81,7 @@ def test_images_are_augmented_before_they_are_mixed(name):
     for seed, found in enumerate(labels):
         np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
         images = change(jax.random.key(seed), BATCH).images
-        assert np.all(np.isfinite(images))
+        chex.assert_tree_all_finite(images)
         assert np.any(images != BATCH.images)
     unmixed = sum(bool(np.array_equal(x, BATCH.labels)) for x in labels)
     assert (unmixed < 20) if "=1" in name else (0 < unmixed < 20)

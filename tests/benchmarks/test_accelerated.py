@@ -110,12 +110,12 @@ def test_long_runs_are_repeated_less(clock, seconds, runs):
 
 
 def test_committed_numbers_are_of_all_objectives_and_small():
-    assert set(cases.expected()) == set(cases.SETTINGS)
+    assert set(cases.expected()) == set(cases.RECIPES)
     assert cases.EXPECTED.stat().st_size < 200_000
     for numbers in cases.expected().values():
         assert numbers.images.dtype == np.float64
         assert np.linalg.norm(numbers.images) > 0
-    objectives = {s.objective for s in cases.SETTINGS.values()}
+    objectives = {recipe.objective.name for recipe in cases.RECIPES.values()}
     assert objectives == {"gradient", "contrastive", "distribution", "trajectory"}
 
 
@@ -130,7 +130,7 @@ def test_committed_numbers_are_those_of_float64(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(cases.SETTINGS))
+@pytest.mark.parametrize("name", sorted(cases.RECIPES))
 def test_all_committed_numbers_are_those_of_float64(name):
     check_case(name)
 

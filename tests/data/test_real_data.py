@@ -33,5 +33,5 @@ def test_real_dataset(name, shape, train, test, tolerance, monkeypatch):
     z = normalisation(name, dataset.images).apply(dataset.images)
     assert np.abs(z.reshape(-1, shape[-1]).mean(0, dtype=np.float64)).max() < tolerance
     # A second read decodes nothing: it comes from the cache.
-    monkeypatch.setattr("jaxdd.data.load.tfds._decode", None)
+    monkeypatch.setattr("jaxdd.data.readers.tfds._decode", None)
     assert load(name, TFDS).fingerprint == dataset.fingerprint

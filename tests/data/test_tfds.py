@@ -204,7 +204,7 @@ def test_shard_of_another_length(toy):
     message = failure("toy", toy)
     assert str(toy / TRAIN_1) in message
     assert "5 records" in message
-    assert "says 4" in message
+    assert "declare 4" in message
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_cache_is_used_and_noticed_to_be_stale(toy, cache_dir, monkeypatch):
         raise AssertionError("the cache was not used")
 
     with monkeypatch.context() as patch:
-        patch.setattr("jaxdd.data.load.tfds._decode", no_decoding)
+        patch.setattr("jaxdd.data.readers.tfds._decode", no_decoding)
         again = load("toy", toy)
         assert again.fingerprint == reference.fingerprint
         assert again.class_names == reference.class_names

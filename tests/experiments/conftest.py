@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from jaxdd.data.problem import Problem, open_problem
+from jaxdd import report
+from jaxdd.data.problem import DataFlags, Problem, open_problem
 from jaxdd.distillation import run as distill
+from jaxdd.progress import listening
 from tests.experiments.helpers import small
 
 
@@ -15,10 +17,17 @@ def cache_dir(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXDD_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def speaking():
+    """Runs report on standard error, as in a program."""
+    with listening(report.bar):
+        yield
+
+
 @pytest.fixture(scope="package")
 def problem() -> Problem:
     """The bundled digits; tests must not change them."""
-    return open_problem("digits", None, 0.1, 0, False)
+    return open_problem(DataFlags(), 0.1, 0)
 
 
 @pytest.fixture(scope="package")

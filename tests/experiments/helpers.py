@@ -12,12 +12,10 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import pytest
 
-from experiments.comparing import pairs
 from jaxdd.artifact import file as artifact
-from jaxdd.distillation import run as distill
-from jaxdd.errors import UserError
+from jaxdd.data.problem import Problem
+from jaxdd.distillation import opening, options
 from jaxdd.scores.probes import Probes
 from tests.helpers import Killed
 
@@ -74,12 +72,17 @@ FOLLOWING = {
 }
 
 
-def small(workdir, **changes) -> distill.Config:
-    return distill.Config(workdir=str(workdir), **{**SMALL, **changes})
+def small(workdir, **changes) -> options.Config:
+    return options.Config(workdir=str(workdir), **{**SMALL, **changes})
 
 
-def following(workdir, **changes) -> distill.Config:
-    return distill.Config(workdir=str(workdir), **{**FOLLOWING, **changes})
+def following(workdir, **changes) -> options.Config:
+    return options.Config(workdir=str(workdir), **{**FOLLOWING, **changes})
+
+
+def open_config(config: options.Flags, problem: Problem | None = None):
+    """The opened run of a configuration; nothing is written."""
+    return opening.open_run(config.method, options.given(config), problem)
 
 
 def command(module: str, **flags) -> list[str]:
@@ -184,41 +187,6 @@ def busy(folder):
     with open(Path(folder) / ".lock", "a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def assert_goes_on(monkeypatch, finished, copy, run, busy_run) -> None:
-    """A comparison of finished runs ends with its sentence while one of them is busy,
-    and wherever it is killed, the same command comes to the same records.
-
-    Args:
-        finished: the folder of the comparison, uninterrupted.
-        copy: for a copy of it.
-        run: (folder) -> runs the comparison there.
-        busy_run: the name of one of its runs.
-    """
-    without_records(finished, copy)
-    with busy(copy / busy_run), pytest.raises(UserError, match="another live run"):
-        run(copy)
-    assert set(records(copy)) <= {"run.json", ".lock"}
-    known, run_cells = [], pairs.run_cells
-
-    def once(*arguments):
-        """The runs are finished: it is enough to look once."""
-        place = len(taken)
-        taken.append(arguments)
-        if place == len(known):
-            known.append(run_cells(*arguments))
-        return known[place]
-
-    def start():
-        taken.clear()
-        run(copy)
-
-    taken: list = []
-    monkeypatch.setattr(pairs, "run_cells", once)
-    kills = killed_before_every_record(monkeypatch, copy, start)
-    assert records(copy) == records(finished)
-    assert kills >= 1  # a start that finds a record does not write it again
 
 
 def assert_same_run(folder, other) -> None:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from experiments import d4a
+from experiments.comparing import d4a_results
+from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
-from tests.experiments.helpers import assert_goes_on
+from tests.helpers import die
 
 SMALL = {
     "dataset": "digits",
@@ -39,12 +41,12 @@ def finished(tmp_path_factory):
 def test_three_rows_with_tenths_and_segments(finished):
     _, table = finished
     rows = {row["name"]: row for row in table["rows"]}
-    assert list(rows) == [d4a.BASE, d4a.WITHOUT, d4a.WITH]
-    assert not rows[d4a.BASE]["segments"]
+    assert list(rows) == [d4a.Row.BASE, d4a.Row.WITHOUT, d4a.Row.WITH]
+    assert not rows[d4a.Row.BASE]["segments"]
     for row in rows.values():
         # Equal parts of the test split, up to one sample each.
         assert np.mean(row["by_tenth"]) == pytest.approx(row["mean"], abs=0.5)
-    for name in (d4a.WITHOUT, d4a.WITH):
+    for name in (d4a.Row.WITHOUT, d4a.Row.WITH):
         first, second = rows[name]["segments"]
         assert sum(first["kept"]) == 1437
         assert sum(second["kept"]) < 1437
@@ -75,33 +77,35 @@ def test_the_term_makes_a_difference_after_the_first_segment(finished):
     assert np.abs(second[0] - second[1]).max() > 1e-3
 
 
-def test_stopped_between_its_runs_and_its_table_it_goes_on(
-    finished, tmp_path, monkeypatch
-):
-    start = lambda folder: d4a.run(small(folder))
-    assert_goes_on(monkeypatch, finished[0], tmp_path / "copy", start, "d4a-0")
+def test_the_test_split_is_sorted_once(finished, monkeypatch):
+    folder, table = finished
+    before = (folder / "test_losses.npz").read_bytes()
+    monkeypatch.setattr(d4a_results, "make_probes", die)
+    monkeypatch.setattr(distill, "_distil", die)
+    assert d4a.run(small(folder))["rows"] == table["rows"]
+    assert (folder / "test_losses.npz").read_bytes() == before
 
 
 def test_tenths_go_from_easy_to_hard(tmp_path):
     losses = np.random.default_rng(0).permutation(100).astype(float)
     right = (losses < 50)[None]
     np.savez(tmp_path / "evaluation.npz", right=right)
-    found = d4a._by_tenth(tmp_path, losses)
-    assert found.tolist() == [100.0] * 5 + [0.0] * 5
+    accuracies = d4a_results.by_tenth(tmp_path, losses)
+    assert accuracies.tolist() == [100.0] * 5 + [0.0] * 5
 
 
 def test_what_tenths_are_of_is_checked(tmp_path):
     path = tmp_path / "evaluation.npz"
-    for right, told in (
+    for right, sentence in (
         (np.ones((1, 7), bool), "does not hold the answers to 9 samples"),
         (np.ones((1, 9), object), "'right' has the type"),
     ):
         np.savez(path, right=right)
-        with pytest.raises(UserError, match=told):
-            d4a._by_tenth(tmp_path, np.zeros(9))
+        with pytest.raises(UserError, match=sentence):
+            d4a_results.by_tenth(tmp_path, np.zeros(9))
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(UserError, match=r"evaluation\.npz cannot be used .* remove"):
-        d4a._by_tenth(tmp_path, np.zeros(9))
+        d4a_results.by_tenth(tmp_path, np.zeros(9))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +118,7 @@ def test_what_tenths_are_of_is_checked(tmp_path):
         ({"forgetting": "x"}, "--forgetting"),
         ({"forgetting_weight": 0.0}, "--forgetting"),
         ({"ensemble": 0}, "--ensemble"),
-        ({"seeds": "0,0"}, "twice"),
+        ({"num_experts": 2}, "--num_experts is about experts, and dm has none"),
     ],
 )
 def test_refusals(tmp_path, changes, word):

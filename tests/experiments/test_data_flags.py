@@ -1,17 +1,17 @@
 """The flags that name data mean the same in every program."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from experiments import d4a, matrix, pad, sdc
-from experiments.comparing import pairs
+from experiments.comparing.cells import Key
+from experiments.comparing.flags import base_of
+from jaxdd.artifact import file as artifacts
 from jaxdd.data.problem import DataFlags, open_problem, size_of
-from jaxdd.distillation import difficulty, experts
-from jaxdd.distillation import run as distill
+from jaxdd.distillation import experts, options, scoring
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
 
@@ -22,18 +22,17 @@ def data_flags(config) -> dict:
     return {f.name: getattr(config, f.name) for f in dataclasses.fields(DataFlags)}
 
 
-@pytest.mark.parametrize(
-    "program", [distill, experts, difficulty, d4a, pad, sdc, matrix]
-)
+@pytest.mark.parametrize("program", [options, experts, scoring, d4a, pad, sdc, matrix])
 def test_every_program_takes_them_and_hands_them_on(program):
     config = program.Config(workdir="w", **GIVEN)
     assert data_flags(config) == GIVEN
     if program is experts:
-        assert data_flags(experts._as_distillation(config)) == GIVEN
+        run = options.run_of(config.method, experts._given(config))
+        assert data_flags(run.data) == GIVEN
     if program in (d4a, pad, sdc):
-        assert data_flags(pairs.base_of(config)) == GIVEN
+        assert data_flags(base_of(config, "dm")) == GIVEN
     if program is matrix:
-        assert data_flags(matrix._cell(config, "dm", "plain").config) == GIVEN
+        assert data_flags(matrix.cell_of(config, Key("dm", "plain")).config) == GIVEN
 
 
 def test_a_size_is_a_number_or_two():
@@ -59,7 +58,7 @@ def zoo(tmp_path):
 
 
 def test_what_is_left_out_is_said_and_data_are_found_again(zoo, capsys):
-    problem = open_problem(zoo, None, 0.0, 0, False, channels=3, image_size="6x4")
+    problem = open_problem(DataFlags(dataset=zoo, channels=3, image_size="6x4"), 0.0, 0)
     said = capsys.readouterr().err
     assert "left out 1 file of" in said
     assert "has no test split" in said
@@ -69,11 +68,12 @@ def test_what_is_left_out_is_said_and_data_are_found_again(zoo, capsys):
         "name": zoo, "fingerprint": problem.dataset.fingerprint, "validation": 0.0,
         "split_seed": 0, "channels": 3, "image_size": "6x4",
     }  # fmt: skip
-    artifact = SimpleNamespace(
+    artifact = dataclasses.replace(
+        artifacts._example(),
         dataset=made_from,
         preprocess=problem.preprocess,
         class_names=problem.dataset.class_names,
-        images=np.zeros((2, 1, 6, 4, 3)),
+        images=np.zeros((2, 1, 6, 4, 3), np.float32),
     )
     again = evaluate.reopen(artifact, None, None)
     assert again.dataset.fingerprint == problem.dataset.fingerprint

@@ -1,17 +1,15 @@
 """`experiments.demo`: its table, on settings that take seconds."""
 
 import dataclasses
-from functools import partial
 
 import numpy as np
 import pytest
 
 from experiments import demo
 from jaxdd.data.problem import open_problem
-from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.training.fit import Training
-from tests.experiments.helpers import QUICK, SMALL, assert_goes_on, read_json
+from tests.experiments.helpers import QUICK, SMALL, read_json
 from tests.experiments.test_distill import poisoned
 
 # What the demo itself sets; DM in the place of DSA compiles in a fraction of the time.
@@ -22,21 +20,23 @@ TINY = {k: v for k, v in {**SMALL, **QUICK}.items() if k not in OWN}
 @pytest.fixture(autouse=True, scope="module")
 def tiny():
     """The demo with the small networks and short evaluations of the other tests."""
+    base_of = demo.base_of
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo.options, "Config", partial(distill.Config, **TINY))
+        tiny = lambda config, **changes: base_of(config, **{**TINY, **changes})
+        patch.setattr(demo, "base_of", tiny)
         patch.setattr(demo, "WHOLE", Training(epochs=1, batch_size=256))
         yield
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, tiny):
+def finished(tmp_path_factory, tiny):
     folder = tmp_path_factory.mktemp("demo")
     config = demo.Config(str(folder), weights="3", seeds="0", steps=3)
     return config, folder, demo.run(config)
 
 
-def test_the_table_of_one_weight_and_one_seed(made, capsys):
-    _, folder, table = made
+def test_the_table_of_one_weight_and_one_seed(finished, capsys):
+    _, folder, table = finished
     assert table == read_json(folder / "table.json")
     assert [set(row) >= {"name", "mean", "std", "n"} for row in table["rows"]] == [
         True
@@ -61,23 +61,16 @@ def test_the_table_of_one_weight_and_one_seed(made, capsys):
     assert f"{corrected['mean']:.2f}" in capsys.readouterr().out
 
 
-def test_a_finished_table_is_shown_for_the_same_flags_only(made, monkeypatch):
-    config, _, table = made
+def test_a_finished_table_is_shown_for_the_same_flags_only(finished, monkeypatch):
+    config, _, table = finished
     monkeypatch.setattr(demo, "choose_weight", None)
     assert demo.run(config) == table
     with pytest.raises(TypeError):  # it starts to compute
         demo.run(dataclasses.replace(config, weights="3,4"))
 
 
-def test_stopped_before_its_table_it_goes_on(made, tmp_path, monkeypatch):
-    config, finished, _ = made
-    asked = lambda folder: dataclasses.replace(config, workdir=str(folder))
-    start = lambda folder: demo.run(asked(folder))
-    assert_goes_on(monkeypatch, finished, tmp_path / "copy", start, "sdc-0")
-
-
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "sentence"),
     [
         ("{", "cannot use"),
         ("[]", "not an object"),
@@ -85,18 +78,22 @@ def test_stopped_before_its_table_it_goes_on(made, tmp_path, monkeypatch):
         ('{"config": {}, "rows": [], "gain": [0], "validation": {}}', "a list of 4"),
     ],
 )
-def test_a_damaged_table_is_refused(tmp_path, content, told):
+def test_a_damaged_table_is_refused(tmp_path, content, sentence):
     (tmp_path / "table.json").write_text(content)
-    with pytest.raises(UserError, match=f"{told}.* remove it, and it is made again"):
+    with pytest.raises(
+        UserError, match=f"{sentence}.* remove it, and it is made again"
+    ):
         demo.run(demo.Config(str(tmp_path)))
     assert (tmp_path / "table.json").read_text() == content
 
 
-def test_the_test_split_has_no_part_in_choosing_the_weight(made, tmp_path, monkeypatch):
-    config, _, table = made
+def test_the_test_split_has_no_part_in_choosing_the_weight(
+    finished, tmp_path, monkeypatch
+):
+    config, _, table = finished
     problem = open_problem("digits", None, 0.1, 0, False)
     bad = poisoned(problem)
     assert np.abs(bad.dataset.test_images - problem.dataset.test_images).max() > 0.5
     monkeypatch.setattr(demo, "open_problem", lambda *_: bad)
-    found = demo.choose_weight(config, tmp_path, [3.0])
-    assert found == (table["sdc_weight"], table["validation"])
+    choice = demo.choose_weight(config, tmp_path, [3.0])
+    assert choice == (table["sdc_weight"], table["validation"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdd.nets import NETS
-from jaxdd.scores.table import MEASURES as SCORES
+from jaxdd.scores.table import SCORES
 from tests.data.conftest import samples, write_tfds
 from tests.experiments.helpers import ROOT, SMALL, environment, start
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from experiments import matrix
+from experiments.comparing import filling
+from experiments.comparing.cells import Key, Records
 from jaxdd.artifact import file as artifact
 from jaxdd.distillation import run as distill
 from jaxdd.distillation import segmented
@@ -19,7 +21,6 @@ from jaxdd.errors import Diverged, UserError
 from tests.experiments.helpers import (
     NoProbes,
     busy,
-    killed_before_every_record,
     without_records,
 )
 
@@ -35,12 +36,6 @@ def small(workdir, **changes) -> matrix.Config:
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("matrix")
     return folder, matrix.run(small(folder))
-
-
-def test_fifty_cells():
-    config = matrix.Config(workdir="somewhere")
-    rows, columns = matrix._axes(config)
-    assert len(rows) * len(columns) == 50
 
 
 def test_every_cell_of_a_row_works(finished):
@@ -73,44 +68,32 @@ def test_the_command_distils_the_cell_alone(finished, tmp_path):
     assert hashlib.sha256(images.tobytes()).hexdigest() == cell["sha256"]
 
 
-def test_filled_cells_are_taken_over(finished, monkeypatch):
-    folder, table = finished
-    monkeypatch.setattr(matrix._Table, "_filled", None)
-    assert matrix.run(small(folder))["cells"] == table["cells"]
-
-
 def test_a_modifier_without_effect_does_not_work(tmp_path, monkeypatch):
     monkeypatch.setitem(matrix.MODIFIERS, "fiex", {"probes": 2})
-    found = matrix.run(small(tmp_path, modifiers="plain,fiex"))["cells"]
-    assert found[0]["works"]
-    assert not found[1]["works"]
-    assert "equal those of the plain method" in found[1]["why"]
+    plain, idle = matrix.run(small(tmp_path, modifiers="plain,fiex"))["cells"]
+    assert plain["works"]
+    assert not idle["works"]
+    assert "equal those of the plain method" in idle["why"]
     assert "**no**" in (tmp_path / "matrix.md").read_text()
 
 
 # --- Stopped, in the way, or refused --------------------------------------------------
 
-TIMED = ("seconds_per_step", "peak_mb")
 
-
-def cells_of(folder):
-    """Of every cell what does not depend on the start that filled it."""
-    cells = json.loads((folder / "matrix.json").read_text().replace(str(folder), "W"))
-    return [{k: v for k, v in cell.items() if k not in TIMED} for cell in cells]
-
-
-def test_stopped_before_any_record_it_goes_on(finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(matrix, "Probes", NoProbes)  # nothing is left to be measured
+def test_cells_whose_record_is_lost_are_the_same_again(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(filling, "Probes", NoProbes)  # nothing is left to be measured
     copy = without_records(finished[0], tmp_path / "copy")
-    asked = small(copy, modifiers="plain,fiem")
-    kills = killed_before_every_record(monkeypatch, copy, lambda: matrix.run(asked))
-    assert kills == 4
-    assert cells_of(copy) == [cells_of(finished[0])[i] for i in (0, 2)]
-    cells = json.loads((copy / "matrix.json").read_text())
-    # No step was left: how long one takes, and what it needs, is not known.
-    assert [cell[name] for cell in cells for name in TIMED] == [None] * 4
+    again = matrix.run(small(copy, modifiers="plain,fiem"))["cells"]
+    timed = ("seconds_per_step", "peak_mb")
+    for cell, before in zip(
+        again, (finished[1]["cells"][i] for i in (0, 2)), strict=True
+    ):
+        # No step was left: how long one takes, and what it needs, is not known.
+        assert [cell[name] for name in timed] == [None, None]
+        changed = {k for k in cell if cell[k] != before[k]}
+        assert changed <= {*timed, "command"}
+        assert cell["command"] == before["command"].replace(str(finished[0]), str(copy))
     assert "2 of 2 cells work" in (copy / "matrix.md").read_text()
-    assert json.loads((copy / "summary.json").read_text())["cells"] == cells
 
 
 def full_after_one_file(patch):
@@ -128,17 +111,17 @@ def full_after_one_file(patch):
 
 @pytest.mark.parametrize("trouble", ["busy", "disk"])
 def test_passing_trouble_is_no_result(finished, tmp_path, monkeypatch, trouble):
-    monkeypatch.setattr(matrix, "Probes", NoProbes)
+    monkeypatch.setattr(filling, "Probes", NoProbes)
     copy = without_records(finished[0], tmp_path / "copy")
     asked = small(copy, modifiers="plain")
     with monkeypatch.context() as patch, contextlib.ExitStack() as stack:
-        told = "another live run owns"
+        sentence = "another live run owns"
         if trouble == "busy":
             stack.enter_context(busy(copy / "dm-plain"))
         else:
-            told = "No space left on device"
+            sentence = "No space left on device"
             full_after_one_file(patch)
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=sentence):
             matrix.run(asked)
     assert (copy / "run.json").exists()
     assert not (copy / "matrix.json").exists()
@@ -146,15 +129,16 @@ def test_passing_trouble_is_no_result(finished, tmp_path, monkeypatch, trouble):
 
 
 def test_missing_experts_are_no_result(tmp_path, problem):
-    asked = small(tmp_path, methods="mtt")
-    table = matrix._Table(asked, tmp_path, problem)
+    records = Records(tmp_path)
+    filler = filling.Filler(records, {"mtt": problem}, lambda cell: cell)
+    cell = matrix.cell_of(small(tmp_path, methods="mtt"), Key("mtt", "plain"))
     with pytest.raises(UserError, match=f"{tmp_path}/experts"):
-        table.add(matrix._cell(asked, "mtt", "plain"))
-    assert table.records == []
+        filler.add(cell)
+    assert records.all == []
 
 
 def test_a_refusal_of_the_flags_is_a_result(finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(matrix, "Probes", NoProbes)
+    monkeypatch.setattr(filling, "Probes", NoProbes)
     copy = without_records(finished[0], tmp_path / "copy")
     asked = small(copy, modifiers="plain,fiem")
     real = distill.open_run
@@ -182,27 +166,19 @@ def test_a_loss_that_diverges_is_a_result(tmp_path, monkeypatch):
         raise Diverged("the loss of step 1 is not finite")
 
     monkeypatch.setattr(segmented, "distil", diverge)
-    monkeypatch.setattr(matrix, "Probes", NoProbes)
+    monkeypatch.setattr(filling, "Probes", NoProbes)
     (cell,) = matrix.run(small(tmp_path, modifiers="plain"))["cells"]
     assert not cell["works"]
     assert cell["why"] == "the loss of step 1 is not finite"
 
 
 def test_a_loss_that_is_not_finite_is_no_number(finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(matrix, "Probes", NoProbes)
-    monkeypatch.setattr(matrix, "_losses", lambda *a: float("nan"))
+    monkeypatch.setattr(filling, "Probes", NoProbes)
+    monkeypatch.setattr(filling, "mean_loss", lambda *a: float("nan"))
     copy = without_records(finished[0], tmp_path / "copy")
     (cell,) = matrix.run(small(copy, modifiers="plain"))["cells"]
     assert (cell["works"], cell["why"]) == (False, "not finite")
     assert cell["loss_before"] is None
-
-
-def test_other_steps_are_another_table(finished):
-    folder = finished[0]
-    before = (folder / "run.json").read_bytes()
-    with pytest.raises(UserError, match="a table of 2 steps per cell: use --steps=2"):
-        matrix.run(small(folder, steps=3))
-    assert (folder / "run.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("content", ["{", "[{}]", "[1]", '{"a": 1}', "[[[["])
@@ -218,8 +194,9 @@ def test_a_damaged_table_is_refused(finished, tmp_path, content):
     ("changes", "word"),
     [
         ({"ipc": 1}, "--ipc"),
-        ({"methods": "dm,xx"}, "unknown method 'xx'"),
-        ({"modifiers": "sdc,xx"}, "unknown modifier 'xx'"),
+        ({"methods": "dm,xx"}, "unknown 'xx' in --methods"),
+        ({"modifiers": "sdc,xx"}, "unknown 'xx' in --modifiers"),
+        ({"methods": "dm,dm"}, "--methods names 'dm' twice"),
         ({"steps": 0}, "--steps"),
     ],
 )

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxdd
 from jaxdd.data.problem import open_problem
-from jaxdd.distillation import pieces
+from jaxdd.distillation import options, pieces
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
@@ -66,8 +67,8 @@ TRAJECTORIES = {
 }
 
 
-def config(workdir, base=TINY, **changes) -> distill.Config:
-    return distill.Config(workdir=str(workdir), **{**base, **changes})
+def config(workdir, base=TINY, **changes) -> options.Config:
+    return options.Config(workdir=str(workdir), **{**base, **changes})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -98,7 +99,10 @@ def assert_evaluates_by_itself(folder, tmp_path):
     asked = evaluate.Config(
         str(folder / "distilled.npz"), num_eval=2, workdir=str(tmp_path)
     )
-    found, summary = evaluate.run(asked)["mlp"], read_json(folder / "summary.json")
+    found, summary = (
+        evaluate.run(asked)["mlp"].entry(),
+        read_json(folder / "summary.json"),
+    )
     assert found["distilled"] == found["stored"] == summary["distilled"]
     assert found["random"] == summary["random"]
 
@@ -247,7 +251,7 @@ def test_judges_that_keep_everything_or_nothing_are_told(
     problem, tmp_path, monkeypatch, capsys, margin, told
 ):
     def make_judge(*args):
-        return lambda keys, data, real, rate: np.full(len(real.labels), margin)
+        return lambda keys, data, real, rate: jnp.full(len(real.labels), margin)
 
     monkeypatch.setattr(pieces.segments, "make_judge", make_judge)
     summary = distill.run(config(tmp_path / "run", **SEGMENTS, steps=1), problem)

@@ -13,18 +13,18 @@ import threading
 import jax
 import pytest
 
-from experiments.comparing import pairs
+from experiments.comparing import lists
 from experiments.console import flags, guard, machines, refusals, rendezvous
 from experiments.planning import programs
 from jaxdd import fields
 from jaxdd.devices import mesh as devices
+from jaxdd.devices import needs
 from jaxdd.distillation import memory as least
-from jaxdd.distillation import options, sorting
-from jaxdd.distillation import run as distill
+from jaxdd.distillation import options
 from jaxdd.errors import UserError
-from jaxdd.modifiers.curriculum import Curriculum
+from jaxdd.modifiers.curriculum import Curriculum, changes_of, describe
 from jaxdd.nets import make_network
-from tests.experiments.helpers import SMALL, command, environment, small
+from tests.experiments.helpers import SMALL, command, environment, open_config, small
 from tests.experiments.test_machines import free_port
 from tests.faults.flags import PROGRAMS
 
@@ -281,23 +281,23 @@ def test_numbers_that_are_not_finite(program, value):
 
 def test_one_network_is_one():
     network = make_network("mlp", (8, 8, 1), 10)
-    told = [least.networks(network, n, "probes")[-1].what for n in (1, 2)]
+    told = [needs.networks(network, n, "probes")[-1].what for n in (1, 2)]
     assert told == ["1 network", "2 networks"]
-    sets = [least.evaluation(n, "num_eval", (8, 8, 1), 10).what for n in (1, 2)]
+    sets = [needs.evaluation(n, "num_eval", (8, 8, 1), 10).what for n in (1, 2)]
     assert sets == ["the sets of 1 network", "the sets of 2 networks"]
 
 
 @pytest.mark.parametrize("value", [2**31, -(2**31), 10**30], ids=str)
 def test_integers_by_commas_have_the_bound_of_integers(value):
     with pytest.raises(UserError, match="--ipc must lie between"):
-        pairs.numbers(f"1,{value}", "ipc", int)
+        lists.numbers(f"1,{value}", "ipc", int)
 
 
 @pytest.mark.parametrize("value", [-1, 2**32, 10**30], ids=str)
 def test_seeds_by_commas_have_the_bounds_of_a_seed(value):
-    assert pairs.seeds_of(f"0,{2**32 - 1}") == [0, 2**32 - 1]
+    assert lists.seeds(f"0,{2**32 - 1}") == [0, 2**32 - 1]
     with pytest.raises(UserError, match="--seeds must lie between 0 and"):
-        pairs.seeds_of(f"0,{value}")
+        lists.seeds(f"0,{value}")
 
 
 MOST = 2**31 - 1
@@ -321,15 +321,15 @@ MOST = 2**31 - 1
 def test_what_no_memory_holds_is_refused_at_once(changes, flag, problem, tmp_path):
     config = options.Config(str(tmp_path / "run"), **changes)
     with pytest.raises(UserError, match=flag) as caught:
-        distill.open_run(config, problem)
+        open_config(config, problem)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
 def test_what_fits_is_not_refused(problem, tmp_path):
-    opened = distill.open_run(small(tmp_path / "run"), problem)
-    needs = least.distillation(problem, opened.network, opened.values)
-    assert all(0 < need.size < 1e9 for need in needs)
+    opened = open_config(small(tmp_path / "run"), problem)
+    wanted = least.distillation(problem, opened.network, opened.resolved)
+    assert all(0 < need.size < 1e9 for need in wanted)
 
 
 def test_a_program_without_room_is_not_run(monkeypatch):
@@ -342,7 +342,7 @@ def test_a_program_without_room_is_not_run(monkeypatch):
 
 def test_a_curriculum_of_billions_of_epochs_is_told_at_once():
     curriculum = Curriculum(0.5, MOST, ((40, 0.1), (2**30, 0.2)))
-    told = sorting.describe(jax.numpy.array([500] * 10), curriculum, MOST)
+    told = describe(jax.numpy.array([500] * 10), curriculum, MOST)
     assert "2500 in epoch 0, 3000 in epoch 41" in told
 
 
@@ -355,7 +355,7 @@ def test_changes_are_those_of_all_epochs(epochs, removals):
     ]
     every = [(e, gone[e]) for e in range(epochs) if e == 0 or gone[e] != gone[e - 1]]
     shown = every if len(every) < 8 else [*every[:4], *every[-3:]]
-    assert sorting._changes(gone.__getitem__, epochs, removals) == shown
+    assert changes_of(gone.__getitem__, epochs, removals) == shown
 
 
 # --- Processes that meet --------------------------------------------------------------

@@ -8,16 +8,17 @@ import os
 import shutil
 import zlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxdd.errors import UserError
-from jaxdd.experts import Bank, Manifest, layout, weight
+from jaxdd.experts import Bank, Manifest, describe_size, layout
 from jaxdd.storage.files import to_json
 from tests.experts.helpers import CURRICULUM, TRAINING, toy_manifest
-from tests.helpers import assert_close, linear_network, tiny_network
+from tests.helpers import linear_network, tiny_network
 
 NETWORK = linear_network(4)
 LIKE = NETWORK.init(jax.random.key(0))[0]
@@ -43,7 +44,7 @@ def filled(folder, **changes) -> Bank:
 
 
 def same(actual, expected):
-    assert_close(actual, expected, rtol=0, atol=0)
+    chex.assert_trees_all_equal(actual, expected)
     for leaf in jax.tree.leaves(actual):
         assert leaf.dtype == np.float32
 
@@ -75,7 +76,7 @@ def test_the_file_is_one_array_of_rows_in_the_order_of_the_manifest(tmp_path):
 
 def test_only_the_epochs_asked_for_are_stored(tmp_path):
     bank = filled(tmp_path, first_epoch=2, last_epoch=4)
-    assert bank.manifest.shape == (3, 3, 15)
+    chex.assert_shape(bank.manifest, (3, 3, 15))
     assert (tmp_path / "snapshots.bin").stat().st_size == 3 * 3 * 15 * 4
     for expert in range(3):
         for epoch in (2, 3, 4):
@@ -133,7 +134,7 @@ def test_the_weight_of_a_bank_is_told_before_it_is_made(
         dtype=dtype,
         leaves=(("x", (size,)),),
     )
-    assert weight(manifest).endswith(expected)
+    assert describe_size(manifest).endswith(expected)
 
 
 # --- Refusals -----------------------------------------------------------------------
@@ -184,13 +185,6 @@ def test_a_file_that_is_no_manifest_is_refused(tmp_path, text):
     filled(tmp_path)
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(UserError, match=r"manifest\.json"):
-        Bank.open(tmp_path)
-
-
-def test_an_unknown_dtype_is_refused(tmp_path):
-    filled(tmp_path)
-    changed(tmp_path, dtype="float8")
-    with pytest.raises(UserError, match="'dtype' is 'float8'"):
         Bank.open(tmp_path)
 
 
@@ -304,7 +298,7 @@ def test_a_flipped_bit_is_noticed_when_its_row_is_read(tmp_path, name, place):
     for expert in range(3):
         for epoch in range(4):
             if (expert, epoch) == (1, 2):
-                told = "parameters of expert 1 after epoch 2 are not what was written"
+                told = "parameters of expert 1 after epoch 2 differ from those written"
                 with pytest.raises(UserError, match=told):
                     bank.snapshot(expert, epoch, LIKE)
             else:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -171,7 +172,7 @@ def test_progress_tells_every_epoch(tmp_path):
 def test_later_epochs_alone_are_kept(tmp_path, whole):
     manifest = dataclasses.replace(MANIFEST, first_epoch=1, dtype="bfloat16")
     bank = train(tmp_path, manifest)
-    assert bank.rows.shape == (EXPERTS, 2, MANIFEST.parameters)
+    chex.assert_shape(bank.rows, (EXPERTS, 2, MANIFEST.parameters))
     assert np.array_equal(bank.rows, whole.rows[:, 1:].astype(jnp.bfloat16))
 
 
@@ -424,7 +425,7 @@ def test_parameters_that_are_not_finite_end_the_training(
     resumed = []
     bank = train(tmp_path, on_resume=resumed.append)
     assert resumed == [3 if size == 1 else 1]
-    assert np.all(np.isfinite(bank.rows))
+    chex.assert_tree_all_finite(bank.rows)
     if size == 1:
         assert content(tmp_path) == expected
 
@@ -450,7 +451,7 @@ def test_experts_may_begin_with_given_parameters(tmp_path):
     run = epochs_of()
     epoch = jax.jit(run.epoch)
     for expert in range(EXPERTS):
-        assert_close(bank.snapshot(expert, 0, LIKE), given[expert], rtol=0, atol=0)
+        chex.assert_trees_all_equal(bank.snapshot(expert, 0, LIKE), given[expert])
         # The key of `train_bank`'s own experts: only the start differs.
         root = jax.random.fold_in(jax.random.key(MANIFEST.seed), 1)
         key = jax.random.fold_in(root, expert)

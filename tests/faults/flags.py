@@ -9,6 +9,7 @@ sentence; anything else is a fault.
 import contextlib
 import dataclasses
 import importlib
+import itertools
 import random
 import sys
 import tempfile
@@ -19,9 +20,10 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from benchmarks.parts.cases import SETTINGS
+from experiments.comparing import comparison
 from jaxdd import fields
 from jaxdd.errors import UserError
-from jaxdd.methods.settings import METHODS
+from jaxdd.methods.recipes import METHODS
 from jaxdd.nets import NETS
 from jaxdd.primitives import DISTANCES
 from jaxdd.scores.table import SCORES
@@ -128,14 +130,17 @@ def value_of(rng: random.Random, field: dataclasses.Field) -> Any:
 def answer(program: str, flags: dict[str, Any]) -> Answer:
     """Hand the flags to the program, which stops where it would begin to write."""
     module = importlib.import_module(program)
+    home = sys.modules[module.run.__module__]  # the engine of a program, or itself
     with contextlib.ExitStack() as stack:
-        for name in ("owned", "make_folder"):
-            if hasattr(module, name):
-                stack.enter_context(mock.patch.object(module, name, side_effect=Begun))
+        for place, name in itertools.product(
+            (module, comparison), ("owned", "make_folder")
+        ):
+            if hasattr(place, name):
+                stack.enter_context(mock.patch.object(place, name, side_effect=Begun))
         began = time.monotonic()
         try:
             config = fields.understood(module.Config(**flags))
-            getattr(module, "open_run", module.run)(config)
+            getattr(home, "open_run", home.run)(config)
         except Begun:
             pass
         except UserError as error:

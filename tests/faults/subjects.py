@@ -15,10 +15,10 @@ import jax
 import numpy as np
 from PIL import Image
 
-from experiments import d4a, demo, matrix
+from experiments import demo, matrix
 from experiments import experts as experts_program
-from experiments.comparing import pairs
-from experiments.comparing.sdc_results import _measured
+from experiments.comparing import cells, d4a_results, pairs
+from experiments.comparing.sdc_results import read_measured
 from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.file import Artifact
 from jaxdd.data import fit_zca, load, normalisation
@@ -31,8 +31,9 @@ from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Judge, Protocol
 from jaxdd.experts import Bank, Manifest, layout
 from jaxdd.storage.files import to_json
+from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.records import read_json
-from jaxdd.storage.workdir import Metrics, Record
+from jaxdd.storage.workdir import Record
 from jaxdd.training.fit import Training
 from tests.faults.damage import (
     damage_archive,
@@ -269,11 +270,11 @@ def _use_segment(path: Path) -> None:
 
 
 def _use_losses(path: Path) -> None:
-    assert np.isfinite(d4a.read_losses(path, 20)).all()
+    assert np.isfinite(d4a_results.read_losses(path, 20)).all()
 
 
 def _use_hits(path: Path) -> None:
-    assert d4a._by_tenth(path.parent, np.arange(20.0)).shape == (10,)
+    assert d4a_results.by_tenth(path.parent, np.arange(20.0)).shape == (10,)
 
 
 # --- JSON of programs ---------------------------------------------------------------
@@ -343,7 +344,7 @@ def _use_summary(path: Path) -> None:
     content = read_json(path, SUMMARY, AGAIN)
     rows = pairs.compare({"plain": [content], "other": [content, content]})
     assert len(pairs.markdown("title", rows, [])) < 2000
-    d4a._segments([content])
+    d4a_results.mean_segments([content])
 
 
 def _build_run(folder: Path) -> None:
@@ -473,7 +474,7 @@ FILES = {
     "matrix": _json(
         "matrix.json",
         _RECORDS,
-        lambda path: _silently(matrix.show, {"cells": matrix.read_table(path)}),
+        lambda path: _silently(matrix.show, {"cells": cells.read_records(path)}),
     ),
     "table": _json(
         "table.json", _TABLE, lambda path: _silently(demo.show, demo.read_table(path))
@@ -486,7 +487,7 @@ FILES = {
     "measured": Subject(
         _build_lines,
         _file("metrics.jsonl", damage_lines),
-        lambda folder: _assert_measured(_measured(folder / "metrics.jsonl")),
+        lambda folder: _assert_measured(read_measured(folder / "metrics.jsonl")),
     ),
     "summary": _json("summary.json", _SUMMARY, _use_summary),
     "run": Subject(_build_run, _file("run.json", damage_json), _use_run),

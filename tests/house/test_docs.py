@@ -1,39 +1,257 @@
-"""What the documentation shows has to run."""
+"""The documentation shows what exists: its commands, links, flags and code work."""
 
+import ast
+import dataclasses
+import functools
+import importlib
+import importlib.util
 import re
+import struct
 from pathlib import Path
 
 import jax
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
 
 import jaxdd
+from jaxdd.data import digits
 
 ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+# Flags of every program, which its configuration does not hold.
+EVERYWHERE = {"devices", "coordinator", "num_processes", "process_id", "plan", "help"}
+# What makes a distillation short, and the evaluation that its artifact stores.
+SHORT = {
+    "net": "mlp",
+    "width": 8,
+    "steps": 2,
+    "num_eval": 1,
+    "num_random": 5,
+    "eval_epochs": 1,
+    "eval_augmentation": "none",
+    "probes": 1,
+    "probe_steps": 1,
+}
 
 
-def test_the_readme_example_runs_and_is_short():
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert blocks, "the README shows no Python"
-    example = blocks[0]
-    lines = [x for x in example.splitlines() if x.strip() and "import" not in x]
-    assert len(lines) <= 15
-    namespace: dict = {}
-    exec(compile(example, "README.md", "exec"), namespace)
+def page_id(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(path, language=""):
+    """Fenced blocks of one language; "" for those without a name."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(), re.S | re.M)
+
+
+def prose(path):
+    return re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.S | re.M)
+
+
+def links(path):
+    """Targets of links and pictures in a page, those on the web left out."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(path))
+    return [target for target in targets if "://" not in target]
+
+
+def anchors(path):
+    """What GitHub calls the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", prose(path), re.M)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def commands(path):
+    """[(program, flags)] of every `python -m ...` in a page's blocks and prose."""
+    joined = path.read_text().replace("\\\n", " ")
+    lines = re.findall(r"python -m ([a-z][\w.]*)([^`\n]*)", joined)
+    return [(program, re.findall(r"--(\w+)", rest)) for program, rest in lines]
+
+
+@functools.cache
+def flags_of(program):
+    """Names of a program's flags, those of every program left out."""
+    config = importlib.import_module(program).Config
+    return {field.name for field in dataclasses.fields(config)}
+
+
+# --- README ---------------------------------------------------------------------------
+
+
+def test_the_readme_can_be_read_in_two_minutes():
+    assert len(README.read_text().splitlines()) <= 220
+
+
+def test_a_picture_comes_first_and_is_small():
+    body = README.read_text().split("\n", 1)[1].lstrip()
+    first = re.match(r"!\[[^\]]+\]\(([^)]+)\)", body)
+    assert first, "the README does not begin with a picture"
+    content = (ROOT / first[1]).read_bytes()
+    assert content.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", content[16:24])
+    assert width <= 1000
+    assert height <= 600
+    assert len(content) < 150_000
+
+
+def test_the_sections_are_in_the_order_of_a_reader():
+    headings = re.findall(r"^## (.*)$", prose(README), re.M)
+    expected = [
+        "The two commands",
+        "Eight words",
+        "The axes",
+        "The programs",
+        "A method of your own",
+        "Results",
+        "The house",
+        "Licence",
+    ]
+    assert [h for h in headings if h in expected] == expected
+
+
+def test_every_word_of_the_glossary_is_used():
+    section = prose(README).split("## Eight words")[1].split("\n## ")
+    rows = re.findall(r"^\| ([^|]+) \|", section[0], re.M)[1:]
+    words = [row for row in rows if not row.startswith("-")]
+    assert len(words) == 8
+    rest = "".join(section[1:]) + "".join(p.read_text() for p in PAGES[1:])
+    for word in re.split(", ", ", ".join(words)):
+        assert word in rest, f"{word} is explained and never used"
+
+
+def test_every_row_of_the_results_has_a_number_a_verdict_and_a_link():
+    section = prose(README).split("\n## Results\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (.*) \|$", section, re.M)[2:]
+    assert len(rows) >= 8
+    for row in rows:
+        claim, number, verdict = row.split(" | ")
+        assert re.search(r"\d", number), row
+        assert re.search(r"\]\(docs/", claim), row
+        assert verdict.strip(), row
+
+
+@pytest.fixture
+def short_runs(monkeypatch, tmp_path):
+    """`jaxdd` with short runs, in a folder of its own."""
+    distil, score = jaxdd.distill, jaxdd.difficulty
+    monkeypatch.setattr(jaxdd, "distill", functools.partial(distil, **SHORT))
+    quick = functools.partial(score, net="mlp", networks=1, train_steps=1)
+    monkeypatch.setattr(jaxdd, "difficulty", quick)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_first_lines_of_python_run(short_runs, tmp_path):
+    first = blocks(README, "python")[0]
+    assert len(ast.parse(first).body) <= 6
+    namespace = {}
+    exec(compile(first, "README.md", "exec"), namespace)
+    result = namespace["result"]
+    assert result.images.shape == (10, 1, 8, 8, 1)
+    assert jaxdd.load(tmp_path / "digits.npz").images.shape == result.images.shape
+
+
+def test_the_method_of_your_own_runs(short_runs, tmp_path):
+    mine = blocks(README, "python")[1]
+    assert len(mine.splitlines()) <= 10
+    assert mine in blocks(ROOT / "docs/own_method.md", "python")
+    data = digits()
+    namespace = {"jaxdd": jaxdd, "images": data.images, "labels": data.labels}
+    exec(compile(mine, "README.md", "exec"), namespace)
+    assert (tmp_path / "runs/mine/distilled.npz").exists()
+
+
+# --- All pages ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page_id)
+def test_links_and_pictures_resolve(path):
+    for target in links(path):
+        name, _, anchor = target.partition("#")
+        linked = (path.parent / name).resolve() if name else path
+        assert linked.exists(), f"{page_id(path)} links to {target}"
+        if anchor:
+            assert anchor in anchors(linked), f"{page_id(path)} links to {target}"
+
+
+def test_every_page_is_reached_from_the_readme():
+    linked = {(ROOT / target.partition("#")[0]).resolve() for target in links(README)}
+    lost = [page_id(path) for path in PAGES[1:] if path not in linked]
+    assert not lost, f"README does not link to {', '.join(lost)}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page_id)
+def test_files_that_are_named_exist(path):
+    named = re.findall(
+        r"`((?:jaxdd|experiments|benchmarks|tests|docs)/[\w/.]*)`", prose(path)
+    )
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert not missing, f"{page_id(path)} names {', '.join(missing)}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page_id)
+def test_commands_and_their_flags_exist(path):
+    for program, flags in commands(path):
+        if not program.startswith(("experiments.", "benchmarks.", "tests.")):
+            continue
+        if program == "experiments.NAME":
+            continue
+        assert importlib.util.find_spec(program), f"there is no {program}"
+        if not program.startswith("experiments."):
+            continue
+        unknown = set(flags) - flags_of(program) - EVERYWHERE
+        assert not unknown, f"{page_id(path)}: {program} has no {sorted(unknown)}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page_id)
+def test_targets_of_make_exist(path):
+    makefile = (ROOT / "Makefile").read_text()
+    quoted = re.findall(r"(?:^|`)make (?:\w+=\S+ )*([a-z-]+)", path.read_text(), re.M)
+    for target in quoted:
+        assert re.search(rf"^{target}:", makefile, re.M), f"make {target}"
+
+
+def test_the_page_of_commands_explains_every_flag_of_a_distillation():
+    text = (ROOT / "docs/commands.md").read_text()
+    flags = flags_of("experiments.distill")
+    assert len(flags) > 80
+    missing = [name for name in sorted(flags) if f"`--{name}`" not in text]
+    missing = [name for name in missing if f"`--{name}=" not in text]
+    assert not missing, f"docs/commands.md does not explain {', '.join(missing)}"
+
+
+def test_the_programs_of_the_readme_are_those_that_there_are():
+    section = prose(README).split("## The programs")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?`) \|", section, re.M)
+    named = re.findall(r"`(\w+)`", " ".join(rows))
+    programs = [
+        path.stem
+        for path in (ROOT / "experiments").glob("*.py")
+        if '__name__ == "__main__"' in path.read_text()
+    ]
+    assert sorted(named) == sorted(programs)
+
+
+def test_a_method_from_pure_functions_beats_random_images():
+    page = ROOT / "docs/own_method.md"
+    namespace = {}
+    for block in blocks(page, "python")[1:]:
+        exec(compile(block, page.name, "exec"), namespace)
     assert namespace["synthetic"].images.shape == (10, 1, 8, 8, 1)
+    gain = np.mean(namespace["accuracy"]) - np.mean(namespace["random"])
+    assert gain > 5, f"{gain:.1f} points"
+    result = namespace["result"]
+    assert result.summary["config"]["objective"] == "moments"
+    assert result.accuracy.mean - result.random.mean > 5, result
+
+
+# --- The library and the notebooks ----------------------------------------------------
 
 
 def test_every_public_name_exists_and_is_documented():
     for name in jaxdd.__all__:
         assert getattr(jaxdd, name).__doc__, f"jaxdd.{name} has no docstring"
-
-
-def test_the_readme_names_both_commands():
-    readme = (ROOT / "README.md").read_text()
-    assert "make demo" in readme
-    assert "make test" in readme
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -1,5 +1,6 @@
 """Networks between matches: trained on the set or on real data; batch norm."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +23,7 @@ from tests.helpers import (
     toy_inputs,
     toy_start,
 )
-from tests.toy_methods import INPUTS, MATCHES, NETWORK, is_new, toy_settings
+from tests.toy_methods import INPUTS, MATCHES, NETWORK, is_new, toy_recipe
 
 # --- The pool -----------------------------------------------------------------------
 
@@ -51,7 +52,7 @@ def test_the_last_match_is_followed_by_no_training():
     b = advance(*arguments, toy_start(INPUTS, seed=5), INPUTS)
     assert a.age == 0
     assert is_new(a.learner)
-    assert_close(a.learner.params, b.learner.params, rtol=0, atol=0)
+    chex.assert_trees_all_equal(a.learner.params, b.learner.params)
     assert not np.array_equal(
         a.learner.params["head"]["kernel"], state.learner.params["head"]["kernel"]
     )
@@ -83,17 +84,17 @@ def test_one_match_per_network_needs_no_pool():
     assert source.advance(jax.random.key(0), (), a, toy_start(INPUTS), INPUTS) == ()
 
 
-def test_the_source_of_a_method_follows_its_settings():
+def test_the_source_of_a_method_follows_its_recipe():
     """The same training as a pool that is built by hand."""
-    assert source_of(NETWORK, toy_settings("dm")).init(jax.random.key(0)) == ()
-    settings = toy_settings("dc", matches=2, inner_epochs=3, network_lr=0.2)
+    assert source_of(NETWORK, toy_recipe("dm")).init(jax.random.key(0)) == ()
+    recipe = toy_recipe("dc", matches=2, inner_epochs=3, network_lr=0.2)
     by_hand = pool(NETWORK, 2, Training(3, 0.2))
     state = by_hand.init(jax.random.key(0))
     arguments = jax.random.key(1), state, state.learner, toy_start(INPUTS), INPUTS
     expected = jax.jit(by_hand.advance)(*arguments)
     assert expected.age == 1
     assert not is_new(expected.learner)
-    advanced = jax.jit(source_of(NETWORK, settings).advance)(*arguments)
+    advanced = jax.jit(source_of(NETWORK, recipe).advance)(*arguments)
     assert_close(advanced.learner.params, expected.learner.params)
     assert advanced.age == 1
 
@@ -234,8 +235,8 @@ def test_real_data_alone_train_the_network():
     other = INPUTS._replace(real=window, earlier=None)
     b = trained(toy_start(INPUTS, seed=5), other)
     c = trained(toy_start(INPUTS), INPUTS._replace(earlier=toy_start(INPUTS, seed=6)))
-    assert_close(a, b, rtol=0, atol=0)
-    assert_close(a, c, rtol=0, atol=0)
+    chex.assert_trees_all_equal(a, b)
+    chex.assert_trees_all_equal(a, c)
     assert not is_new(a.training.learner)
 
 
@@ -243,7 +244,9 @@ def test_one_match_per_network_needs_no_real_pool():
     source = real_pool(NETWORK, 1, Training(1), 100)
     assert source.init(jax.random.key(0)) == ()
     found = source.draw(jax.random.key(2), (), INPUTS)
-    assert_close(found, fresh(NETWORK).draw(jax.random.key(2), (), INPUTS), 0, 0)
+    chex.assert_trees_all_equal(
+        found, fresh(NETWORK).draw(jax.random.key(2), (), INPUTS)
+    )
 
 
 # --- Batch norm ---------------------------------------------------------------------
@@ -274,7 +277,7 @@ def test_a_network_without_statistics_is_drawn_as_it_is():
 
 def test_a_step_works_with_batch_norm():
     network = tiny_network("convnet_bn")
-    method = build(network, toy_settings("dsa", augmentation="crop"))
+    method = build(network, toy_recipe("dsa", augmentation="crop"))
     state, step = (
         method.init(jax.random.key(0), toy_start(INPUTS)),
         jax.jit(method.step),
@@ -283,8 +286,8 @@ def test_a_step_works_with_batch_norm():
     for t in range(2):
         state, info = step(jax.random.key(t), state, INPUTS)
         images.append(state.codes.images)
-        assert np.isfinite(info["loss"])
-    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(state.codes))
+        chex.assert_tree_all_finite(info["loss"])
+    chex.assert_tree_all_finite(state.codes)
     assert not np.allclose(images[0], images[1], atol=1e-6)
     # The learner that was trained keeps the statistics of refresh and training.
     initial = new_learner(network).stats

@@ -1,5 +1,6 @@
 """D4A's pieces: sizes, padding, judges, what is kept, what was forgotten."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +22,7 @@ from jaxdd.running.resume import Hooks, RunSchedule
 from jaxdd.synthetic.sets import flatten
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Batch, Learner, Method, MethodState, Synthetic
-from tests.helpers import assert_close, smooth_network, toy_inputs, toy_real, toy_start
+from tests.helpers import smooth_network, toy_inputs, toy_real, toy_start
 
 NETWORK = smooth_network()
 INPUTS = toy_inputs()
@@ -59,20 +60,20 @@ def test_more_segments_than_images_are_refused(ipc, count):
 def test_padding_comes_behind_the_images(absent):
     start = toy_start(INPUTS, ipc=2)
     found = pad(start, 5, absent)
-    assert found.images.shape == (3, 5, 8, 8, 1)
+    chex.assert_shape(found.images, (3, 5, 8, 8, 1))
     assert np.array_equal(found.images[:, :2], start.images)
     assert np.array_equal(found.labels[:, :2], start.labels)
     assert np.all(np.asarray(found.labels[:, 2:]) == np.float32(absent))
     assert not np.any(found.images[:, 2:])
     assert found.step_size == start.step_size
-    assert_close(pad(start, 2), start, rtol=0, atol=0)
+    chex.assert_trees_all_equal(pad(start, 2), start)
 
 
 def test_sets_are_joined_class_by_class():
     a, b = toy_start(INPUTS, ipc=2), toy_start(INPUTS, ipc=1, seed=7)
     b = b._replace(step_size=jnp.float32(0.3))
     found = join([a, b])
-    assert found.images.shape == (3, 3, 8, 8, 1)
+    chex.assert_shape(found.images, (3, 3, 8, 8, 1))
     for k in range(3):
         assert np.array_equal(found.images[k, :2], a.images[k])
         assert np.array_equal(found.images[k, 2], b.images[k, 0])

@@ -1,9 +1,11 @@
 """Penalties and their weights, each against a formula."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl.testing import parameterized
 
 from jaxdd.errors import UserError
 from jaxdd.modifiers.sdc import NORMS, sdc
@@ -43,14 +45,16 @@ def expected_norm(norm, gradients, present):
     return np.linalg.norm(gradients, axis=1).sum() / present
 
 
-@pytest.mark.parametrize("padding", [0, 2])
-@pytest.mark.parametrize("norm", NORMS)
-def test_sdc_is_the_norm_of_its_name(norm, padding):
-    learner, batch = new_learner(NETWORK), toy_batch(5, padding=padding)
-    gradients = sample_gradients(learner, batch)
-    expected = expected_norm(norm, gradients, 5 - padding)
-    value = jax.jit(sdc(NETWORK, norm))(KEY, learner, evidence_of(learner, batch))
-    np.testing.assert_allclose(value, expected, rtol=1e-4)
+class TestNorms(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    @parameterized.product(norm=NORMS, padding=(0, 2))
+    def test_sdc_is_the_norm_of_its_name(self, norm, padding):
+        learner, batch = new_learner(NETWORK), toy_batch(5, padding=padding)
+        gradients = sample_gradients(learner, batch)
+        expected = expected_norm(norm, gradients, 5 - padding)
+        evidence = evidence_of(learner, batch)
+        value = self.variant(sdc(NETWORK, norm))(KEY, learner, evidence)
+        np.testing.assert_allclose(value, expected, rtol=1e-4)
 
 
 def test_the_two_norms_differ_on_the_same_samples():
@@ -99,7 +103,7 @@ def test_a_vanishing_gradient_has_a_finite_derivative(norm):
         return jax.jit(sdc(NETWORK, norm))(KEY, learner, evidence)
 
     gradient = jax.jit(jax.grad(value))(toy_batch(2).images)
-    assert np.all(np.isfinite(gradient))
+    chex.assert_tree_all_finite(gradient)
 
 
 def test_an_unknown_norm_is_the_users_error():
@@ -254,7 +258,7 @@ def test_a_relative_weight_of_a_penalty_that_is_zero_is_finite():
     total, _ = objective(
         KEY, toy_batch(2), toy_batch(2, seed=1), new_learner(NETWORK), jnp.int32(0), 1
     )
-    assert np.isfinite(total)
+    chex.assert_tree_all_finite(total)
 
 
 def test_terms_get_keys_of_their_own_and_the_match_keeps_its_key():

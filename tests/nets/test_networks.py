@@ -51,7 +51,7 @@ def test_parameter_counts(name, shape, classes, options, count):
     network = make_network(name, shape, classes, **options)
     params, _, outputs, _ = sizes_and_shapes(network, shape)
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
-    assert outputs.logits.shape == (4, classes)
+    chex.assert_shape(outputs.logits, (4, classes))
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -60,7 +60,7 @@ def test_outputs_of_every_network(name, train):
     shape = smallest_shape(name)
     network = make_network(name, shape, 7)
     params, stats, outputs, new_stats = sizes_and_shapes(network, shape, train)
-    assert outputs.logits.shape == (4, 7)
+    chex.assert_shape(outputs.logits, (4, 7))
     assert outputs.features[-1].shape == (4, params["head"]["kernel"].shape[0])
     blocks = [f"block{i}" for i in range(len(outputs.features))]
     assert sorted(params) == [*blocks, "head"]  # in order of depth

@@ -1,9 +1,11 @@
 """Distances of gradients against slow loops and their defining identities."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl.testing import parameterized
 
 from jaxdd.primitives import DISTANCES, global_cosine, rowwise_cosine
 
@@ -81,11 +83,31 @@ SLOW = {
 }
 
 
-@pytest.mark.parametrize("name", DISTANCES)
-def test_value_equals_a_slow_loop(name):
-    real, synthetic = random_tree(0), random_tree(1)
-    value = jax.jit(DISTANCES[name])(real, synthetic)
-    np.testing.assert_allclose(value, SLOW[name](real, synthetic), rtol=1e-5)
+class TestValues(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    @parameterized.parameters(*DISTANCES)
+    def test_value_equals_a_slow_loop(self, name):
+        real, synthetic = random_tree(0), random_tree(1)
+        value = self.variant(DISTANCES[name])(real, synthetic)
+        np.testing.assert_allclose(value, SLOW[name](real, synthetic), rtol=1e-5)
+
+    @chex.variants(with_jit=True, without_jit=True)
+    @parameterized.parameters(*DISTANCES)
+    def test_masked_entries_count_for_nothing(self, name):
+        """As in the slow loop over trees in which they are zero on both sides."""
+        real, synthetic, mask = random_tree(0), random_tree(1), random_mask()
+        distance = self.variant(DISTANCES[name])
+        value = distance(real, synthetic, mask)
+        if name == "l1_mean":  # its units are divided by what is kept of them
+            expected = slow_l1_mean(real, synthetic, mask)
+        else:
+            expected = SLOW[name](zeroed(real, mask), zeroed(synthetic, mask))
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+        other = jax.tree.map(lambda x, m: jnp.where(m > 0, x, 7), synthetic, mask)
+        np.testing.assert_allclose(distance(real, other, mask), value, rtol=1e-5)
+        ones = jax.tree.map(jnp.ones_like, mask)
+        plain = distance(real, synthetic)
+        np.testing.assert_allclose(distance(real, synthetic, ones), plain, rtol=1e-6)
 
 
 def test_epsilon_is_added_to_the_product_of_the_norms():
@@ -139,7 +161,7 @@ def test_a_row_of_zeros_contributes_one_and_a_real_row_pulls_by_a_million(which)
     both = jax.jit(jax.value_and_grad(rowwise_cosine, argnums=1))
     value, gradient = both(real, synthetic)
     np.testing.assert_allclose(value, before + cosine, rtol=1e-5)
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradient))
+    chex.assert_tree_all_finite(gradient)
     row = gradient["head"]["kernel"][:, 1]
     expected = -1e6 * real["head"]["kernel"][:, 1] if which == "synthetic" else 0 * row
     np.testing.assert_allclose(row, expected, rtol=1e-5)
@@ -176,29 +198,6 @@ def zeroed(tree, mask):
 
 
 @pytest.mark.parametrize("name", DISTANCES)
-def test_a_mask_of_ones_equals_no_mask(name):
-    real, synthetic = random_tree(0), random_tree(1)
-    ones = jax.tree.map(jnp.ones_like, real)
-    masked = jax.jit(DISTANCES[name])(real, synthetic, ones)
-    plain = jax.jit(DISTANCES[name])(real, synthetic)
-    np.testing.assert_allclose(masked, plain, rtol=1e-6)
-
-
-@pytest.mark.parametrize("name", DISTANCES)
-def test_masked_entries_count_for_nothing(name):
-    """As in the slow loop over trees in which they are zero on both sides."""
-    real, synthetic, mask = random_tree(0), random_tree(1), random_mask()
-    value = jax.jit(DISTANCES[name])(real, synthetic, mask)
-    if name == "l1_mean":  # its units are divided by what is kept of them
-        expected = slow_l1_mean(real, synthetic, mask)
-    else:
-        expected = SLOW[name](zeroed(real, mask), zeroed(synthetic, mask))
-    np.testing.assert_allclose(value, expected, rtol=1e-5)
-    other = jax.tree.map(lambda x, m: jnp.where(m > 0, x, 7), synthetic, mask)
-    np.testing.assert_allclose(DISTANCES[name](real, other, mask), value, rtol=1e-5)
-
-
-@pytest.mark.parametrize("name", DISTANCES)
 def test_masked_entries_get_no_gradient(name):
     real, synthetic, mask = random_tree(0), random_tree(1), random_mask()
     gradient = jax.jit(jax.grad(DISTANCES[name], argnums=1))(real, synthetic, mask)
@@ -220,7 +219,7 @@ def test_a_row_that_the_mask_drops_counts_zero():
     both = jax.jit(jax.value_and_grad(rowwise_cosine, argnums=1))
     value, gradient = both(real, synthetic, mask)
     np.testing.assert_allclose(value, slow_ours(real, synthetic) - row, rtol=1e-5)
-    assert np.all(np.isfinite(flat(gradient)))
+    chex.assert_tree_all_finite(gradient)
 
 
 @pytest.mark.parametrize("name", DISTANCES)

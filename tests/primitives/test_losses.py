@@ -1,5 +1,6 @@
 """Losses on soft labels: values, and padding that leaves no trace."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,22 +17,23 @@ from tests.helpers import linear_network, new_learner, toy_batch
 LOGITS = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
 
 
-def test_per_sample_values_equal_the_formula():
-    labels = toy_batch(5).labels
-    values = per_sample_cross_entropy(LOGITS, labels)
-    for row, target, value in zip(
-        *map(np.asarray, (LOGITS, labels, values)), strict=True
-    ):
-        p = np.exp(row) / np.exp(row).sum()
-        np.testing.assert_allclose(value, -(target * np.log(p)).sum(), rtol=1e-5)
+class TestFormulas(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_soft_and_hard_labels(self):
+        p = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
+        soft, hard = toy_batch(5).labels, jnp.eye(3)[jnp.array([0, 2, 1, 1, 0])]
+        for labels in (soft, hard):
+            expected = -(labels * np.log(p)).sum(1)
+            values = self.variant(per_sample_cross_entropy)(LOGITS, labels)
+            np.testing.assert_allclose(values, expected, rtol=1e-5)
+            value = self.variant(cross_entropy)(LOGITS, labels)
+            np.testing.assert_allclose(value, expected.mean(), rtol=1e-5)
 
-
-def test_hard_labels_give_the_mean_negative_log_probability():
-    classes = np.array([0, 2, 1, 1, 0])
-    p = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
-    expected = -np.log(p[np.arange(5), classes]).mean()
-    value = cross_entropy(LOGITS, jnp.eye(3)[classes])
-    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_correct_compares_the_most_probable_classes(self):
+        logits = jnp.array([[0.0, 2, 1], [3, 2, 1], [0, 0, 9], [9, 0, 0]])
+        labels = jnp.array([[0.1, 0.8, 0.1], [0, 0, 1], [0, 0, 1], [0, 0, 0]])
+        assert self.variant(correct)(logits, labels).tolist() == [1, 0, 1, 0]
 
 
 def test_padding_rows_change_neither_the_loss_nor_its_gradient():
@@ -52,7 +54,7 @@ def test_a_batch_of_padding_has_loss_zero_and_a_finite_gradient():
     value, (by_logits, by_labels) = jax.jit(both)(LOGITS, jnp.zeros((5, 3)))
     assert value == 0
     assert not np.any(by_logits)
-    assert np.all(np.isfinite(by_labels))
+    chex.assert_tree_all_finite(by_labels)
 
 
 def test_rows_count_by_their_mass():
@@ -60,12 +62,6 @@ def test_rows_count_by_their_mass():
     values = per_sample_cross_entropy(LOGITS[:2], labels)
     value = cross_entropy(LOGITS[:2], labels)
     np.testing.assert_allclose(value, values.sum() / 1.5, rtol=1e-6)
-
-
-def test_correct_compares_the_most_probable_classes():
-    logits = jnp.array([[0.0, 2, 1], [3, 2, 1], [0, 0, 9], [9, 0, 0]])
-    labels = jnp.array([[0.1, 0.8, 0.1], [0, 0, 1], [0, 0, 1], [0, 0, 0]])
-    assert correct(logits, labels).tolist() == [1, 0, 1, 0]
 
 
 def test_mean_loss_is_the_networks_cross_entropy():

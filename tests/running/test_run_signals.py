@@ -16,7 +16,6 @@ from jaxdd.storage.signals import Interrupted, Signals
 from tests.helpers import Killed
 from tests.toy_runs import (
     SCHEDULE,
-    every_compilation_cached,
     go,
     kill_at,
     measure,
@@ -26,26 +25,13 @@ from tests.toy_runs import (
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cached():
-    with every_compilation_cached():
-        yield
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory):
-    """The outcome of SCHEDULE without interruption."""
-    return uninterrupted(tmp_path_factory.mktemp("whole") / "run")
-
-
 @pytest.mark.parametrize(
     ("step", "signum"),
     [(1, signal.SIGTERM), (3, signal.SIGINT), (7, signal.SIGTERM), (10, signal.SIGINT)],
 )
 def test_a_signal_saves_the_state_of_that_step(
-    tmp_path, monkeypatch, expected, step, signum
+    tmp_path, single_steps, expected, step, signum
 ):
-    monkeypatch.setattr(runs, "CHUNK_SECONDS", 0.0)
 
     def progress(at, loss, seconds):
         if at == step:

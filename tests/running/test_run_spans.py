@@ -12,7 +12,6 @@ from jaxdd.running.resume import RunSchedule
 from jaxdd.types import Method, Span
 from tests.helpers import Killed
 from tests.toy_runs import (
-    every_compilation_cached,
     go,
     kill_at,
     lines,
@@ -20,12 +19,6 @@ from tests.toy_runs import (
     toy_method,
     uninterrupted,
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cached():
-    with every_compilation_cached():
-        yield
 
 
 def span_index(root, step):
@@ -80,8 +73,9 @@ def with_spans(tmp_path_factory):
     )
 
 
-@pytest.mark.parametrize("seconds", [0.0, 1e9])
-@pytest.mark.parametrize("held", [1, 2, 3, 1000])
+@pytest.mark.parametrize(
+    ("seconds", "held"), [(0.0, 2), (1e9, 1), (1e9, 2), (1e9, 3), (1e9, 1000)]
+)
 def test_every_step_gets_the_span_that_its_index_names(
     tmp_path, monkeypatch, with_spans, seconds, held
 ):
@@ -118,8 +112,7 @@ def test_only_the_spans_of_steps_that_are_done_are_read(tmp_path, monkeypatch):
     assert asked[:-10] == [wanted[0]] * 2
 
 
-def test_a_run_with_spans_stopped_and_continued(tmp_path, monkeypatch, with_spans):
-    monkeypatch.setattr(runs, "CHUNK_SECONDS", 0.0)
+def test_a_run_with_spans_stopped_and_continued(tmp_path, single_steps, with_spans):
     read, _ = recorded_read()
     arguments = {"method": spans_method(), "schedule": EVERY, "spans": spans_from(read)}
     for step in (3, 8):

@@ -11,19 +11,20 @@ import orbax.checkpoint as ocp
 import pytest
 
 from jaxdd.errors import Diverged, UserError
-from jaxdd.methods.build import METHODS, build
+from jaxdd.fields import override
+from jaxdd.methods.build import build
+from jaxdd.methods.recipes import METHODS
 from jaxdd.running import resume as runs
 from jaxdd.running.resume import RunSchedule
-from jaxdd.storage import workdir
 from jaxdd.storage.checkpoints import Checkpoints
+from jaxdd.storage.metrics import Metrics
 from jaxdd.types import Method
 from tests.helpers import Killed, die, tiny_network, toy_start
 from tests.toy_runs import (
     BAD_STEP,
-    INPUTS,
     SCHEDULE,
-    every_compilation_cached,
     go,
+    inputs,
     kill_at,
     leaves_of,
     lines,
@@ -35,18 +36,6 @@ from tests.toy_runs import (
     track,
     uninterrupted,
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cached():
-    with every_compilation_cached():
-        yield
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory):
-    """The outcome of SCHEDULE without interruption."""
-    return uninterrupted(tmp_path_factory.mktemp("whole") / "run")
 
 
 def test_the_lines_and_the_states_are_those_of_the_plan(tmp_path, expected):
@@ -111,7 +100,7 @@ def test_chunk_boundaries_do_not_change_bits(tmp_path, monkeypatch, expected, se
 def test_another_plan_takes_the_same_steps(tmp_path, expected):
     schedule = RunSchedule(steps=10, log_every=1, measure_every=10, save_every=10)
     leaves, found = uninterrupted(tmp_path, schedule=schedule, track=None)
-    without_best = len(jax.tree.leaves(toy_method().init(None, toy_start(INPUTS))))
+    without_best = len(jax.tree.leaves(toy_method().init(None, toy_start(inputs()))))
     assert leaves == expected[0][:without_best]
     for line in expected[1]:
         if line["step"] > 0:
@@ -122,9 +111,9 @@ def test_another_seed_gives_another_run(tmp_path, expected):
     assert uninterrupted(tmp_path, seed=1)[0] != expected[0]
 
 
-@pytest.mark.parametrize("step", range(1, 11))
-def test_killed_after_any_step_and_continued(tmp_path, monkeypatch, expected, step):
-    monkeypatch.setattr(runs, "CHUNK_SECONDS", 0.0)
+# On both sides of every saved state.
+@pytest.mark.parametrize("step", [1, 4, 5, 8, 9, 10])
+def test_killed_after_any_step_and_continued(tmp_path, single_steps, expected, step):
     with pytest.raises(Killed):
         go(tmp_path, progress=kill_at(step))
     resumed = []
@@ -133,8 +122,7 @@ def test_killed_after_any_step_and_continued(tmp_path, monkeypatch, expected, st
     assert resumed == [(step - 1) // 4 * 4]
 
 
-def test_killed_again_and_again(tmp_path, monkeypatch, expected):
-    monkeypatch.setattr(runs, "CHUNK_SECONDS", 0.0)
+def test_killed_again_and_again(tmp_path, single_steps, expected):
     resumed = []
     for step in (1, 3, 4, 7, 10):
         with pytest.raises(Killed):
@@ -166,7 +154,7 @@ def save_then_die(checkpoints, step, state):
     raise Killed
 
 
-SAVE, WRITE = Checkpoints.save, workdir.Metrics.write
+SAVE, WRITE = Checkpoints.save, Metrics.write
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -179,7 +167,7 @@ def test_killed_anywhere_in_the_host_s_work(tmp_path, monkeypatch, expected, whe
         elif where == "track":
             hooks["track"] = nth_call(track, n, die)
         elif where == "line":
-            patch.setattr(workdir.Metrics, "write", nth_call(WRITE, n, write_half))
+            patch.setattr(Metrics, "write", nth_call(WRITE, n, write_half))
         else:
             instead = die if where == "before" else save_then_die
             patch.setattr(Checkpoints, "save", nth_call(SAVE, n, instead))
@@ -297,7 +285,7 @@ def test_a_full_disk_is_told_and_the_run_can_go_on(
     with monkeypatch.context() as patch:
         if what == "line":
             wrapped = nth_call(open, n, full_disk)
-            patch.setattr("jaxdd.storage.workdir.open", wrapped, raising=False)
+            patch.setattr("jaxdd.storage.metrics.open", wrapped, raising=False)
         elif what == "rewrite":
             patch.setattr("jaxdd.storage.files.os.replace", full_disk)
         else:
@@ -316,9 +304,8 @@ def damage(folder, step):
 
 
 def test_a_damaged_newest_state_falls_back_to_the_older(
-    tmp_path, monkeypatch, expected
+    tmp_path, single_steps, expected
 ):
-    monkeypatch.setattr(runs, "CHUNK_SECONDS", 0.0)
     with pytest.raises(Killed):
         go(tmp_path, progress=kill_at(9))
     assert saved_steps(tmp_path) == [4, 8]
@@ -345,20 +332,18 @@ def test_two_damaged_states_are_told_and_left(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == before
 
 
-def test_a_real_method_stopped_and_continued(tmp_path, monkeypatch):
+def test_a_real_method_stopped_and_continued(tmp_path, single_steps):
     """DSA with SDC: networks, momentum and augmentation are all carried over."""
-    settings = dataclasses.replace(
-        METHODS["dsa"],
-        augmentation="flip_scale",
-        batch_real=4,
-        matches=3,
-        sdc_weight=1.0,
-    )
-    method = build(tiny_network(), settings)
+    flags = {
+        "augmentation": "flip_scale",
+        "batch_real": 4,
+        "matches": 3,
+        "sdc_weight": 1.0,
+    }
+    method = build(tiny_network(), override(METHODS["dsa"], flags))
     schedule = RunSchedule(steps=8, log_every=1, measure_every=8, save_every=3)
     whole = uninterrupted(tmp_path / "whole", method=method, schedule=schedule)
     assert len(whole[1]) == 9
-    monkeypatch.setattr(runs, "CHUNK_SECONDS", 0.0)
     stopped = tmp_path / "stopped"
     for step in (5, 8):
         with pytest.raises(Killed):

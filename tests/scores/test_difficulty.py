@@ -1,21 +1,21 @@
 """Every score against a formula in NumPy, and what averages and ranks do."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from absl.testing import parameterized
 
 from jaxdd.data.real import real_data, take
 from jaxdd.errors import UserError
 from jaxdd.primitives.losses import mean_loss
-from jaxdd.scores.ensemble import (
-    SCORES,
-    ensemble_scores,
-    percentile,
-    rank_correlation,
-    train_probes,
-)
+from jaxdd.scores.ensemble import ensemble_scores, measure, train_probes
+from jaxdd.scores.forgetting import forgetting_scores
+from jaxdd.scores.influence import influence_scores
+from jaxdd.scores.ranks import percentile, rank_correlation
+from jaxdd.scores.table import SCORES, Effort
 from jaxdd.training.fit import Training
 from jaxdd.types import Batch, Learner
 from tests.helpers import (
@@ -27,6 +27,7 @@ from tests.helpers import (
 )
 
 NETWORK = smooth_network()
+AT_NETWORKS = [name for name, score in SCORES.items() if score.needs == "networks"]
 
 
 def hard(batch):
@@ -80,24 +81,22 @@ def numpy_scores(name, learner, batch):
     raise AssertionError(f"no independent formula for the score {name}")
 
 
-@pytest.mark.parametrize("name", SCORES)
-def test_score_equals_its_formula(name):
-    learner, batch = new_learner(NETWORK), hard(toy_batch(7))
-    scores = jax.jit(lambda m, b: SCORES[name](NETWORK, m, b))(learner, batch)
-    expected = numpy_scores(name, learner, batch)
-    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-6)
-    assert np.std(expected) > 1e-3
+class TestScores(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    @parameterized.parameters(*AT_NETWORKS)
+    def test_a_score_equals_its_formula_and_is_zero_of_padding(self, name):
+        learner, batch = new_learner(NETWORK), hard(toy_batch(7, padding=2))
+        score = self.variant(lambda m, b: SCORES[name].compute(NETWORK, m, b))
+        scores = score(learner, batch)
+        present = jax.tree.map(lambda x: x[:5], batch)
+        expected = numpy_scores(name, learner, present)
+        chex.assert_shape(scores, (7,))
+        np.testing.assert_allclose(scores[:5], expected, rtol=1e-4, atol=1e-6)
+        assert np.std(expected) > 1e-3
+        assert not np.any(scores[5:])
 
 
-@pytest.mark.parametrize("name", SCORES)
-def test_padding_scores_zero(name):
-    learner, batch = new_learner(NETWORK), hard(toy_batch(5, padding=2))
-    scores = jax.jit(lambda m, b: SCORES[name](NETWORK, m, b))(learner, batch)
-    assert not np.any(scores[3:])
-    assert np.all(scores[:3] != 0)
-
-
-@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("name", AT_NETWORKS)
 def test_larger_means_harder(name):
     """A confident network: right samples are easy, wrong or undecided ones hard."""
     network = linear_network(3)
@@ -105,7 +104,7 @@ def test_larger_means_harder(name):
     easy, wrong, undecided = np.eye(3)[0], np.eye(3)[1], np.full(3, 0.5)
     images = jnp.asarray([easy, wrong, undecided], jnp.float32).reshape(3, 3, 1, 1)
     labels = jnp.tile(jnp.array([1.0, 0, 0]), (3, 1))
-    score = jax.jit(lambda m, b: SCORES[name](network, m, b))
+    score = jax.jit(lambda m, b: SCORES[name].compute(network, m, b))
     scores = score(Learner(params, {}), Batch(images, labels))
     assert scores[0] < scores[2]
     if name not in ("entropy", "fisher"):  # which do not know the label
@@ -141,9 +140,40 @@ def test_scores_of_real_data_are_in_the_order_of_the_data():
     np.testing.assert_allclose(scores(learners(1), real), expected, rtol=1e-4)
 
 
-def test_an_unknown_score_is_the_users_error():
-    with pytest.raises(UserError, match="el2n"):
-        ensemble_scores(NETWORK, "hardness")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hardness", "unknown score 'hardness'.*el2n.*influence.*forgetting"),
+        ("influence", "the score influence needs a whole dataset"),
+        ("forgetting", "the score forgetting needs a training run of its own"),
+    ],
+)
+def test_a_score_that_a_batch_cannot_have_is_the_users_error(name, message):
+    with pytest.raises(UserError, match=message):
+        ensemble_scores(NETWORK, name)
+
+
+def test_any_score_is_measured_by_its_name():
+    """The same bits as its own function gives; probes are made only if needed."""
+    real, key = toy_real((4, 3, 2)), jax.random.key(3)
+    effort = Effort(networks=2, forgetting_epochs=3, damping=0.2, rank=4)
+    calls = []
+
+    def probes():
+        calls.append(1)
+        return learners(2)
+
+    influence = influence_scores(NETWORK, take, damping=0.2, rank=4)
+    forgetting = forgetting_scores(NETWORK, Training(3, 0.01, momentum=0.9))
+    expected = {
+        "el2n": jax.jit(ensemble_scores(NETWORK, "el2n", take))(learners(2), real),
+        "influence": jax.jit(influence)(key, learners(2), real),
+        "forgetting": jax.jit(forgetting)(jax.random.split(key, 2), real),
+    }
+    for name, scores in expected.items():
+        actual = measure(name, NETWORK, key, probes, real, effort)
+        np.testing.assert_array_equal(actual, scores)
+    assert len(calls) == 2
 
 
 def test_probes_are_trained_on_as_many_samples_as_asked_for():
@@ -156,7 +186,7 @@ def test_probes_are_trained_on_as_many_samples_as_asked_for():
     training = Training(epochs=2, learning_rate=0.1, batch_size=4)
     for samples in (5, 100):
         probes = jax.jit(train_probes(network, training, samples))(keys, real)
-        assert probes.params["kernel"].shape == (3, count, 3)
+        chex.assert_shape(probes.params["kernel"], (3, count, 3))
         seen = []
         for key, kernel in zip(keys, probes.params["kernel"], strict=True):
             start, _ = network.init(jax.random.split(key, 3)[0])

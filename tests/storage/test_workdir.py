@@ -17,7 +17,9 @@ from jaxdd.storage.files import (
     to_json,
     write_atomically,
 )
-from jaxdd.storage.workdir import FREE, Metrics, Record, owned, write_lines
+from jaxdd.storage.lock import owned
+from jaxdd.storage.metrics import Metrics, write_lines
+from jaxdd.storage.workdir import FREE, Record
 
 
 def full_disk(*args, **kwargs):
@@ -129,7 +131,7 @@ def test_a_second_owner_is_refused_until_the_first_leaves(tmp_path):
 
 def test_a_killed_owner_leaves_no_lock(tmp_path):
     hold = (
-        "import sys; from jaxdd.workdir import owned\n"
+        "import sys; from jaxdd.storage.lock import owned\n"
         "with owned(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -155,7 +157,7 @@ def refusing(number):
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
 def test_a_file_system_without_locks_is_no_other_run(tmp_path, monkeypatch, number):
-    monkeypatch.setattr("jaxdd.storage.workdir.fcntl.flock", refusing(number))
+    monkeypatch.setattr("jaxdd.storage.lock.fcntl.flock", refusing(number))
     with pytest.warns(UserWarning, match=os.strerror(number)) as warned:
         owned(tmp_path).__enter__()
     assert "start no second run" in str(warned[0].message)
@@ -163,7 +165,7 @@ def test_a_file_system_without_locks_is_no_other_run(tmp_path, monkeypatch, numb
 
 @pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EAGAIN])
 def test_a_held_lock_is_another_run(tmp_path, monkeypatch, number):
-    monkeypatch.setattr("jaxdd.storage.workdir.fcntl.flock", refusing(number))
+    monkeypatch.setattr("jaxdd.storage.lock.fcntl.flock", refusing(number))
     with pytest.raises(UserError, match="another live run owns"):
         owned(tmp_path).__enter__()
 
@@ -188,7 +190,7 @@ WITHOUT_FCNTL = """
 import sys, warnings
 sys.modules["fcntl"] = None  # as on Windows: importing it fails
 import jaxdd
-from jaxdd.workdir import owned
+from jaxdd.storage.lock import owned
 with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
     with owned(sys.argv[1]) as folder:
@@ -353,7 +355,7 @@ def test_a_line_is_on_disk_at_once_and_only_once(tmp_path):
 def test_a_full_disk_while_logging_is_told(tmp_path, monkeypatch):
     metrics = Metrics(tmp_path, 0)
     metrics.write(line(0))
-    for module in ("jaxdd.storage.workdir", "jaxdd.storage.files"):
+    for module in ("jaxdd.storage.metrics", "jaxdd.storage.files"):
         monkeypatch.setattr(f"{module}.open", full_disk, raising=False)
     with pytest.raises(UserError, match="No space left on device") as error:
         metrics.write(line(2))

@@ -1,5 +1,6 @@
 """What a stored image becomes: against slow loops over pixels, tiles and images."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,13 +11,10 @@ from jaxdd.errors import UserError
 from jaxdd.synthetic.decoder import (
     ABSENT,
     decode_stored,
-    identity,
     make_decoder,
-    soft_labels,
 )
 from jaxdd.synthetic.formation import KINDS, Formation, form, form_labels, mosaic, tiles
 from jaxdd.types import Synthetic
-from tests.helpers import assert_close
 
 
 def random_images(*shape, seed=0):
@@ -103,7 +101,7 @@ def test_a_factor_of_one_changes_nothing():
 def test_the_plans_of_bound(stored, runs, count):
     """IDC's official code, with at most 128 images of a class."""
     formation = Formation(3, "bound")
-    assert formation.plan(stored) == runs
+    assert formation.grid(stored) == runs
     assert formation.count(stored) == count
 
 
@@ -119,7 +117,7 @@ def test_bound_takes_the_largest_factors_that_fit(stored, factor):
             runs.append((n, k))
             made, left = made + n * k**2, left - n
     formation = Formation(factor, "bound")
-    assert formation.plan(stored) == tuple(runs)
+    assert formation.grid(stored) == tuple(runs)
     assert sum(n for n, _ in runs) == stored
     assert formation.count(stored) <= 128
 
@@ -141,7 +139,7 @@ def test_multi_has_the_images_of_all_factors():
 def test_bound_has_different_factors_for_different_images():
     formation = Formation(2, "bound", limit=9)
     images = jnp.asarray(random_images(1, 4, 6, 6, 1))
-    assert formation.plan(4) == ((1, 2), (3, 1))
+    assert formation.grid(4) == ((1, 2), (3, 1))
     found = form(images, formation)
     assert np.array_equal(found[:, :4], tiles(images[:, :1], 2, 0.0))
     assert np.array_equal(found[:, 4:], images[:, 1:])
@@ -234,7 +232,7 @@ def slow_mosaic(images, factor):
 def test_a_mosaic_shows_small_copies(height, width, factor):
     images = random_images(2, 2 * factor**2, height, width, 2)
     found = mosaic(jnp.asarray(images), factor)
-    assert found.shape == (2, 2, height, width, 2)
+    chex.assert_shape(found, (2, 2, height, width, 2))
     for k in range(2):
         assert np.array_equal(found[k], slow_mosaic(images[k], factor))
 
@@ -300,14 +298,14 @@ def test_pixels_are_stored_and_decoded_to_what_a_network_sees(kind):
     expected = preprocess.apply(expected.astype(np.float32))
     np.testing.assert_allclose(made.images, expected, rtol=1e-3, atol=1e-3)
     assert np.array_equal(made.labels, form_labels(start.labels, formation))
-    assert_close(made, decode_stored(stored, formation, space), rtol=0, atol=0)
+    chex.assert_trees_all_equal(made, decode_stored(stored, formation, space))
 
 
 def test_without_a_choice_the_codes_are_the_set():
-    start, decoder = synthetic(), identity()
+    start, decoder = synthetic(), make_decoder()
     codes = decoder.init(jax.random.key(0), start)
     for found in (codes, decoder.stored(codes), decoder.decode(codes)):
-        assert_close(found, start, rtol=0, atol=0)
+        chex.assert_trees_all_equal(found, start)
 
 
 def test_learned_labels_are_decoded_for_every_tile():
@@ -318,7 +316,7 @@ def test_learned_labels_are_decoded_for_every_tile():
     expected = e / e.sum(-1, keepdims=True)
     np.testing.assert_allclose(decoder.stored(codes).labels, expected, rtol=1e-5)
     found = decoder.decode(codes).labels  # image 0, image 1, image 0, ...
-    assert found.shape == (3, 8, 3)
+    chex.assert_shape(found, (3, 8, 3))
     np.testing.assert_allclose(found, np.tile(expected, (1, 4, 1)), rtol=1e-5)
 
 
@@ -330,7 +328,7 @@ def test_labels_that_are_not_learned_get_no_gradient(labels):
 
 
 def test_a_slot_without_an_image_has_no_label_and_no_gradient():
-    decoder = soft_labels()
+    decoder = make_decoder("soft")
     logits = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 3)), jnp.float32)
     codes = synthetic()._replace(labels=logits.at[:, 1].set(ABSENT))
     for made in (decoder.stored(codes), decoder.decode(codes)):
@@ -342,7 +340,7 @@ def test_a_slot_without_an_image_has_no_label_and_no_gradient():
         return jnp.sum(jnp.arange(1.0, 4.0) * found**2)
 
     gradient = jax.grad(value)(codes.labels)
-    assert np.all(np.isfinite(gradient))
+    chex.assert_tree_all_finite(gradient)
     assert not np.any(gradient[:, 1])
     assert np.all(np.any(gradient[:, 0] != 0, axis=-1))
 

@@ -1,5 +1,6 @@
 """The images that distillation starts from."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,9 +32,9 @@ def indices_of(start, real):
 @pytest.mark.parametrize("kind", WITHOUT_EXPERTS)
 def test_shapes_labels_and_step_size(kind):
     start = initial_set(jax.random.key(0), kind, toy_real(), 4)
-    assert start.images.shape == (3, 4, 8, 8, 1)
+    chex.assert_shape(start.images, (3, 4, 8, 8, 1))
     assert start.images.dtype == np.float32
-    assert start.step_size.shape == ()
+    chex.assert_shape(start.step_size, ())
     expected = np.broadcast_to(np.eye(3)[:, None], (3, 4, 3))
     assert np.array_equal(start.labels, expected)
 
@@ -195,7 +196,7 @@ def test_label_logits_are_the_mean_over_the_experts_that_are_right():
     assert numbers[5] == 0
     assert any(0 < n < 5 for n in numbers)
     found = label_logits(synthetic_of(3, 2), (jnp.asarray(z) for z in logits))
-    assert found.shape == (3, 2, 3)
+    chex.assert_shape(found, (3, 2, 3))
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found.reshape(6, 3), expected, rtol=1e-5, atol=1e-6)
 
@@ -215,7 +216,7 @@ def test_a_mosaic_shows_the_images_that_share_its_labels(space):
     found = mosaics(
         Synthetic(jnp.asarray(images), jnp.asarray(labels), jnp.float32(0.5)), 2, space
     )
-    assert found.images.shape == (3, 2, 4, 4, 1)
+    chex.assert_shape(found.images, (3, 2, 4, 4, 1))
     assert float(found.step_size) == 0.5
     for k in range(3):
         for j in range(2):

@@ -1,5 +1,6 @@
 """Evaluation: one program for all networks, and what it measures."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +32,7 @@ def test_flatten_goes_class_by_class():
     real = toy_real()
     synthetic = initial_set(jax.random.key(0), "real", real, 2)
     batch = flatten(synthetic)
-    assert batch.images.shape == (6, 8, 8, 1)
+    chex.assert_shape(batch.images, (6, 8, 8, 1))
     assert np.array_equal(batch.images[2:4], synthetic.images[1])
     assert np.argmax(batch.labels, -1).tolist() == [0, 0, 1, 1, 2, 2]
 
@@ -66,7 +67,7 @@ def test_accuracy_preprocesses_raw_images():
 def test_random_subsets_are_distinct_images_of_the_right_classes():
     real = toy_real()
     subsets = random_subsets(jax.random.split(jax.random.key(0), 4), real, 8)
-    assert subsets.images.shape == (4, 24, 8, 8, 1)
+    chex.assert_shape(subsets.images, (4, 24, 8, 8, 1))
     for images, labels in zip(*map(np.asarray, subsets), strict=True):
         found = (images[:, None] == np.asarray(real.images)[None]).all((2, 3, 4))
         found = found.argmax(1)
@@ -79,7 +80,7 @@ def test_one_compilation_serves_distilled_and_random_sets(problem):
     evaluate, traces, keys, real, held_out = problem
     distilled = flatten(initial_set(jax.random.key(1), "real", real, 2))
     results = evaluate(keys, repeated(distilled, 3), held_out)
-    assert results.shape == (3,)
+    chex.assert_shape(results, (3,))
     before = len(traces)
     assert before > 0
     for seed in range(3):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -149,7 +150,7 @@ def test_same_key_same_result_other_key_other_result():
     a, b, c = (
         fit(jax.random.key(seed), new_learner(NETWORK), batch)[0] for seed in (0, 0, 1)
     )
-    assert np.array_equal(a.params["kernel"], b.params["kernel"])
+    chex.assert_trees_all_equal(a, b)
     assert not np.array_equal(a.params["kernel"], c.params["kernel"])
 
 
@@ -159,7 +160,7 @@ def test_observations_are_made_after_every_epoch():
     training = dataclasses.replace(PLAIN, epochs=3)
     fit = jax.jit(make_fit(NETWORK, training, observe=observe))
     learner, seen = fit(jax.random.key(0), new_learner(NETWORK), batch)
-    assert seen.shape == (3, 3)
+    chex.assert_shape(seen, (3, 3))
     assert np.array_equal(seen[-1], learner.params["bias"])
     assert not np.array_equal(seen[0], seen[1])
 
@@ -273,7 +274,7 @@ def test_batch_norm_sees_members_only():
     (a, _), (b, _) = (
         recorded_epoch(training, d, members, network) for d in (data, far)
     )
-    assert_close(a.learner, b.learner, rtol=0, atol=0)
+    chex.assert_trees_all_equal(a.learner, b.learner)
 
 
 @pytest.mark.parametrize("name", ["decays", "everything"])

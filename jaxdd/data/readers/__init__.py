@@ -1,1 +1,9 @@
-"""One file per kind of data."""
+"""Readers of datasets, one file per kind.
+
+digits      the digits of scikit-learn
+folder      pictures in one folder per class; `listing` finds the files, `decoding`
+            reads them, `pictures` decodes one
+npz         arrays in one archive
+tfds        prepared TFDS datasets; `tfds_info` reads their metadata, `tfds_paths` finds
+            them, `cache` stores the decoded arrays
+"""

@@ -1,4 +1,4 @@
-"""Decoded datasets on disk. The cache only saves time: nothing in it is an error."""
+"""Decoded datasets on disk. The cache only saves time, so its failures are ignored."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ from jaxdd.storage.files import remove_abandoned, whole_file
 from jaxdd.storage.paths import local_path
 
 _VERSION = "2"  # raise it when decoding changes, so that old entries are not read
-# They are written uncompressed.
+# The cache writes uncompressed arrays.
 _IMAGES = Member("uf", 4, 2**40)
 _LABELS = Member("i", 1, 2**32)
 _MEMBERS = {
@@ -28,13 +28,16 @@ _MEMBERS = {
 
 
 def cache_file(name: str, sources: Sequence[Path], form: str = "") -> Path | None:
-    """Where the dataset decoded from `sources` belongs; None if there is no place.
+    """The path of a decoded dataset in the cache; None if there is no cache folder.
 
-    form: what images were turned into
-    The place depends on the form, on the path, size and modification time of every
-    source, and on JAXDD_CACHE (default ~/.cache/jaxdd).
+    It depends on the form, on the path, size and modification time of every source (of
+    a source that cannot be examined, on the path alone), and on JAXDD_CACHE (default
+    ~/.cache/jaxdd).
 
-    A source that cannot be looked at counts by its name.
+    Args:
+        name: name of the dataset.
+        sources: files that the dataset is decoded from.
+        form: text that identifies the form to which images are converted.
     """
     digest = hashlib.sha256(f"{_VERSION}|{form}|".encode())
     for source in sources:
@@ -53,11 +56,11 @@ def cache_file(name: str, sources: Sequence[Path], form: str = "") -> Path | Non
 
 
 def read_cache(path: Path | None, name: str) -> Dataset | None:
-    """The cached dataset; None if there is none or it is broken."""
+    """The cached dataset; None if it is missing or broken."""
     if path is None:
         return None
     try:
-        arrays = read_arrays(path, _MEMBERS, "it is made again")
+        arrays = read_arrays(path, _MEMBERS, "it is decoded again")
         dataset = Dataset(
             name=name,
             images=arrays["images"],
@@ -72,7 +75,7 @@ def read_cache(path: Path | None, name: str) -> Dataset | None:
 
 
 def write_cache(path: Path | None, dataset: Dataset) -> None:
-    """Store `dataset` whole or not at all; without a word if it cannot be stored."""
+    """Store the dataset atomically; failures are ignored, the cache is optional."""
     if path is None:
         return
     with contextlib.suppress(OSError, UserError):

@@ -9,7 +9,7 @@ from jaxdd.data.splits import with_test_split
 def digits() -> Dataset:
     """scikit-learn's handwritten digits: 1437 training and 360 test images.
 
-    Images are [M, 8, 8, 1] float32 in [0, 1]. Needs no file and no network.
+    Images are [M, 8, 8, 1] float32 in [0, 1]. No file and no network access is needed.
     """
     from sklearn.datasets import load_digits  # slow to import
 

@@ -14,7 +14,8 @@ from jaxdd.errors import UserError
 from jaxdd.storage.arrays import Member, Shapes, read_arrays, shapes_of
 from jaxdd.storage.paths import shown
 
-# Names of images and labels: of training; for testing, in the order of preference.
+# Names of images and labels: of the training split; of the test split, the preferred
+# names first.
 _TRAIN = (
     ("train_images", "train_labels"),  # MedMNIST
     ("x_train", "y_train"),  # Keras
@@ -40,17 +41,19 @@ def from_npz(
     channels: int | None = None,
     image_size: tuple[int, int] | None = None,
 ) -> Dataset:
-    """Arrays of an .npz archive; nothing in it is executed.
+    """The dataset in an .npz archive; nothing in it is executed.
 
-    path: an archive with `train_images` and `train_labels` (MedMNIST), `images` and
-        `labels`, or `x_train` and `y_train` (Keras). The test split is `test_images`
-        and `test_labels` or `x_test` and `y_test`, else the same with `val`; without
-        one a stratified fifth is held out, always the same. `class_names` is optional.
-        Images are as for `from_arrays`; labels [M] or [M, 1] integers.
-    channels, image_size: what images are converted to, as for `from_folder`
+    Args:
+        path: an archive with `train_images` and `train_labels` (MedMNIST), `images` and
+            `labels`, or `x_train` and `y_train` (Keras). The test split is
+            `test_images` and `test_labels` or `x_test` and `y_test`, else the same
+            with `val`; without any, a fixed stratified fifth is held out. `class_names`
+            is optional. Images are as for `from_arrays`; labels are [M] or [M, 1]
+            integers.
+        channels, image_size: form to which images are converted, as for `from_folder`.
 
-    Raises UserError if the archive cannot be used, or for whatever `from_arrays`
-    rejects.
+    Raises:
+        UserError: the archive cannot be used, or `from_arrays` refuses its arrays.
 
     Example:
         >>> import tempfile
@@ -66,31 +69,31 @@ def from_npz(
     shapes = shapes_of(path, _members(_TRAIN + _TEST), _REMEDY, "the dataset")
     train = next((p for p in _TRAIN if {*p} <= shapes.keys()), None)
     if train is None:
-        there = f"only {', '.join(shapes)}" if shapes else "no such arrays"
+        arrays_in_file = f"only {', '.join(shapes)}" if shapes else "no such arrays"
         raise UserError(
-            f"the dataset {shown(path)} has {there}, but no images with labels to "
-            f"train on: {_REMEDY}"
+            f"the dataset {shown(path)} has {arrays_in_file}, but no images with "
+            f"labels to train on: {_REMEDY}"
         )
     name = f"npz:{shown(re.sub(r'[.]npz$', '', Path(path).name))}"
 
     splits = [p for p in _TEST if {*p} <= shapes.keys()]
-    chosen = (train, *splits[:1])
+    pairs = (train, *splits[:1])
 
     def agree(shapes: Shapes) -> None:
-        for pair in chosen:
+        for pair in pairs:
             _check_shapes(pair, shapes)
 
-    arrays = read_arrays(path, _members(chosen), _REMEDY, "the dataset", agree)
+    arrays = read_arrays(path, _members(pairs), _REMEDY, "the dataset", agree)
 
-    def taken(pair: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    def read_pair(pair: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
         images = fit_arrays(f"array {pair[0]!r}", arrays[pair[0]], form)
         # MedMNIST's are [M, 1].
         labels = arrays[pair[1]].reshape(len(images))
         return images, as_labels(f"labels {pair[1]!r}", labels)
 
-    images, labels = taken(train)
-    given = arrays.get("class_names")
-    class_names = None if given is None else [str(n) for n in given]
+    images, labels = read_pair(train)
+    names = arrays.get("class_names")
+    class_names = None if names is None else [str(n) for n in names]
     remarks = [
         f"the split {pair[0]} of {name} ({_count(shapes[pair[0]])} images) was left "
         f"out: {splits[0][0]} is the test split"
@@ -98,7 +101,7 @@ def from_npz(
     ]
     if splits:
         return from_arrays(
-            images, labels, *taken(splits[0]), class_names, name, remarks
+            images, labels, *read_pair(splits[0]), class_names, name, remarks
         )
     remarks.append(held_out_remark(name, len(labels)))
     return with_test_split(name, images, labels, class_names, remarks)
@@ -116,9 +119,10 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 def _check_shapes(pair: tuple[str, str], shapes: Shapes) -> None:
-    """Whether there is a class index for every image, before they take memory.
+    """Check that every image has one class index, before the arrays take memory.
 
-    Raises UserError if not.
+    Raises:
+        UserError: the shapes do not fit.
     """
     images, labels = (shapes[name] for name in pair)
     check_rank(f"array {pair[0]!r}", (*images, 1) if len(images) == 3 else images)

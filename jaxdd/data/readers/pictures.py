@@ -1,7 +1,7 @@
-"""Encoded pictures to arrays: which formats are read, and how one becomes another form.
+"""Decoding of pictures, and conversion of arrays to other sizes and channels.
 
-A file is hostile until decoded: Pillow would start Ghostscript for an EPS, whatever the
-file is called, so only the formats named here are ever tried.
+A file is hostile until it is decoded: Pillow would start Ghostscript for an EPS,
+whatever its name, so that only the formats in `FORMATS` are ever tried.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ SUFFIXES = (
 LARGEST_IMAGE = 89_478_485  # pixels
 LARGEST_SIDE = 8192  # of images in a dataset, pixels
 MODES = {1: "L", 3: "RGB"}
-# Pillow's modes: what is read as it is, and what only where channels are asked for.
+# Pillow's modes: those that are read unchanged, and those that need `Form.channels`.
 _CHANNELS = {"1": 1, "L": 1, "P": 3, "RGB": 3}
 _CONVERTIBLE = ("LA", "PA", "RGBA", "RGBX", "CMYK", "YCbCr")
 _TRANSPARENT = " with transparency"
@@ -37,19 +37,22 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's
 
 
 class Form(NamedTuple):
-    """What images are turned into; None leaves what they have.
+    """The form to which images are converted; None keeps theirs.
 
-    channels: 1 (grey) or 3 (RGB; transparency is dropped)
-    size: (H, W): cut to that shape about the centre, then resized, bicubic
+    Attributes:
+        channels: 1 (grey) or 3 (RGB; transparency is dropped).
+        size: (H, W) in pixels: images are cut to that shape about the centre, then
+            resized bicubically.
     """
 
     channels: int | None = None
     size: tuple[int, int] | None = None
 
     def checked(self) -> "Form":
-        """This form.
+        """This form, if images can have it.
 
-        Raises UserError if there are no such images.
+        Raises:
+            UserError: the number of channels or the size is out of range.
         """
         if self.channels not in (None, *MODES):
             raise UserError(
@@ -65,23 +68,29 @@ class Form(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """What a file holds, before it is decoded: as it is shown, with its EXIF turn."""
+    """The properties of a picture file, turned as its EXIF data say, before decoding.
+
+    Attributes:
+        height, width: in pixels.
+        mode: Pillow's mode, with a note about transparency.
+        moving: whether the file has frames after the first one.
+    """
 
     height: int
     width: int
-    mode: str  # Pillow's, and whether it is transparent
-    moving: bool  # whether there are frames after the first
+    mode: str
+    moving: bool
 
     @property
     def channels(self) -> int | None:
-        """Of the image as it is; None where it has to be converted."""
+        """Channels of the image, None if it has to be converted."""
         return _CHANNELS.get(self.mode)
 
     @property
     def convertible(self) -> bool:
-        """Whether channels can be asked for; those of 16 bits would lose their range.
+        """Whether the image can be converted to 1 or 3 channels.
 
-        Which part of the range matters is not known here.
+        Images of 16 bits cannot: which part of their range matters is unknown.
         """
         return _is_convertible(self.mode.removesuffix(_TRANSPARENT))
 
@@ -91,11 +100,13 @@ def _is_convertible(mode: str) -> bool:
 
 
 def open_file(path: Path) -> io.BufferedReader:
-    """Open a regular file; never a pipe, which would wait for ever.
+    """Open a regular file, and never a pipe, which would wait for ever.
 
-    Raises OSError or ValueError.
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is no regular file.
     """
-    # Without blocking, and asked of what was opened: names can change meanwhile.
+    # The open file is examined and not its name, which can change meanwhile.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -108,7 +119,7 @@ def open_file(path: Path) -> io.BufferedReader:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Without Pillow's warnings; what they warn of is refused here or meant."""
+    """Suppress Pillow's warnings: their causes are refused here or intended."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -117,7 +128,9 @@ def quietly() -> Iterator[None]:
 def open_picture(source: io.BufferedReader | io.BytesIO) -> Image.Image:
     """A picture of one of `FORMATS`, bounded in size, not yet decoded.
 
-    Raises ValueError, and whatever Pillow raises.
+    Raises:
+        ValueError: the format is none of these, or the picture is too large.
+        Exception: Pillow raises many types for broken files.
     """
     try:
         image = Image.open(source, formats=FORMATS)
@@ -131,7 +144,7 @@ def open_picture(source: io.BufferedReader | io.BytesIO) -> Image.Image:
 
 
 def kind_of(image: Image.Image) -> Kind:
-    """What an opened picture is."""
+    """The properties of an opened picture."""
     width, height = image.size
     # The four turns that lay an image on its side.
     if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8):
@@ -147,9 +160,11 @@ def kind_of(image: Image.Image) -> Kind:
 def decode(
     image: Image.Image, channels: int, size: tuple[int, int] | None
 ) -> np.ndarray:
-    """[H, W, C] uint8 of an opened picture, its first frame.
+    """The first frame of an opened picture, [H, W, C] uint8.
 
-    Raises ValueError for a mode whose range would be cut, and whatever Pillow raises.
+    Raises:
+        ValueError: the conversion would cut the range of its mode.
+        Exception: Pillow raises many types for broken files.
     """
     if image.mode != MODES[channels]:
         if not _is_convertible(image.mode):
@@ -162,9 +177,10 @@ def decode(
 
 
 def read_file(path: Path, form: Form) -> tuple[np.ndarray, Kind]:
-    """A picture file as a viewer shows it, [H, W, C] uint8, and what it was.
+    """A picture as a viewer shows it, [H, W, C] uint8, and the properties of its file.
 
-    Raises ValueError with a phrase.
+    Raises:
+        ValueError: the file cannot be decoded; the message is a phrase.
     """
     try:
         with quietly(), open_file(path) as file, open_picture(file) as image:
@@ -173,14 +189,15 @@ def read_file(path: Path, form: Form) -> tuple[np.ndarray, Kind]:
             if channels is None:
                 raise ValueError(f"it has the mode {kind.mode!r}")
             return decode(ImageOps.exif_transpose(image), channels, form.size), kind
-    except Exception as error:  # Pillow raises all sorts for broken files
+    except Exception as error:  # Pillow raises many types for broken files
         raise ValueError(reason(error)) from error
 
 
 def look_at(path: Path) -> Kind:
-    """What a picture file says it is.
+    """The properties that a picture file declares.
 
-    Raises ValueError with a phrase.
+    Raises:
+        ValueError: the file cannot be read; the message is a phrase.
     """
     try:
         with quietly(), open_file(path) as file, open_picture(file) as image:
@@ -190,26 +207,32 @@ def look_at(path: Path) -> Kind:
 
 
 def fit_arrays(where: str, images: np.ndarray, form: Form) -> np.ndarray:
-    """Arrays turned into a form.
+    """Images in arrays, converted to a form.
 
-    images: [M, H, W, C], or [M, H, W] for one channel; uint8, or float in [0, 1]
-    Returns [M, H', W', C'] of the same type; as they came where nothing is asked for.
+    Args:
+        where: name of the images in messages.
+        images: [M, H, W, C], or [M, H, W] for one channel; uint8, or float in [0, 1].
+        form: the form; without any choice the images are returned unchanged.
 
-    Raises UserError for another rank, type or number of channels, or floats outside
-    [0, 1].
+    Returns:
+        [M, H', W', C'] of the same type.
+
+    Raises:
+        UserError: the rank, type or number of channels is wrong, or floats are outside
+            [0, 1].
     """
     if form == Form():
         return images
     images = images[..., None] if images.ndim == 3 else images
     check_rank(where, images.shape)
     whole = images.dtype == np.uint8
-    known = whole or images.dtype.kind == "f"
-    if not known or images.shape[-1] not in (1, 3, 4):
+    is_number = whole or images.dtype.kind == "f"
+    if not is_number or images.shape[-1] not in (1, 3, 4):
         raise UserError(
             f"the images of the {where} are {images.dtype} of shape {images.shape}: "
             "only uint8 and floats with 1, 3 or 4 channels can be converted"
         )
-    check_range(where, images)  # what is resized is cut to it
+    check_range(where, images)  # resizing clips to this range
     images = images if whole else images.astype(np.float32, copy=False)
     if form.channels == 1 and images.shape[-1] > 1:
         grey = images[..., :3] @ _LUMA
@@ -223,7 +246,9 @@ def fit_arrays(where: str, images: np.ndarray, form: Form) -> np.ndarray:
     for image, target in zip(images, resized, strict=True):
         for c in range(image.shape[-1]):
             plane = Image.fromarray(np.ascontiguousarray(image[..., c]))
-            fitted = ImageOps.fit(plane, form.size[::-1], Image.Resampling.BICUBIC)
-            target[..., c] = fitted
+            resized_plane = ImageOps.fit(
+                plane, form.size[::-1], Image.Resampling.BICUBIC
+            )
+            target[..., c] = resized_plane
     # Bicubic weights are negative in part: floats leave [0, 1] a little.
     return resized if whole else np.clip(resized, 0, 1)

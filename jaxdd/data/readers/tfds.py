@@ -35,16 +35,19 @@ def from_tfds(
 ) -> Dataset:
     """A prepared TFDS dataset; the test split is `test`, else `validation`.
 
-    name: "base", "base/config", each with or without ":1.2.3" (newest by default)
-    data_dir: as in TFDS (default: TFDS_DATA_DIR or ~/tensorflow_datasets), or the
-        dataset's own directory
-    channels, image_size: what images are converted to, as for `from_folder`
-    Images are uint8. The decoded arrays are cached, see `jaxdd.data.cache`. No class
-    that the directory names is imported.
+    Images are uint8. The decoded arrays are cached, see `readers.cache`. No class that
+    the directory names is imported.
 
-    Raises UserError if the dataset is not found, not prepared or not readable (see
-    `find_prepared`), has no single image and label, misses a split, or if a shard is
-    missing, incomplete or corrupted.
+    Args:
+        name: "base", "base/config", each with or without ":1.2.3" (newest by default).
+        data_dir: as in TFDS (default: TFDS_DATA_DIR or ~/tensorflow_datasets), or the
+            directory of the dataset itself.
+        channels, image_size: form to which images are converted, as for `from_folder`.
+
+    Raises:
+        UserError: the dataset is not found, not prepared or not readable (see
+            `find_prepared`), does not have exactly one image and one label, has no test
+            split, or a shard is missing, incomplete or corrupted.
 
     Example:
         >>> from_tfds("mnist", "no/such/folder")  # doctest: +ELLIPSIS
@@ -80,7 +83,7 @@ def from_tfds(
     target = _Target(*(form.size or (height, width)), channels, form.size is not None)
     with quietly():
         images, labels = _read_split(train, fields, target)
-        # A free image size is settled by the training split.
+        # The training split determines an image size that the metadata leave open.
         height, width, channels = images.shape[1:]
         target = _Target(height, width, channels, target.resized)
         test_images, test_labels = _read_split(test, fields, target)
@@ -92,12 +95,12 @@ def from_tfds(
 
 
 class _Target(NamedTuple):
-    """What every image becomes, [H, W, C]; free where None."""
+    """The shape of every image, [H, W, C]; None is unknown until the first image."""
 
     height: int | None
     width: int | None
     channels: int
-    resized: bool  # whether the size was asked for
+    resized: bool  # whether images are resized to it
 
     @property
     def shape(self) -> tuple[int | None, int | None, int]:
@@ -105,7 +108,7 @@ class _Target(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """To resize to."""
+        """The size to which images are resized, None to keep theirs."""
         if not self.resized or self.height is None or self.width is None:
             return None
         return self.height, self.width
@@ -115,7 +118,7 @@ def _read_split(
     shards: list[Shard], fields: Fields, target: _Target
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images [M, H, W, C] uint8 and labels [M] int32 of all shards, M > 0."""
-    for shard in shards:  # before room is made for what they are said to hold
+    for shard in shards:  # before memory is taken for the records that they declare
         _read_records(shard, 0, 0)
     total = sum(s.length for s in shards)
     labels = np.empty(total, np.int32)
@@ -149,12 +152,12 @@ def _samples(
                 example = parser.deserialize_example_np(record, decoders=raw)
                 image = _decode(example[fields.image_key], target.channels, size)
                 label = int(example[fields.label_key])
-            except Exception as error:  # Pillow and protobuf raise all sorts
+            except Exception as error:  # Pillow and protobuf raise many types
                 raise UserError(
                     f"record {i} of the shard {shown(shard.path)} cannot be decoded "
                     f"({reason(error)}); copy or prepare the dataset again"
                 ) from error
-            # Asked here, once per record, since a call each would cost seconds.
+            # Inline, once per record: function calls would cost seconds.
             if image.shape != shape:
                 shape = _settle_shape(shard, i, image.shape, shape)
             if not 0 <= label < num_classes:
@@ -178,14 +181,14 @@ def _read_records(shard: Shard, start: int, stop: int) -> list[bytes]:
     from array_record.python import array_record_module
 
     try:
-        # No read-ahead: it would read in the background what nobody asks for.
+        # No read-ahead: it would read unneeded records in the background.
         reader = array_record_module.ArrayRecordReader(
             str(shard.path), options="readahead_buffer_size:0"
         )
-        # A reader that failed to open says 0 records and does not raise by itself, so
-        # this comparison must come before any record is asked for.
-        found = reader.num_records()
-        records = reader.read(list(range(start, stop))) if found == shard.length else []
+        # A reader that failed to open reports 0 records and does not raise, so that
+        # this comparison must come before any record is read.
+        count = reader.num_records()
+        records = reader.read(list(range(start, stop))) if count == shard.length else []
         reader.close()
     except Exception as error:
         raise UserError(
@@ -194,8 +197,8 @@ def _read_records(shard: Shard, start: int, stop: int) -> list[bytes]:
         ) from error
     if len(records) != stop - start:
         raise UserError(
-            f"the shard {shown(shard.path)} holds {found} records but the metadata "
-            f"says {shard.length}; copy or prepare the dataset again"
+            f"the shard {shown(shard.path)} holds {count} records but the metadata "
+            f"declare {shard.length}; copy or prepare the dataset again"
         )
     return records
 
@@ -206,13 +209,13 @@ def _decode(encoded: bytes, channels: int, size: tuple[int, int] | None) -> np.n
 
 
 def _settle_shape(
-    shard: Shard, i: int, found: tuple[int, ...], wanted: tuple[int | None, ...]
+    shard: Shard, i: int, shape: tuple[int, ...], expected: tuple[int | None, ...]
 ) -> tuple[int, ...]:
-    """`found`, if it agrees with `wanted`, where None is free."""
-    if any(w not in (None, f) for w, f in zip(wanted, found, strict=True)):
+    """The shape, if it agrees with the expected one, in which None is unknown."""
+    if any(e not in (None, n) for e, n in zip(expected, shape, strict=True)):
         raise UserError(
             f"the image in record {i} of the shard {shown(shard.path)} has shape "
-            f"{found}, but {tuple(wanted)} is expected; all images must be "
+            f"{shape}, but {tuple(expected)} is expected; all images must be "
             "equally large"
         )
-    return found
+    return shape

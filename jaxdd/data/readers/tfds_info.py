@@ -1,9 +1,9 @@
 """The metadata of a prepared TFDS dataset, read without TFDS.
 
-TFDS imports whatever class a dataset's `features.json` names, which is to run code from
-wherever Python looks for modules. Here the names are only compared: of a dataset's
-features one image and one label are used, and nothing of the folder reaches TFDS but
-these two, rebuilt from their checked numbers.
+TFDS imports any class that a dataset's `features.json` names, which runs code from
+wherever Python looks for modules. Here the names are only compared: one image and one
+label of the features are used, and only these two, rebuilt from their checked numbers,
+reach TFDS.
 """
 
 import os
@@ -27,7 +27,7 @@ _MOST_SHARDS = 10_000  # of a split; ImageNet has 1024
 
 
 class Info(NamedTuple):
-    """What `dataset_info.json` says."""
+    """The content of `dataset_info.json`."""
 
     name: str
     file_format: str
@@ -52,12 +52,12 @@ class Fields(NamedTuple):
 
     image_key: str
     label_key: str
-    shape: tuple[int | None, int | None, int]  # (H, W, C), free where None
+    shape: tuple[int | None, int | None, int]  # (H, W, C), None if unknown
     class_names: tuple[str, ...]
 
 
 def _count(low: int = 0):
-    """A whole number from `low` on, which protocol buffers write as text in JSON."""
+    """A count of at least `low`; protocol buffers write counts as text in JSON."""
 
     def check(value: Any, where: str) -> None:
         if _number(value) is None or not low <= _number(value) <= LARGEST_INTEGER:
@@ -107,27 +107,31 @@ _LABEL_SCHEMA = mapping(classLabel=mapping(optional={"numClasses": _count()}))
 def read_info(directory: Path) -> Info:
     """Read and check `dataset_info.json`.
 
-    Raises UserError if it is missing or not such a file.
+    Raises:
+        UserError: the file is missing or does not fit its schema.
     """
-    found = read_json(directory / INFO_FILE, _INFO_SCHEMA, _REMEDY)
+    content = read_json(directory / INFO_FILE, _INFO_SCHEMA, _REMEDY)
     splits = {
         s["name"]: SplitInfo(
             s["name"],
             tuple(map(_number, s["shardLengths"])),
             s.get("filepathTemplate") or _TEMPLATE,
         )
-        for s in found.get("splits", [])
+        for s in content.get("splits", [])
     }
-    return Info(found["name"], found.get("fileFormat", "tfrecord"), splits)
+    return Info(content["name"], content.get("fileFormat", "tfrecord"), splits)
 
 
 def read_fields(directory: Path, samples: int) -> Fields:
     """The image and the label among the features of `features.json`.
 
-    samples: of the training split; there are no more classes than that
+    Args:
+        directory: the directory of the dataset.
+        samples: number of training samples, a bound of the number of classes.
 
-    Raises UserError if it is missing or broken, or has no single image of uint8 and
-    no single label whose number of classes is known.
+    Raises:
+        UserError: the file is missing or broken, or does not have exactly one uint8
+            image and one label with a known number of classes.
     """
     path = directory / _FEATURES_FILE
     content = read_json(path, _FEATURES_SCHEMA, _REMEDY)
@@ -154,11 +158,13 @@ def read_fields(directory: Path, samples: int) -> Fields:
     num_classes = _number(label["classLabel"].get("numClasses", 0))
     if not num_classes:
         raise UserError(
-            f"the label feature in {shown(directory)} does not say how many classes"
+            f"the label feature in {shown(directory)} does not declare the number of "
+            "classes; "
+            f"{_REMEDY}"
         )
     if num_classes > samples:
         raise UserError(
-            f"the label feature in {shown(directory)} tells of {num_classes} classes, "
+            f"the label feature in {shown(directory)} declares {num_classes} classes, "
             f"more than the {samples} training samples; {_REMEDY}"
         )
     names = _class_names(directory, label_key, num_classes)
@@ -166,11 +172,16 @@ def read_fields(directory: Path, samples: int) -> Fields:
 
 
 def shards(info: Info, split: str, directory: Path, files: int) -> list[Shard]:
-    """The shards of a split, all of which are there.
+    """The shards of a split; all of them exist.
 
-    files: how many the directory holds
+    Args:
+        info: the metadata.
+        split: name of the split.
+        directory: the directory of the dataset.
+        files: number of files in it.
 
-    Raises UserError if there is no such split, it is empty, or a shard is missing.
+    Raises:
+        UserError: the split is missing or empty, or a shard is missing.
     """
     if split not in info.splits:
         raise UserError(
@@ -185,10 +196,10 @@ def shards(info: Info, split: str, directory: Path, files: int) -> list[Shard]:
         )
     if len(lengths) > files:
         raise UserError(
-            f"the metadata in {shown(directory)} tell of {len(lengths)} shards, but "
+            f"the metadata in {shown(directory)} declare {len(lengths)} shards, but "
             f"there are {files} files; copy them there or prepare the dataset again"
         )
-    found = []
+    existing = []
     for i, length in enumerate(lengths):
         name = _shard_name(info, split, template, i, len(lengths))
         path = directory / name
@@ -199,11 +210,11 @@ def shards(info: Info, split: str, directory: Path, files: int) -> list[Shard]:
             )
         if length > path.stat().st_size:  # a record takes a byte at least
             raise UserError(
-                f"the shard {shown(path)} is incomplete: the metadata tell of {length} "
+                f"the shard {shown(path)} is incomplete: the metadata declare {length} "
                 "records; copy or prepare the dataset again"
             )
-        found.append(Shard(path, length))
-    return found
+        existing.append(Shard(path, length))
+    return existing
 
 
 def _shard_name(info: Info, split: str, template: str, index: int, count: int) -> str:
@@ -216,27 +227,27 @@ def _shard_name(info: Info, split: str, template: str, index: int, count: int) -
         "NUM_SHARDS": f"{count:0{digits}d}",
         "SHARD_X_OF_Y": f"{index:0{digits}d}-of-{count:0{digits}d}",
     }
-    # Not `format`, by which a template could reach into objects.
+    # Not `format`, with which a template could read attributes of objects.
     for name, value in parts.items():
         template = template.replace(f"{{{name}}}", value)
     return template
 
 
 def _single(features: dict[str, Any], kind: str, usual: str, directory: Path) -> str:
-    found = [k for k, f in features.items() if f["pythonClassName"] == kind]
-    if usual in found:
+    keys = [k for k, f in features.items() if f["pythonClassName"] == kind]
+    if usual in keys:
         return usual
-    if len(found) == 1:
-        return found[0]
+    if len(keys) == 1:
+        return keys[0]
     raise UserError(
-        f"the dataset in {shown(directory)} has {len(found)} features of type "
+        f"the dataset in {shown(directory)} has {len(keys)} features of type "
         f"{kind.rpartition('.')[2]}, but exactly one is needed; its features are "
         f"{shown(', '.join(sorted(features)))}"
     )
 
 
 def _class_names(directory: Path, key: str, num_classes: int) -> tuple[str, ...]:
-    """Those beside the features, or numbers where there are none."""
+    """The names in the file beside the features, or numbers without such a file."""
     name = f"{key.replace('/', '.')}.labels.txt"
     path = directory / name
     if not is_there(path):
@@ -248,7 +259,7 @@ def _class_names(directory: Path, key: str, num_classes: int) -> tuple[str, ...]
         lines = [line.strip() for line in content.split("\n") if line.strip()]
     if len(lines) != num_classes:
         raise UserError(
-            f"{shown(place)} has not the names of the {num_classes} classes that the "
-            f"label tells of; {_REMEDY}"
+            f"{shown(place)} does not have the names of the {num_classes} classes "
+            f"that the label declares; {_REMEDY}"
         )
     return tuple(lines)

@@ -1,4 +1,4 @@
-"""Where a prepared TFDS dataset lies on disk, or what to do if it does not."""
+"""The directory of a prepared TFDS dataset, or advice on how to prepare it."""
 
 import os
 import re
@@ -31,21 +31,24 @@ class Name(NamedTuple):
 def default_data_dir() -> Path:
     """TFDS_DATA_DIR, or the directory that TFDS itself uses.
 
-    Raises UserError if that is no path of this machine.
+    Raises:
+        UserError: TFDS_DATA_DIR is no path of this machine.
     """
     place = os.environ.get("TFDS_DATA_DIR")
     return local_path(place or "~/tensorflow_datasets", "TFDS_DATA_DIR")
 
 
 def find_prepared(name: str, data_dir: Path) -> Path:
-    """The version directory of a prepared dataset; the newest unless `name` says.
+    """The version directory of a prepared dataset, by default of the newest version.
 
-    name: "base", "base/config", each with or without ":1.2.3"
-    data_dir: holds base/[config/]version, or is the dataset's own directory, with or
-        without the version
+    Args:
+        name: "base", "base/config", each with or without ":1.2.3".
+        data_dir: the directory above base/[config/]version, or the directory of the
+            dataset itself, with or without the version.
 
-    Raises UserError if the name is unknown, the dataset is not prepared or not as
-    array_record, its metadata is broken, or several configs could be meant.
+    Raises:
+        UserError: the name is unknown, the dataset is not prepared or not stored as
+            array_record, its metadata are broken, or it has several configs.
     """
     match = _NAME.fullmatch(name)
     if match is None:
@@ -77,10 +80,10 @@ def _config_dir(parts: Name, directory: Path) -> Path:
     if _versions(directory) or not configs:
         return directory
     if len(configs) > 1:
-        found = ", ".join(shown(f"{parts.base}/{c.name}") for c in configs)
+        names = ", ".join(shown(f"{parts.base}/{c.name}") for c in configs)
         raise UserError(
             f"dataset {parts.base!r} is prepared in several configs in "
-            f"{shown(directory)}; name one of: {found}"
+            f"{shown(directory)}; name one of: {names}"
         )
     return configs[0]
 
@@ -89,12 +92,12 @@ def _versions(directory: Path) -> list[str]:
     """Prepared versions, oldest first."""
     if not os.path.isdir(directory):
         return []
-    found = [
+    numbers = [
         tuple(int(n) for n in match.groups())
         for d in _folders(directory)
         if (match := _VERSION.fullmatch(d.name)) and os.path.isfile(d / INFO_FILE)
     ]
-    return [".".join(map(str, v)) for v in sorted(found)]
+    return [".".join(map(str, v)) for v in sorted(numbers)]
 
 
 def _folders(directory: Path) -> list[Path]:
@@ -103,9 +106,10 @@ def _folders(directory: Path) -> list[Path]:
 
 
 def entries(directory: Path) -> list[Path]:
-    """All that is in a directory.
+    """The entries of a directory.
 
-    Raises UserError if it cannot be read.
+    Raises:
+        UserError: the directory cannot be read.
     """
     try:
         return list(directory.iterdir())
@@ -117,19 +121,19 @@ def entries(directory: Path) -> list[Path]:
 
 
 def _check_info(directory: Path, parts: Name, root: Path) -> Path:
-    """`directory`, if its metadata can be parsed and tells of the right dataset."""
-    found, file_format, _ = read_info(directory)
-    if found != parts.base:
+    """The directory, if its metadata can be read and name the right dataset."""
+    name, file_format, _ = read_info(directory)
+    if name != parts.base:
         raise UserError(
-            f"{shown(directory)} holds dataset {quoted(found)}, not {parts.base!r}; "
+            f"{shown(directory)} holds dataset {quoted(name)}, not {parts.base!r}; "
             "correct the name or the data_dir"
         )
     if file_format != "array_record":
         raise UserError(
             f"dataset {parts.path!r} in {shown(directory)} is stored as "
             f"{shown(file_format)}, but only array_record can be read without "
-            "TensorFlow; remove that directory and prepare it again where TensorFlow "
-            f"is installed: {_command(parts, root)}"
+            "TensorFlow; remove that directory and prepare it again on a machine "
+            f"with TensorFlow: {_command(parts, root)}"
         )
     return directory
 
@@ -146,31 +150,32 @@ def _known_to_tfds(base: str) -> bool:
 
 
 def tensorflow_datasets() -> Any:
-    """The package, which is slow to import.
+    """The package tensorflow_datasets, which is slow to import.
 
-    Raises UserError if it cannot be imported.
+    Raises:
+        UserError: the package cannot be imported.
     """
     try:
         import tensorflow_datasets as tfds
 
         _ = tfds.features.Image, tfds.decode.SkipDecoding  # imported late
         return tfds
-    except Exception as error:  # of it or of any package that it imports
+    except Exception as error:  # raised by the package or by one that it imports
         raise UserError(
             "the package tensorflow_datasets cannot be imported "
-            f"({type(error).__name__}: {reason(error)}); install what is missing, or "
-            "use 'digits', 'folder:PATH' or 'npz:FILE'"
+            f"({type(error).__name__}: {reason(error)}); install the missing package, "
+            "or use 'digits', 'folder:PATH' or 'npz:FILE'"
         ) from error
 
 
 def _command(parts: Name, root: Path) -> str:
-    """A line for a shell, which may be copied whatever the folder is called."""
+    """A line for a shell, quoted so that it works with any name of the folder."""
     program = (
         "import tensorflow_datasets as tfds; "
         f"tfds.builder({parts.path!r}, data_dir={str(root)!r})"
         ".download_and_prepare(file_format='array_record')"
     )
-    quotes = {'"', "$", "`", "\\", "!"}  # what a shell reads inside double quotes
+    quotes = {'"', "$", "`", "\\", "!"}  # special inside double quotes
     if quotes & set(program):
         return f"python -c {shlex.quote(program)}"
     return f'python -c "{program}"'
@@ -180,20 +185,20 @@ def _not_prepared(
     parts: Name, root: Path, versions: list[str] | None = None
 ) -> UserError:
     version = f" in version {parts.version}" if parts.version else ""
-    found = f" (prepared there: {', '.join(versions)})" if versions else ""
+    prepared = f" (prepared there: {', '.join(versions)})" if versions else ""
     return UserError(
-        f"dataset {parts.path!r} is not prepared{version} in {shown(root)}{found}; "
+        f"dataset {parts.path!r} is not prepared{version} in {shown(root)}{prepared}; "
         f"preparing needs TensorFlow and a network once: {_command(parts, root)}"
     )
 
 
 def _unknown(name: str, root: Path) -> UserError:
-    there = "which does not exist"
+    content = "which does not exist"
     if os.path.isdir(root):
-        found = [shown(d.name) for d in _folders(root) if d.name[0] not in "._"]
-        more = ", ..." if len(found) > 20 else ""
-        there = f"which holds: {', '.join(found[:20]) or 'no dataset'}{more}"
+        names = [shown(d.name) for d in _folders(root) if d.name[0] not in "._"]
+        more = ", ..." if len(names) > 20 else ""
+        content = f"which holds: {', '.join(names[:20]) or 'no dataset'}{more}"
     return UserError(
         f"dataset {quoted(name)} is neither known to TFDS nor in {shown(root)}, "
-        f"{there}; other choices are 'digits', 'folder:PATH' and 'npz:FILE'"
+        f"{content}; other choices are 'digits', 'folder:PATH' and 'npz:FILE'"
     )

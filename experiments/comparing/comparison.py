@@ -1,0 +1,197 @@
+"""The skeleton of a comparison: what `pad`, `sdc` and `d4a` have in common.
+
+A program states its flags, its rows, what its tables mean and its plots; `Comparison`
+does the rest. All flags are checked before anything is written. A stopped comparison
+continues where it was, a finished one is only read, and other flags are refused. A
+comparison of two learning rates of the images, complete:
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(ComparisonFlags):
+        factor: float = option(2.0, "factor between the two learning rates")
+
+    class Rate(NamedTuple):
+        value: float
+
+        def __str__(self):
+            return f"image_lr {self.value:g}"
+
+    def groups(config):
+        rates = (0.1, 0.1 * config.factor)
+        rows = {Rate(rate): {"image_lr": rate} for rate in rates}
+        return [Group(base_of(config, "dsa"), rows)]
+
+    comparison = Comparison("rates", Config, lambda config: "DSA", groups, meaning)
+    main(Config, comparison.run, comparison.show)
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic
+
+from experiments.comparing import lists, methods, pairs, shared_banks
+from experiments.comparing.flags import ComparisonFlags, refuse_unused
+from experiments.comparing.groups import C, Finished, Group, Key, Opened
+from jaxdd import fields
+from jaxdd.data import check_ipc
+from jaxdd.data.problem import Problem
+from jaxdd.distillation import resolution
+from jaxdd.progress import say
+from jaxdd.report.pictures import draw
+from jaxdd.storage.files import to_json, write_atomically
+from jaxdd.storage.lock import owned
+from jaxdd.storage.paths import shown
+from jaxdd.storage.workdir import Record
+
+Table = dict[str, Any]  # the content of `table.json`
+
+
+def nothing(*_: Any) -> dict:
+    """No further entries."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Comparison(Generic[C, Key]):
+    """A program that compares rows in paired seeds.
+
+    Attributes:
+        name: the kind of experiment that `run.json` states.
+        flags: the program's dataclass of flags, a `ComparisonFlags`.
+        subject: (flags) -> what is compared, for the heading of the tables.
+        groups: (flags) -> the rows, by method. Raises UserError for bad flags.
+        meaning: (flags, table) -> lines below the rows: what the numbers mean.
+        layout: the columns of the table.
+        banks: (opened) -> {row: folder of its experts}; trains them.
+        identity: (values of run.json) -> the values that make it this comparison.
+        check_data: (flags, group, problem) -> None. Raises UserError before anything
+            is written.
+        details: (finished) -> {row: further entries of its record}.
+        findings: (finished) -> further entries of the table beside its rows.
+        plots: {file name: (finished, table, path) -> path}.
+    """
+
+    name: str
+    flags: type[C]
+    subject: Callable[[C], str]
+    groups: Callable[[C], Sequence[Group[Key]]]
+    meaning: Callable[[C, Table], list[str]]
+    layout: pairs.Layout = pairs.PLAIN
+    banks: Callable[[Opened[C, Key]], Mapping[Any, Path]] = nothing
+    identity: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    check_data: Callable[[C, Group[Key], Problem], Any] = nothing
+    details: Callable[[Finished[C, Key]], Mapping[Key, Mapping[str, Any]]] = nothing
+    findings: Callable[[Finished[C, Key]], Mapping[str, Any]] = nothing
+    plots: Mapping[str, Callable[[Finished[C, Key], Table, Path], Path]] = (
+        dataclasses.field(default_factory=dict)
+    )
+
+    def run(self, config: C) -> Table:
+        """Run all rows, or continue, or read what is finished.
+
+        Returns:
+            The content of `table.json`.
+
+        Raises:
+            UserError: bad input, named.
+            signals.Interrupted: a signal stopped it; finished runs are kept.
+        """
+        fields.check(config)
+        seeds = lists.seeds(config.seeds)
+        groups = self.groups(config)
+        check_rows(config, groups, seeds)
+        problems = resolution.open_each({x.method: x.base for x in groups})
+        for group in groups:
+            problem = problems[group.method]
+            labels, classes = problem.splits.train.labels, problem.dataset.num_classes
+            check_ipc(labels, classes, config.ipc)
+            self.check_data(config, group, problem)
+        with opened_folder(config, self.name, problems, self.identity) as folder:
+            opened = Opened(config, seeds, groups, problems, folder)
+            banks = self.banks(opened)
+            runs: dict[Key, list[pairs.Summary]] = {}
+            for group in groups:
+                say(f"{group.method}: {len(group.rows)} rows, {len(seeds)} seeds")
+                served = group.with_banks(banks)
+                runs |= served.run(seeds, folder, problems[group.method])
+            return self.finish(Finished(**vars(opened), runs=runs))
+
+    def finish(self, finished: Finished[C, Key]) -> Table:
+        """Write the tables and plots of finished runs."""
+        rows = [
+            row for x in finished.groups for row in pairs.compare(finished.runs_of(x))
+        ]
+        details = self.details(finished)
+        for key, row in zip(finished.runs, rows, strict=True):
+            row |= details.get(key, {})
+        table = {
+            "rows": rows,
+            **self.findings(finished),
+            **pairs.provenance_of(dataclasses.asdict(finished.config)),
+        }
+        folder, notes = finished.folder, self.meaning(finished.config, table)
+        title = self.title(finished.config)
+        pairs.write_tables(folder, title, rows, notes, self.layout)
+        write_atomically(folder / "table.json", to_json(table))
+        for name, plot in self.plots.items():
+            draw(plot, finished, table, folder / name)
+        written = ("table.md", "table.csv", "table.json", *self.plots)
+        say(f"{shown(folder)}: {', '.join(written)}")
+        return table
+
+    def title(self, config: C) -> str:
+        """The heading of the tables, such as "datm on digits, 1 per class"."""
+        subject = shown(f"{self.subject(config)} on {config.dataset}")
+        return f"{subject}, {config.ipc} per class"
+
+    def text(self, table: Table) -> str:
+        """The content of `table.md`."""
+        config = self.flags(**table["config"])
+        notes = self.meaning(config, table)
+        return pairs.markdown(self.title(config), table["rows"], notes, self.layout)
+
+    def show(self, table: Table) -> None:
+        """Print the table and what it means."""
+        print(self.text(table))
+
+
+def check_rows(
+    config: ComparisonFlags, groups: Sequence[Group], seeds: Sequence[int]
+) -> None:
+    """Refuse bad flags of any run or bank: the first of them may take hours.
+
+    Raises:
+        UserError: such a flag, named.
+    """
+    refuse_unused(config, [group.method for group in groups])
+    for group in groups:
+        group.check(seeds)
+        if methods.has_experts(group.method):
+            shared_banks.check(group.base, config.num_experts, config.bank_epochs)
+
+
+@contextlib.contextmanager
+def opened_folder(
+    config: Any,
+    name: str,
+    problems: Mapping[str, Problem],
+    identity: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
+) -> Iterator[Path]:
+    """Own the workdir of a comparison, which may not hold another one.
+
+    Args:
+        config: the program's flags.
+        name: the kind of experiment.
+        problems: {method: data}, all of one dataset.
+        identity: (values of run.json) -> the values that make it this comparison.
+
+    Raises:
+        UserError: another live run owns the folder, or it holds another comparison.
+    """
+    fingerprint = next(iter(problems.values())).dataset.fingerprint
+    values = {**dataclasses.asdict(config), "fingerprint": fingerprint}
+    with owned(config.workdir) as folder:
+        Record(folder, identity(values), name, identity)
+        yield folder

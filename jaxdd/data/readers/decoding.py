@@ -1,0 +1,116 @@
+"""The images of a dataset's files as one array, or one sentence about all that fail."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxdd.data.readers.listing import LISTED
+from jaxdd.data.readers.pictures import FORMATS, Form, Kind, look_at, read_file
+from jaxdd.errors import UserError
+from jaxdd.storage.paths import shown
+
+
+def read(files: Sequence[Path], form: Form, root: Path) -> tuple[np.ndarray, int]:
+    """All files as [M, H, W, C] uint8, and how many have more than one frame."""
+    images, moving = None, 0
+    for i, file in enumerate(files):
+        try:
+            image, kind = read_file(file, form)
+        except ValueError as error:
+            raise refusal(files, form, root, file, str(error)) from error
+        if images is None:
+            images = _empty(len(files), image.shape, root)
+        if image.shape != images.shape[1:]:
+            raise refusal(files, form, root)
+        images[i] = image
+        moving += kind.moving
+    assert images is not None  # every class has a file
+    return images, moving
+
+
+def _empty(count: int, shape: tuple[int, ...], root: Path) -> np.ndarray:
+    try:
+        return np.empty((count, *shape), np.uint8)
+    except MemoryError:
+        height, width, _ = shape
+        raise UserError(
+            f"the {count} images of {height}x{width} pixels in {shown(root)} do not "
+            "fit into memory: give a smaller --image_size"
+        ) from None
+
+
+def refusal(
+    files: Sequence[Path],
+    form: Form,
+    root: Path,
+    failed: Path | None = None,
+    why: str = "",
+) -> UserError:
+    """One message about all unusable files, and the flags that would help."""
+    sizes: dict[str, list[Path]] = {}
+    modes: dict[str, list[Path]] = {}
+    deep: list[Path] = []
+    broken: list[tuple[Path, str]] = []
+    for file in files:
+        try:
+            kind = look_at(file)
+        except ValueError as error:
+            broken.append((file, str(error)))
+            continue
+        if not kind.convertible:
+            deep.append(file)
+        elif file == failed and (kind.channels or form.channels):
+            broken.append((file, why))
+        sizes.setdefault(f"{kind.height}x{kind.width}", []).append(file)
+        modes.setdefault(_mode(kind), []).append(file)
+    if broken:
+        first, why = broken[0]
+        more = f", and {len(broken) - 1} more cannot either" if broken[1:] else ""
+        return UserError(
+            f"the image {shown(first)} cannot be decoded ({why}){more}; replace or "
+            f"remove {'them' if more else 'it'} ({', '.join(FORMATS)} are read)"
+        )
+    if deep:
+        return UserError(
+            f"{len(deep)} of {len(files)} images in {shown(root)} cannot be converted, "
+            f"such as {shown(deep[0])} of mode {look_at(deep[0]).mode!r}; save them as "
+            "grey or RGB with 8 bits a channel, in the range that matters"
+        )
+    wrong, flags = [], []
+    if form.size is None and len(sizes) > 1:
+        wrong.append(f"of several sizes ({_kinds(sizes)})")
+        usual = _usual(sizes)
+        flags.append(
+            f"--image_size={usual}" if usual else "--image_size=N (such as 32)"
+        )
+    if form.channels is None and (len(modes) > 1 or not {*modes} <= {"grey", "RGB"}):
+        wrong.append(f"of several modes ({_kinds(modes)})")
+        flags.append(f"--channels={1 if _usual(modes) == 'grey' else 3}")
+    if not wrong:  # the headers of files and their content may differ
+        wrong.append("of several sizes or modes once they are decoded")
+        flags.append("--image_size=N (such as 32) and --channels=3")
+    return UserError(
+        f"the {len(files)} images in {shown(root)} are {' and '.join(wrong)}: give "
+        f"{' and '.join(flags)} to convert them, or make them the same"
+    )
+
+
+def _mode(kind: Kind) -> str:
+    return {1: "grey", 3: "RGB", None: kind.mode}[kind.channels]
+
+
+def _kinds(groups: dict[str, list[Path]]) -> str:
+    """The number of files of each kind, with an example of all but the commonest."""
+    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
+    parts = [
+        f"{len(files)} {name}" + (f" such as {shown(files[0])}" if i else "")
+        for i, (name, files) in enumerate(ordered[:LISTED])
+    ]
+    return ", ".join(parts) + (", ..." if len(ordered) > LISTED else "")
+
+
+def _usual(groups: dict[str, list[Path]]) -> str | None:
+    """The kind of more than half of the files, None if no kind is."""
+    total = sum(map(len, groups.values()))
+    return next((name for name, f in groups.items() if 2 * len(f) > total), None)

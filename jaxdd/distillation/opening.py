@@ -1,0 +1,192 @@
+"""Opening a run: flags are checked against data before anything is written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxdd.artifact.file import Artifact
+from jaxdd.augment import training as training_augmentation
+from jaxdd.data import Dataset, check_ipc
+from jaxdd.data.problem import Problem
+from jaxdd.devices import needs
+from jaxdd.distillation import banks, memory, resolution, sorting
+from jaxdd.distillation.job import Job, describe_mask
+from jaxdd.distillation.options import run_of, scaling_of
+from jaxdd.distillation.place import Place
+from jaxdd.distillation.resolution import Resolved
+from jaxdd.distillation.starts import open_start
+from jaxdd.experts import Bank
+from jaxdd.learners.fresh import Context
+from jaxdd.methods.build import build
+from jaxdd.methods.recipe import Recipe
+from jaxdd.objectives.gradient import GradientMatching
+from jaxdd.progress import say
+from jaxdd.storage.files import make_folder
+from jaxdd.storage.lock import owned
+from jaxdd.storage.workdir import Record, same_run
+from jaxdd.synthetic.decoder import INPUT
+from jaxdd.synthetic.initial import INITIALS
+from jaxdd.types import Network, RealData
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run whose flags are checked and of which nothing is written yet.
+
+    Attributes:
+        problem: the data.
+        resolved: every value of the run.
+        network: what is matched and evaluated.
+        given: the bank that the flags name, where they do.
+        remarks: sentences about what the window and the mask leave out, and about the
+            set that the run begins at.
+        differences: between the experts given and the method's own.
+        start: the set to begin at, where --init names one.
+    """
+
+    problem: Problem
+    resolved: Resolved
+    network: Network
+    given: Bank | None
+    remarks: list[str]
+    differences: list[str]
+    start: Artifact | None = None
+
+    def record(self, folder: Path) -> Record:
+        """The folder's record of this run; a new run is recorded at once.
+
+        Raises:
+            UserError: it holds another run, by all that alters a step.
+        """
+        values = self.resolved.values(str(folder))
+        return Record(folder, values, identity=self._identity)
+
+    def compare(self, folder: Path) -> None:
+        """Refuse a folder as `record` does; nothing is written."""
+        values = self.resolved.values(str(folder))
+        same_run(folder, values, identity=self._identity)
+
+    def _identity(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        return resolution.identity(values, self.problem)
+
+    def job(self, place: Place) -> Job:
+        """Sort the data and train experts where that is needed."""
+        for sentence in [*self.remarks, *(f"warning: {x}" for x in self.differences)]:
+            say(sentence)
+        problem, resolved, bank = self.problem, self.resolved, self.given
+        if bank is not None:
+            real: RealData = problem.on_device(problem.splits.train)
+        else:
+            real = sorting.sorted_real(problem, self.network, resolved, place.folder)
+            bank = None if resolved.bank is None else self._own_bank(place, real)
+        workdir = None if place.folder is None else str(place.folder)
+        return Job(problem, resolved, self.network, real, bank, self.start, workdir)
+
+    def _own_bank(self, place: Place, real: RealData) -> Bank:
+        """The bank of the run, trained now or before."""
+        manifest = banks.manifest_of(self.problem, self.network, self.resolved)
+        if Bank.is_finished(place.experts):
+            return Bank.open(place.experts)
+        with owned(make_folder(place.experts)) as target:
+            return banks.make(target, manifest, self.problem, self.network, real)
+
+
+def open_run(
+    method: str | Recipe,
+    flags: Mapping[str, Any],
+    problem: Problem | None = None,
+    dataset: Dataset | None = None,
+) -> Opened:
+    """Check the flags against the data.
+
+    Args:
+        method: a name in `METHODS`, or a recipe of your own.
+        flags: {flag: value}.
+        problem: the data, where they are split and scaled already; by default they are
+            read, or split from a dataset.
+        dataset: the data, where they are in memory.
+
+    Raises:
+        UserError: bad input, named.
+    """
+    run = run_of(method, flags, None if dataset is None else dataset.name)
+    if problem is None:
+        problem = resolution.open_data(run, dataset)
+    # The name of data in memory may differ from the flag's, and with it the preset.
+    name = problem.dataset.name
+    run = run_of(method, flags, name)
+    # Comparisons open one dataset for several methods.
+    problem = problem.scaled(scaling_of(run, name))
+    dataset = problem.dataset
+    check_ipc(problem.splits.train.labels, dataset.num_classes, run.task.ipc)
+    path = None if run.experts is None else run.experts.bank
+    bank = None if path is None else Bank.open(path)
+    manifest = None if bank is None else bank.manifest
+    resolved = resolution.resolve(method, flags, problem, manifest)
+    network = resolved.network.make(dataset)
+    needs.check(memory.distillation(problem, network, resolved))
+    _check_method(network, resolved.recipe)
+    training_augmentation(resolved.evaluation.augmentation)
+    resolved.recipe.formation.check(*dataset.image_shape[:2])
+    resolved, differences = _with_bank(bank, problem, network, resolved)
+    remarks = _left_out(problem, resolved, network, bank)
+    start, init = None, resolved.recipe.images.init
+    if init not in INITIALS:
+        start, sentences = open_start(init, problem, resolved)
+        remarks += sentences
+        resolved = replace(resolved, recipe=_begun_at(start, resolved.recipe, flags))
+    return Opened(problem, resolved, network, bank, remarks, differences, start)
+
+
+def _begun_at(start: Artifact, recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
+    """The recipe of a run that begins at a set: what is in it, not where it is."""
+    images = replace(recipe.images, init=f"set {start.digest}")
+    recipe = replace(recipe, images=images)
+    step_size, given = start.step_size, flags.get("step_size") is not None
+    if recipe.needs_experts and step_size is not None and not given:
+        students = replace(recipe.students, step_size=step_size)
+        recipe = replace(recipe, objective=students)
+    return recipe
+
+
+def _check_method(network: Network, recipe: Recipe) -> None:
+    """Refuse choices that do not fit the network before anything is written."""
+    build(network, recipe, Context(experts=1, pixels=INPUT))
+    if isinstance(recipe.objective, GradientMatching):
+        mask = None if recipe.mask is None else recipe.mask.make()
+        masking = recipe.objective.masking(mask)
+        if masking is not None and recipe.objective.tensors == "kernels":
+            params, _ = jax.eval_shape(network.init, jax.random.key(0))
+            jax.eval_shape(masking, params)
+
+
+def _with_bank(
+    bank: Bank | None, problem: Problem, network: Network, resolved: Resolved
+) -> tuple[Resolved, list[str]]:
+    """The run with its bank's digest, and how a given one differs from its own.
+
+    A bank that the run trains counts as if it were given: the run may go on with
+    --experts=WORKDIR/experts.
+    """
+    if resolved.bank is None:
+        return resolved, []
+    wanted = banks.manifest_of(problem, network, resolved)
+    if bank is None:
+        digest = replace(wanted, complete=True).digest
+        spec = replace(resolved.bank, manifest=digest)
+        return replace(resolved, bank=spec), []
+    return resolved, bank.check(wanted, banks.needed_epochs(resolved.recipe))
+
+
+def _left_out(
+    problem: Problem, resolved: Resolved, network: Network, bank: Bank | None
+) -> list[str]:
+    """What the window and the mask leave out, and a refusal where that is nothing."""
+    # The window of a given bank was fixed when it was trained.
+    window = sorting.describe_window(problem, resolved) if bank is None else None
+    shape = problem.dataset.image_shape
+    mask = describe_mask(network, resolved.recipe, shape)
+    return [sentence for sentence in (window, mask) if sentence is not None]

@@ -1,0 +1,196 @@
+"""A method is a choice on every axis: read this second, after `types.py`."""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from jaxdd.errors import UserError
+from jaxdd.fields import variant
+from jaxdd.learners.fresh import Context, Fresh
+from jaxdd.learners.pools import Pool, RealPool
+from jaxdd.learners.spans import Spans
+from jaxdd.modifiers.masks import Mask
+from jaxdd.modifiers.sdc import SDC
+from jaxdd.modifiers.segments import Segments
+from jaxdd.objectives.contrastive import ContrastiveMatching
+from jaxdd.objectives.distribution import FeatureMatching
+from jaxdd.objectives.gradient import GradientMatching
+from jaxdd.objectives.parts import Parts
+from jaxdd.objectives.trajectory import TrajectoryMatching
+from jaxdd.synthetic.formation import Formation
+from jaxdd.synthetic.images import (
+    LABELS,
+    HardLabels,
+    Images,
+    SoftLabels,
+    TeacherLabels,
+)
+from jaxdd.types import LearnerSource, Network, Objective
+
+
+@runtime_checkable
+class OwnObjective(Protocol):
+    """An objective of your own: any frozen dataclass with these names.
+
+    Attributes:
+        augmentation: a name that the training of a pool uses, too, or "none".
+        batch_syn: synthetic images of a class that a match is shown; None for all.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def augmentation(self) -> str: ...
+
+    @property
+    def batch_syn(self) -> int | None: ...
+
+    def make(self, network: Network, parts: Parts) -> Objective:
+        """The objective, a function of the set; see `types.Objective`."""
+
+    def matched(self, network: Network, image_shape: tuple[int, ...]) -> Any:
+        """The shapes of what is compared, which a mask chooses from."""
+
+
+@runtime_checkable
+class OwnLearner(Protocol):
+    """A learner source of your own: any frozen dataclass with these names.
+
+    Attributes:
+        matches: updates of the images per network.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def matches(self) -> int: ...
+
+    def make(
+        self, network: Network, context: Context, augmentation: str
+    ) -> LearnerSource:
+        """The source; `augmentation` is the match's."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method: one choice on every axis.
+
+    Attributes:
+        objective: what is matched.
+        learner: where networks come from.
+        images: how images are stored and updated.
+        labels: whether labels are fixed, learned, or an expert's.
+        sdc: the difficulty correction; None without it.
+        mask: which entries are matched (FIEM); None for all of them.
+        segments: distillation in segments (D4A); None for one piece.
+
+    Raises:
+        UserError: choices on different axes exclude each other.
+
+    Example:
+        >>> from jaxdd import Fresh, GradientMatching, Recipe, SDC
+        >>> mine = Recipe(GradientMatching(), Fresh(), sdc=SDC(weight=0.1))
+        >>> mine.learner.name, mine.sdc.norm
+        ('fresh', 'mean')
+    """
+
+    objective: (
+        GradientMatching
+        | ContrastiveMatching
+        | FeatureMatching
+        | TrajectoryMatching
+        | OwnObjective
+    ) = variant(GradientMatching(), "what is matched", "objective")
+    learner: Fresh | Pool | RealPool | Spans | OwnLearner = variant(
+        Pool(), "where networks come from", "source"
+    )
+    images: Images = Images()
+    labels: HardLabels | SoftLabels | TeacherLabels = variant(
+        HardLabels(),
+        "labels of the images: hard, soft (learned) or teacher (an expert's)",
+        "labels",
+        LABELS,
+    )
+    sdc: SDC | None = None
+    mask: Mask | None = None
+    segments: Segments | None = None
+
+    def __post_init__(self) -> None:
+        trajectories = isinstance(self.objective, TrajectoryMatching)
+        if trajectories and not self.needs_experts:
+            raise UserError(
+                "matching trajectories needs those of experts: the learner source Spans"
+            )
+        if isinstance(self.labels, TeacherLabels):
+            _check_teacher(self)
+        if self.sdc is not None and self.sdc.at == "path" and not trajectories:
+            raise UserError(
+                "--sdc_at=path needs a method that matches trajectories: use start"
+            )
+
+    @property
+    def needs_experts(self) -> bool:
+        """Whether students start where experts were."""
+        return isinstance(self.learner, Spans)
+
+    @property
+    def students(self) -> TrajectoryMatching:
+        """The objective of a method whose students bridge the spans of experts."""
+        assert isinstance(self.objective, TrajectoryMatching)
+        return self.objective
+
+    @property
+    def spans(self) -> Spans:
+        """The learner source of such a method."""
+        assert isinstance(self.learner, Spans)
+        return self.learner
+
+    @property
+    def step_size(self) -> float:
+        """The student's learning rate at the start; 0.01 where there is no student."""
+        objective = self.objective
+        if isinstance(objective, TrajectoryMatching):
+            return objective.step_size
+        return 0.01
+
+    @property
+    def count(self) -> int:
+        """The number of segments."""
+        return 1 if self.segments is None else self.segments.count
+
+    @property
+    def learned_labels(self) -> bool:
+        return isinstance(self.labels, SoftLabels)
+
+    @property
+    def formation(self) -> Formation:
+        """How many training images a stored image becomes."""
+        return self.images.forming(self.objective.batch_syn)
+
+    def parts(self, network: Network, microbatch: int | None) -> Parts:
+        """What the modifiers hand to the objective."""
+        terms = {} if self.sdc is None else self.sdc.make(network, microbatch)
+        return Parts(
+            terms,
+            None if self.mask is None else self.mask.make(),
+            None if self.segments is None else self.segments.make(),
+            microbatch,
+            self.learner.matches,
+            bool(terms) and self.sdc is not None and self.sdc.at == "path",
+        )
+
+    def without_terms(self) -> "Recipe":
+        """The same recipe without the difficulty correction."""
+        return replace(self, sdc=None)
+
+
+def _check_teacher(recipe: Recipe) -> None:
+    """Refuse labels of an expert where none is at hand, or images in tiles."""
+    if not recipe.needs_experts:
+        raise UserError(
+            "--labels=teacher needs a method that matches trajectories: use hard"
+        )
+    if (recipe.images.factor, recipe.images.space) != (1, "input"):
+        raise UserError(
+            "--labels=teacher needs whole images as the network sees them: use "
+            "--factor=1 and --space=input"
+        )

@@ -1,0 +1,86 @@
+"""The published methods as recipes. What depends on dataset and ipc is in `presets`."""
+
+from dataclasses import replace
+
+from jaxdd.learners.fresh import Fresh
+from jaxdd.learners.pools import Pool, RealPool
+from jaxdd.learners.spans import Spans
+from jaxdd.methods.recipe import Recipe
+from jaxdd.modifiers.masks import Mask
+from jaxdd.modifiers.segments import Segments
+from jaxdd.objectives.contrastive import ContrastiveMatching
+from jaxdd.objectives.distribution import FeatureMatching
+from jaxdd.objectives.gradient import GradientMatching
+from jaxdd.objectives.trajectory import TrajectoryMatching
+from jaxdd.synthetic.images import Images, SoftLabels
+
+DSA = "color_crop_cutout_flip_scale_rotate"
+
+# Zhao, Mopuri, Bilen, ICLR 2021: from noise.
+dc = Recipe(GradientMatching(), Pool(), Images(init="noise"))
+# Zhao, Bilen, ICML 2021.
+dsa = Recipe(GradientMatching(augmentation=DSA), Pool())
+# Lee et al., ICML 2022: the first quarter of the networks matches class by class.
+_warm_up = ContrastiveMatching(warmup_networks=250, warmup_matches=10)
+dcc = Recipe(_warm_up, Pool())
+dsac = Recipe(replace(_warm_up, augmentation=DSA), Pool())
+# Kim et al., ICML 2022 (official code), where it does not depend on the dataset.
+idc = Recipe(
+    GradientMatching(
+        distance="mse",
+        tensors="kernels",
+        augmentation="idc:color_crop_cutout",
+        batch_real=64,
+        batch_syn=128,
+        sampling="passes",
+    ),
+    RealPool(
+        matches=100,
+        network_momentum=0.9,
+        network_decay=5e-4,
+        augmentation="idc:color_crop+cutmix=0.5",
+        samples=2000,
+    ),
+    Images(lr=5e-3, order="sequential", space="pixels", factor=2),
+)
+# IDC in segments; their number and the term are ours.
+d4a = replace(idc, segments=Segments(count=5, forgetting="replay"))
+# Zhao, Bilen, WACV 2023.
+dm = Recipe(FeatureMatching(augmentation=DSA), Fresh(), Images(lr=1.0))
+# Cazenavette et al., CVPR 2022 (defaults of the official code).
+mtt = Recipe(
+    TrajectoryMatching(augmentation=DSA, step_size_lr=1e-5),
+    Spans(),
+    Images(lr=1000.0),
+)
+# Du et al., CVPR 2023.
+ftd = replace(mtt, images=replace(mtt.images, ema_decay=0.999))
+# Cui et al., ICML 2023. Half of the official image rate: see `published.TESLA`.
+tesla = replace(
+    mtt,
+    objective=replace(mtt.students, gradient="truncated"),
+    images=replace(mtt.images, lr=500.0),
+)
+# Guo et al., ICLR 2024.
+datm = replace(
+    mtt,
+    images=replace(mtt.images, init="correct", gate=1.0),
+    labels=SoftLabels(lr=10.0),
+)
+# Li et al., 2024: DATM with a mask; its curriculum belongs to the experts.
+pad = replace(datm, mask=Mask())
+
+METHODS: dict[str, Recipe] = {
+    "dc": dc,
+    "dsa": dsa,
+    "dcc": dcc,
+    "dsac": dsac,
+    "idc": idc,
+    "d4a": d4a,
+    "dm": dm,
+    "mtt": mtt,
+    "ftd": ftd,
+    "tesla": tesla,
+    "datm": datm,
+    "pad": pad,
+}

@@ -1,0 +1,83 @@
+"""What an objective is made of beside its own choices."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxdd.fields import Choice, option
+from jaxdd.modifiers.forgetting import Forgetting
+from jaxdd.modifiers.masks import Masking
+from jaxdd.modifiers.terms import WeightedTerm
+from jaxdd.objectives.sampling import Sampling
+from jaxdd.types import Network
+
+AUGMENTATION = (
+    "augmentation of the match, operations joined by _ such as color_flip, or none"
+)
+
+
+class Parts(NamedTuple):
+    """What the modifiers of a recipe hand to its objective.
+
+    Attributes:
+        terms: additive penalties by name.
+        mask: which entries are matched, None for all.
+        remember: the term against forgetting, None without one.
+        microbatch: chunk length of gradients over a batch; None for the whole batch.
+        matches: steps per network of the learner.
+        along_path: whether a term needs gradient norms along a student.
+    """
+
+    terms: Mapping[str, WeightedTerm] = {}
+    mask: Masking | None = None
+    remember: Forgetting | None = None
+    microbatch: int | None = None
+    matches: int = 1
+    along_path: bool = False
+
+
+def parameters_of(network: Network) -> Any:
+    """The shapes of a network's parameters, as `jax.ShapeDtypeStruct`s."""
+    return jax.eval_shape(network.init, jax.random.key(0))[0]
+
+
+@dataclass(frozen=True)
+class SampleMatching(Choice):
+    """Base of the objectives that match batches of real samples.
+
+    Attributes:
+        augmentation: of the match, Siamese between real and synthetic samples; see
+            `augment.pipeline`.
+        batch_real: real samples per class and step.
+        batch_syn: synthetic images per class and match; None for all.
+        sampling: how real samples are drawn: "independent", anew in every step, or in
+            "passes" over a class, each in a new random order (IDC).
+    """
+
+    augmentation: str = option("none", AUGMENTATION)
+    batch_real: int = option(
+        256, "real samples per class and step", above=0, about="matching real samples"
+    )
+    batch_syn: int | None = option(
+        None,
+        "synthetic images per student step, or per class and match; default: all",
+        above=0,
+    )
+    sampling: str = option(
+        "independent",
+        "how real samples are drawn: independent in every step, or in "
+        "passes over each class",
+        choices=("independent", "passes"),
+        about="matching real samples",
+    )
+
+    def samples(self) -> Sampling:
+        """How many samples of a class a match is shown."""
+        return Sampling(self.batch_real, self.batch_syn)
+
+    def matched(self, network: Network, image_shape: tuple[int, ...]) -> Any:
+        """The shapes of what is compared: gradients of all parameters."""
+        del image_shape
+        return parameters_of(network)

@@ -1,0 +1,159 @@
+"""How the set is learned: its images and its labels, as choices of a recipe."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd.errors import UserError
+from jaxdd.fields import Choice, option
+from jaxdd.synthetic.decoder import INPUT
+from jaxdd.synthetic.formation import KINDS, Formation
+from jaxdd.synthetic.initial import INITIALS
+from jaxdd.synthetic.optimizer import IMAGE_STEPS
+from jaxdd.synthetic.sets import present
+from jaxdd.types import Codes, Inputs, Network, Space
+
+SPACES = ("input", "pixels")
+# Whatever else --init is given is the path of a set.
+INITIAL_CHOICES = (
+    f"choose one of {', '.join(INITIALS)}, or give the path of a distilled.npz"
+)
+
+
+@dataclass(frozen=True)
+class Images(Choice):
+    """How images are stored, where they start, and how they are updated.
+
+    Attributes:
+        init: "noise", "real", "correct" (images that an expert gets right, DATM), or
+            the path of a distilled set.
+        lr, momentum: of SGD on the images.
+        order: "joint", one update of all classes; "sequential", as if classes were
+            updated one after another by one optimiser (IDC).
+        space: where images are stored: in the "input" space of the network, or as
+            "pixels", which are clipped to [0, 1] whenever a network is new (IDC).
+        factor, formation: tiles in a stored image, see `Formation`.
+        gate: the largest matching loss that still updates anything (DATM); 0 for none.
+        ema_decay: decay of the moving average of the images, which then is the result
+            (FTD); 0 for none.
+    """
+
+    subject: ClassVar[str] = "the images"
+
+    init: str = option(
+        "real",
+        f"where the images start: {', '.join(INITIALS)}, or the path of a "
+        "distilled.npz",
+    )
+    lr: float = option(
+        0.1, "learning rate of the images", flag="image_lr", above=0, often=True
+    )
+    momentum: float = option(
+        0.5, "momentum of the images", flag="image_momentum", at_least=0
+    )
+    order: str = option(
+        "joint",
+        "whether all classes are updated at once (joint) or one after another "
+        "(sequential)",
+        flag="image_steps",
+        choices=IMAGE_STEPS,
+    )
+    space: str = option(
+        "input", "space in which images are stored: input or pixels", choices=SPACES
+    )
+    factor: int = option(1, "tiles along each side of a stored image", above=0)
+    formation: str = option(
+        "single",
+        "how a stored image becomes training images: single, multi or bound",
+        choices=KINDS,
+    )
+    gate: float = option(
+        0.0, "largest matching loss that updates anything; 0 for no gate", at_least=0
+    )
+    ema_decay: float = option(
+        0.0,
+        "decay of the moving average of the images; 0 for no average",
+        at_least=0,
+        below=1,
+    )
+
+    def forming(self, limit: int | None) -> Formation:
+        """How many training images a stored image becomes.
+
+        Args:
+            limit: images per class that a match is shown; None for 128.
+        """
+        return Formation(self.factor, self.formation, limit or 128)
+
+    def stored_in(self, pixels: Space | None) -> Space:
+        """The space in which images are stored.
+
+        Raises:
+            UserError: pixels are asked for and their space is not known.
+        """
+        if self.space == "input":
+            return INPUT
+        if pixels is None:
+            raise UserError(
+                "storing pixels needs the space of the data's preprocessing"
+            )
+        return pixels
+
+
+Relabel = Callable[[Codes, Inputs], Codes]
+
+
+@dataclass(frozen=True)
+class HardLabels(Choice):
+    """The labels are those of the classes."""
+
+    name: ClassVar[str] = "hard"
+
+
+@dataclass(frozen=True)
+class SoftLabels(Choice):
+    """The labels are learned logits (DATM).
+
+    Attributes:
+        lr, momentum: of SGD on the logits.
+    """
+
+    name: ClassVar[str] = "soft"
+    subject: ClassVar[str] = "learned labels"
+    remedy: ClassVar[str] = "add --labels=soft, or leave it out"
+
+    lr: float = option(
+        0.0, "learning rate of learned labels", flag="label_lr", at_least=0
+    )
+    momentum: float = option(
+        0.9, "momentum of learned labels", flag="label_momentum", at_least=0
+    )
+
+
+@dataclass(frozen=True)
+class TeacherLabels(Choice):
+    """The labels are an expert's probabilities, anew in every step (TESLA)."""
+
+    name: ClassVar[str] = "teacher"
+
+    def relabel(self, network: Network) -> Relabel:
+        """(codes, inputs) -> codes labelled by the parameters that a span ends at."""
+
+        def relabel(codes: Codes, inputs: Inputs) -> Codes:
+            assert inputs.span is not None
+            stored = codes.images.shape[:2]
+            images = codes.images.reshape(-1, *codes.images.shape[2:])
+            stats = network.init(jax.random.key(0))[1]
+            outputs, _ = network.apply(inputs.span.target, stats, images, False)
+            labels = jax.nn.softmax(outputs.logits).reshape(*stored, -1)
+            # Slots without an image stay so.
+            labels = jnp.where(present(codes.labels)[..., None], labels, 0)
+            return codes._replace(labels=jax.lax.stop_gradient(labels))
+
+        return relabel
+
+
+LABELS = {kind.name: kind for kind in (HardLabels, SoftLabels, TeacherLabels)}

@@ -1,0 +1,114 @@
+"""The official evaluations: their schedules, and how a set is measured."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxdd.fields import Choice, option
+from jaxdd.training.fit import Training
+
+# Fewer random subsets than this say little: they differ far more than networks do (on
+# digits at one image per class the standard deviation is 5 points against 0.5).
+MIN_RANDOM = 5
+
+
+def _base(epochs: int, learning_rate: float, batch_size: int) -> Training:
+    return Training(
+        epochs,
+        learning_rate,
+        momentum=0.9,
+        weight_decay=5e-4,
+        batch_size=batch_size,
+    )
+
+
+def dc_schedule(epochs: int, learning_rate: float, batch_size: int) -> Training:
+    """DC's: E + 1 epochs of SGD, one decay to a tenth, a new optimiser there."""
+    return dataclasses.replace(
+        _base(epochs, learning_rate, batch_size),
+        epochs=epochs + 1,
+        decay_epochs=(epochs // 2 + 2,),
+        reset_momentum=True,
+    )
+
+
+def idc_schedule(epochs: int, learning_rate: float, batch_size: int) -> Training:
+    """IDC's: E epochs, a decay to a fifth at 2E/3 and at 5E/6."""
+    return dataclasses.replace(
+        _base(epochs, learning_rate, batch_size),
+        decay_epochs=(2 * epochs // 3, 5 * epochs // 6),
+        decay=0.2,
+    )
+
+
+# (E, learning rate at the start, samples per minibatch) -> schedule.
+SCHEDULES: Mapping[str, Callable[[int, float, int], Training]] = {
+    "dc": dc_schedule,
+    "idc": idc_schedule,
+}
+
+
+@dataclass(frozen=True)
+class Evaluation(Choice):
+    """How a set is measured: fresh networks on it, beside random real subsets.
+
+    Attributes:
+        networks: fresh networks on the set.
+        random_subsets: real subsets of the same size, each with its own network.
+        epochs: E of the schedule.
+        lr: the learning rate at the start; None for the set's learned step size, or
+            0.01 where it learned none.
+        batch: samples per minibatch.
+        schedule: a name in `SCHEDULES`.
+        augmentation: of the training, see `augment.training`.
+    """
+
+    subject: ClassVar[str] = "the evaluation"
+
+    networks: int = option(
+        5,
+        "fresh networks of the final evaluation",
+        flag="num_eval",
+        above=0,
+        often=True,
+    )
+    random_subsets: int = option(
+        10,
+        "random real subsets that the set is compared with, at least 5",
+        flag="num_random",
+        at_least=MIN_RANDOM,
+    )
+    epochs: int = option(300, "epochs of the evaluation", flag="eval_epochs", above=0)
+    lr: float | None = option(
+        None,
+        "learning rate of the evaluation; default: the method's, or the learned "
+        "step size",
+        flag="eval_lr",
+        above=0,
+    )
+    batch: int = option(
+        256, "samples per minibatch of the evaluation", flag="eval_batch", above=0
+    )
+    schedule: str = option(
+        "dc",
+        "schedule of the evaluation's learning rate: dc or idc",
+        flag="eval_schedule",
+        choices=SCHEDULES,
+    )
+    augmentation: str = option(
+        "none", "augmentation of the evaluation's training", flag="eval_augmentation"
+    )
+
+    def training(
+        self, step_size: float | None = None, epochs: int | None = None
+    ) -> Training:
+        """The schedule.
+
+        Args:
+            step_size: a learned one, which is the rate unless there is another.
+            epochs: instead of its own.
+        """
+        rate = next(x for x in (self.lr, step_size, 0.01) if x is not None)
+        schedule = SCHEDULES[self.schedule]
+        return schedule(epochs or self.epochs, rate, self.batch)
