@@ -13,7 +13,7 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from jaxdd.errors import UserError, check_integer, quoted
@@ -136,8 +136,8 @@ def _check(name: str, field: dataclasses.Field, value: Any) -> None:
     """Refuse a value that a field cannot have.
 
     Raises:
-        FieldError: another type, a number out of bounds or not finite, an unknown
-            name. An integer that no array can hold is a UserError.
+        FieldError: the value has another type, is an unknown name or a number that is
+            out of bounds, not finite, or larger than arrays hold.
     """
     if value is None and _optional(field):
         return
@@ -145,10 +145,13 @@ def _check(name: str, field: dataclasses.Field, value: Any) -> None:
     _check_type(name, kind, value)
     if isinstance(value, float) and not math.isfinite(value):
         raise FieldError(name, f"must be a finite number, not {value}")
-    if rule["kind"] == "seed":
-        check_seed(value, name)
-    elif kind is int:
-        check_integer(name, value)
+    try:
+        if rule["kind"] == "seed":
+            check_seed(value, name)
+        elif kind is int:
+            check_integer(name, value)
+    except UserError as error:
+        raise FieldError(name, str(error).removeprefix(f"{name} ")) from error
     for broken, what in (
         (rule["above"] is not None and not value > rule["above"], _above(rule)),
         (rule["at_least"] is not None and not value >= rule["at_least"],
@@ -160,9 +163,11 @@ def _check(name: str, field: dataclasses.Field, value: Any) -> None:
             raise FieldError(name, f"must be {what}, not {value}")
     choices = rule["choices"]
     if choices is not None and value not in choices:
-        raise FieldError(
-            name, f"must be one of {', '.join(choices)}, not {quoted(value)}"
-        )
+        raise FieldError(name, _none_of(choices, value))
+
+
+def _none_of(choices: Iterable[str], value: Any) -> str:
+    return f"must be one of {', '.join(choices)}, not {quoted(value)}"
 
 
 def _above(rule: Mapping[str, Any]) -> str:
@@ -326,6 +331,15 @@ def _rebuilt(
 
 
 def _parsed(name: str, rule: Mapping[str, Any], value: Any) -> Any:
+    """The value of a field from that of its flag.
+
+    Raises:
+        UserError: it is not understood, or it is no name that the flag takes, of which
+            the one that removes the choice is no value of the field.
+    """
+    choices = rule["choices"]
+    if rule["opens"] and choices is not None and value not in choices:
+        raise UserError(f"--{name} {_none_of((rule['closes'], *choices), value)}")
     if rule["parse"] is not None and isinstance(value, str):
         return rule["parse"](value)
     if rule["kind"] == "path":
@@ -352,14 +366,11 @@ def _opened(value: Any, flags: Sequence[Flag], given: Mapping[str, Any]) -> Any:
     return value
 
 
-def _selected(value: Any, rule: Mapping[str, Any], name: str) -> Any:
+def _selected(value: Any, rule: Mapping[str, Any], name: Any) -> Any:
     """Another variant of a choice; the one that is there already stays."""
     variants = rule["selected_by"]
-    if name not in variants:
-        raise UserError(
-            f"--{rule['variant']} must be one of {', '.join(variants)}, not "
-            f"{quoted(name)}"
-        )
+    if name not in list(variants):  # a list has no hash
+        raise UserError(f"--{rule['variant']} {_none_of(variants, name)}")
     return value if value.name == name else variants[name]()
 
 

@@ -186,9 +186,11 @@ class Recipe:
 def _check_teacher(recipe: Recipe) -> None:
     """Refuse labels of an expert where none is at hand, or images in tiles."""
     if not recipe.needs_experts:
-        raise UserError("labels='teacher' need a method that matches trajectories")
+        raise UserError(
+            "--labels=teacher needs a method that matches trajectories: use hard"
+        )
     if (recipe.images.factor, recipe.images.space) != (1, "input"):
         raise UserError(
-            "labels='teacher' need whole images as the network sees them: use factor 1 "
-            "and the input space"
+            "--labels=teacher needs whole images as the network sees them: use "
+            "--factor=1 and --space=input"
         )
