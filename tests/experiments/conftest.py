@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jaxdd import report
-from jaxdd.data.problem import Problem, open_problem
+from jaxdd.data.problem import DataFlags, Problem, open_problem
 from jaxdd.distillation import run as distill
 from jaxdd.progress import listening
 from tests.experiments.helpers import small
@@ -27,7 +27,7 @@ def speaking():
 @pytest.fixture(scope="package")
 def problem() -> Problem:
     """The bundled digits; tests must not change them."""
-    return open_problem("digits", None, 0.1, 0, False)
+    return open_problem(DataFlags(), 0.1, 0)
 
 
 @pytest.fixture(scope="package")

@@ -14,7 +14,8 @@ import jax
 import numpy as np
 
 from jaxdd.artifact import file as artifact
-from jaxdd.distillation import run as distill
+from jaxdd.data.problem import Problem
+from jaxdd.distillation import opening, options
 from jaxdd.scores.probes import Probes
 from tests.helpers import Killed
 
@@ -71,12 +72,17 @@ FOLLOWING = {
 }
 
 
-def small(workdir, **changes) -> distill.Config:
-    return distill.Config(workdir=str(workdir), **{**SMALL, **changes})
+def small(workdir, **changes) -> options.Config:
+    return options.Config(workdir=str(workdir), **{**SMALL, **changes})
 
 
-def following(workdir, **changes) -> distill.Config:
-    return distill.Config(workdir=str(workdir), **{**FOLLOWING, **changes})
+def following(workdir, **changes) -> options.Config:
+    return options.Config(workdir=str(workdir), **{**FOLLOWING, **changes})
+
+
+def open_config(config: options.Flags, problem: Problem | None = None):
+    """The opened run of a configuration; nothing is written."""
+    return opening.open_run(config.method, options.given(config), problem)
 
 
 def command(module: str, **flags) -> list[str]:

@@ -4,17 +4,17 @@ import dataclasses
 
 import numpy as np
 import pytest
-from jaxdd.methods.settings import METHODS
 
 from experiments import matrix
 from experiments.comparing import shared_banks
 from experiments.comparing.cells import Key
 from jaxdd.data import from_arrays, problem
-from jaxdd.distillation import experts, resolution
-from jaxdd.distillation import run as distill
+from jaxdd.distillation import experts, options, resolution
 from jaxdd.distillation.options import Config
 from jaxdd.errors import UserError
 from jaxdd.methods.presets import preset
+from jaxdd.methods.recipes import METHODS
+from tests.experiments.helpers import open_config
 
 # As the official code of each method has them.
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
@@ -40,6 +40,10 @@ def config_of(method, dataset="cifar100", **flags):
     return Config(workdir="unused", dataset=dataset, method=method, **given)
 
 
+def open_data(config):
+    return resolution.open_data(options.run_of(config.method, options.given(config)))
+
+
 def normalised(images, constants):
     """Pixel by pixel, in float64."""
     out = np.empty(images.shape)
@@ -54,10 +58,10 @@ def test_cifar100_is_seen_as_in_the_methods_own_code(datasets, method):
     """Also where a comparison hands over the data of another method."""
     config = config_of(method)
     expected = CIFAR100 if method in OF_DC else CIFAR10
-    opened = resolution.open_data(config)
+    opened = open_data(config)
     images = opened.splits.train.images[:2]
-    of_others = (resolution.open_data(config_of(other)) for other in ("dc", "mtt"))
-    given = [distill.open_run(config, other).problem for other in of_others]
+    of_others = (open_data(config_of(other)) for other in ("dc", "mtt"))
+    given = [open_config(config, other).problem for other in of_others]
     for found in (opened, *given):
         seen = found.preprocess.apply(images)
         np.testing.assert_allclose(seen, normalised(images, expected), atol=1e-5)
@@ -69,13 +73,13 @@ def test_cifar100_is_seen_as_in_the_methods_own_code(datasets, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_other_datasets_keep_their_own_constants(method):
     for name in ("mnist", "svhn_cropped", "cifar10", "tiny_imagenet", "digits"):
-        assert preset(method, name, 10).constants is None
+        assert preset(method, name, 10).scaling.constants is None
     assert preset(method, "cifar100:3.0.2", 10) == preset(method, "cifar100", 10)
 
 
 def test_runs_of_different_constants_are_different_runs(datasets):
     """A run from before knows none, which is what "their own" is called."""
-    values = lambda config: distill.open_run(config).values
+    values = lambda config: open_config(config).resolved.values(None)
     own, borrowed = (values(config_of(m, ipc=1)) for m in ("dsa", "dsac"))
     assert (own["constants"], borrowed["constants"]) == (None, "cifar10")
     # The flag says it for one run: DSAC's with the constants of earlier revisions.
@@ -114,7 +118,7 @@ def test_data_are_read_once_and_fitted_as_often_as_they_are_seen(datasets, monke
 def test_experts_see_what_the_distillation_sees(datasets, tmp_path):
     for method in ("mtt", "tesla"):
         asked = shared_banks.training_of(config_of(method), tmp_path, 1, 4)
-        for given in (None, resolution.open_data(config_of("dc"))):
+        for given in (None, open_data(config_of("dc"))):
             opened = experts.open_run(asked, given)
             mean = opened.problem.preprocess.mean
             np.testing.assert_allclose(mean, CIFAR10[0], rtol=1e-6)
@@ -143,4 +147,4 @@ def test_in_the_table_of_cells_methods_share_experts_that_see_alike():
 )
 def test_constants_that_cannot_be_are_refused(datasets, flags, message):
     with pytest.raises(UserError, match=message):
-        distill.open_run(config_of("dsa", **{"ipc": 1, **flags}))
+        open_config(config_of("dsa", **{"ipc": 1, **flags}))

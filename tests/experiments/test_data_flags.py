@@ -11,8 +11,7 @@ from experiments.comparing.cells import Key
 from experiments.comparing.flags import base_of
 from jaxdd.artifact import file as artifacts
 from jaxdd.data.problem import DataFlags, open_problem, size_of
-from jaxdd.distillation import difficulty, experts
-from jaxdd.distillation import run as distill
+from jaxdd.distillation import difficulty, experts, options
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
 
@@ -24,13 +23,14 @@ def data_flags(config) -> dict:
 
 
 @pytest.mark.parametrize(
-    "program", [distill, experts, difficulty, d4a, pad, sdc, matrix]
+    "program", [options, experts, difficulty, d4a, pad, sdc, matrix]
 )
 def test_every_program_takes_them_and_hands_them_on(program):
     config = program.Config(workdir="w", **GIVEN)
     assert data_flags(config) == GIVEN
     if program is experts:
-        assert data_flags(experts._as_distillation(config)) == GIVEN
+        run = options.run_of(config.method, experts._given(config))
+        assert data_flags(run.data) == GIVEN
     if program in (d4a, pad, sdc):
         assert data_flags(base_of(config, "dm")) == GIVEN
     if program is matrix:

@@ -14,6 +14,7 @@ import jaxdd
 from experiments import distill as distill_program
 from jaxdd.data import Splits, digits
 from jaxdd.data.problem import Problem, open_problem, prepare
+from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.evaluation.protocol import Measured
@@ -247,7 +248,7 @@ def test_a_folder_of_mixed_images_can_be_distilled(tmp_path, monkeypatch):
 
     # The same data by any other name is the same run.
     (tmp_path / "data").rename(tmp_path / "moved")
-    monkeypatch.setattr(distill, "_distil", die)
+    monkeypatch.setattr(distill, "distil", die)
     monkeypatch.chdir(tmp_path)
     for name in ("folder:moved", "folder:moved/", f"folder:{tmp_path}/moved"):
         distill.run(dataclasses.replace(config, dataset=name))
@@ -293,7 +294,7 @@ def test_killed_three_times_and_continued_by_the_same_command(tmp_path):
     with start("distill", **flags) as process:
         wait_until(process, (folder / "run.json").exists)
         with pytest.raises(UserError, match="another live run owns") as refused:
-            distill.run(distill.Config(**flags))
+            distill.run(options.Config(**flags))
         assert str(folder) in str(refused.value)
         stop(process, folder, signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL

@@ -17,7 +17,7 @@ import pytest
 import jaxdd
 from experiments import distill as distill_program
 from jaxdd.artifact import file as artifacts
-from jaxdd.distillation import difficulty, resolution
+from jaxdd.distillation import difficulty, options, resolution
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.evaluation import hits
@@ -41,7 +41,7 @@ CHEAP = {**QUICK, "steps": 8, "num_eval": 2, "num_random": 5, "measure_every": 4
 NETWORKS = CHEAP["num_eval"] + CHEAP["num_random"]
 
 
-def cheap(folder, **changes) -> distill.Config:
+def cheap(folder, **changes) -> options.Config:
     return small(folder, **{**CHEAP, **changes})
 
 
@@ -91,7 +91,7 @@ def change(path, **fields):
 def test_the_set_can_be_had_before_its_accuracy(copy, whole, problem, monkeypatch):
     for name in ("summary.json", "distilled.npz", "images.png"):
         (copy / name).unlink()
-    monkeypatch.setattr(distill, "_judge", die)
+    monkeypatch.setattr(distill, "_measure", die)
     with pytest.raises(Killed):
         distill.run(cheap(copy), problem)
     made, expected = (jaxdd.load(x / "distilled.npz") for x in (copy, whole))
@@ -228,7 +228,7 @@ def test_other_flags_of_the_evaluation_evaluate_again(
 
 def test_flags_that_only_watch_change_nothing(copy, problem, monkeypatch):
     before = files(copy)
-    monkeypatch.setattr(distill, "_distil", die)
+    monkeypatch.setattr(distill, "distil", die)
     changes = {"log_every": 1, "measure_every": 2, "save_every": 1, "sdc_share": False}
     distill.run(cheap(copy, **changes), problem)
     assert files(copy) == before
@@ -237,9 +237,11 @@ def test_flags_that_only_watch_change_nothing(copy, problem, monkeypatch):
 # --- What makes a run this run ------------------------------------------------------
 
 
-def identity_of(problem, **changes):
-    config = cheap("w", **changes)
-    return resolution.identity(resolution.resolve(config, problem), problem)
+def values_of(problem, folder="w", **changes):
+    """What `run.json` has of a run."""
+    config = cheap(folder, **changes)
+    flags = options.given(config)
+    return resolution.resolve(config.method, flags, problem).values(folder)
 
 
 SELECTING = {"select": "validation"}
@@ -272,10 +274,9 @@ JUDGED = {**SEGMENTED, "judge_epochs": 3}
     ],
 )
 def test_a_run_is_what_alters_its_steps(problem, base, changes, same):
-    known = identity_of(problem, **base)
+    known = resolution.identity(values_of(problem, **base), problem)
     changes = {**base, **changes}
-    folder = changes.pop("workdir", "w")
-    values = resolution.resolve(cheap(folder, **changes), problem)
+    values = values_of(problem, changes.pop("workdir", "w"), **changes)
     assert (resolution.identity(values, problem) == known) is same
 
 
@@ -290,7 +291,7 @@ def without_new(config):
 def test_a_value_that_a_version_did_not_have_stands_for_its_default(problem):
     """Runs drew real samples independently then, those of IDC too."""
     for method, sampling in (("dm", "independent"), ("idc", "passes")):
-        values = resolution.resolve(cheap("w", method=method), problem)
+        values = values_of(problem, method=method)
         assert values["sampling"] == sampling
         before = resolution.identity(without_new(values), problem)
         same = resolution.identity(values, problem) == before
@@ -303,7 +304,7 @@ def test_a_value_that_a_version_did_not_have_stands_for_its_default(problem):
 )
 def test_other_statistics_of_batch_norm_make_another_run(problem, method, net, goes_on):
     """Distribution matching normalised every class by itself once."""
-    values = resolution.resolve(cheap("w", method=method, net=net), problem)
+    values = values_of(problem, method=method, net=net)
     now = resolution.identity(values, problem)
     before = resolution.identity(without_new(values), problem)
     if goes_on:
@@ -328,7 +329,7 @@ def as_written_before(folder):
 
 def test_a_folder_of_the_version_before_is_finished(copy, problem, monkeypatch):
     as_written_before(copy)
-    monkeypatch.setattr(distill, "_distil", die)
+    monkeypatch.setattr(distill, "distil", die)
     distill.run(cheap(copy), problem)
 
 
@@ -393,7 +394,7 @@ def test_the_folder_is_believed_before_the_summary(
         odd = {"mean": 1.0, "std": 0.0, "n": 2}
         measured = {**made.measured, "distilled": odd}
         artifacts.save(dataclasses.replace(made, measured=measured), path)
-    monkeypatch.setattr(distill, "_distil", die)
+    monkeypatch.setattr(distill, "distil", die)
     with pytest.raises(Killed):
         distill.run(cheap(copy), problem)
     error = capsys.readouterr().err

@@ -8,7 +8,7 @@ import pytest
 
 import jaxdd
 from jaxdd.data.problem import open_problem
-from jaxdd.distillation import pieces
+from jaxdd.distillation import options, pieces
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
@@ -67,8 +67,8 @@ TRAJECTORIES = {
 }
 
 
-def config(workdir, base=TINY, **changes) -> distill.Config:
-    return distill.Config(workdir=str(workdir), **{**base, **changes})
+def config(workdir, base=TINY, **changes) -> options.Config:
+    return options.Config(workdir=str(workdir), **{**base, **changes})
 
 
 @pytest.fixture(scope="module", autouse=True)

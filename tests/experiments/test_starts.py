@@ -14,7 +14,14 @@ from jaxdd.distillation import banks
 from jaxdd.distillation import run as distill
 from jaxdd.distillation.job import Job
 from jaxdd.errors import UserError
-from tests.experiments.helpers import QUICK, NoProbes, following, read_json, small
+from tests.experiments.helpers import (
+    QUICK,
+    NoProbes,
+    following,
+    open_config,
+    read_json,
+    small,
+)
 
 
 @pytest.fixture
@@ -31,14 +38,13 @@ def saved(folder, path, name="set.npz", **changes):
 
 def first_of(opened):
     """What a run begins at, without its experts' training."""
-    problem, values, network = opened.problem, opened.values, opened.network
+    problem, resolved, network = opened.problem, opened.resolved, opened.network
     bank = None
-    if values["bank"] is not None:
-        bank = Imagined(banks.manifest_of(problem, network, values), network)
+    if resolved.bank is not None:
+        bank = Imagined(banks.manifest_of(problem, network, resolved), network)
     real = problem.on_device(problem.splits.train)
-    job = Job(problem, values, network, real, bank)
-    job.start = opened.start
-    return job, job.first(jax.random.key(0), job.inputs.full, values["ipc"])
+    job = Job(problem, resolved, network, real, bank, opened.start)
+    return job, job.first(jax.random.key(0), job.inputs.full, resolved.task.ipc)
 
 
 def test_a_run_begins_at_the_set_wherever_it_lies(
@@ -72,8 +78,8 @@ def test_labels_and_step_size_are_taken_where_they_are_learned(path, tmp_path, p
     learned = saved(tmp_path, path, "soft.npz", labels=soft, step_size=0.125)
     config = following(tmp_path / "run", init=str(learned), labels="soft",
                        label_lr=1.0, step_size=None)  # fmt: skip
-    opened = distill.open_run(config, problem)
-    assert opened.values["step_size"] == 0.125
+    opened = open_config(config, problem)
+    assert opened.resolved.recipe.step_size == 0.125
     job, first = first_of(opened)
     np.testing.assert_array_equal(first.images, made.images)
     np.testing.assert_allclose(jax.nn.softmax(first.labels), soft, atol=1e-6)
@@ -82,21 +88,21 @@ def test_labels_and_step_size_are_taken_where_they_are_learned(path, tmp_path, p
     np.testing.assert_allclose(stored.labels, soft, atol=1e-6)
     # A flag has the last word; hard labels of the method stay hard, and say so.
     config = following(tmp_path / "run", init=str(learned), step_size=0.5)
-    opened = distill.open_run(config, problem)
-    assert opened.values["step_size"] == 0.5
+    opened = open_config(config, problem)
+    assert opened.resolved.recipe.step_size == 0.5
     _, first = first_of(opened)
     np.testing.assert_array_equal(first.labels, made.labels)
-    assert any("soft labels are left out" in sentence for sentence in opened.told)
+    assert any("soft labels are left out" in sentence for sentence in opened.remarks)
 
 
 def test_learned_labels_of_a_hard_set_begin_with_an_expert(path, tmp_path, problem):
     config = following(tmp_path / "run", init=str(path), labels="soft", label_lr=1.0)
-    opened = distill.open_run(config, problem)
+    opened = open_config(config, problem)
     job, first = first_of(opened)
     images = first.images.reshape(-1, *first.images.shape[2:])
     logits = next(job._logits(images)).reshape(10, 1, 10)
     np.testing.assert_allclose(first.labels, logits, atol=1e-5)
-    assert any("an expert's" in sentence for sentence in opened.told)
+    assert any("an expert's" in sentence for sentence in opened.remarks)
 
 
 def test_labels_of_a_mosaic_are_the_mean_over_its_tiles(path, tmp_path, problem):
@@ -109,7 +115,7 @@ def test_labels_of_a_mosaic_are_the_mean_over_its_tiles(path, tmp_path, problem)
     mosaic = saved(tmp_path, path, factor=2, **two)
     config = following(tmp_path / "run", init=str(mosaic), labels="soft", label_lr=1.0,
                        factor=2, ipc=2)  # fmt: skip
-    job, first = first_of(distill.open_run(config, problem))
+    job, first = first_of(open_config(config, problem))
     for j in (0, 1):
         one = {name: array[:, j : j + 1] for name, array in two.items()}
         tiles = dataclasses.replace(made, factor=2, **one).synthetic().images
@@ -123,11 +129,11 @@ def test_other_constants_are_converted_and_told(path, tmp_path, problem):
     made = jaxdd.load(path)
     moved = dataclasses.replace(made.preprocess, mean=made.preprocess.mean + 0.1)
     other = saved(tmp_path, path, preprocess=moved)
-    opened = distill.open_run(small(tmp_path, init=str(other), **QUICK), problem)
+    opened = open_config(small(tmp_path, init=str(other), **QUICK), problem)
     _, first = first_of(opened)
     shown = problem.preprocess.invert(np.asarray(first.images))
     np.testing.assert_allclose(shown, moved.invert(made.images), atol=1e-5)
-    assert any("they are converted" in sentence for sentence in opened.told)
+    assert any("they are converted" in sentence for sentence in opened.remarks)
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,10 @@ from jaxdd.devices import mesh as devices
 from jaxdd.devices import needs
 from jaxdd.distillation import memory as least
 from jaxdd.distillation import options
-from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.modifiers.curriculum import Curriculum, changes_of, describe
 from jaxdd.nets import make_network
-from tests.experiments.helpers import SMALL, command, environment, small
+from tests.experiments.helpers import SMALL, command, environment, open_config, small
 from tests.experiments.test_machines import free_port
 from tests.faults.flags import PROGRAMS
 
@@ -322,14 +321,14 @@ MOST = 2**31 - 1
 def test_what_no_memory_holds_is_refused_at_once(changes, flag, problem, tmp_path):
     config = options.Config(str(tmp_path / "run"), **changes)
     with pytest.raises(UserError, match=flag) as caught:
-        distill.open_run(config, problem)
+        open_config(config, problem)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
 def test_what_fits_is_not_refused(problem, tmp_path):
-    opened = distill.open_run(small(tmp_path / "run"), problem)
-    wanted = least.distillation(problem, opened.network, opened.values)
+    opened = open_config(small(tmp_path / "run"), problem)
+    wanted = least.distillation(problem, opened.network, opened.resolved)
     assert all(0 < need.size < 1e9 for need in wanted)
 
 

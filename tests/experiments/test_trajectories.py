@@ -275,7 +275,7 @@ def test_a_bank_that_does_not_fit_is_refused(bank, tmp_path, changes, told):
 
 
 def test_another_seed_with_the_banks_split_is_fine(bank, tmp_path, monkeypatch):
-    monkeypatch.setattr(distill, "_distil", die)
+    monkeypatch.setattr(distill, "distil", die)
     with pytest.raises(Killed):
         distill.run(following(tmp_path, experts=bank, seed=3, split_seed=0))
 

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 import jaxdd
-from jaxdd.distillation import difficulty, sorting
+from jaxdd.devices.timing import Stopwatch
+from jaxdd.distillation import difficulty, opening, options, sorting
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
+from jaxdd.evaluation.hits import Hits
 from jaxdd.evaluation.protocol import Measured
 from jaxdd.methods.network import network_for
 from tests.experiments.helpers import NoProbes, assert_same_run, read_json, small
@@ -32,7 +34,7 @@ SHORT = {
 PARAMETERS = 682
 
 
-def config(workdir, method="dm", **changes) -> distill.Config:
+def config(workdir, method="dm", **changes) -> options.Config:
     return small(workdir, **{**SHORT, "method": method, **changes})
 
 
@@ -43,7 +45,8 @@ NOTHING = Measured(NONE, NONE, np.zeros((2, 1), bool), np.zeros(1, int), {})
 @pytest.fixture
 def unmeasured(monkeypatch):
     """Runs whose images are all that matters."""
-    monkeypatch.setattr(distill, "_judge", lambda job, synthetic, kept: NOTHING)
+    measured = NOTHING, Stopwatch(), Hits(None, "")
+    monkeypatch.setattr(distill, "_measure", lambda *_: measured)
     monkeypatch.setattr(distill, "Probes", NoProbes)
 
 
@@ -180,7 +183,7 @@ def test_scores_that_changed_meanwhile_are_refused(
     distill.run(config(tmp_path / "run", **changes, steps=1), problem)
     moved = shutil.copy(path, tmp_path / "moved.npz")  # what is in it counts
     with monkeypatch.context() as patch:
-        patch.setattr(distill, "_distil", die)
+        patch.setattr(distill, "distil", die)
         asked = {**changes, "scores": str(moved), "steps": 1}
         distill.run(config(tmp_path / "run", **asked), problem)
     scores_file(path, ids, -ids)
@@ -298,7 +301,7 @@ def test_a_ratio_of_zero_is_no_mask(run):
 
 
 def test_a_mask_of_layers_drops_whole_layers(problem, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(distill, "_prepare", die)
+    monkeypatch.setattr(opening, "Job", die)
     changes = {"mask": "depth", "mask_ratio": 0.9, "mask_granularity": "layer"}
     with pytest.raises(Killed):
         distill.run(config(tmp_path, "dc", **changes), problem)
@@ -315,18 +318,21 @@ def test_a_mask_of_layers_drops_whole_layers(problem, tmp_path, monkeypatch, cap
     ("changes", "told"),
     [
         ({"mask": "depth", "mask_ratio": 0.2}, "add --features=all"),
-        ({"mask": "width", "mask_ratio": 0.2}, "unknown mask 'width'"),
+        (
+            {"mask": "width", "mask_ratio": 0.2},
+            "--mask must be one of none, depth, loss",
+        ),
         ({"mask": "loss"}, "--mask=loss drops nothing so far"),
-        ({"mask_ratio": 0.2}, "need a mask: add --mask=depth"),
-        ({"mask": "none", "mask_ratio": 0.2}, "need a mask"),
-        ({"mask_granularity": "layer"}, "need a mask"),
+        ({"mask_ratio": 0.2}, "--mask_ratio is about a mask.*: add --mask=depth"),
+        ({"mask": "none", "mask_ratio": 0.2}, "--mask_ratio is about a mask"),
+        ({"mask_granularity": "layer"}, "--mask_granularity is about a mask"),
         (
             {"method": "dc", "mask": "depth", "mask_ratio": 1e-6},
             "drops none of 682",
         ),
         (
             {"mask": "depth", "mask_ratio": 0.2, "mask_granularity": "row"},
-            "granularity 'row'",
+            "--mask_granularity must be one of scalar, layer",
         ),
     ],
     ids=str,
