@@ -8,10 +8,10 @@ from PIL import Image
 
 from experiments import difficulty as difficulty_program
 from jaxdd.data import digits
-from jaxdd.data.problem import open_problem
+from jaxdd.data.problem import DataFlags, open_problem
 from jaxdd.distillation import difficulty, sorting
 from jaxdd.errors import UserError
-from jaxdd.methods.network import network_for, network_options
+from jaxdd.methods.network import NetworkSpec
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.scores.probes import make_probes
 from jaxdd.scores.table import SCORES, Effort
@@ -43,8 +43,8 @@ def test_one_score_in_dataset_order(tmp_path):
     assert summary["rank_correlation"] == {}
 
     # Sample by sample, each gradient on its own.
-    problem = open_problem("digits", None, 0.0, 0, False)
-    network = network_for(dataset, network_options("mlp", dataset, 8, None))
+    problem = open_problem(DataFlags(), 0.0, 0)
+    network = NetworkSpec("mlp", 8).make(dataset)
     real = problem.on_device(problem.splits.train)
     probes = make_probes(network, real, seed=0, count=2, steps=5)
     loss = mean_loss(network)
@@ -66,7 +66,7 @@ def test_several_scores_and_their_rank_correlations(tmp_path, capsys):
     score = ",".join([*names, "loss"])
     changes = {"validation": 0.5, "forgetting_epochs": 2, "seed": 3}
     summary = difficulty.run(config(tmp_path, score=score, **changes))
-    held_out = open_problem("digits", None, 0.5, 3, False)
+    held_out = open_problem(DataFlags(), 0.5, 3)
     scores = {}
     for name in names:
         scores[name], ids = read(tmp_path / name)

@@ -330,7 +330,7 @@ def test_own_arrays_are_called_what_they_are(tmp_path, monkeypatch):
     monkeypatch.setattr(distill, "Probes", NoProbes)
     data = digits_as()
     config = small(tmp_path, **QUICK, steps=2)
-    summary = distill.run(config, prepare(data, 0.1, 0, False))
+    summary = distill.run(config, prepare(data, 0.1, 0))
     assert summary["config"]["dataset"] == "mine"
     path = str(tmp_path / "distilled.npz")
     assert jaxdd.load(path).dataset["name"] == "mine"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdd import report
-from jaxdd.data.problem import open_problem
+from jaxdd.data.problem import DataFlags, open_problem
 from jaxdd.distillation.difficulty import write_scores
 from jaxdd.errors import NotWritten
 from jaxdd.report import pictures
@@ -68,7 +68,7 @@ def test_programs_draw_through_it():
 
 
 def test_scores_without_a_picture_are_scores(tmp_path, capsys):
-    problem = open_problem("digits", None, 0.0, 0, False)
+    problem = open_problem(DataFlags(), 0.0, 0)
     scores = np.full(len(problem.splits.train.labels), np.nan)
     write_scores(tmp_path, "el2n", scores, problem)
     assert {x.name for x in tmp_path.iterdir()} == {"scores.npz", "extremes.png"}
