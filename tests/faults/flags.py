@@ -133,14 +133,16 @@ def answer(program: str, flags: dict[str, Any]) -> Answer:
     home = sys.modules[module.run.__module__]  # the engine of a program, or itself
     with contextlib.ExitStack() as stack:
         for place, name in itertools.product(
-            (module, comparison), ("owned", "make_folder")
+            (module, home, comparison), ("owned", "make_folder")
         ):
             if hasattr(place, name):
                 stack.enter_context(mock.patch.object(place, name, side_effect=Begun))
         began = time.monotonic()
         try:
             config = fields.understood(module.Config(**flags))
-            getattr(home, "open_run", home.run)(config)
+            own = getattr(home, "open_run", None)
+            opens = own is not None and own.__module__ == home.__name__
+            (own if opens else module.run)(config)
         except Begun:
             pass
         except UserError as error:
