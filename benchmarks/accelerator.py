@@ -19,8 +19,8 @@ longest        the longest operations of a step of DSA and of MTT
 dispatch       seconds per step with 1, 2, 5, 10 and 50 steps in one dispatch
 whole          `experiments.distill` on MNIST, with --data_dir=DIR
 
-The last lines are one table, sentences on what `jaxdd.policy` should say, and an entry
-to paste into its table. They are also in table.md and policy.txt.
+The last lines are one table, sentences on what `jaxdd.devices.policy` should say, and
+an entry to paste into its table. They are also in table.md and policy.txt.
 """
 
 import dataclasses
@@ -349,7 +349,7 @@ def advice(config: Config, sections: verdict.Sections, about: Any) -> str:
     text = verdict.entry(kind if backend != "cpu" else backend, chosen)
     assert config.out is not None
     write_atomically(Path(config.out) / "policy.txt", text)
-    lines = [f"What jaxdd/policy.py should say on {kind}:", "", *words, ""]
+    lines = [f"What jaxdd/devices/policy.py should say on {kind}:", "", *words, ""]
     return "\n".join([*lines, "Paste into TABLE:", "", text])
 
 

@@ -4,7 +4,7 @@
         --out=runs/profile
 
 A part is a primitive (see `benchmarks.primitives`) or the outer step of a method. XLA's
-profiler traces every instruction of the compiled program; `benchmarks.operations` sorts
+profiler traces every instruction of the compiled program; `parts.operations` sorts
 them by kind. The time of a part is measured without the profiler, which slows small
 operations down. Writes profile.json, a list of records with the longest instructions
 and the JAX operations they come from, about.json, profile.md and profile.png. Time

@@ -3,9 +3,9 @@
     python -m experiments.distill --dataset=digits --method=dsa --ipc=1 \\
         --sdc_weight=1 --seed=0 --workdir=runs/digits
 
-About 30 s on two CPU cores. Flags that are not given come from the published preset of
-the method, dataset and ipc (`jaxdd/presets.py`). The same command continues a stopped
-run; a larger --steps goes on from where it ended.
+This takes about 30 s on two CPU cores. Flags that are not given have the published
+values of the method, dataset and ipc. The same command continues a stopped run; a
+larger --steps continues a finished one.
 """
 
 from typing import Any

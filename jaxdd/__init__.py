@@ -12,8 +12,13 @@ from jaxdd.artifact.restart import initial_from
 from jaxdd.augment import dsa, on_images, per_image, siamese
 from jaxdd.data import from_arrays, from_folder, from_npz, from_tfds
 from jaxdd.data.real import real_data
+from jaxdd.distillation.api import distill
+from jaxdd.distillation.difficulties import Difficulty
 from jaxdd.distillation.result import Result
+from jaxdd.distillation.scoring import difficulty
 from jaxdd.errors import UserError
+from jaxdd.evaluation.result import Evaluation
+from jaxdd.evaluation.run import evaluate
 from jaxdd.evaluation.statistics import Statistics
 from jaxdd.experts import Bank, Manifest, train_bank
 from jaxdd.fields import override
@@ -96,6 +101,8 @@ __all__ = [
     "Context",
     "ContrastiveMatching",
     "Curriculum",
+    "Difficulty",
+    "Evaluation",
     "FeatureMatching",
     "Forgetting",
     "Formation",
@@ -136,8 +143,11 @@ __all__ = [
     "build",
     "contrastive_match",
     "correct_set",
+    "difficulty",
+    "distill",
     "dsa",
     "ensemble_scores",
+    "evaluate",
     "export_pngs",
     "feature_match",
     "flatten",

@@ -11,10 +11,13 @@ import dataclasses
 import difflib
 import functools
 import math
+import os
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
+
+import numpy as np
 
 from jaxdd.errors import UserError, check_integer, quoted
 from jaxdd.storage.paths import local_path
@@ -143,8 +146,8 @@ def _check(name: str, field: dataclasses.Field, value: Any) -> None:
         return
     rule, kind = field.metadata, type_of(field)
     _check_type(name, kind, value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise FieldError(name, f"must be a finite number, not {value}")
+    if kind is float and not _is_finite(value):
+        raise FieldError(name, f"must be a finite number, not {quoted(value)}")
     try:
         if rule["kind"] == "seed":
             check_seed(value, name)
@@ -160,7 +163,7 @@ def _check(name: str, field: dataclasses.Field, value: Any) -> None:
          f"below {rule['below']}"),
     ):  # fmt: skip
         if broken:
-            raise FieldError(name, f"must be {what}, not {value}")
+            raise FieldError(name, f"must be {what}, not {quoted(value)}")
     choices = rule["choices"]
     if choices is not None and value not in choices:
         raise FieldError(name, _none_of(choices, value))
@@ -174,14 +177,33 @@ def _above(rule: Mapping[str, Any]) -> str:
     return "positive" if rule["above"] == 0 else f"above {rule['above']}"
 
 
+def _is_finite(value: int | float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
+
+
 def _check_type(name: str, kind: Any, value: Any) -> None:
+    if not _fits(kind, value):
+        what = _KINDS.get(kind, str(kind))
+        raise FieldError(name, f"must be {what}, not {quoted(value)}")
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether a value has the type of a field."""
+    if typing.get_origin(kind) is tuple:
+        kinds = typing.get_args(kind)
+        if not isinstance(value, tuple):
+            return False
+        if kinds[-1] is Ellipsis:
+            return all(_fits(kinds[0], part) for part in value)
+        return len(value) == len(kinds) and all(map(_fits, kinds, value))
     if kind not in _KINDS:
-        return
-    fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    if kind is float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-    if not fits:
-        raise FieldError(name, f"must be {_KINDS[kind]}, not {quoted(value)}")
+        return True
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
 
 
 def check_seed(seed: int, name: str = "--seed") -> None:
@@ -272,8 +294,38 @@ def override(tree: T, given: Mapping[str, Any], who: str = "this method") -> T:
     unknown = sorted(set(given) - set(flags))
     if unknown:
         raise UserError(f"there is no flag {unknown[0]}: {_nearest(unknown[0], flags)}")
-    values = {name: value for name, value in given.items() if value is not None}
+    values = {
+        name: _typed(flags[name], value)
+        for name, value in given.items()
+        if value is not None
+    }
     return _rebuilt(tree, (), values, flags, who)
+
+
+def _typed(flag: Flag, value: Any) -> Any:
+    """The value of a flag with the type that its field or its text has.
+
+    Scalars of NumPy become numbers, and lists tuples.
+
+    Raises:
+        FieldError: it has another type.
+    """
+    rule, kind = flag.field.metadata, type_of(flag.field)
+    value = value.item() if isinstance(value, np.generic) else value
+    if "variant" in rule:
+        kind = str
+    elif rule["kind"] == "path" or (rule["parse"] and isinstance(value, str)):
+        return value  # `_parsed` checks it
+    elif rule["parse"]:
+        value = _tupled(value)
+    _check_type(f"--{flag.name}", kind, value)
+    return value
+
+
+def _tupled(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(map(_tupled, value))
+    return value
 
 
 def _nearest(name: str, flags: Mapping[str, Flag]) -> str:
@@ -343,10 +395,21 @@ def _parsed(name: str, rule: Mapping[str, Any], value: Any) -> Any:
     if rule["parse"] is not None and isinstance(value, str):
         return rule["parse"](value)
     if rule["kind"] == "path":
-        return str(local_path(value, f"--{name}"))
+        return _local(value, f"--{name}")
     if rule["kind"] == "dataset":
         _check_dataset(value, f"--{name}")
     return value
+
+
+def _local(value: Any, name: str) -> str:
+    """A path on this machine.
+
+    Raises:
+        UserError: it is no path.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise FieldError(name, f"must be a path, not {quoted(value)}")
+    return str(local_path(value, name))
 
 
 def _closing(flag: Flag, given: Mapping[str, Any]) -> bool:
@@ -483,8 +546,9 @@ def _clean(name: str, field: dataclasses.Field, value: Any) -> Any:
     """
     rule = field.metadata
     if rule["kind"] == "path":
-        return str(local_path(value, name))
+        return _local(value, name)
     if rule["kind"] == "dataset":
+        _check_type(name, str, value)
         _check_dataset(value, name)
     else:
         _check(name, field, value)
@@ -527,15 +591,17 @@ def config_class(
             kind, default = str, None
             rule = option(None, rule["text"]).metadata
         else:
-            kind = str if rule["parse"] is not None else type_of(flag.field)
-            default = None if unset(flag) else flag.field.default
+            parsed = rule["parse"] is not None
+            kind = str if parsed else type_of(flag.field)
+            # A default that is no text is left to the field.
+            default = None if parsed or unset(flag) else flag.field.default
         optional = kind | None if default is None else kind
         metadata = {**rule, "group": flag.group, "choices": None, "above": None,
                     "at_least": None, "below": None}  # fmt: skip
         field = dataclasses.field(default=default, metadata=metadata)
         fields.append((names[flag.name], optional, field))
-    made = dataclasses.make_dataclass(
+    config = dataclasses.make_dataclass(
         name, fields, bases=bases, frozen=True, kw_only=True
     )
-    made.__doc__ = doc
-    return made
+    config.__doc__ = doc
+    return config

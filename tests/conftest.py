@@ -39,7 +39,7 @@ def pytest_configure():
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     # Most of the time goes into compiling: do it with few optimisations. Programs that
-    # the tests start do the same (`experiments.helpers.environment`).
+    # the tests start do the same (`tests.experiments.helpers.environment`).
     jax.config.update("jax_disable_most_optimizations", True)
     if jax.__version_info__ < (0, 11):  # an unknown flag would end the process
         flags = os.environ.get("XLA_FLAGS", "")
@@ -48,9 +48,9 @@ def pytest_configure():
 
 # Files of few but long tests: a process must not be left alone with them at the end.
 LONG = (
-    "tests/test_docs.py",
-    "tests/test_cells.py",
-    "tests/test_methods.py",
+    "tests/house/test_docs.py",
+    "tests/methods/test_cells.py",
+    "tests/methods/test_methods.py",
     "tests/experiments/",
 )
 

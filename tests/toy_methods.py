@@ -1,14 +1,15 @@
-"""Every method of the registry on a toy problem, with its loops cut short."""
-
-import dataclasses
+"""Every published recipe on a toy problem, with its loops cut short."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxdd.methods.settings import METHODS, Settings
 
 from jaxdd.data.real import take
+from jaxdd.fields import flat, override
+from jaxdd.learners.fresh import Context
 from jaxdd.methods.build import build
+from jaxdd.methods.recipe import Recipe
+from jaxdd.methods.recipes import METHODS
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Inputs, Method, Space, Span, Synthetic
 from tests.helpers import (
@@ -28,6 +29,7 @@ EXPERTS = 4  # all of them like the one below
 MATCHES = 3
 # Pixels whose range images do not leave: clipping has tests of its own.
 PIXELS = Space(lambda z: 0.5 + 0.05 * z, lambda x: (x - 0.5) / 0.05, 0.5)
+CONTEXT = Context(experts=EXPERTS, pixels=PIXELS)
 
 
 # Quick to compile; ConvNets come with batch norm in `test_pools`.
@@ -47,61 +49,74 @@ INPUTS = inputs_with_span()
 
 def earlier_set() -> Synthetic:
     """Two images per class of an earlier segment, and an empty slot for a third."""
-    found = toy_start(INPUTS, ipc=3, kind="real", seed=9)
-    return found._replace(labels=found.labels.at[:, 2].set(0))
+    start = toy_start(INPUTS, ipc=3, kind="real", seed=9)
+    return start._replace(labels=start.labels.at[:, 2].set(0))
 
 
 EARLIER = INPUTS._replace(earlier=earlier_set())
 
 
-def inputs_of(settings: Settings) -> Inputs:
+def inputs_of(recipe: Recipe) -> Inputs:
     """What a step may look at; D4A's is one of a later segment."""
-    return EARLIER if settings.segments > 1 else INPUTS
+    return EARLIER if recipe.count > 1 else INPUTS
 
 
-def toy_settings(method: str, variant="plain", **changes) -> Settings:
-    """A published method with its loops cut short; `test_augment` has all the ops."""
-    base = METHODS[method]
-    options = {
+# Flags that cut the loops of a recipe short, by the name of its learner source; a
+# recipe takes those that it has.
+SHORT = {
+    "fresh": {"batch_real": 8},
+    "pool": {
         "batch_real": 8,
-        "matches": MATCHES if base.source in ("pool", "real_pool") else 1,
+        "matches": MATCHES,
         "inner_epochs": 2,
         "network_lr": 0.05,
-        "augmentation": "none" if base.augmentation == "none" else "crop_flip",
-    }
-    if base.source == "real_pool":
-        options |= {
-            "augmentation": "idc:crop_flip",
-            "pool_augmentation": "idc:crop_flip+cutmix=0.5",
-            "pool_samples": 24,
-            "pool_batch": 10,
-            "batch_syn": 6,  # of the eight images per class
-            "image_lr": 1e-4,
-        }
-    if base.source == "spans":
-        options |= {
-            "student_steps": 3,
-            "batch_syn": 4,
-            "max_start": 5,
-            "image_lr": 3.0,
-            "step_size": 0.1,
-            "step_size_lr": 1e-4,
-            "label_lr": 0.3,
-            # The loss starts above 1; the gate has tests of its own.
-            "gate": 10 * base.gate,
-            "ema_decay": 0.9 if base.ema_decay else 0.0,
-            "mask_ratio": 0.25 if base.mask != "none" else 0.0,
-        }
-    return dataclasses.replace(base, **{**options, **VARIANTS[variant], **changes})
+    },
+    "real_pool": {
+        "batch_real": 8,
+        "batch_syn": 6,  # of the eight images per class
+        "matches": MATCHES,
+        "network_lr": 0.05,
+        "pool_augmentation": "idc:crop_flip+cutmix=0.5",
+        "pool_samples": 24,
+        "pool_batch": 10,
+        "image_lr": 1e-4,
+    },
+    "spans": {
+        "student_steps": 3,
+        "batch_syn": 4,
+        "max_start": 5,
+        "image_lr": 3.0,
+        "step_size": 0.1,
+        "step_size_lr": 1e-4,
+        "label_lr": 0.3,
+        "mask_ratio": 0.25,
+    },
+}
 
 
-def toy_method(settings: Settings) -> Method:
-    return build(NETWORK, settings, experts=EXPERTS, pixels=PIXELS)
+def toy_recipe(method: str, variant="plain", **flags) -> Recipe:
+    """A published recipe cut short; `test_augment` has all the operations."""
+    recipe = METHODS[method]
+    here = flat(recipe)
+    short = {n: v for n, v in SHORT[recipe.learner.name].items() if n in here}
+    if recipe.objective.augmentation != "none":
+        of_idc = recipe.learner.name == "real_pool"
+        short["augmentation"] = "idc:crop_flip" if of_idc else "crop_flip"
+    if recipe.images.gate:
+        # The loss starts above 1; the gate has tests of its own.
+        short["gate"] = 10 * recipe.images.gate
+    if recipe.images.ema_decay:
+        short["ema_decay"] = 0.9
+    return override(recipe, {**short, **VARIANTS[variant], **flags})
 
 
-def start_for(settings: Settings) -> Synthetic:
+def toy_method(recipe: Recipe) -> Method:
+    return build(NETWORK, recipe, CONTEXT)
+
+
+def start_for(recipe: Recipe) -> Synthetic:
     start = toy_start(INPUTS)
-    return start._replace(step_size=jnp.float32(settings.step_size))
+    return start._replace(step_size=jnp.float32(recipe.step_size))
 
 
 def is_new(learner) -> bool:

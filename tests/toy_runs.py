@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd.running import resume as runs
-from jaxdd.running.resume import Best, Hooks, Plan
+from jaxdd.running.loop import Program
+from jaxdd.running.resume import Best, Hooks, RunSchedule
 from jaxdd.storage.checkpoints import Checkpoints
 from jaxdd.types import Method, MethodState
 from tests.helpers import Killed, toy_inputs, toy_start
 
-PLAN = Plan(steps=10, log_every=2, measure_every=3, save_every=4)
+SCHEDULE = RunSchedule(steps=10, log_every=2, measure_every=3, save_every=4)
 BAD_STEP = 7  # the step whose loss is not finite, where a test asks for one
 
 
@@ -58,25 +59,34 @@ def track(best, synthetic, step):
     return Best(jnp.float32(score), jnp.int32(step), synthetic)
 
 
-def go(folder, method=None, plan=PLAN, seed=0, resumed=None, **hooks):
+def go(
+    folder, method=None, schedule=SCHEDULE, seed=0, resumed=None, spans=None, **hooks
+):
+    """A run in a folder, or in memory where it is None."""
     method = toy_method() if method is None else method
-    folder.mkdir(exist_ok=True)
+    if folder is not None:
+        folder.mkdir(exist_ok=True)
     return runs.run(
         folder,
-        method,
+        Program(method),
         lambda: method.init(jax.random.key(5), toy_start(inputs())),
         inputs(),
         seed,
-        plan,
+        schedule,
         Hooks(**{"measure": measure, "track": track, **hooks}),
         (lambda step: None) if resumed is None else resumed.append,
+        spans,
     )
 
 
 def outcome(folder, state):
     """Everything that has to be the same: the state's bits, the lines of metrics."""
-    leaves = [(x.dtype, np.asarray(x).tobytes()) for x in jax.tree.leaves(state)]
-    return leaves, lines(folder)
+    return leaves_of(state), lines(folder)
+
+
+def leaves_of(state):
+    """The bits of a state."""
+    return [(x.dtype, np.asarray(x).tobytes()) for x in jax.tree.leaves(state)]
 
 
 def lines(folder):
@@ -95,7 +105,7 @@ def saved_steps(folder):
 
 
 def uninterrupted(folder, **arguments):
-    return outcome(folder, go(folder, **arguments)[0])
+    return outcome(folder, go(folder, **arguments).state)
 
 
 @contextlib.contextmanager

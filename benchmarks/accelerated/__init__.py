@@ -10,5 +10,5 @@ steps        one step of every method, beside the PyTorch loop; memory
 longest      the longest operations of two methods' steps
 dispatch     how many steps one dispatch should hold
 whole        `experiments.distill` on MNIST
-verdict      the table of all results, and what `jaxdd.policy` should say
+verdict      the table of all results, and what `jaxdd.devices.policy` should say
 """

@@ -1,6 +1,6 @@
 """Primitives in all forms: how axes are mapped, convolutions, precision, microbatches.
 
-One choice moves at a time, the others stay as `jaxdd.policy` has them on this device;
+One choice moves at a time, the others stay as `jaxdd.devices.policy` has them;
 patches are also tried with either end of the mapping, as batched weights turn patches
 into batched products and `lax` convolutions into grouped ones. The choices are made
 through the policy itself, so that what is measured is what an entry of its table does.

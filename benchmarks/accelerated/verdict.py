@@ -1,4 +1,4 @@
-"""The table of all results, and what `jaxdd.policy` should say on this device.
+"""The table of all results, and what `jaxdd.devices.policy` should say on this device.
 
 A choice changes only where the measured time is below 0.85 of what the policy has
 today: what is closer is a tie. No choice lowers the precision of results.

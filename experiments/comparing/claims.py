@@ -1,4 +1,4 @@
-"""Claims about difficulty, and what paired differences say of them.
+"""Claims about difficulty, and the verdicts that paired differences allow.
 
 The claims are those that an SDC comparison has to show rather than assume: (a) plain
 gradient matching drifts towards hard samples, trajectory matching does not clearly; (b)
@@ -17,7 +17,7 @@ Summaries = Sequence[Mapping[str, Any]]  # of the runs of a row, one per seed
 
 
 def verdict(differences: Sequence[float], side: int) -> str:
-    """What differences, one per seed, say of a claim that they lie on one side of 0.
+    """The verdict on a claim that differences, one per seed, lie on one side of 0.
 
     "shown" where the 95 % interval of their mean (Student's t) lies on the claimed
     side, "contradicted" where it lies on the other, else "not shown".
@@ -54,8 +54,9 @@ def of_method(
     Args:
         method: its name.
         family: what it matches: "gradient", "distribution" or "trajectory".
-        plain, corrected: its runs without SDC, and with the reference weight.
-        largest: with the largest weight, where that is above the reference.
+        plain: its runs without SDC.
+        corrected: its runs with the reference weight.
+        largest: its runs with the largest weight, where that is above the reference.
     """
     start, end = (_difficulty(plain, when, "percentile") for when in ("start", "end"))
     norms = [_difficulty(x, "end", "grad_norm") for x in (plain, corrected)]
@@ -119,8 +120,8 @@ def markdown(claims: Sequence[Mapping[str, Any]]) -> list[str]:
         "|---|---|---:|---|---|",
     ]
     for x in claims:
-        found = x["difference"]
-        cell = "" if found is None else mean_text(found, x["interval"])
+        difference = x["difference"]
+        cell = "" if difference is None else mean_text(difference, x["interval"])
         lines.append(
             f"| ({x['claim']}) | {x['text']} | {cell} | {x['unit']} | {x['verdict']} |"
         )

@@ -17,7 +17,6 @@ from jaxdd.distillation.opening import open_run
 from jaxdd.distillation.place import Place
 from jaxdd.errors import Diverged, UserError
 from jaxdd.experts import Bank
-from jaxdd.running import loop
 from jaxdd.scores.probes import Probes
 from jaxdd.storage.lock import owned
 
@@ -97,7 +96,7 @@ class Filler:
         if plain.key != cell.key and digest == self._digest(plain):
             reasons.append("the images equal those of the plain method")
         # A start that had no step left to take has neither timed nor compiled one.
-        peak = loop.program_of(distilled.job.method._replace(plan=None)).bytes()
+        peak = distilled.job.program.bytes()
         return {
             "works": not reasons,
             "why": "; ".join(reasons),

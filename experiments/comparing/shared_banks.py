@@ -1,7 +1,7 @@
 """Banks of experts that several rows and all seeds of a comparison share."""
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,9 @@ def by_curriculum(opened: Opened) -> dict[Hashable, Path]:
     count, epochs = opened.config.num_experts, opened.config.bank_epochs
     banks: dict[Hashable, Path] = {}
     trained: dict[Hashable, Path] = {}  # curriculum -> folder
-    for group in _with_experts(opened.groups):
+    for group in opened.groups:
+        if not methods.has_experts(group.method):
+            continue
         for row, flags in group.rows.items():
             curriculum = {k: v for k, v in flags.items() if k in _NAMES}
             key = tuple(sorted(curriculum.items()))
@@ -123,7 +125,3 @@ def by_curriculum(opened: Opened) -> dict[Hashable, Path]:
                 trained[key] = train(training, opened.problems[group.method], str(row))
             banks[row] = trained[key]
     return banks
-
-
-def _with_experts(groups: Sequence[Group]) -> list[Group]:
-    return [group for group in groups if methods.has_experts(group.method)]

@@ -13,6 +13,7 @@ import jax
 from absl import app, flags, logging
 
 from experiments.console import guard, machines, refusals
+from experiments.console.help import help_text
 from jaxdd import report
 from jaxdd.devices import hosts
 from jaxdd.errors import UserError, quoted
@@ -30,6 +31,7 @@ _DEFINE: dict[Any, Callable] = {
 }
 
 
+_HELP = {"--help", "-help", "-h", "--h", "-?", "--helpshort", "--helpfull"}
 _KINDS: dict[Any, str] = {
     int: "an integer",
     float: "a number",
@@ -125,10 +127,17 @@ def main(
         _define(field)
     machines.define_flags()
     if plan is not None:
-        text = "tell what the run would need, and do not run"
+        text = "print the time, memory and disk that the run would need, and do not run"
         flags.DEFINE_bool("plan", False, text, module_name=sys.argv[0])
 
     def parse(argv: list[str]) -> list[str]:
+        if not _HELP.isdisjoint(argv[1:]):
+            others = {name: flags.FLAGS[name].help or "" for name in machines.KINDS}
+            if plan is not None:
+                others = {"plan": flags.FLAGS["plan"].help or "", **others}
+            title = sys.modules["__main__"].__doc__ or ""
+            print(help_text(title, config_type, others), end="")
+            sys.exit(0)
         try:
             rest = flags.FLAGS(argv)
         except flags.Error as error:

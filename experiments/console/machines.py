@@ -28,8 +28,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "devices",
         None,
-        "over how many devices classes, experts and networks are spread: a number or "
-        "all; default: 1, with several processes all",
+        "number of devices over which classes, experts and networks are spread, or "
+        "all; default: 1, and all with several processes",
         **here,
     )
     flags.DEFINE_string(
@@ -39,8 +39,13 @@ def define_flags() -> None:
         "knows (SLURM, Open MPI, Kubernetes, Cloud TPU)",
         **here,
     )
-    flags.DEFINE_integer("num_processes", None, "with --coordinator=HOST:PORT", **here)
-    flags.DEFINE_integer("process_id", None, "of this process, from 0", **here)
+    flags.DEFINE_integer(
+        "num_processes",
+        None,
+        "number of processes, with --coordinator=HOST:PORT",
+        **here,
+    )
+    flags.DEFINE_integer("process_id", None, "rank of this process, from 0", **here)
 
 
 @contextlib.contextmanager

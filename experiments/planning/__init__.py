@@ -1,11 +1,11 @@
-"""What `--plan` is made of.
+"""What `--plan` prints: the time, memory and disk that a run would need.
 
-least          what a run surely needs, compared before it begins
-room           what there is: memory and disk
-plan           the numbers of a plan, and how they are printed
-advice         what to change where something does not fit
-programs       compiling and timing one function; trainings of any length
-steps          the updates of the images, and measurements along them
-networks       evaluation, experts and scores
-distillation   the parts of a run together; `judging` and `files` add theirs
+plans         the plan of a distillation, of experts, of an evaluation: read this first
+estimate      the numbers of a plan, and how they are printed
+room          memory and disk that are available
+advice        which flag to change where something does not fit
+programs      compiling and timing one function; trainings of any length
+steps         the updates of the images, and measurements along them
+networks      evaluation, experts and scores
+distillation  the parts of a run together; `judging` and `files` add theirs
 """

@@ -49,25 +49,24 @@ def _sentence(
     needed = total(parts)
     most = max(parts, key=lambda part: part.amount)
     left = there - (needed - most.amount)
-    told = (
+    detail = (
         f"{what}: {text(needed)} are needed and there is room for {text(there)}; most "
         f"goes into {most.name} ({text(most.amount)})"
     )
     lever = most.lever
     if lever is None:
-        return f"{told}: use {otherwise}"
+        return f"{detail}: use {otherwise}"
     if lever.also:
         otherwise = f"{lever.also} or {otherwise}"
     if left <= 0:
         # Its own flag cannot do it alone.
-        return f"{told}, but the rest alone does not fit: use {otherwise}"
+        return f"{detail}, but the rest alone does not fit: use {otherwise}"
     value = fitting(lever, left / most.amount)
     if value is None:
-        return (
-            f"{told}: even --{lever.flag}={lever.least} is too much, so use {otherwise}"
-        )
+        least = f"--{lever.flag}={lever.least}"
+        return f"{detail}: even {least} is too much, so use {otherwise}"
     return (
-        f"{told}: use --{lever.flag}={value} instead of {lever.value}, or {otherwise}"
+        f"{detail}: use --{lever.flag}={value} instead of {lever.value}, or {otherwise}"
     )
 
 

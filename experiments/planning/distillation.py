@@ -84,9 +84,9 @@ class Distillation:
             return
         say(f"plan: timing the score {name}")
         full = self.job.inputs.full
-        found = sorting_cost(self.network, full, seed, name)
-        self.compiling["the score"] = found.compile_seconds
-        self.time.append(Part(f"sorting by {name}", found.seconds))
+        cost = sorting_cost(self.network, full, seed, name)
+        self.compiling["the score"] = cost.compile_seconds
+        self.time.append(Part(f"sorting by {name}", cost.seconds))
         self.file("scores", 16 * full.labels.shape[0])
 
     def experts(self) -> None:
@@ -114,11 +114,11 @@ class Distillation:
         if own:
             lever = Lever("num_experts", manifest.experts)
             seconds = fitted.seconds(manifest.experts, manifest.last_epoch)
-            told = (
+            detail = (
                 f"{manifest.experts} x {manifest.last_epoch} epochs x "
                 f"{fitted.epoch / fitted.at_once:.3g} s"
             )
-            self.time.append(Part("experts", seconds, told, lever))
+            self.time.append(Part("experts", seconds, detail, lever))
             lever = bank_lever(manifest, "bank_dtype")
             self.disk.append(Part("experts", manifest.bytes, "", lever))
         if self.count > 1:
@@ -136,9 +136,9 @@ class Distillation:
         count = recipe.segments.segment_experts or manifest.experts
         epochs = recipe.segments.segment_epochs or recipe.students.expert_epochs
         runs, lever = self.count - 1, Lever("segment_experts", count)
-        told = f"at most: {runs} segments x {count} x {epochs} epochs"
+        detail = f"at most: {runs} segments x {count} x {epochs} epochs"
         seconds = runs * fitted.seconds(count, epochs)
-        self.time.append(Part("experts of segments", seconds, told, lever))
+        self.time.append(Part("experts of segments", seconds, detail, lever))
         item = np.dtype(DTYPES[manifest.dtype]).itemsize
         size = runs * count * (epochs + 1) * manifest.parameters * item
         self.disk.append(Part("experts of segments", size, "", lever))
@@ -148,32 +148,32 @@ class Distillation:
         say("plan: timing the measurements of difficulty")
         records, steps = self.resolved.records, self.resolved.length.steps
         every = records.measure_every or steps
-        found = measuring_cost(self.piece)
-        self.compiling["measurements"] = found.compile_seconds
-        told = f"{records.probes} networks"
+        cost = measuring_cost(self.piece)
+        self.compiling["measurements"] = cost.compile_seconds
+        detail = f"{records.probes} networks"
         lever = Lever("probes", records.probes)
-        self.time.append(Part("probe networks", found.begin, told, lever))
+        self.time.append(Part("probe networks", cost.begin, detail, lever))
         times = self.count * (steps // every + 1) + 2
-        told = f"{times} x {found.each:.3g} s"
+        detail = f"{times} x {cost.each:.3g} s"
         lever = Lever("measure_every", every, rarer=True)
-        self.time.append(Part("measurements", times * found.each, told, lever))
+        self.time.append(Part("measurements", times * cost.each, detail, lever))
 
     def steps(self) -> None:
         """The updates of the images; all segments have one program."""
         say("plan: compiling the steps and timing a few of them")
         steps = self.resolved.length.steps
-        found = steps_cost(self.piece, steps)
-        self.compiling["the steps"] = found.compile_seconds
+        cost = steps_cost(self.piece, steps)
+        self.compiling["the steps"] = cost.compile_seconds
         objective = self.job.recipe.objective
         flag = LOOP_FLAGS.get(objective.name, LOOP_FLAG)
         lever = Lever(flag, getattr(objective, flag))
-        self.programs["distillation"] = found.memory, lever
-        self.buffer = found.buffer
+        self.programs["distillation"] = cost.memory, lever
+        self.buffer = cost.buffer
         segments = f"{self.count} segments x " if self.count > 1 else ""
-        told = f"{segments}{steps} x {found.seconds:.3g} s"
-        seconds = self.count * steps * found.seconds
-        self.time.append(Part("steps", seconds, told, Lever("steps", steps)))
-        self.per_step = found.seconds
+        detail = f"{segments}{steps} x {cost.seconds:.3g} s"
+        seconds = self.count * steps * cost.seconds
+        self.time.append(Part("steps", seconds, detail, Lever("steps", steps)))
+        self.per_step = cost.seconds
 
     def whole(self) -> Synthetic:
         """As many stored images as the run will have, all segments together."""

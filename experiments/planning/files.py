@@ -63,19 +63,19 @@ def add_files(run: Distillation) -> None:
     if resolved.task.select == "validation":
         state = (state, run.piece.first)  # the best set is saved as well
     names = run.problem.dataset.class_names
-    found = written_cost(state, np.clip(pixels, 0, 1), names)
+    cost = written_cost(state, np.clip(pixels, 0, 1), names)
     saves = steps // records.save_every + 2
     if run.per_step > LONG_SECONDS:
         saves = steps + 1
-    seconds = run.count * saves * found.save + found.picture
-    told = f"{run.count * saves} x {found.save:.2g} s and pictures"
+    seconds = run.count * saves * cost.save + cost.picture
+    detail = f"{run.count * saves} x {cost.save:.2g} s and pictures"
     lever = Lever("save_every", records.save_every, rarer=True)
-    run.time.append(Part("checkpoints and pictures", seconds, told, lever))
-    run.file("checkpoints", 2 * run.count * found.checkpoint_bytes)
+    run.time.append(Part("checkpoints and pictures", seconds, detail, lever))
+    run.file("checkpoints", 2 * run.count * cost.checkpoint_bytes)
     image_bytes = stored.nbytes + np.asarray(whole.labels).nbytes
     fitted = run.problem.preprocess.to_arrays().values()
     run.file("distilled set", image_bytes + sum(x.nbytes for x in fitted))
-    run.file("pictures", found.picture_bytes + 2 * CHART_BYTES)
+    run.file("pictures", cost.picture_bytes + 2 * CHART_BYTES)
     tested = len(run.problem.splits.test.labels)
     run.file("hits of the evaluation", tested * (resolved.evaluation.networks / 8 + 2))
     lines = run.count * (steps // records.log_every + 1)

@@ -24,26 +24,26 @@ def add_evaluation(run: Distillation) -> None:
     protocol = job.protocol(resolved.evaluation.networks, rate)
     own = flatten(job.decode(run.whole()))
     ipc = resolved.task.ipc
-    found = evaluation_cost(run.problem, protocol, own, job.inputs.full, ipc)
+    cost = evaluation_cost(run.problem, protocol, own, job.inputs.full, ipc)
     batch = min(protocol.training.batch_size, own.labels.shape[0])
-    run.compiling["the evaluation"] = found.compile_seconds
-    run.programs["evaluation"] = found.fitted.memory, Lever("eval_batch", batch)
+    run.compiling["the evaluation"] = cost.compile_seconds
+    run.programs["evaluation"] = cost.fitted.memory, Lever("eval_batch", batch)
     epochs = protocol.training.epochs
     if resolved.task.select == "validation":
         held_out = run.problem.splits.validation
         assert held_out is not None, "check() refuses selection without validation"
-        once = found.fitted.seconds(SELECTION_NETWORKS, epochs, len(held_out.labels))
+        once = cost.fitted.seconds(SELECTION_NETWORKS, epochs, len(held_out.labels))
         steps = resolved.length.steps
         every = resolved.records.measure_every or steps
         times = steps // every + 2
         lever = Lever("measure_every", every, rarer=True)
-        told = f"{times} x {once:.3g} s"
-        run.time.append(Part("selection", times * once, told, lever))
+        detail = f"{times} x {once:.3g} s"
+        run.time.append(Part("selection", times * once, detail, lever))
         # Its own number of networks makes another program.
-        run.compiling["the selection"] = found.fitted.compile_seconds
+        run.compiling["the selection"] = cost.fitted.compile_seconds
     if run.count > 1:
         _add_judges(run, own)
-    run.time += evaluation_parts(found, protocol.num_eval, protocol.num_random,
+    run.time += evaluation_parts(cost, protocol.num_eval, protocol.num_random,
                                   epochs)  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def _add_judges(run: Distillation, own: Any) -> None:
     training, full = protocol.training, job.inputs.full
     padded = run.count * job.formed * full.table.shape[0]
     index = jnp.arange(padded) % own.labels.shape[0]
-    found = fit_cost(
+    cost = fit_cost(
         run.network,
         training,
         jax.tree.map(lambda x: x[index], own),
@@ -70,28 +70,28 @@ def _add_judges(run: Distillation, own: Any) -> None:
     batches = [-(-padded * (i + 1) // run.count // size) for i in range(run.count)]
     share = sum(batches) / (run.count * -(-padded // size))
     epochs, samples = training.epochs, full.labels.shape[0]
-    once = share * found.seconds(judges, epochs) + found.seconds(judges, 0, samples)
-    told = f"{run.count} segments x {judges} networks x {epochs} epochs"
+    once = share * cost.seconds(judges, epochs) + cost.seconds(judges, 0, samples)
+    detail = f"{run.count} segments x {judges} networks x {epochs} epochs"
     lever = Lever(
         "judge_epochs", segments.judge_epochs or run.resolved.evaluation.epochs
     )
-    run.time.append(Part("judges", run.count * once, told, lever))
-    run.compiling["the judges"] = found.compile_seconds
-    run.programs["training of judges"] = found.memory, Lever("eval_batch", size)
+    run.time.append(Part("judges", run.count * once, detail, lever))
+    run.compiling["the judges"] = cost.compile_seconds
+    run.programs["training of judges"] = cost.memory, Lever("eval_batch", size)
 
 
-def evaluation_parts(found: Networks, made: int, drawn: int, epochs: int) -> list[Part]:
+def evaluation_parts(cost: Networks, made: int, drawn: int, epochs: int) -> list[Part]:
     """The rows of an evaluation."""
     return [
         Part(
             "evaluation of the set",
-            found.of_set,
+            cost.of_set,
             f"{made} networks x {epochs} epochs",
             Lever("num_eval", made),
         ),
         Part(
             "evaluation of random sets",
-            found.of_random,
+            cost.of_random,
             f"{drawn} networks x {epochs} epochs",
             Lever("num_random", drawn, MIN_RANDOM),
         ),

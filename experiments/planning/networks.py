@@ -53,7 +53,7 @@ def evaluation_cost(
         "augment": augment.training(protocol.augmentation),
         "microbatch": problem.microbatch(protocol.network),
     }
-    made, drawn = protocol.num_eval, protocol.num_random
+    on_set, on_random = protocol.num_eval, protocol.num_random
     subset = jax.tree.map(
         lambda x: x[0],
         random_subsets(jax.random.split(jax.random.key(0), 1), real, ipc),
@@ -64,15 +64,15 @@ def evaluation_cost(
         return fit_cost(network, training, data, held_out, count, **options)
 
     if own.images.shape == subset.images.shape:  # all in one program, as in the run
-        found = fitted(own, made + drawn)
-        both = found.seconds(made + drawn, training.epochs, samples)
-        share = made / (made + drawn)
-        return Networks(found.compile_seconds, both * share, both * (1 - share), found)
-    first, second = fitted(own, made), fitted(subset, drawn)
+        cost = fitted(own, on_set + on_random)
+        both = cost.seconds(on_set + on_random, training.epochs, samples)
+        share = on_set / (on_set + on_random)
+        return Networks(cost.compile_seconds, both * share, both * (1 - share), cost)
+    first, second = fitted(own, on_set), fitted(subset, on_random)
     return Networks(
         first.compile_seconds + second.compile_seconds,
-        first.seconds(made, training.epochs, samples),
-        second.seconds(drawn, training.epochs, samples),
+        first.seconds(on_set, training.epochs, samples),
+        second.seconds(on_random, training.epochs, samples),
         first,
     )
 
@@ -126,7 +126,7 @@ def sorting_cost(network: Network, real: RealData, seed: int, name: str) -> Sort
     batches = -(-samples // training.batch_size)
     keys = jax.random.split(jax.random.key(seed), at_once)
     learners = fitted.learners
-    found = []
+    watches = []
     sizes = sorted({min(FEW, samples), min(MORE, samples)})
     for size in sizes:
         images, labels = np.asarray(real.images[:size]), np.asarray(real.labels[:size])
@@ -137,13 +137,13 @@ def sorting_cost(network: Network, real: RealData, seed: int, name: str) -> Sort
             jax.block_until_ready(
                 measure(name, network, keys[0], lambda: learners, part, few)
             )
-        found.append(watch)
+        watches.append(watch)
     slope = 0.0
     if len(sizes) == 2:
-        more = found[1].seconds - found[0].seconds
+        more = watches[1].seconds - watches[0].seconds
         slope = max(0.0, more) / (sizes[1] - sizes[0])
     # What does not grow with the samples is mostly done once for all networks.
-    fixed = max(0.0, found[-1].seconds - slope * sizes[-1])
+    fixed = max(0.0, watches[-1].seconds - slope * sizes[-1])
     one = slope * samples + effort.train_steps * fitted.epoch / batches
-    compiling = fitted.compile_seconds + found[0].compile_seconds
+    compiling = fitted.compile_seconds + watches[0].compile_seconds
     return Sorting(compiling, fixed + groups * one)

@@ -45,7 +45,7 @@ Programs = Mapping[str, tuple[Memory, Lever | None]]
 
 
 class Around(NamedTuple):
-    """What a plan is about, beside the numbers that were found.
+    """What a plan is about, beside its numbers.
 
     Attributes:
         problem: the data.
@@ -82,17 +82,17 @@ def distillation(
     notes += _begun(folder, lambda: opened.compare(folder))
     segmented.refuse_other_steps(folder, resolved)
     room = room or room_for(folder)
-    found = Distillation(opened, folder, opening)
-    found.sorting()
-    found.experts()
-    found.measurements()
-    found.steps()
-    add_evaluation(found)
-    add_files(found)
+    parts = Distillation(opened, folder, opening)
+    parts.sorting()
+    parts.experts()
+    parts.measurements()
+    parts.steps()
+    add_evaluation(parts)
+    add_files(parts)
     name = f"{resolved.method} on {resolved.data_name}, {resolved.task.ipc} per class"
-    time = [*found.time, _compiling(found.compiling)]
-    around = Around(opened.problem, room, notes, found.buffer)
-    return _plan(name, time, found.programs, found.disk, around)
+    time = [*parts.time, _compiling(parts.compiling)]
+    around = Around(opened.problem, room, notes, parts.buffer)
+    return _plan(name, time, parts.programs, parts.disk, around)
 
 
 def experts(
@@ -122,9 +122,9 @@ def experts(
     fitted = experts_cost(problem, network, manifest, None, group)
     compiling["the training"] = fitted.compile_seconds
     count, epochs = manifest.experts, manifest.last_epoch
-    told = f"{count} x {epochs} epochs x {fitted.epoch / fitted.at_once:.3g} s"
+    detail = f"{count} x {epochs} epochs x {fitted.epoch / fitted.at_once:.3g} s"
     lever = Lever("num_experts", count)
-    time.append(Part("epochs", fitted.seconds(count, epochs), told, lever))
+    time.append(Part("epochs", fitted.seconds(count, epochs), detail, lever))
     held_out = problem.splits.validation or problem.splits.train
     with Stopwatch() as watch:
         one = Imagined(replace(manifest, experts=1), network)
@@ -165,16 +165,16 @@ def evaluation(config: evaluate.Config, room: Room | None = None) -> Plan:
     for net, judge in opened.judges.items():
         say(f"plan: timing shortened trainings of {net}")
         protocol = judge.protocol
-        found = evaluation_cost(problem, protocol, own, real, artifact.ipc)
+        cost = evaluation_cost(problem, protocol, own, real, artifact.ipc)
         rows = evaluation_parts(
-            found, protocol.num_eval, protocol.num_random, protocol.training.epochs
+            cost, protocol.num_eval, protocol.num_random, protocol.training.epochs
         )
         time += [
             Part(f"{net}: {what}", row.amount, row.detail, row.lever)
             for what, row in zip(("the set", "random sets"), rows, strict=True)
         ]
-        compiling[net] = found.compile_seconds
-        programs[f"evaluation of {net}"] = found.fitted.memory, None
+        compiling[net] = cost.compile_seconds
+        programs[f"evaluation of {net}"] = cost.fitted.memory, None
     time.append(_compiling(compiling))
     entry = 2000.0 + 150.0 * len(artifact.class_names)
     disk = [Part("evaluation.json", entry * len(opened.judges))]
@@ -198,8 +198,8 @@ def _begun(folder: Path, compare: Callable[[], object]) -> list[str]:
 
 def _compiling(seconds: Mapping[str, float]) -> Part:
     """All that is compiled, as one row."""
-    told = ", ".join(f"{name} {x:.1f}" for name, x in seconds.items() if x >= 0.05)
-    return Part("compilation", sum(seconds.values()), told)
+    detail = ", ".join(f"{name} {x:.1f}" for name, x in seconds.items() if x >= 0.05)
+    return Part("compilation", sum(seconds.values()), detail)
 
 
 def _plan(

@@ -44,11 +44,11 @@ def memory_of(compiled: Any) -> Memory:
     """
     if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         raise UserError("--plan compiles what it times: unset JAX_DISABLE_JIT")
-    found = compiled.memory_analysis()
+    analysis = compiled.memory_analysis()
     return Memory(
-        found.argument_size_in_bytes,
-        found.output_size_in_bytes - found.alias_size_in_bytes,
-        found.temp_size_in_bytes,
+        analysis.argument_size_in_bytes,
+        analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
+        analysis.temp_size_in_bytes,
     )
 
 
@@ -81,12 +81,12 @@ def compile_timed(function, *arguments) -> tuple[Any, float]:
 
 def seconds_of(compiled, *arguments) -> float:
     """The shortest of up to three calls."""
-    found: list[float] = []
-    while len(found) < 3 and sum(found) < ENOUGH_SECONDS:
+    durations: list[float] = []
+    while len(durations) < 3 and sum(durations) < ENOUGH_SECONDS:
         began = time.perf_counter()
         jax.block_until_ready(compiled(*arguments))
-        found.append(time.perf_counter() - began)
-    return min(found)
+        durations.append(time.perf_counter() - began)
+    return min(durations)
 
 
 def together(count: int) -> int:

@@ -21,7 +21,7 @@ from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation.pieces import Piece
 from jaxdd.experts import Manifest, Snapshots
 from jaxdd.progress import Stage
-from jaxdd.running.loop import longest_chunk, program_of
+from jaxdd.running.loop import longest_chunk
 from jaxdd.running.resume import SPAN_BYTES
 from jaxdd.scores.probes import Probes, probe_training
 from jaxdd.types import Inputs, Network, Params
@@ -68,7 +68,7 @@ def steps_cost(piece: Piece, steps: int) -> Steps:
     state = devices.everywhere(piece.start())
     inputs, longest, buffer = _inputs(piece)
     root = jax.random.key(piece.seed)
-    program = program_of(piece.method._replace(plan=None))
+    program = piece.job.program
     began = time.perf_counter()
     compiled = program.compiled(state, inputs, root, jnp.int32(0))
     spent = time.perf_counter() - began
@@ -87,12 +87,12 @@ def steps_cost(piece: Piece, steps: int) -> Steps:
     began = time.perf_counter()
     state, one = timed(state, 0, 1)
     count = int(np.clip(PLACE_SECONDS / one, 1, min(longest, steps)))
-    found = []
+    durations = []
     for first in (0, (steps - count) // 2, steps - count):
         if time.perf_counter() - began < ENOUGH_SECONDS:
             state, each = timed(state, first, count)
-            found.append(each)
-    return Steps(spent, float(np.mean(found or [one])), memory_of(compiled), buffer)
+            durations.append(each)
+    return Steps(spent, float(np.mean(durations or [one])), memory_of(compiled), buffer)
 
 
 def _inputs(piece: Piece) -> tuple[Inputs, int, int]:

@@ -5,17 +5,17 @@ import unicodedata
 _RESERVED = {"con", "prn", "aux", "nul"} | {
     f"{port}{number}" for port in ("com", "lpt") for number in range(10)
 }
-# Sub-folders that readers of image folders take for something else than a class.
+# Names of sub-folders that readers of image folders do not take for classes.
 _NO_CLASS = {"train", "test", "val", "valid", "validation", "__macosx"}
-_LONGEST_FOLDER = 100  # bytes; a file system takes 255, with room for a number
-_FORBIDDEN = set('/\\<>:"|?*')  # somewhere
+_LONGEST_FOLDER = 100  # bytes; file systems allow 255
+_FORBIDDEN = set('/\\<>:"|?*')  # on at least one file system
 
 
 def folder_names(class_names: tuple[str, ...]) -> list[str]:
-    """One folder per class, whatever the classes are called.
+    """One name of a folder per class, valid on every usual file system.
 
-    The names of the classes where each of them is a good name on every usual system,
-    they differ in more than case, and they sort as the classes do; else numbered.
+    The names are those of the classes if these are valid, differ in more than case, and
+    sort in the order of the classes; otherwise they are numbered.
 
     Example:
         >>> folder_names(("cat", "dog")), folder_names(("9", "10"))
@@ -31,7 +31,7 @@ def folder_names(class_names: tuple[str, ...]) -> list[str]:
 
 
 def _safe_name(name: str) -> str:
-    """A class name as the name of a folder."""
+    """A valid name of a folder from the name of a class."""
     composed = unicodedata.normalize("NFC", name)
     safe = "".join(
         c if c.isprintable() and c not in _FORBIDDEN else "_" for c in composed

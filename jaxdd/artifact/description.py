@@ -1,4 +1,4 @@
-"""The content of an export: pixels, and the description of what pictures lack."""
+"""The content of an export: pixels, and everything that pictures cannot hold."""
 
 import dataclasses
 from typing import Any
@@ -15,7 +15,7 @@ KIND = "jaxdd export"
 
 
 def training_pixels(artifact: Artifact) -> tuple[np.ndarray, np.ndarray]:
-    """What a network is trained on, as pixels.
+    """The training images of a network as pixels, and their labels.
 
     Returns:
         [K, n', H, W, C] float32 on the [0, 1] scale, not clipped, and the labels
@@ -76,7 +76,7 @@ def _preprocessing(preprocess: Preprocess) -> dict[str, Any]:
 
 
 def _notes(artifact: Artifact, pixels: np.ndarray) -> list[str]:
-    """What the pictures are, and what they lack, in sentences."""
+    """Sentences about the pictures and what they lack."""
     clipped = np.clip(pixels, 0, 1)
     outside = 100 * float(np.mean(pixels != clipped))
     rounded = np.round(clipped * 255) / 255
@@ -95,8 +95,8 @@ def _notes(artifact: Artifact, pixels: np.ndarray) -> list[str]:
         )
     if artifact.label_kind == "soft":
         notes.append(
-            f"The labels are soft, and folders only say which class an image was made "
-            f"for: row `row` of `labels` in {ARRAYS} belongs to an image."
+            f"The labels are soft, and folders only name the class for which an image "
+            f"was made: row `row` of `labels` in {ARRAYS} belongs to an image."
         )
     if artifact.step_size is not None:
         notes.append(

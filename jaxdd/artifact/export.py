@@ -1,8 +1,8 @@
-"""A distilled set as pictures, beside a file that says what they are and lack.
+"""A distilled set as PNGs, with a description of everything that PNGs cannot hold.
 
-An export is a folder of its own: `<class>/<index>.png`, the images that train;
+An export is a folder of its own: `<class>/<index>.png`, the training images;
 `arrays.npz`, their labels and the preprocessing, exactly; `export.json`, everything
-else. That last file also marks the folder as an export, which a later one may replace.
+else. The last file also marks the folder as an export, which a later one may replace.
 """
 
 import shutil
@@ -26,37 +26,37 @@ _CHANNELS = (1, 2, 3, 4)  # grey, with alpha, RGB, with alpha
 
 
 def export_pngs(artifact: Artifact, folder: str | Path) -> list[Path]:
-    """Write the images that train as PNGs, with labels and all else beside them.
+    """Write the training images as PNGs, with their labels and a description.
 
-    These are the decoded images: with IDC's factor f, f x f for each stored one. The
+    These are the decoded images: with IDC's factor f, f x f for each stored image. The
     folder holds
 
-    * `<class>/<index>.png`, 8 bits, in the size that a network sees. Folders sort in
-      the order of the classes and are called after them where file systems allow it;
+    * `<class>/<index>.png`, 8 bits, in the size of the network's input. Folders sort
+      in the order of the classes and have their names if file systems allow it;
     * `arrays.npz`: `labels` [N, K] float32 in the order of `images` in the JSON file,
       and the arrays of the preprocessing;
     * `export.json`: class names, files, step size, decoder, preprocessing, network and
-      training of the evaluation, and what 8-bit pictures cannot say.
+      training of the evaluation, and the differences between pictures and images.
 
     With hard labels the set can be trained on again from its pictures, up to their
-    rounding: `--dataset=folder:PATH` reads the folder, holds a fifth out for testing
-    and needs at least two images per class for that. To train on all of them, and with
-    one image per class, export to DATA/train, put real images in DATA/test and give
-    `--dataset=folder:DATA --validation=0`. Soft labels are in `arrays.npz` only.
+    rounding: `--dataset=folder:PATH` reads the folder and holds out a fifth for
+    testing, which needs at least two images per class. To train on all of them, and
+    with one image per class, export to DATA/train, put real images in DATA/test and
+    give `--dataset=folder:DATA --validation=0`. Soft labels are in `arrays.npz` only.
 
-    An empty folder or an earlier export is replaced as a whole, once all is written.
+    An empty folder or an earlier export is replaced as a whole after everything has
+    been written.
 
     Args:
         artifact: the set.
-        folder: a new or empty one, or one that holds an earlier export and nothing
-            else.
+        folder: a folder that is new, empty, or has an earlier export and nothing else.
 
     Returns:
         The paths of the pictures, class by class.
 
     Raises:
-        UserError: see `check_export`; the folder cannot be written. What was there
-            before is there still.
+        UserError: `check_export` refuses, or the folder cannot be written; its content
+            is unchanged then.
 
     Example:
         >>> import tempfile
@@ -93,7 +93,7 @@ def export_pngs(artifact: Artifact, folder: str | Path) -> list[Path]:
 
 
 def check_export(artifact: Artifact, folder: str | Path) -> Path:
-    """Whether `export_pngs` could begin; writes nothing.
+    """Check that `export_pngs` can begin; writes nothing.
 
     Returns:
         The folder, absolute.
@@ -147,7 +147,7 @@ def _write(
     names: list[str],
     files: list[str],
 ) -> None:
-    """The whole export, in a folder that nobody else knows."""
+    """Write the export to a temporary folder."""
     levels = np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
     for name in names:
         (folder / name).mkdir()

@@ -1,7 +1,8 @@
-"""The one-file result: all that is needed to use a distilled set rightly years later.
+"""The artifact: one file with everything that is needed to use a distilled set.
 
-An artifact is an .npz without pickles: arrays, and one JSON header. What turns stored
-images into training images travels with them: decoder, preprocessing and its inverse.
+An artifact is an .npz without pickles: arrays, and one JSON header. It includes the
+decoder, the preprocessing and its inverse, which turn stored images into training
+images.
 """
 
 import dataclasses
@@ -48,24 +49,25 @@ _REMEDY = "it may be cut off or damaged; copy it again"
 
 @dataclass(frozen=True)
 class Artifact:
-    """A distilled set with its recipe.
+    """A distilled set with everything that is needed to use and to evaluate it.
 
     Attributes:
         images: [K, n, H, W, C] float32, as stored: preprocessed, or pixels (`space`).
         labels: [K, n, K] float32 probabilities.
         step_size: learned learning rate of the student, or None.
-        preprocess: from pixels to `images`, and back.
+        preprocess: the map from pixels to network inputs, and back.
         class_names: K names.
-        dataset: {"name", "fingerprint", "validation", "split_seed"}: what it was made
-            from; the training split is found again by the last two. "channels" and
-            "image_size" are there where its images were converted.
-        network: {"name", and options of `nets.make_network`}.
-        augmentation: of the evaluation's training, a name for `augment.training`.
-        training: the evaluation's schedule.
-        measured: accuracies in percent on the test split when it was made:
+        dataset: the distilled data, {"name", "fingerprint", "validation",
+            "split_seed"}; the last two determine the training split. "channels" and
+            "image_size" are present if its images were converted.
+        network: {"name", and options of `nets.make_network`} of the evaluation.
+        augmentation: augmentation of the evaluation, a name for `augment.training`.
+        training: schedule of the evaluation.
+        measured: accuracies in percent on the test split at the time of distillation:
             {"distilled": {"mean", "std", "n"}, "random": {...}}; empty if not measured.
-        factor, formation: what a stored image becomes, see `decoders.Formation`.
-        space: "input", images are preprocessed, or "pixels".
+        factor, formation: the training images in a stored image, see
+            `formation.Formation`.
+        space: "input" if images are preprocessed, or "pixels".
         provenance: {"config", "seed", "versions", "device", "steps"}.
     """
 
@@ -134,10 +136,17 @@ class Artifact:
 
 
 def save(artifact: Artifact, path: str | Path) -> Path:
-    """Write an artifact, all or nothing, and nothing that `load` would refuse.
+    """Write an artifact atomically, unless `load` would refuse it.
+
+    Args:
+        artifact: the set.
+        path: the file, usually `distilled.npz`.
+
+    Returns:
+        The path.
 
     Raises:
-        UserError: the set cannot be used, or the disk refuses.
+        UserError: `load` would refuse the set, or the disk refuses.
 
     Example:
         >>> import tempfile
@@ -185,10 +194,10 @@ def _dumped(header: dict[str, Any]) -> str:
 
 
 def _check_saveable(arrays: dict[str, np.ndarray]) -> None:
-    """Whether the arrays of a file can be read again.
+    """Check that `load` would accept the arrays of a file.
 
     Raises:
-        UserError: they cannot.
+        UserError: it would not.
     """
     try:
         fields = header_fields(arrays["header"])
@@ -207,23 +216,20 @@ def _check_saveable(arrays: dict[str, np.ndarray]) -> None:
 def load(path: str | Path) -> Artifact:
     """Read and check an artifact. Nothing in the file is executed.
 
-    What is read can also be shown, evaluated and saved again: header and arrays are
-    checked as a whole before anything else sees them.
-
-    Example:
-        `jaxdd.load("distilled.npz").displayable()` gives images for plotting, and
-        `.labels.argmax(-1)` their classes.
+    An artifact that loads can also be shown, evaluated and saved: header and arrays are
+    checked as a whole first. `displayable()` gives images for plotting, and
+    `labels.argmax(-1)` their classes.
 
     Raises:
-        UserError: no such file, a cut or foreign file, a newer format, a missing
-            field, a wrong shape, a value that no run writes.
+        UserError: the file is missing, cut off, of another program or of a newer
+            format; a field is missing; or a shape or value is none that a run writes.
 
     Example:
         >>> import tempfile
         >>> from pathlib import Path
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     found = load(save(_example(), Path(folder) / "distilled.npz"))
-        >>> found.displayable().shape, found.labels.argmax(-1).tolist()
+        ...     artifact = load(save(_example(), Path(folder) / "distilled.npz"))
+        >>> artifact.displayable().shape, artifact.labels.argmax(-1).tolist()
         ((2, 1, 4, 4, 1), [[0], [1]])
     """
     header = _header(path)
@@ -240,10 +246,10 @@ def load(path: str | Path) -> Artifact:
 
 
 def _artifact(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Artifact:
-    """The set of a checked header and of arrays that agree with it.
+    """The set from a checked header and arrays that agree with it.
 
     Raises:
-        ValueError: a value is none that a run writes.
+        ValueError: no run writes such a value.
     """
     artifact = Artifact(
         images=checked("images", arrays["images"]),
@@ -267,7 +273,7 @@ def _header(path: str | Path) -> dict[str, Any]:
     """The checked header.
 
     Raises:
-        UserError: it is none, or of a newer format.
+        UserError: the file has no valid header, or is of a newer format.
     """
     remedy = f"give the path of a distilled.npz; if this is one, {_REMEDY}"
     arrays = read_arrays(path, HEADER, remedy, "the artifact")
@@ -286,10 +292,10 @@ def _header(path: str | Path) -> dict[str, Any]:
 
 
 def _check_usable(artifact: Artifact) -> None:
-    """Whether the artifact can be shown, decoded and evaluated.
+    """Check that the artifact can be shown, decoded and evaluated.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: it cannot be.
     """
     shape = artifact.images.shape[2:]
     if artifact.factor > min(shape[:2]):
@@ -305,10 +311,10 @@ def _check_usable(artifact: Artifact) -> None:
     options = {k: v for k, v in artifact.network.items() if k != "name"}
     make_network(artifact.network["name"], shape, len(artifact.class_names), **options)
     augment.training(artifact.augmentation)
-    seen = artifact.preprocess.invert(artifact.images)
+    converted = artifact.preprocess.invert(artifact.images)
     if artifact.space == "pixels":
-        seen = artifact.preprocess.apply(artifact.images)
-    if not np.isfinite(seen).all():
+        converted = artifact.preprocess.apply(artifact.images)
+    if not np.isfinite(converted).all():
         raise ValueError("its preprocessing does not fit the values of its images")
 
 

@@ -1,4 +1,4 @@
-"""An export takes the place of an earlier one as a whole, and of nothing else."""
+"""Replacement of an earlier export as a whole, and of nothing but an export."""
 
 import os
 import re
@@ -14,15 +14,15 @@ from jaxdd.storage.records import list_of, mapping, one_of, read_json, text
 
 _MARKED = mapping(kind=one_of(KIND), images=list_of(mapping(file=text())))
 _PICTURE = re.compile(r"[^/]+/[0-9]{4,}\.png")
-# What viewers of pictures leave behind is nobody's work.
+# Files that viewers of pictures create.
 _LEFT_BY_VIEWERS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 def strangers(folder: Path) -> list[str]:
-    """What lies in a folder and is not part of an earlier export, sorted.
+    """The entries of a folder that are not part of an earlier export, sorted.
 
     Raises:
-        UserError: the mark of an earlier export is damaged.
+        UserError: the `export.json` of an earlier export is damaged.
         OSError: the folder cannot be read.
     """
     files: set[str] = set()
@@ -48,10 +48,10 @@ def strangers(folder: Path) -> list[str]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """All files and folders below; links are not followed.
+    """All files and folders below a folder; links are not followed.
 
     Raises:
-        OSError: one of the folders cannot be read.
+        OSError: a folder cannot be read.
     """
 
     def refuse(error: OSError) -> None:
@@ -62,12 +62,15 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _older(target: Path) -> str:
-    """What the export that is being replaced is called meanwhile."""
+    """The kind (see `temporary_sibling`) of an export while it is being replaced."""
     return f"older-{zlib.crc32(os.fsencode(target.name)):08x}"
 
 
 def recover(target: Path) -> bool:
-    """Clear up after exports that were killed; whether an older one was put back.
+    """Clean up after exports that were killed.
+
+    Returns:
+        Whether an older export was put back.
 
     Raises:
         UserError: the disk refuses.
@@ -90,10 +93,10 @@ def recover(target: Path) -> bool:
 
 
 def replace(target: Path, part: Path) -> None:
-    """Put a finished folder where nothing, an empty folder or an older export is.
+    """Move a finished folder to a place that is free, empty, or an older export.
 
-    Two renames: who is stopped between them leaves the older one beside, hidden, and
-    `recover` puts it back.
+    There are two renames: a process that is killed between them leaves the older export
+    under a hidden name, and `recover` puts it back.
     """
     if not target.exists():
         part.rename(target)

@@ -1,4 +1,4 @@
-"""A start for distillation from a set that was made before."""
+"""An artifact as the initial set of a distillation."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,24 +13,23 @@ def initial_from(
     preprocess: Preprocess | None = None,
     learned_labels: bool = False,
 ) -> Synthetic:
-    """A start for distillation: an artifact's images, labels and step size.
+    """The initial set of a distillation from an artifact, for `Method.init`.
 
-    What `initial.initial_set` is for noise and real images; `Method.init` takes it.
+    `initial.initial_set` is the same for noise and real images.
 
     Args:
         artifact: the set.
-        preprocess: of the data that is distilled now; by default the artifact's. Where
-            its constants differ, images are converted through pixels, not clipped.
+        preprocess: preprocessing of the data to distill; None for the artifact's. If
+            they differ, images are converted through pixels, without clipping.
         learned_labels: whether the labels are learned (`Settings.labels` is "soft"):
-            then they are the artifact's, as logits. Otherwise every image has the hard
-            label of its class, whatever the artifact's labels are. Do not ask for the
-            logits of an artifact with hard labels: where the softmax is 0 or 1 in
-            float32 its gradient is 0, and such labels are never learned.
-            `initial.label_logits` gives labels to learn from there.
+            then they are the logits of the artifact's labels. Otherwise every image has
+            the hard label of its class, whatever the artifact's labels are. Hard labels
+            cannot be learned as logits: if the softmax is 0 or 1 in float32, its
+            gradient is 0. Use `initial.label_logits` for them.
 
     Returns:
         Images [K, n, H, W, C] in the input space, as stored: not cut into tiles.
-        Labels [K, n, K]: logits or one-hot. The step size, 0 where the artifact has
+        Labels [K, n, K]: logits or one-hot. The step size, 0 if the artifact has
         none.
 
     Raises:
@@ -72,7 +71,7 @@ def label_logits_of(probabilities: np.ndarray) -> Array:
 
 
 def same_preprocessing(ours: Preprocess, theirs: Preprocess) -> bool:
-    """Whether two maps from pixels to network inputs are one, up to rounding.
+    """Whether two preprocessings are equal up to rounding.
 
     The matrices of a whitening differ in the last digits between machines.
     """

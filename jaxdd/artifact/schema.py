@@ -21,12 +21,12 @@ from jaxdd.storage.records import (
 from jaxdd.synthetic.formation import KINDS
 from jaxdd.training.fit import Training
 
-FORMAT = 2  # 1 had no decoder
+FORMAT = 2  # format 1 had no decoder
 _SEED = integer(0, 2**32 - 1)
-# Of accuracies in percent.
+# Statistics of accuracies in percent.
 STATISTICS = mapping(mean=number(0, 100), std=number(0, 100), n=integer(1))
-# What the header has to be. Fields that a later version adds are left unread, but not
-# options of the network, the training or the decoder, which change what a set is.
+# Fields of the header. Unknown fields, which a later version may add, are ignored, but
+# unknown options of the network, the training or the decoder are refused.
 FIELDS: dict[str, Schema] = {
     "class_names": list_of(text(), shortest=1),
     "dataset": mapping(
@@ -55,7 +55,7 @@ FIELDS: dict[str, Schema] = {
     "measured": mapping(optional={"distilled": STATISTICS, "random": STATISTICS}),
     "provenance": mapping(seed=_SEED),
 }
-# The decoder, with what a file without one means.
+# Decoder fields, with the defaults for files written before they existed.
 DECODER: dict[str, Any] = {"factor": 1, "formation": "single", "space": "input"}
 OPTIONAL: dict[str, Schema] = {
     "decoder": mapping(
@@ -67,7 +67,7 @@ OPTIONAL: dict[str, Schema] = {
         others=None,
     )
 }
-# The arrays; a header of 10,000 classes takes 4 MB.
+# The arrays. A header with 10,000 classes takes 4 MB.
 HEADER = {"header": Member("U", 0, largest=16 * 2**20)}
 ARRAYS = {
     "images": Member("f", 5),
@@ -79,18 +79,18 @@ ARRAYS = {
     "preprocess/matrix": Member("f", 2, required=False),
     "preprocess/inverse": Member("f", 2, required=False),
 }
-# Up to this size a set may be decoded, or its labels be larger, by any factor; IDC's
-# largest published factor makes 25 images of one.
+# Up to this size a decoded set, or its labels, may be larger than the stored images by
+# any factor; IDC's largest published factor makes 25 images of one.
 UNSUSPICIOUS, LARGEST_GROWTH = 256 * 2**20, 32  # bytes, decoded by stored
 
 
 def header_fields(header: np.ndarray) -> dict[str, Any]:
-    """The fields of a header; of a newer format only that is known.
+    """The checked fields of a header; of a newer format only `format` is checked.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the header does not fit.
     """
-    # First the format alone: a newer one may have other fields.
+    # The format is read first, because a newer one may have other fields.
     fields = parse(str(header.item()), mapping(format=integer(1, LARGEST_INTEGER)))
     if fields["format"] <= FORMAT:
         mapping(optional=OPTIONAL, **FIELDS)(fields, "")
@@ -98,7 +98,7 @@ def header_fields(header: np.ndarray) -> dict[str, Any]:
 
 
 def agree(shapes: Shapes, classes: int) -> None:
-    """Whether declared shapes fit each other and the number of classes.
+    """Check that declared shapes fit each other and the number of classes.
 
     Raises:
         ValueError: they do not.
@@ -112,7 +112,7 @@ def agree(shapes: Shapes, classes: int) -> None:
     values = height * width * channels
     expected: dict[str, list[tuple[int, ...]]] = {
         "labels": [(classes, ipc, classes)],
-        # Of a whole image where it is whitened.
+        # With whitening the mean has one entry per value of an image.
         "preprocess/mean": [(channels,), (values,)],
         "preprocess/std": [(channels,)],
         "preprocess/matrix": [(values, values)],

@@ -11,24 +11,39 @@ from jaxdd.training.fit import Training
 
 PREFIX = "preprocess/"
 _FINITE = 1e30  # sums of a few such numbers stay finite in float32
-_SMALLEST, _LARGEST = 1e-12, 1e12  # of what preprocessing multiplies by
+_SMALLEST, _LARGEST = 1e-12, 1e12  # bounds of the factors of a preprocessing
 
 
 def checked(name: str, array: np.ndarray) -> np.ndarray:
+    """The array, if it holds finite float32 numbers.
+
+    Raises:
+        ValueError: it does not.
+    """
     if array.dtype != np.float32 or not (np.abs(array) <= _FINITE).all():
         raise ValueError(f"{name} are not finite float32 numbers")
     return array
 
 
 def checked_labels(array: np.ndarray) -> np.ndarray:
+    """The labels [K, n, K], if they are probabilities.
+
+    Raises:
+        ValueError: they are not.
+    """
     labels = checked("labels", array)
-    # What is learned is a softmax in float32.
+    # Learned labels are a softmax in float32, whose sum may round above 1.
     if labels.min() < 0 or labels.sum(axis=-1).max() > 1.01:
         raise ValueError("labels are not probabilities")
     return labels
 
 
 def checked_step_size(array: np.ndarray) -> float | None:
+    """The step size, None if the file has NaN.
+
+    Raises:
+        ValueError: the number is no learning rate.
+    """
     value = float(array)
     if np.isnan(value):
         return None
@@ -38,6 +53,11 @@ def checked_step_size(array: np.ndarray) -> float | None:
 
 
 def preprocess_of(arrays: dict[str, np.ndarray]) -> Preprocess:
+    """The preprocessing in the arrays of a file.
+
+    Raises:
+        ValueError: a number is none of a preprocessing; also as UserError.
+    """
     fields = {k[len(PREFIX) :]: v for k, v in arrays.items() if k.startswith(PREFIX)}
     kind = fields.pop("kind")
     for name, array in fields.items():
@@ -48,7 +68,7 @@ def preprocess_of(arrays: dict[str, np.ndarray]) -> Preprocess:
 
 
 def training_of(fields: dict[str, Any]) -> Training:
-    """A schedule with the types that it has in a run; a file may say 1 for 1.0."""
+    """A schedule with the types of its fields; a file may have 1 for 1.0."""
     typed: dict[Any, Callable[[Any], Any]] = {float: float, tuple[int, ...]: tuple}
     kinds = {field.name: field.type for field in dataclasses.fields(Training)}
     return Training(

@@ -28,7 +28,7 @@ def _crop(key: Key, image: Array, fill: Array) -> Array:
 def _pick(
     image: Array, rows: Array, columns: Array, inside: Array, fill: Array
 ) -> Array:
-    """The pixels at (rows, columns), [H, W] each; `fill` where not `inside`."""
+    """The pixels at (rows, columns), [H, W] each; `fill` outside of `inside`."""
     height, width, _ = image.shape
     as_index = lambda p, size: jnp.clip(jnp.round(p).astype(jnp.int32), 0, size - 1)
     pixels = image[as_index(rows, height), as_index(columns, width)]
@@ -98,7 +98,7 @@ def dc_evaluation(strategy: str = _DIGITS) -> Callable[[Key, Array], Array]:
 
     DC evaluates MNIST with "crop_scale_rotate", and ConvNets with batch norm with
     "crop_noise". Source: `augment` in DC's official code. Rotation takes nearest pixels
-    where the original uses cubic splines (ours).
+    whereas the original uses cubic splines (ours).
 
     Args:
         strategy: names among crop, scale, rotate and noise, joined by "_".

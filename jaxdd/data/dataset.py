@@ -21,7 +21,7 @@ from jaxdd.data.checks import (
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import shown
 
-CHANNELS = (1, 3)  # grey and RGB: what networks, augmentations and pictures take
+CHANNELS = (1, 3)  # grey and RGB, the channels of all networks and pictures
 
 
 @dataclass(frozen=True, eq=False)

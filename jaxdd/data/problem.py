@@ -30,11 +30,15 @@ class DataFlags:
 
     dataset: str = option(
         "digits",
-        "digits, folder:PATH (a sub-folder of PNG, JPEG, BMP, WebP, TIFF, GIF or PPM "
-        "images per class), npz:FILE (as MedMNIST's) or a prepared TFDS name",
+        "the data: digits, folder:PATH (a sub-folder of PNG, JPEG, BMP, WebP, TIFF, "
+        "GIF or PPM images per class), npz:FILE (as MedMNIST's) or the name of a "
+        "prepared TFDS dataset",
         kind="dataset",
+        often=True,
     )
-    data_dir: str | None = option(None, "where prepared TFDS datasets are", kind="path")
+    data_dir: str | None = option(
+        None, "folder of prepared TFDS datasets", kind="path", often=True
+    )
     channels: int | None = option(
         None, "convert images to 1 (grey) or 3 (RGB; transparency is dropped)"
     )

@@ -1,1 +1,15 @@
-"""A whole run, from data to artifact."""
+"""A whole run, from data to artifact, behind `jaxdd.distill`.
+
+options       every flag of a run
+resolution    `Resolved`: the flags, completed by the preset and the data
+opening       checks the flags against the data before anything is written
+run           the run from top to bottom: read this first
+job           the method, its data and its protocol; `place` says where files go
+pieces        a resumable run of the images; `segmented` is the loop over segments (D4A)
+sorting       orders samples by difficulty for a window; `banks` trains the experts
+starts        begins at an artifact; `finished` decides what a repeated command does
+experts       a run that only trains experts
+scoring       a run that only scores samples; `difficulties` is its result
+api           `jaxdd.distill`; `result` is its result
+memory        refuses what no memory of this machine holds
+"""

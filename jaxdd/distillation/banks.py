@@ -25,8 +25,7 @@ from jaxdd.experts import (
 )
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Curriculum
-from jaxdd.progress import Stage as Bar
-from jaxdd.progress import say
+from jaxdd.progress import Stage, say
 from jaxdd.storage.files import make_folder
 from jaxdd.storage.paths import existing_file, shown
 from jaxdd.training.evaluate import accuracy
@@ -95,15 +94,15 @@ def _file_digest(path: str | None) -> str:
     assert path is not None
     place = existing_file(path, "the scores", SCORES_REMEDY)
     with open(place, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    return f"file {found[:16]}"
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return f"file {digest[:16]}"
 
 
 def _digest(arrays: dict) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in sorted(arrays):
-        found.update(name.encode() + arrays[name].tobytes())
-    return found.hexdigest()[:16]
+        digest.update(name.encode() + arrays[name].tobytes())
+    return digest.hexdigest()[:16]
 
 
 def make(
@@ -139,7 +138,7 @@ def make(
     )
     total = manifest.experts * manifest.last_epoch
     name = f"experts on {problem.dataset.name}"
-    with Bar(name, total, f"{shown(folder)}/snapshots.bin", "epoch") as bar:
+    with Stage(name, total, f"{shown(folder)}/snapshots.bin", "epoch") as bar:
         watch = Watch(on_resume=resumed, progress=bar.count)
         target = make_folder(folder)
         return train_bank(target, manifest, network, epochs, real, watch, begin)

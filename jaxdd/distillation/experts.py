@@ -229,11 +229,11 @@ def _train(opened: Opened, folder: Path, resumed: Record) -> dict[str, Any]:
     held_out = problem.splits.validation
     split = "train" if held_out is None else "validation"
     part = real if held_out is None else problem.on_device(held_out)
-    found = banks.reach(bank, network, part)
+    accuracies = banks.reach(bank, network, part)
     return {
         "bank": opened.record,
         "bytes": manifest.bytes,
-        "accuracy": {"split": split, **statistics(np.array(found))},
+        "accuracy": {"split": split, **statistics(np.array(accuracies))},
         "resumed_at": resumed.resumed_at,
         "versions": provenance.versions(),
         "device": provenance.device(),

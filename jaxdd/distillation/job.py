@@ -23,6 +23,7 @@ from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.primitives.keys import named_key
 from jaxdd.primitives.trees import named_leaves
 from jaxdd.progress import say
+from jaxdd.running.loop import Program
 from jaxdd.synthetic import decoder as decoders
 from jaxdd.synthetic.initial import correct_set, initial_set, label_logits, mosaics
 from jaxdd.synthetic.sets import flatten
@@ -77,7 +78,8 @@ class Job:
         workdir: the run's folder, where there is one.
 
     Attributes:
-        method: one for all segments.
+        method: one for all segments, as is its compiled `program`.
+        span_index: which span of the experts a step gets, where the method has them.
         parts: images per class of each segment, `slots` the most of them.
         inputs: of the first segment.
     """
@@ -104,6 +106,9 @@ class Job:
             pixels,
         )
         self.method = methods.build(network, self.recipe, self.context)
+        self.program = Program(self.method)
+        source = methods.source_of(network, self.recipe, self.context)
+        self.span_index = source.span_index
         self.parts = segments.sizes(resolved.task.ipc, self.recipe.count)
         self.slots = max(self.parts)
         curriculum = resolved.curriculum

@@ -9,7 +9,7 @@ import jax
 
 from jaxdd.artifact.file import Artifact
 from jaxdd.augment import training as training_augmentation
-from jaxdd.data import check_ipc
+from jaxdd.data import Dataset, check_ipc
 from jaxdd.data.problem import Problem
 from jaxdd.devices import needs
 from jaxdd.distillation import banks, memory, resolution, sorting
@@ -95,21 +95,26 @@ class Opened:
 
 
 def open_run(
-    method: str | Recipe, flags: Mapping[str, Any], problem: Problem | None = None
+    method: str | Recipe,
+    flags: Mapping[str, Any],
+    problem: Problem | None = None,
+    dataset: Dataset | None = None,
 ) -> Opened:
     """Check the flags against the data.
 
     Args:
         method: a name in `METHODS`, or a recipe of your own.
         flags: {flag: value}.
-        problem: the data, where they are in memory; by default they are read.
+        problem: the data, where they are split and scaled already; by default they are
+            read, or split from a dataset.
+        dataset: the data, where they are in memory.
 
     Raises:
         UserError: bad input, named.
     """
-    run = run_of(method, flags)
+    run = run_of(method, flags, None if dataset is None else dataset.name)
     if problem is None:
-        problem = resolution.open_data(run)
+        problem = resolution.open_data(run, dataset)
     # The name of data in memory may differ from the flag's, and with it the preset.
     name = problem.dataset.name
     run = run_of(method, flags, name)

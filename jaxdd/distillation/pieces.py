@@ -20,8 +20,7 @@ from jaxdd.experts import Snapshots
 from jaxdd.learners import spans as learners
 from jaxdd.modifiers import segments
 from jaxdd.primitives.keys import named_key
-from jaxdd.progress import Stage as Bar
-from jaxdd.progress import say
+from jaxdd.progress import Stage, say
 from jaxdd.running import resume as runs
 from jaxdd.scores.probes import Probes
 from jaxdd.storage.metrics import Metrics
@@ -48,6 +47,7 @@ class Piece:
         self.job, self.probes = job, probes
         self.index, self.inputs = index, inputs
         self.bank, self.method = job.bank, job.method
+        self.span_index = job.span_index
         self.short: Snapshots | None = None
         self.starts: list[tuple[int, int]] = []
 
@@ -67,8 +67,8 @@ class Piece:
         real = self.inputs.real if index else self.inputs.full
         key = named_key(self.seed, "initial")
         absent = decoders.ABSENT if job.recipe.learned_labels else 0.0
-        found = job.first(key, real, job.parts[index])
-        return segments.pad(found, job.slots, absent)
+        first = job.first(key, real, job.parts[index])
+        return segments.pad(first, job.slots, absent)
 
     def start(self) -> MethodState:
         """The state at step 0."""
@@ -90,10 +90,10 @@ class Piece:
         epochs = learners.StartEpochs(0, last + 1)
         source = learners.spans(self.job.network, len(starts), epochs)
         self.short, self.starts = short, starts
-        self.method = self.job.method._replace(plan=source.plan)
+        self.span_index = source.span_index
 
     def read(self, indices: np.ndarray) -> Span:
-        """The span that the plan asks for."""
+        """The span of an expert and a start epoch."""
         job, length = self.job, self.job.recipe.students.expert_epochs
         assert self.bank is not None
         expert, start = (int(i) for i in indices)
@@ -106,16 +106,21 @@ class Piece:
         span = self.short.span(expert, start, length, job.params)
         return span._replace(whole=whole)
 
+    def spans(self) -> runs.Spans | None:
+        """Where the spans come from, for a method that matches trajectories."""
+        index = self.span_index
+        return None if index is None else runs.Spans(index, self.read)
+
     def inputs_at(self, step: int) -> Inputs:
         """What a step sees, its span included."""
-        if self.method.plan is None:
+        if self.span_index is None:
             return self.inputs
         root = jax.random.key(self.seed)
-        indices = np.asarray(self.method.plan(root, jnp.int32(step)))
+        indices = np.asarray(self.span_index(root, jnp.int32(step)))
         span = jax.tree.map(jnp.asarray, self.read(indices))
         return self.inputs._replace(span=span)
 
-    def hooks(self, bar: Bar) -> runs.Hooks:
+    def hooks(self, bar: Stage) -> runs.Hooks:
         job, resolved = self.job, self.job.resolved
 
         def measure(state: MethodState) -> dict[str, float]:
@@ -131,9 +136,8 @@ class Piece:
                 numbers["sdc_share"] = float(job.share(key, state, inputs))
             return numbers
 
-        read = None if self.bank is None else self.read
         if resolved.task.select == "last":
-            return runs.Hooks(measure, None, bar, read, say)
+            return runs.Hooks(measure, None, bar, say)
         held_out = job.problem.splits.validation
         assert held_out is not None, "check() refuses selection without validation"
         judge = Judge(job.problem, job.protocol(SELECTION_NETWORKS), held_out)
@@ -146,7 +150,7 @@ class Piece:
                 return best
             return runs.Best(jnp.float32(accuracy), jnp.int32(step), stored)
 
-        return runs.Hooks(measure, track, bar, read, say)
+        return runs.Hooks(measure, track, bar, say)
 
     def run(
         self, folder: Path | None, record: Record | None
@@ -161,7 +165,7 @@ class Piece:
                 record.resumed_at.append(self.index * steps + step)
                 record.save()
 
-        plan = runs.Plan(
+        schedule = runs.RunSchedule(
             steps,
             records.log_every,
             records.measure_every or steps,
@@ -172,14 +176,14 @@ class Piece:
         )
         if parts > 1:
             name = f"{name}, segment {self.index + 1}/{parts}"
-        place = "nothing"
+        place = ""
         if folder is not None:
             place = f"{shown(folder)}/metrics.jsonl and checkpoints"
-        with Bar(name, plan.steps, place) as bar:
+        with Stage(name, schedule.steps, place) as bar:
             hooks = self.hooks(bar)
-            state, metrics, timings = runs.run(
-                folder, self.method, self.start, self.inputs, self.seed, plan, hooks,
-                on_resume,
+            state, metrics, timings, _ = runs.run(
+                folder, self.job.program, self.start, self.inputs, self.seed, schedule,
+                hooks, on_resume, self.spans(),
             )  # fmt: skip
         stored, chosen = self.method.stored(state.method), steps
         if state.best is not None and hooks.track is not None:
@@ -187,7 +191,7 @@ class Piece:
             best = hooks.track(state.best, stored, chosen)
             stored, chosen = best.synthetic, int(best.step)
         size = self.job.parts[self.index]
-        return _only(stored, size), chosen, metrics, timings
+        return _only(stored, size), chosen, metrics, timings._asdict()
 
     def begun(self) -> Synthetic:
         """The stored set at step 0, without empty slots."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxdd.data import Preprocess, check_constants, normalisation
-from jaxdd.data.problem import Problem, Scaling, open_problem
+from jaxdd.data import Dataset, Preprocess, check_constants, normalisation
+from jaxdd.data.problem import Problem, Scaling, open_problem, prepare
 from jaxdd.distillation.options import FLAGS, Flags, Run, given, run_of, scaling_of
 from jaxdd.errors import UserError, check_integer
 from jaxdd.experts import Manifest
@@ -98,15 +98,13 @@ class Resolved(Run):
 _OF_WINDOW = [field.name for field in dataclasses.fields(Curriculum)]
 
 
-def open_data(run: Run) -> Problem:
-    """The data that a run names, split and preprocessed."""
-    seed = run.data.split_seed
-    return open_problem(
-        run.data,
-        run.data.validation,
-        run.task.seed if seed is None else seed,
-        scaling_of(run, run.data.dataset),
-    )
+def open_data(run: Run, dataset: Dataset | None = None) -> Problem:
+    """The data that a run names, or those in memory, split and preprocessed."""
+    seed = run.task.seed if run.data.split_seed is None else run.data.split_seed
+    share = run.data.validation
+    if dataset is not None:
+        return prepare(dataset, share, seed, scaling_of(run, dataset.name))
+    return open_problem(run.data, share, seed, scaling_of(run, run.data.dataset))
 
 
 def open_each(configs: Mapping[str, Flags]) -> dict[str, Problem]:

@@ -33,7 +33,7 @@ from jaxdd.scores.probes import Probes
 from jaxdd.storage import provenance, records
 from jaxdd.storage.files import atomic_file, set_aside, to_json, write_atomically
 from jaxdd.storage.lock import owned
-from jaxdd.storage.metrics import write_lines
+from jaxdd.storage.metrics import read_metrics, write_lines
 from jaxdd.storage.paths import shown
 from jaxdd.storage.workdir import Record
 from jaxdd.types import Synthetic
@@ -68,11 +68,12 @@ def run(config: Flags, problem: Problem | None = None) -> dict[str, Any]:
         UserError: bad input, named.
         signals.Interrupted: a signal stopped the run; its state is saved.
     """
-    return run_in(config.workdir, open_run(config.method, given(config), problem))
+    opened = open_run(config.method, given(config), problem)
+    return run_in(config.workdir, opened).summary
 
 
-def run_in(workdir: str | Path, opened: Opened) -> dict[str, Any]:
-    """Distil in a folder, or continue, or report what is finished."""
+def run_in(workdir: str | Path, opened: Opened) -> Outcome:
+    """Distil in a folder, or continue, or read what is finished."""
     resolved = opened.resolved
     with owned(workdir) as folder:
         record = opened.record(folder)
@@ -85,14 +86,20 @@ def run_in(workdir: str | Path, opened: Opened) -> dict[str, Any]:
             change = unfinished(folder, known, resolved.values(str(folder)))
             if change is None:
                 say(f"{shown(folder)} is finished: nothing to do")
-                return as_it_lies(known, folder)
+                return _finished(folder, known)
             say(f"{shown(folder)} is finished, but {change}")
         place = Place(folder)
         job = opened.job(place)  # the last that may refuse
         record.save()
         set_aside(summary)
         outcome = distil(job, place, record, opened.differences)
-        return as_it_lies(outcome.summary, folder)
+        return replace(outcome, summary=as_it_lies(outcome.summary, folder))
+
+
+def _finished(folder: Path, known: dict[str, Any]) -> Outcome:
+    """What a finished run left."""
+    artifact = artifacts.load(folder / "distilled.npz")
+    return Outcome(artifact, read_metrics(folder), as_it_lies(known, folder))
 
 
 def run_in_memory(opened: Opened) -> Outcome:
@@ -196,7 +203,7 @@ def _measure(
     kept = Hits(path, _digest(job.problem, synthetic, protocol))
     judge = Judge(job.problem, protocol, job.problem.splits.test)
     total = protocol.num_eval + protocol.num_random
-    writes = "nothing" if path is None else f"{path}, and evaluation.npz at the end"
+    writes = "" if path is None else f"{path}, and evaluation.npz at the end"
     ipc = job.resolved.task.ipc
     with Stopwatch() as watch, Stage("evaluation", total, writes, "network") as bar:
         measured = judge.beside_random(synthetic, job.inputs.full, ipc, kept, bar.count)

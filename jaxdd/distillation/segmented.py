@@ -167,13 +167,13 @@ class _Segmented:
             piece.use_short_experts(*self._short_experts(index, place, real))
         finished = None if place.folder is None else place.folder / "segment.npz"
         if finished is not None and finished.exists():
-            found = self._read(finished, index)
+            arrays: dict[str, Any] = self._read(finished, index)
             metrics = Metrics(place.folder, job.resolved.length.steps)
         else:
             stored, _, metrics, timings = piece.run(place.folder, self.record)
             margins = self._judged(index, [*self.made, stored])
             begun = piece.begun()
-            found = {
+            state = {
                 "images": stored.images,
                 "labels": stored.labels,
                 "step_size": stored.step_size,
@@ -183,16 +183,16 @@ class _Segmented:
                 "steps": job.resolved.length.steps,
                 **{f"timings/{k}": v for k, v in timings.items()},
             }
-            arrays: dict[str, Any] = {k: np.asarray(v) for k, v in found.items()}
+            arrays = {k: np.asarray(v) for k, v in state.items()}
             if finished is not None:
                 with atomic_file(finished, "wb") as file:
                     np.savez(file, **arrays)
-        self._add(index, metrics, real, found)
-        told = self.records[-1]
+        self._add(index, metrics, real, arrays)
+        record = self.records[-1]
         say(
             f"segment {index + 1}/{count}: the judges are right on "
-            f"{100 * told['right']:.1f} % of the training samples"
-            + (f" and forgot {100 * told['forgotten']:.1f} %" if index else "")
+            f"{100 * record['right']:.1f} % of the training samples"
+            + (f" and forgot {100 * record['forgotten']:.1f} %" if index else "")
         )
 
     def _read(self, path: Path, index: int) -> dict[str, Any]:
@@ -204,24 +204,24 @@ class _Segmented:
         job = self.job
         dataset, samples = job.problem.dataset, job.inputs.full.labels.shape[0]
         shape = (dataset.num_classes, job.parts[index], *dataset.image_shape)
-        found = read_segment(path, shape, samples)
-        steps = int(found["steps"])
+        arrays = read_segment(path, shape, samples)
+        steps = int(arrays["steps"])
         _refuse_other_steps(path, steps, job.resolved.length.steps)
-        return found
+        return arrays
 
     def _add(
-        self, index: int, metrics: Metrics, real: RealData, found: dict[str, Any]
+        self, index: int, metrics: Metrics, real: RealData, arrays: dict[str, Any]
     ) -> None:
         """Take a finished segment into account."""
-        step_size = jnp.asarray(found["step_size"])
-        images, labels = (jnp.asarray(found[k]) for k in NAMES)
+        step_size = jnp.asarray(arrays["step_size"])
+        images, labels = (jnp.asarray(arrays[k]) for k in NAMES)
         self.made.append(Synthetic(images, labels, step_size))
-        images, labels = (jnp.asarray(found[f"begun_{k}"]) for k in NAMES)
+        images, labels = (jnp.asarray(arrays[f"begun_{k}"]) for k in NAMES)
         self.begun.append(Synthetic(images, labels, step_size))
-        margins = jnp.asarray(found["margins"])
+        margins = jnp.asarray(arrays["margins"])
         lost = segments.forgotten(self.margins[-1], margins) if index else 0.0
         self.margins.append(margins)
-        self.timings.append({k: float(found[f"timings/{k}"]) for k in TIMINGS})
+        self.timings.append({k: float(arrays[f"timings/{k}"]) for k in TIMINGS})
         self.records.append(
             {
                 "size": self.job.parts[index],

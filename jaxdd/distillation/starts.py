@@ -19,11 +19,11 @@ class Start(NamedTuple):
 
     Attributes:
         artifact: the set.
-        told: sentences about what of it is used, and how.
+        remarks: sentences about what of it is used, and how.
     """
 
     artifact: artifacts.Artifact
-    told: list[str]
+    remarks: list[str]
 
 
 def open_start(path: str, problem: Problem, resolved: Resolved) -> Start:
@@ -71,18 +71,18 @@ def _told(
     artifact: artifacts.Artifact, place: Path, problem: Problem, labels: str
 ) -> list[str]:
     """What a start from this set means, where it is not obvious."""
-    told = [f"beginning at the images of {shown(place)}"]
+    remarks = [f"beginning at the images of {shown(place)}"]
     same = same_preprocessing(artifact.preprocess, problem.preprocess)
     if artifact.space == "input" and not same:
-        told.append(
+        remarks.append(
             "its images were normalised by other numbers: they are converted, so that "
             "they show the same"
         )
     if artifact.label_kind == "soft" and labels != "soft":
-        told.append(
+        remarks.append(
             f"its soft labels are left out, since --labels={labels} starts "
             "from hard ones"
         )
     if artifact.label_kind == "hard" and labels == "soft":
-        told.append("its labels are hard: learned ones start from an expert's")
-    return told
+        remarks.append("its labels are hard: learned ones start from an expert's")
+    return remarks

@@ -1,1 +1,9 @@
-"""How good a set is: fresh networks beside random real subsets."""
+"""How good a set is: fresh networks on it, beside random real subsets.
+
+protocol      `Protocol` and `Judge`, which trains and measures: read this first
+hits          answers of networks that are measured already, so that a run resumes
+statistics    mean and standard deviation of accuracies
+reopening     finds the data of an artifact again, or opens other data
+run           `jaxdd.evaluate`: an artifact on any network; `result` is its outcome
+history       earlier results in evaluation.json
+"""

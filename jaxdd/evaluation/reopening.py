@@ -1,13 +1,12 @@
 """The data of an artifact, found again, and other data to judge it on."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from jaxdd.artifact.file import Artifact
 from jaxdd.data import Dataset, Split
-from jaxdd.data.problem import DataFlags, Problem, open_dataset, open_problem, prepare
+from jaxdd.data.problem import DataFlags, Problem, open_dataset, prepare
 from jaxdd.errors import UserError, quoted
 
 PARTS = ("test", "all")
@@ -30,37 +29,38 @@ def reopen(
         UserError: the data cannot be read or is not the same, or its classes have other
             names or another order.
     """
-    made_from = artifact.dataset
-    split = made_from["validation"], made_from["split_seed"]
-    form = form_of(artifact)
-    name = dataset or made_from["name"]
+    origin = artifact.dataset
     if in_memory is not None:
-        name = in_memory.name
-        opened = prepare(in_memory, *split)
+        data, source = in_memory, None
     else:
+        source = dataset or origin["name"]
         try:
-            data = DataFlags(dataset=name, data_dir=data_dir, **form)
-            opened = open_problem(data, *split)
+            data = open_dataset(_flags(artifact, source, data_dir))
         except UserError as error:
             if dataset is not None:
                 raise
             raise UserError(
-                f"the artifact calls its data {quoted(name)}, and no such data can be "
-                f"read here ({error}): say by --dataset (and --data_dir) where it is"
+                f"the artifact calls its data {quoted(source)}, and no such data can "
+                f"be read here ({error}): give it by --dataset (and --data_dir), or in "
+                "Python by dataset=(images, labels)"
             ) from error
-    if opened.dataset.fingerprint != made_from["fingerprint"]:
+    name = source or data.name
+    if data.fingerprint != origin["fingerprint"]:
         raise UserError(
             f"the dataset {quoted(name)} is not the one the artifact was made from "
             "(its fingerprint differs): give the right --dataset or --data_dir; data "
             "that the set shall only be tested on is named by --test_dataset"
         )
-    check_kind(artifact, opened.dataset, name)
-    return replace(opened, preprocess=artifact.preprocess)
+    check_kind(artifact, data, name)
+    validation, seed = float(origin["validation"]), origin["split_seed"]
+    problem = prepare(data, validation, seed)
+    return replace(problem, preprocess=artifact.preprocess, source=source)
 
 
-def form_of(artifact: Artifact) -> dict[str, Any]:
-    """The flags by which an artifact's images were converted, as `open_dataset` has."""
-    return {name: artifact.dataset.get(name) for name in ("channels", "image_size")}
+def _flags(artifact: Artifact, name: str, data_dir: str | None) -> DataFlags:
+    """The flags of data whose images are converted as the artifact's were."""
+    form = {key: artifact.dataset.get(key) for key in ("channels", "image_size")}
+    return DataFlags(dataset=name, data_dir=data_dir, **form)
 
 
 def check_kind(artifact: Artifact, dataset: Dataset, name: str) -> None:
@@ -121,15 +121,15 @@ class Tested:
 def tested_on(
     artifact: Artifact,
     problem: Problem,
-    dataset: str | None,
+    dataset: Dataset | str | None,
     part: str,
     data_dir: str | None,
 ) -> Tested:
-    """What the set is judged on: its own test split, or other data.
+    """The samples that a set is measured on: its own test split, or other data.
 
     Args:
         artifact, problem: the set, and the data that it was made from.
-        dataset: the name of other data; None for its own.
+        dataset: other data, or its name; None for its own.
         part: of other data, its "test" split, or "all" of it.
         data_dir: see `data.load`.
 
@@ -148,14 +148,15 @@ def tested_on(
                 "set was made from the rest of its own"
             )
         return Tested(problem.splits.test, problem.name, part, own.fingerprint, True)
-    other = open_dataset(
-        DataFlags(dataset=dataset, data_dir=data_dir, **form_of(artifact))
-    )
-    check_kind(artifact, other, dataset)
+    if isinstance(dataset, Dataset):
+        other, name = dataset, dataset.name
+    else:
+        other, name = open_dataset(_flags(artifact, dataset, data_dir)), dataset
+    check_kind(artifact, other, name)
     images, labels = other.test_images, other.test_labels
     if part == "all":
         images = np.concatenate([other.images, images])
         labels = np.concatenate([other.labels, labels])
     split = Split(images, labels, np.arange(len(labels)))
     same = part == "test" and other.fingerprint == own.fingerprint
-    return Tested(split, dataset, part, other.fingerprint, same)
+    return Tested(split, name, part, other.fingerprint, same)

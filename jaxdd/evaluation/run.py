@@ -1,25 +1,37 @@
 """Re-evaluate a distilled set from its file alone, on any network."""
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, runtime_checkable
+from typing import Protocol as Interface
 
 from jaxdd import fields
 from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.export import check_export, export_pngs
+from jaxdd.artifact.file import Artifact
 from jaxdd.data import Dataset
+from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.data.problem import Problem
 from jaxdd.devices import needs
 from jaxdd.devices.timing import Stopwatch
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
+from jaxdd.evaluation.history import identity, known_results, with_earlier
 from jaxdd.evaluation.hits import Hits
-from jaxdd.evaluation.protocol import MIN_RANDOM, Judge, Protocol
+from jaxdd.evaluation.protocol import MIN_RANDOM, Judge, Measured, Protocol
 from jaxdd.evaluation.reopening import PARTS, Tested, reopen, tested_on
-from jaxdd.evaluation.results import identity, known_results, with_earlier
+from jaxdd.evaluation.result import (
+    ClassAccuracy,
+    Classes,
+    Evaluation,
+    NetworkEvaluation,
+)
+from jaxdd.evaluation.statistics import Statistics
 from jaxdd.fields import option
+from jaxdd.keywords import from_keywords
 from jaxdd.methods.network import NetworkSpec
-from jaxdd.progress import Stage, say
+from jaxdd.progress import Callback, Stage, listening, say
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import existing_file, local_path, shown
@@ -54,61 +66,132 @@ class Config:
     )
 
 
-def run(config: Config, dataset: Dataset | None = None) -> dict[str, Any]:
-    """Evaluate an artifact on every architecture asked for.
+@runtime_checkable
+class HasArtifact(Interface):
+    """A result that holds its distilled set, such as that of `jaxdd.distill`."""
+
+    @property
+    def artifact(self) -> Artifact: ...
+
+
+def evaluate(
+    artifact: str | Path | Artifact | HasArtifact,
+    nets: str | Sequence[str] | None = None,
+    *,
+    num_eval: int = 5,
+    num_random: int | None = None,
+    seed: int | None = None,
+    dataset: Data | None = None,
+    data_dir: str | Path | None = None,
+    test_dataset: Data | None = None,
+    test_part: str = "test",
+    progress: Callback | None = None,
+) -> Evaluation:
+    """Train fresh networks on a distilled set and measure them on test data.
+
+    The protocol (schedule, augmentation, preprocessing, seeds) is the one stored in the
+    artifact, so its own network gives exactly the stored number on the same kind of
+    device and versions. Nothing is written.
+
+    Args:
+        artifact: the set: the path of a `distilled.npz`, what `jaxdd.load` returns, or
+            the result of `jaxdd.distill`.
+        nets: names of networks, as a list or joined by commas; default: its own.
+        num_eval: number of fresh networks per architecture.
+        num_random: number of random real subsets to compare with, each with a network
+            of its own; default: as stored.
+        seed: of networks and random subsets; default: as stored.
+        dataset: the data that the set was made from, where it has moved or was made
+            from arrays: (images, labels), a `jaxdd.data.Dataset`, or a name.
+        data_dir: folder of prepared TFDS datasets.
+        test_dataset: other data of the same classes to measure on, given likewise.
+        test_part: "test", the test split of `test_dataset`, or "all" of it.
+        progress: called with events, see `jaxdd.progress`; `jaxdd.report.bar` draws a
+            bar.
+
+    Raises:
+        UserError: an argument cannot be used, or the data is not that of the set.
+
+    Example:
+        >>> import dataclasses, jaxdd, numpy as np
+        >>> from jaxdd.artifact.file import _example
+        >>> images, labels = np.zeros((20, 4, 4, 1), np.uint8), np.arange(20) % 2
+        >>> data = jaxdd.from_arrays(images, labels, images, labels, ("cat", "dog"))
+        >>> origin = {**_example().dataset, "fingerprint": data.fingerprint}
+        >>> artifact = dataclasses.replace(_example(), dataset=origin)
+        >>> evaluate(artifact, num_eval=2, dataset=data)["mlp"].accuracy.n
+        2
+    """
+    with listening(progress):
+        in_memory, name = (None, None) if dataset is None else as_problem_data(dataset)
+        test_in_memory, test_name = (
+            (None, None) if test_dataset is None else as_problem_data(test_dataset)
+        )
+        config = from_keywords(
+            Config,
+            artifact=artifact if isinstance(artifact, str | Path) else "in memory",
+            nets=nets if nets is None or isinstance(nets, str) else _joined(nets),
+            num_eval=num_eval,
+            num_random=num_random,
+            seed=seed,
+            dataset=name,
+            data_dir=data_dir,
+            test_dataset=test_name,
+            test_part=test_part,
+        )
+        config = fields.understood(config)
+        distilled = _load(config) if isinstance(artifact, str | Path) else artifact
+        opened = _open(_artifact_of(distilled), config, in_memory, test_in_memory)
+        return Evaluation(dict(measure(opened)))
+
+
+def _joined(nets: Sequence[str]) -> str:
+    if not isinstance(nets, list | tuple) or not all(isinstance(x, str) for x in nets):
+        raise UserError(f"nets must be a list of names of networks, not {quoted(nets)}")
+    return ",".join(nets)
+
+
+def _artifact_of(distilled: Any) -> Artifact:
+    """The set of an artifact or of a result.
+
+    Raises:
+        UserError: it is something else.
+    """
+    artifact = getattr(distilled, "artifact", distilled)
+    if not isinstance(artifact, Artifact):
+        raise UserError(
+            f"a {type(distilled).__name__} cannot be evaluated: give the path of a "
+            "distilled.npz, what jaxdd.load returns, or the result of jaxdd.distill"
+        )
+    return artifact
+
+
+def run(config: Config, dataset: Dataset | None = None) -> Evaluation:
+    """Evaluate as `evaluate`, and collect the results in `evaluation.json`.
+
+    Results are written network by network, and a network that was stopped is taken up
+    again. Results of other networks and under other protocols stay in the file.
 
     Args:
         config: the flags.
         dataset: the data that the artifact was made from, where it is in memory.
 
-    Returns:
-        The new entries of `evaluation.json`, {net: {"distilled", "random", "stored",
-        "classes", "protocol", "earlier"}}. "stored" is the accuracy in the artifact,
-        for its own network on its own test data, else None; "classes" is as in
-        `protocol.Measured`, with their names; "earlier" are entries under other
-        protocols.
-
     Raises:
         UserError: bad input, named; another program writes to the folder.
     """
     opened = open_run(config, dataset)
-    artifact, problem = opened.artifact, opened.problem
+    networks = {}
     # A distillation may be live in that folder: it writes other files.
     with owned(opened.folder, ".evaluation.lock") as folder:
-        known = known_results(folder)
-        real = problem.on_device(problem.splits.train)
-        for net, judge in opened.judges.items():
-            made, drawn = judge.protocol.num_eval, judge.protocol.num_random
-            say(f"{net}: training {made} networks, then {drawn} on random sets")
-            own = net == artifact.network["name"] and opened.tested.own
-            protocol = opened.described(judge.protocol)
-            kept = Hits(folder / "evaluate.part.npz", identity(protocol))
-            place = str(folder / "evaluation.json")
-            with (
-                Stopwatch() as watch,
-                Stage(net, made + drawn, place, "network") as bar,
-            ):
-                found = judge.beside_random(
-                    opened.synthetic, real, artifact.ipc, kept, bar.count
-                )
-            say(
-                f"{net}: {watch.total_seconds:.1f} s, {watch.compile_seconds:.1f} s of "
-                "it compiling"
-            )
-            entry = {
-                **found.accuracies,
-                "stored": artifact.measured.get("distilled") if own else None,
-                "classes": {"names": list(artifact.class_names), **found.classes},
-                "protocol": protocol,
-            }
-            known[net] = with_earlier(net, entry, known.get(net))
-            # Network by network: what is finished stays when the rest is stopped.
-            write_atomically(folder / "evaluation.json", to_json(known))
-            kept.remove()
+        earlier = known_results(folder)
+        for net, evaluated in measure(opened, folder):
+            earlier[net] = with_earlier(net, evaluated.entry(), earlier.get(net))
+            write_atomically(folder / "evaluation.json", to_json(earlier))
+            networks[net] = evaluated
     if config.export:
-        paths = export_pngs(artifact, config.export)
+        paths = export_pngs(opened.artifact, config.export)
         say(f"{len(paths)} images in {shown(config.export)}")
-    return {net: known[net] for net in opened.judges}
+    return Evaluation(networks)
 
 
 @dataclass(frozen=True)
@@ -117,12 +200,12 @@ class Opened:
 
     Attributes:
         synthetic: the set, decoded.
-        tested: what it is judged on.
+        tested: the data that it is measured on.
         judges: {net: its evaluation}.
         folder: for the results.
     """
 
-    artifact: artifacts.Artifact
+    artifact: Artifact
     problem: Problem
     synthetic: Synthetic
     tested: Tested
@@ -149,6 +232,67 @@ class Opened:
         }
 
 
+def measure(
+    opened: Opened, folder: Path | None = None
+) -> Iterator[tuple[str, NetworkEvaluation]]:
+    """Evaluate network by network.
+
+    Args:
+        opened: the evaluation.
+        folder: for what is measured of a network that is not finished; None to write
+            nothing. It is removed when the next network is asked for, so that a result
+            is stored before its parts are gone.
+
+    Yields:
+        (name of the network, its accuracies).
+
+    Raises:
+        signals.Interrupted: SIGTERM or SIGINT, where there is a folder.
+    """
+    artifact, problem = opened.artifact, opened.problem
+    real = problem.on_device(problem.splits.train)
+    for net, judge in opened.judges.items():
+        distilled, subsets = judge.protocol.num_eval, judge.protocol.num_random
+        say(f"{net}: training {distilled} networks, then {subsets} on random sets")
+        protocol = opened.described(judge.protocol)
+        parts = place = None
+        if folder is not None:
+            parts = Hits(folder / "evaluate.part.npz", identity(protocol))
+            place = str(folder / "evaluation.json")
+        total = distilled + subsets
+        with Stopwatch() as watch, Stage(net, total, place or "", "network") as stage:
+            measured = judge.beside_random(
+                opened.synthetic, real, artifact.ipc, parts, stage.count
+            )
+        say(
+            f"{net}: {watch.total_seconds:.1f} s, {watch.compile_seconds:.1f} s of it "
+            "compiling"
+        )
+        yield net, _evaluated(opened, net, measured, protocol)
+        if parts is not None:
+            parts.remove()
+
+
+def _evaluated(
+    opened: Opened, net: str, measured: Measured, protocol: dict[str, Any]
+) -> NetworkEvaluation:
+    artifact, classes = opened.artifact, measured.classes
+    own = net == artifact.network["name"] and opened.tested.own
+    stored = artifact.measured.get("distilled") if own else None
+    return NetworkEvaluation(
+        accuracy=Statistics.of(measured.distilled),
+        random=Statistics.of(measured.random),
+        stored=None if stored is None else Statistics.of(stored),
+        classes=Classes(
+            names=artifact.class_names,
+            samples=tuple(classes["samples"]),
+            distilled=ClassAccuracy.of(classes["distilled"]),
+            random=ClassAccuracy.of(classes["random"]),
+        ),
+        protocol=protocol,
+    )
+
+
 def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
     """Read the artifact and its data, and check every network asked for.
 
@@ -156,13 +300,24 @@ def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
         UserError: bad input, named.
     """
     fields.check(config)
+    return _open(_load(config), config, dataset)
+
+
+def _load(config: Config) -> Artifact:
+    remedy = "give the path of a distilled.npz"
+    return artifacts.load(existing_file(config.artifact, "the artifact", remedy))
+
+
+def _open(
+    artifact: Artifact,
+    config: Config,
+    dataset: Dataset | None = None,
+    test_dataset: Dataset | None = None,
+) -> Opened:
+    """The same for an artifact, and for data, in memory."""
     if config.num_eval < 1:
         raise UserError(f"--num_eval must be positive, not {config.num_eval}")
-    place = existing_file(
-        config.artifact, "the artifact", "give the path of a distilled.npz"
-    )
-    artifact = artifacts.load(place)
-    folder = place.parent
+    folder = local_path(config.artifact, "the artifact").parent
     if config.workdir is not None:
         folder = local_path(config.workdir, "--workdir")
     synthetic = artifact.synthetic()
@@ -172,16 +327,20 @@ def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
     nets = (config.nets or own).split(",")
     problem = reopen(artifact, config.dataset, config.data_dir, dataset)
     tested = tested_on(
-        artifact, problem, config.test_dataset, config.test_part, config.data_dir
+        artifact,
+        problem,
+        test_dataset or config.test_dataset,
+        config.test_part,
+        config.data_dir,
     )
     seed = artifact.provenance["seed"] if config.seed is None else config.seed
     stored = artifact.measured.get("random", {}).get("n", MIN_RANDOM)
-    drawn = stored if config.num_random is None else config.num_random
-    if drawn < MIN_RANDOM:
-        raise UserError(f"--num_random must be at least {MIN_RANDOM}, not {drawn}")
+    subsets = stored if config.num_random is None else config.num_random
+    if subsets < MIN_RANDOM:
+        raise UserError(f"--num_random must be at least {MIN_RANDOM}, not {subsets}")
     images = artifact.images.shape[0] * artifact.images.shape[1]
     shape = problem.dataset.image_shape
-    counts = {"num_eval": config.num_eval, "num_random": drawn}
+    counts = {"num_eval": config.num_eval, "num_random": subsets}
     needs.check(
         [needs.evaluation(count, flag, shape, images) for flag, count in counts.items()]
     )
@@ -197,14 +356,14 @@ def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
             artifact.training,
             artifact.augmentation,
             config.num_eval,
-            drawn,
+            subsets,
             seed,
         )
         judges[net] = Judge(problem, protocol, tested.split)
     return Opened(artifact, problem, synthetic, tested, judges, folder)
 
 
-def _check_export(artifact: artifacts.Artifact, export: str, folder: Path) -> None:
+def _check_export(artifact: Artifact, export: str, folder: Path) -> None:
     """Refuse before the computation what the export after it would refuse."""
     target = check_export(artifact, export)
     if folder.resolve().is_relative_to(target):

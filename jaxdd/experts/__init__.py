@@ -1,8 +1,9 @@
 """Experts: networks trained on real data, and their trajectories on disk.
 
-manifest    what a bank holds, and how it was made
+manifest    the content of a bank, and how it was trained
 bank        one memory-mapped array [experts, epochs, parameters] with checksums
-training    trains a bank, group by group, and goes on where it stopped
+disk        room on the disk, reserved before the training
+training    trains a bank group by group, and resumes
 """
 
 from jaxdd.experts.bank import Bank, Snapshots

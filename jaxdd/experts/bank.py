@@ -1,8 +1,8 @@
-"""Trajectories of experts on disk: one array, and a manifest that says what they are.
+"""Trajectories of experts on disk: one array, its checksums, and a manifest.
 
 A bank is a folder with `snapshots.bin`, the parameters of every expert after every
-stored epoch as one C-ordered array [experts, epochs, P], `checksums.bin`, which has a
-number per row, and `manifest.json`. Reading a span touches two rows; nothing is loaded
+stored epoch as one C-ordered array [experts, epochs, P], `checksums.bin` with a number
+per row, and `manifest.json`. Reading a span touches two rows; the array is never loaded
 as a whole.
 """
 
@@ -35,9 +35,9 @@ from jaxdd.storage.paths import is_there, local_path, reason, shown
 from jaxdd.types import Params, Span
 
 SNAPSHOTS, CHECKSUMS, MANIFEST = "snapshots.bin", "checksums.bin", "manifest.json"
-# A row's entry in the checksums: its CRC-32 and this bit, or 0 before it is written.
+# The checksum of a row is its CRC-32 with this bit, or 0 before the row is written.
 _WRITTEN = 1 << 32
-# What has to agree between a bank and a distillation, and what may differ.
+# Fields in which a bank has to agree with a distillation, and those that may differ.
 REFUSED = {
     "data": "other data",
     "preprocess": "another preprocessing",
@@ -52,10 +52,10 @@ WARNED = {
 
 @runtime_checkable
 class Snapshots(Protocol):
-    """Parameters of experts along their training, wherever they come from.
+    """Parameters of experts along their training, from any source.
 
     Attributes:
-        manifest: how many experts and epochs there are, and how they were trained.
+        manifest: the numbers of experts and epochs, and how the experts were trained.
     """
 
     manifest: Manifest
@@ -65,15 +65,15 @@ class Snapshots(Protocol):
         """Parameters of an expert after an epoch, float32 arrays on the host.
 
         Args:
-            expert, epoch: which.
-            like: any tree of the network's structure.
+            expert, epoch: indices of the expert and of the epoch.
+            like: any tree with the structure of the network's parameters.
 
         Raises:
-            UserError: they cannot be read.
+            UserError: the snapshot cannot be read.
         """
 
     def span(self, expert: int, start: int, length: int, like: Params) -> Span:
-        """What an expert was after epoch `start`, and `length` epochs later."""
+        """Parameters of an expert after epoch `start`, and `length` epochs later."""
         return Span(
             self.snapshot(expert, start, like),
             self.snapshot(expert, start + length, like),
@@ -83,7 +83,7 @@ class Snapshots(Protocol):
 class Bank(Snapshots):
     """Trajectories of experts in a folder; see the module's docstring.
 
-    A row is compared with its checksum when it is first read.
+    A row is compared with its checksum when it is read for the first time.
     """
 
     def __init__(
@@ -103,40 +103,40 @@ class Bank(Snapshots):
     def create(
         cls, folder: Path, manifest: Manifest, begun: bool = False, beside: int = 0
     ) -> "Bank":
-        """A bank to be filled, or the one that is being filled there.
+        """A bank to fill: a new one, or the unfinished one in the folder.
 
-        A finished one is opened for reading.
+        A finished bank in the folder is opened for reading.
 
         Args:
-            folder: of the bank.
-            manifest: what it will hold.
-            begun: whether a training has recorded how far it is, so that its snapshots
-                have to be there.
-            beside: bytes that the training will take on the same disk.
+            folder: folder of the bank.
+            manifest: content of the finished bank.
+            begun: whether a training has saved its state, so that its snapshots must
+                exist.
+            beside: bytes that the training needs on the same disk besides the bank.
 
         Raises:
-            UserError: another bank is there, what was written is lost, there is no
-                room for it, or the disk refuses.
+            UserError: the folder has another bank, its snapshots are lost, the disk has
+                no room, or it refuses.
         """
         path, version = folder / SNAPSHOTS, FORMAT
         if is_there(folder / MANIFEST):
-            found, version = read_manifest(folder / MANIFEST)
-            there, here = content_of(found), content_of(manifest)
-            if there != here:
+            existing, version = read_manifest(folder / MANIFEST)
+            old, new = content_of(existing), content_of(manifest)
+            if old != new:
                 raise UserError(
-                    f"{shown(folder)} holds another bank ({difference(there, here)}): "
+                    f"{shown(folder)} holds another bank ({difference(old, new)}): "
                     "use the same values or another --workdir"
                 )
-            if found.complete:
+            if existing.complete:
                 return cls.open(folder)
-            lost = _lacking(folder, manifest, version)
-            if lost is not None and begun:
-                raise UserError(f"{lost}: {_anew(folder)}")
-            version = FORMAT if lost else version
+            fault = _lacking(folder, manifest, version)
+            if fault is not None and begun:
+                raise UserError(f"{fault}: {_anew(folder)}")
+            version = FORMAT if fault else version
         elif begun:
             raise UserError(
-                f"{shown(folder / MANIFEST)} is lost, although a training has gone on "
-                f"from there: {_anew(folder)}"
+                f"{shown(folder / MANIFEST)} is lost, although a training has saved "
+                f"its state: {_anew(folder)}"
             )
         sizes, content = _sizes(manifest, version), dump(manifest, version)
         try:
@@ -162,7 +162,8 @@ class Bank(Snapshots):
         """A finished bank, for reading.
 
         Raises:
-            UserError: there is none, it is unfinished, cut off, or of a newer format.
+            UserError: the folder has no bank, or the bank is unfinished, cut off, or of
+                a newer format.
         """
         folder = local_path(folder, "the bank of experts")
         if not is_there(folder / MANIFEST):
@@ -191,16 +192,16 @@ class Bank(Snapshots):
 
     @staticmethod
     def is_finished(folder: Path) -> bool:
-        """Whether a finished bank is there.
+        """Whether the folder has a finished bank.
 
         Raises:
-            UserError: its manifest is damaged.
+            UserError: the manifest is damaged.
         """
         path = folder / MANIFEST
         return is_there(path) and read_manifest(path)[0].complete
 
     def write(self, expert: int, epoch: int, params: Params) -> None:
-        """Store a snapshot, unless the bank does not keep that epoch."""
+        """Store a snapshot; epochs that the bank does not store are ignored."""
         first, last = self.manifest.first_epoch, self.manifest.last_epoch
         if first <= epoch <= last and hosts.primary():
             flat = [np.asarray(x).ravel() for x in jax.tree.leaves(params)]
@@ -211,14 +212,14 @@ class Bank(Snapshots):
                 self.verified[row] = True
 
     def flush(self) -> None:
-        """Bring to the disk what has been written; does nothing where others write."""
+        """Write the snapshots to the disk; only the primary process does."""
         if hosts.primary():
             self.rows.flush()
             if self.checksums is not None:
                 self.checksums.flush()
 
     def finish(self) -> None:
-        """Everything has been written: mark the bank as complete."""
+        """Mark the bank as complete, after the last snapshot was written."""
         self.flush()
         self.manifest = dataclasses.replace(self.manifest, complete=True)
         write_atomically(self.folder / MANIFEST, dump(self.manifest, self.version))
@@ -226,10 +227,10 @@ class Bank(Snapshots):
     def verify(self, expert: int, epoch: int) -> None:
         """Compare a stored snapshot with its checksum, once per process.
 
-        Banks of format 1 have none; see `check`.
+        Banks of format 1 have no checksums; see `check`.
 
         Raises:
-            UserError: it was never written, or is damaged.
+            UserError: the snapshot was never written, or is damaged.
         """
         row = expert, epoch - self.manifest.first_epoch
         if self.checksums is None or self.verified[row]:
@@ -237,7 +238,7 @@ class Bank(Snapshots):
         if self.checksums[row] != _checksum(self.rows[row]):
             raise UserError(
                 f"{shown(self.folder / SNAPSHOTS)} is damaged: the parameters of "
-                f"expert {expert} after epoch {epoch} are not what was written; copy "
+                f"expert {expert} after epoch {epoch} differ from those written; copy "
                 "the bank again or train the experts anew in another folder"
             )
         self.verified[row] = True
@@ -246,8 +247,8 @@ class Bank(Snapshots):
         """Parameters of an expert after an epoch, float32 arrays on the host.
 
         Args:
-            expert, epoch: which.
-            like: any tree of the network's structure.
+            expert, epoch: indices of the expert and of the epoch.
+            like: any tree with the structure of the network's parameters.
 
         Raises:
             UserError: the file is damaged there.
@@ -264,17 +265,18 @@ class Bank(Snapshots):
         return from_named_leaves(like, named)
 
     def check(self, wanted: Manifest, needed_epochs: tuple[int, int]) -> list[str]:
-        """Refuse a bank that does not fit; tell what is different but usable.
+        """Refuse a bank that does not fit a distillation.
 
         Args:
-            wanted: a manifest of what the distillation would have made.
+            wanted: the manifest of the bank that the distillation would train itself.
             needed_epochs: the first and the last snapshot that will be read.
 
         Returns:
-            A sentence for every difference that is no hindrance.
+            Warnings: a sentence for every difference with which the bank is usable.
 
         Raises:
-            UserError: another network, preprocessing or data, or too few epochs.
+            UserError: network, preprocessing or data differ, or the bank has too few
+                epochs.
         """
         for name, what in REFUSED.items():
             ours, theirs = as_stored(wanted, name), as_stored(self.manifest, name)
@@ -313,7 +315,7 @@ def _checksum(row: np.ndarray) -> int:
 
 
 def _sizes(manifest: Manifest, version: int) -> dict[str, int]:
-    """Bytes of the files beside the manifest."""
+    """Bytes of the files besides the manifest, by name."""
     sizes = {SNAPSHOTS: manifest.bytes}
     if version > 1:
         sizes[CHECKSUMS] = 8 * manifest.experts * manifest.epochs
@@ -321,12 +323,12 @@ def _sizes(manifest: Manifest, version: int) -> dict[str, int]:
 
 
 def _lacking(folder: Path, manifest: Manifest, version: int) -> str | None:
-    """What is not there of the files that a manifest promises, as half a sentence."""
+    """Half a sentence about the first file that is missing or of a wrong size."""
     for name, size in _sizes(manifest, version).items():
         path = folder / name
-        held = path.stat().st_size if path.is_file() else 0
-        if held != size:
-            return f"{shown(path)} has {held} bytes instead of {size}"
+        actual = path.stat().st_size if path.is_file() else 0
+        if actual != size:
+            return f"{shown(path)} has {actual} bytes instead of {size}"
     return None
 
 

@@ -12,15 +12,20 @@ from jaxdd.storage.paths import shown
 
 
 def check_room(folder: Path, sizes: dict[str, int], beside: int) -> None:
-    """Whether files of these sizes and `beside` bytes more fit on the disk.
+    """Check that the disk has room for a bank.
+
+    Args:
+        folder: folder of the bank.
+        sizes: bytes of its files by name; space that they have already counts.
+        beside: further bytes that are needed.
 
     Raises:
-        UserError: there is no room.
-        OSError: the disk cannot be asked.
+        UserError: the disk has no room.
+        OSError: its free space cannot be determined.
     """
     paths = [folder / name for name in sizes]
-    held = sum(512 * path.stat().st_blocks for path in paths if path.exists())
-    needed = sum(sizes.values()) + beside - held
+    reserved = sum(512 * path.stat().st_blocks for path in paths if path.exists())
+    needed = sum(sizes.values()) + beside - reserved
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
@@ -32,7 +37,12 @@ def check_room(folder: Path, sizes: dict[str, int], beside: int) -> None:
 
 @contextlib.contextmanager
 def undone_on_failure(paths: list[Path], whole: Path) -> Iterator[None]:
-    """Give back what was taken of a disk that then refuses: files keep their sizes."""
+    """Restore the sizes of files if an exception is raised inside the context.
+
+    Args:
+        paths: the files, which need not exist.
+        whole: the one of them that is written atomically, and is never cut.
+    """
     before = {path: path.stat().st_size if path.exists() else None for path in paths}
     try:
         yield
@@ -47,9 +57,9 @@ def undone_on_failure(paths: list[Path], whole: Path) -> Iterator[None]:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Take the disk now: writing to a map on a full one would kill the process.
+    """Reserve the space of a file: writing to a map on a full disk kills the process.
 
-    What was there stays.
+    Existing content stays.
 
     Raises:
         OSError: the disk refuses.
@@ -60,7 +70,7 @@ def reserve(path: Path, size: int) -> None:
 
 
 def _allocate(file: int, size: int) -> None:
-    """Have the file system set blocks aside, where it can."""
+    """Have the file system allocate blocks, if it can."""
     allocate = getattr(os, "posix_fallocate", None)  # not on macOS
     try:
         if allocate is not None:

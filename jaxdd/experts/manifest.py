@@ -1,4 +1,4 @@
-"""What a bank of experts holds and how it was made: its manifest.json."""
+"""The manifest.json of a bank: its content, and how its experts were trained."""
 
 import dataclasses
 import hashlib
@@ -33,30 +33,30 @@ from jaxdd.storage.records import (
 from jaxdd.training.fit import Training
 from jaxdd.types import Network
 
-FORMAT = 2  # 1 had no checksums
+FORMAT = 2  # format 1 had no checksums
 DTYPES: Mapping[str, Any] = {"float32": np.float32, "bfloat16": jnp.bfloat16}
 _LARGEST_BANK = 2**60  # bytes
-_SHOWN = 3  # differences in a sentence
+_LISTED = 3  # differences in a message
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bank holds, and how it was made.
+    """The content of a bank, and how its experts were trained.
 
     Attributes:
-        data: {"name", "fingerprint", "validation", "split_seed"}: the training split.
+        data: the training split: {"name", "fingerprint", "validation", "split_seed"}.
         preprocess: {"kind", "digest"}.
         network: {"name", and options of `nets.make_network`}.
-        training: fields of `train.Training`.
-        curriculum: fields of `windows.Curriculum`, and the score that sorts the data.
-        augmentation: of the experts' training.
-        seed: of initial parameters, batches and augmentations.
-        experts: how many.
+        training: fields of `fit.Training`.
+        curriculum: fields of `curriculum.Curriculum`, and the score that sorts samples.
+        augmentation: name of the augmentation, see `augment.training`.
+        seed: seed of initial parameters, minibatches and augmentations.
+        experts: number of experts.
         first_epoch, last_epoch: the stored snapshots, inclusive; 0 is the random
             initialisation.
         dtype: "float32" or "bfloat16".
         leaves: (path, shape) of every parameter tensor in the order of a row.
-        complete: whether all of it has been written.
+        complete: whether all snapshots have been written.
     """
 
     data: dict[str, Any]
@@ -75,7 +75,7 @@ class Manifest:
 
     @property
     def parameters(self) -> int:
-        """P, scalars of one network."""
+        """P, the number of parameters of one network."""
         return sum(math.prod(shape) for _, shape in self.leaves)
 
     @property
@@ -85,15 +85,17 @@ class Manifest:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """(experts, epochs, P) of the snapshots."""
         return self.experts, self.epochs, self.parameters
 
     @property
     def digest(self) -> str:
-        """What tells this bank from others, as 16 characters."""
+        """A hash of the manifest, 16 characters."""
         return hashlib.sha256(dump(self).encode()).hexdigest()[:16]
 
     @property
     def bytes(self) -> int:
+        """Bytes of all snapshots."""
         return math.prod(self.shape) * np.dtype(DTYPES[self.dtype]).itemsize
 
 
@@ -133,7 +135,7 @@ def layout(network: Network) -> tuple[tuple[str, tuple[int, ...]], ...]:
 
 
 def describe_size(manifest: Manifest) -> str:
-    """What a bank will weigh, as a sentence.
+    """The numbers of experts, snapshots and parameters of a bank, and its size.
 
     Example:
         >>> manifest = Manifest(
@@ -155,37 +157,38 @@ def describe_size(manifest: Manifest) -> str:
 
 
 def content_of(manifest: Manifest) -> dict[str, Any]:
-    """A manifest as its file, but for how far it is."""
+    """The manifest as JSON without `complete`: the identity of a bank."""
     content = json.loads(dump(manifest))
     del content["complete"]
     return content
 
 
 def as_stored(manifest: Manifest, name: str) -> Any:
-    """A field as a file would give it back: tuples are lists there."""
+    """A field as JSON returns it: tuples become lists."""
     return json.loads(json.dumps(getattr(manifest, name)))
 
 
 def difference(there: Any, here: Any) -> str:
+    """The differences between two values or dicts, for a message."""
     if not isinstance(there, dict) or not isinstance(here, dict):
         return f"{_brief(there)} there and {_brief(here)} here"
     names = [k for k in {**there, **here} if there.get(k) != here.get(k)]
     named = [
         f"{shown(k[:40])} is {_brief(there.get(k))} there and "
         f"{_brief(here.get(k))} here"
-        for k in names[:_SHOWN]
+        for k in names[:_LISTED]
     ]
-    more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+    more = [f"and {len(names) - _LISTED} more"] if len(names) > _LISTED else []
     return ", ".join(named + more)
 
 
 def _brief(value: Any) -> str:
-    found = quoted(value)
-    return found if len(found) <= 40 else found[:37] + "..."
+    text = quoted(value)
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def dump(manifest: Manifest, version: int = 1) -> str:
-    """The manifest's file. The version is no part of what tells banks apart."""
+    """The text of the manifest's file. The version is not part of a bank's identity."""
     return to_json({"format": version, **dataclasses.asdict(manifest)})
 
 
@@ -193,10 +196,10 @@ def read_manifest(path: Path) -> tuple[Manifest, int]:
     """A manifest and the format of its bank.
 
     Raises:
-        UserError: it cannot be used.
+        UserError: the manifest cannot be used.
     """
     remedy = "copy the bank again or train the experts anew in another folder"
-    # First the format alone: a newer one may have other fields.
+    # The format is read first, because a newer one may have other fields.
     version = read_json(path, _ONE_FORMAT, remedy)["format"]
     if version > FORMAT:
         raise UserError(
@@ -213,7 +216,7 @@ def read_manifest(path: Path) -> tuple[Manifest, int]:
     elif len(set(names)) < len(names):
         fault = "it names a parameter tensor twice"
     elif manifest.bytes > _LARGEST_BANK:
-        fault = "no disk could hold what it describes"
+        fault = "its snapshots are larger than any disk"
     else:
         return manifest, version
     raise UserError(f"cannot use {shown(path)} ({fault}): {remedy}")

@@ -1,4 +1,4 @@
-"""Training a bank of experts: epochs on the device, snapshots and state on disk."""
+"""The training of a bank: epochs on the device, snapshots and state on disk."""
 
 import shutil
 import time
@@ -21,24 +21,30 @@ from jaxdd.storage.signals import Signals
 from jaxdd.training.fit import Epochs, FitState
 from jaxdd.types import Array, Key, Learner, Network, Params, RealData
 
-# Between two saves of the state: what a kill may cost.
+# Seconds between two saves of the state: the most work that a kill costs.
 SAVE_SECONDS = 15.0
 
 
 class GroupState(NamedTuple):
-    """All that is needed to go on: experts that are trained together."""
+    """The state from which a training resumes.
 
-    done: Array  # [] int32: epochs of all groups that are finished
-    experts: FitState  # [G, ...]
+    Attributes:
+        done: [] int32, finished epochs, counted over all groups.
+        experts: [G, ...], the experts that are trained together.
+    """
+
+    done: Array
+    experts: FitState
 
 
 @dataclass(frozen=True)
 class Watch:
-    """What the caller wants to know on the way.
+    """Callbacks of a training.
 
     Attributes:
-        on_resume: (epochs done), called when a training is taken up again.
-        progress: (epochs done, epochs of all groups, seconds of the last one).
+        on_resume: (epochs done), called when a training resumes.
+        progress: (epochs done, epochs of all groups, seconds of the last epoch), called
+            after every epoch.
     """
 
     on_resume: Callable[[int], None] = lambda done: None
@@ -46,9 +52,9 @@ class Watch:
 
 
 def group_size(experts: int) -> int:
-    """Experts that are trained together, chosen by device.
+    """The number of experts that are trained together, chosen by device.
 
-    As many as `policy` has one device train at once, at a divisor of all experts: one
+    The largest divisor of `experts` that `policy` lets the devices train at once: one
     per CPU device, where mapping over experts gains nothing and a group would only
     lengthen the time between two saves.
     """
@@ -65,30 +71,30 @@ def train_bank(
     watch: Watch = Watch(),
     begin: Callable[[int], Params] | None = None,
 ) -> Bank:
-    """Train all experts of a bank in a folder that the caller owns, or go on.
+    """Train all experts of a bank in a folder that the caller owns, or resume.
 
     Expert e starts from `network.init` at its own key and sees its own order of the
     data; both depend on the manifest's seed and on e alone. A training that was stopped
-    anywhere and continued gives the bits of an uninterrupted one on the same kind of
+    anywhere and resumed gives the bits of an uninterrupted one on the same kind of
     device.
 
     Args:
-        folder: gets the bank, and `checkpoints/` until it is finished.
-        manifest: what to make; its last epoch is the number of epochs.
-        network: what to train.
-        epochs: how, from `train.make_epochs`.
-        real: on what.
-        watch: what the caller wants to know.
-        begin: (expert) -> parameters on the host, which it starts from instead of
-            `network.init`.
+        folder: folder of the bank, which also has `checkpoints/` until it is finished.
+        manifest: content of the bank; its last epoch is the number of epochs.
+        network: the network to train.
+        epochs: the schedule, from `fit.make_epochs`.
+        real: the training data.
+        watch: callbacks.
+        begin: (expert) -> its initial parameters on the host; None for `network.init`.
 
     Returns:
         The finished bank.
 
     Raises:
-        UserError: another bank is there, parameters are not finite, or the disk
-            refused.
-        Interrupted: SIGTERM or SIGINT, also in the last epoch; the state is saved.
+        UserError: the folder has another bank, parameters are not finite, or the disk
+            refuses.
+        Interrupted: SIGTERM or SIGINT was received, perhaps in the last epoch; the
+            state is saved.
 
     Example:
         >>> import tempfile
@@ -112,7 +118,7 @@ def train_bank(
     beside = 2 * group_size(manifest.experts) * 2 * 4 * manifest.parameters
     bank = Bank.create(folder, manifest, begun, beside)
     if bank.manifest.complete:
-        _remove_states(folder / STATES)  # which a kill just after the end leaves
+        _remove_states(folder / STATES)  # left by a kill just after the end
         return bank
     checkpoints = Checkpoints(folder)
     try:
@@ -120,7 +126,7 @@ def train_bank(
             states = (
                 _fresh(manifest.seed, network, epochs)
                 if begin is None
-                else _given(begin, network, epochs)
+                else _from_params(begin, network, epochs)
             )
             _Trainer(bank, states, epochs, real, watch, checkpoints).go(signals)
             # A signal from here on finds nothing left to save.
@@ -137,7 +143,7 @@ def _remove_states(folder: Path) -> None:
 
 
 def _fresh(seed: int, network: Network, epochs: Epochs) -> Callable[[Array], FitState]:
-    """(members) -> their states at epoch 0, each from its own key."""
+    """(members [G]) -> their states at epoch 0, each from its own key."""
     key_init = jax.random.fold_in(jax.random.key(seed), 0)
 
     def one(member: Array) -> FitState:
@@ -148,16 +154,16 @@ def _fresh(seed: int, network: Network, epochs: Epochs) -> Callable[[Array], Fit
     )
 
 
-def _given(
+def _from_params(
     begin: Callable[[int], Params], network: Network, epochs: Epochs
 ) -> Callable[[Array], FitState]:
-    """(members) -> their states, from parameters that the caller has."""
+    """(members [G]) -> their states at epoch 0, from the caller's parameters."""
     stats = network.init(jax.random.key(0))[1]
     init = jax.jit(jax.vmap(lambda params: epochs.init(Learner(params, stats))))
 
     def states(members: Array) -> FitState:
-        found = [begin(int(member)) for member in members]
-        return init(jax.tree.map(lambda *x: jnp.stack(x), *found))
+        params = [begin(int(member)) for member in members]
+        return init(jax.tree.map(lambda *x: jnp.stack(x), *params))
 
     return states
 
@@ -176,10 +182,10 @@ class _Trainer:
     ):
         self.bank, self.real = bank, real
         self.watch, self.checkpoints = watch, checkpoints
-        # Experts that were begun together go on together, on any number of devices.
+        # A resumed training keeps its groups, on any number of devices.
         shapes = checkpoints.shapes().values()
-        known = next((shape[0] for shape in shapes if shape), None)
-        self.group = known or group_size(bank.manifest.experts)
+        saved = next((shape[0] for shape in shapes if shape), None)
+        self.group = saved or group_size(bank.manifest.experts)
 
         def advance(states: FitState, members: Array, real: RealData, epoch: Array):
             def one(xs, real: RealData, epoch: Array):
@@ -204,9 +210,9 @@ class _Trainer:
         length = manifest.last_epoch
         total = manifest.experts // self.group * length
         state = GroupState(jnp.int32(0), self.begin(self.members(0)))
-        found = self.checkpoints.restore(state)
-        if found is not None:
-            state = jax.tree.map(jnp.asarray, found[1])
+        restored = self.checkpoints.restore(state)
+        if restored is not None:
+            state = jax.tree.map(jnp.asarray, restored[1])
             self._verify(int(state.done))
             self.watch.on_resume(int(state.done))
         saved = time.monotonic()
@@ -236,15 +242,15 @@ class _Trainer:
                 signals.stop(received)
 
     def _save(self, done: int, state: GroupState) -> None:
-        # The snapshots first: a state on disk says that they are there.
+        # The snapshots come first: a state on disk implies that they exist.
         self.bank.flush()
         self.checkpoints.save(done, state)
 
     def _verify(self, done: int) -> None:
-        """Compare the snapshots that a state on disk promises with their checksums.
+        """Compare the snapshots before a restored state with their checksums.
 
         Raises:
-            UserError: one is lost or damaged.
+            UserError: a snapshot is lost or damaged.
         """
         manifest = self.bank.manifest
         whole, epochs = divmod(done, manifest.last_epoch)

@@ -1,1 +1,8 @@
-"""What combines with every method: SDC, FIEX, FIEM and D4A."""
+"""What combines with every method.
+
+sdc           the difficulty correction; `terms` are penalties with a weight
+curriculum    which real samples are in play, from easy to hard (FIEX)
+masks         which entries are matched (FIEM)
+segments      distillation in segments (D4A)
+forgetting    D4A's term against forgetting
+"""

@@ -1,4 +1,14 @@
-"""What is matched, and its composition into an objective."""
+"""What is matched: an objective is a match and a lift over classes, sets or spans.
+
+gradient      gradients, class by class: read this first
+contrastive   gradients of all classes together (DCC)
+distribution  features (DM)
+trajectory    the end of an expert's span
+lifts         from a match to an objective of the whole set
+parts         what modifiers hand to an objective
+sampling      which samples of a class a match is shown
+compose       objectives that change over time
+"""
 
 from jaxdd.modifiers.forgetting import REMEMBERED, Forgetting, forgetting
 from jaxdd.modifiers.terms import add_terms

@@ -66,7 +66,7 @@ def global_cosine(real: Params, synthetic: Params, mask: Params = None) -> Scala
 
 
 def _absolute(x: Array) -> Array:
-    """|x| with the derivative 0 at 0, where that of `jnp.abs` is 1."""
+    """|x| with the derivative 0 at 0, whereas that of `jnp.abs` is 1."""
     return x * jax.lax.stop_gradient(jnp.sign(x))
 
 

@@ -29,7 +29,7 @@ def cross_entropy(
 
 
 def correct(logits: Float[Array, "B K"], labels: Float[Array, "B K"]) -> Array:
-    """1 where the most probable class is the label's, 0 elsewhere and on padding."""
+    """1 if the most probable class is the label's, else 0, also for padding, [B]."""
     hit = jnp.argmax(logits, -1) == jnp.argmax(labels, -1)
     return jnp.where(jnp.any(labels > 0, axis=-1), hit, False).astype(jnp.float32)
 

@@ -23,7 +23,7 @@ def safe_sqrt(x: Array) -> Array:
 def total(tree) -> Scalar:
     """Sum of all entries of all leaves, in their dtype; zero for an empty tree."""
     sums = [jnp.sum(x) for x in jax.tree.leaves(tree)]
-    # An untyped zero would make float64 of float32 where JAX has both.
+    # An untyped zero would promote float32 to float64 if JAX has both.
     return sum(sums, start=jnp.zeros((), jnp.result_type(*sums or (jnp.float32,))))
 
 

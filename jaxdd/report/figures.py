@@ -1,7 +1,7 @@
-"""What all pictures share: figures, text, files.
+"""Figures, text and files of all pictures.
 
-Text may come from data, such as the names of classes, so none of it is given to
-matplotlib as it is: `write`, `name_ticks` and `legend` draw it letter by letter.
+Text may come from data, such as the names of classes, so matplotlib never interprets
+it: `write`, `name_ticks` and `legend` draw it letter by letter.
 """
 
 import functools
@@ -32,13 +32,13 @@ Curve: TypeAlias = tuple[ArrayLike, ArrayLike]  # x [S], y [S]
 
 DPI = 120
 COLORS = ("#1f5fa8", "#d1602b", "#2f8f5b", "#8a4fa3", "#b8932f", "#4a4a4a")
-LARGEST_SIDE = 40.0  # inches, that a viewer still shows; Agg refuses 65,536 pixels
+LARGEST_SIDE = 40.0  # inches that viewers can show; Agg refuses 65,536 pixels
 LONGEST_NAME, LONGEST_LABEL, LONGEST_LINE = 24, 40, 100  # characters
 LEGEND_ENTRIES = 16
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of so many inches, at most `LARGEST_SIDE`, with one field."""
+    """A figure with one field; width and height in inches, at most `LARGEST_SIDE`."""
     size = min(width, LARGEST_SIDE), min(height, LARGEST_SIDE)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
@@ -53,32 +53,44 @@ def draw_lines(
     names: Sequence[str],
     size: float = 4,
 ) -> dict[str, Line2D]:
-    """Draw lines with their bands; a name's place in `names` decides its colour.
+    """Draw lines with their bands.
 
-    The first name lies on top; `size` is that of the markers.
+    Args:
+        axes: the field.
+        series: name -> (x [S], y [S]).
+        bands: name -> half width [S] of the band around a line.
+        names: all names; the index of a name determines its colour, and the first name
+            is drawn on top.
+        size: size of the markers, in points.
+
+    Returns:
+        The lines by name.
+
+    Raises:
+        UserError: x, y and band of a line differ in length.
     """
-    drawn = {}
+    lines = {}
     for name, (x, y) in series.items():
         i = names.index(name)
         xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
         half = np.asarray(bands.get(name, np.zeros_like(ys)), dtype=float)
         if xs.ndim != 1 or not xs.shape == ys.shape == half.shape:
             raise UserError(
-                f"The curve {quoted(name)} has x {xs.shape}, y {ys.shape} and band "
-                f"{half.shape}; all must be lists of one length."
+                f"the curve {quoted(name)} has x {xs.shape}, y {ys.shape} and band "
+                f"{half.shape}: give lists of one length"
             )
-        # After the colours run out the line style tells the series apart.
+        # Beyond the number of colours, line styles distinguish the series.
         style = ("-", "--", ":", "-.")[i // len(COLORS) % 4]
         color = COLORS[i % len(COLORS)]
-        marker = "o" if xs.size <= 25 else None  # few points: show where they are
-        (drawn[name],) = axes.plot(
+        marker = "o" if xs.size <= 25 else None  # only few points get markers
+        (lines[name],) = axes.plot(
             xs, ys, style, color=color, marker=marker, markersize=size,
             zorder=3 - i / len(names),
         )  # fmt: skip
         if name in bands:
             low, high = ys - half, ys + half
             axes.fill_between(xs, low, high, color=color, alpha=0.18, linewidth=0)
-    return drawn
+    return lines
 
 
 def log_ticks(axes: Axes) -> None:
@@ -96,14 +108,14 @@ def bare(axes: Axes) -> None:
 
 
 def write(text: Text, *lines: str, longest: int = LONGEST_LINE) -> Text:
-    """Give a text of a figure its lines, each drawn as it is: "$" is no formula."""
+    """Set the lines of a text in a figure, drawn literally: "$" is no formula."""
     content = "\n".join(drawable(line, longest) for line in lines)
     text.set(text=content, parse_math=False, usetex=False)
     return text
 
 
 def name_ticks(axis: Axis, places: ArrayLike, names: Sequence[str], **style) -> None:
-    """Ticks with names, which are shortened; `style` is that of a matplotlib text."""
+    """Ticks with shortened names; `style` are arguments of a matplotlib text."""
     as_is = {"parse_math": False, "usetex": False}
     axis.set_ticks(np.asarray(places), [short(name) for name in names], **as_is | style)
 
@@ -114,13 +126,13 @@ def short(name: str) -> str:
 
 
 def drawable(text: str, longest: int) -> str:
-    """Text without what no font can draw: escaped, then cut."""
+    """Text of at most `longest` characters; those that no font can draw are escaped."""
     characters = _characters()
-    drawn = "".join(
+    escaped = "".join(
         c if ord(c) in characters else c.encode("unicode_escape").decode()
         for c in shown(text)
     )
-    return drawn if len(drawn) <= longest else drawn[: longest - 1] + "…"
+    return escaped if len(escaped) <= longest else escaped[: longest - 1] + "…"
 
 
 @functools.cache
@@ -134,7 +146,7 @@ def _characters() -> frozenset[int]:
 
 
 def label(axes: Axes, xlabel: str, ylabel: str) -> None:
-    """Name the axes, shortened to what fits a small field."""
+    """Name the axes; names are shortened to fit a small field."""
     write(axes.set_xlabel("", size=10), xlabel, longest=LONGEST_LABEL)
     write(axes.set_ylabel("", size=10), ylabel, longest=LONGEST_LABEL)
     axes.tick_params(labelsize=9)
@@ -143,9 +155,13 @@ def label(axes: Axes, xlabel: str, ylabel: str) -> None:
 def legend(
     owner: Axes | Figure, entries: Mapping[str, Artist], title: str = "", **place
 ) -> None:
-    """A legend of name -> what is drawn, of at most `LEGEND_ENTRIES`.
+    """A legend of at most `LEGEND_ENTRIES` entries.
 
-    `place` are arguments of matplotlib's legend; lines of the title end with "\\n".
+    Args:
+        owner: the field or the figure.
+        entries: name -> artist.
+        title: lines of the title, separated by line breaks.
+        place: arguments of matplotlib's legend.
     """
     names = list(entries)[:LEGEND_ENTRIES]
     # A name that began with "_" would be left out, so they are set afterwards.
@@ -181,16 +197,15 @@ def png(figure: Figure) -> bytes:
 
 
 def save(figure: Figure, path: PathLike) -> Path:
-    """Draw a figure and write it as a PNG, whole or not at all.
+    """Draw a figure and write it as a PNG, atomically.
 
     Raises:
         NotWritten: the disk refuses.
-        UserError: the path is none of this machine.
+        UserError: the path is not one of this machine.
     """
     target = local_path(path, "the picture")
-    picture = png(
-        figure
-    )  # in memory, so that errors of the drawing are none of the disk
+    # Drawn in memory first, to separate errors of drawing from those of the disk.
+    picture = png(figure)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(target, "wb") as file:

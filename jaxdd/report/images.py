@@ -29,7 +29,7 @@ LARGE = 96  # pixels: larger images are averaged down by a whole factor
 LINE = 16  # pixels: the least height of a row that carries a class name
 THIN = 8  # pixels: a side of an image that is shorter is stretched
 LONGEST_PAGE = 8_000  # pixels of a side
-PAGE_PIXELS = 16_000_000  # of a picture: what a viewer still opens
+PAGE_PIXELS = 16_000_000  # of a picture that viewers can open
 
 Pixels = NDArray[np.uint8]
 
@@ -42,12 +42,14 @@ def image_grid(
 ) -> Path:
     """Images [K, n, H, W, C] in [0, 1] (clipped): one row per class.
 
-    Three channels or more are shown by the first three, as red, green and blue; one or
-    two by their mean, as grey. Images above 96 pixels are averaged down, and a side of
-    a few pixels beside a long one is stretched. At most 20 images of a class are shown,
-    and as many classes as fit a page. The title says what is left out.
+    The first three of three or more channels are drawn as red, green and blue; one or
+    two channels are drawn by their mean, as grey. Images above 96 pixels are averaged
+    down, and a side of a few pixels beside a long one is stretched. At most 20 images
+    of a class are drawn, and as many classes as fit a page. The title counts the images
+    and classes that are left out.
 
-    Raises UserError for other shapes, or when there is not one name per class.
+    Raises:
+        UserError: the shape is another one, or there is not one name per class.
     """
     return save(_grid(images, class_names, title), path)
 
@@ -90,9 +92,11 @@ def extremes(
 ) -> Path:
     """Two grids side by side: easiest and hardest images [K, n, H, W, C] per class.
 
-    At most 20 images of a class are shown, ten on each side; channels, sizes and many
-    classes are treated as by `image_grid`. Raises UserError as it does, and when the
-    two differ in image size.
+    At most 20 images of a class are drawn, ten on each side; channels, sizes and many
+    classes are treated as in `image_grid`.
+
+    Raises:
+        UserError: as in `image_grid`; or the two differ in image size.
     """
     return save(_extremes(easiest, hardest, class_names), path)
 
@@ -111,8 +115,8 @@ def _extremes(
     right = _checked(hardest, class_names, "hardest")
     if left.shape[2:] != right.shape[2:]:
         raise UserError(
-            f"The easiest images are {left.shape[2:]} and the hardest "
-            f"{right.shape[2:]}; they must have one size."
+            f"the easiest images are {left.shape[2:]} and the hardest "
+            f"{right.shape[2:]}: give images of one size"
         )
     classes, _, *size, channels = left.shape
     scale, limit = _scale(size, classes), MAX_COLUMNS // 2
@@ -133,7 +137,7 @@ def _extremes(
 
 
 class _Scale(NamedTuple):
-    """How an image becomes a field of the page; (down, across) each."""
+    """The scaling of images to fields of the page; each value is (down, across)."""
 
     shrink: tuple[int, int]  # pixels that are averaged into one
     enlarge: tuple[int, int]  # times that a pixel is repeated
@@ -152,7 +156,7 @@ class _Panel(NamedTuple):
 
 
 def _scale(size: Sequence[int], classes: int) -> _Scale:
-    """For images of [H, W] pixels."""
+    """The scaling of images of [H, W] pixels."""
     factor = -(-max(size) // LARGE)
     shrink = min(factor, size[0]), min(factor, size[1])
     height, width = size[0] // shrink[0], size[1] // shrink[1]
@@ -170,12 +174,11 @@ def _checked(
     array = np.asarray(images)
     if array.ndim != 5 or 0 in array.shape:
         raise UserError(
-            f"A picture needs {what} [K, n, H, W, C], none of them 0, got "
-            f"{array.shape}."
+            f"a picture needs {what} [K, n, H, W, C], none of them 0, not {array.shape}"
         )
     if len(class_names) != array.shape[0]:
         raise UserError(
-            f"The {what} have {array.shape[0]} classes but {len(class_names)} names."
+            f"the {what} have {array.shape[0]} classes but {len(class_names)} names"
         )
     return array
 
@@ -183,7 +186,7 @@ def _checked(
 def _scaled(images: NDArray[np.generic], scale: _Scale) -> Pixels:
     """[K, n, H, W, C] to the fields of a page, [K, n, h, w, 3].
 
-    Class by class, since large images of many classes do not fit memory as floats.
+    One class at a time: large images of many classes do not fit memory as floats.
     """
     fields = np.empty((*images.shape[:2], *scale.size, 3), np.uint8)
     (k, m), (down, across) = scale.shrink, scale.enlarge
@@ -243,7 +246,7 @@ def _page(panels: Sequence[_Panel], scale: _Scale, title: str) -> Figure:
 def _title(
     text: str, count: int, columns: int, classes: int = 0, rows: int = 0, channels=1
 ) -> str:
-    """A title that says what is left out."""
+    """A title that counts the classes, images and channels that are left out."""
     notes = []
     if rows < classes:
         notes.append(f"first {rows} of {classes} classes")
@@ -253,8 +256,8 @@ def _title(
         notes.append(f"channels 1-3 of {channels}")
     elif channels == 2:
         notes.append("mean of 2 channels")
-    said = ", ".join(notes)
-    return f"{text} ({said})" if text and said else text or said
+    joined = ", ".join(notes)
+    return f"{text} ({joined})" if text and joined else text or joined
 
 
 def _name_width(names: Sequence[str]) -> int:

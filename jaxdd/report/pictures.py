@@ -1,4 +1,4 @@
-"""Pictures of results: one that cannot be drawn is left out, and the run goes on."""
+"""Pictures of a run: one that cannot be drawn is left out, and the run continues."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,17 +12,17 @@ T = TypeVar("T")
 
 
 def draw(function: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:
-    """Draw a picture; if that fails, say so and go on.
+    """Draw a picture; if that fails, a warning goes to `progress.say`.
 
     Args:
         function: draws one picture, such as `report.curves` or `report.grid_png`.
-        args, kwargs: of the function; the path of a .png among them is the picture's.
+        args, kwargs: its arguments; the path of a .png among them is the picture's.
 
     Returns:
-        The function's result, its path for example; None where it failed.
+        The result of the function, such as the path; None if the picture was left out.
 
     Raises:
-        NotWritten: the disk refused it, as it will refuse what comes next.
+        NotWritten: the disk refused the picture, as it will refuse later files.
     """
     try:
         return function(*args, **kwargs)

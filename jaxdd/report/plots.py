@@ -38,15 +38,22 @@ def histogram(
     xlabel: str,
     marks: Mapping[str, float] | None = None,
 ) -> Path:
-    """How scores [M] are distributed, with named vertical lines at `marks`.
+    """A histogram of scores [M].
 
-    Raises UserError when no score is finite.
+    Args:
+        scores: [M].
+        path: the picture.
+        xlabel: name of the score.
+        marks: name -> value of vertical lines.
+
+    Raises:
+        UserError: no score is finite.
     """
     values = np.asarray(scores, dtype=float).ravel()
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         raise UserError(
-            f"None of the {values.size} scores for {shown(path)} is finite."
+            f"cannot draw {shown(path)}: none of the {values.size} scores is finite"
         )
     figure, axes = new_figure(6.0, 3.6)
     bins = int(np.clip(2 * np.cbrt(finite.size), 10, 80))  # Rice's rule
@@ -74,7 +81,7 @@ def histogram(
 
 
 def _edges(values: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
-    """Of that many bins, or of one where floats are too coarse for several."""
+    """Edges of the bins, or of one bin if floats are too coarse for several."""
     try:
         return np.histogram_bin_edges(values, bins)
     except ValueError:
@@ -91,15 +98,16 @@ def curves(
 ) -> Path:
     """Lines y [S] over x [S] by name; `band[name]` [S] shades y - band to y + band.
 
-    Raises UserError when there is no series, when x, y and the band of one differ in
-    length, or when a band names no series.
+    Raises:
+        UserError: there is no series; x, y and the band of one differ in length; or a
+            band has no series.
     """
     bands = dict(band or {})
     unknown = sorted(set(bands) - set(series))
     if not series or unknown:
         name = quoted(unknown[0]) if unknown else ""
         reason = f"the band of {name} has no series" if unknown else "no series"
-        raise UserError(f"Cannot draw the curves for {shown(path)}: {reason}.")
+        raise UserError(f"cannot draw the curves for {shown(path)}: {reason}")
     figure, axes = new_figure(6.0, 3.8)
     lines = draw_lines(axes, series, bands, list(series))
     label(axes, xlabel, ylabel)
@@ -117,16 +125,25 @@ def intervals(
 ) -> Path:
     """One value [S] per name with its interval value +- half [S], and a line at zero.
 
-    With `linear` the axis is linear up to there and logarithmic beyond, on both sides,
-    so that one large value does not hide the small ones. Beyond 60 names none is shown.
+    Names are only drawn if there are at most 60.
 
-    Raises UserError when there is nothing to draw or the lengths differ.
+    Args:
+        names: S names.
+        values, half: [S] in the unit of the axis.
+        path: the picture.
+        xlabel: name of the axis.
+        linear: bound up to which the axis is linear, and logarithmic beyond, on both
+            sides, so that one large value does not hide the small ones; None for a
+            linear axis.
+
+    Raises:
+        UserError: there is no name, or the lengths differ.
     """
     centre, width = np.asarray(values, dtype=float), np.asarray(half, dtype=float)
     if not names or not centre.shape == width.shape == (len(names),):
         raise UserError(
-            f"Cannot draw intervals for {shown(path)}: {len(names)} names, values "
-            f"{centre.shape} and half widths {width.shape} must be of one length."
+            f"cannot draw intervals for {shown(path)}: {len(names)} names, values "
+            f"{centre.shape} and half widths {width.shape} must have one length"
         )
     figure, axes = new_figure(6.0, 1.2 + 0.35 * len(names))
     rows = np.arange(len(names))[::-1]  # the first name on top
@@ -145,16 +162,17 @@ def intervals(
 def correlation_matrix(names: Sequence[str], matrix: ArrayLike, path: PathLike) -> Path:
     """A symmetric matrix [s, s] of correlations in [-1, 1], as coloured numbers.
 
-    Numbers are shown up to 25 names, the names up to 60.
+    Numbers are drawn for up to 25 names, names for up to 60.
 
-    Raises UserError unless the matrix is [s, s] for the s names.
+    Raises:
+        UserError: the matrix is not [s, s] for s names.
     """
     values = np.asarray(matrix, dtype=float)
     size = len(names)
     if size == 0 or values.shape != (size, size):
         raise UserError(
-            f"A correlation matrix of {size} names must have shape "
-            f"{(size, size)}, got {values.shape}."
+            f"a correlation matrix of {size} names must have shape "
+            f"{(size, size)}, not {values.shape}"
         )
     side = float(np.clip(0.62 * size, 2.4, 11.0))
     longest = max(len(short(name)) for name in names)
@@ -190,14 +208,17 @@ def counts(
 ) -> Path:
     """Counts [r, c] as a table of coloured numbers.
 
-    Numbers and names of columns are shown up to 25 columns, names of rows up to 60.
-    Raises UserError unless there is one name per row and column.
+    Numbers and names of columns are drawn for up to 25 columns, names of rows for up to
+    60.
+
+    Raises:
+        UserError: there is not one name per row and column.
     """
     table = np.asarray(values, dtype=float)
     if table.size == 0 or table.shape != (len(row_names), len(column_names)):
         raise UserError(
-            f"A table of counts with {len(row_names)} rows and {len(column_names)} "
-            f"columns cannot show values of shape {table.shape}."
+            f"a table of counts with {len(row_names)} rows and {len(column_names)} "
+            f"columns cannot show values of shape {table.shape}"
         )
     wide = float(np.clip(0.62 * table.shape[1], 2.4, 11.0))
     figure, axes = new_figure(wide + 2.2, 0.4 * table.shape[0] + 1.4)
@@ -226,22 +247,28 @@ def pruning(
 ) -> Path:
     """Generalisation errors after pruning over the amount of data, on log axes.
 
-    `errors[name]` [A, E] at `alphas` [A] are points, means over the seeds with their
-    standard error; `theory[name]` is a line in the colour of the name's points.
+    Points are means over the seeds with their standard error.
 
-    Raises UserError when there are no errors or they are not [amounts, seeds].
+    Args:
+        alphas: [A] samples per dimension before pruning.
+        errors: name -> [A, E], by seed.
+        path: the picture.
+        theory: name -> (x [S], y [S]), a line in the colour of the points.
+
+    Raises:
+        UserError: there are no errors, or they are not [A, E].
     """
     amounts = np.asarray(alphas, dtype=float)
-    found = {name: np.asarray(error, dtype=float) for name, error in errors.items()}
+    by_name = {name: np.asarray(error, dtype=float) for name, error in errors.items()}
     expected = (2, amounts.shape)
-    if not found or any((x.ndim, x.shape[:1]) != expected for x in found.values()):
+    if not by_name or any((x.ndim, x.shape[:1]) != expected for x in by_name.values()):
         raise UserError(
-            f"Cannot draw the pruning for {shown(path)}: {len(found)} series over "
-            f"{amounts.shape} amounts, each must be [amounts, seeds]."
+            f"cannot draw the pruning for {shown(path)}: {len(by_name)} series over "
+            f"{amounts.shape} amounts must each be [amounts, seeds]"
         )
     figure, axes = new_figure(6.0, 3.8)
     points: dict[str, Artist] = {}
-    for i, (name, values) in enumerate(found.items()):
+    for i, (name, values) in enumerate(by_name.items()):
         color, seeds = COLORS[i % len(COLORS)], values.shape[1]
         half = values.std(axis=1, ddof=min(1, seeds - 1)) / np.sqrt(seeds)
         bars = axes.errorbar(
@@ -253,7 +280,7 @@ def pruning(
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
-        # Powers of ten alone would leave less than two decades without numbers.
+        # Powers of ten alone would leave an axis below two decades without numbers.
         axis.set_major_locator(LogLocator(10, (1, 2, 5)))
         axis.set_major_formatter("{x:g}")
     axes.minorticks_off()
@@ -263,7 +290,7 @@ def pruning(
 
 
 def _readable(names: Sequence[str]) -> list[str]:
-    """The names of rows, or none where they would cover each other."""
+    """The names of rows, or no names if they would cover each other."""
     return list(names) if len(names) <= 60 else []
 
 
@@ -282,14 +309,22 @@ def charts(
 ) -> Path:
     """Fields of lines, side by side; those of a row share their y axis.
 
-    A name has the same colour in every field, and one legend serves them all, with the
-    title `legend`. Raises UserError when there is nothing to draw, and as `curves`.
+    A name has the same colour in every field, and one legend serves them all.
+
+    Args:
+        rows: the charts of each row.
+        path: the picture.
+        xlabel: name of the x axis.
+        legend: title of the legend.
+
+    Raises:
+        UserError: there is no series; or as in `curves`.
     """
     every = [chart for row in rows for chart in row]
     names = list(dict.fromkeys(name for chart in every for name in chart.series))
     columns = max((len(row) for row in rows), default=0)
     if not names:
-        raise UserError(f"Cannot draw the curves for {shown(path)}: no series.")
+        raise UserError(f"cannot draw the curves for {shown(path)}: no series")
     width, height = 1.6 + 3.2 * columns, 0.6 + 2.3 * len(rows)
     size = min(width, LARGEST_SIDE), min(height, LARGEST_SIDE)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")

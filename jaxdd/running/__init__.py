@@ -1,1 +1,5 @@
-"""A method's steps: the compiled loop, and the loop that resumes."""
+"""The steps of a method.
+
+loop          many steps in one compiled program: read this first
+resume        the same with checkpoints, metrics and signals
+"""

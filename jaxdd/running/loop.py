@@ -1,6 +1,5 @@
 """A method's steps as one compiled loop, shared by all runs of one shape."""
 
-import functools
 from typing import Any
 
 import jax
@@ -18,16 +17,20 @@ def longest_chunk() -> int:
 
 
 def make_advance(method: Method):
-    """Compile-once driver: as many steps as asked for, stopping before bad ones.
+    """The loop over the steps of a method, which stops before a bad one.
+
+    Args:
+        method: the method, of which only `step` and `stored` are used.
 
     Returns:
-        jitted (state, inputs, root key, stop) -> (state, sound, infos), which runs the
-        method until `stop` completed steps. A step whose info is not finite, or after
-        which the step size is negative, is undone and ends the run: `sound` is False
-        and the state is the one before it. `infos` has [longest_chunk()] entries per
-        name; entry i belongs to the i-th step done. Where `inputs` has spans, they are
-        [T, ...] and span i is for the i-th step. The state is donated. The trip count
-        is dynamic, so that chunks of any length are one program with the same bits.
+        A jitted function (state, inputs, root key, stop) -> (state, sound, infos) that
+        runs the method until `stop` completed steps. A step whose info is not finite,
+        or after which the step size is negative, is undone and ends the run: `sound` is
+        False and the state is the one before it. `infos` has [longest_chunk()] entries
+        per name; entry i belongs to the i-th step of the call. Where `inputs` has
+        spans, they are [T, ...] and span i is for the i-th step. The state is donated.
+        The trip count is dynamic, so that chunks of any length are one program with the
+        same bits.
     """
 
     def advance(state: MethodState, inputs: Inputs, root: Key, stop: Array):
@@ -40,7 +43,7 @@ def make_advance(method: Method):
         length = longest_chunk()
         buffer = {name: jnp.zeros(length, x.dtype) for name, x in shapes.items()}
 
-        def going(carry):
+        def goes_on(carry):
             state, sound, _ = carry
             return sound & (state.step < stop)
 
@@ -54,35 +57,44 @@ def make_advance(method: Method):
             buffer = {n: x.at[slot].set(info[n]) for n, x in buffer.items()}
             return select(sound, new, state), sound, buffer
 
-        return jax.lax.while_loop(going, body, (state, jnp.bool_(True), buffer))
+        return jax.lax.while_loop(goes_on, body, (state, jnp.bool_(True), buffer))
 
     return jax.jit(advance, donate_argnums=0)
 
 
 class Program:
-    """A method's loop, compiled once for all runs whose arguments have one shape."""
+    """A method and its loop, compiled once for all runs of one shape.
+
+    Whoever owns a method makes its program and hands it to every run, so that the
+    segments of a distillation share what is compiled.
+
+    Attributes:
+        method: the method.
+        executables: the compiled loops, by the shapes of their arguments.
+    """
 
     def __init__(self, method: Method):
+        self.method = method
         self.advance = make_advance(method)
-        self.known: dict[Any, Any] = {}
+        self.executables: dict[Any, Any] = {}
 
     def compiled(self, *arguments):
-        """The compiled loop for arguments like these."""
+        """The compiled loop for arguments of these shapes; see `make_advance`."""
         if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
-            return self.advance  # nothing is compiled, and all can be looked into
+            return self.advance  # nothing is compiled: a debugger reaches every step
         leaves, structure = jax.tree.flatten(arguments)
         shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
         kind = structure, shapes, devices.spread_over()
-        if kind not in self.known:
-            self.known[kind] = self.advance.lower(*arguments).compile()
-        return self.known[kind]
+        if kind not in self.executables:
+            self.executables[kind] = self.advance.lower(*arguments).compile()
+        return self.executables[kind]
 
     def bytes(self) -> int | None:
         """Device memory of the largest program: arguments, results, temporaries.
 
         None where nothing was compiled, as in a run that had no step left to take.
         """
-        analyses = [program.memory_analysis() for program in self.known.values()]
+        analyses = [program.memory_analysis() for program in self.executables.values()]
         return max(
             (
                 x.temp_size_in_bytes
@@ -93,9 +105,3 @@ class Program:
             ),
             default=None,
         )
-
-
-@functools.lru_cache(maxsize=4)
-def program_of(method: Method) -> Program:
-    """The program of a method; segments of one distillation share it."""
-    return Program(method)

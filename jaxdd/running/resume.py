@@ -1,5 +1,6 @@
 """The resumable loop: any method, in chunks on the device, the host only watching."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,20 +14,29 @@ import numpy as np
 from jaxdd.devices import hosts
 from jaxdd.devices import mesh as devices
 from jaxdd.errors import Diverged, UserError
-from jaxdd.running.loop import longest_chunk, program_of
-from jaxdd.storage.checkpoints import Checkpoints
+from jaxdd.running.loop import Program, longest_chunk
+from jaxdd.storage.checkpoints import States, states_in
 from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.paths import shown
 from jaxdd.storage.signals import Signals
-from jaxdd.types import Array, Inputs, Key, Method, MethodState, Span, Synthetic
+from jaxdd.types import (
+    Array,
+    Inputs,
+    Key,
+    Method,
+    MethodState,
+    Span,
+    SpanIndex,
+    Synthetic,
+)
 
 # Seconds that one dispatch should take: short enough for signals and progress, long
 # enough that the host costs nothing.
 CHUNK_SECONDS = 1.0
 # Spans of experts that wait on the device for the steps of one chunk.
 SPAN_BYTES = 64 * 2**20
-# What takes longer, a step or a measurement, may not end within that time: the state
-# is saved before it.
+# The state is saved before any step or measurement that is expected to take longer than
+# this, so that a signal does not lose it.
 LONG_SECONDS = 5.0
 
 
@@ -39,18 +49,49 @@ class Best(NamedTuple):
 
 
 class RunState(NamedTuple):
-    """Everything that a run needs to go on."""
+    """Everything that a run needs to continue."""
 
     method: MethodState
     best: Best | None  # None unless the run selects
 
 
-@dataclass(frozen=True)
-class Plan:
-    """When a run does what. All steps count completed updates.
+class Timings(NamedTuple):
+    """How long a run took.
 
     Attributes:
-        steps: where it ends.
+        seconds: all of it, over all starts.
+        seconds_per_step: the median over the chunks of this start; 0 where it took no
+            step.
+        compile_seconds: the compilation of this start; 0 where it took no step.
+    """
+
+    seconds: float
+    seconds_per_step: float
+    compile_seconds: float
+
+
+class RunResult(NamedTuple):
+    """A finished run.
+
+    Attributes:
+        state: the state after the last step.
+        metrics: the lines that were logged.
+        timings: how long it took.
+        program: the program that was run, with what was compiled for it.
+    """
+
+    state: RunState
+    metrics: Metrics
+    timings: Timings
+    program: Program
+
+
+@dataclass(frozen=True)
+class RunSchedule:
+    """When a run logs, measures, saves and ends. All steps count completed updates.
+
+    Attributes:
+        steps: the last step.
         log_every: steps between lines of metrics.jsonl.
         measure_every: steps between calls of `measure`, from step 0 on.
         save_every: steps between checkpoints.
@@ -68,78 +109,93 @@ def _next(step: int, every: int) -> int:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the caller does along the way.
+    """Functions that the caller has called along the way.
 
     Attributes:
         measure: (state) -> flat dict of numbers for the metrics.
-        track: (best, stored set, step) -> best, called where `measure` is; None keeps
-            no best set.
+        track: (best, stored set, step) -> best, called after each `measure`; with None
+            no best set is kept.
         progress: (step, loss, seconds per step), called after every chunk.
-        read: (indices [2]) -> Span, for methods with a plan: what `plan` asked for.
-        tell: (sentence), called where the workdir is not as a run leaves it.
+        warn: (sentence), called where the workdir is not as a run leaves it.
     """
 
     measure: Callable[[MethodState], dict[str, float]]
     track: Callable[[Best, Synthetic, int], Best] | None = None
     progress: Callable[[int, float, float], None] = lambda step, loss, seconds: None
-    read: Callable[[np.ndarray], Span] | None = None
-    tell: Callable[[str], None] = lambda sentence: None
+    warn: Callable[[str], None] = lambda sentence: None
+
+
+class Spans(NamedTuple):
+    """Where the spans of experts come from, for a method that matches trajectories.
+
+    Attributes:
+        span_index: the learner source's: which span a step gets.
+        read: (indices [2]) -> the span of this expert and start epoch, on the host.
+    """
+
+    span_index: SpanIndex
+    read: Callable[[np.ndarray], Span]
 
 
 def run(
-    folder: Path,
-    method: Method,
+    folder: Path | None,
+    program: Program,
     start: Callable[[], MethodState],
     inputs: Inputs,
     seed: int,
-    plan: Plan,
+    schedule: RunSchedule,
     hooks: Hooks,
     on_resume: Callable[[int], None] = lambda step: None,
-) -> tuple[RunState, Metrics, dict[str, float]]:
-    """Run or continue a method in a workdir that the caller owns.
+    spans: Spans | None = None,
+) -> RunResult:
+    """Run a method in memory, or run or continue it in a workdir of the caller.
 
     The key of step t is fold_in(key(seed), t), so a run that was stopped anywhere and
     continued gives the bits of an uninterrupted one on the same kind of device.
 
     Args:
-        folder: the workdir; gets `metrics.jsonl` and `checkpoints/`.
-        method: what to run.
+        folder: the workdir, which gets `metrics.jsonl` and `checkpoints/`; with None
+            nothing is written, and nothing can be continued.
+        program: the method and its compiled loop.
         start: () -> the state at step 0.
-        inputs: data on the device.
-        seed: of all random numbers.
-        plan: when to log, measure, save and end.
-        hooks: what else to do.
-        on_resume: called with the step at which the run is taken up again.
-
-    Returns:
-        (final state, metrics, timings): timings has "seconds" over all starts,
-        "seconds_per_step" (median of this start's chunks) and "compile_seconds"; the
-        last two are 0 where this start took no step.
+        inputs: the data, on the device.
+        seed: the seed of all random numbers.
+        schedule: when to log, measure, save and end.
+        hooks: functions to call along the way.
+        on_resume: (step), called when a run is continued there.
+        spans: the spans of experts, for a method that matches trajectories.
 
     Raises:
         Diverged: a step gave a value that is not finite, or a negative step size.
         UserError: the disk refused.
-        Interrupted: SIGTERM or SIGINT, also amid the last save; the state is saved.
+        Interrupted: SIGTERM or SIGINT arrived, perhaps during the last save; the state
+            is saved. In memory there is nothing to save: signals keep their handlers,
+            and Ctrl-C is a KeyboardInterrupt at once.
     """
-    checkpoints = Checkpoints(folder)
+    states = states_in(folder)
     try:
-        state = _initial(method, start(), hooks)
-        found = checkpoints.restore(state)
-        if found is not None:
-            refuse_fewer_steps(folder, found[0], plan.steps)
-            restored: Any = found[1]
-            state = restored
-            on_resume(found[0])
+        state = _initial(program.method, start(), hooks)
+        saved = states.restore(state)
+        if folder is not None and saved is not None:
+            step, state = saved
+            refuse_fewer_steps(folder, step, schedule.steps)
+            on_resume(step)
         state = devices.everywhere(jax.tree.map(jnp.asarray, state))
         metrics = Metrics(folder, int(state.method.step))
         if metrics.damage is not None:
-            hooks.tell(metrics.damage)
-        with Signals().installed() as signals:
-            loop = _Loop(folder, method, inputs, seed, plan, hooks, checkpoints)
+            hooks.warn(metrics.damage)
+        with _watching(folder) as signals:
+            loop = _Loop(folder, program, inputs, seed, schedule, hooks, states, spans)
             state = loop.go(state, metrics, signals)
-        return state, metrics, loop.timings(metrics)
+        return RunResult(state, metrics, loop.timings(), program)
     finally:
-        checkpoints.close()
+        states.close()
+
+
+def _watching(folder: Path | None) -> contextlib.AbstractContextManager[Signals]:
+    """Signals that wait for the state to be saved; none where nothing is saved."""
+    signals = Signals()
+    return contextlib.nullcontext(signals) if folder is None else signals.installed()
 
 
 def refuse_fewer_steps(folder: Path, there: int, asked: int) -> None:
@@ -148,10 +204,10 @@ def refuse_fewer_steps(folder: Path, there: int, asked: int) -> None:
     Args:
         folder: the workdir.
         there: completed updates in it.
-        asked: the steps that are asked for.
+        asked: the steps of the new start.
 
     Raises:
-        UserError: they are fewer.
+        UserError: the new start would end before the workdir's step.
     """
     if there > asked:
         raise UserError(
@@ -168,28 +224,36 @@ def _initial(method: Method, state: MethodState, hooks: Hooks) -> RunState:
 
 
 class _Loop:
-    """One start of a run; holds what the loop needs and its timing."""
+    """One start of a run, with its timing."""
 
-    def __init__(self, folder, method, inputs, seed, plan, hooks, checkpoints):
-        self.folder, self.method, self.inputs = folder, method, inputs
+    def __init__(
+        self,
+        folder: Path | None,
+        program: Program,
+        inputs: Inputs,
+        seed: int,
+        schedule: RunSchedule,
+        hooks: Hooks,
+        states: States,
+        spans: Spans | None,
+    ):
+        self.folder, self.program, self.inputs = folder, program, inputs
         self.root = jax.random.key(seed)
-        self.plan, self.hooks, self.checkpoints = plan, hooks, checkpoints
-        # Where spans come from is no part of what is compiled.
-        self.program = program_of(method._replace(plan=None))
+        self.schedule, self.hooks, self.states = schedule, hooks, states
         self.compile_seconds = 0.0
         self.per_step: list[float] = []
         self.measure_seconds = 0.0  # of the last measurement
-        self.spans = None if method.plan is None else _Spans(method, hooks, self.root)
+        self.spans = None if spans is None else _SpanBuffer(spans, self.root)
 
     def go(self, state: RunState, metrics: Metrics, signals: Signals) -> RunState:
         self.began, self.before = time.perf_counter(), metrics.seconds
         step = signals.done = int(state.method.step)
         if step == 0:
             state = self._observe(state, metrics, 0, {})
-            self.checkpoints.save(0, state)
-        if step < self.plan.steps:
+            self.states.save(0, state)
+        if step < self.schedule.steps:
             state = self._compile(state)
-        while step < self.plan.steps:
+        while step < self.schedule.steps:
             stop = self._chunk_end(step)
             state, infos, sound = self._chunk(state, step, stop)
             done = int(state.method.step)
@@ -199,24 +263,24 @@ class _Loop:
             infos = {name: x[: done - step] for name, x in infos.items()}
             self._log(metrics, step, done, infos)
             if not sound:
-                self.checkpoints.save(done, state)
+                self.states.save(done, state)
                 raise Diverged(_fault(done + 1, finite, self.folder))
             step = signals.done = done
-            if step % self.plan.measure_every == 0:
+            if step % self.schedule.measure_every == 0:
                 state = self._observe(state, metrics, step, infos)
             received = signals.agreed()
             if received or self._saves(step):
-                self.checkpoints.save(step, state)
+                self.states.save(step, state)
             if received:
                 signals.stop(received)
         return state
 
     def _saves(self, step: int) -> bool:
-        """Whether a state is due: by the plan, or because what comes next is long."""
-        if step == self.plan.steps or step % self.plan.save_every == 0:
+        """Whether a state is due: by schedule, or because a long step comes next."""
+        if step == self.schedule.steps or step % self.schedule.save_every == 0:
             return True
         seconds = self.per_step[-1] if self.per_step else 0.0
-        if (step + 1) % self.plan.measure_every == 0:
+        if (step + 1) % self.schedule.measure_every == 0:
             seconds += self.measure_seconds
         return seconds > LONG_SECONDS
 
@@ -238,15 +302,15 @@ class _Loop:
             wanted = 1
         elif self.per_step[-1] > 0:
             wanted = max(1, int(CHUNK_SECONDS / self.per_step[-1]))
-        plan = self.plan
+        schedule = self.schedule
         longest = longest_chunk() if self.spans is None else self.spans.length
         end = min(
             step + min(wanted, longest),
-            plan.steps,
-            _next(step, plan.measure_every),
-            _next(step, plan.save_every),
+            schedule.steps,
+            _next(step, schedule.measure_every),
+            _next(step, schedule.save_every),
         )
-        before = _next(step + 1, plan.measure_every) - 1
+        before = _next(step + 1, schedule.measure_every) - 1
         return min(end, before) if self._saves(before) else end
 
     def _chunk(self, state: RunState, step: int, stop: int):
@@ -269,8 +333,8 @@ class _Loop:
     def _log(self, metrics: Metrics, step: int, done: int, infos) -> None:
         """Lines of the steps that are only logged; measured ones come with more."""
         for t in range(step + 1, done + 1):
-            measured = t % self.plan.measure_every == 0
-            if t % self.plan.log_every == 0 and not measured:
+            measured = t % self.schedule.measure_every == 0
+            if t % self.schedule.log_every == 0 and not measured:
                 metrics.write(self._line(t, _entry(infos, t - step - 1)))
 
     def _line(self, step: int, values: dict[str, Any]) -> dict[str, Any]:
@@ -282,10 +346,10 @@ class _Loop:
         began = time.perf_counter()
         values: dict[str, Any] = _entry(infos, -1) if infos else {}
         values.update(self.hooks.measure(state.method))
-        if self.hooks.track is not None:
-            synthetic = self.method.stored(state.method)
+        if self.hooks.track is not None and state.best is not None:
+            synthetic = self.program.method.stored(state.method)
             best = self.hooks.track(state.best, synthetic, step)
-            # The method's buffers are donated; what is kept must be a copy.
+            # The method's buffers are donated, so the best set must be a copy.
             state = state._replace(best=jax.tree.map(jnp.copy, best))
         metrics.write(self._line(step, values))
         self.measure_seconds = hosts.most(time.perf_counter() - began)
@@ -295,40 +359,37 @@ class _Loop:
         steady = sorted(self.per_step[1:] or self.per_step)
         return steady[len(steady) // 2] if steady else 0.0
 
-    def timings(self, metrics: Metrics) -> dict[str, float]:
-        return {
-            "seconds": self.before + time.perf_counter() - self.began,
-            "seconds_per_step": self._typical(),
-            "compile_seconds": self.compile_seconds,
-        }
+    def timings(self) -> Timings:
+        seconds = self.before + time.perf_counter() - self.began
+        return Timings(seconds, self._typical(), self.compile_seconds)
 
 
 def _entry(infos, index: int) -> dict[str, float]:
     return {name: float(x[index]) for name, x in infos.items()}
 
 
-def _fault(step: int, finite: bool, folder: Path) -> str:
-    """Why a run ends before `step`."""
-    kept = f"the state before it is kept in {shown(folder)}"
+def _fault(step: int, finite: bool, folder: Path | None) -> str:
+    """Why a run ends before `step`, and what to change."""
     if finite:
-        return (
-            f"the step size would be negative after step {step}: {kept}; lower "
-            "--step_size_lr and use another --workdir"
-        )
+        fault = f"the step size would be negative after step {step}"
+        remedy = "lower --step_size_lr"
+    else:
+        fault = f"the loss of step {step} is not finite"
+        remedy = "lower --image_lr or the weights"
+    if folder is None:
+        return f"{fault}: {remedy}"
     return (
-        f"the loss of step {step} is not finite: {kept}; lower --image_lr or the "
-        "weights and use another --workdir"
+        f"{fault}: the state before it is kept in {shown(folder)}; {remedy} and use "
+        "another --workdir"
     )
 
 
-class _Spans:
-    """What a method's plan asks for, read from disk into one buffer per chunk."""
+class _SpanBuffer:
+    """The spans of one chunk's steps, read from disk into one buffer."""
 
-    def __init__(self, method: Method, hooks: Hooks, root: Key):
-        assert method.plan is not None
-        assert hooks.read is not None, "a method with a plan needs hooks.read"
-        self.source, self.root = hooks.read, root
-        self.plan = jax.jit(jax.vmap(method.plan, in_axes=(None, 0)))
+    def __init__(self, spans: Spans, root: Key):
+        self.source, self.root = spans.read, root
+        self.indices = jax.jit(jax.vmap(spans.span_index, in_axes=(None, 0)))
         example = self._one(0)
         size = sum(x.nbytes for x in jax.tree.leaves(example))
         self.length = int(np.clip(SPAN_BYTES // size, 1, longest_chunk()))
@@ -337,19 +398,18 @@ class _Spans:
         )
 
     def _one(self, step: int) -> Span:
-        indices = np.asarray(self.plan(self.root, jnp.arange(step, step + 1)))
+        indices = np.asarray(self.indices(self.root, jnp.arange(step, step + 1)))
         return self.source(indices[0])
 
     def read(self, step: int, stop: int) -> Span:
         """Spans of the steps step ... stop - 1, on the device; [length, ...]."""
-        indices = np.asarray(
-            self.plan(self.root, step + jnp.arange(self.length, dtype=jnp.int32))
-        )
+        steps = step + jnp.arange(self.length, dtype=jnp.int32)
+        indices = np.asarray(self.indices(self.root, steps))
         for slot in range(stop - step):
             # Copied leaf by leaf, so that a chunk costs what its steps read.
-            found = self.source(indices[slot])
+            span = self.source(indices[slot])
             for whole, part in zip(
-                jax.tree.leaves(self.buffer), jax.tree.leaves(found), strict=True
+                jax.tree.leaves(self.buffer), jax.tree.leaves(span), strict=True
             ):
                 whole[slot] = part
         return devices.everywhere(jax.tree.map(jnp.array, self.buffer))

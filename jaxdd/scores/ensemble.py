@@ -32,7 +32,7 @@ def ensemble_scores(
         (learners [E, ...], data) -> [M]. Pure, not jitted.
 
     Raises:
-        UserError: an unknown score, or one that cannot be computed at given networks.
+        UserError: the score is unknown, or needs more than trained networks.
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -85,7 +85,7 @@ def measure(
         effort: number of networks, and the settings of influence and forgetting.
 
     Raises:
-        UserError: an unknown score, or an effort that the score refuses.
+        UserError: the score is unknown, or refuses the effort.
     """
     compute, needs = score_named(name)
     if needs == "networks":

@@ -1,7 +1,7 @@
 """The model's Fisher matrix, without ever holding it or per-sample gradients [B, P].
 
 At one sample it is F(x) = E_{y ~ p(x)} g g^T with g = grad log p(y | x): the labels are
-the model's own and not the given ones, as they are in the "empirical" Fisher. For the
+the model's own and not those of the data, which the "empirical" Fisher uses. For the
 cross-entropy this is also the generalised Gauss-Newton matrix J^T (diag p - p p^T) J of
 the logits' Jacobian J (Martens, JMLR 2020, section 9.2), hence never indefinite, as the
 Hessian is before training has converged. Networks are applied as in evaluation, so that

@@ -56,7 +56,7 @@ def influence_scores(
         which the eigenpairs are computed. Pure, not jitted.
 
     Raises:
-        UserError: a damping, rank or number of samples that is not positive.
+        UserError: damping, rank or the number of samples is not positive.
 
     Example:
         >>> import jax, jaxdd, numpy as np

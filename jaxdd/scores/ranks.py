@@ -1,4 +1,4 @@
-"""Ranks of scores: how far two scores agree, and where a value stands."""
+"""Ranks of scores: the agreement of two scores, and the percentile of a value."""
 
 from collections.abc import Mapping
 

@@ -168,7 +168,7 @@ def _unpacked(archive: zipfile.ZipFile, names: Iterable[str]) -> dict[str, np.nd
             )
             # The checksum is only compared at the end of the member.
             if file.read(1):
-                raise ValueError(f"{name!r} is longer than it says")
+                raise ValueError(f"{name!r} is longer than it declares")
     return arrays
 
 
@@ -204,7 +204,8 @@ def _check(
     size = math.prod(shape) * dtype.itemsize
     if info.file_size != size + header:
         raise ValueError(
-            f"{name!r} says {quoted(size)} bytes and holds {info.file_size - header}"
+            f"{name!r} declares {quoted(size)} bytes and holds "
+            f"{info.file_size - header}"
         )
     if size > member.largest:
         raise ValueError(f"{name!r} takes {size} bytes, more than {member.largest}")

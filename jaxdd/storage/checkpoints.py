@@ -9,7 +9,7 @@ import sys
 import tempfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -34,6 +34,42 @@ def newest(folder: Path) -> int | None:
     except OSError:
         return None
     return max((int(x) for x in names if x.isascii() and x.isdigit()), default=None)
+
+
+@runtime_checkable
+class States(Protocol):
+    """Where the states of a run are kept, by step."""
+
+    def save(self, step: int, state: Any) -> None:
+        """Save a state unless this step is there already."""
+
+    def restore(self, like: Any) -> tuple[int, Any] | None:
+        """(step, state) of the newest readable state, or None when there is none."""
+
+    def close(self) -> None:
+        """Release what is held; nothing is saved after that."""
+
+
+class NoStates:
+    """The states of a run in memory: none is saved, so none can be restored."""
+
+    def save(self, step: int, state: Any) -> None:
+        pass
+
+    def restore(self, like: Any) -> None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+def states_in(folder: Path | None) -> States:
+    """The states in a workdir; without one, nothing is written.
+
+    Raises:
+        UserError: the folder cannot be used.
+    """
+    return NoStates() if folder is None else Checkpoints(folder)
 
 
 class Checkpoints:

@@ -1,5 +1,6 @@
 """`metrics.jsonl`: the measurements of a run, step by step."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class Metrics:
     """`metrics.jsonl`: one line per logged step, never ahead of what can be resumed.
 
     Args:
-        folder: the workdir.
+        folder: the workdir; None keeps the lines in memory and writes nothing.
         step: the step from which the run continues; later lines and a half-written
             last line are dropped, because they will be computed again.
 
@@ -37,27 +38,21 @@ class Metrics:
         UserError: the file cannot be read or written.
     """
 
-    def __init__(self, folder: Path, step: int):
-        self.path = folder / "metrics.jsonl"
+    def __init__(self, folder: Path | None, step: int):
+        self.path = None if folder is None else folder / "metrics.jsonl"
         self.lines: list[dict[str, Any]] = []
         self.unreadable = 0
-        *whole, last = self._content().split(b"\n")
+        if self.path is not None:
+            self._take_up(self.path, step)
+
+    def _take_up(self, path: Path, step: int) -> None:
+        """Take over the lines of a file up to `step`, and drop the others from it."""
+        *whole, last = _content(path).split(b"\n")
         for text in whole:
             if text.strip() and not self._read(text, step):
                 self.unreadable += 1
         self._read(last, step)
-        write_atomically(self.path, "".join(map(_line, self.lines)))
-
-    def _content(self) -> bytes:
-        if not self.path.exists():
-            return b""
-        try:
-            return existing_file(self.path, "the file", _REMOVABLE).read_bytes()
-        except OSError as error:
-            raise UserError(
-                f"cannot read {shown(self.path)} ({reason(error)}): remove it or "
-                "choose another --workdir"
-            ) from error
+        write_atomically(path, "".join(map(_line, self.lines)))
 
     def _read(self, text: bytes, step: int) -> bool:
         """Append a line up to `step`; return whether the text is a line."""
@@ -72,7 +67,7 @@ class Metrics:
     @property
     def damage(self) -> str | None:
         """A sentence about the lines that could not be read, None if all could."""
-        if not self.unreadable:
+        if self.path is None or not self.unreadable:
             return None
         return (
             f"warning: {self.unreadable} of the lines of {shown(self.path)} cannot be "
@@ -96,7 +91,7 @@ class Metrics:
             return
         line = finite(line)
         self.lines.append(line)
-        if not hosts.primary():
+        if self.path is None or not hosts.primary():
             return
         try:
             with open(self.path, "a", encoding="utf-8") as file:
@@ -108,6 +103,18 @@ class Metrics:
             ) from error
 
 
+def _content(path: Path) -> bytes:
+    """The content of a metrics file; nothing where there is none."""
+    if not path.exists():
+        return b""
+    try:
+        return existing_file(path, "the file", _REMOVABLE).read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"cannot read {shown(path)} ({reason(error)}): {_REMOVABLE}"
+        ) from error
+
+
 def _line(line: dict[str, Any]) -> str:
     return json.dumps(line, allow_nan=False) + "\n"
 
@@ -115,3 +122,16 @@ def _line(line: dict[str, Any]) -> str:
 def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
     """Write all lines of a metrics.jsonl, or nothing."""
     write_atomically(path, "".join(_line(finite(line)) for line in lines))
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a finished run; without damaged ones, and none without the file.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    lines = []
+    for text in _content(folder / "metrics.jsonl").splitlines():
+        with contextlib.suppress(ValueError):
+            lines.append(records.parse(text, _LINE))
+    return lines

@@ -17,7 +17,7 @@ from jaxdd.storage.paths import existing_file, reason, shown
 
 LARGEST_FILE = 256 * 2**20  # bytes; a metrics.jsonl of a million lines is half of it
 _DEEPEST = 32  # levels of nesting; ours have six
-_LARGEST_FLOAT = 1e30  # float32 holds it, and its products with what is usual
+_LARGEST_FLOAT = 1e30  # float32 holds it, and its products with usual numbers
 
 Schema = Callable[[Any, str], None]
 

@@ -37,14 +37,14 @@ def same_run(
     kind: str = "distillation",
     identity: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
 ) -> dict[str, Any] | None:
-    """Compare a folder's record with a start, and write nothing.
+    """Compare the record of a folder with a start; writes nothing.
 
     Args:
         folder: the workdir, which need not exist.
-        config, kind, identity: as of `Record`.
+        config, kind, identity: as in `Record`.
 
     Returns:
-        The content of `run.json`, None where no run has begun.
+        The content of `run.json`, None if no run has begun.
 
     Raises:
         UserError: the folder holds another experiment or a run of another
@@ -60,14 +60,14 @@ def same_run(
         if newest(folder) is not None:
             raise UserError(
                 f"{shown(folder)} holds the state of a run but not its run.json, which "
-                "says of which run: copy that back or choose another --workdir"
+                "identifies the run: copy that back or choose another --workdir"
             )
         return None
     before = records.read_json(path, _RECORD, FOREIGN)
-    there = before.get("kind", "distillation")
-    if there != kind:
+    old_kind = before.get("kind", "distillation")
+    if old_kind != kind:
         raise UserError(
-            f"{shown(folder)} holds another experiment ({shown(there)}): choose "
+            f"{shown(folder)} holds another experiment ({shown(old_kind)}): choose "
             "another --workdir"
         )
     refuse_difference(folder, identity(before["config"]), identity(dict(config)))
@@ -130,21 +130,21 @@ FOREIGN = "it is damaged or not of this program: choose another --workdir"
 
 
 def refuse_difference(
-    folder: Path, known: Mapping[str, Any], asked: Mapping[str, Any]
+    folder: Path, earlier: Mapping[str, Any], current: Mapping[str, Any]
 ) -> None:
     """Raise UserError, naming every difference, unless both are the same run.
 
     If both have the fingerprint of their data, the name of the data, which may be a
     path, is ignored; otherwise the fingerprint is.
     """
-    known, asked = (json.loads(json.dumps(finite(c))) for c in (known, asked))
-    both = bool(known.get("fingerprint") and asked.get("fingerprint"))
+    earlier, current = (json.loads(json.dumps(finite(c))) for c in (earlier, current))
+    both = bool(earlier.get("fingerprint") and current.get("fingerprint"))
     free = {*FREE, "dataset" if both else "fingerprint"}
-    names = [k for k in sorted({*known, *asked}) if k not in free]
+    names = [k for k in sorted({*earlier, *current}) if k not in free]
     differences = [
-        f"{shown(k)} is {quoted(known.get(k))} there and {quoted(asked.get(k))} now"
+        f"{shown(k)} is {quoted(earlier.get(k))} there and {quoted(current.get(k))} now"
         for k in names
-        if known.get(k) != asked.get(k)
+        if earlier.get(k) != current.get(k)
     ]
     if differences:
         raise UserError(

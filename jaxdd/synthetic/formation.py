@@ -155,7 +155,7 @@ def tiles(images: Array, factor: int, grey: float) -> Array:
 
 
 def form_labels(labels: Array, formation: Formation) -> Array:
-    """Labels [K, n', K] of `form`'s images, from those [K, n, K] of stored ones."""
+    """The labels [K, n', K] of `form`'s images, from the stored labels [K, n, K]."""
     parts = [jnp.tile(x, (1, k * k, 1)) for x, k in formation.runs(labels)]
     return jnp.concatenate(parts, axis=1)
 

@@ -120,7 +120,7 @@ def correct_set(
         shuffled = jax.random.permutation(key, row.shape[0])
         present = shuffled < count
         order = jnp.where(present, rank[row[shuffled]], jnp.inf)
-        # Padding comes last, also behind samples that nobody gets right.
+        # Padding comes last, after samples that no expert classifies correctly.
         order = jnp.lexsort((order, ~present))
         return row[shuffled[order]][:ipc]
 

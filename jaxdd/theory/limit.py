@@ -73,7 +73,7 @@ def _gaussian_rule(low, high) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _kept_fields(fraction: float, keep: str, angle: float) -> _Fields:
-    """The intervals end where the integrand jumps: at a kept share, at a label."""
+    """Intervals end at the jumps of the integrand: a kept share, a label's change."""
     shares = {"easy": (1 - fraction, 1), "hard": (0, fraction), "random": (0, 1)}
     low, high = np.minimum(math.sqrt(2) * erfinv(shares[keep]), FAR)
     # A sample and its mirror image have the same margins: one sign of u is enough.

@@ -204,7 +204,7 @@ def test_shard_of_another_length(toy):
     message = failure("toy", toy)
     assert str(toy / TRAIN_1) in message
     assert "5 records" in message
-    assert "says 4" in message
+    assert "declare 4" in message
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ from jaxdd.devices import mesh as devices
 from jaxdd.devices import policy
 from jaxdd.errors import UserError
 from jaxdd.experts import training
-from jaxdd.running.resume import Hooks, run
+from jaxdd.running.loop import Program
+from jaxdd.running.resume import Hooks, RunSchedule, run
 from jaxdd.training.evaluate import make_hits, random_subsets
 from jaxdd.training.fit import Training
 from tests import toy_methods as toy
 from tests.experts import test_training as experts
 from tests.helpers import assert_close, smooth_network, toy_real
-from tests.toy_runs import INPUTS, PLAN, toy_method, toy_start
+from tests.toy_runs import inputs, toy_method, toy_start
 
 EIGHT = 8  # of `conftest.py`
 
@@ -67,16 +68,16 @@ def test_every_device_gets_its_share():
 
 @pytest.mark.parametrize("method", ["dsa", "dm", "dcc", "idc", "mtt"])
 def test_a_step_is_that_of_one_device(method):
-    settings = toy.toy_settings(method, "mean")
-    built = toy.toy_method(settings)
-    state = built.init(jax.random.key(0), toy.start_for(settings))
+    recipe = toy.toy_recipe(method, "mean")
+    built = toy.toy_method(recipe)
+    state = built.init(jax.random.key(0), toy.start_for(recipe))
 
     def steps(count):
         with on(count):
             advance = jax.jit(lambda *args: built.step(*args))
             new = devices.everywhere(state)
             for i in range(2):
-                inputs = devices.everywhere(toy.inputs_of(settings))
+                inputs = devices.everywhere(toy.inputs_of(recipe))
                 new, info = advance(jax.random.key(i), new, inputs)
             return new.codes, info
 
@@ -98,13 +99,15 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path):
 
     def until(folder, steps, count):
         folder.mkdir(exist_ok=True)
-        plan = PLAN.__class__(steps, 2, 3, 4)
-        start = lambda: method.init(jax.random.key(1), toy_start(INPUTS))
+        schedule = RunSchedule(steps, 2, 3, 4)
+        start = lambda: method.init(jax.random.key(1), toy_start(inputs()))
         hooks = Hooks(lambda state: {"x": float(state.codes.images.sum())})
         with on(count):
-            state, metrics, _ = run(folder, method, start, INPUTS, 0, plan, hooks)
-        lines = [{k: v for k, v in x.items() if k != "seconds"} for x in metrics.lines]
-        return np.asarray(state.method.codes.images), lines
+            result = run(folder, Program(method), start, inputs(), 0, schedule, hooks)
+        lines = [
+            {k: v for k, v in x.items() if k != "seconds"} for x in result.metrics.lines
+        ]
+        return np.asarray(result.state.method.codes.images), lines
 
     whole, lines = until(tmp_path / "whole", 10, 1)
     until(tmp_path / "parts", 4, EIGHT)

@@ -10,13 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxdd.methods.settings import METHODS
 
 from jaxdd.data.real import take
+from jaxdd.fields import override
 from jaxdd.methods.build import build
+from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers import segments
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.nets import NETS, make_network
+from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.primitives.trees import aligned, total
 from jaxdd.scores.ensemble import ensemble_scores
 from jaxdd.scores.forgetting import forgetting_scores
@@ -86,24 +88,22 @@ def network_in(cast) -> Network:
 @pytest.mark.parametrize("changes", [{}, ALL], ids=["plain", "all"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_step_keeps_the_dtype_of_its_data(method, changes, mode, inputs):
-    settings = toy.toy_settings(method, **changes)
-    if settings.objective == "distribution":
-        settings = dataclasses.replace(settings, features="all")
-    check_step(settings, mode, inputs)
+    recipe = toy.toy_recipe(method, **changes)
+    if isinstance(recipe.objective, FeatureMatching):
+        recipe = override(recipe, {"features": "all"})
+    check_step(recipe, mode, inputs)
 
 
 @MODES
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_so_does_every_distance(distance, mode, inputs):
-    check_step(toy.toy_settings("dc", distance=distance), mode, inputs)
+    check_step(toy.toy_recipe("dc", distance=distance), mode, inputs)
 
 
-def check_step(settings, mode, inputs):
-    start = toy.start_for(settings)
+def check_step(recipe, mode, inputs):
+    start = toy.start_for(recipe)
     with mode() as (dtype, cast):
-        method = build(
-            network_in(cast), settings, experts=toy.EXPERTS, pixels=toy.PIXELS
-        )
+        method = build(network_in(cast), recipe, toy.CONTEXT)
         before = jax.eval_shape(method.init, jax.random.key(0), cast(start))
         after, _ = jax.eval_shape(method.step, jax.random.key(1), before, cast(inputs))
         assert floats(after) == {dtype}
@@ -169,11 +169,11 @@ def test_what_is_measured_and_trained_beside_the_steps(mode):
 
 
 def test_a_step_without_compilation_is_the_compiled_one():
-    settings = toy.toy_settings("dm", augmentation="none", batch_real=2)
-    method = toy.toy_method(settings)
+    recipe = toy.toy_recipe("dm", augmentation="none", batch_real=2)
+    method = toy.toy_method(recipe)
 
     def stepped():
-        state = method.init(jax.random.key(0), toy.start_for(settings))
+        state = method.init(jax.random.key(0), toy.start_for(recipe))
         return method.step(jax.random.key(1), state, toy.INPUTS)[0].codes.images
 
     with jax.disable_jit():

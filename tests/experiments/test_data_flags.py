@@ -11,7 +11,7 @@ from experiments.comparing.cells import Key
 from experiments.comparing.flags import base_of
 from jaxdd.artifact import file as artifacts
 from jaxdd.data.problem import DataFlags, open_problem, size_of
-from jaxdd.distillation import difficulty, experts, options
+from jaxdd.distillation import experts, options, scoring
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
 
@@ -22,9 +22,7 @@ def data_flags(config) -> dict:
     return {f.name: getattr(config, f.name) for f in dataclasses.fields(DataFlags)}
 
 
-@pytest.mark.parametrize(
-    "program", [options, experts, difficulty, d4a, pad, sdc, matrix]
-)
+@pytest.mark.parametrize("program", [options, experts, scoring, d4a, pad, sdc, matrix])
 def test_every_program_takes_them_and_hands_them_on(program):
     config = program.Config(workdir="w", **GIVEN)
     assert data_flags(config) == GIVEN

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import difficulty as difficulty_program
+import jaxdd
 from jaxdd.data import digits
+from jaxdd.data.accepted import as_problem_data
 from jaxdd.data.problem import DataFlags, open_problem
-from jaxdd.distillation import difficulty, sorting
+from jaxdd.distillation import scoring, sorting
 from jaxdd.errors import UserError
 from jaxdd.methods.network import NetworkSpec
 from jaxdd.primitives.losses import mean_loss
@@ -21,7 +22,7 @@ from tests.experiments.helpers import read_json
 
 def config(workdir, **changes):
     base = {"net": "mlp", "width": 8, "networks": 2, "train_steps": 5}
-    return difficulty.Config(workdir=str(workdir), **{**base, **changes})
+    return scoring.Config(workdir=str(workdir), **{**base, **changes})
 
 
 def read(folder):
@@ -30,7 +31,7 @@ def read(folder):
 
 
 def test_one_score_in_dataset_order(tmp_path):
-    summary = difficulty.run(config(tmp_path))
+    scored = scoring.run(config(tmp_path))
     scores, ids = read(tmp_path)
     dataset = digits()
     np.testing.assert_array_equal(ids, np.arange(len(dataset.labels)))
@@ -38,9 +39,15 @@ def test_one_score_in_dataset_order(tmp_path):
     for name in ("histogram.png", "extremes.png"):
         with Image.open(tmp_path / name) as image:
             assert min(image.size) > 100
-    assert summary == read_json(tmp_path / "summary.json")
-    assert summary["scores"]["grad_norm"]["mean"] == pytest.approx(scores.mean())
-    assert summary["rank_correlation"] == {}
+    assert scored.summary == read_json(tmp_path / "summary.json")
+    assert scored.summary["scores"]["grad_norm"]["mean"] == pytest.approx(scores.mean())
+    assert scored.rank_correlation == {}
+    # The function gives the same bits.
+    sizes = {"width": 8, "networks": 2, "train_steps": 5}
+    by_function = jaxdd.difficulty("digits", net="mlp", **sizes)
+    np.testing.assert_array_equal(by_function.scores, scores)
+    np.testing.assert_array_equal(by_function.ids, ids)
+    assert str(by_function) == str(scored)
 
     # Sample by sample, each gradient on its own.
     problem = open_problem(DataFlags(), 0.0, 0)
@@ -65,7 +72,7 @@ def test_several_scores_and_their_rank_correlations(tmp_path, capsys):
     names = ["el2n", "loss", "forgetting"]
     score = ",".join([*names, "loss"])
     changes = {"validation": 0.5, "forgetting_epochs": 2, "seed": 3}
-    summary = difficulty.run(config(tmp_path, score=score, **changes))
+    scored = scoring.run(config(tmp_path, score=score, **changes))
     held_out = open_problem(DataFlags(), 0.5, 3)
     scores = {}
     for name in names:
@@ -74,13 +81,16 @@ def test_several_scores_and_their_rank_correlations(tmp_path, capsys):
         assert (tmp_path / name / "histogram.png").exists()
         assert (tmp_path / name / "extremes.png").exists()
     assert (tmp_path / "rank_correlation.png").exists()
-    found = summary["rank_correlation"]
+    found = scored.rank_correlation
     assert list(found) == names
+    with pytest.raises(UserError, match="several scores: name one of el2n, loss, for"):
+        scored.easiest(3)
+    np.testing.assert_array_equal(scored.scores["loss"], scores["loss"])
     for a in names:
         for b in names:
             expected = spearman(scores[a], scores[b])
             assert found[a][b] == pytest.approx(expected, abs=1e-3)
-    difficulty_program.show(summary)
+    print(scored)
     assert f"{found['el2n']['loss']:.2f}" in capsys.readouterr().out
 
 
@@ -95,17 +105,17 @@ def test_all_is_every_score_once(tmp_path, monkeypatch, capsys):
         return {name: rng.normal(size=count).astype(np.float32) for name in names}
 
     monkeypatch.setattr(sorting, "compute", compute)
-    monkeypatch.setattr(difficulty, "write_scores", lambda *_: None)
-    summary = difficulty.run(config(tmp_path, score="loss,all", damping=0.5, rank=3))
+    monkeypatch.setattr(scoring, "write_score", lambda *_: None)
+    scored = scoring.run(config(tmp_path, score="loss,all", damping=0.5, rank=3))
     (names, effort) = asked[0]
     assert names[0] == "loss"
     assert sorted(names) == sorted(SCORES)
     assert len(names) >= 11
     assert effort == Effort(2, 5, 10, 0.5, 3)
-    assert list(summary["rank_correlation"]) == list(names)
+    assert list(scored.rank_correlation) == list(names)
     with Image.open(tmp_path / "rank_correlation.png") as image:
         assert min(image.size) > 500
-    difficulty_program.show(summary)
+    print(scored)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 88
 
@@ -113,18 +123,20 @@ def test_all_is_every_score_once(tmp_path, monkeypatch, capsys):
 def test_influence_and_fisher(tmp_path):
     """The same scores whether asked for alone or beside another one."""
     chosen = {"score": "influence,fisher", "rank": 4}
-    summary = difficulty.run(config(tmp_path / "a", **chosen))
-    assert 0.5 < summary["rank_correlation"]["influence"]["fisher"] < 1
-    again = difficulty.run(config(tmp_path / "b", score="influence", rank=4))
-    assert again["scores"]["influence"] == summary["scores"]["influence"]
-    assert summary["scores"]["influence"]["min"] > 0
+    scored = scoring.run(config(tmp_path / "a", **chosen))
+    assert 0.5 < scored.rank_correlation["influence"]["fisher"] < 1
+    again = scoring.run(config(tmp_path / "b", score="influence", rank=4))
+    assert again.summary["scores"] == {
+        "influence": scored.summary["scores"]["influence"]
+    }
+    assert scored.scores["influence"].min() > 0
 
 
 @pytest.mark.parametrize("changes", [{"damping": 0.0}, {"rank": -1}, {"networks": 0}])
 def test_what_is_not_positive_is_refused_before_anything_is_read(tmp_path, changes):
     name, value = next(iter(changes.items()))
     with pytest.raises(UserError, match=f"--{name} must be positive, not {value}"):
-        difficulty.run(config(tmp_path / "out", dataset="none such", **changes))
+        scoring.run(config(tmp_path / "out", dataset="none such", **changes))
 
 
 def spearman(a, b):
@@ -137,17 +149,96 @@ def test_a_constant_score_has_no_correlation(tmp_path, monkeypatch, capsys):
     """Nothing is ever forgotten on easy data; that is a result, not an error."""
     count = len(digits().labels)
     found = {"loss": np.arange(count, dtype=np.float32), "el2n": np.zeros(count)}
-    monkeypatch.setattr(difficulty.sorting, "compute", lambda *_: found)
-    summary = difficulty.run(config(tmp_path, score="loss,el2n"))
-    assert summary["rank_correlation"]["loss"]["el2n"] is None
-    assert summary == read_json(tmp_path / "summary.json")
-    difficulty_program.show(summary)
+    monkeypatch.setattr(scoring.sorting, "compute", lambda *_: found)
+    scored = scoring.run(config(tmp_path, score="loss,el2n"))
+    assert scored.rank_correlation["loss"]["el2n"] is None
+    assert scored.summary == read_json(tmp_path / "summary.json")
+    print(scored)
     assert " - " in capsys.readouterr().out
 
 
 def test_the_folder_of_a_run_is_refused(finished):
     before = (finished / "summary.json").read_bytes()
     with pytest.raises(UserError, match="holds a run of another program") as error:
-        difficulty.run(config(finished))
+        scoring.run(config(finished))
     assert str(finished) in str(error.value)
     assert (finished / "summary.json").read_bytes() == before
+
+
+# --- The function -------------------------------------------------------------------
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (60, 6, 6, 3), dtype=np.uint8)
+LABELS = np.arange(60) % 3
+SCORES_OF_IMAGES = RNG.normal(size=48).astype(np.float32)
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """Scores by draw instead of by networks."""
+    scores = {"el2n": SCORES_OF_IMAGES, "loss": -SCORES_OF_IMAGES}
+    monkeypatch.setattr(
+        sorting, "compute", lambda network, real, seed, names, effort: {
+            name: scores[name] for name in names
+        },
+    )  # fmt: skip
+    return jaxdd.difficulty((IMAGES, LABELS), "el2n", net="mlp")
+
+
+def test_the_easiest_and_hardest_of_every_class(scored):
+    easiest, hardest = scored.easiest(4), scored.hardest(3)
+    assert easiest.images.shape == (3, 4, 6, 6, 3)
+    assert hardest.images.shape == (3, 3, 6, 6, 3)
+    train = scored.train
+    for k in range(3):
+        own = np.sort(scored.scores[train.labels == k])
+        np.testing.assert_array_equal(easiest.scores[k], own[:4])
+        np.testing.assert_array_equal(hardest.scores[k], own[::-1][:3])
+    # Ids are places in the dataset's training array.
+    dataset, _ = as_problem_data((IMAGES, LABELS))
+    pixels = dataset.images[hardest.ids].astype(np.float32) / 255
+    np.testing.assert_array_equal(hardest.images, pixels)
+    assert scored.easiest(100).ids.shape == (3, 16)  # all there are
+    with pytest.raises(UserError, match="n must be at least 1, not 0"):
+        scored.easiest(0)
+    with pytest.raises(UserError, match="'loss' is not among el2n"):
+        scored.hardest(2, "loss")
+
+
+def test_saved_scores_are_read_by_other_programs(scored, tmp_path):
+    path = scored.save(tmp_path / "scores.npz")
+    ids = scored.ids[::-1]
+    np.testing.assert_array_equal(sorting.read_scores(path, ids), scored.scores[::-1])
+    with pytest.raises(UserError, match="s3://x"):
+        scored.save("s3://x")
+
+
+def test_a_notebook_shows_pictures_and_numbers(scored):
+    page = scored._repr_html_()
+    assert page.count("data:image/png;base64,") == 1
+    assert f"<td>el2n</td><td>{SCORES_OF_IMAGES.mean():.4g}</td>" in page
+    assert repr(scored) == "Difficulty(el2n: 48 samples)"
+    both = jaxdd.difficulty((IMAGES, LABELS), ["el2n", "loss"], net="mlp")
+    assert "<td>loss</td><td>-1.00</td><td>1.00</td>" in both._repr_html_()
+    assert list(both.scores) == ["el2n", "loss"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"score": "hardness"}, "unknown score 'hardness': choose from"),
+        ({"score": []}, "score must be a list of names of scores"),
+        ({"networks": 0}, "--networks must be positive"),
+        ({"seed": -1}, "--seed must lie between"),
+        ({"net": "transformer"}, "transformer"),
+        ({"validation": 0.9}, "validation"),
+        ({"channels": 1}, "about datasets that are read by name"),
+        ({"data": (IMAGES,)}, "data cannot be a tuple of 1: give"),
+        ({"data": "folder:/no/such"}, "does not exist"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_arguments_that_cannot_be_used(arguments, words):
+    with pytest.raises(UserError, match=words) as error:
+        jaxdd.difficulty(**{"data": (IMAGES, LABELS), "net": "mlp", **arguments})
+    assert "\n" not in str(error.value)

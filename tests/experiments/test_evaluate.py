@@ -18,7 +18,14 @@ from jaxdd.evaluation import protocol as protocols
 from jaxdd.evaluation import reopening
 from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Judge, Measured
-from jaxdd.evaluation.statistics import class_statistics
+from jaxdd.evaluation.result import (
+    ClassAccuracy,
+    Classes,
+    Evaluation,
+    NetworkEvaluation,
+)
+from jaxdd.evaluation.statistics import Statistics, class_statistics
+from jaxdd.progress import Started
 from jaxdd.storage.lock import owned
 from tests.experiments.helpers import (
     QUICK,
@@ -58,6 +65,15 @@ def test_a_fresh_process_gets_exactly_the_stored_number(path, tmp_path):
     assert found["mlp"]["classes"] == summary["classes"]
     assert found["mlp"]["protocol"]["test"]["samples"] == 360
     assert "Traceback" not in error
+    assert "mlp: training 2 networks, then 10 on random sets\n" in error
+    # The function gives what the command wrote, and writes nothing.
+    before = {x: x.stat().st_mtime_ns for x in path.parent.rglob("*")}
+    evaluation = jaxdd.evaluate(path, ["convnet", "mlp"], num_eval=2)
+    entries = {net: {**x.entry(), "earlier": []} for net, x in evaluation.items()}
+    assert json.loads(json.dumps(entries)) == found
+    assert {x: x.stat().st_mtime_ns for x in path.parent.rglob("*")} == before
+    assert str(evaluation) in out
+    assert evaluation.by_class() in out
 
 
 @pytest.mark.parametrize("method", ["dm", "mtt"])
@@ -80,7 +96,7 @@ def test_the_stored_protocol_is_the_one_that_was_used(tmp_path, monkeypatch, met
     with monkeypatch.context() as patch:
         patch.setattr(protocols, "make_hits", recording_hits)
         patch.setattr(Judge, "beside_random", recording_judge)
-        changes = {"eval_lr": None} if method == "mtt" else {"steps": 2}
+        changes = {"num_experts": 2} if method == "mtt" else {"steps": 2}
         distill.run(config(tmp_path, eval_schedule="idc", **changes))
     training, protocol = used[-2:]
     stored = jaxdd.load(tmp_path / "distilled.npz")
@@ -93,14 +109,16 @@ def test_the_stored_protocol_is_the_one_that_was_used(tmp_path, monkeypatch, met
     if method == "mtt":
         assert training.learning_rate == stored.step_size != 0.05
     # From the file alone the same networks are trained again.
-    again = evaluate.run(evaluate.Config(str(tmp_path), num_eval=2))["mlp"]
-    assert again["distilled"] == again["stored"] == stored.measured["distilled"]
+    config = evaluate.Config(str(tmp_path / "distilled.npz"), num_eval=2)
+    again = evaluate.run(config)["mlp"]
+    expected = Statistics.of(stored.measured["distilled"])
+    assert again.accuracy == again.stored == expected
 
 
 def test_other_seeds_give_other_networks(path, tmp_path):
     config = evaluate.Config(str(path), num_eval=2, seed=7, workdir=str(tmp_path))
-    found = evaluate.run(config)["mlp"]
-    assert found["random"] != read_json(path.parent / "summary.json")["random"]
+    random = evaluate.run(config)["mlp"].random._asdict()
+    assert random != read_json(path.parent / "summary.json")["random"]
 
 
 def test_a_whitened_and_relabelled_artifact(tmp_path):
@@ -124,9 +142,9 @@ def test_a_whitened_and_relabelled_artifact(tmp_path):
             str(tmp_path / f"{name}.npz"), num_eval=2, export=str(folder)
         )
         found[name] = evaluate.run(config)["mlp"]
-    stored = read_json(tmp_path / "summary.json")["distilled"]
-    assert found["distilled"]["distilled"] == found["distilled"]["stored"] == stored
-    assert found["soft"]["distilled"] != stored
+    stored = Statistics.of(read_json(tmp_path / "summary.json")["distilled"])
+    assert found["distilled"].accuracy == found["distilled"].stored == stored
+    assert found["soft"].accuracy != stored
     assert jaxdd.load(tmp_path / "soft.npz").label_kind == "soft"
 
     # The exported pictures are a dataset again.
@@ -209,13 +227,15 @@ def test_classes_are_printed_where_they_are_few_or_asked_for(count, asked, capsy
     by_class = class_statistics(np.arange(2 * count - 2)[None] % 2, labels, count)
     samples = np.bincount(labels, minlength=count).tolist()
     names = [f"kind\n{k}" for k in range(count)]
-    entry = {
-        "distilled": {"mean": 51.0, "std": 1.0},
-        "random": {"mean": 12.0, "std": 2.0},
-        "stored": None,
-        "classes": {"names": names, "samples": samples, "distilled": by_class},
-    }
-    evaluate_program.show({"mlp": entry, "convnet": entry}, asked)
+    accuracies = ClassAccuracy.of(by_class)
+    entry = NetworkEvaluation(
+        Statistics(51.0, 1.0, 1),
+        Statistics(12.0, 2.0, 5),
+        None,
+        Classes(tuple(names), tuple(samples), accuracies, accuracies),
+        {},
+    )
+    evaluate_program.show((Evaluation({"mlp": entry, "convnet": entry}), asked))
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["mlp", "51.00", "±", "1.00", "50.00", "12.00", "±",
                                 "2.00", "-"]  # fmt: skip
@@ -340,7 +360,11 @@ def test_own_arrays_are_called_what_they_are(tmp_path, monkeypatch):
     assert "--dataset" in str(error.value)
     assert "\n" not in str(error.value)
     found = evaluate.run(evaluate.Config(path, num_eval=2), data)["mlp"]
-    assert found["distilled"] == found["stored"] == summary["distilled"]
+    expected = Statistics.of(summary["distilled"])
+    assert found.accuracy == found.stored == expected
+    by_function = jaxdd.evaluate(path, num_eval=2, dataset=data)["mlp"]
+    assert by_function.accuracy == expected
+    assert by_function.protocol == found.protocol
     # The same numbers under another name are the same data.
     assert evaluate.open_run(evaluate.Config(path, dataset="digits")).tested.own
 
@@ -378,14 +402,20 @@ def test_a_set_is_judged_on_other_test_data(path, tmp_path, monkeypatch):
         test_images=data.test_images[::-1],
         test_labels=data.test_labels[::-1],
     )
-    monkeypatch.setattr(reopening, "open_dataset", lambda *names, **form: other)
+    usual = reopening.open_dataset
+    monkeypatch.setattr(
+        reopening,
+        "open_dataset",
+        lambda flags: other if flags.dataset == "turned" else usual(flags),
+    )
     flags = {"num_eval": 2, "workdir": str(tmp_path)}
     config = evaluate.Config(str(path), test_dataset="turned", **flags)
     found = evaluate.run(config)["mlp"]
-    assert found["stored"] is None
-    assert found["distilled"] == made.measured["distilled"]
-    assert found["random"] == made.measured["random"]  # of the training data
-    assert found["protocol"]["test"] == {
+    assert found.stored is None
+    assert found.accuracy == Statistics.of(made.measured["distilled"])
+    # Random subsets are those of the training data.
+    assert found.random == Statistics.of(made.measured["random"])
+    assert found.protocol["test"] == {
         "dataset": "turned",
         "part": "test",
         "fingerprint": other.fingerprint,
@@ -400,7 +430,7 @@ def test_a_set_is_judged_on_other_test_data(path, tmp_path, monkeypatch):
 
 def test_networks_are_taken_over_where_the_test_data_moved(path, tmp_path, monkeypatch):
     data = jaxdd.data.digits()
-    monkeypatch.setattr(reopening, "open_dataset", lambda *names, **form: data)
+    monkeypatch.setattr(reopening, "open_dataset", lambda flags: data)
     digests = []
 
     def stopped(judge, synthetic, real, ipc, kept, watch):
@@ -444,8 +474,8 @@ def test_data_that_a_set_cannot_be_judged_on(path, flags, words, monkeypatch):
     }
     known = reopening.open_dataset
 
-    def opened(name, place, **form):
-        return others.get(name) or known(name, place, **form)
+    def opened(flags):
+        return others.get(flags.dataset) or known(flags)
 
     monkeypatch.setattr(reopening, "open_dataset", opened)
     with pytest.raises(UserError, match=words):
@@ -505,3 +535,73 @@ def test_paths_are_understood_as_everywhere(path, tmp_path):
     for flag in ("workdir", "export"):
         with pytest.raises(UserError, match=f"--{flag}=s3://x is an address"):
             evaluate.run(evaluate.Config(str(path), **{flag: "s3://x"}))
+
+
+# --- The function -------------------------------------------------------------------
+
+
+class Holder:
+    """A result, as far as `evaluate` looks at it."""
+
+    def __init__(self, artifact):
+        self.artifact = artifact
+
+
+def test_a_set_is_given_as_a_path_an_artifact_or_a_result(path, quick_judge):
+    artifact = jaxdd.load(path)
+    seen = {
+        jaxdd.evaluate(given, progress=None)["mlp"].protocol["artifact"]
+        for given in (path, str(path), artifact, Holder(artifact))
+    }
+    assert seen == {artifact.digest}
+
+
+def test_test_data_in_memory(path, quick_judge):
+    data = jaxdd.data.digits()
+    rest = data.images, data.labels, data.test_images[:36], data.test_labels[:36]
+    other = jaxdd.from_arrays(*rest, class_names=data.class_names, name="few")
+    test = jaxdd.evaluate(path, test_dataset=other)["mlp"].protocol["test"]
+    assert (test["dataset"], test["samples"]) == ("few", 36)
+    test = jaxdd.evaluate(path, test_dataset=rest, test_part="all")["mlp"]
+    assert test.protocol["test"]["samples"] == len(data.labels) + 36
+
+
+def test_it_reports_to_its_callback(path, quick_judge, capfd):
+    events = []
+    jaxdd.evaluate(path, progress=events.append)
+    assert str(events[0]).startswith("mlp: training 5 networks")
+    assert any(isinstance(x, Started) and x.writes == "" for x in events)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"artifact": "absent.npz"}, "does not exist: give the path"),
+        ({"nets": "transformer"}, "transformer"),
+        ({"num_eval": 0}, "--num_eval must be positive"),
+        ({"seed": -1}, "--seed must lie between 0"),
+        ({"dataset": (1, 2, 3)}, "data cannot be a tuple of 3: give"),
+        ({"dataset": (np.zeros((20, 8, 8)), np.arange(20) % 10)}, "fingerprint"),
+        ({"test_part": "all"}, "--test_part=all is about --test_dataset"),
+        ({"data_dir": "s3://x"}, "--data_dir=s3://x is an address"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_arguments_that_cannot_be_used(path, arguments, words):
+    with pytest.raises(UserError, match=words) as error:
+        jaxdd.evaluate(**{"artifact": path, **arguments})
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_set_is_refused():
+    with pytest.raises(UserError, match="a int cannot be evaluated: give the path"):
+        evaluate._artifact_of(3)
+
+
+def test_its_table_in_a_notebook(path, quick_judge):
+    evaluation = jaxdd.evaluate(path, "mlp,convnet")
+    page = evaluation._repr_html_()
+    assert page.count("<tr>") == 3
+    assert "<td>50.00 ± 0.00</td>" in page
+    assert repr(evaluation) == "Evaluation(mlp 50.00 ± 0.00 %, convnet 50.00 ± 0.00 %)"

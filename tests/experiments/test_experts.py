@@ -5,10 +5,6 @@ import dataclasses
 import io
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import jax
@@ -23,7 +19,7 @@ from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from jaxdd.methods.network import network_for
 from jaxdd.progress import listening
-from tests.experiments.helpers import ROOT, environment, read_json, start
+from tests.experiments.helpers import read_json
 from tests.helpers import Killed, die
 
 TINY = {
@@ -234,54 +230,6 @@ def test_bfloat16_halves_a_bank_and_rounds_it(made, problem, tmp_path):
 
 
 # --- Killed and continued -----------------------------------------------------------
-
-# A state is saved every few seconds; here after every epoch, or there would be none.
-EAGER = """
-import runpy, sys
-from jaxdd.experts import training
-training.SAVE_SECONDS = -1.0
-sys.argv = ["experiments.experts", *sys.argv[1:]]
-runpy.run_module("experiments.experts", run_name="__main__")
-"""
-
-
-def saved(folder) -> int:
-    """The newest state of a running program, in epochs."""
-    names = [p.parent.name for p in folder.glob("checkpoints/*/commit_success.txt")]
-    return max([0, *(int(n) for n in names if n.isdigit())])
-
-
-def test_killed_and_continued_by_the_same_command(problem, tmp_path):
-    folder = tmp_path / "killed"
-    flags = {**TINY, "epochs": 60, "workdir": folder}
-    command = [sys.executable, "-c", EAGER, *(f"--{k}={v}" for k, v in flags.items())]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment()
-    ) as process:
-        while saved(folder) < 3:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        with pytest.raises(UserError, match="another live run owns"):
-            experts.run(config(folder, epochs=60), problem)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
-    assert not (folder / "summary.json").exists(), "too late: it had finished"
-    with pytest.raises(UserError, match="unfinished"):
-        Bank.open(folder)
-    with start("experts", **flags) as process:
-        out, error = process.communicate()
-    assert process.returncode == 0, error
-    summary = read_json(folder / "summary.json")
-    (resumed,) = summary["resumed_at"]
-    assert 3 <= resumed < 120
-    assert f"continuing after {resumed} epochs" in error
-    assert f"2 experts reach {summary['accuracy']['mean']:.2f} ±" in out
-
-    whole = tmp_path / "whole"
-    expected = experts.run(config(whole, epochs=60), problem)
-    found = [(f / "snapshots.bin").read_bytes() for f in (folder, whole)]
-    assert found[0] == found[1]
-    assert summary["accuracy"] == expected["accuracy"]
 
 
 def test_killed_while_it_is_measured(made, problem, tmp_path, monkeypatch):

@@ -2,14 +2,14 @@
 
 import errno
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jaxdd import report
 from jaxdd.data.problem import DataFlags, open_problem
-from jaxdd.distillation.difficulty import write_scores
+from jaxdd.distillation.difficulties import Difficulty
+from jaxdd.distillation.scoring import write_score
 from jaxdd.errors import NotWritten
 from jaxdd.report import pictures
 
@@ -22,7 +22,7 @@ def fail(*args):
     ("function", "arguments", "cause"),
     [
         (report.curves, [{}], "no series"),
-        (report.histogram, [[np.nan]], "None of the 1 scores"),
+        (report.histogram, [[np.nan]], "none of the 1 scores"),
         (report.image_grid, [np.zeros((1, 1, 4, 4, 3)), ["a", "b"]], "1 classes but 2"),
         (report.counts, [[["x"]], ["a"], ["b"]], "ValueError: could not convert"),
         (fail, [], "(RuntimeError: a bad)"),
@@ -56,20 +56,12 @@ def test_a_full_disk_is_no_fault_of_a_picture(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_programs_draw_through_it():
-    """A `report.` function that is called by a program itself could end it."""
-    folder = Path(pictures.__file__).parent
-    files = [x for x in folder.rglob("*.py") if x.name != "pictures.py"]
-    for file in files:
-        for number, line in enumerate(file.read_text().splitlines(), 1):
-            called = any(f"report.{name}(" in line for name in report.__all__)
-            inside = file.name == "sdc_results.py"  # `_difficulty` and `_chart`
-            assert inside or not called, f"{file}:{number}"
-
-
 def test_scores_without_a_picture_are_scores(tmp_path, capsys):
     problem = open_problem(DataFlags(), 0.0, 0)
     scores = np.full(len(problem.splits.train.labels), np.nan)
-    write_scores(tmp_path, "el2n", scores, problem)
+    scored = Difficulty(
+        {"el2n": scores}, problem.splits.train, problem.dataset.class_names, {}
+    )
+    write_score(scored, "el2n", tmp_path)
     assert {x.name for x in tmp_path.iterdir()} == {"scores.npz", "extremes.png"}
     assert "histogram.png is left out" in capsys.readouterr().err

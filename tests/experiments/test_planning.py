@@ -19,7 +19,6 @@ from jaxdd.distillation import experts
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
-from jaxdd.running import loop as programs
 from tests.experiments.helpers import QUICK, read_json, small, start
 
 TINY = Room(10_000, 10_000, 10_000)
@@ -33,12 +32,13 @@ def planned(tmp_path_factory):
     made = []
     folder = tmp_path_factory.mktemp("planned")
 
-    def program_of(method):
-        made.append(programs.program_of(method))
-        return made[-1]
+    def steps_cost(piece, count):
+        made.append(piece.job.program)
+        return cost(piece, count)
 
+    cost = distillation.steps_cost
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "program_of", program_of)
+        patch.setattr(distillation, "steps_cost", steps_cost)
         plan = planning.distillation(small(folder / "new" / "run"), room=TINY)
     assert list(folder.iterdir()) == []
     return plan, made[0]

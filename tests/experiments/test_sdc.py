@@ -196,8 +196,8 @@ def test_the_table_has_difficulty_and_claims(tables):
         "gain over the plain run", "GraDN", "GraDN, change", "percentile, start → end",
     ]  # fmt: skip
     rows, judged = table["rows"], table["claims"]
-    for found, row in zip(cells[1:], rows, strict=False):
-        assert (found[0], found[6] == "") == (row["name"], row["base"])
+    for cell, row in zip(cells[1:], rows, strict=False):
+        assert (cell[0], cell[6] == "") == (row["name"], row["base"])
     claims = [(f"({x['claim']})", x["text"], x["verdict"]) for x in judged]
     assert [(x[0], x[1], x[4]) for x in cells[len(rows) + 2 :]] == claims
     assert "Means over 2 seeds of 2 networks each" in text

@@ -99,7 +99,10 @@ def assert_evaluates_by_itself(folder, tmp_path):
     asked = evaluate.Config(
         str(folder / "distilled.npz"), num_eval=2, workdir=str(tmp_path)
     )
-    found, summary = evaluate.run(asked)["mlp"], read_json(folder / "summary.json")
+    found, summary = (
+        evaluate.run(asked)["mlp"].entry(),
+        read_json(folder / "summary.json"),
+    )
     assert found["distilled"] == found["stored"] == summary["distilled"]
     assert found["random"] == summary["random"]
 
@@ -181,7 +184,7 @@ def kill_in_segment(index, patch):
             if piece.index == index and step >= 3:
                 raise Killed
 
-        return runs.Hooks(found.measure, found.track, progress, found.read)
+        return runs.Hooks(found.measure, found.track, progress)
 
     patch.setattr(pieces.Piece, "hooks", hooks)
     patch.setattr(runs, "CHUNK_SECONDS", 0.0)

@@ -107,7 +107,7 @@ def test_the_images_depend_on_the_method(runs):
 def test_evaluated_again_it_has_exactly_the_stored_accuracy(runs, method, tmp_path):
     path = str(runs / method / "distilled.npz")
     asked = evaluate.Config(path, num_eval=2, workdir=str(tmp_path))
-    found = evaluate.run(asked)["mlp"]
+    found = evaluate.run(asked)["mlp"].entry()
     summary = read_json(runs / method / "summary.json")
     assert found["distilled"] == found["stored"] == summary["distilled"]
     assert found["random"] == summary["random"]

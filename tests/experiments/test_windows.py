@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxdd
-from jaxdd.distillation import difficulty, opening, options, sorting
+from jaxdd.distillation import opening, options, scoring, sorting
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
@@ -107,9 +107,10 @@ def test_nothing_else_of_a_run_depends_on_the_window(problem, tmp_path):
     a, b = (read_json(f / "summary.json") for f in (plain, windowed))
     assert a["random"] == b["random"]
     assert a["difficulty"]["start"] == b["difficulty"]["start"]
-    found = evaluate.run(evaluate.Config(str(windowed / "distilled.npz"), num_eval=2))
-    assert found["mlp"]["distilled"] == b["distilled"]
-    assert found["mlp"]["random"] == b["random"]
+    again = evaluate.Config(str(windowed / "distilled.npz"), num_eval=2)
+    entry = evaluate.run(again)["mlp"].entry()
+    assert entry["distilled"] == b["distilled"]
+    assert entry["random"] == b["random"]
 
 
 def scores_file(path, ids, scores) -> str:
@@ -147,11 +148,11 @@ def test_what_is_left_out_is_never_matched(problem, tmp_path, method, unmeasured
 
 def test_scores_from_a_file_are_the_same_as_the_runs_own(problem, tmp_path, run):
     """`experiments.difficulty` scores all of train; the run takes its own part."""
-    asked = difficulty.Config(
+    asked = scoring.Config(
         workdir=str(tmp_path / "scores"), score="el2n", net="mlp", width=8,
         networks=5, validation=0.1,
     )  # fmt: skip
-    difficulty.run(asked)
+    scoring.run(asked)
     path = tmp_path / "scores" / "scores.npz"
     own = run(drop_hardest=0.3)
     with np.load(path) as given, np.load(own / "scores.npz") as kept:

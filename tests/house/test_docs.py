@@ -241,6 +241,9 @@ def test_a_method_from_pure_functions_beats_random_images():
     assert namespace["synthetic"].images.shape == (10, 1, 8, 8, 1)
     gain = np.mean(namespace["accuracy"]) - np.mean(namespace["random"])
     assert gain > 5, f"{gain:.1f} points"
+    result = namespace["result"]
+    assert result.summary["config"]["objective"] == "moments"
+    assert result.accuracy.mean - result.random.mean > 5, result
 
 
 # --- The library and the notebooks ----------------------------------------------------

@@ -31,8 +31,8 @@ RESERVED = {
 # Packages that take seconds to import, or are not there, and that few runs need.
 RARELY_NEEDED = ("array_record", "sklearn", "tensorflow_datasets")
 # Files that write to standard error: the last words of a run that a signal ends, and
-# the progress that a caller asks for.
-SPEAKERS = ("jaxdd/storage/signals.py", "jaxdd/progress.py")
+# the bar that a caller asks for.
+SPEAKERS = ("jaxdd/storage/signals.py", "jaxdd/report/progress.py")
 
 
 class Import(NamedTuple):

@@ -82,8 +82,8 @@ def test_a_growing_range_needs_a_time_to_grow(expansion):
 
 def plans(starts, steps, seed=0):
     """[steps, 2]: expert and epoch."""
-    plan = spans(tiny_network(), EXPERTS, starts).plan
-    many = jax.jit(jax.vmap(plan, in_axes=(None, 0)))
+    index = spans(tiny_network(), EXPERTS, starts).span_index
+    many = jax.jit(jax.vmap(index, in_axes=(None, 0)))
     return np.asarray(many(jax.random.key(seed), jnp.asarray(steps)))
 
 
@@ -122,8 +122,8 @@ def test_a_plan_depends_on_the_root_key_and_the_step_alone():
     found = plans(starts, range(40))
     assert found.dtype == np.int32
     assert np.array_equal(plans(starts, range(39, -1, -1))[::-1], found)
-    plan = spans(tiny_network(), EXPERTS, starts).plan
-    assert np.array_equal(plan(jax.random.key(0), jnp.int32(17)), found[17])
+    index = spans(tiny_network(), EXPERTS, starts).span_index
+    assert np.array_equal(index(jax.random.key(0), jnp.int32(17)), found[17])
     assert not np.array_equal(plans(starts, range(40), seed=1), found)
 
 
@@ -138,7 +138,7 @@ def test_the_keys_of_a_plan_are_no_steps_keys(monkeypatch):
         return original(key, data)
 
     monkeypatch.setattr(jax.random, "fold_in", fold_in)
-    spans(tiny_network(), EXPERTS, StartEpochs(0, 3)).plan(root, jnp.int32(7))
+    spans(tiny_network(), EXPERTS, StartEpochs(0, 3)).span_index(root, jnp.int32(7))
     assert folded
     assert all(data > LAST_STEP for data in folded)
 
@@ -156,7 +156,7 @@ def seen_in_steps(source, stops):
     def match(key, synthetic, real, learner):
         show = lambda x, y: seen.append((int(np.argmax(y[0])), np.ravel(x)))
         jax.debug.callback(show, real.images, real.labels, ordered=True)
-        return jnp.sum(synthetic.images), Evidence(synthetic)
+        return jnp.sum(synthetic.images), Evidence(synthetic, None)
 
     images = np.arange(24, dtype=np.float32)[:, None, None, None]
     real = real_data(images, np.arange(24) % 3, 3)
@@ -205,7 +205,7 @@ def test_passes_leave_the_networks_as_they_are():
     )
     assert ordered.advance(key, state, None, None, inputs) == state
     of_spans = spans(network, EXPERTS, StartEpochs(0, 3))
-    assert in_passes(of_spans).plan is of_spans.plan
+    assert in_passes(of_spans).span_index is of_spans.span_index
 
 
 @pytest.mark.parametrize("name", ["convnet", "convnet_bn"])

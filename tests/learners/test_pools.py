@@ -23,7 +23,7 @@ from tests.helpers import (
     toy_inputs,
     toy_start,
 )
-from tests.toy_methods import INPUTS, MATCHES, NETWORK, is_new, toy_settings
+from tests.toy_methods import INPUTS, MATCHES, NETWORK, is_new, toy_recipe
 
 # --- The pool -----------------------------------------------------------------------
 
@@ -84,17 +84,17 @@ def test_one_match_per_network_needs_no_pool():
     assert source.advance(jax.random.key(0), (), a, toy_start(INPUTS), INPUTS) == ()
 
 
-def test_the_source_of_a_method_follows_its_settings():
+def test_the_source_of_a_method_follows_its_recipe():
     """The same training as a pool that is built by hand."""
-    assert source_of(NETWORK, toy_settings("dm")).init(jax.random.key(0)) == ()
-    settings = toy_settings("dc", matches=2, inner_epochs=3, network_lr=0.2)
+    assert source_of(NETWORK, toy_recipe("dm")).init(jax.random.key(0)) == ()
+    recipe = toy_recipe("dc", matches=2, inner_epochs=3, network_lr=0.2)
     by_hand = pool(NETWORK, 2, Training(3, 0.2))
     state = by_hand.init(jax.random.key(0))
     arguments = jax.random.key(1), state, state.learner, toy_start(INPUTS), INPUTS
     expected = jax.jit(by_hand.advance)(*arguments)
     assert expected.age == 1
     assert not is_new(expected.learner)
-    advanced = jax.jit(source_of(NETWORK, settings).advance)(*arguments)
+    advanced = jax.jit(source_of(NETWORK, recipe).advance)(*arguments)
     assert_close(advanced.learner.params, expected.learner.params)
     assert advanced.age == 1
 
@@ -277,7 +277,7 @@ def test_a_network_without_statistics_is_drawn_as_it_is():
 
 def test_a_step_works_with_batch_norm():
     network = tiny_network("convnet_bn")
-    method = build(network, toy_settings("dsa", augmentation="crop"))
+    method = build(network, toy_recipe("dsa", augmentation="crop"))
     state, step = (
         method.init(jax.random.key(0), toy_start(INPUTS)),
         jax.jit(method.step),

@@ -1,21 +1,21 @@
 """Ten bases times the modifiers: every cell is one program and has an effect.
 
 The bases keep the whole contract in `test_methods`; all modifiers at once are in
-`experiments/test_segments`.
+`tests/experiments/test_segments.py`.
 """
 
-import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxdd.methods.settings import METHODS
 
 from jaxdd.data.real import take
+from jaxdd.fields import override
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.modifiers.segments import keep_hardest
+from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Inputs
 from tests.helpers import new_learner
@@ -25,7 +25,7 @@ from tests.toy_methods import (
     NETWORK,
     start_for,
     toy_method,
-    toy_settings,
+    toy_recipe,
 )
 
 BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm")
@@ -38,11 +38,6 @@ MODIFIERS = {
     "d4a": {"segments": 2, "forgetting": "replay"},
 }
 STEPS = 3
-
-
-def test_there_are_fifty_cells():
-    assert set(BASES) == set(METHODS) - {"pad", "d4a"}  # recipes of other cells
-    assert len(BASES) * (1 + len(MODIFIERS)) == 50
 
 
 @functools.cache
@@ -76,28 +71,28 @@ def shown(modifier: str) -> Inputs:
 
 @functools.cache
 def program(base: str, changes: tuple):
-    """Settings, method, jitted step and its traces; a window is no change."""
-    settings = toy_settings(base)
-    if settings.augmentation != "none":  # one operation compiles quickest
-        settings = dataclasses.replace(settings, augmentation="flip")
-    if settings.objective == "distribution":
-        # What a mask can choose from.
-        settings = dataclasses.replace(settings, features="all")
-    settings = dataclasses.replace(settings, **dict(changes))
-    method, traces = toy_method(settings), []
+    """Recipe, method, jitted step and its traces; a window is no change."""
+    recipe = toy_recipe(base)
+    flags = dict(changes)
+    if recipe.objective.augmentation != "none":  # one operation compiles quickest
+        flags["augmentation"] = "flip"
+    if isinstance(recipe.objective, FeatureMatching):
+        flags["features"] = "all"  # what a mask can choose from
+    recipe = override(recipe, flags)
+    method, traces = toy_method(recipe), []
 
     @jax.jit
     def step(key, state, inputs):
         traces.append(base)
         return method.step(key, state, inputs)[0]
 
-    return settings, method, step, traces
+    return recipe, method, step, traces
 
 
 def distilled(base: str, changes: dict, inputs: Inputs) -> tuple[np.ndarray, int]:
     """Images after a few steps, and how often the step was traced."""
-    settings, method, step, traces = program(base, tuple(changes.items()))
-    state = method.init(jax.random.key(0), start_for(settings))
+    recipe, method, step, traces = program(base, tuple(changes.items()))
+    state = method.init(jax.random.key(0), start_for(recipe))
     for t in range(STEPS):
         state = step(jax.random.fold_in(jax.random.key(1), t), state, inputs)
     return np.asarray(method.result(state).images), len(traces)

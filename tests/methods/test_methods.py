@@ -10,14 +10,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxdd.methods.settings import METHODS, Settings
 
 from jaxdd.errors import UserError
-from jaxdd.methods.build import build, formation_of, term_share, terms_of
+from jaxdd.fields import flat
+from jaxdd.learners.fresh import Context
+from jaxdd.learners.pools import Pool, TrainedBetween
+from jaxdd.learners.spans import Spans
+from jaxdd.methods.build import build, term_share
+from jaxdd.methods.recipe import Recipe
+from jaxdd.methods.recipes import METHODS
+from jaxdd.modifiers.sdc import SDC
 from jaxdd.types import Inputs, Method
 from tests.helpers import assert_close, toy_start
 from tests.toy_methods import (
-    EXPERTS,
     INPUTS,
     NETWORK,
     VARIANTS,
@@ -25,19 +30,19 @@ from tests.toy_methods import (
     is_new,
     start_for,
     toy_method,
-    toy_settings,
+    toy_recipe,
 )
 
 # Terms meet the objective: all variants for its first method, the others plain. That
 # the correction has an effect on every method is in `test_cells`.
-VARIED = list({METHODS[m].objective: m for m in reversed(METHODS)}.values())[::-1]
+VARIED = list({METHODS[m].objective.name: m for m in reversed(METHODS)}.values())[::-1]
 CELLS = [(m, v) for m in METHODS for v in VARIANTS if v == "plain" or m in VARIED]
 SEEDS = 2
 STEPS = 30
 
 
 class Cell(NamedTuple):
-    settings: Settings
+    recipe: Recipe
     method: Method
     inputs: Inputs
     start: Any  # states of SEEDS runs
@@ -48,8 +53,8 @@ class Cell(NamedTuple):
 @functools.cache
 def cell(name: str, variant: str) -> Cell:
     """One compiled program per cell serves all tests: a vmapped step."""
-    settings = toy_settings(name, variant)
-    method = toy_method(settings)
+    recipe = toy_recipe(name, variant)
+    method = toy_method(recipe)
     traces = []
 
     def traced_step(key, state, inputs):
@@ -57,9 +62,9 @@ def cell(name: str, variant: str) -> Cell:
         return method.step(key, state, inputs)
 
     keys = jax.random.split(jax.random.key(0), SEEDS)
-    start = jax.vmap(method.init, (0, None))(keys, start_for(settings))
+    start = jax.vmap(method.init, (0, None))(keys, start_for(recipe))
     step = jax.jit(jax.vmap(traced_step, (0, 0, None)))
-    return Cell(settings, method, inputs_of(settings), start, step, traces)
+    return Cell(recipe, method, inputs_of(recipe), start, step, traces)
 
 
 def keys_at(step):
@@ -86,7 +91,7 @@ def of_seed(tree, seed):
 @pytest.mark.parametrize(("name", "variant"), CELLS)
 def test_a_step_keeps_tree_shapes_and_dtypes_and_has_no_weak_types(name, variant):
     run = cell(name, variant)
-    state = run.method.init(jax.random.key(0), start_for(run.settings))
+    state = run.method.init(jax.random.key(0), start_for(run.recipe))
     after, info = jax.eval_shape(run.method.step, jax.random.key(1), state, run.inputs)
     assert jax.tree.structure(after) == jax.tree.structure(state)
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
@@ -144,7 +149,7 @@ def test_the_loss_falls_on_fixed_draws(name, variant):
 def test_info_has_constant_keys_and_finite_values(name, variant):
     expected = {"loss", "match", "image_gradient", "update"}
     expected |= {"sdc"} if variant != "plain" else set()
-    expected |= {"forgetting"} if cell(name, variant).settings.segments > 1 else set()
+    expected |= {"forgetting"} if cell(name, variant).recipe.count > 1 else set()
     for _, info in history(name, variant):
         assert set(info) == expected
         assert all(np.all(np.isfinite(x)) for x in info.values())
@@ -153,18 +158,18 @@ def test_info_has_constant_keys_and_finite_values(name, variant):
 @pytest.mark.parametrize(("name", "variant"), CELLS)
 def test_the_result_has_new_images_and_what_else_is_learned(name, variant):
     run, (end, _) = cell(name, variant), history(name, variant)[-1]
-    start, settings = start_for(run.settings), run.settings
+    start, recipe = start_for(run.recipe), run.recipe
     result = run.method.result(of_seed(end, 0))
     stored = run.method.stored(of_seed(end, 0))
     np.testing.assert_allclose(result.labels.sum(-1), 1, rtol=1e-5)
-    if settings.labels == "hard":
+    if not recipe.learned_labels:
         assert np.array_equal(stored.labels, start.labels)
     else:
         before = run.method.result(of_seed(run.start, 0)).labels
         assert np.all(np.abs(result.labels - before).max(-1) > 1e-3)
-    learned = settings.step_size_lr > 0
+    learned = flat(recipe).get("step_size_lr", 0) > 0
     assert (result.step_size != start.step_size) == learned
-    count = formation_of(settings).count(start.images.shape[1])
+    count = recipe.formation.count(start.images.shape[1])
     assert result.images.shape == (3, count, *start.images.shape[2:])
     assert stored.images.shape == start.images.shape
     begun = run.method.stored(of_seed(run.start, 0)).images
@@ -180,21 +185,20 @@ def norms_of(trees):
 
 
 @pytest.mark.parametrize(("name", "variant"), CELLS)
-def test_the_codes_move_by_sgd_with_the_momentum_of_the_settings(name, variant):
+def test_the_codes_move_by_sgd_with_the_momentum_of_the_recipe(name, variant):
     """g1 = -d1 / lr and g2 = -d2 / lr - momentum * g1 have the reported norms.
 
     Between two turns of a class, momentum of "sequential" steps has acted three times.
     """
     run = cell(name, variant)
-    s = run.settings
-    of_images = s.image_lr, s.image_momentum
-    if s.image_steps == "sequential":
-        m = s.image_momentum
-        of_images = s.image_lr * (1 + m + m**2), m**3
+    flags = flat(run.recipe)
+    rate, m = flags["image_lr"], flags["image_momentum"]
+    if flags["image_steps"] == "sequential":
+        rate, m = rate * (1 + m + m**2), m**3
     rates = {
-        "images": of_images,
-        "labels": (s.label_lr if s.labels == "soft" else 0, s.label_momentum),
-        "step_size": (s.step_size_lr, 0.5),
+        "images": (rate, m),
+        "labels": (flags.get("label_lr", 0), flags.get("label_momentum")),
+        "step_size": (flags.get("step_size_lr", 0), 0.5),
     }
     states = [run.start, *(state for state, _ in history(name, variant)[:2])]
     first, second, moves = {}, {}, ({}, {})
@@ -252,7 +256,7 @@ def test_keys_are_never_used_twice(name, monkeypatch):
     uses = record_key_uses(monkeypatch)
     # It sees loops, but not folds of a used key. A student draws its minibatches once
     # more in the backward pass, from the same keys, on purpose.
-    with jax.debug_key_reuse(METHODS[name].source != "spans"):
+    with jax.debug_key_reuse(not METHODS[name].needs_experts):
         step.lower(jax.random.key(0), state, inputs)
     assert len(uses) > 5
     for _, names in uses.values():
@@ -284,58 +288,47 @@ def test_the_two_norms_are_two_methods(name):
     assert not np.allclose(mean, each, atol=1e-6)
 
 
-def test_the_terms_follow_the_settings():
-    settings = Settings(sdc_weight=-2.0, sdc_schedule="linear", sdc_horizon=10)
-    entry = terms_of(NETWORK, settings)["sdc"]
+def test_the_term_follows_its_choice():
+    rising = SDC(weight=-2.0, schedule="linear", horizon=10)
+    entry = rising.make(NETWORK)["sdc"]
     assert [float(entry.schedule(jnp.int32(t))) for t in (0, 5, 10)] == [0, -1, -2]
     assert not entry.relative
-    relative = dataclasses.replace(settings, sdc_relative=True)
-    assert terms_of(NETWORK, relative)["sdc"].relative
-    assert terms_of(NETWORK, Settings()) == {}
+    assert dataclasses.replace(rising, relative=True).make(NETWORK)["sdc"].relative
+    assert SDC(weight=0.0).make(NETWORK) == {}
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"objective": "trajectory"},  # without experts
-        {"source": "spans"},
-        {"source": "bank"},
-        {"labels": "noisy"},
-        {"labels": "teacher"},
-        {"mask": "width"},
-        {"gradient": "half"},
-        {"distance": "l7"},
-        {"augmentation": "color_blur"},
-        {"sdc_norm": "max"},
-        {"sdc_schedule": "cosine"},
-        {"sdc_weight": float("nan")},
-    ],
-    ids=lambda wrong: "-".join(map(str, *wrong.items())),
-)
-def test_a_wrong_setting_is_the_users_error(wrong):
-    with pytest.raises(UserError):
-        build(NETWORK, Settings(**wrong))
+def replaced(method, **choices):
+    return dataclasses.replace(toy_recipe(method), **choices)
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"max_start": None}, "max_start"),
-        ({"min_start": 5}, "0 <= lowest < first <= highest"),
-        ({"source": "pool"}, "source spans"),
+        (lambda: replaced("mtt", learner=Pool()), "the learner source Spans"),
+        (lambda: replaced("mtt", learner=Spans(max_start=None)), "max_start"),
+        (lambda: toy_recipe("mtt", min_start=5), "0 <= lowest < first <= highest"),
+        (lambda: replaced("dsa", learner=Spans()), "a bank of experts"),
+        (lambda: toy_recipe("dsa", labels="teacher"), "matches trajectories"),
+        (lambda: toy_recipe("mtt", labels="teacher", factor=2), "whole images"),
+        (lambda: toy_recipe("dsa", sdc_weight=1.0, sdc_at="path"), "use start"),
+        (lambda: SDC(at="path", norm="per_sample"), "along the path"),
+        (lambda: toy_recipe("dsa", space="pixels"), "space of the data"),
+        (lambda: toy_recipe("dsa", augmentation="color_blur"), "blur"),
     ],
+    ids=lambda x: x if isinstance(x, str) else "",
 )
-def test_trajectories_without_what_they_need_are_the_users_error(wrong, message):
+def test_choices_that_do_not_fit_are_the_users_error(wrong, message):
+    """Some are refused as they are put together, the others without their context."""
     with pytest.raises(UserError, match=message):
-        build(NETWORK, toy_settings("mtt", **wrong), experts=EXPERTS)
+        build(NETWORK, wrong(), Context(experts=None if "bank" in message else 4))
 
 
 def test_the_share_of_the_terms_grows_with_their_weight():
     """A linear schedule up to step 100 gives three weights in one program."""
     changes = {"sdc_weight": 50.0, "sdc_schedule": "linear", "sdc_horizon": 100}
-    settings = toy_settings("dm", augmentation="none", **changes)
-    share = jax.jit(term_share(NETWORK, settings))
-    state = build(NETWORK, settings).init(jax.random.key(0), toy_start(INPUTS))
+    recipe = toy_recipe("dm", augmentation="none", **changes)
+    share = jax.jit(term_share(NETWORK, recipe))
+    state = build(NETWORK, recipe).init(jax.random.key(0), toy_start(INPUTS))
     none, little, much = (
         float(share(jax.random.key(1), state._replace(step=jnp.int32(t)), INPUTS))
         for t in (0, 1, 100)
@@ -365,7 +358,7 @@ def test_the_result_of_ftd_is_the_moving_average_of_the_images():
 @pytest.mark.parametrize("name", METHODS)
 def test_the_buffers_of_a_state_can_be_given_away(name):
     """No two leaves are one buffer, nor one of the start's."""
-    method, start = cell(name, "plain").method, start_for(cell(name, "plain").settings)
+    method, start = cell(name, "plain").method, start_for(cell(name, "plain").recipe)
     give = jax.jit(lambda state: jax.tree.map(lambda x: x + 0, state), donate_argnums=0)
     give(method.init(jax.random.key(0), jax.tree.map(jnp.copy, start)))
 
@@ -374,16 +367,16 @@ def test_the_buffers_of_a_state_can_be_given_away(name):
 
 
 @pytest.mark.parametrize(
-    "name", [m for m in METHODS if METHODS[m].source in ("pool", "real_pool")]
+    "name", [m for m in METHODS if isinstance(METHODS[m].learner, TrainedBetween)]
 )
 def test_a_network_is_trained_between_matches_and_replaced_after_the_last(name):
     run = cell(name, "plain")
     sources = [of_seed(run.start.source, 0)]
     sources += [of_seed(states.source, 0) for states, _ in history(name, "plain")[:7]]
-    if METHODS[name].sampling == "passes":
+    if flat(METHODS[name])["sampling"] == "passes":
         assert len({int(s.order) for s in sources}) == 1  # one for the whole run
         sources = [s.source for s in sources]
-    of_pool = METHODS[name].source == "pool"
+    of_pool = isinstance(METHODS[name].learner, Pool)
     learners = [s.learner if of_pool else s.training.learner for s in sources]
     assert [int(s.age) for s in sources] == [0, 1, 2, 0, 1, 2, 0, 1]
     assert [is_new(x) for x in learners] == [s.age == 0 for s in sources]

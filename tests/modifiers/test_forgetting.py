@@ -12,7 +12,7 @@ from jaxdd import augment
 from jaxdd.data.real import take
 from jaxdd.errors import UserError
 from jaxdd.modifiers.forgetting import forgetting
-from jaxdd.modifiers.segments import keep_hardest
+from jaxdd.modifiers.segments import Segments, keep_hardest
 from jaxdd.objectives import (
     Forgetting,
     Sampling,
@@ -38,7 +38,7 @@ from tests.helpers import (
     toy_real,
     toy_start,
 )
-from tests.toy_methods import INPUTS, start_for, toy_method, toy_settings
+from tests.toy_methods import INPUTS, start_for, toy_method, toy_recipe
 
 KEY, STEP = jax.random.key(0), jnp.int32(0)
 NETWORK = smooth_network()
@@ -332,8 +332,8 @@ def test_per_span_nothing_is_forgotten_where_nothing_was_made(kind):
 NAMES = ["dm", "dcc", "mtt"]
 
 
-def images_after(method, settings, inputs, steps=3):
-    state, step = method.init(KEY, start_for(settings)), jax.jit(method.step)
+def images_after(method, recipe, inputs, steps=3):
+    state, step = method.init(KEY, start_for(recipe)), jax.jit(method.step)
     for t in range(steps):
         state, _ = step(jax.random.fold_in(KEY, t), state, inputs)
     return np.asarray(state.codes.images)
@@ -341,29 +341,30 @@ def images_after(method, settings, inputs, steps=3):
 
 def test_another_choice_of_samples_gives_other_images():
     """Same seeds; for trajectories the choice is in the short experts' targets."""
-    settings = toy_settings("dm", segments=2, forgetting="replay")
-    method, found = toy_method(settings), []
+    recipe = toy_recipe("dm", segments=2, forgetting="replay")
+    method, found = toy_method(recipe), []
     earlier = toy_start(INPUTS, ipc=1, seed=6)
     for seed in (0, 0, 1):
         margins = jax.random.normal(jax.random.key(seed), INPUTS.full.labels.shape)
         kept = keep_hardest(INPUTS.full, margins, 2)
         inputs = INPUTS._replace(real=kept, earlier=earlier)
-        found.append(images_after(method, settings, inputs))
+        found.append(images_after(method, recipe, inputs))
     assert np.array_equal(found[0], found[1])
     assert np.abs(found[0] - found[2]).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_method_in_one_piece_has_no_term(name):
-    """Whatever the settings of segments say: the same program, the same bits."""
-    plain = toy_settings(name, augmentation="none")
-    other = dataclasses.replace(
-        plain, forgetting="replay", forgetting_weight=5.0, min_keep=3
-    )
-    found = [images_after(toy_method(s), s, INPUTS, steps=1) for s in (plain, other)]
-    assert np.array_equal(*found)
+    """With one segment of any fields: the same program, the same bits."""
+    plain = toy_recipe(name, augmentation="none")
+    one = Segments(count=1, forgetting="replay", forgetting_weight=5.0, min_keep=3)
+    images = [
+        images_after(toy_method(recipe), recipe, INPUTS, steps=1)
+        for recipe in (plain, dataclasses.replace(plain, segments=one))
+    ]
+    assert np.array_equal(*images)
 
 
 def test_an_unknown_term_is_the_users_error():
     with pytest.raises(UserError, match="'memory'"):
-        toy_method(toy_settings("dm", segments=2, forgetting="memory"))
+        toy_method(toy_recipe("dm", segments=2, forgetting="memory"))

@@ -16,9 +16,9 @@ from jaxdd.modifiers.segments import (
     pad,
     sizes,
 )
-from jaxdd.running import loop as programs
 from jaxdd.running import resume as runs
-from jaxdd.running.resume import Hooks, Plan
+from jaxdd.running.loop import Program
+from jaxdd.running.resume import Hooks, RunSchedule
 from jaxdd.synthetic.sets import flatten
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Batch, Learner, Method, MethodState, Synthetic
@@ -215,9 +215,10 @@ def walk(traces) -> Method:
 
 
 def test_segments_of_a_run_are_one_program(tmp_path):
-    """Whatever was kept and made before; also when the spans' plan is another."""
+    """Whatever was kept and made before."""
     traces: list = []
-    method, plan = walk(traces), Plan(2, 1, 2, 2)
+    method, schedule = walk(traces), RunSchedule(2, 1, 2, 2)
+    program = Program(method)
     made, ends = [], []
     for index in range(3):
         folder = tmp_path / str(index)
@@ -227,22 +228,20 @@ def test_segments_of_a_run_are_one_program(tmp_path):
         inputs = INPUTS._replace(
             real=keep_hardest(INPUTS.full, margins, 2), earlier=join(parts[:2])
         )
-        state, _, _ = runs.run(
+        state = runs.run(
             folder,
-            method,
+            program,
             lambda: method.init(KEYS[0], toy_start(INPUTS)),
             inputs,
             index,
-            plan,
+            schedule,
             Hooks(lambda state: {}),
-        )
+        ).state
         made.append(state.method.codes)
         ends.append(float(state.method.codes.images.sum()))
-    program = programs.program_of(method)
-    assert len(program.known) == 1
+    assert len(program.executables) == 1
     assert len(traces) == 2  # shapes of the infos, and the program
     assert len(set(ends)) == 3
-    assert programs.program_of(method) is program
 
 
 def empty() -> Synthetic:

@@ -191,9 +191,9 @@ def test_mixed_dtypes_are_promoted_and_no_type_is_weak():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"impl": "fft"}, "impl='fft' is not one of lax, im2col, canonical."),
+        ({"impl": "fft"}, "impl='fft' is not one of lax, im2col, canonical"),
         ({"stride": 0}, "stride=0 of a convolution must be at least 1"),
-        ({"padding": 0}, "the padded image is 2x2."),
+        ({"padding": 0}, "the padded image is 2x2"),
     ],
 )
 def test_bad_options_are_refused(options, message):

@@ -1,18 +1,17 @@
 """DM on networks with batch norm, against a slow loop written from its definition."""
 
-import dataclasses
-
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxdd.methods.settings import METHODS
 
 from jaxdd import augment
 from jaxdd.data.real import real_data, sample_class
 from jaxdd.errors import UserError
+from jaxdd.fields import override
 from jaxdd.methods.build import build, objective_of
+from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.masks import make_mask
 from jaxdd.objectives import feature_match, joint_feature_match
 from jaxdd.synthetic.sets import fill
@@ -75,10 +74,8 @@ def test_dm_with_batch_norm_is_the_official_loss(x64, features):
     """
     inputs = to64(toy_inputs((5, 5, 5)))
     start, learner = to64(toy_start(inputs)), to64(new_learner(NETWORK))
-    settings = dataclasses.replace(
-        METHODS["dm"], batch_real=5, augmentation="none", features=features
-    )
-    objective = objective_of(NETWORK, settings)
+    flags = {"batch_real": 5, "augmentation": "none", "features": features}
+    objective = objective_of(NETWORK, override(METHODS["dm"], flags))
 
     @jax.jit
     @jax.value_and_grad
@@ -173,11 +170,11 @@ def test_without_batch_norm_classes_may_be_matched_alone(x64, kind):
     network, inputs = smooth_network(), to64(toy_inputs((5, 5, 5)))
     start, learner = to64(toy_start(inputs)), to64(new_learner(network))
     mask = make_mask(kind, 0.4)
-    settings = dataclasses.replace(
-        METHODS["dm"], batch_real=5, augmentation="none", features="all", mask=kind,
-        mask_ratio=0.4,
-    )  # fmt: skip
-    value, _ = objective_of(network, settings)(KEY, start, learner, inputs, STEP)
+    flags = {"batch_real": 5, "augmentation": "none", "features": "all", "mask": kind}
+    if kind != "none":
+        flags["mask_ratio"] = 0.4
+    objective = objective_of(network, override(METHODS["dm"], flags))
+    value, _ = objective(KEY, start, learner, inputs, STEP)
     joint = joint_feature_match(network, PLAIN, "all", mask)
     found, _ = joint(KEY, start, samples(inputs.real, 5), learner)
     np.testing.assert_allclose(found, value, rtol=1e-9)
@@ -199,14 +196,12 @@ def test_what_cannot_be_matched_is_refused():
     ],
 )
 def test_every_modifier_works_with_batch_norm(changes):
-    settings = dataclasses.replace(
-        METHODS["dm"], batch_real=4, augmentation="crop", image_lr=0.1, **changes
-    )
+    flags = {"batch_real": 4, "augmentation": "crop", "image_lr": 0.1, **changes}
     inputs = toy_inputs()
     start = toy_start(inputs, ipc=2)
     start = start._replace(labels=start.labels.at[:, 1].set(0))  # an empty slot
     earlier = toy_start(inputs, ipc=2, seed=4) if "segments" in changes else None
-    method = build(tiny_network("convnet_bn"), settings)
+    method = build(tiny_network("convnet_bn"), override(METHODS["dm"], flags))
     state = method.init(KEY, start)
     inputs = Inputs(inputs.real, inputs.full, earlier=earlier)
     new, info = jax.jit(method.step)(KEY, state, inputs)

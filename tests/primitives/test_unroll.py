@@ -176,7 +176,7 @@ def copies_per_step(run):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"differentiable_norm": True}, {"truncated": True}, {"microbatch": 2}],
+    [{}, {"truncated": True}, {"differentiable_norm": True, "microbatch": 2}],
     ids=str,
 )
 @pytest.mark.usefixtures("optimised")
@@ -205,7 +205,7 @@ def test_the_plain_formula_needs_more_memory():
 def test_the_backward_pass_computes_no_gradient(truncated, products, optimised):
     """Two affine layers: 8 f - 3 f1 products, under TESLA 6 f - 2 f1.
 
-    See `benchmarks.flops`; the gradient would take two more, of the weights.
+    See `benchmarks.parts.flops`; the gradient would take two more, of the weights.
     """
 
     def squares(params, batch, stats):

@@ -1,6 +1,9 @@
 """The bar in a terminal, the line in a notebook, and lines elsewhere."""
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -9,6 +12,7 @@ from jaxdd import report
 from jaxdd.progress import Ended, Message, Progress, Stage, Started, listening, say
 from jaxdd.report import progress
 
+ROOT = Path(__file__).parents[2]
 NAMES = [
     "[/b]",
     "[bold red]",
@@ -140,3 +144,13 @@ def test_one_of_several_processes_speaks(monkeypatch):
 
 def test_the_bar_is_offered():
     assert report.bar is progress.bar
+
+
+def test_the_library_is_imported_without_what_draws():
+    """They would make `import jaxdd` a third longer."""
+    code = (
+        "import sys, jaxdd; "
+        "assert not {'matplotlib', 'rich.progress'} & sys.modules.keys(); "
+        "assert callable(jaxdd.report.bar)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -13,7 +13,7 @@ def cached():
 
 @pytest.fixture(scope="package")
 def expected(tmp_path_factory):
-    """The outcome of PLAN without interruption."""
+    """The outcome of SCHEDULE without interruption."""
     return uninterrupted(tmp_path_factory.mktemp("whole") / "run")
 
 

@@ -15,7 +15,7 @@ from jaxdd.storage.checkpoints import Checkpoints
 from jaxdd.storage.signals import Interrupted, Signals
 from tests.helpers import Killed
 from tests.toy_runs import (
-    PLAN,
+    SCHEDULE,
     go,
     kill_at,
     measure,
@@ -48,7 +48,7 @@ def test_a_signal_saves_the_state_of_that_step(
     assert signal.getsignal(signum) is before
     assert not [t for t in threading.enumerate() if "_watch" in t.name]
     resumed = []
-    state, _, _ = go(tmp_path, resumed=resumed)
+    state = go(tmp_path, resumed=resumed).state
     assert resumed == [step]
     assert outcome(tmp_path, state) == expected
 
@@ -58,7 +58,7 @@ def test_a_signal_amid_the_last_save_is_seen(tmp_path, monkeypatch, expected):
     usual = Checkpoints.save
 
     def save(checkpoints, step, state):
-        if step == PLAN.steps:
+        if step == SCHEDULE.steps:
             os.kill(os.getpid(), signal.SIGTERM)
         usual(checkpoints, step, state)
 
@@ -66,9 +66,26 @@ def test_a_signal_amid_the_last_save_is_seen(tmp_path, monkeypatch, expected):
         patch.setattr(Checkpoints, "save", save)
         with pytest.raises(Interrupted) as stopped:
             go(tmp_path)
-    assert str(stopped.value) == f"stopped by SIGTERM at step {PLAN.steps}"
-    assert saved_steps(tmp_path)[-1] == PLAN.steps
-    assert outcome(tmp_path, go(tmp_path)[0]) == expected
+    assert str(stopped.value) == f"stopped by SIGTERM at step {SCHEDULE.steps}"
+    assert saved_steps(tmp_path)[-1] == SCHEDULE.steps
+    assert outcome(tmp_path, go(tmp_path).state) == expected
+
+
+def test_in_memory_a_signal_ends_the_run_at_once(monkeypatch):
+    """Nothing has to be saved first, so that the usual handlers stay."""
+    monkeypatch.setattr(runs, "CHUNK_SECONDS", 0.0)
+    steps = []
+
+    def progress(at, loss, seconds):
+        steps.append(at)
+        if at == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)  # where Python runs the handler
+
+    with pytest.raises(KeyboardInterrupt):
+        go(None, progress=progress)
+    assert steps == [1, 2, 3, 4]
+    assert not [t for t in threading.enumerate() if "_watch" in t.name]
 
 
 def test_an_error_is_not_hidden_by_a_signal():
@@ -88,7 +105,7 @@ def saved_steps_now(folder):
 def test_the_state_is_saved_before_a_long_measurement(tmp_path, monkeypatch, expected):
     """A signal's deadline may end the process amid it."""
     monkeypatch.setattr(runs, "LONG_SECONDS", 0.2)
-    plan = dataclasses.replace(PLAN, save_every=100)
+    schedule = dataclasses.replace(SCHEDULE, save_every=100)
 
     def slow(state):
         step = int(state.step)
@@ -100,9 +117,9 @@ def test_the_state_is_saved_before_a_long_measurement(tmp_path, monkeypatch, exp
         return measure(state)
 
     with pytest.raises(Killed):
-        go(tmp_path, measure=slow, plan=plan)
+        go(tmp_path, measure=slow, schedule=schedule)
     resumed = []
-    state, _, _ = go(tmp_path, plan=plan, resumed=resumed)
+    state = go(tmp_path, schedule=schedule, resumed=resumed).state
     assert resumed == [8]
     assert outcome(tmp_path, state) == expected
 
@@ -110,11 +127,11 @@ def test_the_state_is_saved_before_a_long_measurement(tmp_path, monkeypatch, exp
 def test_the_state_is_saved_before_a_long_step(tmp_path, monkeypatch, expected):
     monkeypatch.setattr(runs, "LONG_SECONDS", -1.0)
     monkeypatch.setattr(runs, "CHUNK_SECONDS", 0.0)
-    plan = dataclasses.replace(PLAN, save_every=100)
+    schedule = dataclasses.replace(SCHEDULE, save_every=100)
     with pytest.raises(Killed):
-        go(tmp_path, progress=kill_at(8), plan=plan)
+        go(tmp_path, progress=kill_at(8), schedule=schedule)
     assert saved_steps(tmp_path) == [6, 7]
-    assert outcome(tmp_path, go(tmp_path, plan=plan)[0]) == expected
+    assert outcome(tmp_path, go(tmp_path, schedule=schedule).state) == expected
 
 
 HANG = """

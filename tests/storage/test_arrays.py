@@ -62,8 +62,8 @@ ODD = {
     "object": (
         {"scores": header((1,), "|O") + pickle.dumps(Exploit()), "ids": b""}, "type"
     ),
-    "says more": ({"scores": header((2**40,)), "ids": npy(np.arange(3))}, "says"),
-    "overflow": ({"scores": header((2**70,)), "ids": npy(np.arange(3))}, "says"),
+    "says more": ({"scores": header((2**40,)), "ids": npy(np.arange(3))}, "declares"),
+    "overflow": ({"scores": header((2**70,)), "ids": npy(np.arange(3))}, "declares"),
     "negative": ({"scores": header((-3,)), "ids": npy(np.arange(3))}, "shape"),
     "holds more": (
         {"scores": npy(SCORES["scores"]) + b"xx", "ids": npy(np.arange(3))}, "holds"

@@ -1,15 +1,12 @@
 """Image updates one class after another, against the loop that really does them."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxdd.methods.settings import METHODS, Settings
 
 from jaxdd.errors import UserError
-from jaxdd.synthetic.optimizer import optimizer_of, sequential_sgd
+from jaxdd.synthetic.optimizer import make_optimizer, sequential_sgd
 from jaxdd.types import Synthetic
 
 RATE, ROUNDS, N, PIXELS = 0.3, 6, 2, 4
@@ -72,19 +69,11 @@ def test_one_class_is_plain_sgd_with_momentum():
 
 
 @pytest.mark.parametrize("steps", ["joint", "sequential"])
-def test_the_settings_choose_how_images_step(steps):
+def test_the_order_decides_how_images_step(steps):
     """Only images: labels and step size have one optimiser step per update."""
-    settings = Settings(
-        image_steps=steps,
-        image_lr=RATE,
-        image_momentum=0.5,
-        labels="soft",
-        label_lr=2.0,
-        label_momentum=0.0,
-        step_size_lr=0.5,
-    )
     codes = Synthetic(jnp.zeros((3, N, 2, 2, 1)), jnp.zeros((3, N, 3)), jnp.float32(1))
-    optimizer, ones = optimizer_of(settings), jax.tree.map(jnp.ones_like, codes)
+    optimizer = make_optimizer(RATE, 0.5, steps, label_lr=2.0, step_size_lr=0.5)
+    ones = jax.tree.map(jnp.ones_like, codes)
     updates, _ = optimizer.update(ones, optimizer.init(codes), codes)
     travelled = 1 if steps == "joint" else 1 + 0.5 + 0.25
     np.testing.assert_allclose(updates.images, -RATE * travelled, rtol=1e-6)
@@ -93,9 +82,8 @@ def test_the_settings_choose_how_images_step(steps):
 
 
 def test_a_shut_gate_holds_the_momentum_of_sequential_steps():
-    settings = dataclasses.replace(METHODS["idc"], gate=1.0)
     codes = Synthetic(jnp.ones((3, 1, 2, 2, 1)), jnp.ones((3, 1, 3)), jnp.float32(0))
-    optimizer = optimizer_of(settings)
+    optimizer = make_optimizer(5e-3, 0.5, "sequential", gate=1.0)
     begun = optimizer.update(codes, optimizer.init(codes), codes, value=0.5)[1]
     updates, after = optimizer.update(codes, begun, codes, value=1.5)
     assert not any(np.any(x) for x in jax.tree.leaves(updates))
@@ -109,4 +97,4 @@ def test_a_shut_gate_holds_the_momentum_of_sequential_steps():
 
 def test_unknown_image_steps_are_the_users_error():
     with pytest.raises(UserError, match="'diagonal': choose one of joint, sequential"):
-        optimizer_of(Settings(image_steps="diagonal"))
+        make_optimizer(0.1, 0.5, "diagonal")

@@ -267,5 +267,5 @@ def test_the_picture_has_points_and_lines(tmp_path):
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert path.read_bytes() != points
     for wrong in ({}, {"easy": seeds[0]}, {"easy": seeds[:1]}):
-        with pytest.raises(UserError, match="Cannot draw the pruning"):
+        with pytest.raises(UserError, match="cannot draw the pruning"):
             report.pruning(alphas, wrong, path)

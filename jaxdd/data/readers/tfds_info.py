@@ -52,7 +52,7 @@ class Fields(NamedTuple):
 
     image_key: str
     label_key: str
-    shape: tuple[int | None, int | None, int]  # (H, W, C), free where None
+    shape: tuple[int | None, int | None, int]  # (H, W, C), None if unknown
     class_names: tuple[str, ...]
 
 

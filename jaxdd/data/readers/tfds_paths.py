@@ -132,8 +132,8 @@ def _check_info(directory: Path, parts: Name, root: Path) -> Path:
         raise UserError(
             f"dataset {parts.path!r} in {shown(directory)} is stored as "
             f"{shown(file_format)}, but only array_record can be read without "
-            "TensorFlow; remove that directory and prepare it again where TensorFlow "
-            f"is installed: {_command(parts, root)}"
+            "TensorFlow; remove that directory and prepare it again on a machine "
+            f"with TensorFlow: {_command(parts, root)}"
         )
     return directory
 
@@ -163,8 +163,8 @@ def tensorflow_datasets() -> Any:
     except Exception as error:  # raised by the package or by one that it imports
         raise UserError(
             "the package tensorflow_datasets cannot be imported "
-            f"({type(error).__name__}: {reason(error)}); install what is missing, or "
-            "use 'digits', 'folder:PATH' or 'npz:FILE'"
+            f"({type(error).__name__}: {reason(error)}); install the missing package, "
+            "or use 'digits', 'folder:PATH' or 'npz:FILE'"
         ) from error
 
 
@@ -175,7 +175,7 @@ def _command(parts: Name, root: Path) -> str:
         f"tfds.builder({parts.path!r}, data_dir={str(root)!r})"
         ".download_and_prepare(file_format='array_record')"
     )
-    quotes = {'"', "$", "`", "\\", "!"}  # what a shell reads inside double quotes
+    quotes = {'"', "$", "`", "\\", "!"}  # special inside double quotes
     if quotes & set(program):
         return f"python -c {shlex.quote(program)}"
     return f'python -c "{program}"'

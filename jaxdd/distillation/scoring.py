@@ -1,0 +1,296 @@
+"""Score every training sample of a dataset."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxdd import fields, report
+from jaxdd.data import Dataset
+from jaxdd.data.accepted import Data, as_problem_data
+from jaxdd.data.problem import DataFlags, Problem, open_problem, prepare
+from jaxdd.devices import needs
+from jaxdd.distillation import sorting
+from jaxdd.distillation.difficulties import Difficulty
+from jaxdd.errors import UserError, quoted
+from jaxdd.fields import option
+from jaxdd.keywords import from_keywords
+from jaxdd.methods.network import NetworkSpec
+from jaxdd.progress import Callback, listening
+from jaxdd.report.pictures import draw
+from jaxdd.scores.ranks import rank_correlation
+from jaxdd.scores.table import SCORES, Effort, score_named
+from jaxdd.storage import provenance
+from jaxdd.storage.files import make_folder, to_json, write_atomically
+from jaxdd.storage.lock import owned
+from jaxdd.storage.paths import local_path, shown
+from jaxdd.types import Network
+
+SHOWN = 10  # images per class in the picture
+
+
+@dataclass(frozen=True)
+class Config(DataFlags):
+    """Flags of `experiments.difficulty`."""
+
+    workdir: str = option(..., "folder for the results", kind="path")
+    score: str = option(
+        "grad_norm", f"all, or one or more, by commas: {', '.join(SCORES)}"
+    )
+    seed: int = option(0, "of the split and the networks", kind="seed")
+    validation: float = option(0.0, "share of train that is left out")
+    net: str = option("convnet", "network")
+    width: int | None = option(None, "channels of the ConvNet")
+    depth: int | None = option(None, "blocks of the ConvNet")
+    networks: int = option(5, "networks to average over")
+    train_steps: int = option(100, "SGD steps that each is trained before scoring")
+    forgetting_epochs: int = option(10, "epochs over which forgetting is counted")
+    damping: float = option(0.1, "of influence, as a share of the largest eigenvalue")
+    rank: int = option(16, "eigenpairs that influence takes the curvature from")
+
+
+def difficulty(
+    data: Data,
+    score: str | Sequence[str] = "grad_norm",
+    *,
+    net: str = "convnet",
+    width: int | None = None,
+    depth: int | None = None,
+    seed: int = 0,
+    networks: int = 5,
+    train_steps: int = 100,
+    forgetting_epochs: int = 10,
+    damping: float = 0.1,
+    rank: int = 16,
+    validation: float = 0.0,
+    data_dir: str | Path | None = None,
+    channels: int | None = None,
+    image_size: str | int | None = None,
+    progress: Callback | None = None,
+) -> Difficulty:
+    """Score every training sample: which are easy, which are hard?
+
+    The same values give the same scores as `python -m experiments.difficulty`. Nothing
+    is written.
+
+    Args:
+        data: (images, labels), of which a fifth is held out for the test; (images,
+            labels, test_images, test_labels); a `Dataset`; or a name, as `--dataset`
+            takes it.
+        score: name of a score, several of them as a list or joined by commas, or "all";
+            see `jaxdd.scores.table.SCORES`. In every score larger means harder.
+        net: name of the network.
+        width, depth: channels and blocks of the ConvNet; default: the dataset's.
+        seed: of the validation split and the networks.
+        networks: networks that a score is averaged over.
+        train_steps: SGD steps that each network is trained before it is scored at.
+        forgetting_epochs: epochs over which forgetting is counted.
+        damping: of influence, as a share of the curvature's largest eigenvalue.
+        rank: eigenpairs that influence takes the curvature from.
+        validation: share of the training data that is left out.
+        data_dir: folder of prepared TFDS datasets.
+        channels, image_size: what the images of a named dataset are converted to, as
+            `--channels` and `--image_size` say.
+        progress: called with events, see `jaxdd.progress`; `jaxdd.report.bar` draws a
+            bar.
+
+    Raises:
+        UserError: an argument cannot be used, or a score is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> images, labels = np.zeros((20, 8, 8, 1), np.float32), np.arange(20) % 2
+        >>> scored = difficulty(
+        ...     (images, labels), "el2n", net="mlp", networks=1, train_steps=1
+        ... )
+        >>> scored.scores.shape
+        (16,)
+    """
+    with listening(progress):
+        dataset, name = as_problem_data(data)
+        if name is None and not (data_dir is channels is image_size is None):
+            raise UserError(
+                "data_dir, channels and image_size are about datasets that are read by "
+                "name: leave them out, and convert the images that are in memory"
+            )
+        config = from_keywords(
+            Config,
+            dataset=name or "in memory",
+            workdir="none",
+            score=score if isinstance(score, str) else _joined(score),
+            net=net,
+            width=width,
+            depth=depth,
+            seed=seed,
+            networks=networks,
+            train_steps=train_steps,
+            forgetting_epochs=forgetting_epochs,
+            damping=damping,
+            rank=rank,
+            validation=validation,
+            data_dir=data_dir,
+            channels=channels,
+            image_size=str(image_size) if isinstance(image_size, int) else image_size,
+        )
+        return compute(open_run(fields.understood(config), dataset))
+
+
+def _joined(scores: Sequence[str]) -> str:
+    known = isinstance(scores, list | tuple) and all(isinstance(x, str) for x in scores)
+    if not known or not scores:
+        raise UserError(
+            f"score must be a list of names of scores, not {quoted(scores)}"
+        )
+    return ",".join(scores)
+
+
+def run(config: Config) -> Difficulty:
+    """Score as `difficulty`, and write scores, pictures and `summary.json`.
+
+    Raises:
+        UserError: bad input, named; the folder belongs to another program.
+    """
+    opened = open_run(config)
+    # Before the folder is locked, which leaves a file in it.
+    refuse_run(local_path(config.workdir, "--workdir"))
+    with owned(config.workdir) as folder:
+        # Again: another program may have begun there meanwhile.
+        refuse_run(folder)
+        scored = compute(opened)
+        write(scored, folder)
+        return scored
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A scoring whose flags are checked, before anything is computed or written.
+
+    Attributes:
+        options: of the network, as `summary.json` has them.
+        names: of the scores, each once.
+    """
+
+    problem: Problem
+    network: Network
+    options: dict[str, Any]
+    names: list[str]
+    effort: Effort
+    seed: int
+
+
+def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
+    """Read the data and check the flags.
+
+    Args:
+        config: the flags.
+        dataset: the data, where it is in memory.
+
+    Raises:
+        UserError: bad input, named.
+    """
+    fields.check(config)
+    names = score_names(config.score)
+    effort = effort_of(config)
+    if dataset is None:
+        problem = open_problem(config, config.validation, config.seed)
+    else:
+        problem = prepare(dataset, config.validation, config.seed)
+    spec = NetworkSpec(config.net, config.width, config.depth).sized(problem.dataset)
+    options, network = spec.options(), spec.make(problem.dataset)
+    wanted = needs.networks(network, effort.networks, "networks")
+    if "influence" in names:
+        wanted += needs.networks(
+            network, min(effort.rank, needs.parameters(network)), "rank"
+        )
+    needs.check(wanted)
+    return Opened(problem, network, options, names, effort, config.seed)
+
+
+def refuse_run(folder: Path) -> None:
+    """Raise UserError where a folder belongs to another program."""
+    if (folder / "run.json").exists():
+        raise UserError(
+            f"{shown(folder)} holds a run of another program: choose another --workdir"
+        )
+
+
+def compute(opened: Opened) -> Difficulty:
+    """The scores of the training split, with their summary."""
+    problem, names = opened.problem, opened.names
+    train = problem.splits.train
+    scores = sorting.compute(
+        opened.network, problem.on_device(train), opened.seed, names, opened.effort
+    )
+    correlations: dict[str, dict[str, float | None]] = {}
+    if len(names) > 1:
+        matrix = np.asarray(rank_correlation(scores))
+        # A constant score has no ranks to compare.
+        cells = [[float(x) if np.isfinite(x) else None for x in row] for row in matrix]
+        correlations = {
+            a: dict(zip(names, row, strict=True))
+            for a, row in zip(names, cells, strict=True)
+        }
+    summary = {
+        "scores": {
+            k: {f: float(getattr(v, f)()) for f in ("mean", "std", "min", "max")}
+            for k, v in scores.items()
+        },
+        "rank_correlation": correlations,
+        "network": opened.options,
+        "versions": provenance.versions(),
+        "device": provenance.device(),
+    }
+    return Difficulty(scores, train, problem.dataset.class_names, summary)
+
+
+def write(scored: Difficulty, folder: Path) -> None:
+    """Write the scores and their pictures into a folder, and `summary.json` last."""
+    names = list(scored.by_name)
+    for name in names:
+        target = folder if len(names) == 1 else make_folder(folder / name)
+        write_score(scored, name, target)
+    if len(names) > 1:
+        rows = [list(row.values()) for row in scored.rank_correlation.values()]
+        matrix = np.array(rows, float)
+        draw(report.correlation_matrix, names, matrix, folder / "rank_correlation.png")
+    write_atomically(folder / "summary.json", to_json(scored.summary))
+
+
+def write_score(scored: Difficulty, name: str, folder: Path) -> None:
+    """Write `scores.npz`, `histogram.png` and `extremes.png` of one score."""
+    scored.save(folder / "scores.npz", name)
+    scores, path = scored.by_name[name], folder / "histogram.png"
+    draw(report.histogram, scores, path, xlabel=name)
+    easiest, hardest = scored.easiest(SHOWN, name), scored.hardest(SHOWN, name)
+    path = folder / "extremes.png"
+    draw(report.extremes, easiest.images, hardest.images, scored.class_names, path)
+
+
+def score_names(score: str) -> list[str]:
+    """The names in `--score`, each once.
+
+    Raises:
+        UserError: an unknown one.
+    """
+    names: dict[str, None] = {}
+    for name in score.split(","):
+        if name != "all":
+            score_named(name)
+        names |= dict.fromkeys(SCORES if name == "all" else [name])
+    return list(names)
+
+
+def effort_of(config: Config) -> Effort:
+    """The flags that say how the scores are measured.
+
+    Raises:
+        UserError: one that is not positive.
+    """
+    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(Effort)}
+    for name, value in values.items():
+        if not 0 < value < np.inf:
+            raise UserError(f"--{name} must be positive, not {value}")
+    return Effort(**values)
