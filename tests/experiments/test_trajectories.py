@@ -13,7 +13,7 @@ import pytest
 
 import jaxdd
 from jaxdd.data.problem import prepare
-from jaxdd.distillation import banks, experts
+from jaxdd.distillation import banks, experts, opening
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
@@ -139,7 +139,7 @@ def test_other_experts_than_the_methods_own_are_told(runs, method):
 
 
 def test_they_are_told_on_standard_error_too(bank, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(distill, "Job", die)
+    monkeypatch.setattr(opening, "Job", die)
     with pytest.raises(Killed):
         distill.run(following(tmp_path, experts=bank, expert_lr=0.1, method="pad"))
     error = capsys.readouterr().err
