@@ -1,17 +1,21 @@
 """The vocabulary of the library: read this file first.
 
-Every method is *objective x learner source x decoder x augmentation*; the named
-recipes in `methods.py` are settings of these axes. Everything here is a NamedTuple of
-arrays (a pytree) or of pure functions.
+A method is *objective x learner source x decoder x augmentation*. Values are
+NamedTuples of arrays (pytrees); methods and their parts are NamedTuples of pure
+functions. The signature of every such function is a Protocol below; arguments are
+passed by position.
+
+A key that a function "consumes" must not be used again by its caller.
 
 Letters used for shapes throughout:
     B real or mini-batch size    K classes       n synthetic images per class (ipc)
     H W C image size, channels   M real samples  N images in a set (N = K * n)
     F features of a block        P parameters    E networks in an ensemble
+    T steps of a student
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
 
@@ -23,7 +27,11 @@ Params: TypeAlias = Any  # pytree of parameters of a network
 Stats: TypeAlias = Any  # pytree of running statistics; empty without batch norm
 Codes: TypeAlias = Any  # pytree that the image optimiser updates
 Scalar: TypeAlias = jax.Array  # []
-Info: TypeAlias = Mapping[str, Scalar]  # flat, fixed keys; nothing depends on it
+# Scalars to log, with the same keys at every step. Three readers depend on them: a
+# gated optimiser compares "match", the loss without its terms, with its threshold; a
+# run stops before a step with a value that is not finite; the plot of the loss shows
+# "match".
+Info: TypeAlias = Mapping[str, Scalar]
 
 
 class Batch(NamedTuple):
@@ -42,7 +50,7 @@ class Synthetic(NamedTuple):
 
 
 class RealData(NamedTuple):
-    """Real samples on the device, and which of them are in play.
+    """Real samples on the device, with the range of each class that is in play.
 
     `table` lists the samples of each class (sorted easy -> hard where scores are
     known), padded on the right; the first `counts[k]` entries of row k are in play.
@@ -59,26 +67,26 @@ class RealData(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A piece of an expert's training: what a student has to bridge."""
+    """A piece of an expert's training, which a student has to bridge."""
 
     start: Params  # parameters at epoch s
-    target: Params  # and at epoch s + M
-    # In a later segment of D4A, where `target` comes from the kept samples alone: what
-    # an expert reached that saw everything.
+    target: Params  # parameters at epoch s + M
+    # In later segments of D4A: the parameters of the expert trained on all samples at
+    # the same epoch; `target` comes from the samples of the segment alone.
     whole: Params | None = None
 
 
 class Inputs(NamedTuple):
-    """What one step may look at."""
+    """The data of one step."""
 
-    real: RealData  # what this step may match
+    real: RealData  # the samples that this step may match
     full: RealData  # all training data
-    span: Span | None = None  # where the method matches trajectories
-    # What earlier segments made (D4A), with rows of zero labels up to a fixed number
-    # of images; None where a set is distilled in one piece.
+    span: Span | None = None  # only where the method matches trajectories
+    # The images of earlier segments (D4A), with rows of zero labels up to a fixed
+    # number; None where a set is distilled in one piece.
     earlier: Synthetic | None = None
-    # [] uint32, one for a whole run: what orders the passes over the real samples of a
-    # class; None where every step draws its own. A method with passes sets it itself.
+    # [] uint32, one for a whole run: the seed of the passes over the real samples of a
+    # class; None where every step draws at random. A method with passes sets it itself.
     order: Array | None = None
 
     def expert_span(self) -> Span:
@@ -108,18 +116,45 @@ class Inputs(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What a network returns."""
+    """The outputs of a network."""
 
     logits: Array  # [B, K]
     features: tuple[Array, ...]  # one [B, F_i] per block; the last is penultimate
 
 
+@runtime_checkable
+class InitNetwork(Protocol):
+    """Random parameters, and the initial running statistics."""
+
+    def __call__(self, key: Key, /) -> tuple[Params, Stats]:
+        """Draw them; the key is consumed."""
+
+
+@runtime_checkable
+class ApplyNetwork(Protocol):
+    """The forward pass."""
+
+    def __call__(
+        self, params: Params, stats: Stats, images: Array, train: bool, /
+    ) -> tuple[Outputs, Stats]:
+        """Compute the outputs of a batch.
+
+        Args:
+            params: the parameters.
+            stats: the running statistics.
+            images: [B, H, W, C], preprocessed.
+            train: whether batch norm uses the statistics of the batch; a static bool.
+
+        Returns:
+            The outputs, and the statistics after the batch (unchanged without `train`).
+        """
+
+
 class Network(NamedTuple):
     """A network as two pure functions."""
 
-    init: Callable[[Key], tuple[Params, Stats]]
-    # (params, stats, images [B, H, W, C], train) -> (Outputs, new stats)
-    apply: Callable[[Params, Stats, Array, bool], tuple[Outputs, Stats]]
+    init: InitNetwork
+    apply: ApplyNetwork
 
 
 class Learner(NamedTuple):
@@ -129,66 +164,271 @@ class Learner(NamedTuple):
     stats: Stats
 
 
+@runtime_checkable
+class MeanGradient(Protocol):
+    """The gradient of the mean loss of a batch that was matched, at its learner."""
+
+    def __call__(self, microbatch: int | None = None, /) -> Params:
+        """Return it, or compute it if the match had no need of it.
+
+        Args:
+            microbatch: samples per chunk of that computation; None for all at once.
+        """
+
+
 class Evidence(NamedTuple):
-    """What a match computed and a term may use again, still differentiable."""
+    """Quantities of a match that a term may use, still differentiable."""
 
     batch: Batch  # the (augmented) synthetic batch that was matched
-    gradient: Params | None = None  # its mean-loss gradient, where the match needs it
-    path_norms: Array | None = None  # [T] gradient norms along an unrolled student
-    end: Params | None = None  # what that student reached
+    # The gradient of its mean loss in the mode in which the match uses the network:
+    # `primitives.evidence` has both forms.
+    mean_gradient: MeanGradient
+
+
+class PathEvidence(NamedTuple):
+    """The evidence of a match that trains a student on the set."""
+
+    batch: Batch  # the batch of the student's first step
+    mean_gradient: MeanGradient  # at the student's start, in training mode
+    path_norms: Array  # [T] norms of the gradients of the student's steps
+    end: Params  # the parameters of the student after its last step
 
 
 class Space(NamedTuple):
-    """Where stored images live, seen from the network's input space."""
+    """The space of stored images, relative to the input space of the network."""
 
-    encode: Callable[[Array], Array]  # input [..., H, W, C] -> stored
-    decode: Callable[[Array], Array]  # and back
+    encode: "MapImages"  # input -> stored
+    decode: "MapImages"  # stored -> input
     grey: float  # the stored value that stands for no content
 
 
+@runtime_checkable
+class MapImages(Protocol):
+    """A function of images, [..., H, W, C] -> [..., H, W, C]."""
+
+    def __call__(self, images: Array, /) -> Array:
+        """Map the images."""
+
+
+@runtime_checkable
+class InitCodes(Protocol):
+    """The parameters of a set that is about to be distilled."""
+
+    def __call__(self, key: Key, start: Synthetic, /) -> Codes:
+        """Encode a set; the key is consumed."""
+
+
+@runtime_checkable
+class DecodeCodes(Protocol):
+    """The set that codes stand for."""
+
+    def __call__(self, codes: Codes, /) -> Synthetic:
+        """Decode them."""
+
+
 class Decoder(NamedTuple):
-    """How synthetic images are parameterised."""
+    """The parameterisation of synthetic images."""
 
-    init: Callable[[Key, Synthetic], Codes]
-    decode: Callable[[Codes], Synthetic]
-    stored: Callable[[Codes], Synthetic]  # before decoding; labels as probabilities
+    init: InitCodes
+    decode: DecodeCodes  # the set that networks are trained on
+    stored: DecodeCodes  # the set before its images are decoded; labels are decoded
 
 
-# (root key, step) -> [2] int32: the expert and the start epoch whose span the host has
-# to read for this step
-SpanIndex: TypeAlias = Callable[[Key, Array], Array]
+@runtime_checkable
+class InitSource(Protocol):
+    """The first state of a learner source."""
+
+    def __call__(self, key: Key, /) -> Any:
+        """Make it; the key is consumed."""
+
+
+@runtime_checkable
+class DrawLearner(Protocol):
+    """The network of a step."""
+
+    def __call__(self, key: Key, state: Any, inputs: Inputs, /) -> Learner:
+        """Draw it, or take it from the state; the key is consumed."""
+
+
+@runtime_checkable
+class AdvanceSource(Protocol):
+    """The next state of a learner source."""
+
+    def __call__(
+        self,
+        key: Key,
+        state: Any,
+        learner: Learner,
+        synthetic: Synthetic,
+        inputs: Inputs,
+        /,
+    ) -> Any:
+        """Advance the state after a step, e.g. train its network.
+
+        Args:
+            key: consumed.
+            state: the state before.
+            learner: the network of the step.
+            synthetic: the set after the step, decoded.
+            inputs: the data of the step.
+        """  # fmt: skip
+
+
+@runtime_checkable
+class SpanIndex(Protocol):
+    """The choice of the span of experts that a step bridges."""
+
+    def __call__(self, root: Key, step: Array, /) -> Array:
+        """Choose the span of a step.
+
+        Args:
+            root: the key of a run, not consumed.
+            step: [] int32.
+
+        Returns:
+            [2] int32, the expert and its start epoch, which the host has to read.
+        """
+
+
+@runtime_checkable
+class PassOrder(Protocol):
+    """The seed of passes over real samples, from the state of a learner source."""
+
+    def __call__(self, state: Any, /) -> Array:
+        """[] uint32, for `Inputs.order`."""
 
 
 class LearnerSource(NamedTuple):
-    """Where network parameters come from."""
+    """The origin of the networks that are matched."""
 
-    init: Callable[[Key], Any]
-    # (key, state, inputs) -> learner
-    draw: Callable[[Key, Any, Inputs], Learner]
-    # (key, state, learner, synthetic, inputs) -> state
-    advance: Callable[[Key, Any, Learner, Synthetic, Inputs], Any]
+    init: InitSource
+    draw: DrawLearner
+    advance: AdvanceSource
     span_index: SpanIndex | None = None  # None where a source needs no spans
-    # (state) -> `Inputs.order`; None where real samples are not taken in passes
-    order: Callable[[Any], Array] | None = None
+    order: PassOrder | None = None  # None where real samples are drawn at random
 
 
-# (key, synthetic, target, learner) -> (value, evidence). For one class the synthetic
-# set and the target are Batches; for all classes at once they are a Synthetic and a
-# function (key, class) -> Batch; for a trajectory a Synthetic and the Params to be
-# reached.
-Match: TypeAlias = Callable[[Key, Any, Any, Learner], tuple[Scalar, Evidence]]
-# (key, learner, evidence) -> penalty, before its weight
-Term: TypeAlias = Callable[[Key, Learner, Evidence], Scalar]
-# (step) -> weight
-Schedule: TypeAlias = Callable[[Array], Scalar]
-# (key, synthetic, learner, inputs, step) -> (loss, info)
-Objective: TypeAlias = Callable[
-    [Key, Synthetic, Learner, Inputs, Array], tuple[Scalar, Info]
-]
+@runtime_checkable
+class ClassMatch(Protocol):
+    """How far the images of one class are from its real samples."""
+
+    def __call__(
+        self, key: Key, synthetic: Batch, real: Batch, learner: Learner, /
+    ) -> tuple[Scalar, Evidence]:
+        """Compare both at a network.
+
+        Args:
+            key: consumed, by the augmentation that both sides share.
+            synthetic: [n, ...] images of the class; padding has zero labels.
+            real: [B, ...] samples of the class, which get no gradient.
+            learner: the network.
+
+        Returns:
+            The loss and its evidence.
+        """
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """Real samples, class by class."""
+
+    def __call__(self, key: Key, class_index: Array, /) -> Batch:
+        """Draw [B, ...] samples of a class; the key is consumed."""
+
+
+@runtime_checkable
+class SetMatch(Protocol):
+    """How far all images are from the real samples of all classes."""
+
+    def __call__(
+        self, key: Key, synthetic: Synthetic, real: Samples, learner: Learner, /
+    ) -> tuple[Scalar, Evidence]:
+        """Compare both at a network.
+
+        Args:
+            key: consumed, by the draws and augmentations of the classes.
+            synthetic: the images of all classes.
+            real: a function that draws the samples of a class; they get no gradient.
+            learner: the network.
+
+        Returns:
+            The loss and its evidence.
+        """
+
+
+@runtime_checkable
+class SpanMatch(Protocol):
+    """How far a student on the set stays behind an expert."""
+
+    def __call__(
+        self, key: Key, synthetic: Synthetic, target: Params, learner: Learner, /
+    ) -> tuple[Scalar, PathEvidence]:
+        """Train a student and compare.
+
+        Args:
+            key: consumed, by the student's minibatches and their augmentation.
+            synthetic: the images of all classes, with the student's step size.
+            target: the expert's parameters at the end of the span.
+            learner: the network at its start.
+
+        Returns:
+            The loss and its evidence.
+        """
+
+
+@runtime_checkable
+class Term(Protocol):
+    """A penalty that is added to a match."""
+
+    def __call__(
+        self, key: Key, learner: Learner, evidence: Evidence | PathEvidence, /
+    ) -> Scalar:
+        """Compute the penalty, before its weight.
+
+        Args:
+            key: consumed.
+            learner: the network that was matched.
+            evidence: quantities of the match.
+        """
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """A weight over the steps of a run."""
+
+    def __call__(self, step: Array, /) -> Scalar:
+        """The weight at a step, [] int32."""
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """The loss of a set, whose gradient updates the images."""
+
+    def __call__(
+        self,
+        key: Key,
+        synthetic: Synthetic,
+        learner: Learner,
+        inputs: Inputs,
+        step: Array,
+        /,
+    ) -> tuple[Scalar, Info]:
+        """Compute the loss.
+
+        Args:
+            key: consumed.
+            synthetic: the decoded set; the only argument that gets a gradient.
+            learner: the network of the step.
+            inputs: the data of the step.
+            step: [] int32.
+
+        Returns:
+            The loss, and its parts by name: "match" and a value per term.
+        """  # fmt: skip
 
 
 class MethodState(NamedTuple):
-    """All that must be carried from one step to the next."""
+    """The state that is carried from one step to the next."""
 
     step: Array  # [] int32: updates of the images done so far
     codes: Codes
@@ -197,11 +437,45 @@ class MethodState(NamedTuple):
     average: Codes  # moving average of the codes; () where the method keeps none
 
 
+@runtime_checkable
+class InitMethod(Protocol):
+    """The state of a method at step 0."""
+
+    def __call__(self, key: Key, start: Synthetic, /) -> MethodState:
+        """Make it from the first images; the key is consumed."""
+
+
+@runtime_checkable
+class StepMethod(Protocol):
+    """One update of the images."""
+
+    def __call__(
+        self, key: Key, state: MethodState, inputs: Inputs, /
+    ) -> tuple[MethodState, Info]:
+        """Take the step.
+
+        Args:
+            key: consumed; step t of a run uses fold_in(root key, t).
+            state: the state before.
+            inputs: the data of the step.
+
+        Returns:
+            The state after the step, and scalars to log.
+        """
+
+
+@runtime_checkable
+class ReadMethod(Protocol):
+    """The distilled set at a state."""
+
+    def __call__(self, state: MethodState, /) -> Synthetic:
+        """Read it."""
+
+
 class Method(NamedTuple):
     """A distillation method. One step is one update of the images."""
 
-    init: Callable[[Key, Synthetic], MethodState]
-    # (key, state, inputs) -> (state, info)
-    step: Callable[[Key, MethodState, Inputs], tuple[MethodState, Info]]
-    result: Callable[[MethodState], Synthetic]
-    stored: Callable[[MethodState], Synthetic]  # the result before it is decoded
+    init: InitMethod
+    step: StepMethod
+    result: ReadMethod  # the set that networks are trained on
+    stored: ReadMethod  # the same before its images are decoded

@@ -1,5 +1,6 @@
 """Datasets by name: the built-in digits, folders, archives, and prepared TFDS sets."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,11 @@ from jaxdd.data.readers.folder import from_folder
 from jaxdd.data.readers.npz import from_npz
 from jaxdd.data.readers.pictures import Form, fit_arrays
 from jaxdd.data.readers.tfds import from_tfds
+
+# Datasets that come with the installed packages, by name.
+BUILT_IN: Mapping[str, Callable[[], Dataset]] = {"digits": digits}
+# Readers of files, by the word before the path: (path, channels, size) -> dataset.
+READERS: Mapping[str, Callable[..., Dataset]] = {"folder": from_folder, "npz": from_npz}
 
 
 def load(
@@ -30,13 +36,11 @@ def load(
         UserError: the dataset does not exist or cannot be read.
     """
     kind, _, place = name.partition(":")
-    if kind == "folder":
-        return from_folder(place, channels, image_size)
-    if kind == "npz":
-        return from_npz(place, channels, image_size)
-    if name != "digits":
+    if kind in READERS:
+        return READERS[kind](place, channels, image_size)
+    if name not in BUILT_IN:
         return from_tfds(name, data_dir, channels, image_size)
-    dataset, form = digits(), Form(channels, image_size).checked()
-    images = fit_arrays("digits", dataset.images, form)
-    test_images = fit_arrays("digits", dataset.test_images, form)
+    dataset, form = BUILT_IN[name](), Form(channels, image_size).checked()
+    images = fit_arrays(name, dataset.images, form)
+    test_images = fit_arrays(name, dataset.test_images, form)
     return replace(dataset, images=images, test_images=test_images)

@@ -25,8 +25,7 @@ from jaxdd.experts import (
 )
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Curriculum
-from jaxdd.progress import Stage as Bar
-from jaxdd.progress import say
+from jaxdd.progress import Stage, say
 from jaxdd.storage.files import make_folder
 from jaxdd.storage.paths import existing_file, shown
 from jaxdd.training.evaluate import accuracy
@@ -139,7 +138,7 @@ def make(
     )
     total = manifest.experts * manifest.last_epoch
     name = f"experts on {problem.dataset.name}"
-    with Bar(name, total, f"{shown(folder)}/snapshots.bin", "epoch") as bar:
+    with Stage(name, total, f"{shown(folder)}/snapshots.bin", "epoch") as bar:
         watch = Watch(on_resume=resumed, progress=bar.count)
         target = make_folder(folder)
         return train_bank(target, manifest, network, epochs, real, watch, begin)

@@ -185,13 +185,14 @@ def open_run(config: BankFlags, problem: Problem | None = None) -> Opened:
         raise UserError(
             f"--keep_last={config.keep_last} is beyond --epochs={config.epochs}"
         )
-    flags = _given(config)
-    run = run_of(config.method, flags)
-    if run.experts is None:
+    # Or each of this program's own flags would be refused as one of experts.
+    if run_of(config.method, {}).experts is None:
         raise UserError(
             f"--method={config.method} has no experts: choose mtt, ftd, tesla, datm or "
             "pad"
         )
+    flags = _given(config)
+    run = run_of(config.method, flags)
     problem = problem or resolution.open_data(run)
     problem = problem.scaled(scaling_of(run, problem.dataset.name))
     last = next(

@@ -20,8 +20,7 @@ from jaxdd.experts import Snapshots
 from jaxdd.learners import spans as learners
 from jaxdd.modifiers import segments
 from jaxdd.primitives.keys import named_key
-from jaxdd.progress import Stage as Bar
-from jaxdd.progress import say
+from jaxdd.progress import Stage, say
 from jaxdd.running import resume as runs
 from jaxdd.scores.probes import Probes
 from jaxdd.storage.metrics import Metrics
@@ -121,7 +120,7 @@ class Piece:
         span = jax.tree.map(jnp.asarray, self.read(indices))
         return self.inputs._replace(span=span)
 
-    def hooks(self, bar: Bar) -> runs.Hooks:
+    def hooks(self, bar: Stage) -> runs.Hooks:
         job, resolved = self.job, self.job.resolved
 
         def measure(state: MethodState) -> dict[str, float]:
@@ -177,10 +176,10 @@ class Piece:
         )
         if parts > 1:
             name = f"{name}, segment {self.index + 1}/{parts}"
-        place = "nothing"
+        place = ""
         if folder is not None:
             place = f"{shown(folder)}/metrics.jsonl and checkpoints"
-        with Bar(name, schedule.steps, place) as bar:
+        with Stage(name, schedule.steps, place) as bar:
             hooks = self.hooks(bar)
             state, metrics, timings, _ = runs.run(
                 folder, self.job.program, self.start, self.inputs, self.seed, schedule,

@@ -203,7 +203,7 @@ def _measure(
     kept = Hits(path, _digest(job.problem, synthetic, protocol))
     judge = Judge(job.problem, protocol, job.problem.splits.test)
     total = protocol.num_eval + protocol.num_random
-    writes = "nothing" if path is None else f"{path}, and evaluation.npz at the end"
+    writes = "" if path is None else f"{path}, and evaluation.npz at the end"
     ipc = job.resolved.task.ipc
     with Stopwatch() as watch, Stage("evaluation", total, writes, "network") as bar:
         measured = judge.beside_random(synthetic, job.inputs.full, ipc, kept, bar.count)

@@ -1,4 +1,4 @@
-"""Where network parameters come from."""
+"""A new random network for every match."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -19,9 +19,15 @@ def refresh_statistics(
 ) -> Learner:
     """Set batch-norm statistics from one pass over real images of all classes.
 
-    They stay frozen during the match. Networks without running statistics pass
-    through. Source: DC's official code, main.py; like there, one update moves the
-    statistics by the momentum of the layer only.
+    They stay frozen during the match. Learners without running statistics are returned
+    unchanged. As in DC's official code (main.py), this is a single update with the
+    layer's momentum.
+
+    Args:
+        key: consumed.
+        network: the network of the learner.
+        learner: the learner, whose statistics are replaced.
+        inputs: the data; samples are drawn from `inputs.real`.
     """
     if not jax.tree.leaves(learner.stats):
         return learner
@@ -49,14 +55,16 @@ def fresh(network: Network) -> LearnerSource:
 
 
 class Ordered(NamedTuple):
+    """The state of a source whose real samples are taken in passes."""
+
     order: Array  # [] uint32
     source: Any  # state of the learner source
 
 
 def in_passes(source: LearnerSource) -> LearnerSource:
-    """The same networks; the real samples of a class are taken in passes (IDC).
+    """A source of the same networks whose real samples are taken in passes (IDC).
 
-    What orders the passes lies in the state, for steps have keys of their own.
+    The seed of the passes is a part of the state, because every step has another key.
     """
 
     def init(key: Key) -> Ordered:

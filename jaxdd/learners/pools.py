@@ -26,6 +26,8 @@ from jaxdd.types import (
 
 
 class PoolState(NamedTuple):
+    """The network of a pool, and its age."""
+
     learner: Learner
     age: Array  # [] int32: matches done with this network
 
@@ -40,15 +42,15 @@ def pool(
     """A network that is matched `matches` times and trained on the set in between.
 
     After the last match it is replaced by a new random one without being trained (DC
-    section 1.1 of the official loop). With one match per network this is `fresh`. In a
-    later segment of D4A it is trained on all that was made so far.
+    section 1.1 of the official loop). With one match per network this is `fresh`. In
+    later segments of D4A it is trained on the images of all segments so far.
 
     Args:
-        network: what to train.
+        network: the network to train.
         matches: matches per network.
-        training: how it is trained on the synthetic set between two matches.
-        augment: of that training, (key, batch) -> batch.
-        microbatch: chunk length of its gradients.
+        training: the training on the synthetic set between two matches.
+        augment: (key, batch) -> batch, applied in that training.
+        microbatch: samples per chunk of its gradients.
     """
     if matches == 1:
         return fresh(network)
@@ -88,9 +90,11 @@ def pool(
 
 
 class RealPoolState(NamedTuple):
+    """The training of a pool's network on real data, and its age."""
+
     training: FitState
     age: Array  # [] int32: matches done with this network
-    # Minibatches of real data so far, over all networks, and what orders them.
+    # Minibatches of real data so far, over all networks, and the seed of their order.
     minibatches: Array  # [] int32
     order: Array  # [] uint32
 
@@ -107,18 +111,18 @@ def real_pool(
 
     Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization"
     (IDC), ICML 2022, official code: after every match as many minibatches as hold
-    `samples` samples, from passes over all training data in random orders that go on
+    `samples` samples, from passes over all training data in random orders that continue
     from network to network. The last minibatch of a pass is filled up with the pass's
-    first samples (ours; short there). It trains on all real data whatever a window or
-    D4A leaves to be matched.
+    first samples (ours; the official code takes a short one). The pool always trains on
+    all real data, even if FIEX or D4A restrict what is matched.
 
     Args:
-        network: what to train.
+        network: the network to train.
         matches: matches per network.
-        training: how; not for how many epochs.
-        samples: real samples between two matches.
-        augment: (key, batch) -> batch.
-        microbatch: chunk length of its gradients.
+        training: the training between two matches; its epochs are ignored.
+        samples: real samples per training.
+        augment: (key, batch) -> batch, applied in that training.
+        microbatch: samples per chunk of its gradients.
     """
     if matches == 1:
         return fresh(network)
@@ -137,7 +141,7 @@ def real_pool(
         return refresh_statistics(key, network, state.training.learner, inputs)
 
     def minibatch(state: RealPoolState, real: RealData, i: Array) -> Array:
-        """Indices of the i-th minibatch from here."""
+        """Indices of the i-th minibatch of the next training."""
         count = real.labels.shape[0]
         size = min(training.batch_size, count)
         per_pass = -(-count // size)

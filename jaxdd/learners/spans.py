@@ -1,4 +1,4 @@
-"""Students that start where an expert was."""
+"""Students that start at a snapshot of an expert."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,7 +15,7 @@ from jaxdd.types import Array, Inputs, Key, Learner, LearnerSource, Network
 
 @dataclass(frozen=True)
 class StartEpochs:
-    """From which epochs of an expert a student may start.
+    """The range of the epochs of an expert at which a student may start.
 
     Uniform on lowest ... U - 1, where U grows from `first` at step 0 to `highest` at
     step `expansion` and stays there (DATM's sequential generation, official code). With
@@ -59,16 +59,16 @@ class StartEpochs:
 
 
 def spans(network: Network, experts: int, starts: StartEpochs) -> LearnerSource:
-    """Students that start where an expert was (MTT, FTD, TESLA, DATM, PAD).
+    """Students that start at a snapshot of an expert (MTT, FTD, TESLA, DATM, PAD).
 
     Every pass over the experts takes each once, in a new random order; start epochs are
     drawn independently.
 
     Args:
-        network: of the experts; its fresh statistics go with their parameters, since
-            banks hold parameters only.
-        experts: how many the bank has.
-        starts: from which epochs.
+        network: the architecture of the experts. Banks hold parameters only, so their
+            running statistics are those of a new network.
+        experts: the number of experts in the bank.
+        starts: the range of the start epochs.
     """
 
     def init(key: Key):

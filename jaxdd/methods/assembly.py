@@ -1,4 +1,4 @@
-"""From the axes to a method: one composition for all of them."""
+"""The composition of a method from its axes."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -24,13 +24,13 @@ from jaxdd.types import (
 
 
 class Extras(NamedTuple):
-    """What a method may have beside its axes.
+    """Options of a method beside its axes.
 
     Attributes:
-        ema_decay: of a moving average of the images, which then is the result (FTD);
-            None for the images themselves.
-        prepare: (codes, inputs, step) -> codes, before every match (TESLA's teacher
-            labels, IDC's clamping).
+        ema_decay: the decay of a moving average of the images, which then is the result
+            (FTD); with None the result is the images themselves.
+        prepare: (codes, inputs, step) -> codes, called before every match (TESLA's
+            teacher labels, IDC's clamping).
     """
 
     ema_decay: float | None = None
@@ -47,17 +47,17 @@ def make_method(
     """Compose a method from its axes.
 
     Args:
-        objective: what is minimised.
-        source: where networks come from.
-        decoder: how the set is parameterised.
-        optimizer: of the codes; its `update` is given the matching loss as `value`: the
-            objective's "match", or all of its loss where it names none.
-        extras: see `Extras`.
+        objective: the loss that is minimised.
+        source: the origin of the networks.
+        decoder: the parameterisation of the set.
+        optimizer: the optimiser of the codes. Its `update` gets the matching loss as
+            `value`: the objective's "match", or the whole loss where info has none.
+        extras: further options.
 
     Returns:
         A Method. `step` is pure and not jitted; its info holds the objective's info,
         "loss", "image_gradient" (the L2 norm of the gradient w.r.t. the codes) and
-        "update" (that of their change: 0 where a gate was shut).
+        "update" (the norm of their change: 0 where a gate was shut).
 
     Example:
         >>> import jaxdd
@@ -107,7 +107,7 @@ def make_method(
         )
         average = state.average
         if extras.ema_decay is not None:
-            average = _follow(average, codes, extras.ema_decay)
+            average = _moved(average, codes, extras.ema_decay)
         info = {
             **info,
             "loss": loss,
@@ -129,8 +129,8 @@ def make_method(
     return Method(init, step, result, stored)
 
 
-def _follow(average: Codes, codes: Codes, decay: float) -> Codes:
-    """FTD averages the images only; everything else is that of the newest step."""
+def _moved(average: Codes, codes: Codes, decay: float) -> Codes:
+    """The average after a step: FTD averages the images, the rest is the newest."""
     images = jax.tree.map(
         lambda a, x: decay * a + (1 - decay) * x, average.images, codes.images
     )

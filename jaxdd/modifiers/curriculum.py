@@ -1,4 +1,4 @@
-"""Which share of the samples, sorted easy to hard, is in play (PAD's FIEX)."""
+"""The curriculum over samples that are sorted easy to hard (PAD's FIEX)."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -16,18 +16,18 @@ from jaxdd.types import Array, RealData
 
 @dataclass(frozen=True)
 class Curriculum:
-    """Which share of every class is in play, along a table sorted easy to hard (FIEX).
+    """The range of each class, in easy-to-hard order, from which samples are drawn.
 
     The window starts with the easiest `init_ratio` of a class, grows linearly to the
     whole class at epoch `add_end_epoch`, and loses its easiest part after the epochs of
     `removals`. Li et al., "Prioritize Alignment in Dataset Distillation" (PAD), 2024;
-    class sizes come from the data. The default is everything, always.
+    class sizes come from the data. By default all samples are in play in every epoch.
 
     Attributes:
-        init_ratio: IR, share of a class in epoch 0.
+        init_ratio: IR, the share of a class in epoch 0.
         add_end_epoch: AEE, the first epoch with the whole class.
         removals: (R, q) pairs with growing R: from epoch R + 1 on the easiest share q
-            is gone.
+            is left out.
         drop_easiest, drop_hardest: shares that are left out in every epoch.
 
     Example:
@@ -104,7 +104,7 @@ class Curriculum:
         return jnp.minimum(first, jnp.maximum(past - 1, 0)), past
 
     def window(self, real: RealData, epoch: Array | int) -> RealData:
-        """The same data with only the window in play."""
+        """The same data with the samples of the window in play."""
         first, past = self.bounds(real.counts, epoch)
         width = real.table.shape[1]
         index = (jnp.arange(width)[None] + first[:, None]) % width
@@ -113,16 +113,16 @@ class Curriculum:
 
     def members(self, real: RealData, epoch: Array | int) -> Array:
         """[M] bool: which samples are in the window."""
-        shown = self.window(real, epoch)
-        present = jnp.arange(shown.table.shape[1])[None] < shown.counts[:, None]
+        window = self.window(real, epoch)
+        in_play = jnp.arange(window.table.shape[1])[None] < window.counts[:, None]
         total = real.labels.shape[0]
         # Padding of the table points behind the end and is dropped.
-        index = jnp.where(present, shown.table, total)
+        index = jnp.where(in_play, window.table, total)
         return jnp.zeros(total, bool).at[index.ravel()].set(True, mode="drop")
 
 
 def excluded(counts: Array, curriculum: Curriculum, epoch: int) -> np.ndarray:
-    """[K] samples of each class, of counts [K], that an epoch does not see."""
+    """[K] samples of each class that an epoch leaves out, of counts [K]."""
     first, past = curriculum.bounds(counts, epoch)
     return np.asarray(counts - (past - first))
 
@@ -132,49 +132,50 @@ def changes_of(
 ) -> list[tuple[int, int]]:
     """(epoch, samples left out) wherever their number changes.
 
-    Between removals it only falls, so that most epochs need not be looked at: there may
-    be billions. Of more than seven changes the first four and the last three are found.
+    Between removals the number only falls, so that a bisection finds the changes: there
+    may be billions of epochs. Of more than seven changes it returns the first four and
+    the last three.
 
     Args:
         gone: epoch -> samples left out.
-        epochs: of the training.
-        removals: from which epochs on samples are removed.
+        epochs: the epochs of the training.
+        removals: the first epoch after each removal.
     """
     inside = {epoch for epoch in removals if 0 < epoch < epochs}
     starts = sorted({0, *inside})
-    known = cache(gone)
+    number_at = cache(gone)
 
     def next_change(epoch: int) -> int | None:
         """The first epoch after `epoch` with another number."""
         for stop in [*(s for s in starts if s > epoch), epochs]:
             # Within this stretch the number only falls.
-            if known(stop - 1) != known(epoch):
+            if number_at(stop - 1) != number_at(epoch):
                 return (
                     bisect_left(
                         range(epoch + 1, stop),
                         True,
-                        key=lambda e: known(e) != known(epoch),
+                        key=lambda e: number_at(e) != number_at(epoch),
                     )
                     + epoch
                     + 1
                 )
-            if stop < epochs and known(stop) != known(epoch):
+            if stop < epochs and number_at(stop) != number_at(epoch):
                 return stop
         return None
 
     def last_change(epoch: int) -> int | None:
         """The epoch up to `epoch` from which on its number holds; None for epoch 0."""
         for start in [s for s in reversed(starts) if s <= epoch]:
-            if known(start) != known(epoch):
+            if number_at(start) != number_at(epoch):
                 return (
                     bisect_left(
                         range(start, epoch + 1),
                         True,
-                        key=lambda e: known(e) == known(epoch),
+                        key=lambda e: number_at(e) == number_at(epoch),
                     )
                     + start
                 )
-            if start > 0 and known(start - 1) != known(epoch):
+            if start > 0 and number_at(start - 1) != number_at(epoch):
                 return start
         return None
 
@@ -182,7 +183,7 @@ def changes_of(
     while len(first) < 8:
         after = next_change(first[-1])
         if after is None:
-            return [(e, known(e)) for e in first]
+            return [(e, number_at(e)) for e in first]
         first.append(after)
     last: list[int] = []
     until = epochs - 1
@@ -191,14 +192,14 @@ def changes_of(
         assert change is not None
         last.insert(0, change)
         until = change - 1
-    return [(e, known(e)) for e in [*first[:4], *last]]
+    return [(e, number_at(e)) for e in [*first[:4], *last]]
 
 
 def describe(counts: Array, curriculum: Curriculum, epochs: int) -> str:
-    """What a curriculum leaves out of classes of counts [K], as a sentence.
+    """A sentence on the samples that a curriculum leaves out, of counts [K].
 
     Raises:
-        UserError: it is asked for and leaves out nothing.
+        UserError: the curriculum leaves out nothing.
     """
     total = int(np.asarray(counts).sum())
     changes = changes_of(
@@ -214,8 +215,8 @@ def describe(counts: Array, curriculum: Curriculum, epochs: int) -> str:
     if curriculum.is_static:
         return f"window: {changes[0][1]} of {total} training samples are left out"
     texts = [f"{gone} in epoch {epoch}" for epoch, gone in changes]
-    shown = texts if len(texts) < 7 else [*texts[:3], "...", *texts[-3:]]
-    return f"curriculum: of {total} training samples are left out {', '.join(shown)}"
+    listed = texts if len(texts) < 7 else [*texts[:3], "...", *texts[-3:]]
+    return f"curriculum: of {total} training samples are left out {', '.join(listed)}"
 
 
 def parse_removals(text: str) -> tuple[tuple[int, float], ...]:

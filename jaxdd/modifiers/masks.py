@@ -1,9 +1,9 @@
-"""Which parameters are matched (PAD's FIEM): 0/1 trees over parameters or features.
+"""Masks over parameters or features, which restrict what is matched (PAD's FIEM).
 
-A mask here is a function `(error) -> 0/1 tree`: `error` is a tree of squared errors
-with the shapes of what is matched, parameters, gradients or features of blocks. By
-depth the result is constant; by loss it is recomputed from the error, without a
-gradient through the ordering.
+A mask is a function `(error) -> 0/1 tree`: `error` is a tree of squared errors with the
+shapes of the parameters, gradients or features of blocks that are matched. By depth the
+result is constant; by loss it is computed anew from the error, without a gradient
+through the ordering.
 """
 
 import re
@@ -77,8 +77,8 @@ def make_mask(kind: str, ratio: float, granularity: str = "scalar") -> Masking |
 
     Example:
         >>> error = {"block0": {"bias": jnp.ones(2)}, "head": {"bias": jnp.ones(2)}}
-        >>> kept = make_mask("depth", 0.5)(error)
-        >>> kept["block0"]["bias"].tolist(), kept["head"]["bias"].tolist()
+        >>> keep = make_mask("depth", 0.5)(error)
+        >>> keep["block0"]["bias"].tolist(), keep["head"]["bias"].tolist()
         ([0.0, 0.0], [1.0, 1.0])
     """
     if kind not in KINDS:
@@ -112,12 +112,12 @@ def kernels_only(mask: Masking | None = None) -> Masking:
 
     Example:
         >>> error = {"conv": {"kernel": jnp.ones((3, 3, 1, 2)), "bias": jnp.ones(2)}}
-        >>> kept = kernels_only()(error)["conv"]
-        >>> float(kept["kernel"].min()), float(kept["bias"].max())
+        >>> keep = kernels_only()(error)["conv"]
+        >>> float(keep["kernel"].min()), float(keep["bias"].max())
         (1.0, 0.0)
     """
 
-    def kept(error):
+    def kernels(error):
         if all(x.ndim < 4 for x in jax.tree.leaves(error)):
             raise UserError(
                 "matching kernels only leaves nothing of a network without "
@@ -126,7 +126,7 @@ def kernels_only(mask: Masking | None = None) -> Masking:
         other = jax.tree.map(jnp.ones_like, error) if mask is None else mask(error)
         return jax.tree.map(lambda e, m: m * float(e.ndim == 4), error, other)
 
-    return kept
+    return kernels
 
 
 TENSORS = ("all", "kernels")
@@ -150,13 +150,13 @@ def _depth_scalar(error, ratio: float):
     named = named_leaves(error)
     sizes = _sizes(named)
     left = _share(sum(sizes.values()), ratio)
-    kept = {}
+    keep = {}
     for name in depth_order(list(named)):
         flat = np.ones(sizes[name], np.float32)
         flat[:left] = 0
         left = max(0, left - sizes[name])
-        kept[name] = jnp.asarray(_from_torch_order(flat, named[name].shape))
-    return from_named_leaves(error, kept)
+        keep[name] = jnp.asarray(_from_torch_order(flat, named[name].shape))
+    return from_named_leaves(error, keep)
 
 
 def _from_torch_order(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -189,20 +189,20 @@ def _depth_layer(error, ratio: float):
     named = named_leaves(error)
     sizes = _sizes(named)
     left = _share(sum(sizes.values()), ratio)
-    kept, fits, dropped = {}, True, 0
+    keep, fits, dropped = {}, True, 0
     for members in _layers(named).values():
         weight = sum(sizes[m] for m in members)
         fits = fits and weight <= left
         left -= weight
         dropped += fits
         for m in members:
-            kept[m] = jnp.full(named[m].shape, 0.0 if fits else 1.0, jnp.float32)
+            keep[m] = jnp.full(named[m].shape, 0.0 if fits else 1.0, jnp.float32)
     if dropped == 0:
         raise UserError(
             f"a mask ratio of {ratio} drops no whole layer: use a larger one, or the "
             "granularity scalar"
         )
-    return from_named_leaves(error, kept)
+    return from_named_leaves(error, keep)
 
 
 def _loss_scalar(error, ratio: float):
@@ -211,10 +211,10 @@ def _loss_scalar(error, ratio: float):
     dropped = _share(flat.size, ratio)
     # The rank decides, not a threshold, so that ties drop exactly the share.
     smallest = jnp.argsort(flat)[:dropped]
-    kept = jnp.ones(flat.size, jnp.float32).at[smallest].set(0)
+    keep = jnp.ones(flat.size, jnp.float32).at[smallest].set(0)
     cuts = np.cumsum([x.size for x in leaves])[:-1]
     parts = [
-        k.reshape(x.shape) for k, x in zip(jnp.split(kept, cuts), leaves, strict=True)
+        k.reshape(x.shape) for k, x in zip(jnp.split(keep, cuts), leaves, strict=True)
     ]
     return jax.tree.unflatten(jax.tree.structure(error), parts)
 
@@ -243,19 +243,19 @@ def _loss_layer(error, ratio: float):
 
     _, fits = jax.lax.scan(take, jnp.int32(allowed), order)
     dropped = jnp.zeros(len(layers), bool).at[order].set(fits)
-    kept = {
+    keep = {
         m: jnp.full(named[m].shape, 1.0, jnp.float32) * ~dropped[i]
         for i, ms in enumerate(layers.values())
         for m in ms
     }
-    return from_named_leaves(error, kept)
+    return from_named_leaves(error, keep)
 
 
 def describe(mask: Masking, example) -> dict[str, tuple[int, int]]:
-    """How much a mask drops of each tensor: {path: (dropped, size)}, shallow to deep.
+    """The entries that a mask drops: {path: (dropped, size)}, shallow to deep.
 
     Args:
-        mask: what `make_mask` returns.
+        mask: a mask; see `make_mask`.
         example: a tree of errors with concrete values.
 
     Example:
@@ -263,10 +263,10 @@ def describe(mask: Masking, example) -> dict[str, tuple[int, int]]:
         >>> describe(make_mask("depth", 0.25), error)
         {'block0/bias': (1, 2), 'head/bias': (0, 2)}
     """
-    kept = named_leaves(mask(example))
+    keep = named_leaves(mask(example))
     return {
-        name: (int(kept[name].size - kept[name].sum()), int(kept[name].size))
-        for name in depth_order(list(kept))
+        name: (int(keep[name].size - keep[name].sum()), int(keep[name].size))
+        for name in depth_order(list(keep))
     }
 
 

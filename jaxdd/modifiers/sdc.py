@@ -1,4 +1,4 @@
-"""Additive penalties on the matching loss, and their weight schedules."""
+"""Sample difficulty correction: a penalty on hard synthetic samples."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,10 +9,18 @@ import jax.numpy as jnp
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import Choice, option
 from jaxdd.modifiers.terms import SCHEDULES, WeightedTerm, weight_schedule
-from jaxdd.primitives import inner_gradient, per_sample_gradient_norms
+from jaxdd.primitives import per_sample_gradient_norms
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.primitives.trees import global_norm
-from jaxdd.types import Evidence, Key, Learner, Network, Scalar, Term
+from jaxdd.types import (
+    Evidence,
+    Key,
+    Learner,
+    Network,
+    PathEvidence,
+    Scalar,
+    Term,
+)
 
 NORMS = ("mean", "per_sample")
 PLACES = ("start", "path")
@@ -31,18 +39,19 @@ def sdc(
     check; both readings are offered, with "mean" as the default (ours).
 
     Args:
-        network: whose gradients are matched.
+        network: the network of the samples' own gradients.
         norm: "mean", the norm of the mean gradient of a class's synthetic samples,
             almost free where the match has computed that gradient; or "per_sample",
             the mean of the samples' own norms, which is the difficulty measure GraDN.
         at: "start", at the network that is matched, which for a trajectory is the
             student's first step; or "path", averaged over all steps of a student,
             which computes these norms anyway (mean norm only; ours).
-        microbatch: chunk length of a mean gradient that the match has not computed.
+        microbatch: samples per chunk of a mean gradient that the match has not
+            computed.
 
     Raises:
-        UserError: an unknown norm or place, or per-sample norms along the path; when
-            it is called, "path" on a match that has none.
+        UserError: the norm or the place is unknown, or both cannot be combined; on a
+            call, the match has no path.
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -52,31 +61,31 @@ def sdc(
         >>> learner = jaxdd.Learner(*network.init(jax.random.key(0)))
         >>> key = jax.random.key(0)
         >>> batch = jaxdd.data.real.take(real, jax.numpy.arange(4))
-        >>> evidence = Evidence(batch, None)
+        >>> gradient = jaxdd.primitives.evidence.later_gradient(network, learner, batch)
+        >>> evidence = Evidence(batch, gradient)
         >>> float(sdc(network, "per_sample")(key, learner, evidence)) > 0
         True
     """
     loss = mean_loss(network)
 
-    def mean_gradient(key: Key, learner: Learner, evidence: Evidence) -> Scalar:
-        gradient = evidence.gradient
-        if gradient is None:
-            # Batch norm of a student in training uses the statistics of its batch.
-            trains = evidence.path_norms is not None
-            gradient = inner_gradient(mean_loss(network, trains), microbatch)(
-                learner.params, evidence.batch, learner.stats
-            )
-        return global_norm(gradient)
+    def mean_gradient(
+        key: Key, learner: Learner, evidence: Evidence | PathEvidence
+    ) -> Scalar:
+        return global_norm(evidence.mean_gradient(microbatch))
 
-    def per_sample(key: Key, learner: Learner, evidence: Evidence) -> Scalar:
+    def per_sample(
+        key: Key, learner: Learner, evidence: Evidence | PathEvidence
+    ) -> Scalar:
         norms = per_sample_gradient_norms(loss)(
             learner.params, evidence.batch, learner.stats
         )
         present = jax.lax.stop_gradient(jnp.any(evidence.batch.labels > 0, axis=-1))
         return jnp.sum(norms) / jnp.maximum(jnp.sum(present), 1)
 
-    def along_path(key: Key, learner: Learner, evidence: Evidence) -> Scalar:
-        if evidence.path_norms is None:
+    def along_path(
+        key: Key, learner: Learner, evidence: Evidence | PathEvidence
+    ) -> Scalar:
+        if not isinstance(evidence, PathEvidence):
             raise UserError(
                 "sdc_at='path' needs a method that matches trajectories: use 'start'"
             )

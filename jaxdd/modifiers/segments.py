@@ -1,8 +1,9 @@
-"""D4A's pieces: a set distilled in segments, each from what the earlier ones get wrong.
+"""D4A: a set is distilled in segments, each from samples that the earlier ones miss.
 
-The method section of D4A (dynamic difficulty alignment) is not public in detail; what
-is ours is said where it stands. A segment is an ordinary distillation whose inputs are
-`Inputs(real=kept samples, full, earlier=what was made so far)`.
+The method section of D4A (dynamic difficulty alignment) is not public in detail; our
+own choices are marked "ours" in each docstring. A segment is an ordinary distillation
+with other inputs: `real` has the samples that remain in play, `earlier` the images of
+the segments before.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from jaxdd.synthetic.sets import present
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Array, Batch, Key, Learner, Network, RealData, Synthetic
 
-# Samples at a time that judges look at.
+# Samples per forward pass of a judge.
 CHUNK = 100
 
 
@@ -30,7 +31,7 @@ def sizes(ipc: int, segments: int) -> tuple[int, ...]:
     """Images per class of each segment, as even as possible, larger ones first.
 
     Raises:
-        UserError: more segments than images.
+        UserError: there are more segments than images.
 
     Example:
         >>> sizes(ipc=10, segments=4)
@@ -50,8 +51,8 @@ def pad(synthetic: Synthetic, slots: int, absent: float = 0.0) -> Synthetic:
     Args:
         synthetic: [K, n, ...].
         slots: at least n.
-        absent: what labels of padding are filled with: 0, or `decoders.ABSENT` where
-            they are logits.
+        absent: the value of labels of padding: 0, or `decoder.ABSENT` if labels are
+            logits.
     """
     rows = ((0, 0), (0, slots - synthetic.images.shape[1]))
     images = jnp.pad(synthetic.images, (*rows, (0, 0), (0, 0), (0, 0)))
@@ -78,15 +79,15 @@ def make_judge(
 
     Args:
         network: the architecture.
-        training: schedule, usually that of the evaluation.
-        augment: (key, batch) -> batch, of the training.
-        microbatch: chunk length of its gradients.
+        training: the training, usually that of the evaluation.
+        augment: (key, batch) -> batch, applied in the training.
+        microbatch: samples per chunk of its gradients.
 
     Returns:
-        jitted (keys [E], data Batch [N, ...], real, rate=None) -> margins [M]: of the
-        mean probabilities the largest of another class minus that of the own, in
-        [-1, 1]; negative where the ensemble is right. `data` may have rows of padding,
-        so that all segments are one program. `rate` as in `train.make_fit`.
+        A jitted function (keys [E], data Batch [N, ...], real, rate=None) -> margins
+        [M]: the largest mean probability of another class minus that of the own class,
+        in [-1, 1]; negative where the ensemble is right. `data` may have rows of
+        padding, so that all segments are one program. `rate` as in `fit.make_fit`.
 
     Example:
         >>> import jaxdd, numpy as np
@@ -134,26 +135,26 @@ def make_judge(
 
 
 def keep_hardest(real: RealData, margins: Array, min_keep: int) -> RealData:
-    """What a next segment sees: of the samples in play those with margins >= 0.
+    """The samples in play of the next segment: those with margins >= 0.
 
     A class keeps its hardest `min_keep` samples at least (all, if it has fewer).
 
     Args:
-        real: with a window, if any.
+        real: the data, with a window if there is one.
         margins: [M], from a judge.
-        min_keep: samples per class.
+        min_keep: the least number of samples per class.
 
     Returns:
-        The same data, in play only what is kept, hardest first in `table`.
+        The same data with fewer samples in play, hardest first in `table`.
 
     Example:
         >>> import jaxdd, numpy as np
         >>> images = np.ones((6, 8, 8, 1), np.float32)
         >>> real = jaxdd.real_data(images, np.array([0, 0, 0, 1, 1, 1]), 2)
         >>> margins = jnp.array([0.1, -0.5, 0.3, -0.2, -0.1, -0.3])
-        >>> kept = keep_hardest(real, margins, min_keep=1)
-        >>> kept.counts.tolist(), kept.table[0, :2].tolist(), int(kept.table[1, 0])
-        ([2, 1], [2, 0], 4)
+        >>> harder = keep_hardest(real, margins, min_keep=1)
+        >>> harder.counts.tolist(), harder.table[:, 0].tolist()
+        ([2, 1], [2, 4])
     """
     in_play = jnp.arange(real.table.shape[1])[None] < real.counts[:, None]
     hardness = jnp.where(in_play, margins[real.table], -jnp.inf)
@@ -165,7 +166,7 @@ def keep_hardest(real: RealData, margins: Array, min_keep: int) -> RealData:
 
 
 def forgotten(before: Array, after: Array) -> Array:
-    """Share of the samples a judge was right about that the next one gets wrong, [].
+    """The share [] of the samples that a judge had right and the next one has wrong.
 
     Args:
         before, after: margins [M] after two consecutive segments.
@@ -175,9 +176,9 @@ def forgotten(before: Array, after: Array) -> Array:
         >>> float(forgotten(before, after))
         0.5
     """
-    was = before < 0
-    lost = jnp.sum(was & (after >= 0))
-    return lost / jnp.maximum(jnp.sum(was), 1)
+    was_right = before < 0
+    lost = jnp.sum(was_right & (after >= 0))
+    return lost / jnp.maximum(jnp.sum(was_right), 1)
 
 
 @dataclass(frozen=True)
@@ -233,5 +234,7 @@ class Segments(Choice):
     )
 
     def make(self) -> Forgetting | None:
-        """The term against forgetting, None without one."""
+        """The term against forgetting; None without one, or in a single piece."""
+        if self.count == 1:
+            return None
         return forgetting(self.forgetting, self.forgetting_weight)

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 from jaxdd.errors import UserError, quoted
 from jaxdd.types import (
     Array,
+    ClassMatch,
     Learner,
-    Match,
     Schedule,
+    SetMatch,
+    SpanMatch,
     Term,
 )
 
@@ -37,10 +39,10 @@ def weight_schedule(kind: str, weight: float, horizon: int) -> Schedule:
         kind: "constant"; "linear", from 0 at step 0 to `weight` at the horizon; "log",
             the same with a logarithmic rise, steep at first.
         weight: final value, of any sign; a negative one prefers harder samples.
-        horizon: the step at which a rising schedule arrives; constant from there on.
+        horizon: the step from which a rising schedule is constant.
 
     Raises:
-        UserError: an unknown kind or a weight that is not finite.
+        UserError: the kind is unknown, or the weight is not finite.
 
     Example:
         >>> weight = weight_schedule("linear", 2.0, horizon=100)
@@ -64,13 +66,15 @@ def weight_schedule(kind: str, weight: float, horizon: int) -> Schedule:
     )
 
 
-def add_terms(match: Match, terms: Mapping[str, WeightedTerm]):
-    """Add weighted penalties to a match.
+def add_terms(
+    match: ClassMatch | SetMatch | SpanMatch, terms: Mapping[str, WeightedTerm]
+):
+    """Add weighted penalties to a match of any kind.
 
     Returns:
-        (key, synthetic, target, learner, step, share) -> (value, info). `share` is the
-        part of an absolute weight that one match gets: where the match is summed over
-        classes a penalty is averaged, so that lift passes 1/K (ours).
+        (key, synthetic, target, learner, step, share) -> (value, info). `share` scales
+        an absolute weight: a match that is summed over classes has its penalties
+        averaged, so that its lift passes 1/K (ours).
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -85,8 +89,8 @@ def add_terms(match: Match, terms: Mapping[str, WeightedTerm]):
     """
 
     def weighted(key, synthetic, target, learner: Learner, step, share):
-        # The match's key does not depend on the terms: with and without them a run
-        # sees the same samples and augmentations.
+        # The match's key does not depend on the terms: a run draws the same samples and
+        # augmentations with and without them.
         value, evidence = match(jax.random.fold_in(key, 0), synthetic, target, learner)
         total, info = value, {"match": value}
         for i, (name, entry) in enumerate(terms.items()):

@@ -1,4 +1,4 @@
-"""Additive terms of a match, and objectives that change on the way."""
+"""Objectives that change in the course of a run."""
 
 from collections.abc import Callable
 
@@ -10,9 +10,14 @@ from jaxdd.types import Array, Objective
 def switch(
     use_second: Callable[[Array], Array], first: Objective, second: Objective
 ) -> Objective:
-    """One objective until `use_second(step)` holds, another where it does.
+    """One objective up to a step, and another from there on.
 
-    Both must have the same info. Only the chosen one is computed.
+    Only the chosen one is computed. Both must have the same info.
+
+    Args:
+        use_second: (step) -> [] bool.
+        first: the objective where that is False.
+        second: the objective where it is True.
 
     Example:
         >>> import jax
@@ -23,7 +28,8 @@ def switch(
         [1.0, 2.0]
     """
 
-    def objective(*args):
-        return jax.lax.cond(use_second(args[-1]), second, first, *args)
+    def objective(key, synthetic, learner, inputs, step):
+        arguments = key, synthetic, learner, inputs, step
+        return jax.lax.cond(use_second(step), second, first, *arguments)
 
     return objective

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxdd.objectives.gradient import GradientMatching, masked_distance
 from jaxdd.objectives.lifts import per_set
 from jaxdd.objectives.parts import Parts
 from jaxdd.primitives.distances import DISTANCES, Distance
+from jaxdd.primitives.evidence import known_gradient
 from jaxdd.primitives.gradients import batch_gradient, inner_gradient
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.types import (
@@ -23,15 +24,13 @@ from jaxdd.types import (
     Evidence,
     Key,
     Learner,
-    Match,
     Network,
     Objective,
+    Samples,
     Scalar,
+    SetMatch,
     Synthetic,
 )
-
-# (key, class index) -> real samples of the class
-Target: TypeAlias = Callable[[Key, Array], Batch]
 
 
 def contrastive_match(
@@ -40,7 +39,7 @@ def contrastive_match(
     augment: Callable[..., tuple[Array, ...]],
     microbatch: int | None = None,
     mask: Masking | None = None,
-) -> Match:
+) -> SetMatch:
     """One distance between class-averaged gradients.
 
     Lee et al., "Dataset Condensation with Contrastive Signals" (DCC), ICML 2022, eq.
@@ -53,12 +52,11 @@ def contrastive_match(
         network: whose loss is differentiated, in evaluation mode.
         distance: (real gradient, synthetic gradient, mask or None) -> [].
         augment: Siamese, (key, *batches of images) -> tuple of images.
-        microbatch: chunk length of both gradients.
-        mask: which entries of the gradient are matched.
+        microbatch: samples per chunk of both gradients.
+        mask: the entries of the gradient that are matched; None for all.
 
     Returns:
-        (key, synthetic set, target, learner) -> (value, evidence), where the target is
-        a function (key, class) -> Batch of real samples.
+        The match of all classes.
 
     Example:
         >>> import jaxdd, numpy as np
@@ -79,32 +77,32 @@ def contrastive_match(
     synthetic_gradient = inner_gradient(loss, microbatch)
 
     def match(
-        key: Key, synthetic: Synthetic, target: Target, learner: Learner
+        key: Key, synthetic: Synthetic, real: Samples, learner: Learner
     ) -> tuple[Scalar, Evidence]:
         classes = synthetic.images.shape[0]
 
         def add(total, xs):
             index, images = xs
             key_sample, key_match = jax.random.split(jax.random.fold_in(key, index))
-            batch = target(key_sample, index)
-            seen, made = augment(key_match, batch.images, images)
+            batch = real(key_sample, index)
+            real_images, augmented = augment(key_match, batch.images, images)
             part = real_gradient(
-                learner.params, Batch(seen, batch.labels), learner.stats
+                learner.params, Batch(real_images, batch.labels), learner.stats
             )
-            return jax.tree.map(lambda t, g: t + g / classes, total, part), made
+            return jax.tree.map(lambda t, g: t + g / classes, total, part), augmented
 
-        # One class after the other: only the sum is kept, never K gradients.
+        # One class after the other, so that memory holds the sum and not K gradients.
         zeros = jax.tree.map(jnp.zeros_like, learner.params)
         xs = jnp.arange(classes), synthetic.images
-        real, made = jax.lax.scan(add, zeros, xs)
-        real = jax.lax.stop_gradient(real)
+        target, augmented = jax.lax.scan(add, zeros, xs)
+        target = jax.lax.stop_gradient(target)
         batch = Batch(
-            made.reshape(-1, *made.shape[2:]),
+            augmented.reshape(-1, *augmented.shape[2:]),
             synthetic.labels.reshape(-1, synthetic.labels.shape[-1]),
         )
         gradient = synthetic_gradient(learner.params, batch, learner.stats)
-        value = masked_distance(distance, mask, real, gradient)
-        return value, Evidence(batch, gradient)
+        value = masked_distance(distance, mask, target, gradient)
+        return value, Evidence(batch, known_gradient(gradient))
 
     return match
 

@@ -1,4 +1,4 @@
-"""Distribution matching, class by class or of classes that share one batch."""
+"""Distribution matching, class by class or with all classes in one batch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,18 +14,21 @@ from jaxdd.modifiers.masks import Masking
 from jaxdd.nets import has_batch_statistics
 from jaxdd.objectives.lifts import per_class, per_set
 from jaxdd.objectives.parts import Parts, SampleMatching
+from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.trees import apply_mask
 from jaxdd.synthetic.sets import fill, flatten
 from jaxdd.types import (
     Array,
     Batch,
+    ClassMatch,
     Evidence,
     Key,
     Learner,
-    Match,
     Network,
     Objective,
+    Samples,
     Scalar,
+    SetMatch,
     Synthetic,
 )
 
@@ -37,19 +40,19 @@ def feature_match(
     augment: Callable[..., tuple[Array, ...]],
     features: str = "last",
     mask: Masking | None = None,
-) -> Match:
+) -> ClassMatch:
     """Squared distance between the mean features of one class.
 
     Zhao, Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, eq. (4):
     summed over features, with a Siamese augmentation.
 
     Args:
-        network: gives the features, in evaluation mode; `joint_feature_match` is for
-            those with batch norm.
+        network: the network of the features, in evaluation mode; networks with batch
+            norm need `joint_feature_match`.
         augment: Siamese, (key, *batches of images) -> tuple of images.
-        features: "last", the penultimate ones (DM), or "all", those of every block
-            (ours), which is what a mask can choose from.
-        mask: which features are matched (PAD's FIEM; blocks count as layers, shallow
+        features: "last", the penultimate features (DM), or "all", the features of every
+            block (ours), which a mask needs.
+        mask: the features that are matched (PAD's FIEM; blocks count as layers, shallow
             to deep), from their squared difference; None for all of them.
 
     Raises:
@@ -82,11 +85,12 @@ def feature_match(
     def match(
         key: Key, synthetic: Batch, real: Batch, learner: Learner
     ) -> tuple[Scalar, Evidence]:
-        seen, made = augment(key, real.images, synthetic.images)
-        synthetic = Batch(made, synthetic.labels)
-        target = jax.lax.stop_gradient(mean_features(learner, Batch(seen, real.labels)))
+        real_images, images = augment(key, real.images, synthetic.images)
+        real = Batch(real_images, real.labels)
+        synthetic = Batch(images, synthetic.labels)
+        target = jax.lax.stop_gradient(mean_features(learner, real))
         value = _distance(mean_features(learner, synthetic), target, mask)
-        return value, Evidence(synthetic)
+        return value, Evidence(synthetic, later_gradient(network, learner, synthetic))
 
     return match
 
@@ -96,7 +100,7 @@ def joint_feature_match(
     augment: Callable[..., tuple[Array, ...]],
     features: str = "last",
     mask: Masking | None = None,
-) -> Match:
+) -> SetMatch:
     """The same distances, summed over classes, for networks with batch norm.
 
     As in DM's official code, the real images of all classes are one batch in training
@@ -106,12 +110,11 @@ def joint_feature_match(
     of other images (ours), since it would be part of the statistics.
 
     Args:
-        network: gives the features, in training mode.
+        network: the network of the features, in training mode.
         augment, features, mask: as in `feature_match`.
 
     Returns:
-        (key, synthetic set, target, learner) -> (value, evidence), where the target is
-        a function (key, class) -> Batch of real samples.
+        The match of all classes.
 
     Raises:
         UserError: as in `feature_match`.
@@ -132,7 +135,7 @@ def joint_feature_match(
     first = _first_block(features, mask)
 
     def mean_features(learner: Learner, batch: Batch) -> dict[str, Array]:
-        """Of every class, [K, F] by block, from images [K, n, H, W, C]."""
+        """The mean features of every class, [K, F] by block, of images [K, n, ...]."""
         classes, count = batch.labels.shape[:2]
         images = fill(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch))
         outputs, _ = network.apply(learner.params, learner.stats, images, True)
@@ -149,25 +152,26 @@ def joint_feature_match(
     def match(
         key: Key,
         synthetic: Synthetic,
-        target: Callable[[Key, Array], Batch],
+        real: Samples,
         learner: Learner,
     ) -> tuple[Scalar, Evidence]:
         def draw(xs):
             index, images = xs
             key_sample, key_match = jax.random.split(jax.random.fold_in(key, index))
-            batch = target(key_sample, index)
-            seen, made = augment(key_match, batch.images, images)
-            return batch._replace(images=seen), made
+            batch = real(key_sample, index)
+            real_images, augmented = augment(key_match, batch.images, images)
+            return batch._replace(images=real_images), augmented
 
         # One class after the other, so that of an augmentation's operations only the
         # chosen one is computed.
         xs = jnp.arange(synthetic.images.shape[0]), synthetic.images
-        real, made = jax.lax.map(draw, xs)
-        shown = Batch(made, synthetic.labels)
-        reached = jax.lax.stop_gradient(mean_features(learner, real))
+        real_batch, augmented = jax.lax.map(draw, xs)
+        batch = Batch(augmented, synthetic.labels)
+        target = jax.lax.stop_gradient(mean_features(learner, real_batch))
         each = jax.vmap(lambda a, b: _distance(a, b, mask))
-        value = jnp.sum(each(mean_features(learner, shown), reached))
-        return value, Evidence(flatten(synthetic._replace(images=made)))
+        value = jnp.sum(each(mean_features(learner, batch), target))
+        flat = flatten(synthetic._replace(images=augmented))
+        return value, Evidence(flat, later_gradient(network, learner, flat))
 
     return match
 
@@ -186,10 +190,10 @@ def _first_block(features: str, mask: Masking | None) -> int:
 
 
 def _distance(
-    made: dict[str, Array], target: dict[str, Array], mask: Masking | None
+    features: dict[str, Array], target: dict[str, Array], mask: Masking | None
 ) -> Scalar:
     """Squared distance of one class's mean features, where the mask keeps them."""
-    squares = jax.tree.map(lambda a, b: (a - b) ** 2, made, target)
+    squares = jax.tree.map(lambda a, b: (a - b) ** 2, features, target)
     if mask is not None:
         squares = apply_mask(mask(squares), squares)
     return jnp.sum(jnp.stack([jnp.sum(x) for x in squares.values()]))
@@ -216,10 +220,10 @@ class FeatureMatching(SampleMatching):
         arguments = network, siamese, self.features, parts.mask
         if has_batch_statistics(network):
             # Classes share the statistics of one batch: none can be matched alone.
-            match, lift = joint_feature_match(*arguments), per_set
-        else:
-            match, lift = feature_match(*arguments), per_class
-        return lift(match, self.samples(), parts.terms, parts.remember)
+            joint = joint_feature_match(*arguments)
+            return per_set(joint, self.samples(), parts.terms, parts.remember)
+        match = feature_match(*arguments)
+        return per_class(match, self.samples(), parts.terms, parts.remember)
 
     def matched(self, network: Network, image_shape: tuple[int, ...]) -> Any:
         """The shapes of what is compared: features of the blocks."""

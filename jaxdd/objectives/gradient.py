@@ -12,15 +12,16 @@ from jaxdd.modifiers.masks import TENSORS, Masking, kernels_only
 from jaxdd.objectives.lifts import per_class
 from jaxdd.objectives.parts import Parts, SampleMatching
 from jaxdd.primitives.distances import DISTANCES, Distance
+from jaxdd.primitives.evidence import known_gradient
 from jaxdd.primitives.gradients import batch_gradient, inner_gradient
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.types import (
     Array,
     Batch,
+    ClassMatch,
     Evidence,
     Key,
     Learner,
-    Match,
     Network,
     Objective,
     Params,
@@ -34,7 +35,7 @@ def gradient_match(
     augment: Callable[..., tuple[Array, ...]],
     microbatch: int | None = None,
     mask: Masking | None = None,
-) -> Match:
+) -> ClassMatch:
     """Distance between the gradients of real and synthetic samples of one class.
 
     Zhao, Mopuri, Bilen, ICLR 2021, eq. (9); with an augmentation DSA, Zhao, Bilen, ICML
@@ -44,9 +45,9 @@ def gradient_match(
         network: whose loss is differentiated, in evaluation mode.
         distance: (real gradient, synthetic gradient, mask or None) -> [].
         augment: Siamese, (key, *batches of images) -> tuple of images.
-        microbatch: chunk length of both gradients.
-        mask: which entries of the gradient are matched (PAD's FIEM), from the squared
-            difference of the two gradients; None for all of them.
+        microbatch: samples per chunk of both gradients.
+        mask: the entries of the gradient that are matched (PAD's FIEM), a function of
+            the squared difference of the two gradients; None for all of them.
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -68,14 +69,15 @@ def gradient_match(
     def match(
         key: Key, synthetic: Batch, real: Batch, learner: Learner
     ) -> tuple[Scalar, Evidence]:
-        seen, made = augment(key, real.images, synthetic.images)
-        real, synthetic = Batch(seen, real.labels), Batch(made, synthetic.labels)
+        real_images, images = augment(key, real.images, synthetic.images)
+        real = Batch(real_images, real.labels)
+        synthetic = Batch(images, synthetic.labels)
         target = jax.lax.stop_gradient(
             real_gradient(learner.params, real, learner.stats)
         )
         gradient = synthetic_gradient(learner.params, synthetic, learner.stats)
         value = masked_distance(distance, mask, target, gradient)
-        return value, Evidence(synthetic, gradient)
+        return value, Evidence(synthetic, known_gradient(gradient))
 
     return match
 
@@ -83,7 +85,7 @@ def gradient_match(
 def masked_distance(
     distance: Distance, mask: Masking | None, real: Params, synthetic: Params
 ) -> Scalar:
-    """A distance of two gradients where a mask keeps them; everywhere without one."""
+    """The distance of two gradients over the entries of a mask, or over all of them."""
     if mask is None:
         return distance(real, synthetic)
     squares = jax.tree.map(lambda a, b: (a - b) ** 2, real, synthetic)

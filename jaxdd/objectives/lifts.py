@@ -4,8 +4,8 @@ A lift draws the samples that its match sees, adds the terms, and adds D4A's ter
 against forgetting, which is the same match on other samples.
 """
 
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -20,23 +20,45 @@ from jaxdd.synthetic.sets import union
 from jaxdd.types import (
     Array,
     Batch,
+    ClassMatch,
     Info,
     Inputs,
     Key,
     Learner,
-    Match,
     Objective,
     Params,
+    Samples,
     Scalar,
+    SetMatch,
+    SpanMatch,
     Synthetic,
 )
 
-# (images of the class, key, class index, learner, inputs, step) -> (loss, info)
-ClassObjective: TypeAlias = Callable[
-    [Batch, Key, Array, Learner, Inputs, Array], tuple[Scalar, Info]
-]
-# (key, class index) -> real samples of the class
-Samples: TypeAlias = Callable[[Key, Array], Batch]
+
+@runtime_checkable
+class ClassObjective(Protocol):
+    """The loss of the images of one class."""
+
+    def __call__(
+        self,
+        images: Batch,
+        key: Key,
+        class_index: Array,
+        learner: Learner,
+        inputs: Inputs,
+        step: Array,
+        /,
+    ) -> tuple[Scalar, Info]:
+        """Compute it.
+
+        Args:
+            images: [n, ...], the only argument that gets a gradient.
+            key: consumed.
+            class_index: [] int32.
+            learner: the network of the step.
+            inputs: the data of the step.
+            step: [] int32.
+        """  # fmt: skip
 
 
 def class_gradients(of_class: ClassObjective) -> Objective:
@@ -125,29 +147,25 @@ def _earlier_of_class(inputs: Inputs, index: Array) -> Batch:
 
 
 def per_class(
-    match: Match,
+    match: ClassMatch,
     sampling: Sampling,
     terms: Mapping[str, WeightedTerm] | None = None,
     remember: Forgetting | None = None,
 ) -> Objective:
     """Lift a match of one class to the sum over classes.
 
-    Every class draws its own real batch and its own augmentation. The gradient w.r.t. a
-    class's images comes from that class alone, so it is computed in the same pass as
-    the value and handed over by a derivative rule: nothing of size K * P crosses the
-    lift, and real gradients are never computed twice. Differentiable w.r.t. the
-    synthetic set only.
+    Every class draws its own real batch and its own augmentation. Only the synthetic
+    set gets a gradient; see `class_gradients`.
 
     Args:
-        match: of one class.
-        sampling: how many samples of a class it is shown.
+        match: the match of one class.
+        sampling: how many samples of a class the match sees.
         terms: penalties by name.
         remember: a term against forgetting.
 
     Returns:
-        (key, synthetic, learner, inputs, step) -> (loss, info); info has "match" (sum
-        over classes), each term's value (mean over classes) and "forgetting" (sum)
-        where there is such a term.
+        The objective. Its info has "match" (the sum over classes), each term's value
+        (the mean over classes) and, with `remember`, "forgetting" (the sum).
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -176,9 +194,9 @@ def per_class(
     ) -> tuple[Scalar, Info]:
         key_real, key_match = jax.random.split(key)
         real = sampling.draw(key_real, inputs, index, step)
-        shown = choose_rows(Draw.ROWS.of(key_match), new, sampling.synthetic)
+        rows = choose_rows(Draw.ROWS.of(key_match), new, sampling.synthetic)
         share = 1 / new.labels.shape[-1]
-        matched = weighted(key_match, shown, real, learner, step, share)
+        matched = weighted(key_match, rows, real, learner, step, share)
         if remember is None:
             return matched
         pair_of = remember.choose(_proxy_of_class, _replay_of_class)
@@ -194,24 +212,24 @@ def per_class(
 
 
 def per_span(
-    match: Match,
+    match: SpanMatch,
     terms: Mapping[str, WeightedTerm] | None = None,
     remember: Forgetting | None = None,
 ) -> Objective:
     """Lift a trajectory match to an objective: the whole set against one span.
 
-    In a later segment of D4A the student trains on all images made so far, of which
-    only the new ones get a gradient.
+    In later segments of D4A the student trains on the images of all segments so far,
+    of which only the new ones get a gradient.
 
     Args:
-        match: (key, synthetic set, target parameters, learner) -> (value, evidence).
-        terms: penalties by name; there is one of each, with its whole weight.
-        remember: a term against forgetting. Its proxy is the distance between what
-            students reach on the new images and on the earlier ones.
+        match: the match of a span.
+        terms: penalties by name; each counts once, with its whole weight.
+        remember: a term against forgetting. Its proxy is the distance between the
+            students that are trained on the new images and on the earlier ones.
 
     Returns:
-        (key, synthetic, learner, inputs, step) -> (loss, info); `inputs.span` has the
-        expert's parameters. Info has "match" and each term's value.
+        The objective, which needs `inputs.span`. Its info has "match", each term's
+        value and, with `remember`, "forgetting".
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -260,7 +278,7 @@ def per_span(
 
 
 def per_set(
-    match: Match,
+    match: SetMatch,
     sampling: Sampling,
     terms: Mapping[str, WeightedTerm] | None = None,
     remember: Forgetting | None = None,
@@ -268,15 +286,14 @@ def per_set(
     """Lift a match of all classes at once to an objective.
 
     Args:
-        match: (key, synthetic set, target, learner) -> (value, evidence); the target is
-            a function (key, class) -> Batch.
-        sampling: how many samples of a class it is shown.
-        terms: penalties by name; there is one of each, with its whole weight.
+        match: the match of all classes.
+        sampling: how many samples of a class the match sees.
+        terms: penalties by name; each counts once, with its whole weight.
         remember: a term against forgetting.
 
     Returns:
-        (key, synthetic, learner, inputs, step) -> (loss, info); info has "match" and
-        each term's value.
+        The objective. Its info has "match", each term's value and, with `remember`,
+        "forgetting".
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -299,20 +316,20 @@ def per_set(
     def objective(
         key: Key, synthetic: Synthetic, learner: Learner, inputs: Inputs, step: Array
     ) -> tuple[Scalar, Info]:
-        key_shown, key_before = jax.random.split(Draw.ROWS.of(key))
-        shown = choose_images(key_shown, synthetic, sampling.synthetic)
+        key_new, key_before = jax.random.split(Draw.ROWS.of(key))
+        chosen = choose_images(key_new, synthetic, sampling.synthetic)
 
         def real(key: Key, class_index: Array) -> Batch:
             return sampling.draw(key, inputs, class_index, step)
 
-        matched = weighted(key, shown, real, learner, step, 1.0)
+        matched = weighted(key, chosen, real, learner, step, 1.0)
         if remember is None:
             return matched
 
         def proxy() -> tuple[Synthetic, Samples]:
             earlier = inputs.earlier_set()
             before = choose_images(key_before, earlier, sampling.synthetic)
-            return shown, lambda key, k: Batch(before.images[k], before.labels[k])
+            return chosen, lambda key, k: Batch(before.images[k], before.labels[k])
 
         def replay() -> tuple[Synthetic, Samples]:
             both = union(inputs.earlier, synthetic)

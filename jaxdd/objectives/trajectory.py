@@ -12,6 +12,7 @@ from jaxdd.fields import Choice, option
 from jaxdd.modifiers.masks import Masking
 from jaxdd.objectives.lifts import per_span
 from jaxdd.objectives.parts import AUGMENTATION, Parts, parameters_of
+from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.primitives.trees import apply_mask, total
 from jaxdd.primitives.unroll import student_step, unroll
@@ -19,14 +20,14 @@ from jaxdd.synthetic.sets import flatten, present
 from jaxdd.types import (
     Array,
     Batch,
-    Evidence,
     Key,
     Learner,
-    Match,
     Network,
     Objective,
     Params,
+    PathEvidence,
     Scalar,
+    SpanMatch,
     Synthetic,
 )
 
@@ -34,7 +35,7 @@ from jaxdd.types import (
 def minibatches(
     key: Key, present: Array, size: int | None, steps: int
 ) -> tuple[Array, Array]:
-    """Which images a student sees in each step: passes in random order.
+    """Indices of the images of each student step, in passes of random order.
 
     Every pass is a new permutation cut into consecutive minibatches; where `size` does
     not divide the number of images the last one of a pass is short and filled up with
@@ -44,8 +45,8 @@ def minibatches(
     Args:
         key: consumed.
         present: [N] bool, which rows are images and not padding.
-        size: of a minibatch; None or anything from N up for the whole set.
-        steps: of the student.
+        size: images per minibatch; None or at least N for the whole set.
+        steps: the steps of the student.
 
     Returns:
         indices [steps, size] int32 and weights [steps, size] float32.
@@ -82,8 +83,8 @@ def trajectory_match(
     truncated: bool = False,
     along_path: bool = False,
     mask: Masking | None = None,
-) -> Match:
-    """How far a student is from the expert's later parameters.
+) -> SpanMatch:
+    """The distance of a student from the expert's later parameters.
 
     L = |theta_N - theta*|^2 / |theta_0 - theta*|^2 with theta_{i+1} = theta_i - eta
     grad l(theta_i): 1 means no progress over standing still. Cazenavette et al.,
@@ -92,20 +93,18 @@ def trajectory_match(
     "Prioritize Alignment in Dataset Distillation", 2024).
 
     Args:
-        network: of the experts.
-        augment: of the student's minibatches, (key, images) -> images.
-        student_steps: N.
+        network: the architecture of the experts.
+        augment: (key, images) -> images, applied to the student's minibatches.
+        student_steps: N, the steps of the student.
         batch_size: images per student step; None for the whole set.
-        microbatch: chunk length of the student's gradients; not with batch norm.
+        microbatch: samples per chunk of the student's gradients; None with batch norm.
         truncated: TESLA's gradient, which ignores how a step's parameters depend on the
             images of the steps before.
         along_path: whether the norms in the evidence carry a gradient.
-        mask: which parameters are matched, from their current squared error.
+        mask: the parameters that are matched, a function of their squared error.
 
     Returns:
-        (key, synthetic set, target parameters, learner) -> (L, evidence). The learner
-        has the start parameters. The evidence has the first step's batch, the
-        gradient norms of all steps and the parameters that the student reached.
+        The match of a span.
 
     Example:
         >>> import jax, jaxdd, numpy as np
@@ -137,23 +136,26 @@ def trajectory_match(
 
     def match(
         key: Key, synthetic: Synthetic, target: Params, learner: Learner
-    ) -> tuple[Scalar, Evidence]:
+    ) -> tuple[Scalar, PathEvidence]:
         data = flatten(synthetic)
         key_order, key_augment = jax.random.split(key)
-        given = jax.lax.stop_gradient(present(data.labels))
-        chosen = minibatches(key_order, given, batch_size, student_steps)
+        is_image = jax.lax.stop_gradient(present(data.labels))
+        chosen = minibatches(key_order, is_image, batch_size, student_steps)
         contexts = (jax.random.split(key_augment, student_steps), *chosen)
         end, norms = unroll(
             step, learner.params, data, synthetic.step_size, learner.stats, contexts
         )
-        missed = _squares(end, target)
-        begun = _squares(learner.params, target)
+        missed = _squares(end, target)  # at the end, and at the start
+        missed_first = _squares(learner.params, target)
         if mask is not None:
-            kept = mask(missed)
-            missed, begun = apply_mask(kept, missed), apply_mask(kept, begun)
+            entries = mask(missed)
+            missed = apply_mask(entries, missed)
+            missed_first = apply_mask(entries, missed_first)
         first = prepare(data, jax.tree.map(lambda x: x[0], contexts))
-        value = total(missed) / jax.lax.stop_gradient(total(begun))
-        return value, Evidence(first, path_norms=norms, end=end)
+        value = total(missed) / jax.lax.stop_gradient(total(missed_first))
+        # Batch norm of a student in training uses the statistics of its batch.
+        gradient = later_gradient(network, learner, first, train=True)
+        return value, PathEvidence(first, gradient, norms, end)
 
     return match
 

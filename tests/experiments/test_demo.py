@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import demo
-from jaxdd.data.problem import open_problem
+from jaxdd.data.problem import DataFlags, open_problem
 from jaxdd.errors import UserError
 from jaxdd.training.fit import Training
 from tests.experiments.helpers import QUICK, SMALL, read_json
@@ -91,7 +91,7 @@ def test_the_test_split_has_no_part_in_choosing_the_weight(
     finished, tmp_path, monkeypatch
 ):
     config, _, table = finished
-    problem = open_problem("digits", None, 0.1, 0, False)
+    problem = open_problem(DataFlags(), 0.1, 0)
     bad = poisoned(problem)
     assert np.abs(bad.dataset.test_images - problem.dataset.test_images).max() > 0.5
     monkeypatch.setattr(demo, "open_problem", lambda *_: bad)

@@ -13,7 +13,7 @@ from PIL import Image
 import jaxdd
 from experiments import distill as distill_program
 from jaxdd.data import Splits, digits
-from jaxdd.data.problem import Problem, open_problem, prepare
+from jaxdd.data.problem import DataFlags, Problem, open_problem, prepare
 from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
@@ -23,6 +23,7 @@ from tests.experiments.helpers import (
     QUICK,
     SMALL,
     assert_same_run,
+    measuring,
     metrics,
     read_json,
     small,
@@ -101,7 +102,7 @@ def test_one_line_of_metrics_per_logged_step(finished):
     summary = read_json(finished / "summary.json")
     assert summary["difficulty"] == {"start": start, "end": end}
     images = jaxdd.load(finished / "distilled.npz").images
-    problem = open_problem("digits", None, 0.1, 0, False)
+    problem = open_problem(DataFlags(), 0.1, 0)
     real = problem.preprocess.apply(problem.splits.train.images)
     for k in range(10):  # it began at real images and moved
         distances = np.abs(real - images[k, 0]).reshape(len(real), -1).max(1)
@@ -157,7 +158,7 @@ def test_a_folder_of_another_experiment_is_refused(tmp_path):
 
 def test_killed_while_evaluating(finished, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(distill, "_judge", die)
+        patch.setattr(distill, "_measure", die)
         with pytest.raises(Killed):
             distill.run(small(tmp_path))
     assert not (tmp_path / "summary.json").exists()
@@ -179,7 +180,7 @@ def poisoned(problem: Problem) -> Problem:
     noise = rng.random(dataset.test_images.shape, np.float32)
     labels = rng.permutation(dataset.test_labels)
     bad = dataclasses.replace(dataset, test_images=noise, test_labels=labels)
-    return prepare(bad, 0.1, 0, False)
+    return prepare(bad, 0.1, 0)
 
 
 class Forbidden:
@@ -190,7 +191,7 @@ class Forbidden:
 
 
 def test_the_test_split_has_no_part_in_selection(tmp_path, monkeypatch):
-    problem = prepare(digits(), 0.1, 0, False)
+    problem = prepare(digits(), 0.1, 0)
     config = small(tmp_path / "a", **QUICK, select="validation", image_lr=10.0)
     summary = distill.run(config, problem)
     chosen = summary["selected_step"]
@@ -209,7 +210,7 @@ def test_the_test_split_has_no_part_in_selection(tmp_path, monkeypatch):
     right = np.zeros((2, 1), bool)
     accuracies = summary["distilled"], summary["random"]
     measured = Measured(*accuracies, right, np.arange(1), summary["classes"])
-    monkeypatch.setattr(distill, "_judge", lambda job, synthetic, kept: measured)
+    monkeypatch.setattr(distill, "_measure", measuring(measured))
     other = dataclasses.replace(config, workdir=str(tmp_path / "c"))
     assert distill.run(other, blind)["selected_step"] == chosen
     assert_same_run(tmp_path / "a", tmp_path / "c")

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from experiments import experts as experts_program
+from jaxdd import report
 from jaxdd.distillation import banks, experts
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from jaxdd.methods.network import network_for
+from jaxdd.progress import listening
 from tests.experiments.helpers import read_json
 from tests.helpers import Killed, die
 
@@ -49,7 +51,8 @@ def files(folder):
 def made(tmp_path_factory, problem):
     """(folder, summary, standard error) of a bank; tests must not change it."""
     folder = tmp_path_factory.mktemp("made") / "bank"
-    with contextlib.redirect_stderr(io.StringIO()) as error:
+    stream = io.StringIO()
+    with contextlib.redirect_stderr(stream) as error, listening(report.bar):
         summary = experts.run(config(folder), problem)
     return folder, summary, error.getvalue()
 

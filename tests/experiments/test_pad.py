@@ -188,7 +188,7 @@ def test_the_sweep_of_shares():
         (matching, {"drop_hardest": 1.0}, r"must lie in \[0, 1\)"),
         (matching, {"bank_epochs": 5}, "--bank_epochs is about experts, and dm has"),
     ],
-    ids=str,
+    ids=lambda x: getattr(x, "__name__", str(x)),
 )
 def test_bad_input_is_refused_before_anything_is_trained(
     tmp_path, start, changes, sentence

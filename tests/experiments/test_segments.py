@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jaxdd
-from jaxdd.data.problem import open_problem
+from jaxdd.data.problem import DataFlags, open_problem
 from jaxdd.distillation import options, pieces
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
@@ -127,7 +127,7 @@ def test_idc_stores_pixels_that_become_tiles(plain, problem, tmp_path):
 
 def test_the_files_of_a_run_in_segments(segmented, plain, tmp_path):
     summary = read_json(segmented / "summary.json")
-    total = len(open_problem("digits", None, 0.1, 0, False).splits.train.labels)
+    total = len(open_problem(DataFlags(), 0.1, 0).splits.train.labels)
     first, second = summary["segments"]
     assert (first["size"], second["size"]) == (2, 1)
     assert sum(first["kept"]) == total
@@ -212,7 +212,7 @@ def test_killed_between_segments_and_at_the_end(
     """While judges are trained, and while the whole is evaluated."""
     folder = tmp_path / "killed"
     asked = config(folder, **SEGMENTS)
-    for owner, name in ((pieces.segments, "make_judge"), (distill, "_judge")):
+    for owner, name in ((pieces.segments, "make_judge"), (distill, "_measure")):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, lambda *a, **k: die)
             if owner is distill:
@@ -271,21 +271,24 @@ def test_judges_that_keep_everything_or_nothing_are_told(
     [
         ({"segments": 4}, "choose 1 to 3 segments for ipc 3"),
         ({"method": "d4a", "ipc": 1}, "choose 1 to 1 segments for ipc 1"),
-        ({"judges": 2}, "--judges is about segments: add e.g. --segments=2"),
+        ({"judges": 2}, "--judges is about segments, which .*: add e.g. --segments=2"),
         ({"forgetting": "proxy"}, "--forgetting is about segments"),
         ({"forgetting_weight": 1.0}, "--forgetting_weight is about segments"),
         ({"judge_epochs": 3}, "--judge_epochs is about segments"),
         ({"min_keep": 3}, "--min_keep is about segments"),
         ({"segments": 1, "min_keep": 3}, "--min_keep is about segments"),
         ({"segments": 0}, "--segments must be positive"),
-        ({"segments": 2, "forgetting": "memory"}, "'memory': choose one of none, prox"),
+        (
+            {"segments": 2, "forgetting": "memory"},
+            "--forgetting must be one of none, proxy, replay",
+        ),
         ({"segments": 2, "segment_experts": 2}, "--segment_experts is about experts"),
         ({"segments": 2, "select": "validation"}, "use --select=last"),
         ({"factor": 0}, "--factor must be positive"),
-        ({"formation": "triple"}, "'triple': choose one of single, multi, bound"),
-        ({"space": "fourier"}, "unknown space 'fourier'"),
+        ({"formation": "triple"}, "--formation must be one of single, multi, bound"),
+        ({"space": "fourier"}, "--space must be one of input, pixels"),
         ({"image_steps": "diagonal"}, "'diagonal'"),
-        ({"tensors": "some"}, "'some': choose one of all, kernels"),
+        ({"tensors": "some"}, "--tensors must be one of all, kernels"),
         ({"eval_schedule": "cosine"}, "'cosine'"),
         ({"eval_augmentation": "crop+cutmix=2"}, "probability of CutMix"),
         ({"pool_augmentation": "blur"}, "'blur'"),

@@ -13,7 +13,7 @@ import pytest
 
 import jaxdd
 from jaxdd.data.problem import prepare
-from jaxdd.distillation import banks, experts
+from jaxdd.distillation import banks, experts, opening
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
@@ -139,7 +139,7 @@ def test_other_experts_than_the_methods_own_are_told(runs, method):
 
 
 def test_they_are_told_on_standard_error_too(bank, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(distill, "Job", die)
+    monkeypatch.setattr(opening, "Job", die)
     with pytest.raises(Killed):
         distill.run(following(tmp_path, experts=bank, expert_lr=0.1, method="pad"))
     error = capsys.readouterr().err
@@ -225,7 +225,7 @@ def test_killed_and_continued_by_the_same_command(
 def stopped(bank, tmp_path, problem, monkeypatch):
     """A workdir that was killed before its evaluation."""
     with monkeypatch.context() as patch:
-        patch.setattr(distill, "_judge", die)
+        patch.setattr(distill, "_measure", die)
         with pytest.raises(Killed):
             distill.run(following(tmp_path / "run", experts=bank), problem)
     return tmp_path / "run"
@@ -284,7 +284,7 @@ def test_the_bank_of_another_dataset_is_refused(bank, tmp_path, problem):
     dataset = dataclasses.replace(
         problem.dataset, images=problem.dataset.images[::-1].copy()
     )
-    other = prepare(dataset, 0.1, 0, False)
+    other = prepare(dataset, 0.1, 0)
     other = dataclasses.replace(other, preprocess=problem.preprocess)
     with pytest.raises(UserError, match=r"other data .*fingerprint is"):
         distill.run(following(tmp_path / "run", experts=bank), other)

@@ -10,15 +10,19 @@ import numpy as np
 import pytest
 
 import jaxdd
-from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation import opening, options, scoring, sorting
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
-from jaxdd.evaluation.hits import Hits
 from jaxdd.evaluation.protocol import Measured
 from jaxdd.methods.network import network_for
-from tests.experiments.helpers import NoProbes, assert_same_run, read_json, small
+from tests.experiments.helpers import (
+    NoProbes,
+    assert_same_run,
+    measuring,
+    read_json,
+    small,
+)
 from tests.helpers import Killed, die
 
 # DSA has the axes of DC but for the augmentation.
@@ -45,8 +49,7 @@ NOTHING = Measured(NONE, NONE, np.zeros((2, 1), bool), np.zeros(1, int), {})
 @pytest.fixture
 def unmeasured(monkeypatch):
     """Runs whose images are all that matters."""
-    measured = NOTHING, Stopwatch(), Hits(None, "")
-    monkeypatch.setattr(distill, "_measure", lambda *_: measured)
+    monkeypatch.setattr(distill, "_measure", measuring(NOTHING))
     monkeypatch.setattr(distill, "Probes", NoProbes)
 
 

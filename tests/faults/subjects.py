@@ -22,7 +22,7 @@ from experiments.comparing.sdc_results import read_measured
 from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.file import Artifact
 from jaxdd.data import fit_zca, load, normalisation
-from jaxdd.data.problem import Problem, open_problem
+from jaxdd.data.problem import DataFlags, Problem, open_problem
 from jaxdd.distillation import banks, experts, segmented
 from jaxdd.distillation.finished import AGAIN, SUMMARY
 from jaxdd.distillation.sorting import read_scores
@@ -66,7 +66,7 @@ def _one_of(*ways: Callable[[Random, Path], str]) -> Callable[[Random, Path], st
 
 @cache
 def digits() -> Problem:
-    return open_problem("digits", None, 0.1, 0, False)
+    return open_problem(DataFlags(), 0.1, 0)
 
 
 # --- Artifacts ----------------------------------------------------------------------

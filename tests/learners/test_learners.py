@@ -156,7 +156,7 @@ def seen_in_steps(source, stops):
     def match(key, synthetic, real, learner):
         show = lambda x, y: seen.append((int(np.argmax(y[0])), np.ravel(x)))
         jax.debug.callback(show, real.images, real.labels, ordered=True)
-        return jnp.sum(synthetic.images), Evidence(synthetic)
+        return jnp.sum(synthetic.images), Evidence(synthetic, None)
 
     images = np.arange(24, dtype=np.float32)[:, None, None, None]
     real = real_data(images, np.arange(24) % 3, 3)

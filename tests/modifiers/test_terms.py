@@ -11,7 +11,8 @@ from jaxdd.errors import UserError
 from jaxdd.modifiers.sdc import NORMS, sdc
 from jaxdd.modifiers.terms import SCHEDULES, WeightedTerm, weight_schedule
 from jaxdd.objectives import add_terms
-from jaxdd.types import Batch, Evidence, Learner
+from jaxdd.primitives.evidence import known_gradient, later_gradient
+from jaxdd.types import Batch, Evidence, Learner, PathEvidence
 from tests.helpers import assert_close, linear_network, new_learner, toy_batch
 
 NETWORK = linear_network(64)
@@ -33,6 +34,11 @@ def sample_gradients(learner, batch):
     return np.concatenate([kernel.reshape(len(flat), -1), error], 1)
 
 
+def evidence_of(learner, batch, train=False) -> Evidence:
+    """The evidence of a match that computes no gradient."""
+    return Evidence(batch, later_gradient(NETWORK, learner, batch, train))
+
+
 def expected_norm(norm, gradients, present):
     if norm == "mean":
         return np.linalg.norm(gradients.sum(0) / present)
@@ -46,14 +52,15 @@ class TestNorms(chex.TestCase):
         learner, batch = new_learner(NETWORK), toy_batch(5, padding=padding)
         gradients = sample_gradients(learner, batch)
         expected = expected_norm(norm, gradients, 5 - padding)
-        value = self.variant(sdc(NETWORK, norm))(KEY, learner, Evidence(batch, None))
+        evidence = evidence_of(learner, batch)
+        value = self.variant(sdc(NETWORK, norm))(KEY, learner, evidence)
         np.testing.assert_allclose(value, expected, rtol=1e-4)
 
 
 def test_the_two_norms_differ_on_the_same_samples():
     learner, batch = new_learner(NETWORK), toy_batch(5)
     mean, each = (
-        jax.jit(sdc(NETWORK, norm))(KEY, learner, Evidence(batch, None))
+        jax.jit(sdc(NETWORK, norm))(KEY, learner, evidence_of(learner, batch))
         for norm in NORMS
     )
     assert each > 1.2 * mean
@@ -62,7 +69,7 @@ def test_the_two_norms_differ_on_the_same_samples():
 def test_the_mean_norm_takes_the_gradient_that_the_match_computed():
     learner, batch = new_learner(NETWORK), toy_batch(5)
     given = {"kernel": jnp.full((64, 3), 2.0), "bias": jnp.zeros(3)}
-    value = sdc(NETWORK, "mean")(KEY, learner, Evidence(batch, given))
+    value = sdc(NETWORK, "mean")(KEY, learner, Evidence(batch, known_gradient(given)))
     np.testing.assert_allclose(value, 2 * np.sqrt(64 * 3), rtol=1e-6)
 
 
@@ -76,10 +83,9 @@ def opposite_batch():
 
 def test_opposite_gradients_cancel_in_the_mean_norm_only():
     zero = jax.tree.map(jnp.zeros_like, new_learner(NETWORK).params)
-    evidence = Evidence(opposite_batch(), None)
-    mean, each = (
-        jax.jit(sdc(NETWORK, norm))(KEY, Learner(zero, {}), evidence) for norm in NORMS
-    )
+    learner = Learner(zero, {})
+    evidence = evidence_of(learner, opposite_batch())
+    mean, each = (jax.jit(sdc(NETWORK, norm))(KEY, learner, evidence) for norm in NORMS)
     size = np.sqrt(2 * 0.2**2 * (1 + np.sum(np.square(evidence.batch.images[0]))))
     assert mean < 1e-6
     np.testing.assert_allclose(each, size, rtol=1e-5)
@@ -92,8 +98,9 @@ def test_a_vanishing_gradient_has_a_finite_derivative(norm):
     labels = jnp.full((2, 3), 1 / 3)
 
     def value(images):
-        evidence = Evidence(Batch(images, labels), None)
-        return jax.jit(sdc(NETWORK, norm))(KEY, Learner(zero, {}), evidence)
+        learner = Learner(zero, {})
+        evidence = evidence_of(learner, Batch(images, labels))
+        return jax.jit(sdc(NETWORK, norm))(KEY, learner, evidence)
 
     gradient = jax.jit(jax.grad(value))(toy_batch(2).images)
     chex.assert_tree_all_finite(gradient)
@@ -105,7 +112,7 @@ def test_an_unknown_norm_is_the_users_error():
 
 
 def test_along_the_path_sdc_is_the_mean_of_the_students_norms():
-    evidence = Evidence(toy_batch(5), None, jnp.array([1.0, 2.0, 6.0]))
+    evidence = PathEvidence(toy_batch(5), None, jnp.array([1.0, 2.0, 6.0]), None)
     value = sdc(NETWORK, at="path")(KEY, new_learner(NETWORK), evidence)
     assert float(value) == pytest.approx(3)
 
@@ -126,10 +133,11 @@ def test_an_unknown_place_is_the_users_error():
         sdc(NETWORK, at="end")
 
 
-@pytest.mark.parametrize("path_norms", [None, jnp.ones(3)])
-def test_at_the_start_a_path_changes_nothing_without_batch_norm(path_norms):
+@pytest.mark.parametrize("train", [False, True])
+def test_training_mode_changes_nothing_without_batch_norm(train):
     learner, batch = new_learner(NETWORK), toy_batch(5)
-    value = jax.jit(sdc(NETWORK))(KEY, learner, Evidence(batch, None, path_norms))
+    evidence = evidence_of(learner, batch, train)
+    value = jax.jit(sdc(NETWORK))(KEY, learner, evidence)
     gradients = sample_gradients(learner, batch)
     np.testing.assert_allclose(value, expected_norm("mean", gradients, 5), rtol=1e-4)
 
@@ -140,7 +148,7 @@ def test_microbatches_do_not_change_the_mean_norm_or_its_gradient(microbatch):
 
     def both(microbatch):
         def value(images):
-            evidence = Evidence(Batch(images, batch.labels), None)
+            evidence = evidence_of(learner, Batch(images, batch.labels))
             return sdc(NETWORK, microbatch=microbatch)(KEY, learner, evidence)
 
         return jax.jit(jax.value_and_grad(value))(batch.images)

@@ -1,0 +1,43 @@
+"""The mean gradient that a match hands to the terms: computed already, or later."""
+
+from jax.tree_util import Partial
+
+from jaxdd.primitives.gradients import inner_gradient
+from jaxdd.primitives.losses import mean_loss
+from jaxdd.types import Batch, Learner, MeanGradient, Network, Params
+
+
+def known_gradient(gradient: Params) -> MeanGradient:
+    """The gradient that a match has computed, for its evidence."""
+    return Partial(lambda gradient, microbatch=None: gradient, gradient)
+
+
+def later_gradient(
+    network: Network, learner: Learner, batch: Batch, train: bool = False
+) -> MeanGradient:
+    """A gradient that is computed if a term asks for it, for the evidence of a match.
+
+    Both forms are pytrees, so that a jitted match can return its evidence.
+
+    Args:
+        network: the network that was matched.
+        learner: its state.
+        batch: the batch that was matched.
+        train: whether batch norm uses the statistics of the batch.
+
+    Example:
+        >>> import jax, jaxdd, numpy as np
+        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
+        >>> learner = jaxdd.Learner(*network.init(jax.random.key(0)))
+        >>> images = jax.numpy.ones((6, 8, 8, 1))
+        >>> batch = jaxdd.Batch(images, jax.nn.one_hot(np.arange(6) % 3, 3))
+        >>> gradient = later_gradient(network, learner, batch)
+        >>> jax.tree.structure(gradient(2)) == jax.tree.structure(learner.params)
+        True
+    """
+
+    def compute(params, stats, batch: Batch, microbatch: int | None = None) -> Params:
+        gradient = inner_gradient(mean_loss(network, train), microbatch)
+        return gradient(params, batch, stats)
+
+    return Partial(compute, learner.params, learner.stats, batch)
