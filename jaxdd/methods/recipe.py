@@ -172,7 +172,8 @@ class Recipe:
         return Parts(
             terms,
             None if self.mask is None else self.mask.make(),
-            None if self.segments is None else self.segments.make(),
+            # One segment has no earlier ones.
+            self.segments.make() if self.segments and self.count > 1 else None,
             microbatch,
             self.learner.matches,
             bool(terms) and self.sdc is not None and self.sdc.at == "path",
