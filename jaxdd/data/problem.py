@@ -40,10 +40,14 @@ class DataFlags:
         None, "folder of prepared TFDS datasets", kind="path", often=True
     )
     channels: int | None = option(
-        None, "convert images to 1 (grey) or 3 (RGB; transparency is dropped)"
+        None,
+        "number of channels to which images are converted: 1 (grey) or 3 (RGB; "
+        "transparency is dropped)",
     )
     image_size: str | None = option(
-        None, "N or HxW: cut images to that shape about the centre, and resize them"
+        None,
+        "size in pixels, N or HxW, to which images are cut about their centre and "
+        "resized",
     )
 
 
@@ -59,10 +63,11 @@ class Scaling(Choice):
 
     subject: ClassVar[str] = "the preprocessing"
 
-    zca: bool = option(False, "ZCA whitening instead of normalisation")
+    zca: bool = option(False, "whether images are ZCA-whitened instead of normalised")
     constants: str | None = option(
         None,
-        "dataset whose mean and deviation normalise the images; default: the method's",
+        "dataset whose mean and standard deviation normalise the images; default: "
+        "as in the method's official code",
     )
 
 

@@ -193,6 +193,7 @@ def open_run(config: BankFlags, problem: Problem | None = None) -> Opened:
         )
     flags = _given(config)
     run = run_of(config.method, flags)
+    assert run.experts is not None, "experts follow from the method"
     problem = problem or resolution.open_data(run)
     problem = problem.scaled(scaling_of(run, problem.dataset.name))
     last = next(

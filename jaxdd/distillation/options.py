@@ -35,10 +35,13 @@ class Task(Choice):
     subject: ClassVar[str] = "the run"
 
     ipc: int = option(1, "synthetic images per class", above=0, often=True)
-    seed: int = option(0, "seed of everything random", kind="seed", often=True)
+    seed: int = option(
+        0, "seed of all random numbers of the run", kind="seed", often=True
+    )
     select: str = option(
         "last",
-        "which set is kept: the last one, or the best on validation data",
+        "which set of the run is kept: the last one (last), or the one with the "
+        "best accuracy on held-out data (validation)",
         choices=SELECTIONS,
     )
 
@@ -55,10 +58,13 @@ class Data(DataFlags, Choice):
     subject: ClassVar[str] = "the data"
 
     validation: float = option(
-        0.1, "share of train that is held out for selection; 0 for none"
+        0.1, "share of the training data that is held out, for selection; 0 for none"
     )
     split_seed: int | None = option(
-        None, "seed of the share that is held out; default: --seed", kind="seed"
+        None,
+        "seed that draws the share of the training data that is held out; "
+        "default: --seed",
+        kind="seed",
     )
 
 
@@ -77,20 +83,30 @@ class Records(Choice):
 
     subject: ClassVar[str] = "the records"
 
-    probes: int = option(5, "networks at which difficulty is measured", above=0)
+    probes: int = option(
+        5, "number of networks at which the difficulty of the set is measured", above=0
+    )
     probe_steps: int = option(
-        100, "steps of SGD on real data before difficulty is measured", above=0
+        100,
+        "steps of SGD on real data that the networks have taken at which "
+        "difficulty is measured",
+        above=0,
     )
     sdc_share: bool = option(
-        True, "whether the share of SDC in the image gradient is logged"
+        True,
+        "whether metrics.jsonl has the share of the difficulty correction (SDC) "
+        "in the gradient of the images",
     )
     log_every: int = option(10, "steps between lines of metrics.jsonl", above=0)
     measure_every: int | None = option(
         None,
-        "steps between measurements of difficulty; default: ten per run",
+        "steps between measurements of difficulty; default: a tenth of the "
+        "published number of steps",
         above=0,
     )
-    save_every: int = option(50, "steps between checkpoints", above=0)
+    save_every: int = option(
+        50, "steps between checkpoints, from which a stopped run goes on", above=0
+    )
 
 
 @dataclass(frozen=True)
@@ -137,9 +153,14 @@ class Flags:
     """What every configuration of a distillation has; its other fields are `FLAGS`."""
 
     workdir: str = option(
-        ..., "folder for results and checkpoints", kind="path", often=True
+        ...,
+        "folder for the results and checkpoints of the run",
+        kind="path",
+        often=True,
     )
-    method: str = option("dsa", f"one of {', '.join(METHODS)}", often=True)
+    method: str = option(
+        "dsa", f"distillation method: {', '.join(METHODS)}", often=True
+    )
 
     if TYPE_CHECKING:  # the other fields are made below
 

@@ -31,28 +31,37 @@ class Experts(Choice):
         kind="path",
     )
     count: int = option(
-        100, "experts of a bank that the run trains", flag="num_experts", above=0
+        100, "number of experts in a bank that is trained", flag="num_experts", above=0
     )
     epochs: int | None = option(
-        None, "epochs of a bank that the run trains", flag="bank_epochs", above=0
+        None,
+        "epochs of the training of experts; default: as many as are matched",
+        flag="bank_epochs",
+        above=0,
     )
     dtype: str = option(
         "float32",
-        "type of the snapshots of a bank that the run trains: float32 or bfloat16",
+        "type in which the parameters of experts are stored: float32 or bfloat16",
         flag="bank_dtype",
         choices=DTYPES,
     )
     learning_rate: float = option(
-        0.01, "learning rate of the experts", flag="expert_lr", above=0
+        0.01, "learning rate of the training of experts", flag="expert_lr", above=0
     )
     batch_size: int = option(
-        256, "samples per minibatch of the experts", flag="expert_batch", above=0
+        256,
+        "samples per minibatch of the training of experts",
+        flag="expert_batch",
+        above=0,
     )
     gsam_rho: float = option(
-        0.0, "radius of the experts' GSAM; 0 for plain SGD", at_least=0
+        0.0, "radius of GSAM, by which experts are trained; 0 for plain SGD", at_least=0
     )
     gsam_alpha: float = option(
-        0.0, "weight of the orthogonal part of the experts' GSAM", at_least=0
+        0.0,
+        "weight of the orthogonal part of the gradient in GSAM, by which experts "
+        "are trained",
+        at_least=0,
     )
 
     def training(self, epochs: int) -> Training:

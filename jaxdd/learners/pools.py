@@ -192,29 +192,33 @@ class TrainedBetween(Choice):
     subject: ClassVar[str] = "networks in training"
 
     matches: int = option(
-        1, "updates of the images per network", above=0, about="networks in training"
+        1,
+        "updates of the images before a network is replaced by a new one",
+        above=0,
+        about="networks in training",
     )
     network_lr: float = option(
         0.01,
-        "learning rate of the networks that are trained between matches",
+        "learning rate of the networks' training between matches",
         above=0,
         about="networks in training",
     )
     network_momentum: float = option(
         0.0,
-        "momentum of the networks that are trained between matches",
+        "momentum of the networks' training between matches",
         at_least=0,
         about="networks in training",
     )
     network_decay: float = option(
         0.0,
-        "weight decay of the networks that are trained between matches",
+        "weight decay of the networks' training between matches",
         at_least=0,
         about="networks in training",
     )
     augmentation: str | None = option(
         None,
-        "augmentation of the training between matches; default: the match's",
+        "augmentation in the networks' training between matches; default: "
+        "--augmentation",
         flag="pool_augmentation",
         about="networks in training",
     )
@@ -243,7 +247,9 @@ class Pool(TrainedBetween):
     subject: ClassVar[str] = "networks that are trained on the set"
 
     inner_epochs: int = option(
-        1, "epochs on the synthetic set between two matches of a network", above=0
+        1,
+        "epochs on the synthetic set that a network is trained between two matches",
+        above=0,
     )
 
     def make(
@@ -275,7 +281,7 @@ class RealPool(TrainedBetween):
     )
     batch: int = option(
         64,
-        "real samples per minibatch of the training between matches",
+        "real samples per minibatch of the networks' training between matches",
         flag="pool_batch",
         above=0,
     )

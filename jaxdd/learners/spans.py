@@ -108,15 +108,23 @@ class Spans(Choice):
     subject: ClassVar[str] = "matching trajectories"
     matches: ClassVar[int] = 1
 
-    min_start: int = option(0, "first epoch at which a student may start", at_least=0)
+    min_start: int = option(
+        0, "first epoch of an expert at which a student may start", at_least=0
+    )
     first_start: int | None = option(
         None,
-        "exclusive bound of the start epochs at step 0; default: --max_start",
+        "epoch of an expert before which students start at step 0 of the run; "
+        "default: --max_start",
         above=0,
     )
-    max_start: int | None = option(25, "exclusive bound of the start epochs", above=0)
+    max_start: int | None = option(
+        25, "epoch of an expert before which every student starts", above=0
+    )
     expansion: int = option(
-        0, "step at which the start epochs reach --max_start", at_least=0
+        0,
+        "step of the run at which the bound of the start epochs has grown from "
+        "--first_start to --max_start",
+        at_least=0,
     )
 
     def starts(self) -> StartEpochs:

@@ -38,21 +38,38 @@ class NetworkSpec(Choice):
     subject: ClassVar[str] = "the network"
 
     net: str = option(
-        "convnet", "network that is matched and evaluated", choices=NETS, often=True
+        "convnet",
+        f"network that is matched and evaluated: {', '.join(NETS)}",
+        choices=NETS,
+        often=True,
     )
     width: int | None = option(
-        None, "channels of the ConvNet; default: the field's", above=0, often=True
+        None,
+        "width of the network: channels of a ConvNet's blocks, units of an MLP's "
+        "layers; default: its usual one",
+        above=0,
+        often=True,
     )
     depth: int | None = option(
-        None, "blocks of the ConvNet; default: the field's", above=0
+        None,
+        "number of blocks of the ConvNet; default: as many as leave 4 pixels "
+        "along the shorter side",
+        above=0,
     )
     norm: str | None = option(
-        None, "normalisation in the network: instance, batch, layer, group or none"
+        None,
+        "normalisation layers of the network: instance, batch, layer, group or "
+        "none; default: the network's own",
     )
     activation: str | None = option(
-        None, "activation of the network: relu, leaky_relu, sigmoid or swish"
+        None,
+        "activation function of the network: relu, leaky_relu, sigmoid or swish; "
+        "default: the network's own",
     )
-    pooling: str | None = option(None, "pooling of the network: avg, max or none")
+    pooling: str | None = option(
+        None,
+        "pooling layers of the network: avg, max or none; default: the network's own",
+    )
 
     @property
     def published_name(self) -> str:

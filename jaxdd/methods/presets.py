@@ -120,7 +120,9 @@ class Length(Choice):
 
     subject: ClassVar[str] = "the run"
 
-    steps: int = option(1, "updates of the images", above=0, often=True)
+    steps: int = option(
+        1, "number of updates of the synthetic images", above=0, often=True
+    )
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,8 @@ class Recipe:
     images: Images = Images()
     labels: HardLabels | SoftLabels | TeacherLabels = variant(
         HardLabels(),
-        "labels of the images: hard, soft (learned) or teacher (an expert's)",
+        "labels of the synthetic images: of their class (hard), learned (soft), "
+        "or predicted by an expert in every step (teacher)",
         "labels",
         LABELS,
     )

@@ -254,22 +254,38 @@ class Window(Choice):
     subject: ClassVar[str] = "the window over the real samples"
 
     score: str | None = option(
-        None, "score that sorts each class easy to hard, such as el2n"
+        None,
+        "difficulty score that sorts the real samples of each class from easy to "
+        "hard; default: el2n, if samples are left out",
     )
     scores: str | None = option(
-        None, "a scores.npz that sorts each class, instead of --score", kind="path"
+        None,
+        "path of a scores.npz that sorts the real samples of each class, instead "
+        "of --score",
+        kind="path",
     )
-    drop_easiest: float = option(0.0, "share of each class, the easiest, left out")
-    drop_hardest: float = option(0.0, "share of each class, the hardest, left out")
+    drop_easiest: float = option(
+        0.0,
+        "share of the real samples of each class, the easiest ones, that is left out",
+    )
+    drop_hardest: float = option(
+        0.0,
+        "share of the real samples of each class, the hardest ones, that is left out",
+    )
     init_ratio: float = option(
-        1.0, "share of each class, the easiest, that experts see in epoch 0 (IR)"
+        1.0,
+        "share of the real samples of each class, the easiest ones, that experts "
+        "are trained on in epoch 0 (IR in PAD)",
     )
     add_end_epoch: int = option(
-        0, "epoch from which experts see the whole of each class (AEE)"
+        0,
+        "epoch from which experts are trained on all samples of each class (AEE "
+        "in PAD)",
     )
     removals: tuple[tuple[int, float], ...] = option(
         (),
-        "when experts lose the easiest share of each class, EPOCH:SHARE,...; or none",
+        "epochs after which experts are no longer trained on the easiest share of "
+        "each class, as EPOCH:SHARE pairs joined by commas, or none",
         parse=parse_removals,
     )
 

@@ -295,14 +295,15 @@ class Mask(Choice):
     )
     ratio: float = option(
         0.0,
-        "share of what is matched that the mask drops, in [0, 1)",
+        "share of the parameters or features that the mask leaves out of the "
+        "match, at least 0 and below 1",
         flag="mask_ratio",
         at_least=0,
         below=1,
     )
     granularity: str = option(
         "scalar",
-        "whether the mask drops single scalars or whole layers",
+        "whether the mask leaves out single numbers (scalar) or whole layers (layer)",
         flag="mask_granularity",
         choices=GRANULARITIES,
     )

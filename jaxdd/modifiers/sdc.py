@@ -136,34 +136,38 @@ class SDC(Choice):
     )
     norm: str = option(
         "mean",
-        "gradient norm that SDC penalises: of the mean gradient (mean), or the "
-        "mean of the samples' own norms (per_sample)",
+        "gradient norm that the difficulty correction (SDC) penalises: of the "
+        "mean gradient (mean), or the mean over samples of their own norms "
+        "(per_sample)",
         flag="sdc_norm",
         choices=NORMS,
     )
     at: str = option(
         "start",
-        "network at which SDC measures the norm: the one that is matched "
-        "(start), or all along a student's steps (path)",
+        "network at which the difficulty correction (SDC) takes the gradient "
+        "norm: the one that is matched (start), or a student in each of its "
+        "steps, averaged (path)",
         flag="sdc_at",
         choices=PLACES,
     )
     schedule: str = option(
         "constant",
-        "how the weight of SDC goes over the run: constant, linear or log",
+        "how the weight of the difficulty correction (SDC) rises over the run: "
+        "constant, linear or log",
         flag="sdc_schedule",
         choices=SCHEDULES,
     )
     horizon: int | None = option(
         None,
-        "step at which a rising weight of SDC arrives; default: the last step of "
-        "the published run",
+        "step at which a rising weight of the difficulty correction (SDC) reaches "
+        "--sdc_weight; default: the last step of the published run",
         flag="sdc_horizon",
         above=0,
     )
     relative: bool = option(
         False,
-        "whether the weight of SDC is measured in units of the matching loss",
+        "whether the weight of the difficulty correction (SDC) is measured in "
+        "units of the matching loss",
         flag="sdc_relative",
     )
 

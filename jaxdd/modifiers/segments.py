@@ -213,24 +213,36 @@ class Segments(Choice):
         "term against forgetting what earlier segments hold: none, proxy or replay",
         choices=REMEMBERED,
     )
-    forgetting_weight: float = option(1.0, "weight of the term against forgetting")
+    forgetting_weight: float = option(
+        1.0, "weight of the term against forgetting (--forgetting)"
+    )
     judges: int = option(
-        3, "networks that decide which samples the next segment sees", above=0
+        3,
+        "number of networks trained on the finished segments (judges): the next "
+        "segment matches the samples that they get wrong",
+        above=0,
     )
     judge_epochs: int | None = option(
-        None, "epochs of the judges' training; default: --eval_epochs", above=0
+        None,
+        "epochs of the training of the judges of segments; default: --eval_epochs",
+        above=0,
     )
     min_keep: int = option(
-        10, "samples of a class that a segment keeps at least, the hardest", above=0
+        10,
+        "number of real samples of a class, the hardest, that a later segment "
+        "matches at least",
+        above=0,
     )
     segment_experts: int | None = option(
         None,
-        "short expert runs on the samples that a segment keeps; default: as many "
-        "as the bank has",
+        "number of short expert runs on the samples that a later segment matches; "
+        "default: as many as the bank has experts",
         above=0,
     )
     segment_epochs: int | None = option(
-        None, "epochs of each short expert run; default: one span", above=0
+        None,
+        "epochs of each short expert run of a later segment; default: --expert_epochs",
+        above=0,
     )
 
     def make(self) -> Forgetting | None:

@@ -123,12 +123,14 @@ class ContrastiveMatching(GradientMatching):
 
     warmup_networks: int = option(
         0,
-        "networks that match class by class before contrastive matching",
+        "number of networks, from the first on, whose matches are class by class "
+        "before all classes are matched at once (DCC)",
         at_least=0,
     )
     warmup_matches: int = option(
         0,
-        "matches of each network, class by class, before contrastive matching",
+        "number of matches of a network that are class by class before all "
+        "classes are matched at once (DCC)",
         at_least=0,
     )
 

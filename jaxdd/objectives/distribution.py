@@ -211,7 +211,10 @@ class FeatureMatching(SampleMatching):
     subject: ClassVar[str] = "matching features"
 
     features: str = option(
-        "last", "blocks whose features are matched: the last, or all", choices=FEATURES
+        "last",
+        "blocks of the network whose features are matched: the last one (last), "
+        "or all of them (all)",
+        choices=FEATURES,
     )
 
     def make(self, network: Network, parts: Parts) -> Objective:

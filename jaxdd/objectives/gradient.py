@@ -106,13 +106,13 @@ class GradientMatching(SampleMatching):
 
     distance: str = option(
         "ours",
-        f"distance between gradients: {', '.join(DISTANCES)}",
+        f"distance by which gradients are compared: {', '.join(DISTANCES)}",
         choices=DISTANCES,
     )
     tensors: str = option(
         "all",
-        "whose gradients are matched: of all parameters, or of the kernels of "
-        "convolutions",
+        "parameters whose gradients are matched: all of them (all), or the "
+        "kernels of convolutions (kernels)",
         choices=TENSORS,
     )
 

@@ -58,17 +58,21 @@ class SampleMatching(Choice):
 
     augmentation: str = option("none", AUGMENTATION)
     batch_real: int = option(
-        256, "real samples per class and step", above=0, about="matching real samples"
+        256,
+        "real samples of each class in a match",
+        above=0,
+        about="matching real samples",
     )
     batch_syn: int | None = option(
         None,
-        "synthetic images per student step, or per class and match; default: all",
+        "synthetic images in a step of a student, or of a class in a match; "
+        "default: all",
         above=0,
     )
     sampling: str = option(
         "independent",
-        "how real samples are drawn: independent in every step, or in "
-        "passes over each class",
+        "how the real samples of a match are drawn: anew in every step "
+        "(independent), or in passes over each class (passes)",
         choices=("independent", "passes"),
         about="matching real samples",
     )

@@ -184,21 +184,34 @@ class TrajectoryMatching(Choice):
     augmentation: str = option("none", AUGMENTATION)
     batch_syn: int | None = option(
         None,
-        "synthetic images per student step, or per class and match; default: all",
+        "synthetic images in a step of a student, or of a class in a match; "
+        "default: all",
         above=0,
     )
-    student_steps: int = option(20, "steps of a student (N)", above=0)
+    student_steps: int = option(
+        20, "steps that a student takes on the synthetic set (N in the papers)", above=0
+    )
     expert_epochs: int = option(
-        3, "epochs of an expert that a student has to bridge (M)", above=0
+        3,
+        "epochs of an expert's training that a student has to bridge (M in the papers)",
+        above=0,
     )
     gradient: str = option(
         "exact",
-        "gradient through a student's steps: exact, or truncated (TESLA)",
+        "gradient through the steps of a student: exact, or without second "
+        "derivatives (truncated, as in TESLA)",
         choices=("exact", "truncated"),
     )
-    step_size: float = option(0.01, "the student's learning rate at the start", above=0)
+    step_size: float = option(
+        0.01,
+        "learning rate of a student (the step size) at the start of the run",
+        above=0,
+    )
     step_size_lr: float = option(
-        0.0, "learning rate of the student's learning rate; 0 keeps it", at_least=0
+        0.0,
+        "learning rate by which the step size of a student is learned; 0 keeps "
+        "the step size",
+        at_least=0,
     )
 
     def make(self, network: Network, parts: Parts) -> Objective:

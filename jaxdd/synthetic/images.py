@@ -45,37 +45,57 @@ class Images(Choice):
 
     init: str = option(
         "real",
-        f"where the images start: {', '.join(INITIALS)}, or the path of a "
-        "distilled.npz",
+        f"images that the run begins at: {', '.join(INITIALS)} (real ones that an "
+        "expert classifies correctly), or the path of a distilled.npz",
     )
     lr: float = option(
-        0.1, "learning rate of the images", flag="image_lr", above=0, often=True
+        0.1,
+        "learning rate of the synthetic images",
+        flag="image_lr",
+        above=0,
+        often=True,
     )
     momentum: float = option(
-        0.5, "momentum of the images", flag="image_momentum", at_least=0
+        0.5,
+        "momentum of the updates of the synthetic images",
+        flag="image_momentum",
+        at_least=0,
     )
     order: str = option(
         "joint",
-        "whether all classes are updated at once (joint) or one after another "
-        "(sequential)",
+        "order of the updates of the images: all classes at once (joint), or one "
+        "after another (sequential)",
         flag="image_steps",
         choices=IMAGE_STEPS,
     )
     space: str = option(
-        "input", "space in which images are stored: input or pixels", choices=SPACES
+        "input",
+        "form in which images are stored: as the network sees them (input), or as "
+        "pixels that are clipped to [0, 1] (pixels)",
+        choices=SPACES,
     )
-    factor: int = option(1, "tiles along each side of a stored image", above=0)
+    factor: int = option(
+        1,
+        "number of tiles along each side of a stored image (IDC); 1 for whole images",
+        above=0,
+    )
     formation: str = option(
         "single",
-        "how a stored image becomes training images: single, multi or bound",
+        "training images that a stored image becomes: its tiles (single), those "
+        "of all factors up to --factor (multi), or of the largest factors that "
+        "keep a class within --batch_syn (bound)",
         choices=KINDS,
     )
     gate: float = option(
-        0.0, "largest matching loss that updates anything; 0 for no gate", at_least=0
+        0.0,
+        "largest matching loss with which images and labels are still updated; 0 "
+        "for no bound",
+        at_least=0,
     )
     ema_decay: float = option(
         0.0,
-        "decay of the moving average of the images; 0 for no average",
+        "decay of the moving average of the images, which is then the result; 0 "
+        "for no average",
         at_least=0,
         below=1,
     )
@@ -125,11 +145,9 @@ class SoftLabels(Choice):
     subject: ClassVar[str] = "learned labels"
     remedy: ClassVar[str] = "add --labels=soft, or leave it out"
 
-    lr: float = option(
-        0.0, "learning rate of learned labels", flag="label_lr", at_least=0
-    )
+    lr: float = option(0.0, "learning rate of soft labels", flag="label_lr", at_least=0)
     momentum: float = option(
-        0.9, "momentum of learned labels", flag="label_momentum", at_least=0
+        0.9, "momentum of the updates of soft labels", flag="label_momentum", at_least=0
     )
 
 

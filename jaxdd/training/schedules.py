@@ -68,36 +68,47 @@ class Evaluation(Choice):
 
     networks: int = option(
         5,
-        "fresh networks of the final evaluation",
+        "number of new networks that are trained on the set to measure its accuracy",
         flag="num_eval",
         above=0,
         often=True,
     )
     random_subsets: int = option(
         10,
-        "random real subsets that the set is compared with, at least 5",
+        "number of random real subsets of the same size that the set is compared "
+        "with, at least 5",
         flag="num_random",
         at_least=MIN_RANDOM,
     )
-    epochs: int = option(300, "epochs of the evaluation", flag="eval_epochs", above=0)
+    epochs: int = option(
+        300,
+        "epochs of the networks' training in the evaluation",
+        flag="eval_epochs",
+        above=0,
+    )
     lr: float | None = option(
         None,
-        "learning rate of the evaluation; default: the method's, or the learned "
-        "step size",
+        "learning rate of the networks' training in the evaluation; default: "
+        "0.01, or the learned step size",
         flag="eval_lr",
         above=0,
     )
     batch: int = option(
-        256, "samples per minibatch of the evaluation", flag="eval_batch", above=0
+        256,
+        "samples per minibatch of the networks' training in the evaluation",
+        flag="eval_batch",
+        above=0,
     )
     schedule: str = option(
         "dc",
-        "schedule of the evaluation's learning rate: dc or idc",
+        "schedule of the learning rate in the evaluation: of DC (dc) or of IDC (idc)",
         flag="eval_schedule",
         choices=SCHEDULES,
     )
     augmentation: str = option(
-        "none", "augmentation of the evaluation's training", flag="eval_augmentation"
+        "none",
+        "augmentation of the networks' training in the evaluation, or none",
+        flag="eval_augmentation",
     )
 
     def training(
