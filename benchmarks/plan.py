@@ -8,7 +8,6 @@ empty cache of compiled programs. Writes plan.json and plan.md. Time anything on
 machine that does nothing else.
 """
 
-import gc
 import json
 import os
 import tempfile
@@ -26,7 +25,8 @@ from experiments.planning.files import bytes_below
 from experiments.planning.room import peak_resident
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation import experts, options
-from jaxdd.distillation import run as distill
+from jaxdd.distillation.opening import open_run
+from jaxdd.distillation.run import run_in
 from jaxdd.errors import UserError, quoted
 from jaxdd.evaluation import run as evaluate
 from jaxdd.progress import say
@@ -45,11 +45,30 @@ class Config:
 
 
 class Case(NamedTuple):
-    """A run with its plan, of (folder of all results, seed)."""
+    """A run with its plan.
 
-    module: Any
+    Attributes:
+        run: (flags) -> the compiled loop of the run, where it keeps one.
+        config: (folder of all results, seed) -> flags.
+        plan: (flags) -> the plan.
+    """
+
+    run: Callable[[Any], Program | None]
     config: Callable[[Path, int], Any]
     plan: Callable[[Any], Plan]
+
+
+def _distil(config: options.Flags) -> Program | None:
+    opened = open_run(config.method, options.given(config))
+    return run_in(config.workdir, opened).program
+
+
+def _train_experts(config: experts.Config) -> None:
+    experts.run(config)
+
+
+def _evaluate(config: evaluate.Config) -> None:
+    evaluate.run(config)
 
 
 def _distilled(method: str) -> Callable[[Path, int], Any]:
@@ -59,10 +78,10 @@ def _distilled(method: str) -> Callable[[Path, int], Any]:
 
 
 CASES: dict[str, Case] = {
-    "dsa": Case(distill, _distilled("dsa"), planning.distillation),
-    "mtt": Case(distill, _distilled("mtt"), planning.distillation),
+    "dsa": Case(_distil, _distilled("dsa"), planning.distillation),
+    "mtt": Case(_distil, _distilled("mtt"), planning.distillation),
     "experts": Case(
-        experts,
+        _train_experts,
         lambda out, seed: experts.Config(
             workdir=str(out / f"experts-{seed}"), num_experts=4, seed=seed
         ),
@@ -70,7 +89,7 @@ CASES: dict[str, Case] = {
     ),
     # Of what the first case leaves.
     "evaluate": Case(
-        evaluate,
+        _evaluate,
         lambda out, seed: evaluate.Config(
             artifact=str(out / f"dsa-{seed}" / "distilled.npz"),
             nets="convnet,mlp",
@@ -96,14 +115,12 @@ def planned(case: Case, config: Any) -> dict[str, float]:
 def measured(case: Case, config: Any) -> dict[str, float]:
     """What the run needs, in this process."""
     with Stopwatch() as watch:
-        case.module.run(config)
-    loops = [x for x in gc.get_objects() if isinstance(x, Program)]
+        program = case.run(config)
     return {
         "seconds": watch.total_seconds,
         "compile_seconds": watch.compile_seconds,
         "host_bytes": peak_resident(),
-        # Evaluations and experts do not keep their programs.
-        **({"device_bytes": loops[0].bytes() or 0} if loops else {}),
+        **({} if program is None else {"device_bytes": program.bytes() or 0}),
         "disk_bytes": bytes_below(Path(config.workdir)),
     }
 

@@ -17,8 +17,6 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
-
 from jaxdd.errors import UserError, check_integer, quoted
 from jaxdd.storage.paths import local_path
 
@@ -146,8 +144,6 @@ def _check(name: str, field: dataclasses.Field, value: Any) -> None:
         return
     rule, kind = field.metadata, type_of(field)
     _check_type(name, kind, value)
-    if kind is float and not _is_finite(value):
-        raise FieldError(name, f"must be a finite number, not {quoted(value)}")
     try:
         if rule["kind"] == "seed":
             check_seed(value, name)
@@ -188,6 +184,8 @@ def _check_type(name: str, kind: Any, value: Any) -> None:
     if not _fits(kind, value):
         what = _KINDS.get(kind, str(kind))
         raise FieldError(name, f"must be {what}, not {quoted(value)}")
+    if kind is float and not _is_finite(value):
+        raise FieldError(name, f"must be a finite number, not {quoted(value)}")
 
 
 def _fits(kind: Any, value: Any) -> bool:
@@ -295,23 +293,24 @@ def override(tree: T, given: Mapping[str, Any], who: str = "this method") -> T:
     if unknown:
         raise UserError(f"there is no flag {unknown[0]}: {_nearest(unknown[0], flags)}")
     values = {
-        name: _typed(flags[name], value)
+        name: typed(flags[name], value)
         for name, value in given.items()
         if value is not None
     }
     return _rebuilt(tree, (), values, flags, who)
 
 
-def _typed(flag: Flag, value: Any) -> Any:
+def typed(flag: Flag, value: Any) -> Any:
     """The value of a flag with the type that its field or its text has.
 
-    Scalars of NumPy become numbers, and lists tuples.
+    Scalars of NumPy and JAX become numbers, integers floats where a float is meant,
+    and lists tuples.
 
     Raises:
         FieldError: it has another type.
     """
     rule, kind = flag.field.metadata, type_of(flag.field)
-    value = value.item() if isinstance(value, np.generic) else value
+    value = plain(value)
     if "variant" in rule:
         kind = str
     elif rule["kind"] == "path" or (rule["parse"] and isinstance(value, str)):
@@ -319,7 +318,14 @@ def _typed(flag: Flag, value: Any) -> Any:
     elif rule["parse"]:
         value = _tupled(value)
     _check_type(f"--{flag.name}", kind, value)
-    return value
+    return float(value) if kind is float else value
+
+
+def plain(value: Any) -> Any:
+    """Scalars of NumPy and JAX as Python's, and a path as a text."""
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        return value.item()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _tupled(value: Any) -> Any:

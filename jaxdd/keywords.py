@@ -3,11 +3,10 @@
 import dataclasses
 import difflib
 import numbers
-import os
 from typing import Any, TypeVar
 
 from jaxdd.errors import UserError, quoted
-from jaxdd.fields import type_of
+from jaxdd.fields import plain, type_of
 
 T = TypeVar("T")
 
@@ -45,13 +44,6 @@ def from_keywords(kind: type[T], **values: Any) -> T:
             guess = f", perhaps {close[0]}" if close else ""
             raise UserError(f"there is no keyword {quoted(name)}{guess}")
     return kind(**{name: _typed(known[name], value) for name, value in values.items()})
-
-
-def plain(value: Any) -> Any:
-    """Scalars of NumPy and JAX as Python's, and a path as a text."""
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        return value.item()
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _typed(field: dataclasses.Field, value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from jaxdd.data.problem import DataFlags, Scaling
 from jaxdd.errors import UserError
 from jaxdd.experts.recipe import Experts
-from jaxdd.fields import Choice, Flag, config_class, flags_of, option, override
+from jaxdd.fields import Choice, Flag, config_class, flags_of, option, override, typed
 from jaxdd.methods.network import NetworkSpec
 from jaxdd.methods.presets import Length, Preset, completed, preset
 from jaxdd.methods.recipe import Recipe
@@ -205,7 +205,11 @@ def run_of(
         UserError: there is no such flag, a value is impossible, the flag belongs to a
             choice that the method does without, or flags exclude each other.
     """
-    flags = {name: value for name, value in flags.items() if value is not None}
+    flags = {
+        name: typed(FLAGS[name], value) if name in FLAGS else value
+        for name, value in flags.items()
+        if value is not None
+    }
     who = f"--method={method}" if isinstance(method, str) else "this recipe"
     early = {n: v for n, v in flags.items() if FLAGS.get(n) and _is_early(n)}
     base = override(Run(), early, who)

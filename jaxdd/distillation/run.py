@@ -28,6 +28,7 @@ from jaxdd.evaluation.hits import Hits
 from jaxdd.evaluation.protocol import Judge, Measured, Protocol
 from jaxdd.progress import Stage, say
 from jaxdd.report.pictures import draw
+from jaxdd.running.loop import Program
 from jaxdd.running.resume import refuse_fewer_steps
 from jaxdd.scores.probes import Probes
 from jaxdd.storage import provenance, records
@@ -47,11 +48,14 @@ class Outcome:
         artifact: the set, with what was measured.
         metrics: the lines of `metrics.jsonl`.
         summary: the content of `summary.json`.
+        program: the method and its compiled loop; None where the run was finished
+            before.
     """
 
     artifact: Artifact
     metrics: list[dict[str, Any]]
     summary: dict[str, Any]
+    program: Program | None = None
 
 
 def run(config: Flags, problem: Problem | None = None) -> dict[str, Any]:
@@ -176,7 +180,7 @@ def distil(
     if place.folder is not None:
         summary = _write_results(artifact, measured, summary, place.folder)
         kept.remove()
-    return Outcome(artifact, made.metrics, summary)
+    return Outcome(artifact, made.metrics, summary, job.program)
 
 
 def _timings(now: dict[str, float], record: Record | None) -> dict[str, float]:

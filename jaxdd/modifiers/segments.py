@@ -246,5 +246,7 @@ class Segments(Choice):
     )
 
     def make(self) -> Forgetting | None:
-        """The term against forgetting, None without one."""
+        """The term against forgetting; None without one, or in a single piece."""
+        if self.count == 1:
+            return None
         return forgetting(self.forgetting, self.forgetting_weight)

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from benchmarks.parts.cases import SETTINGS
-from experiments.comparing import comparison
 from jaxdd import fields
 from jaxdd.errors import UserError
 from jaxdd.methods.recipes import METHODS
@@ -39,6 +38,8 @@ PROGRAMS = (
         "accelerator",
     )),
 )  # fmt: skip
+# Where runs are that begin by making or locking a folder.
+ENGINES = ("jaxdd.distillation.", "jaxdd.evaluation.", "experiments.", "benchmarks.")
 LONGEST = 900  # characters of a sentence
 SECONDS = 60.0  # until a set is understood, on a busy machine
 
@@ -130,19 +131,16 @@ def value_of(rng: random.Random, field: dataclasses.Field) -> Any:
 def answer(program: str, flags: dict[str, Any]) -> Answer:
     """Hand the flags to the program, which stops where it would begin to write."""
     module = importlib.import_module(program)
-    home = sys.modules[module.run.__module__]  # the engine of a program, or itself
+    # The run of a program may be in the library, or in the skeleton of comparisons.
+    engines = [x for name, x in sys.modules.items() if name.startswith(ENGINES)]
     with contextlib.ExitStack() as stack:
-        for place, name in itertools.product(
-            (module, home, comparison), ("owned", "make_folder")
-        ):
+        for place, name in itertools.product(engines, ("owned", "make_folder")):
             if hasattr(place, name):
                 stack.enter_context(mock.patch.object(place, name, side_effect=Begun))
         began = time.monotonic()
         try:
             config = fields.understood(module.Config(**flags))
-            own = getattr(home, "open_run", None)
-            opens = own is not None and own.__module__ == home.__name__
-            (own if opens else module.run)(config)
+            module.run(config)
         except Begun:
             pass
         except UserError as error:

@@ -82,8 +82,13 @@ def test_in_memory_a_signal_ends_the_run_at_once(monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1)  # where Python runs the handler
 
-    with pytest.raises(KeyboardInterrupt):
-        go(None, progress=progress)
+    # A shell starts jobs in the background with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            go(None, progress=progress)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert steps == [1, 2, 3, 4]
     assert not [t for t in threading.enumerate() if "_watch" in t.name]
 

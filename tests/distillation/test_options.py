@@ -1,0 +1,324 @@
+"""Flags of a distillation: all of them arrive, and unused ones are refused."""
+
+import dataclasses
+import itertools
+from typing import Any
+
+import pytest
+
+from jaxdd.data.problem import Scaling
+from jaxdd.distillation.options import FLAGS, Config, Run, given, run_of
+from jaxdd.errors import UserError
+from jaxdd.fields import Flag, flags_of, flat, override, type_of
+from jaxdd.methods.recipe import Recipe
+from jaxdd.methods.recipes import METHODS
+
+# Flags that create a choice, by the field that holds it.
+OPENING: dict[str, dict[str, Any]] = {
+    "sdc": {"sdc_weight": 1.0},
+    "mask": {"mask": "loss", "mask_ratio": 0.5},
+    "segments": {"segments": 2},
+}
+# What else a flag needs.
+BESIDE: dict[str, dict[str, Any]] = {
+    "add_end_epoch": {"init_ratio": 0.5, "add_end_epoch": 3},
+    "init_ratio": {"init_ratio": 0.5, "add_end_epoch": 3},
+    "score": {"drop_hardest": 0.2},
+    "scores": {"drop_hardest": 0.2},
+    "segment_epochs": {"expert_epochs": 1},
+}
+# Another value than the default, where the field does not say what may be given.
+TEXTS = {
+    "dataset": "npz:some.npz", "data_dir": "/data", "image_size": "16",
+    "norm": "batch", "activation": "swish", "pooling": "max", "augmentation": "flip",
+    "pool_augmentation": "flip", "eval_augmentation": "flip", "init": "real",
+    "constants": "cifar10", "score": "grand", "scores": "/scores.npz",
+    "experts": "/bank",
+}  # fmt: skip
+OTHERS = {**TEXTS, "validation": 0.3, "removals": "7:0.1", "sdc_at": "path"}
+
+
+def owned_by(recipe_or_run: Any, flag: Flag) -> bool:
+    """Whether a tree has the choice of a flag."""
+    choice = recipe_or_run
+    for name in flag.path:
+        choice = getattr(choice, name)
+    return isinstance(choice, flag.owners)
+
+
+def beside(name: str) -> dict[str, Any]:
+    """Flags with which this one has something to act on, perhaps with itself."""
+    return {"ipc": 4, **OPENING.get(FLAGS[name].group, {}), **BESIDE.get(name, {})}
+
+
+NEED_EXPERTS = ("labels", "sdc_at", "segment_experts", "segment_epochs", "init_ratio",
+                "add_end_epoch", "removals")  # fmt: skip
+
+
+def method_with(name: str) -> str:
+    """The first method that takes a flag."""
+    methods = ("mtt",) if name in NEED_EXPERTS else METHODS
+    return next(m for m in methods if owned_by(run_of(m, beside(name)), FLAGS[name]))
+
+
+def another(name: str, value: Any) -> Any:
+    """A possible value of a flag that is not this one."""
+    rule = FLAGS[name].field.metadata
+    choices = rule.get("selected_by") or rule.get("choices")
+    if name in OTHERS:
+        other = OTHERS[name]
+    elif choices is not None:
+        other = next(x for x in choices if x != value)
+    elif type_of(FLAGS[name].field) is bool:
+        other = not value
+    elif type_of(FLAGS[name].field) is int:
+        other = 3 if value is None else value + 1
+    else:
+        other = 0.375 if value is None else 0.5 * value + 0.125
+    assert other != value
+    return other
+
+
+# --- Every flag arrives ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_flag_arrives_under_its_name(name):
+    method, rest = method_with(name), beside(name)
+    value = another(name, flat(run_of(method, rest))[name])
+    run = run_of(method, {**rest, name: value})
+    expected = ((7, 0.1),) if name == "removals" else value
+    assert flat(run)[name] == expected
+    config = Config(workdir="here", method=method, **{**rest, name: value})
+    assert given(config)[name] == value
+    assert run_of(method, given(config)) == run
+
+
+def test_a_configuration_has_these_flags_and_no_others():
+    by_name = {field.name: field for field in dataclasses.fields(Config)}
+    assert set(by_name) == {*FLAGS, "workdir", "method"}
+    for name, flag in FLAGS.items():
+        # Either a preset decides, or the field's own default stands in --help.
+        if by_name[name].default is not None:
+            assert by_name[name].default == flag.field.default
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_configuration_without_flags_is_the_preset(method):
+    config = Config(workdir="here", method=method, ipc=2)
+    assert run_of(method, given(config)) == run_of(method, {"ipc": 2})
+
+
+def test_every_flag_has_a_text_that_stands_alone():
+    for name, flag in FLAGS.items():
+        rule = flag.field.metadata
+        text = rule.get("help") or rule["text"]
+        assert len(text) > 6, name
+        assert not text.startswith(("of ", "its ", "the same")), name
+
+
+# --- Flags of choices that a method lacks ---------------------------------------------
+
+LACKING = [
+    (name, method)
+    for name, method in itertools.product(flags_of(Recipe), METHODS)
+    if not owned_by(METHODS[method], flags_of(Recipe)[name])
+]
+OPENERS = {name for flags in OPENING.values() for name in flags} - {"mask_ratio"}
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(name for name, _ in LACKING))
+def test_a_flag_of_an_absent_choice_is_refused_by_name(name):
+    """By the library, whatever the value; the remedy stands behind the colon."""
+    for method in (method for flag, method in LACKING if flag == name):
+        flag = flags_of(Recipe)[name]
+        recipe, value = METHODS[method], another(name, flag.field.default)
+        if name in OPENERS:
+            assert owned_by(override(recipe, {name: value}), flag)
+            continue
+        for who, function in (
+            ("this method", lambda m, flags: override(METHODS[m], flags)),
+            (f"--method={method}", run_of),
+        ):
+            with pytest.raises(UserError) as error:
+                function(method, {name: value})
+            sentence = str(error.value)
+            assert sentence.startswith(f"--{name} is about "), method
+            assert f", which {who} does without: " in sentence
+            assert sentence.endswith("leave it out")
+
+
+def test_axes_lack_what_is_of_other_variants():
+    """The list above, by hand for one method of each objective."""
+    names = {m: {name for name, method in LACKING if method == m} for m in METHODS}
+    modifiers = {n for n, f in FLAGS.items() if f.group in OPENING}
+    soft = {"label_lr", "label_momentum"}
+    experts = {
+        "student_steps",
+        "expert_epochs",
+        "gradient",
+        "step_size",
+        "step_size_lr",
+        "min_start",
+        "first_start",
+        "max_start",
+        "expansion",
+    }
+    pool = {
+        "matches",
+        "network_lr",
+        "network_momentum",
+        "network_decay",
+        "pool_augmentation",
+    }
+    on_real = {"pool_samples", "pool_batch"}
+    warm_up = {"warmup_networks", "warmup_matches"}
+    of_gradients = {"distance", "tensors"}
+    assert names["dsa"] == {*modifiers, *soft, *experts, *on_real, *warm_up, "features"}
+    assert names["dcc"] == names["dsa"] - warm_up
+    assert names["idc"] == names["dsa"] - on_real | {"inner_epochs"}
+    assert names["dm"] == {
+        *modifiers,
+        *soft,
+        *experts,
+        *pool,
+        *on_real,
+        *warm_up,
+        *of_gradients,
+        "inner_epochs",
+    }
+    assert names["mtt"] == {
+        *modifiers,
+        *soft,
+        *pool,
+        *on_real,
+        *warm_up,
+        *of_gradients,
+        "inner_epochs",
+        "features",
+        "batch_real",
+        "sampling",
+    }
+    assert names["datm"] == names["mtt"] - soft
+    masks = {n for n, f in FLAGS.items() if f.group == "mask"}
+    assert names["pad"] == names["datm"] - masks
+    segments = {n for n, f in FLAGS.items() if f.group == "segments"}
+    assert names["d4a"] == names["idc"] - segments
+
+
+def lacks_experts(method):
+    return not METHODS[method].needs_experts
+
+
+@pytest.mark.parametrize("name", [n for n, f in FLAGS.items() if f.group == "experts"])
+def test_flags_of_experts_are_refused_without_them(name):
+    for method in filter(lacks_experts, METHODS):
+        with pytest.raises(UserError) as error:
+            run_of(method, {name: another(name, FLAGS[name].field.default)})
+        expected = f"--{name} is about experts, which --method={method} does without"
+        assert str(error.value).startswith(expected)
+
+
+# --- Impossible values ----------------------------------------------------------------
+
+
+WRONG_TYPES: dict[Any, list[Any]] = {
+    int: ["3", 1.5, True, []],
+    float: ["3", True, 10**400, {}],
+    bool: [1, "true", 0.0],
+    str: [5, b"x", ("none",)],
+}
+
+
+def impossible(flag: Flag) -> list[Any]:
+    """Values that the field of a flag cannot have, of its type, by its own rules."""
+    rule, kind = flag.field.metadata, type_of(flag.field)
+    values = {int: [2**40], float: [float("nan"), float("inf")]}.get(kind, [])
+    if rule["choices"] is not None:
+        values += ["", "no such name"]
+    if rule["above"] is not None:
+        values += [kind(rule["above"]), kind(rule["above"] - 1)]
+    if rule["at_least"] is not None:
+        values += [kind(rule["at_least"] - 1)]
+    if rule["below"] is not None:
+        values += [kind(rule["below"]), kind(rule["below"] + 1)]
+    if rule["kind"] == "seed":
+        values += [-1]
+    return values
+
+
+RULED = [
+    name
+    for name, flag in FLAGS.items()
+    if "help" in flag.field.metadata
+    and flag.field.metadata["kind"] not in ("path", "dataset")
+]
+
+
+@pytest.mark.parametrize("name", RULED)
+def test_impossible_values_are_refused_alike_in_python_and_by_flag(name):
+    flag, method = FLAGS[name], method_with(name)
+    for value in WRONG_TYPES.get(type_of(flag.field), [5, ((1, 2, 3),)]):
+        with pytest.raises(UserError, match=f"^--{name} must be ") as by_flag:
+            run_of(method, {**beside(name), name: value})
+        assert len(str(by_flag.value).splitlines()) == 1
+    for value in impossible(flag):
+        with pytest.raises(UserError) as in_python:
+            flag.owners[0](**{flag.field.name: value})
+        with pytest.raises(UserError) as by_flag:
+            run_of(method, {**beside(name), name: value})
+        field = f"{flag.owners[0].__name__}.{flag.field.name} "
+        assert str(in_python.value).startswith(field)
+        assert str(by_flag.value).startswith(f"--{name} ")
+        tail = str(by_flag.value).removeprefix(f"--{name} ")
+        closing = flag.field.metadata["closes"]
+        if isinstance(closing, str):  # a name that the flag takes beside the field's
+            tail = tail.replace(f"{closing}, ", "", 1)
+        assert tail == str(in_python.value).removeprefix(field)
+
+
+# --- What holds across choices --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "flags", "sentence"),
+    [
+        ("dsa", {"select": "validation", "validation": 0.0}, "needs validation data"),
+        ("mtt", {"constants": "cifar10", "zca": True}, "--constants normalise images"),
+        ("dsa", {"removals": "4:0.1"}, "--removals is about experts"),
+        ("dsa", {"init": "correct"}, "--init=correct needs experts"),
+        ("dsa", {"labels": "soft"}, "--labels=soft needs experts"),
+        ("mtt", {"experts": "x", "num_experts": 3}, "for a bank made here"),
+        ("dsa", {"segments": 3, "ipc": 2}, "choose 1 to 2 segments"),
+        ("dsa", {"segments": 2, "ipc": 2, "select": "validation"}, "there are 2 segm"),
+        (
+            "dsa",
+            {"segments": 2, "ipc": 2, "segment_experts": 1},
+            "--segment_exp",
+        ),
+        ("mtt", {"segments": 2, "ipc": 2, "segment_epochs": 1}, "a span has"),
+        ("dsa", {"mask": "depth"}, "add e.g. --mask_ratio=0.25"),
+        ("dsa", {"score": "el2n"}, "nothing is left out by that order"),
+        ("dsa", {"score": "el2n", "scores": "x"}, "exclude each other"),
+        ("dsa", {"init": "no/such/file"}, "--init"),
+    ],
+)
+def test_flags_that_exclude_each_other(method, flags, sentence):
+    with pytest.raises(UserError, match=sentence) as error:
+        run_of(method, flags)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_recipe_of_ones_own_keeps_its_values():
+    recipe = override(METHODS["dsa"], {"batch_real": 5, "sdc_weight": 2.0})
+    run = run_of(recipe, {"ipc": 3, "image_lr": 0.5})
+    assert run.recipe == override(recipe, {"image_lr": 0.5})
+    assert (run.length.steps, run_of(recipe, {}, "mnist").length.steps) == (300, 1000)
+    assert run.scaling == Scaling()
+    with pytest.raises(UserError, match="which this recipe does without"):
+        run_of(recipe, {"student_steps": 3})
+
+
+def test_the_published_length_stays_where_fewer_steps_are_run():
+    run: Run = run_of("dsa", {"steps": 5, "sdc_weight": 1.0})
+    assert (run.length.steps, run.published.steps) == (5, 300)

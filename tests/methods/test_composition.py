@@ -1,0 +1,145 @@
+"""Methods are compositions: each by hand from its parts is the one of its recipe."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxdd import augment
+from jaxdd.learners.fresh import fresh, in_passes
+from jaxdd.learners.pools import pool, real_pool
+from jaxdd.learners.spans import StartEpochs, spans
+from jaxdd.methods.assembly import Extras, make_method
+from jaxdd.modifiers.masks import kernels_only
+from jaxdd.objectives import (
+    Sampling,
+    contrastive_match,
+    feature_match,
+    gradient_match,
+    per_class,
+    per_set,
+    per_span,
+    switch,
+    trajectory_match,
+)
+from jaxdd.primitives import DISTANCES
+from jaxdd.synthetic.decoder import make_decoder
+from jaxdd.synthetic.formation import Formation
+from jaxdd.synthetic.optimizer import make_optimizer
+from jaxdd.training.fit import Training
+from jaxdd.types import Method
+from tests.toy_methods import (
+    EXPERTS,
+    INPUTS,
+    NETWORK,
+    PIXELS,
+    start_for,
+    toy_method,
+    toy_recipe,
+)
+
+NONE, FLIP = augment.siamese(()), augment.siamese(augment.pipeline("crop_flip"))
+OURS, MSE = DISTANCES["ours"], DISTANCES["mse"]
+BETWEEN = Training(2, 0.05)  # of a pool's networks
+SGD = make_optimizer(0.1, 0.5)
+
+
+def dc() -> Method:
+    objective = per_class(gradient_match(NETWORK, OURS, NONE), Sampling(8))
+    source = pool(NETWORK, 3, BETWEEN)
+    return make_method(objective, source, make_decoder(), SGD)
+
+
+def dsa() -> Method:
+    objective = per_class(gradient_match(NETWORK, OURS, FLIP), Sampling(8))
+    source = pool(NETWORK, 3, BETWEEN, augment.training("crop_flip"))
+    return make_method(objective, source, make_decoder(), SGD)
+
+
+def dsac() -> Method:
+    """One warm-up step of the first network; both kinds of step are taken."""
+    alone = per_class(gradient_match(NETWORK, OURS, FLIP), Sampling(8))
+    together = per_set(contrastive_match(NETWORK, OURS, FLIP), Sampling(8))
+    objective = switch(lambda step: (step // 3 >= 1) | (step % 3 >= 1), alone, together)
+    source = pool(NETWORK, 3, BETWEEN, augment.training("crop_flip"))
+    return make_method(objective, source, make_decoder(), SGD)
+
+
+def dm() -> Method:
+    objective = per_class(feature_match(NETWORK, FLIP), Sampling(8))
+    optimizer = make_optimizer(1.0, 0.5)
+    return make_method(objective, fresh(NETWORK), make_decoder(), optimizer)
+
+
+def idc() -> Method:
+    """Kernels of tiles, from pixels that are clipped for every new network."""
+    siamese = augment.siamese(augment.pipeline("idc:crop_flip"))
+    match = gradient_match(NETWORK, MSE, siamese, mask=kernels_only())
+    training = Training(1, 0.05, momentum=0.9, weight_decay=5e-4, batch_size=10)
+    mixed = augment.training("idc:crop_flip+cutmix=0.5")
+    source = in_passes(real_pool(NETWORK, 3, training, 24, mixed))
+
+    def clip(codes, inputs, step):
+        clipped = jnp.clip(codes.images, 0, 1)
+        return codes._replace(images=jnp.where(step % 3 == 0, clipped, codes.images))
+
+    return make_method(
+        per_class(match, Sampling(8, 6)),
+        source,
+        make_decoder(formation=Formation(2, limit=6), space=PIXELS),
+        make_optimizer(1e-4, 0.5, "sequential"),
+        Extras(prepare=clip),
+    )
+
+
+def trajectories(truncated=False, labels="hard", **rates) -> Method:
+    per_image = augment.per_image(augment.pipeline("crop_flip"))
+    match = trajectory_match(NETWORK, per_image, 3, 4, truncated=truncated)
+    return make_method(
+        per_span(match),
+        spans(NETWORK, EXPERTS, StartEpochs(0, 5)),
+        make_decoder(labels),
+        make_optimizer(3.0, 0.5, step_size_lr=1e-4, **rates),
+    )
+
+
+def datm() -> Method:
+    rates = {"label_lr": 0.3, "label_momentum": 0.9, "gate": 10.0}
+    return trajectories(labels="soft", **rates)
+
+
+BY_HAND = {
+    "dc": dc,
+    "dsa": dsa,
+    "dsac": dsac,
+    "dm": dm,
+    "idc": idc,
+    "mtt": trajectories,
+    "tesla": lambda: trajectories(truncated=True),
+    "datm": datm,
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_a_method_by_hand_is_that_of_its_recipe(name):
+    """To the bit, over two steps: all of the state, and what is logged."""
+    warm_up = {"warmup_networks": 1, "warmup_matches": 1} if name == "dsac" else {}
+    recipe = toy_recipe(name, **warm_up)
+    histories = []
+    for method in (toy_method(recipe), BY_HAND[name]()):
+        state = method.init(jax.random.key(0), start_for(recipe))
+        # Both are one program, which is compiled once.
+        step = jax.jit(method.step)
+        history = [state]
+        for t in range(2):
+            state, info = step(jax.random.fold_in(jax.random.key(1), t), state, INPUTS)
+            history += [state, info]
+        history += [method.result(state), method.stored(state)]
+        histories.append(jax.tree.map(_plain, history))
+    chex.assert_trees_all_equal(*histories)
+    images = [state.codes.images for state in histories[0][:2]]
+    assert not jnp.array_equal(*images)
+
+
+def _plain(x):
+    return jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x

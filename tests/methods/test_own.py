@@ -1,0 +1,191 @@
+"""An objective, a learner source and a score of one's own, in a few lines each."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdd
+from jaxdd.data.problem import DataFlags, open_problem
+from jaxdd.distillation.opening import open_run
+from jaxdd.distillation.resolution import identity
+from jaxdd.fields import flat, override
+from jaxdd.learners.fresh import Context, Fresh
+from jaxdd.methods.build import build, loss_at, term_share
+from jaxdd.methods.recipe import OwnLearner, OwnObjective, Recipe
+from jaxdd.modifiers.sdc import SDC
+from jaxdd.objectives import Sampling, per_class
+from jaxdd.objectives.parts import Parts
+from jaxdd.primitives.evidence import later_gradient
+from jaxdd.primitives.trees import apply_mask
+from jaxdd.scores.table import SCORES, Score
+from jaxdd.types import (
+    Batch,
+    Evidence,
+    Key,
+    Learner,
+    LearnerSource,
+    Network,
+    Objective,
+    Scalar,
+)
+from tests.helpers import toy_arrays
+from tests.toy_methods import EARLIER, INPUTS, NETWORK, start_for
+
+
+@dataclass(frozen=True)
+class MeanMatching:
+    """The mean image of a class, whatever the network."""
+
+    name: ClassVar[str] = "means"
+    weight: float = 2.0
+    augmentation: str = "none"
+    batch_syn: int | None = None
+
+    def make(self, network: Network, parts: Parts) -> Objective:
+        def match(
+            key: Key, synthetic: Batch, real: Batch, learner: Learner
+        ) -> tuple[Scalar, Evidence]:
+            difference = synthetic.images.mean(0) - real.images.mean(0)
+            squares = {"pixels": self.weight * difference**2}
+            if parts.mask is not None:
+                squares = apply_mask(parts.mask(squares), squares)
+            evidence = later_gradient(network, learner, synthetic)
+            return jnp.sum(squares["pixels"]), Evidence(synthetic, evidence)
+
+        return per_class(match, Sampling(8), parts.terms, parts.remember)
+
+    def matched(self, network: Network, image_shape: tuple[int, ...]) -> dict:
+        return {"pixels": jax.ShapeDtypeStruct(image_shape, jnp.float32)}
+
+
+@dataclass(frozen=True)
+class Same:
+    """The same network for every match."""
+
+    name: ClassVar[str] = "same"
+    seed: int = 3
+    matches: int = 1
+
+    def make(
+        self, network: Network, context: Context, augmentation: str
+    ) -> LearnerSource:
+        def draw(key, state, inputs) -> Learner:
+            return Learner(*network.init(jax.random.key(self.seed)))
+
+        return LearnerSource(lambda key: (), draw, lambda key, state, *_: state)
+
+
+OWN = Recipe(MeanMatching(), Same())
+KEY = jax.random.key(0)
+
+
+def stepped(recipe: Recipe, inputs, steps=2):
+    method = build(NETWORK, recipe)
+    state, step = method.init(KEY, start_for(recipe)), jax.jit(method.step)
+    infos = []
+    for t in range(steps):
+        state, info = step(jax.random.key(t), state, inputs)
+        infos.append(info)
+    return method.result(state).images, infos
+
+
+def test_they_fit_what_is_asked_of_them():
+    assert isinstance(OWN.objective, OwnObjective)
+    assert isinstance(OWN.learner, OwnLearner)
+    assert not OWN.needs_experts
+
+
+@pytest.mark.parametrize("recipe", [Recipe(MeanMatching(), Fresh()), OWN])
+def test_an_objective_of_ones_own_is_minimised(recipe):
+    _, infos = stepped(recipe, INPUTS, steps=20)
+    losses = [float(info["loss"]) for info in infos]
+    assert losses[-1] < 0.5 * losses[0]
+    assert set(infos[0]) == {"match", "loss", "image_gradient", "update"}
+
+
+def test_a_learner_of_ones_own_is_drawn():
+    """SDC looks at the network: the same for two keys, another for another seed."""
+    start = start_for(OWN)
+
+    def norm(seed, key):
+        term = Recipe(MeanMatching(weight=0.0), Same(seed), sdc=SDC())
+        return float(loss_at(NETWORK, term)(jax.random.key(key), start, INPUTS))
+
+    assert norm(3, 0) == norm(3, 1) != norm(4, 0)
+
+
+MODIFIERS = {
+    "sdc": {"sdc_weight": 5.0},
+    "mask": {"mask": "loss", "mask_ratio": 0.5},
+    "segments": {"segments": 2, "forgetting": "replay"},
+}
+ALL = {name: x for flags in MODIFIERS.values() for name, x in flags.items()}
+
+
+@pytest.mark.parametrize("flags", [*MODIFIERS.values(), ALL], ids=[*MODIFIERS, "all"])
+def test_every_modifier_combines_with_them(flags):
+    recipe = override(OWN, flags)
+    images, infos = stepped(recipe, EARLIER)
+    plain, _ = stepped(OWN, EARLIER)
+    assert np.isfinite(images).all()
+    assert np.abs(images - plain).max() > 1e-4
+    assert ("sdc" in infos[0]) == ("sdc_weight" in flags)
+    assert ("forgetting" in infos[0]) == ("segments" in flags)
+
+
+def test_the_share_of_the_terms_is_known():
+    recipe = override(OWN, {"sdc_weight": 5.0})
+    method = build(NETWORK, recipe)
+    state = method.init(KEY, start_for(recipe))
+    assert 0 < float(term_share(NETWORK, recipe)(jax.random.key(1), state, INPUTS)) < 1
+
+
+def test_their_fields_are_stored_and_flags_of_others_refused():
+    values = flat(OWN)
+    assert (values["objective"], values["source"]) == ("means", "same")
+    assert values["objective_fields"] == {
+        "weight": 2.0, "augmentation": "none", "batch_syn": None,
+    }  # fmt: skip
+    assert values["source_fields"] == {"seed": 3, "matches": 1}
+    for name in ("batch_real", "distance", "matches", "augmentation"):
+        with pytest.raises(jaxdd.UserError, match=f"--{name} is about "):
+            override(OWN, {name: 1 if name in ("batch_real", "matches") else "none"})
+
+
+def test_a_run_of_ones_own_recipe_is_known_by_its_fields():
+    problem = open_problem(DataFlags(dataset="digits"), 0.1, 0)
+
+    def known_as(recipe):
+        flags = {"net": "mlp", "width": 4, "mask": "depth", "mask_ratio": 0.25}
+        values = open_run(recipe, flags, problem).resolved.values("here")
+        assert values["method"] == "own"
+        return identity(json.loads(json.dumps(values)), problem)
+
+    heavier = replace(OWN, objective=MeanMatching(weight=3.0))
+    other_seed = replace(OWN, learner=Same(4))
+    assert known_as(OWN) == known_as(OWN)
+    assert known_as(OWN) != known_as(heavier)
+    assert known_as(OWN) != known_as(other_seed)
+
+
+def brightness(network: Network, learner: Learner, batch: Batch) -> jax.Array:
+    return jnp.mean(batch.images, axis=(1, 2, 3))
+
+
+def test_a_score_of_ones_own_is_a_line_in_the_table(monkeypatch):
+    monkeypatch.setitem(SCORES, "brightness", Score(brightness, "networks"))
+    images, labels = toy_arrays()
+    images = 1 / (1 + np.exp(-images))
+    data = images, labels, images[:6], labels[:6]
+    scored = jaxdd.difficulty(
+        data, "brightness", net="mlp", width=4, networks=1, train_steps=1
+    )
+    expected = np.argsort(images.mean((1, 2, 3)))
+    assert np.array_equal(np.argsort(scored.scores), expected)
+    with pytest.raises(jaxdd.UserError, match="unknown score 'darkness'"):
+        jaxdd.difficulty(data, "darkness", net="mlp")
