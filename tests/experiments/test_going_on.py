@@ -29,9 +29,9 @@ from jaxdd.storage.signals import Interrupted
 from jaxdd.storage.workdir import refuse_difference
 from tests.experiments.helpers import (
     QUICK,
+    ROOT,
     NoProbes,
     assert_same_run,
-    open_config,
     read_json,
     small,
 )
@@ -281,30 +281,9 @@ def test_a_run_is_what_alters_its_steps(problem, base, changes, same):
     assert (resolution.identity(values, problem) == known) is same
 
 
-# {method: {"flags", "config"}} as a version before recipes wrote `run.json`, with every
-# setting, also those of choices that the method does without.
-BEFORE = read_json(Path(__file__).with_name("runs_before_recipes.json"))
-
-
-@pytest.mark.parametrize("method", BEFORE)
-def test_a_run_from_before_recipes_is_the_same_run(problem, method):
-    before = BEFORE[method]["config"]
-    config = options.Config(workdir="elsewhere", **BEFORE[method]["flags"])
-    values = open_config(config, problem).resolved.values("elsewhere")
-    assert set(values) < set(before)
-    known, now = (resolution.identity(x, problem) for x in (before, values))
-    refuse_difference(Path("w"), known, now)
-    # What the method does without never altered a step; all else still counts.
-    absent = {name for name in before if name not in values}
-    for name in ("seed", "image_lr", "augmentation", "sdc_norm", "label_lr", "judges"):
-        other = resolution.identity({**before, name: "another"}, problem)
-        if name in absent:
-            refuse_difference(Path("w"), other, now)
-            continue
-        with pytest.raises(UserError, match=f"{name} is 'another' there"):
-            refuse_difference(Path("w"), other, now)
-
-
+# What a version before recipes wrote in `run.json`: every setting, also those of choices
+# that a method does without. `tests/distillation/test_resolution.py` compares by it.
+BEFORE = read_json(ROOT / "tests" / "distillation" / "values_before.json")["usual"]
 NEW = ("normalisation", "constants", "sampling", "channels", "image_size")
 
 
@@ -343,7 +322,7 @@ def as_written_before(folder):
     """The files as versions before had them: fewer values, and those of all choices."""
     record = read_json(folder / "run.json")
     del record["timings"]
-    record["config"] = without_new({**BEFORE["dm"]["config"], **record["config"]})
+    record["config"] = without_new({**BEFORE, **record["config"]})
     assert "label_lr" in record["config"]
     assert set(record) == {"kind", "config", "resumed_at"}
     (folder / "run.json").write_text(json.dumps(record))

@@ -160,8 +160,8 @@ def test_another_configuration_in_the_workdir_is_refused(finished):
 
 def test_a_bank_of_experts(tmp_path):
     config = experts.Config(
-        str(tmp_path / "bank"), net="mlp", width=8, augmentation="none", num_experts=2,
-        epochs=3,
+        workdir=str(tmp_path / "bank"), net="mlp", width=8, augmentation="none",
+        num_experts=2, epochs=3,
     )  # fmt: skip
     plan = planning.experts(config)
     assert not (tmp_path / "bank").exists()

@@ -239,8 +239,8 @@ def test_no_flag_of_a_path_was_forgotten():
 @pytest.mark.parametrize("text", ["folder:s3://a/b", "gs://a", "folder:~nosuchuser/x"])
 def test_so_is_the_path_of_a_dataset(text):
     with pytest.raises(UserError, match="--dataset"):
-        fields.check(options.Config("x", dataset=text))
-    fields.check(options.Config("x", dataset="folder:/there"))
+        fields.check(options.Config(workdir="x", dataset=text))
+    fields.check(options.Config(workdir="x", dataset="folder:/there"))
 
 
 def test_the_cache_is_a_path_too(monkeypatch):
@@ -319,7 +319,7 @@ MOST = 2**31 - 1
     ids=str,
 )
 def test_what_no_memory_holds_is_refused_at_once(changes, flag, problem, tmp_path):
-    config = options.Config(str(tmp_path / "run"), **changes)
+    config = options.Config(workdir=str(tmp_path / "run"), **changes)
     with pytest.raises(UserError, match=flag) as caught:
         open_config(config, problem)
     assert "\n" not in str(caught.value)
