@@ -281,8 +281,8 @@ def test_a_run_is_what_alters_its_steps(problem, base, changes, same):
     assert (resolution.identity(values, problem) == known) is same
 
 
-# What a version before recipes wrote in `run.json`: every setting, also those of choices
-# that a method does without. `tests/distillation/test_resolution.py` compares by it.
+# Values that a version before recipes wrote in `run.json`: every setting, also those of
+# choices that a method lacks.
 BEFORE = read_json(ROOT / "tests" / "distillation" / "values_before.json")["usual"]
 NEW = ("normalisation", "constants", "sampling", "channels", "image_size")
 
