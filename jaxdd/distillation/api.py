@@ -8,7 +8,7 @@ from jaxdd.distillation.opening import open_run
 from jaxdd.distillation.result import Result
 from jaxdd.distillation.run import run_in, run_in_memory
 from jaxdd.errors import UserError
-from jaxdd.keywords import plain
+from jaxdd.fields import plain
 from jaxdd.methods.recipe import Recipe
 from jaxdd.progress import Callback, listening
 from jaxdd.storage.paths import local_path
@@ -63,7 +63,6 @@ def distill(
             raise UserError("the dataset is the first argument: leave out dataset=")
         dataset, name = as_problem_data(data)
         flags = {**flags, "ipc": ipc, "seed": seed, "dataset": name}
-        flags = {flag: plain(value) for flag, value in flags.items()}
         opened = open_run(method, flags, dataset=dataset)
         if workdir is None:
             outcome = run_in_memory(opened)

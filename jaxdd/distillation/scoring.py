@@ -36,20 +36,26 @@ SHOWN = 10  # images per class in the picture
 class Config(DataFlags):
     """Flags of `experiments.difficulty`."""
 
-    workdir: str = option(..., "folder for the results", kind="path")
+    workdir: str = option(..., "folder for the results", kind="path", often=True)
     score: str = option(
-        "grad_norm", f"all, or one or more, by commas: {', '.join(SCORES)}"
+        "grad_norm",
+        f"scores of difficulty, joined by commas, or all: {', '.join(SCORES)}",
+        often=True,
     )
-    seed: int = option(0, "of the split and the networks", kind="seed")
-    validation: float = option(0.0, "share of train that is left out")
-    net: str = option("convnet", "network")
+    seed: int = option(0, "seed of the split and of the networks", kind="seed")
+    validation: float = option(0.0, "share of the training split that is left out")
+    net: str = option("convnet", "network at which the samples are scored")
     width: int | None = option(None, "channels of the ConvNet")
     depth: int | None = option(None, "blocks of the ConvNet")
-    networks: int = option(5, "networks to average over")
-    train_steps: int = option(100, "SGD steps that each is trained before scoring")
+    networks: int = option(5, "networks that a score is averaged over")
+    train_steps: int = option(
+        100, "SGD steps that each network is trained before it scores"
+    )
     forgetting_epochs: int = option(10, "epochs over which forgetting is counted")
-    damping: float = option(0.1, "of influence, as a share of the largest eigenvalue")
-    rank: int = option(16, "eigenpairs that influence takes the curvature from")
+    damping: float = option(
+        0.1, "damping of influence, as a share of the curvature's largest eigenvalue"
+    )
+    rank: int = option(16, "eigenpairs of the curvature that influence uses")
 
 
 def difficulty(

@@ -42,27 +42,49 @@ from jaxdd.types import Synthetic
 class Config:
     """Flags of `experiments.evaluate`."""
 
-    artifact: str = option(..., "path of a distilled.npz", kind="path")
-    nets: str | None = option(None, "networks, joined by commas; default: its own")
-    num_eval: int = option(5, "fresh networks per architecture")
-    num_random: int | None = option(None, "random real subsets; default: stored")
+    artifact: str = option(..., "path of a distilled.npz", kind="path", often=True)
+    nets: str | None = option(
+        None,
+        "networks that are trained on the set, joined by commas; default: its own",
+        often=True,
+    )
+    num_eval: int = option(
+        5, "fresh networks of each kind that are trained on the set", often=True
+    )
+    num_random: int | None = option(
+        None,
+        "random real subsets that the set is compared with; default: as many as when "
+        "it was distilled",
+    )
     seed: int | None = option(
-        None, "of networks and random subsets; default: stored", kind="seed"
+        None,
+        "seed of networks and random subsets; default: that of the distillation",
+        kind="seed",
     )
     dataset: str | None = option(
-        None, "where the data is now, if it moved", kind="dataset"
+        None,
+        "where the data of the distillation is now, if it has moved",
+        kind="dataset",
     )
-    data_dir: str | None = option(None, "where prepared TFDS datasets are", kind="path")
+    data_dir: str | None = option(None, "folder of prepared TFDS datasets", kind="path")
     test_dataset: str | None = option(
-        None, "other data of the same classes to judge the set on", kind="dataset"
+        None,
+        "other data of the same classes, on which the networks are tested",
+        kind="dataset",
     )
-    test_part: str = option("test", f"of that data: {' or '.join(PARTS)}")
-    per_class: bool = option(False, "print accuracies per class of many classes, too")
+    test_part: str = option(
+        "test", f"part of --test_dataset that is tested on: {' or '.join(PARTS)}"
+    )
+    per_class: bool = option(
+        False, "print the accuracy of every class, however many there are"
+    )
     workdir: str | None = option(
-        None, "for evaluation.json; default: the artifact's", kind="path"
+        None, "folder for evaluation.json; default: that of the artifact", kind="path"
     )
     export: str | None = option(
-        None, "folder of its own for the images, as PNGs", kind="path"
+        None,
+        "folder of its own, into which the images are exported as PNGs",
+        kind="path",
     )
 
 
