@@ -76,7 +76,7 @@ def _curricula(fiex: Flags, fiem: Flags) -> Rows:
 
 def _shares(fiex: Flags, fiem: Flags) -> Rows:
     return {
-        Masked(share): {"mask": fiem["mask"] if share else "none", "mask_ratio": share}
+        Masked(share): {**fiem, "mask_ratio": share} if share else {"mask": "none"}
         for share in SWEPT_SHARES
     }
 

@@ -243,7 +243,8 @@ CASES = {
          "mtt", "mtt, weight -1", "mtt, weight 1", "mtt, norm path"],
         [*folders("dc", "dc-weight-minus1", "dc-weight-1"),
          *folders("mtt", "mtt-weight-minus1", "mtt-weight-1", "mtt-norm-path")],
-        {"sdc_weight", "sdc_at", "sdc_relative", "sdc_horizon"},
+        {f"sdc_{x}" for x in
+         ("weight", "norm", "at", "schedule", "relative", "horizon")},
         # A rising weight and the measurements depend on how long a run is.
         ({"steps": 4}, "horizon is 3 there and 4 now"),
     ),

@@ -13,8 +13,11 @@ import pytest
 
 from experiments.comparing import comparison
 from experiments.comparing.flags import ComparisonFlags, RunFlags, base_of
+from jaxdd import report
+from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
+from jaxdd.progress import listening
 from jaxdd.report import pictures
 from tests.experiments.comparisons import (
     CASES,
@@ -54,7 +57,10 @@ def finished(tmp_path_factory):
             with pytest.MonkeyPatch.context() as patch:
                 runs = install(patch)
                 patch.setattr(comparison, "draw", pictures.draw)
-                with contextlib.redirect_stderr(io.StringIO()) as error:
+                with (
+                    contextlib.redirect_stderr(io.StringIO()) as error,
+                    listening(report.bar),
+                ):
                     result = CASES[name].run(CASES[name].config(folder))
             known[name] = folder, result, runs, error.getvalue()
         return known[name]
@@ -276,4 +282,4 @@ def test_flags_of_experts_are_for_the_methods_that_have_them():
 
 def test_flags_that_runs_share_have_the_same_names():
     names = {field.name for field in dataclasses.fields(RunFlags)}
-    assert names <= {field.name for field in dataclasses.fields(distill.Config)}
+    assert names <= {field.name for field in dataclasses.fields(options.Config)}

@@ -81,7 +81,7 @@ def test_the_test_split_is_sorted_once(finished, monkeypatch):
     folder, table = finished
     before = (folder / "test_losses.npz").read_bytes()
     monkeypatch.setattr(d4a_results, "make_probes", die)
-    monkeypatch.setattr(distill, "_distil", die)
+    monkeypatch.setattr(distill, "distil", die)
     assert d4a.run(small(folder))["rows"] == table["rows"]
     assert (folder / "test_losses.npz").read_bytes() == before
 

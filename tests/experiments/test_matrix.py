@@ -141,15 +141,15 @@ def test_a_refusal_of_the_flags_is_a_result(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(filling, "Probes", NoProbes)
     copy = without_records(finished[0], tmp_path / "copy")
     asked = small(copy, modifiers="plain,fiem")
-    real = distill.open_run
+    real = filling.open_run
 
-    def refuse(config, problem):
-        if config.mask is None:
+    def refuse(method, flags, problem):
+        if "mask" not in flags:
             raise UserError("--features=all | is not for dm")
-        return real(config, problem)
+        return real(method, flags, problem)
 
     with monkeypatch.context() as patch:
-        patch.setattr(distill, "open_run", refuse)
+        patch.setattr(filling, "open_run", refuse)
         plain, masked = matrix.run(asked)["cells"]
     assert (plain["works"], plain["sha256"]) == (False, None)
     assert masked["works"]  # compared with nothing, since the plain cell is refused

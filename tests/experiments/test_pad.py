@@ -8,12 +8,13 @@ import pytest
 
 from experiments import pad
 from experiments.comparing import pairs
+from jaxdd import report
 from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from jaxdd.methods import presets
-from jaxdd.modifiers.curriculum import Curriculum
+from jaxdd.progress import listening
 from tests.experiments.helpers import NoProbes, read_json
 
 # What `pad` has no flags for, since its comparison is at the field's own network.
@@ -61,7 +62,8 @@ def compared(tmp_path_factory):
         tiny = lambda *a, **changes: base_of(*a, **{**changes, **TINY})
         patch.setattr(pad, "base_of", tiny)
         patch.setattr(distill, "Probes", NoProbes)
-        with contextlib.redirect_stderr(io.StringIO()) as error:
+        error = io.StringIO()
+        with contextlib.redirect_stderr(error), listening(report.bar):
             table = pad.run(config(folder))
     return folder, table, error.getvalue()
 
@@ -91,9 +93,10 @@ def test_two_banks_serve_all_rows(compared):
 
 def test_rows_differ_in_the_filters_only(compared):
     values = values_of(compared[0])
-    masks = {row: x["mask_ratio"] for row, x in values.items()}
+    masks = {row: x.get("mask_ratio", 0.0) for row, x in values.items()}
     assert masks == {"base": 0.0, "FIEX": 0.0, "FIEM": 0.25, "FIEX + FIEM": 0.25}
-    own = ("workdir", "mask", "mask_ratio", "experts", "bank", "curriculum", "score")
+    own = ("workdir", "mask", "mask_ratio", "mask_granularity", "experts", "bank",
+           "curriculum", "score")  # fmt: skip
     rest = [{k: v for k, v in x.items() if k not in own} for x in values.values()]
     assert all(x == rest[0] for x in rest)
     summaries = [read_json(compared[0] / x / "summary.json") for x in ROWS.values()]
@@ -121,10 +124,9 @@ def test_the_four_rows_are_pads_own_values():
     assert rows["base"] == {}
     fiex, fiem = rows["FIEX"], rows["FIEM"]
     assert rows["FIEX + FIEM"] == {**fiex, **fiem}
-    assert fiem == {"mask": "depth", "mask_ratio": own.settings.mask_ratio}
+    assert fiem == {"mask": "depth", "mask_ratio": own.recipe.mask.ratio}
     assert fiex.pop("score") == "el2n"
-    flags = options.Config(workdir="x", method="datm", **fiex)
-    assert options.curriculum_of(flags, Curriculum()) == own.experts.curriculum
+    assert options.run_of("datm", fiex).window.curriculum() == own.window.curriculum()
     changed = rows_of(mask="loss", mask_ratio=0.5)["FIEM"]
     assert changed == {"mask": "loss", "mask_ratio": 0.5}
 
@@ -152,7 +154,7 @@ def test_the_sweep_of_scores():
 
 def test_the_sweep_of_curricula():
     rows = rows_of(sweep="curriculum")
-    own = presets.preset("pad", "cifar10", 10).experts.curriculum
+    own = presets.preset("pad", "cifar10", 10).window
     swept = [(x["init_ratio"], x["add_end_epoch"]) for x in list(rows.values())[1:]]
     assert len(set(swept)) == 9
     assert (own.init_ratio, own.add_end_epoch) in swept
@@ -163,7 +165,7 @@ def test_the_sweep_of_curricula():
 def test_the_sweep_of_shares():
     rows = rows_of(sweep="alpha", mask="loss")
     assert list(rows) == ["alpha 0", "alpha 0.25", "alpha 0.5", "alpha 0.75"]
-    assert [x["mask_ratio"] for x in rows.values()] == [0, 0.25, 0.5, 0.75]
+    assert [x.get("mask_ratio") for x in rows.values()] == [None, 0.25, 0.5, 0.75]
     assert [x["mask"] for x in rows.values()] == ["none", "loss", "loss", "loss"]
 
 
@@ -178,8 +180,12 @@ def test_the_sweep_of_shares():
         (config, {"score": "hard"}, "unknown 'hard' in --score"),
         (config, {"method": "pad"}, "--method=pad has filters of its own"),
         (config, {"method": "dd"}, "unknown method 'dd'"),
-        (config, {"mask": "width"}, "unknown mask 'width'"),
-        (config, {"mask_ratio": 1.5}, r"must lie in \[0, 1\), not 1.5"),
+        (
+            config,
+            {"mask": "width"},
+            "--mask must be one of none, depth, loss",
+        ),
+        (config, {"mask_ratio": 1.5}, "--mask_ratio must be below 1, not 1.5"),
         (config, {"bank_epochs": 3}, "--bank_epochs=3 is too few: 7 are needed"),
         (config, {"bank_epochs": 0}, "--bank_epochs=0 is too few"),
         (config, {"num_experts": -1}, "--num_experts must be positive, not -1"),

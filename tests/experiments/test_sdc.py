@@ -13,10 +13,13 @@ from experiments import sdc
 from experiments.comparing import sdc_results, shared_banks
 from experiments.comparing.groups import Finished, Opened
 from experiments.comparing.sdc_rows import Row, sweeps_of
+from jaxdd import report
 from jaxdd.artifact import file as artifact
+from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
+from jaxdd.progress import listening
 from jaxdd.scores.probes import Probes
 from tests.experiments.comparisons import FEW, install
 from tests.experiments.helpers import read_json
@@ -80,7 +83,8 @@ def compared(tmp_path_factory):
         tiny = lambda *a, **changes: base_of(*a, **{**changes, **TINY})
         patch.setattr(sdc, "base_of", tiny)
         patch.setattr(distill, "Probes", Brightness)
-        with contextlib.redirect_stderr(io.StringIO()) as error:
+        error = io.StringIO()
+        with contextlib.redirect_stderr(error), listening(report.bar):
             table = sdc.run(config(folder))
     return folder, table, error.getvalue()
 
@@ -94,9 +98,13 @@ def test_rows_differ_in_sdc_only(compared):
     for method in ("dc", "mtt"):
         names = [row for row in FOLDERS if row.split(",")[0] == method]
         values = {row: summary_of(folder, row) for row in names}
-        own = ("workdir", "sdc_weight", "sdc_at", "sdc_relative", "sdc_horizon")
+        own = ("workdir",)
         rest = [
-            {k: v for k, v in x["config"].items() if k not in own}
+            {
+                k: v
+                for k, v in x["config"].items()
+                if k not in own and not k.startswith("sdc_")
+            }
             for x in values.values()
         ]
         assert all(x == rest[0] for x in rest)
@@ -109,7 +117,7 @@ def test_rows_differ_in_sdc_only(compared):
         assert all(x["warnings"] == [] for x in values.values())
         for row, weight in ((method, 0), (f"{method}, weight 1", 1)):
             assert values[row]["config"]["sdc_weight"] == weight
-            assert values[row]["config"]["sdc_relative"] == (weight != 0)
+            assert values[row]["config"].get("sdc_relative", False) == (weight != 0)
     assert summary_of(folder, "mtt, norm path")["config"]["sdc_at"] == "path"
 
 
@@ -126,7 +134,7 @@ def test_one_bank_serves_all_runs(compared):
 
 def test_without_sdc_it_is_the_plain_run(compared, tmp_path):
     folder = compared[0]
-    plain = distill.Config(
+    plain = options.Config(
         workdir=str(tmp_path), method="dc", seed=0, steps=3, validation=0.0,
         split_seed=0, eval_epochs=3, num_eval=2, **TINY,
     )  # fmt: skip
