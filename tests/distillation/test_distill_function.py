@@ -1,0 +1,132 @@
+"""`jaxdd.distill`: the same run as the command's, in memory or in a folder."""
+
+import os
+import tempfile
+
+import numpy as np
+import pytest
+
+import jaxdd
+from experiments import distill as program
+from jaxdd.data import digits
+from jaxdd.distillation.options import Config
+from jaxdd.errors import UserError
+from jaxdd.progress import Message, Progress
+from tests.experiments.helpers import start
+
+SHORT = {
+    "net": "mlp", "steps": 4, "num_eval": 2, "num_random": 5, "eval_epochs": 2,
+    "probes": 1, "probe_steps": 2, "log_every": 1, "measure_every": 2,
+}  # fmt: skip
+EXPERTS = {"num_experts": 2, "bank_epochs": 4, "max_start": 2, "student_steps": 2}
+CASES = {
+    "dsa": {"ipc": 2, "sdc_weight": 0.5},
+    "mtt": {"ipc": 1, **EXPERTS},
+    "datm": {"ipc": 2, "segments": 2, "judge_epochs": 2, **EXPERTS},
+    "dm": {"ipc": 1, "drop_hardest": 0.2, "features": "all"},
+}
+
+
+def assert_same(result, other):
+    for name in ("images", "labels"):
+        ours, theirs = (getattr(x.artifact, name) for x in (result, other))
+        assert ours.tobytes() == theirs.tobytes()
+    assert result.artifact.step_size == other.artifact.step_size
+    assert (result.accuracy, result.random) == (other.accuracy, other.random)
+    assert result.difficulty == other.difficulty
+    timeless = [
+        [{k: v for k, v in line.items() if k != "seconds"} for line in x.metrics]
+        for x in (result, other)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+@pytest.mark.parametrize("method", CASES)
+def test_function_and_command_give_the_same_bits(method, tmp_path, monkeypatch):
+    """Also in memory, where nothing is written but experts, which are removed."""
+    flags = {**SHORT, **CASES[method]}
+    program.run(Config(workdir=str(tmp_path / "run"), method=method, **flags))
+    read = jaxdd.distill("digits", method, workdir=tmp_path / "run", **flags)
+    scratch, here = tmp_path / "scratch", tmp_path / "here"
+    scratch.mkdir()
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    in_memory = jaxdd.distill("digits", method, **flags)
+    assert_same(in_memory, read)
+    assert not list(here.iterdir()) + list(scratch.iterdir())
+
+
+def test_the_real_command_gives_the_bits_of_the_function(tmp_path):
+    flags = {**SHORT, **CASES["dsa"], "seed": 3}
+    process = start("distill", workdir=tmp_path, method="dsa", **flags)
+    assert process.communicate()[1] is not None
+    assert process.returncode == 0
+    result = jaxdd.distill("digits", method="dsa", **flags)
+    stored = jaxdd.load(tmp_path / "distilled.npz")
+    assert stored.images.tobytes() == result.artifact.images.tobytes()
+    assert stored.measured == result.artifact.measured
+
+
+def test_a_stopped_call_continues(tmp_path):
+    """An error in the callback ends the run, and the same call goes on."""
+    flags = {**SHORT, **CASES["dsa"], "save_every": 2}
+
+    def stop(event):
+        if isinstance(event, Progress) and event.unit == "step" and event.done >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        jaxdd.distill("digits", workdir=tmp_path / "run", progress=stop, **flags)
+    assert not (tmp_path / "run" / "distilled.npz").exists()
+    result = jaxdd.distill("digits", workdir=tmp_path / "run", **flags)
+    assert result.summary["resumed_at"]
+    assert_same(result, jaxdd.distill("digits", **flags))
+
+
+def test_arrays_datasets_and_names_are_data():
+    data = digits()
+    flags = {**SHORT, "method": "dm"}
+    by_name = jaxdd.distill("digits", **flags)
+    assert_same(jaxdd.distill(data, **flags), by_name)
+    train = data.images, data.labels, data.test_images, data.test_labels
+    in_arrays = jaxdd.distill(train, batch_real=np.int64(8), width=None, **flags)
+    assert in_arrays.images.shape == by_name.images.shape
+    # A fifth of them is held out for the test.
+    held_out = jaxdd.distill((data.images[:200], data.labels[:200]), **flags)
+    assert 30 <= sum(held_out.summary["classes"]["samples"]) <= 50
+
+
+def test_a_recipe_of_your_own_and_progress():
+    events = []
+    mine = jaxdd.Recipe(jaxdd.FeatureMatching(batch_real=8), jaxdd.Fresh())
+    flags = {k: v for k, v in SHORT.items() if k != "measure_every"}
+    result = jaxdd.distill(
+        "digits", mine, progress=events.append, image_lr=0.5, **flags
+    )
+    values = result.summary["config"]
+    assert (values["method"], values["batch_real"]) == ("own", 8)
+    assert values["image_lr"] == 0.5
+    assert any(isinstance(event, Message) for event in events)
+    done = [e.done for e in events if isinstance(e, Progress) and e.unit == "step"]
+    assert done[-1] == SHORT["steps"]
+    assert "accuracy" in repr(result)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"step": 3}, "there is no flag step: perhaps steps is meant"),
+        ({"dataset": "digits"}, "the dataset is the first argument"),
+        ({"method": "dd"}, "unknown method 'dd'"),
+        ({"ipc": 0}, "--ipc must be positive, not 0"),
+        ({"steps": 2.5}, "--steps must be an integer, not 2.5"),
+        ({"student_steps": 3}, "--student_steps is about matching trajectories"),
+        ({"workdir": "s3://bucket/run"}, "workdir"),
+    ],
+)
+def test_bad_input_is_one_sentence(changes, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=sentence.replace("(", r"\(")):
+        jaxdd.distill("digits", **{**SHORT, **changes})
+    assert not os.listdir(tmp_path)
