@@ -17,7 +17,6 @@ from jaxdd.distillation.options import (
     Run,
     filled_by_preset,
     run_of,
-    scaling_of,
 )
 from jaxdd.distillation.resolution import Resolved
 from jaxdd.errors import UserError, quoted
@@ -193,15 +192,15 @@ def open_run(config: BankFlags, problem: Problem | None = None) -> Opened:
         )
     flags = _given(config)
     run = run_of(config.method, flags)
-    assert run.experts is not None, "experts follow from the method"
     problem = problem or resolution.open_data(run)
-    problem = problem.scaled(scaling_of(run, problem.dataset.name))
+    run, problem = resolution.on_data(run, config.method, flags, problem)
+    assert run.experts is not None, "experts follow from the method"
     last = next(
         x
         for x in (config.keep_last, run.experts.epochs, resolution.USUAL_EPOCHS)
         if x is not None
     )
-    resolved = resolution.resolve(config.method, flags, problem, epochs=last)
+    resolved = resolution.resolve(run, problem, epochs=last)
     network = resolved.network.make(problem.dataset)
     needs.check(needs.networks(network, 1, "width"))
     first = config.keep_first or 0

@@ -14,7 +14,7 @@ from jaxdd.data.problem import Problem
 from jaxdd.devices import needs
 from jaxdd.distillation import banks, memory, resolution, sorting
 from jaxdd.distillation.job import Job, describe_mask
-from jaxdd.distillation.options import run_of, scaling_of
+from jaxdd.distillation.options import run_of
 from jaxdd.distillation.place import Place
 from jaxdd.distillation.resolution import Resolved
 from jaxdd.distillation.starts import open_start
@@ -115,17 +115,13 @@ def open_run(
     run = run_of(method, flags, None if dataset is None else dataset.name)
     if problem is None:
         problem = resolution.open_data(run, dataset)
-    # The name of data in memory may differ from the flag's, and with it the preset.
-    name = problem.dataset.name
-    run = run_of(method, flags, name)
-    # Comparisons open one dataset for several methods.
-    problem = problem.scaled(scaling_of(run, name))
+    run, problem = resolution.on_data(run, method, flags, problem)
     dataset = problem.dataset
     check_ipc(problem.splits.train.labels, dataset.num_classes, run.task.ipc)
     path = None if run.experts is None else run.experts.bank
     bank = None if path is None else Bank.open(path)
     manifest = None if bank is None else bank.manifest
-    resolved = resolution.resolve(method, flags, problem, manifest)
+    resolved = resolution.resolve(run, problem, manifest)
     network = resolved.network.make(dataset)
     needs.check(memory.distillation(problem, network, resolved))
     _check_method(network, resolved.recipe)

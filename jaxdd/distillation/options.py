@@ -126,6 +126,7 @@ class Published:
 class Run:
     """Every choice of a run, before its data are read."""
 
+    method: str = "own"  # its name; that of a recipe without one
     task: Task = field(default_factory=Task)
     data: Data = field(default_factory=Data)
     network: NetworkSpec = field(default_factory=NetworkSpec)
@@ -217,7 +218,9 @@ def run_of(
     filled = {part.name: getattr(chosen, part.name) for part in fields(chosen)}
     epochs = None if chosen.experts is None else chosen.experts.epochs
     published = Published(chosen.length.steps, epochs)
-    run = override(replace(base, **filled, published=published), flags, who)
+    named = method if isinstance(method, str) else Run.method
+    base = replace(base, **filled, method=named, published=published)
+    run = override(base, flags, who)
     _check(run, flags, who)
     return run
 

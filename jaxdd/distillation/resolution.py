@@ -53,14 +53,12 @@ class Resolved(Run):
     """Every value of a run. Nothing of it is open any more.
 
     Attributes:
-        method: its name, or "own" for a recipe without one.
         data_name: what the data is called.
         fingerprint: of the data.
         normalisation: mean and std to five digits; None for a whitening.
         bank: the experts; None where the method has none.
     """
 
-    method: str = ""
     data_name: str = ""
     fingerprint: str = ""
     normalisation: Mapping[str, list[float]] | None = None
@@ -121,9 +119,28 @@ def open_each(configs: Mapping[str, Flags]) -> dict[str, Problem]:
     return {name: fitted[scaling] for name, scaling in scalings.items()}
 
 
+def on_data(
+    run: Run, method: str | Recipe, flags: Mapping[str, Any], problem: Problem
+) -> tuple[Run, Problem]:
+    """The run and its data, each as the other asks for.
+
+    Presets go by the name that data have of themselves, which may differ from the
+    flag's; and comparisons open one dataset for methods that see images differently.
+
+    Raises:
+        UserError: the flags do not fit the data.
+    """
+    dataset = problem.dataset
+    if dataset.name != run.data.dataset.partition(":")[0]:
+        run = run_of(method, flags, dataset.name)
+    problem = problem.scaled(scaling_of(run, dataset.name))
+    if run.scaling.constants is not None and flags.get("constants") is not None:
+        check_constants(run.scaling.constants, dataset.image_shape[-1])
+    return run, problem
+
+
 def resolve(
-    method: str | Recipe,
-    flags: Mapping[str, Any],
+    run: Run,
     problem: Problem,
     bank: Manifest | None = None,
     epochs: int | None = None,
@@ -131,20 +148,16 @@ def resolve(
     """Every value of a run, presets filled in: what a workdir is compared by.
 
     Args:
-        method: a name, or a recipe of your own.
-        flags: {flag: value}.
+        run: its choices, see `on_data`.
         problem: the data.
         bank: the manifest of the bank that was given, where one was.
         epochs: of experts that are trained for themselves: what will be matched is not
             known then.
 
     Raises:
-        UserError: flags do not fit together, or not the data or the bank.
+        UserError: the choices do not fit the data or the bank.
     """
     dataset = problem.dataset
-    run = run_of(method, flags, dataset.name)
-    if run.scaling.constants is not None and "constants" in flags:
-        check_constants(run.scaling.constants, dataset.image_shape[-1])
     recipe, experts = _completed(run, problem, bank, epochs)
     window, records = run.window, run.records
     if window.curriculum() == Curriculum():
@@ -166,7 +179,7 @@ def resolve(
         experts=run.experts,
         records=records,
         published=run.published,
-        method=method if isinstance(method, str) else "own",
+        method=run.method,
         data_name=problem.name,
         fingerprint=dataset.fingerprint,
         normalisation=_constants(problem.preprocess),

@@ -242,7 +242,9 @@ def values_of(problem, folder="w", **changes):
     """What `run.json` has of a run."""
     config = cheap(folder, **changes)
     flags = options.given(config)
-    return resolution.resolve(config.method, flags, problem).values(folder)
+    run = options.run_of(config.method, flags)
+    run, problem = resolution.on_data(run, config.method, flags, problem)
+    return resolution.resolve(run, problem).values(folder)
 
 
 SELECTING = {"select": "validation"}
