@@ -51,6 +51,7 @@ LONG = (
     "tests/house/test_docs.py",
     "tests/methods/test_cells.py",
     "tests/methods/test_methods.py",
+    "tests/distillation/",
     "tests/experiments/",
 )
 

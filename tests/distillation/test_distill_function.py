@@ -19,9 +19,8 @@ SHORT = {
     "probes": 1, "probe_steps": 2, "log_every": 1, "measure_every": 2,
 }  # fmt: skip
 EXPERTS = {"num_experts": 2, "bank_epochs": 4, "max_start": 2, "student_steps": 2}
+WITH_SDC = {"method": "dsa", "ipc": 2, "sdc_weight": 0.5}
 CASES = {
-    "dsa": {"ipc": 2, "sdc_weight": 0.5},
-    "mtt": {"ipc": 1, **EXPERTS},
     "datm": {"ipc": 2, "segments": 2, "judge_epochs": 2, **EXPERTS},
     "dm": {"ipc": 1, "drop_hardest": 0.2, "features": "all"},
 }
@@ -58,11 +57,11 @@ def test_function_and_command_give_the_same_bits(method, tmp_path, monkeypatch):
 
 
 def test_the_real_command_gives_the_bits_of_the_function(tmp_path):
-    flags = {**SHORT, **CASES["dsa"], "seed": 3}
-    process = start("distill", workdir=tmp_path, method="dsa", **flags)
+    flags = {**SHORT, **WITH_SDC, "seed": 3}
+    process = start("distill", workdir=tmp_path, **flags)
     assert process.communicate()[1] is not None
     assert process.returncode == 0
-    result = jaxdd.distill("digits", method="dsa", **flags)
+    result = jaxdd.distill("digits", **flags)
     stored = jaxdd.load(tmp_path / "distilled.npz")
     assert stored.images.tobytes() == result.artifact.images.tobytes()
     assert stored.measured == result.artifact.measured
@@ -70,7 +69,7 @@ def test_the_real_command_gives_the_bits_of_the_function(tmp_path):
 
 def test_a_stopped_call_continues(tmp_path):
     """An error in the callback ends the run, and the same call goes on."""
-    flags = {**SHORT, **CASES["dsa"], "save_every": 2}
+    flags = {**SHORT, **WITH_SDC, "save_every": 2}
 
     def stop(event):
         if isinstance(event, Progress) and event.unit == "step" and event.done >= 4:
