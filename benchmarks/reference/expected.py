@@ -246,7 +246,10 @@ def _code(path: Path) -> str:
         if not (starts and token.type == tokenize.STRING):
             words.append(token.string)
         starts = False
-    return "".join(words)
+    # Python 3.12 cuts f-strings into tokens: without spaces inside, and with one brace
+    # where the source has two.
+    text = "".join("".join(words).split())
+    return text.replace("{{", "{").replace("}}", "}")
 
 
 @functools.cache
