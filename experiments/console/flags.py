@@ -17,8 +17,8 @@ from experiments.console.help import help_text
 from jaxdd import report
 from jaxdd.devices import hosts
 from jaxdd.errors import UserError, quoted
+from jaxdd.fields import KINDS, type_of, understood
 from jaxdd.fields import option as option
-from jaxdd.fields import type_of, understood
 from jaxdd.progress import listening
 from jaxdd.storage.paths import local_path
 from jaxdd.storage.signals import Interrupted
@@ -32,12 +32,6 @@ _DEFINE: dict[Any, Callable] = {
 
 
 _HELP = {"--help", "-help", "-h", "--h", "-?", "--helpshort", "--helpfull"}
-_KINDS: dict[Any, str] = {
-    int: "an integer",
-    float: "a number",
-    str: "a text",
-    bool: "true or false",
-}
 
 
 def _define(field: dataclasses.Field) -> None:
@@ -141,10 +135,8 @@ def main(
         try:
             rest = flags.FLAGS(argv)
         except flags.Error as error:
-            kinds = {
-                f.name: _KINDS[type_of(f)] for f in dataclasses.fields(config_type)
-            }
-            kinds |= {"plan": _KINDS[bool], **machines.KINDS}
+            kinds = {f.name: KINDS[type_of(f)] for f in dataclasses.fields(config_type)}
+            kinds |= {"plan": KINDS[bool], **machines.KINDS}
             refuse(f"{_sentence(error, kinds)}; --help lists the flags")
         if len(rest) > 1:
             refuse(f"unexpected argument {quoted(rest[1])}: use --name=value")

@@ -36,7 +36,6 @@ def as_problem_data(data: Any) -> tuple[Dataset | None, str | None]:
         UserError: the argument has another form, or the arrays cannot be used.
 
     Example:
-        >>> import numpy as np
         >>> images, labels = np.zeros((10, 8, 8, 1), np.float32), np.arange(10) % 2
         >>> dataset, name = as_problem_data((images, labels))
         >>> len(dataset.labels), len(dataset.test_labels), name

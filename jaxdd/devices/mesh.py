@@ -76,7 +76,6 @@ def use(count: int) -> Iterator[None]:
     Source: ours.
 
     Example:
-        >>> import jax, jaxdd
         >>> with jaxdd.devices.mesh.use(jax.device_count()):
         ...     sines = jax.jit(lambda x: jaxdd.devices.policy.spread_axis(
         ...         jax.numpy.sin, x))(jax.numpy.zeros(3))

@@ -16,8 +16,7 @@ from jaxdd.devices import needs
 from jaxdd.distillation import sorting
 from jaxdd.distillation.difficulties import Difficulty
 from jaxdd.errors import UserError, quoted
-from jaxdd.fields import option
-from jaxdd.keywords import from_keywords
+from jaxdd.fields import from_keywords, option
 from jaxdd.methods.network import NetworkSpec
 from jaxdd.progress import Callback, listening
 from jaxdd.report.pictures import draw

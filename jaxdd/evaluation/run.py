@@ -28,8 +28,7 @@ from jaxdd.evaluation.result import (
     NetworkEvaluation,
 )
 from jaxdd.evaluation.statistics import Statistics
-from jaxdd.fields import option
-from jaxdd.keywords import from_keywords
+from jaxdd.fields import from_keywords, option
 from jaxdd.methods.network import NetworkSpec
 from jaxdd.progress import Callback, Stage, listening, say
 from jaxdd.storage.files import to_json, write_atomically

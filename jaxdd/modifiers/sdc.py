@@ -54,13 +54,6 @@ def sdc(
             call, the match has no path.
 
     Example:
-        >>> import jax, jaxdd, numpy as np
-        >>> images = np.ones((6, 8, 8, 1), np.float32)
-        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
-        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
-        >>> learner = jaxdd.Learner(*network.init(jax.random.key(0)))
-        >>> key = jax.random.key(0)
-        >>> batch = jaxdd.data.real.take(real, jax.numpy.arange(4))
         >>> gradient = jaxdd.primitives.evidence.later_gradient(network, learner, batch)
         >>> evidence = Evidence(batch, gradient)
         >>> float(sdc(network, "per_sample")(key, learner, evidence)) > 0

@@ -77,10 +77,6 @@ def add_terms(
         averaged, so that its lift passes 1/K (ours).
 
     Example:
-        >>> import jax, jaxdd, numpy as np
-        >>> images = np.ones((6, 8, 8, 1), np.float32)
-        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
-        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
         >>> match = jaxdd.feature_match(network, jaxdd.siamese(()))
         >>> weight = jaxdd.weight_schedule("constant", 0.1, 1)
         >>> term = jaxdd.WeightedTerm(weight, jaxdd.sdc(network))

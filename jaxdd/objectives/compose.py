@@ -20,7 +20,6 @@ def switch(
         second: the objective where it is True.
 
     Example:
-        >>> import jax
         >>> one = lambda *_: (jax.numpy.float32(1), {})
         >>> two = lambda *_: (jax.numpy.float32(2), {})
         >>> late = switch(lambda step: step >= 5, one, two)

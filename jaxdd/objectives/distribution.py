@@ -59,13 +59,6 @@ def feature_match(
         UserError: an unknown choice of features, or a mask on the last ones only.
 
     Example:
-        >>> import jax, jaxdd, numpy as np
-        >>> images = np.ones((6, 8, 8, 1), np.float32)
-        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
-        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
-        >>> learner = jaxdd.Learner(*network.init(jax.random.key(0)))
-        >>> key = jax.random.key(0)
-        >>> batch = jaxdd.data.real.take(real, jax.numpy.arange(4))
         >>> match = feature_match(network, jaxdd.siamese(()))
         >>> float(match(key, batch, batch, learner)[0])
         0.0

@@ -50,13 +50,6 @@ def gradient_match(
             the squared difference of the two gradients; None for all of them.
 
     Example:
-        >>> import jax, jaxdd, numpy as np
-        >>> images = np.ones((6, 8, 8, 1), np.float32)
-        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
-        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
-        >>> learner = jaxdd.Learner(*network.init(jax.random.key(0)))
-        >>> key = jax.random.key(0)
-        >>> batch = jaxdd.data.real.take(real, jax.numpy.arange(4))
         >>> distance = jaxdd.DISTANCES["mse"]
         >>> match = gradient_match(network, distance, jaxdd.siamese(()))
         >>> float(match(key, batch, batch, learner)[0])

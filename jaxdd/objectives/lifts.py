@@ -168,12 +168,6 @@ def per_class(
         (the mean over classes) and, with `remember`, "forgetting" (the sum).
 
     Example:
-        >>> import jax, jaxdd, numpy as np
-        >>> images = np.ones((6, 8, 8, 1), np.float32)
-        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
-        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
-        >>> learner = jaxdd.Learner(*network.init(jax.random.key(0)))
-        >>> key = jax.random.key(0)
         >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
         >>> match = jaxdd.feature_match(network, jaxdd.siamese(()))
         >>> objective = per_class(match, Sampling(real=2))
@@ -232,12 +226,6 @@ def per_span(
         value and, with `remember`, "forgetting".
 
     Example:
-        >>> import jax, jaxdd, numpy as np
-        >>> images = np.ones((6, 8, 8, 1), np.float32)
-        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
-        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
-        >>> key = jax.random.key(0)
-        >>> learner = jaxdd.Learner(*network.init(key))
         >>> span = jaxdd.Span(learner.params, network.init(jax.random.key(1))[0])
         >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
         >>> plain = lambda key, images: images
@@ -296,12 +284,6 @@ def per_set(
         "forgetting".
 
     Example:
-        >>> import jax, jaxdd, numpy as np
-        >>> images = np.ones((6, 8, 8, 1), np.float32)
-        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
-        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
-        >>> key = jax.random.key(0)
-        >>> learner = jaxdd.Learner(*network.init(key))
         >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
         >>> match = jaxdd.contrastive_match(
         ...     network, jaxdd.DISTANCES["ours"], jaxdd.siamese(()))

@@ -107,13 +107,7 @@ def trajectory_match(
         The match of a span.
 
     Example:
-        >>> import jax, jaxdd, numpy as np
-        >>> images = np.ones((6, 8, 8, 1), np.float32)
-        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
-        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
-        >>> key = jax.random.key(0)
         >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
-        >>> learner = jaxdd.Learner(*network.init(key))
         >>> target = network.init(jax.random.key(1))[0]
         >>> match = trajectory_match(network, lambda key, images: images, 2)
         >>> still = start._replace(step_size=jax.numpy.float32(0))

@@ -26,9 +26,6 @@ def later_gradient(
         train: whether batch norm uses the statistics of the batch.
 
     Example:
-        >>> import jax, jaxdd, numpy as np
-        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
-        >>> learner = jaxdd.Learner(*network.init(jax.random.key(0)))
         >>> images = jax.numpy.ones((6, 8, 8, 1))
         >>> batch = jaxdd.Batch(images, jax.nn.one_hot(np.arange(6) % 3, 3))
         >>> gradient = later_gradient(network, learner, batch)

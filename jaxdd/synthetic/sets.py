@@ -10,10 +10,6 @@ def flatten(synthetic: Synthetic) -> Batch:
     """A distilled set as one batch of N = K * n images, class by class.
 
     Example:
-        >>> import jax, jaxdd, numpy as np
-        >>> images = np.ones((6, 8, 8, 1), np.float32)
-        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
-        >>> key = jax.random.key(0)
         >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
         >>> flatten(start).images.shape
         (3, 8, 8, 1)

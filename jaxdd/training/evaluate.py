@@ -18,11 +18,6 @@ def accuracy(network: Network, learner: Learner, real: RealData) -> Array:
     """Percent of a split's samples that are classified correctly, [].
 
     Example:
-        >>> import jax, jaxdd, numpy as np
-        >>> images = np.ones((6, 8, 8, 1), np.float32)
-        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
-        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
-        >>> learner = jaxdd.Learner(*network.init(jax.random.key(0)))
         >>> accuracy(network, learner, real).shape
         ()
     """
@@ -88,10 +83,6 @@ def make_evaluate(
         percent.
 
     Example:
-        >>> import jax, jaxdd, numpy as np
-        >>> images = np.ones((6, 8, 8, 1), np.float32)
-        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
-        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
         >>> training = jaxdd.Training(epochs=2)
         >>> evaluate = make_evaluate(network, training)
         >>> keys = jax.random.split(jax.random.key(0), 2)
@@ -116,9 +107,6 @@ def random_subsets(keys: Key, real: RealData, ipc: int) -> Batch:
     """One random real subset per key, [E, N, ...], `ipc` distinct images per class.
 
     Example:
-        >>> import jax, jaxdd, numpy as np
-        >>> images = np.ones((6, 8, 8, 1), np.float32)
-        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
         >>> keys = jax.random.split(jax.random.key(0), 5)
         >>> random_subsets(keys, real, ipc=2).images.shape
         (5, 6, 8, 8, 1)

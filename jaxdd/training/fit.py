@@ -83,11 +83,6 @@ def make_epochs(
             curriculum); None for all. The number of steps depends on it.
 
     Example:
-        >>> import jaxdd, numpy as np
-        >>> images = np.ones((6, 8, 8, 1), np.float32)
-        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
-        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
-        >>> key = jax.random.key(0)
         >>> run = make_epochs(network, Training(2), fetch=jaxdd.data.real.take)
         >>> state = run.init(jaxdd.Learner(*network.init(key)))
         >>> state = run.epoch(key, state, real, jnp.int32(0))
@@ -197,13 +192,6 @@ def make_fit(
         learned step size, which is traced. Consumes `key`. Not jitted.
 
     Example:
-        >>> import jax, jaxdd, numpy as np
-        >>> images = np.ones((6, 8, 8, 1), np.float32)
-        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
-        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
-        >>> learner = jaxdd.Learner(*network.init(jax.random.key(0)))
-        >>> key = jax.random.key(0)
-        >>> batch = jaxdd.data.real.take(real, jax.numpy.arange(4))
         >>> training = jaxdd.Training(epochs=2)
         >>> trained, _ = make_fit(network, training)(key, learner, batch)
         >>> type(trained).__name__

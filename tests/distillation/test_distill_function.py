@@ -59,8 +59,8 @@ def test_function_and_command_give_the_same_bits(method, tmp_path, monkeypatch):
 def test_the_real_command_gives_the_bits_of_the_function(tmp_path):
     flags = {**SHORT, **WITH_SDC, "seed": 3}
     process = start("distill", workdir=tmp_path, **flags)
-    assert process.communicate()[1] is not None
-    assert process.returncode == 0
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
     result = jaxdd.distill("digits", **flags)
     stored = jaxdd.load(tmp_path / "distilled.npz")
     assert stored.images.tobytes() == result.artifact.images.tobytes()

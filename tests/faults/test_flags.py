@@ -27,7 +27,7 @@ def test_a_fault_is_found(monkeypatch):
     def broken(*_):
         raise KeyError("a bug")
 
-    monkeypatch.setattr(flags.fields, "local_path", broken)
+    monkeypatch.setattr(flags.fields.options, "local_path", broken)
     kinds, told = flags.faults(5)
     assert kinds["fault"] == len(told) == 5
     assert "KeyError" in told[0]

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdd.errors import UserError
-from jaxdd.fields import option
-from jaxdd.keywords import from_keywords
+from jaxdd.fields import from_keywords, option
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,231 @@
+"""One field: its help text, bounds and flag, and the checks of its values."""
+
+import dataclasses
+import math
+import os
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from jaxdd.errors import UserError, check_integer, quoted
+from jaxdd.storage.paths import local_path
+
+LARGEST_SEED = 2**32 - 1
+# How a dataset's path is to be read, before the path itself.
+_READERS = ("folder:", "npz:")
+
+T = TypeVar("T")
+
+
+class FieldError(UserError):
+    """A field has a value that it cannot have.
+
+    Attributes:
+        name: what the sentence calls the field.
+        tail: the sentence after that.
+    """
+
+    def __init__(self, name: str, tail: str):
+        super().__init__(f"{name} {tail}")
+        self.name, self.tail = name, tail
+
+
+def option(
+    default: Any,
+    text: str,
+    kind: str | None = None,
+    *,
+    flag: str | None = None,
+    above: int | float | None = None,
+    at_least: int | float | None = None,
+    below: int | float | None = None,
+    choices: Sequence[str] | Mapping[str, Any] | None = None,
+    parse: Callable[[str], Any] | None = None,
+    opens: bool = False,
+    closes: Any = None,
+    about: str | None = None,
+    often: bool = False,
+):
+    """A field with its help text; `...` as default for a required one.
+
+    Args:
+        default: the value of a field that is not given.
+        text: the help text, which has to stand alone.
+        kind: "path", "dataset" or "seed"; None for what the type says.
+        flag: the name of the flag; by default that of the field.
+        above, at_least, below: bounds of a number.
+        choices: the names that a text may be, or a mapping of them.
+        parse: turns the text of a flag into the value of the field.
+        opens: whether the flag creates its choice where that is absent.
+        closes: the value at which the flag removes its choice again.
+        about: what the field is about, for a refusal; by default the subject of its
+            choice.
+        often: whether `--help` lists the flag among those that most people need.
+    """
+    metadata = {
+        "help": text, "kind": kind, "flag": flag, "above": above, "at_least": at_least,
+        "below": below, "choices": choices, "parse": parse, "opens": opens,
+        "closes": closes, "about": about, "often": often,
+    }  # fmt: skip
+    if default is ...:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def variant(
+    default: Any, text: str, flag: str, selected_by: Mapping[str, type] | None = None
+):
+    """A field that holds one of several choices, each with fields of its own.
+
+    Args:
+        default: the choice where none is given.
+        text: the help text.
+        flag: the name under which the variant's `name` is stored.
+        selected_by: the choices by name, where the flag selects among them; None where
+            only code does.
+    """
+    metadata = {"variant": flag, "text": text, "selected_by": selected_by}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class Choice:
+    """Base of frozen dataclasses of options, which checks their values.
+
+    Attributes:
+        subject: what the choice is about, for the refusal of a flag of it.
+        remedy: what to do about such a flag.
+        name: what selects this variant, where there are several.
+    """
+
+    subject: ClassVar[str] = ""
+    remedy: ClassVar[str] = "leave it out"
+    name: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            if "help" in field.metadata:
+                name = f"{type(self).__name__}.{field.name}"
+                check_value(name, field, getattr(self, field.name))
+
+
+def type_of(field: dataclasses.Field) -> Any:
+    """The type of a field's values, None apart."""
+    kind: Any = field.type
+    if typing.get_origin(kind) is types.UnionType:  # X | None: unset means preset
+        kind = next(t for t in typing.get_args(kind) if t is not type(None))
+    return kind
+
+
+def optional(field: dataclasses.Field) -> bool:
+    return type(None) in typing.get_args(field.type)
+
+
+KINDS: dict[Any, str] = {int: "an integer", float: "a number", str: "a text",
+                          bool: "true or false"}  # fmt: skip
+
+
+def check_value(name: str, field: dataclasses.Field, value: Any) -> None:
+    """Refuse a value that a field cannot have.
+
+    Raises:
+        FieldError: the value has another type, is an unknown name or a number that is
+            out of bounds, not finite, or larger than arrays hold.
+    """
+    if value is None and optional(field):
+        return
+    rule, kind = field.metadata, type_of(field)
+    check_type(name, kind, value)
+    try:
+        if rule["kind"] == "seed":
+            check_seed(value, name)
+        elif kind is int:
+            check_integer(name, value)
+    except UserError as error:
+        raise FieldError(name, str(error).removeprefix(f"{name} ")) from error
+    for broken, what in (
+        (rule["above"] is not None and not value > rule["above"], _above(rule)),
+        (rule["at_least"] is not None and not value >= rule["at_least"],
+         f"at least {rule['at_least']}"),
+        (rule["below"] is not None and not value < rule["below"],
+         f"below {rule['below']}"),
+    ):  # fmt: skip
+        if broken:
+            raise FieldError(name, f"must be {what}, not {quoted(value)}")
+    choices = rule["choices"]
+    if choices is not None and value not in choices:
+        raise FieldError(name, none_of(choices, value))
+
+
+def none_of(choices: Iterable[str], value: Any) -> str:
+    return f"must be one of {', '.join(choices)}, not {quoted(value)}"
+
+
+def _above(rule: Mapping[str, Any]) -> str:
+    return "positive" if rule["above"] == 0 else f"above {rule['above']}"
+
+
+def _is_finite(value: int | float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
+
+
+def check_type(name: str, kind: Any, value: Any) -> None:
+    if not _fits(kind, value):
+        what = KINDS.get(kind, str(kind))
+        raise FieldError(name, f"must be {what}, not {quoted(value)}")
+    if kind is float and not _is_finite(value):
+        raise FieldError(name, f"must be a finite number, not {quoted(value)}")
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether a value has the type of a field."""
+    if typing.get_origin(kind) is tuple:
+        kinds = typing.get_args(kind)
+        if not isinstance(value, tuple):
+            return False
+        if kinds[-1] is Ellipsis:
+            return all(_fits(kinds[0], part) for part in value)
+        return len(value) == len(kinds) and all(map(_fits, kinds, value))
+    if kind not in KINDS:
+        return True
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+def check_seed(seed: int, name: str = "--seed") -> None:
+    """Raise UserError for a seed that JAX or NumPy cannot use."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UserError(
+            f"{name} must lie between 0 and {LARGEST_SEED}, not {quoted(seed)}"
+        )
+
+
+def plain(value: Any) -> Any:
+    """Scalars of NumPy and JAX as Python's, and a path as a text."""
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        return value.item()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def local(value: Any, name: str) -> str:
+    """A path on this machine.
+
+    Raises:
+        UserError: it is no path.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise FieldError(name, f"must be a path, not {quoted(value)}")
+    return str(local_path(value, name))
+
+
+def check_dataset(text: str, name: str) -> None:
+    """Its path, if it has one; the text stays, since runs are compared by it."""
+    for prefix in _READERS:
+        if text.startswith(prefix):
+            local_path(text.removeprefix(prefix), f"the path in {name}")
+            return
+    local_path(text, name)  # a name has no slashes to trip over

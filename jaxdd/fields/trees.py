@@ -1,0 +1,298 @@
+"""Trees of choices: their flags, what flags change in them, and their values."""
+
+import dataclasses
+import difflib
+import functools
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from jaxdd.errors import UserError
+from jaxdd.fields.options import (
+    FieldError,
+    check_dataset,
+    check_type,
+    local,
+    none_of,
+    plain,
+    type_of,
+)
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A field somewhere in a tree of choices, as a flag.
+
+    Attributes:
+        name: of the flag.
+        path: the fields that lead from the tree to the choice.
+        owners: the classes that have the field at that place.
+        field: the field, of the first of them.
+        selector: the name under which it is stored which of several choices is there;
+            None where there is only one.
+    """
+
+    name: str
+    path: tuple[str, ...]
+    owners: tuple[Any, ...]
+    field: dataclasses.Field
+    selector: str | None = None
+
+    @property
+    def group(self) -> str:
+        """The choice that the flag belongs to."""
+        return self.path[-1] if self.path else ""
+
+
+@functools.cache
+def flags_of(tree: type) -> dict[str, Flag]:
+    """Every option in a tree of choices, by flag."""
+    return _flags(tree, (), None)
+
+
+def _flags(tree: type, path: tuple[str, ...], selector: str | None) -> dict[str, Flag]:
+    flags: dict[str, Flag] = {}
+
+    def add(flag: Flag) -> None:
+        known = flags.get(flag.name)
+        if known is not None:
+            assert known.path == flag.path, f"two places have the flag {flag.name}"
+            flag = dataclasses.replace(known, owners=known.owners + flag.owners)
+        flags[flag.name] = flag
+
+    hints = typing.get_type_hints(tree)
+    for field in dataclasses.fields(tree):
+        if "help" in field.metadata:
+            name = field.metadata["flag"] or field.name
+            add(Flag(name, path, (tree,), field, selector))
+        elif field.metadata.get("selected_by"):
+            add(Flag(field.metadata["variant"], path, (tree,), field, selector))
+        for kind in _choices(hints[field.name]):
+            inside = field.metadata.get("variant")
+            for flag in _flags(kind, (*path, field.name), inside).values():
+                add(flag)
+    return flags
+
+
+def _choices(hint: Any) -> list[type]:
+    """The dataclasses that a field may hold."""
+    kinds = typing.get_args(hint) or (hint,)
+    return [kind for kind in kinds if dataclasses.is_dataclass(kind)]  # type: ignore[misc]
+
+
+def override(tree: T, given: Mapping[str, Any], who: str = "this method") -> T:
+    """A tree with some flags changed.
+
+    Args:
+        tree: choices, such as a recipe.
+        given: {flag: value}; a value of None is not given.
+        who: what a refusal calls the tree, such as "--method=dsa".
+
+    Raises:
+        UserError: there is no such flag, a value is impossible, or the flag belongs to
+            a choice that this tree does without.
+    """
+    flags = flags_of(type(tree))  # type: ignore[arg-type]
+    unknown = sorted(set(given) - set(flags))
+    if unknown:
+        raise UserError(f"there is no flag {unknown[0]}: {_nearest(unknown[0], flags)}")
+    values = {
+        name: typed(flags[name], value)
+        for name, value in given.items()
+        if value is not None
+    }
+    return _rebuilt(tree, (), values, flags, who)
+
+
+def typed(flag: Flag, value: Any) -> Any:
+    """The value of a flag with the type that its field or its text has.
+
+    Scalars of NumPy and JAX become numbers, integers floats where a float is meant,
+    and lists tuples.
+
+    Raises:
+        FieldError: it has another type.
+    """
+    rule, kind = flag.field.metadata, type_of(flag.field)
+    value = plain(value)
+    if "variant" in rule:
+        kind = str
+    elif rule["kind"] == "path" or (rule["parse"] and isinstance(value, str)):
+        return value  # `_parsed` checks it
+    elif rule["parse"]:
+        value = _tupled(value)
+    check_type(f"--{flag.name}", kind, value)
+    return float(value) if kind is float else value
+
+
+def _tupled(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(map(_tupled, value))
+    return value
+
+
+def _nearest(name: str, flags: Mapping[str, Flag]) -> str:
+    close = difflib.get_close_matches(name, flags, 1)
+    return f"perhaps {close[0]} is meant" if close else "see the list of flags"
+
+
+def _rebuilt(
+    tree: Any,
+    path: tuple[str, ...],
+    given: Mapping[str, Any],
+    flags: Mapping[str, Flag],
+    who: str,
+) -> Any:
+    """A choice, or a tree of them, with the flags at and below a place.
+
+    All changes are made at once, since choices are checked against each other.
+    """
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(tree):
+        rule, below = field.metadata, (*path, field.name)
+        if "help" in rule:
+            name = rule["flag"] or field.name
+            if name in given:
+                changes[field.name] = _parsed(name, rule, given[name])
+            continue
+        value = getattr(tree, field.name)
+        if rule.get("selected_by") and rule["variant"] in given:
+            value = _selected(value, rule, given[rule["variant"]])
+        inner = [f for f in flags.values() if f.path[: len(below)] == below]
+        inner = [f for f in inner if f.name in given]
+        value = _opened(value, [f for f in inner if f.path == below], given)
+        for flag in inner:
+            if flag.path == below and not isinstance(value, flag.owners):
+                if _closing(flag, given):
+                    continue
+                raise UserError(
+                    f"--{flag.name} is about "
+                    f"{flag.field.metadata.get('about') or flag.owners[0].subject}, "
+                    f"which {who} does without: {flag.owners[0].remedy}"
+                )
+        if inner and value is not None:
+            value = _rebuilt(value, below, given, flags, who)
+        if value is not getattr(tree, field.name):
+            changes[field.name] = value
+    if not changes:
+        return tree
+    try:
+        return dataclasses.replace(tree, **changes)
+    except FieldError as error:
+        names = {f.name: f.metadata.get("flag") for f in dataclasses.fields(tree)}
+        field_name = error.name.rpartition(".")[2]
+        flag_name = names.get(field_name) or field_name
+        raise UserError(f"--{flag_name} {error.tail}") from error
+
+
+def _parsed(name: str, rule: Mapping[str, Any], value: Any) -> Any:
+    """The value of a field from that of its flag.
+
+    Raises:
+        UserError: it is not understood, or it is no name that the flag takes, of which
+            the one that removes the choice is no value of the field.
+    """
+    choices = rule["choices"]
+    if rule["opens"] and choices is not None and value not in choices:
+        raise UserError(f"--{name} {none_of((rule['closes'], *choices), value)}")
+    if rule["parse"] is not None and isinstance(value, str):
+        return rule["parse"](value)
+    if rule["kind"] == "path":
+        return local(value, f"--{name}")
+    if rule["kind"] == "dataset":
+        check_dataset(value, f"--{name}")
+    return value
+
+
+def _closing(flag: Flag, given: Mapping[str, Any]) -> bool:
+    """Whether a flag removes its choice."""
+    rule = flag.field.metadata
+    return bool(rule.get("opens")) and given[flag.name] == rule["closes"]
+
+
+def _opened(value: Any, flags: Sequence[Flag], given: Mapping[str, Any]) -> Any:
+    """A choice created or removed by the flag that does so, if that is given."""
+    for flag in flags:
+        if flag.field.metadata.get("opens"):
+            if _closing(flag, given):
+                return None
+            if value is None:
+                return flag.owners[0]()
+    return value
+
+
+def _selected(value: Any, rule: Mapping[str, Any], name: Any) -> Any:
+    """Another variant of a choice; the one that is there already stays."""
+    variants = rule["selected_by"]
+    if name not in list(variants):  # a list has no hash
+        raise UserError(f"--{rule['variant']} {none_of(variants, name)}")
+    return value if value.name == name else variants[name]()
+
+
+def flat(tree: Any) -> dict[str, Any]:
+    """{flag: value} of all choices that a tree has; an absent one has its closing
+    value."""
+    values: dict[str, Any] = {}
+    hints = typing.get_type_hints(type(tree))
+    for field in dataclasses.fields(tree):
+        value = getattr(tree, field.name)
+        if "help" in field.metadata:
+            values[field.metadata["flag"] or field.name] = value
+            continue
+        if "variant" in field.metadata:
+            name = field.metadata["variant"]
+            values[name] = value.name
+            if type(value) not in _choices(hints[field.name]):  # one of your own
+                values[f"{name}_fields"] = dataclasses.asdict(value)
+                continue
+        if dataclasses.is_dataclass(value):
+            values |= flat(value)
+        elif value is None:
+            for kind in _choices(hints[field.name]):
+                for inner in dataclasses.fields(kind):
+                    if inner.metadata.get("opens"):
+                        name = inner.metadata["flag"] or inner.name
+                        values[name] = inner.metadata["closes"]
+    return values
+
+
+def stored(tree: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the choices that stored values have, with defaults for new fields.
+
+    Args:
+        tree: the type of the tree that the values are of.
+        values: as `flat` gives them, perhaps by an earlier version, which may have
+            fields of absent choices.
+
+    Returns:
+        {flag: value} without the fields of choices that are absent.
+    """
+    flags = flags_of(tree)
+    openers = {f.path: f for f in flags.values() if f.field.metadata.get("opens")}
+
+    def is_there(flag: Flag) -> bool:
+        if flag.selector is not None:
+            names = [getattr(owner, "name", None) for owner in flag.owners]
+            return values.get(flag.selector) in names
+        opener = openers.get(flag.path)
+        if opener is None or opener is flag:
+            return True
+        closing = opener.field.metadata["closes"]
+        return values.get(opener.name, closing) != closing
+
+    return {
+        name: values.get(name, _default(flag.field))
+        for name, flag in flags.items()
+        if is_there(flag)
+    }
+
+
+def _default(field: dataclasses.Field) -> Any:
+    """The value that stands for a field that is not stored."""
+    if field.metadata.get("opens"):
+        return field.metadata["closes"]
+    if "variant" in field.metadata:
+        return field.default.name
+    return field.default
