@@ -17,7 +17,7 @@ from jaxdd.modifiers.segments import sizes
 from jaxdd.storage.paths import existing_file, shown
 from jaxdd.synthetic.images import INITIAL_CHOICES
 from jaxdd.synthetic.initial import INITIALS
-from jaxdd.training.schedules import Evaluation
+from jaxdd.training.schedules import EvaluationSpec
 
 SELECTIONS = ("last", "validation")
 
@@ -132,7 +132,7 @@ class Run:
     network: NetworkSpec = field(default_factory=NetworkSpec)
     recipe: Recipe = field(default_factory=Recipe)
     length: Length = field(default_factory=Length)
-    evaluation: Evaluation = field(default_factory=Evaluation)
+    evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
     scaling: Scaling = field(default_factory=Scaling)
     window: Window = field(default_factory=Window)
     experts: Experts | None = None

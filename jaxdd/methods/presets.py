@@ -20,7 +20,7 @@ from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.curriculum import Window
 from jaxdd.objectives.contrastive import ContrastiveMatching
-from jaxdd.training.schedules import Evaluation
+from jaxdd.training.schedules import EvaluationSpec
 
 # ipc -> (matches per network, epochs on the set between matches), for DC and DSA.
 LOOPS = {
@@ -142,7 +142,7 @@ class Preset:
 
     recipe: Recipe
     length: Length
-    evaluation: Evaluation
+    evaluation: EvaluationSpec
     scaling: Scaling = Scaling()
     window: Window = Window()
     experts: Experts | None = None
@@ -233,7 +233,7 @@ def _matching(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> 
     evaluation = strategy if augmented else _dc_evaluation(dataset, net)
     row["eval_augmentation"] = evaluation
     row["eval_epochs"] = 300 if evaluation == "none" else 1000
-    return override(Preset(recipe, Length(), Evaluation(lr=0.01)), row)
+    return override(Preset(recipe, Length(), EvaluationSpec(lr=0.01)), row)
 
 
 def _digits(recipe: Recipe) -> dict[str, Any]:
@@ -280,7 +280,7 @@ def _formations(
         "eval_batch": IDC_BATCH,
         "eval_schedule": "idc",
     }
-    return override(Preset(recipe, Length(), Evaluation(lr=0.01)), row)
+    return override(Preset(recipe, Length(), EvaluationSpec(lr=0.01)), row)
 
 
 def _trajectory(
@@ -292,7 +292,7 @@ def _trajectory(
     base = Preset(
         replace(recipe, learner=open_ended),
         Length(),
-        Evaluation(),
+        EvaluationSpec(),
         window=WINDOWS.get(method, Window()),
         experts=EXPERTS[method],
     )
@@ -352,7 +352,9 @@ def completed(recipe: Recipe, dataset: str) -> Preset:
     if experts is not None and dataset == "digits":
         row |= DIGITS_EXPERTS
     rate = None if recipe.needs_experts else 0.01
-    return override(Preset(recipe, Length(), Evaluation(lr=rate), experts=experts), row)
+    return override(
+        Preset(recipe, Length(), EvaluationSpec(lr=rate), experts=experts), row
+    )
 
 
 # Updates of the images in a run of a recipe that is not published (ours).

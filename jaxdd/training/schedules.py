@@ -50,7 +50,7 @@ SCHEDULES: Mapping[str, Callable[[int, float, int], Training]] = {
 
 
 @dataclass(frozen=True)
-class Evaluation(Choice):
+class EvaluationSpec(Choice):
     """How a set is measured: fresh networks on it, beside random real subsets.
 
     Attributes:

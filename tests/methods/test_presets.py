@@ -14,7 +14,7 @@ from jaxdd.methods.network import network_size
 from jaxdd.methods.presets import DIGITS_IDC, loops, preset
 from jaxdd.methods.recipes import METHODS
 from jaxdd.training.fit import Training
-from jaxdd.training.schedules import Evaluation
+from jaxdd.training.schedules import EvaluationSpec
 
 FLIP = "color_crop_cutout_flip_scale_rotate"
 NO_FLIP = "color_crop_cutout_scale_rotate"
@@ -190,7 +190,7 @@ SGD = Training(epochs=0, learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
 )
 def test_the_evaluation_of_dc(epochs, passes, decay):
     """The decay follows the epoch with index E // 2 + 1, with a new optimiser."""
-    assert Evaluation(epochs=epochs).training() == dataclasses.replace(
+    assert EvaluationSpec(epochs=epochs).training() == dataclasses.replace(
         SGD, epochs=passes, batch_size=256, decay_epochs=(decay,), reset_momentum=True
     )
 
@@ -200,7 +200,7 @@ def test_the_evaluation_of_dc(epochs, passes, decay):
 )
 def test_the_evaluation_of_idc(epochs, decays):
     """A fifth at 2E/3 and at 5E/6, in whole numbers; one optimiser all along."""
-    schedule = Evaluation(epochs=epochs, batch=64, schedule="idc").training()
+    schedule = EvaluationSpec(epochs=epochs, batch=64, schedule="idc").training()
     assert schedule == dataclasses.replace(
         SGD, epochs=epochs, batch_size=64, decay_epochs=decays, decay=0.2
     )
@@ -208,7 +208,7 @@ def test_the_evaluation_of_idc(epochs, decays):
 
 def test_a_given_rate_counts_before_a_learned_one():
     rates = [
-        Evaluation(lr=lr).training(step_size).learning_rate
+        EvaluationSpec(lr=lr).training(step_size).learning_rate
         for lr, step_size in ((0.3, 0.2), (None, 0.2), (None, 0.0), (None, None))
     ]
     assert rates == [0.3, 0.2, 0.0, 0.01]
