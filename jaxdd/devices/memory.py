@@ -48,6 +48,14 @@ def host_memory() -> int | None:
         return None
 
 
+def peak() -> int | None:
+    """The most bytes that this process has used: of the device, on CPUs resident."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"]
+    return _field("/proc/self/status", "VmHWM")
+
+
 def _field(path: str, name: str) -> int | None:
     """The value of a line `name:  1234 kB` in a file of Linux, in bytes."""
     try:

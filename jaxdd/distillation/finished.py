@@ -31,8 +31,9 @@ SUMMARY = records.mapping(
     seconds_per_step=records.number(0),
     compile_seconds=records.number(0),
     optional={
-        name: records.number(0)
-        for name in ("evaluation_seconds", "evaluation_compile_seconds")
+        "evaluation_seconds": records.number(0),
+        "evaluation_compile_seconds": records.number(0),
+        "peak_memory_mb": records.maybe(records.number(0)),
     },
 )
 AGAIN = (

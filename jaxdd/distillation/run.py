@@ -17,6 +17,7 @@ from jaxdd import report
 from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.file import Artifact
 from jaxdd.data.problem import Problem
+from jaxdd.devices import memory
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation import segmented, sorting
 from jaxdd.distillation.finished import AGAIN, SUMMARY, as_it_lies, unfinished
@@ -172,6 +173,7 @@ def distil(
         **timings,
         "evaluation_seconds": kept.seconds + watch.total_seconds,
         "evaluation_compile_seconds": watch.compile_seconds,
+        "peak_memory_mb": _megabytes(memory.peak()),
         "config": artifact.provenance["config"],
         "seed": seed,
         "versions": provenance.versions(),
@@ -181,6 +183,10 @@ def distil(
         summary = _write_results(artifact, measured, summary, place.folder)
         kept.remove()
     return Outcome(artifact, made.metrics, summary, job.program)
+
+
+def _megabytes(size: int | None) -> float | None:
+    return None if size is None else round(size / 1e6, 1)
 
 
 def _timings(now: dict[str, float], record: Record | None) -> dict[str, float]:

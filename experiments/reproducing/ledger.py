@@ -1,0 +1,242 @@
+"""`ledger.jsonl`: one record for each finished run of a cell, and the sets beside it."""
+
+import hashlib
+import json
+import math
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from experiments.reproducing.cells import Cell
+from jaxdd.storage import records
+from jaxdd.storage.files import to_json, write_atomically
+
+Record = dict[str, Any]
+
+LEDGER, SETS = "ledger.jsonl", "sets"
+# A set with a whitening matrix is larger than all others together: it is left out.
+LARGEST_SET = 2 * 10**6
+
+_STATISTICS = records.mapping(
+    mean=records.number(0, 100), std=records.number(0, 100), n=records.integer(1)
+)
+_DIFFICULTY = records.mapping(
+    grad_norm=records.maybe(records.number(0)),
+    percentile=records.maybe(records.number(0, 100)),
+)
+_SCHEMA = records.mapping(
+    cell=records.text(100),
+    command=records.text(10**4),
+    seed=records.integer(),
+    distilled=_STATISTICS,
+    random=_STATISTICS,
+    published=records.maybe(
+        records.mapping(
+            mean=records.number(0, 100),
+            std=records.maybe(records.number(0, 100)),
+            source=records.text(200),
+        )
+    ),
+    difference=records.maybe(records.number(-100, 100)),
+    within=records.maybe(records.flag),
+    steps=records.integer(1),
+    steps_published=records.integer(1),
+    partial=records.flag,
+    experts=records.maybe(records.integer(1)),
+    difficulty=records.mapping(
+        probes=records.text(200), start=_DIFFICULTY, end=_DIFFICULTY
+    ),
+    minutes=records.number(0),
+    at_once=records.integer(1),
+    memory_mb=records.maybe(records.number(0)),
+    precision=records.text(100),
+    device=records.text(200),
+    versions=records.mapping(others=records.text(100)),
+    revision=records.text(100),
+    sha256=records.text(64),
+)
+_REMEDY = "restore it from the repository, or remove the line"
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def command_of(program: str, flags: Mapping[str, Any]) -> str:
+    """A command as it is typed, without folders and the place of the data."""
+    typed = (f"--{name}={shlex.quote(str(value))}" for name, value in flags.items())
+    return " ".join([f"python -m experiments.{program}", *typed])
+
+
+def record_of(
+    cell: Cell,
+    seed: int,
+    folder: Path,
+    *,
+    command: str,
+    minutes: float,
+    at_once: int,
+    revision: str,
+) -> Record:
+    """The record of a finished run.
+
+    Args:
+        cell: what was run.
+        seed: of the run.
+        folder: its workdir, with `summary.json` and `distilled.npz`.
+        command: that distils it alone.
+        minutes: that all its starts took, compiling and evaluation included.
+        at_once: runs that shared the device meanwhile.
+        revision: of the code.
+    """
+    summary = records.read_json(
+        folder / "summary.json",
+        records.mapping(config=records.mapping()),
+        "run it again",
+    )
+    steps, published = summary["config"]["steps"], cell.published
+    difference = None
+    if published is not None:
+        difference = round(summary["distilled"]["mean"] - published.mean, 2)
+    partial = steps < cell.steps
+    values = summary["config"]
+    bank = cell.bank
+    record = {
+        "cell": cell.name,
+        "command": command,
+        "seed": seed,
+        "distilled": _statistics(summary["distilled"]),
+        "random": _statistics(summary["random"]),
+        "published": None if published is None else asdict(published),
+        "difference": difference,
+        "within": _within(cell, difference, partial),
+        "steps": steps,
+        "steps_published": cell.steps,
+        "partial": partial,
+        "experts": None if bank is None else bank["num_experts"],
+        "difficulty": {
+            "probes": f"{values['probes']} networks, {values['probe_steps']} steps of SGD "
+            "on real data",
+            **summary["difficulty"],
+        },
+        "minutes": round(minutes, 2),
+        "at_once": at_once,
+        "memory_mb": summary.get("peak_memory_mb"),
+        "precision": _precision(summary),
+        "device": summary["device"],
+        "versions": summary["versions"],
+        "revision": revision,
+        "sha256": digest(folder / "distilled.npz"),
+    }
+    _SCHEMA(record, cell.name)
+    return record
+
+
+def _precision(summary: Mapping[str, Any]) -> str:
+    """Of the products in networks: JAX's default is TF32 on NVIDIA's devices."""
+    of_default = "float32" if summary["device"].startswith("cpu") else "tf32"
+    return summary.get("precision", of_default)
+
+
+def _statistics(measured: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: measured[name] for name in ("mean", "std", "n")}
+
+
+def _within(cell: Cell, difference: float | None, partial: bool) -> bool | None:
+    """Whether a full run is within the band; a partial one is held against nothing."""
+    if cell.published is None or difference is None or partial:
+        return None
+    return abs(difference) <= cell.published.band
+
+
+def key(record: Record) -> tuple[str, int, int, str]:
+    """What a ledger holds once: a cell, its seed, its steps, its set."""
+    return record["cell"], record["seed"], record["steps"], record["sha256"]
+
+
+def read(path: Path) -> list[Record]:
+    """The records of a ledger, none where there is no file.
+
+    Raises:
+        UserError: a line is not a record.
+    """
+    if not path.exists():
+        return []
+    return records.read_lines(path, _SCHEMA, _REMEDY)
+
+
+def append(folder: Path, record: Record, workdir: Path) -> bool:
+    """Add a record to the ledger in a folder, and its set beside it.
+
+    Returns:
+        Whether it was not there before.
+
+    Raises:
+        UserError: the ledger is damaged or cannot be written.
+    """
+    path = folder / LEDGER
+    known = read(path)
+    if key(record) in map(key, known):
+        return False
+    source = workdir / "distilled.npz"
+    if source.exists() and source.stat().st_size <= LARGEST_SET:
+        (folder / SETS).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, folder / SETS / set_name(record))
+    write_atomically(path, "".join(map(_line, [*known, record])))
+    return True
+
+
+def set_name(record: Record) -> str:
+    """The file name of a record's set."""
+    share = f"-{record['steps']}" if record["partial"] else ""
+    return f"{record['cell']}-seed{record['seed']}{share}.npz"
+
+
+def _line(record: Record) -> str:
+    return json.dumps(record, sort_keys=True, allow_nan=False) + "\n"
+
+
+def write_record(record: Record, workdir: Path) -> None:
+    """Keep the record beside the run, so that it can be added to a ledger later."""
+    write_atomically(workdir / "record.json", to_json(record))
+
+
+def read_record(workdir: Path) -> Record | None:
+    """The record beside a run; None where it has none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = workdir / "record.json"
+    if not path.exists():
+        return None
+    return records.read_json(path, _SCHEMA, "remove it and run the cell again")
+
+
+def gain(record: Record, base: Sequence[Record]) -> tuple[float, float] | None:
+    """Gain over the run without a modifier, same seed: points, and what chance allows.
+
+    Args:
+        record: of a cell with a modifier.
+        base: records of the cell without it.
+
+    Returns:
+        (difference of the means, 1.96 standard errors of it from the networks alone);
+        None where there is no such run.
+    """
+    alike = [
+        x
+        for x in base
+        if (x["seed"], x["steps"], x["device"]) == tuple(
+            record[name] for name in ("seed", "steps", "device")
+        )
+    ]  # fmt: skip
+    if not alike:
+        return None
+    ours, theirs = record["distilled"], alike[-1]["distilled"]
+    error = math.sqrt(ours["std"] ** 2 / ours["n"] + theirs["std"] ** 2 / theirs["n"])
+    return ours["mean"] - theirs["mean"], 1.96 * error

@@ -1,0 +1,174 @@
+"""`docs/results.md`: the ledger as a page."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from experiments.reproducing.cells import CELLS, DEVIATIONS, LEAST_BAND
+from experiments.reproducing.ledger import Record, gain, set_name
+
+HEAD = f"""# Results
+
+This page is written by `python -m experiments.reproduce --page=docs/results.md` from
+`results/ledger.jsonl`, where every row has its command, versions, revision and the
+SHA-256 of its set; a test fails when they differ. Accuracy is test accuracy in percent at
+the last epoch, mean ± standard deviation over n fresh networks, beside random real subsets
+of the same size under the same protocol. Nothing was selected: the settings are the
+published ones and the step is the last. "In band" says whether a full run is within
+±max({DEVIATIONS:g}σ, {LEAST_BAND:g} points) of the published figure, σ being the published
+deviation. Difficulty is the percentile of the set's GraDN among the real samples, first
+images → last ones, at networks that were partly trained on real data. Comparisons of our
+own, with their seeds, are in [comparisons.md](comparisons.md).
+"""
+
+
+def text(records: Sequence[Record], sets: Iterable[str] = ()) -> str:
+    """The page.
+
+    Args:
+        records: of the ledger.
+        sets: names of the files that lie beside it.
+    """
+    full = [record for record in records if not record["partial"]]
+    part = [record for record in records if record["partial"]]
+    kept = frozenset(sets)
+    lines = [HEAD, "## Published settings in full", ""]
+    lines += (
+        _table(full, records, kept) if full else ["No cell has run in full yet.", ""]
+    )
+    if part:
+        lines += [
+            "## Partial runs",
+            "",
+            "Fewer steps than published; they are held against no figure.",
+            "",
+            *_table(part, records, kept),
+        ]
+    lines += ["## Gains of a modifier", "", *_gains(records)]
+    lines += ["## Where they ran", "", *_machines(records)]
+    return "\n".join(lines)
+
+
+def _ordered(records: Iterable[Record]) -> list[Record]:
+    order = {name: i for i, name in enumerate(CELLS)}
+    rank = lambda x: (
+        order.get(x["cell"], len(order)),
+        x["cell"],
+        x["seed"],
+        x["steps"],
+    )
+    return sorted(records, key=rank)
+
+
+def _table(
+    records: Sequence[Record], every: Sequence[Record], kept: frozenset[str]
+) -> list[str]:
+    """Rows of cells, each with the paper's figure."""
+    head = (
+        "| cell | seed | ours | random | published | difference | in band | steps | "
+        "GraDN percentile | minutes | MB | run on | set |"
+    )
+    runs = _runs(every)
+    lines = [head, "|" + "---|" * head.count(" | ") + "---|"]
+    for x in _ordered(records):
+        published = x["published"]
+        within = {True: "yes", False: "**no**", None: ""}[x["within"]]
+        start, end = (
+            _number(x["difficulty"][y]["percentile"]) for y in ("start", "end")
+        )
+        name = set_name(x)
+        cells = (
+            x["cell"] + (f" ({x['experts']} experts)" if x["experts"] else ""),
+            x["seed"],
+            _statistics(x["distilled"]),
+            _statistics(x["random"]),
+            "" if published is None else _published(published),
+            "" if x["difference"] is None else f"{x['difference']:+.2f}",
+            within,
+            f"{x['steps']}" + (f" of {x['steps_published']}" if x["partial"] else ""),
+            f"{start} → {end}",
+            f"{x['minutes']:.1f}" + ("" if x["at_once"] == 1 else f" ({x['at_once']})"),
+            _number(x["memory_mb"]),
+            runs[_run(x)],
+            f"[{x['sha256'][:8]}](../results/sets/{name})" if name in kept
+            else x["sha256"][:8],
+        )  # fmt: skip
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return [*lines, ""]
+
+
+def _gains(records: Sequence[Record]) -> list[str]:
+    """Cells with a modifier beside the same seed without it."""
+    by_cell: dict[str, list[Record]] = {}
+    for record in records:
+        by_cell.setdefault(record["cell"], []).append(record)
+    lines = []
+    for x in _ordered(records):
+        cell = CELLS.get(x["cell"])
+        if cell is None or cell.base is None:
+            continue
+        found = gain(x, by_cell.get(cell.base, []))
+        if found is not None:
+            lines.append(
+                f"| {x['cell']} | {x['seed']} | {x['steps']} | {found[0]:+.2f} ± "
+                f"{found[1]:.2f} |"
+            )
+    if not lines:
+        return ["No cell has run with a modifier and without it.", ""]
+    return [
+        "Points over the run of the same seed, steps and device without the modifier; "
+        "the interval is 95 %, from the spread of the evaluation's networks alone: the "
+        "spread between seeds is not in it.",
+        "",
+        "| cell | seed | steps | gain |",
+        "|---|---|---|---|",
+        *lines,
+        "",
+    ]
+
+
+def _run(record: Record) -> tuple[str, ...]:
+    versions = record["versions"]
+    used = ("python", "jax", "flax", "optax")
+    return (
+        record["device"],
+        record["precision"],
+        ", ".join(f"{name} {versions[name]}" for name in used if name in versions),
+        record["revision"],
+    )
+
+
+def _runs(records: Sequence[Record]) -> Mapping[tuple[str, ...], str]:
+    """A letter for each machine, precision, versions and revision."""
+    known = dict.fromkeys(_run(x) for x in records)
+    return {run: _letters(i) for i, run in enumerate(known)}
+
+
+def _letters(index: int) -> str:
+    first, last = divmod(index, 26)
+    return (_letters(first - 1) if first else "") + chr(ord("A") + last)
+
+
+def _machines(records: Sequence[Record]) -> list[str]:
+    runs = _runs(records)
+    if not runs:
+        return ["Nothing has run yet.", ""]
+    lines = [
+        "| | device | precision of products | versions | revision |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [f"| {letter} | " + " | ".join(run) + " |" for run, letter in runs.items()]
+    return [*lines, "", "Minutes of a run that shared its device have the number of runs "
+            "at a time in brackets; MB is the most memory in use on the device, on a "
+            "processor the process's.", ""]  # fmt: skip
+
+
+def _statistics(x: Mapping[str, float]) -> str:
+    return f"{x['mean']:.2f} ± {x['std']:.2f} (n = {x['n']})"
+
+
+def _published(x: Mapping) -> str:
+    std = "" if x["std"] is None else f" ± {x['std']:g}"
+    return f"{x['mean']:g}{std} ({x['source']})"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}"
