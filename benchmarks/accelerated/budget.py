@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -131,7 +131,7 @@ class Records:
         return self.add(key, values)
 
     def measure_together(self, jobs: list[Job], family: str, workers: int) -> None:
-        """Records of jobs that wait for the compiler, some at a time.
+        """Records of jobs that wait for the compiler, some at a time, as they end.
 
         Args:
             jobs: (key, work) as in `measure`.
@@ -149,10 +149,11 @@ class Records:
             self.say("; ".join(named(key) for key, _ in group))
             began = self.budget.clock()
             with ThreadPoolExecutor(workers) as pool:
-                found = list(pool.map(attempt, [work for _, work in group]))
+                running = {pool.submit(attempt, work): key for key, work in group}
+                # On disk at once: who is killed while others compile keeps these.
+                for one in as_completed(running):
+                    self.add(running[one], one.result())
             self.took(family, self.budget.clock() - began)
-            for (key, _), values in zip(group, found, strict=True):
-                self.add(key, values)
 
     def took(self, family: str, seconds: float) -> None:
         self.longest[family] = max(seconds, self.longest.get(family, 0.0))
@@ -209,9 +210,9 @@ def steady_seconds(
     first = clock() - began
     if first > enough:
         return [first]
-    found: list[float] = []
-    while len(found) < repeats and (not found or sum(found) < enough):
+    times: list[float] = []
+    while len(times) < repeats and (not times or sum(times) < enough):
         began = clock()
         side()
-        found.append(clock() - began)
-    return found
+        times.append(clock() - began)
+    return times

@@ -1,4 +1,4 @@
-"""`ledger.jsonl`: one record for each finished run of a cell, and the sets beside it."""
+"""`ledger.jsonl`: one record per finished run of a cell, and the sets beside it."""
 
 import hashlib
 import json
@@ -17,6 +17,7 @@ from jaxdd.storage.files import to_json, write_atomically
 Record = dict[str, Any]
 
 LEDGER, SETS = "ledger.jsonl", "sets"
+RECORD = "record.json"  # beside a finished run, to be added to a ledger later
 # A set with a whitening matrix is larger than all others together: it is left out.
 LARGEST_SET = 2 * 10**6
 
@@ -119,8 +120,8 @@ def record_of(
         "partial": partial,
         "experts": None if bank is None else bank["num_experts"],
         "difficulty": {
-            "probes": f"{values['probes']} networks, {values['probe_steps']} steps of SGD "
-            "on real data",
+            "probes": f"{values['probes']} networks, {values['probe_steps']} steps of "
+            "SGD on real data",
             **summary["difficulty"],
         },
         "minutes": round(minutes, 2),
@@ -201,20 +202,17 @@ def _line(record: Record) -> str:
 
 
 def write_record(record: Record, workdir: Path) -> None:
-    """Keep the record beside the run, so that it can be added to a ledger later."""
-    write_atomically(workdir / "record.json", to_json(record))
+    """Keep the record beside the run."""
+    write_atomically(workdir / RECORD, to_json(record))
 
 
-def read_record(workdir: Path) -> Record | None:
-    """The record beside a run; None where it has none.
+def read_record(workdir: Path) -> Record:
+    """The record beside a finished run.
 
     Raises:
         UserError: it is damaged.
     """
-    path = workdir / "record.json"
-    if not path.exists():
-        return None
-    return records.read_json(path, _SCHEMA, "remove it and run the cell again")
+    return records.read_json(workdir / RECORD, _SCHEMA, "remove it and run it again")
 
 
 def gain(record: Record, base: Sequence[Record]) -> tuple[float, float] | None:

@@ -9,14 +9,22 @@ HEAD = f"""# Results
 
 This page is written by `python -m experiments.reproduce --page=docs/results.md` from
 `results/ledger.jsonl`, where every row has its command, versions, revision and the
-SHA-256 of its set; a test fails when they differ. Accuracy is test accuracy in percent at
-the last epoch, mean ± standard deviation over n fresh networks, beside random real subsets
-of the same size under the same protocol. Nothing was selected: the settings are the
-published ones and the step is the last. "In band" says whether a full run is within
-±max({DEVIATIONS:g}σ, {LEAST_BAND:g} points) of the published figure, σ being the published
-deviation. Difficulty is the percentile of the set's GraDN among the real samples, first
-images → last ones, at networks that were partly trained on real data. Comparisons of our
-own, with their seeds, are in [comparisons.md](comparisons.md).
+SHA-256 of its set; a test fails when they differ. Accuracy is test accuracy in percent
+at the last epoch, mean ± standard deviation over n fresh networks, beside random real
+subsets of the same size under the same protocol. Nothing was selected: the settings are
+the published ones and the step is the last.
+
+* *In band* says whether a full run is within ±max({DEVIATIONS:g}σ, {LEAST_BAND:g}
+  points) of the published figure, σ being the published deviation.
+* *Percentile* is the place of the set's GraDN among those of the real samples, first
+  images → last ones, at networks that took some steps of SGD on real data. Another kind
+  of network gives another answer.
+* *Minutes* are those of all starts, compilation and evaluation included; the number of
+  runs that shared the device is in brackets.
+* *MB* is the most memory in use on the device, on a processor that of the process.
+
+`python -m experiments.evaluate --artifact=results/sets/NAME.npz` measures a set again.
+Comparisons of our own, with their seeds, are in [comparisons.md](comparisons.md).
 """
 
 
@@ -27,13 +35,12 @@ def text(records: Sequence[Record], sets: Iterable[str] = ()) -> str:
         records: of the ledger.
         sets: names of the files that lie beside it.
     """
+    kept = frozenset(sets)
     full = [record for record in records if not record["partial"]]
     part = [record for record in records if record["partial"]]
-    kept = frozenset(sets)
+    none = ["No cell has run in full yet.", ""]
     lines = [HEAD, "## Published settings in full", ""]
-    lines += (
-        _table(full, records, kept) if full else ["No cell has run in full yet.", ""]
-    )
+    lines += _table(full, records, kept) if full else none
     if part:
         lines += [
             "## Partial runs",
@@ -44,17 +51,16 @@ def text(records: Sequence[Record], sets: Iterable[str] = ()) -> str:
         ]
     lines += ["## Gains of a modifier", "", *_gains(records)]
     lines += ["## Where they ran", "", *_machines(records)]
+    lines += ["## Where the figures stand", "", *_sources(records)]
     return "\n".join(lines)
 
 
 def _ordered(records: Iterable[Record]) -> list[Record]:
-    order = {name: i for i, name in enumerate(CELLS)}
-    rank = lambda x: (
-        order.get(x["cell"], len(order)),
-        x["cell"],
-        x["seed"],
-        x["steps"],
-    )
+    order = {name: place for place, name in enumerate(CELLS)}
+
+    def rank(x: Record) -> tuple:
+        return order.get(x["cell"], len(order)), x["cell"], x["seed"], x["steps"]
+
     return sorted(records, key=rank)
 
 
@@ -64,16 +70,14 @@ def _table(
     """Rows of cells, each with the paper's figure."""
     head = (
         "| cell | seed | ours | random | published | difference | in band | steps | "
-        "GraDN percentile | minutes | MB | run on | set |"
+        "percentile | minutes | MB | run on | set |"
     )
     runs = _runs(every)
     lines = [head, "|" + "---|" * head.count(" | ") + "---|"]
     for x in _ordered(records):
         published = x["published"]
         within = {True: "yes", False: "**no**", None: ""}[x["within"]]
-        start, end = (
-            _number(x["difficulty"][y]["percentile"]) for y in ("start", "end")
-        )
+        first, last = (x["difficulty"][y]["percentile"] for y in ("start", "end"))
         name = set_name(x)
         cells = (
             x["cell"] + (f" ({x['experts']} experts)" if x["experts"] else ""),
@@ -84,7 +88,7 @@ def _table(
             "" if x["difference"] is None else f"{x['difference']:+.2f}",
             within,
             f"{x['steps']}" + (f" of {x['steps_published']}" if x["partial"] else ""),
-            f"{start} → {end}",
+            f"{_number(first)} → {_number(last)}",
             f"{x['minutes']:.1f}" + ("" if x["at_once"] == 1 else f" ({x['at_once']})"),
             _number(x["memory_mb"]),
             runs[_run(x)],
@@ -105,17 +109,17 @@ def _gains(records: Sequence[Record]) -> list[str]:
         cell = CELLS.get(x["cell"])
         if cell is None or cell.base is None:
             continue
-        found = gain(x, by_cell.get(cell.base, []))
-        if found is not None:
+        beside = gain(x, by_cell.get(cell.base, []))
+        if beside is not None:
             lines.append(
-                f"| {x['cell']} | {x['seed']} | {x['steps']} | {found[0]:+.2f} ± "
-                f"{found[1]:.2f} |"
+                f"| {x['cell']} | {x['seed']} | {x['steps']} | {beside[0]:+.2f} ± "
+                f"{beside[1]:.2f} |"
             )
     if not lines:
         return ["No cell has run with a modifier and without it.", ""]
     return [
-        "Points over the run of the same seed, steps and device without the modifier; "
-        "the interval is 95 %, from the spread of the evaluation's networks alone: the "
+        "Points over the run of the same seed, steps and device without the modifier.",
+        "The interval is 95 %, from the spread of the evaluation's networks alone: the",
         "spread between seeds is not in it.",
         "",
         "| cell | seed | steps | gain |",
@@ -151,14 +155,19 @@ def _machines(records: Sequence[Record]) -> list[str]:
     runs = _runs(records)
     if not runs:
         return ["Nothing has run yet.", ""]
-    lines = [
+    return [
         "| | device | precision of products | versions | revision |",
         "|---|---|---|---|---|",
+        *(f"| {letter} | " + " | ".join(run) + " |" for run, letter in runs.items()),
+        "",
     ]
-    lines += [f"| {letter} | " + " | ".join(run) + " |" for run, letter in runs.items()]
-    return [*lines, "", "Minutes of a run that shared its device have the number of runs "
-            "at a time in brackets; MB is the most memory in use on the device, on a "
-            "processor the process's.", ""]  # fmt: skip
+
+
+def _sources(records: Sequence[Record]) -> list[str]:
+    """The published figures of the cells that ran."""
+    figures = {x["cell"]: x["published"] for x in _ordered(records) if x["published"]}
+    lines = [f"* {cell}: {_published(x)}, {x['source']}" for cell, x in figures.items()]
+    return [*lines, ""]
 
 
 def _statistics(x: Mapping[str, float]) -> str:
@@ -167,7 +176,7 @@ def _statistics(x: Mapping[str, float]) -> str:
 
 def _published(x: Mapping) -> str:
     std = "" if x["std"] is None else f" ± {x['std']:g}"
-    return f"{x['mean']:g}{std} ({x['source']})"
+    return f"{x['mean']:g}{std}"
 
 
 def _number(value: float | None) -> str:

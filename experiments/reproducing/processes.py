@@ -68,7 +68,7 @@ def run(
         at_once: processes at a time.
         seconds: until they are stopped, so that they have ended GRACE later; None for
             no limit.
-        logs: folder for `NAME.log`, what the processes say; one at a time speaks itself.
+        logs: folder for `NAME.log`, what processes say; a single one says it itself.
 
     Returns:
         Names of those that failed.
@@ -184,6 +184,6 @@ def refuse_too_short(minutes: float | None) -> None:
     least = (LEAST + GRACE) / 60
     if minutes is not None and minutes < least:
         raise UserError(
-            f"--minutes must be at least {least:.2g}, the time to start a run and to let "
-            f"it save its state, not {minutes:g}"
+            f"--minutes must be at least {least:.2g}, the time to start a run and to "
+            f"let it save its state, not {minutes:g}"
         )

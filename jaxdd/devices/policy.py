@@ -77,6 +77,9 @@ TABLE: dict[str, Choices] = {
         precision=None,
         steps=256,
     ),
+    # Four steps were timed, 0.10 to 0.20 of PyTorch's time on the same card; no form
+    # was compared with another. Ten steps of DSA give other bits when they run again.
+    "NVIDIA H200": Choices(measured="steps alone, NVIDIA H200, JAX 0.11.2, 2026-11-26"),
     "gpu": Choices(measured=NOT_MEASURED),
     "tpu": Choices(measured=NOT_MEASURED),
 }

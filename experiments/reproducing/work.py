@@ -1,0 +1,136 @@
+"""Fill places, collect what was filled elsewhere, pack what was made."""
+
+import subprocess
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from experiments.reproducing import ledger, places, processes
+from experiments.reproducing.places import Place
+from experiments.reproducing.processes import Task
+from jaxdd.progress import say
+from jaxdd.storage import records
+from jaxdd.storage.files import atomic_file, to_json, write_atomically
+from jaxdd.storage.paths import shown
+
+# What is packed of a finished run.
+RESULTS = (
+    "distilled.npz",
+    "images.png",
+    "metrics.jsonl",
+    "summary.json",
+    ledger.RECORD,
+)
+SPENT = records.mapping(others=records.number(0))
+
+
+class Work:
+    """Runs in one folder, and the ledger that they go into.
+
+    Args:
+        out: the folder of the workdirs.
+        results: the folder of the ledger.
+        at_once: runs at a time.
+        revision: of the code; None to ask git.
+        packed: file into which everything is packed whenever a run ends; None for none.
+
+    Raises:
+        UserError: the file with the times of earlier starts is damaged.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        results: Path,
+        at_once: int = 1,
+        revision: str | None = None,
+        packed: Path | None = None,
+    ):
+        self.out, self.results, self.at_once = out, results, at_once
+        self.revision = revision or _revision()
+        self.packed = packed
+        self._times = out / "seconds.json"
+        self.spent: dict[str, float] = {}
+        if self._times.exists():
+            remedy = "remove it, and times are counted anew"
+            self.spent = records.read_json(self._times, SPENT, remedy)
+
+    def fill(
+        self, todo: Sequence[Place], data_dir: str | None, minutes: float | None
+    ) -> list[str]:
+        """Run what is not finished; the names of what failed.
+
+        Raises:
+            KeyboardInterrupt: a signal stopped it; all states are saved.
+        """
+        by_name = {place.name: place for place in todo}
+
+        def ended(task: Task, seconds: float, done: bool) -> None:
+            self.spent[task.name] = round(self.spent.get(task.name, 0) + seconds, 1)
+            write_atomically(self._times, to_json(self.spent))
+            if done and task.name in by_name:
+                self._note(by_name[task.name])
+            if self.packed is not None:
+                self.pack(self.packed)
+
+        return processes.run(
+            places.tasks(todo, data_dir),
+            ended,
+            at_once=self.at_once,
+            seconds=None if minutes is None else 60 * minutes - processes.GRACE,
+            logs=self.out,
+        )
+
+    def _note(self, place: Place) -> None:
+        """Put a finished run into the ledger."""
+        record = ledger.record_of(
+            place.cell,
+            place.seed,
+            place.folder,
+            command=place.command,
+            minutes=self.spent[place.name] / 60,
+            at_once=self.at_once,
+            revision=self.revision,
+        )
+        ledger.write_record(record, place.folder)
+        ledger.append(self.results, record, place.folder)
+        say(f"{place.name}: {record['distilled']['mean']:.2f} %, in the ledger")
+
+    def collect(self) -> int:
+        """Add finished runs to the ledger; how many were not there."""
+        added = 0
+        for path in sorted(self.out.glob(f"*/{ledger.RECORD}")):
+            record = ledger.read_record(path.parent)
+            added += ledger.append(self.results, record, path.parent)
+        return added
+
+    def pack(self, path: Path) -> None:
+        """Results of finished runs and all of others, without experts, in one file."""
+        with atomic_file(path, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+            for inside in self._packed():
+                archive.write(
+                    inside, inside.relative_to(self.out), zipfile.ZIP_DEFLATED
+                )
+        say(f"{shown(path)}: what was made, without experts and whitening matrices")
+
+    def _packed(self) -> Iterator[Path]:
+        for file in sorted(path for path in self.out.rglob("*") if path.is_file()):
+            folder = self.out / file.relative_to(self.out).parts[0]
+            finished = (folder / ledger.RECORD).exists()
+            wanted = file.name in RESULTS if finished else file.name != ".lock"
+            small = file.stat().st_size <= ledger.LARGEST_SET
+            if wanted and small and not folder.name.startswith(places.EXPERTS):
+                yield file
+
+
+def _revision() -> str:
+    """Git's name of the code in use, "unknown" outside a repository."""
+    root = Path(__file__).parents[2]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=20
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
