@@ -24,11 +24,13 @@ def show(summary: dict[str, Any]) -> None:
         print(f"{name:>10}: {x['mean']:.2f} ± {x['std']:.2f} % (n = {x['n']})")
     for when in ("start", "end"):
         x = summary["difficulty"][when]
-        norm, place = (
-            "not finite" if x[name] is None else f"{x[name]:{form}}"
-            for name, form in (("grad_norm", ".3g"), ("percentile", ".1f"))
-        )
-        print(f"difficulty at the {when}: GraDN {norm}, percentile {place}")
+        norm = _number(x["grad_norm"], ".3g")
+        places = [
+            f"{name.replace('_', ' ', 1)} {_number(value, '.1f')}"
+            for name, value in x.items()
+            if name.startswith("percentile")
+        ]
+        print(f"difficulty at the {when}: GraDN {norm}, {', '.join(places)}")
     print(
         f"time: {summary['seconds']:.1f} s, {summary['seconds_per_step']:.3g} s per "
         f"step, {summary['compile_seconds']:.1f} s compiling" + _evaluated(summary)
@@ -36,6 +38,10 @@ def show(summary: dict[str, Any]) -> None:
     print(
         f"results: {shown(config['workdir'])}/distilled.npz, images.png, summary.json"
     )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "not finite" if value is None else f"{value:{form}}"
 
 
 def _evaluated(summary: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ from experiments.console.flags import main, option
 from jaxdd.distillation import options
 from jaxdd.errors import UserError, quoted
 from jaxdd.evaluation.protocol import MIN_RANDOM
+from jaxdd.scores.probes import kinds_of
 
 CURVE_POINTS = 20  # measurements of difficulty along a run
 
@@ -60,6 +61,9 @@ class Config(ComparisonFlags):
         "linear, log for others",
     )
     width: int | None = option(None, "channels of the ConvNet; default: the field's")
+    init: str | None = option(
+        None, "the first images, such as noise or real; default: each method's own"
+    )
 
 
 # --- Rows ---------------------------------------------------------------------------
@@ -83,8 +87,9 @@ def _base(config: Config, method: str) -> options.Config:
     steps = config.steps or methods.published_steps(method, config.dataset, config.ipc)
     every = max(1, steps // CURVE_POINTS)
     return base_of(
-        config, method, width=config.width, num_random=MIN_RANDOM, measure_every=every
-    )
+        config, method, width=config.width, init=config.init, num_random=MIN_RANDOM,
+        measure_every=every,
+    )  # fmt: skip
 
 
 # --- Results ------------------------------------------------------------------------
@@ -100,7 +105,14 @@ def _claims(finished: Finished[Config, Row]) -> dict[str, Any]:
         plain, corrected = runs[Row(method)], runs[Row(method, reference)]
         above = runs[Row(method, largest)] if largest > reference else None
         family = methods.family(method)
-        judged += claims.of_method(method, family, plain, corrected, above)
+        judged += claims.of_method(
+            method,
+            family,
+            plain,
+            corrected,
+            above,
+            kinds_of(finished.config.probe_kinds),
+        )
     return {"claims": judged}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from experiments.comparing.pairs import interval, mean_text
+from jaxdd.scores.probes import USUAL, suffix_of
 
 Summaries = Sequence[Mapping[str, Any]]  # of the runs of a row, one per seed
 
@@ -48,6 +49,7 @@ def of_method(
     plain: Summaries,
     corrected: Summaries,
     largest: Summaries | None,
+    kinds: Sequence[str] = USUAL,
 ) -> list[dict[str, Any]]:
     """The claims about one method, judged.
 
@@ -57,23 +59,29 @@ def of_method(
         plain: its runs without SDC.
         corrected: its runs with the reference weight.
         largest: its runs with the largest weight, where that is above the reference.
+        kinds: of the networks at which difficulty was measured, in their order; (a) and
+            (b) are judged at each of them.
     """
-    start, end = (_difficulty(plain, when, "percentile") for when in ("start", "end"))
-    norms = [_difficulty(x, "end", "grad_norm") for x in (plain, corrected)]
     reached = [_accuracy(x) for x in (plain, corrected)]
     judged = []
-    # Nothing is claimed of distribution matching.
-    if family != "distribution":
-        drifts = family == "gradient"
-        text = f"plain {method} {'drifts' if drifts else 'does not drift'} towards hard"
-        unit = "percentile of GraDN, end minus start"
-        side = 1 if drifts else -1
-        judged.append(_judged("a", f"{text} samples", end - start, side, unit))
+    for kind in kinds:
+        suffix, at = suffix_of(kind, kinds), f"at {kind} networks"
+        change = _difficulty(plain, "end", f"percentile{suffix}")
+        change -= _difficulty(plain, "start", f"percentile{suffix}")
+        # Nothing is claimed of distribution matching.
+        if family != "distribution":
+            drifts = family == "gradient"
+            verb = "drifts" if drifts else "does not drift"
+            text = f"plain {method} {verb} towards hard samples"
+            unit = f"percentile of GraDN {at}, end minus start"
+            judged.append(_judged("a", text, change, 1 if drifts else -1, unit))
+    for kind in kinds:
+        measure = f"grad_norm{suffix_of(kind, kinds)}"
+        norms = [_difficulty(x, "end", measure) for x in (plain, corrected)]
+        text = f"SDC lowers the gradient norm of {method}'s set"
+        unit = f"GraDN at {kind} networks, with minus without"
+        judged.append(_judged("b", text, norms[1] - norms[0], -1, unit))
     judged += [
-        _judged(
-            "b", f"SDC lowers the gradient norm of {method}'s set",
-            norms[1] - norms[0], -1, "GraDN, with minus without",
-        ),
         _judged(
             "c", f"SDC raises {method}'s accuracy", reached[1] - reached[0], 1,
             "points, with minus without",

@@ -192,6 +192,16 @@ def opened_folder(
     """
     fingerprint = next(iter(problems.values())).dataset.fingerprint
     values = {**dataclasses.asdict(config), "fingerprint": fingerprint}
+    # A flag that an earlier version did not have stands for its default.
+    usual = {
+        field.name: field.default
+        for field in dataclasses.fields(config)
+        if field.default is not dataclasses.MISSING
+    }
+
+    def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+        return identity({**usual, **values})
+
     with owned(config.workdir) as folder:
-        Record(folder, identity(values), name, identity)
+        Record(folder, identity(values), name, with_defaults)
         yield folder

@@ -10,6 +10,7 @@ from jaxdd.data.problem import DataFlags
 from jaxdd.distillation import options
 from jaxdd.errors import UserError
 from jaxdd.fields import option
+from jaxdd.scores.probes import USUAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,11 @@ class RunFlags(DataFlags):
         "published ones",
     )
     num_eval: int = option(5, "networks that evaluate the synthetic set of each run")
+    probe_kinds: str = option(
+        ",".join(USUAL),
+        "kinds of networks at which difficulty is measured, joined by commas, as in "
+        "experiments.distill",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

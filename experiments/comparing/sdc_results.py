@@ -11,6 +11,7 @@ from experiments.comparing.groups import Finished, Flags, Key
 from experiments.comparing.sdc_rows import Row, sweeps_of
 from jaxdd import report
 from jaxdd.errors import UserError
+from jaxdd.scores.probes import kinds_of
 from jaxdd.storage.paths import shown
 from jaxdd.storage.records import integer, mapping, maybe, number, read_lines
 
@@ -112,9 +113,12 @@ def notes(
         "largest weight, which also lengthens the steps of the images, since their "
         "learning rate stays.",
         "",
-        "GraDN: mean gradient norm of the set's samples under networks partly trained "
-        "on real data; its percentile is among real samples. A set of a few real "
-        "images lies above the 50th, since the norms are skewed.",
+        "GraDN: mean gradient norm of the set's samples; its percentile is among real "
+        f"samples. The table has it at {kinds_of(config.probe_kinds)[0]} networks, and "
+        "networks of another kind may disagree: random ones are fresh, real_early ones "
+        "took few steps on real data, real_late ones ten times as many, synthetic ones "
+        "were trained on the set. A set of a few real images lies above the 50th "
+        "percentile, since the norms are skewed.",
     ]  # fmt: skip
 
 

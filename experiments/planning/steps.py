@@ -23,7 +23,7 @@ from jaxdd.experts import Manifest, Snapshots
 from jaxdd.progress import Stage
 from jaxdd.running.loop import longest_chunk
 from jaxdd.running.resume import SPAN_BYTES
-from jaxdd.scores.probes import Probes, probe_training
+from jaxdd.scores.probes import KINDS, Probes, probe_training
 from jaxdd.types import Inputs, Network, Params
 
 # Steps are timed in three places of a run, for about this long each.
@@ -122,12 +122,16 @@ def measuring_cost(piece: Piece) -> Measuring:
     at_once = together(records.probes)
     groups = -(-records.probes // at_once)
     training, _ = probe_training(full.labels.shape[0], records.probe_steps)
+    # Networks of some kinds are trained further than those of others, or not at all.
+    steps = records.probe_steps * sum(KINDS[kind] for kind in records.kinds)
     fitted = fit_cost(job.network, training, full, None, records.probes, fetch=take)
     batches = -(-full.labels.shape[0] // training.batch_size)
     with Stopwatch() as begun:
         seed = job.resolved.task.seed
-        probes = piece.probes = Probes(job.network, full, seed, at_once, 1)
-    more = (records.probe_steps - 1) * fitted.epoch / batches
+        probes = piece.probes = Probes(
+            job.network, full, seed, at_once, 1, records.kinds
+        )
+    more = max(0, steps - 1) * fitted.epoch / batches
     state = piece.start()
     measure = piece.hooks(Stage("", 1)).measure
     with Stopwatch() as first:

@@ -6,7 +6,9 @@ from typing import Any
 from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.schema import STATISTICS
 from jaxdd.distillation import resolution
+from jaxdd.distillation.options import Run
 from jaxdd.errors import UserError, quoted
+from jaxdd.fields import stored
 from jaxdd.storage import records
 
 # What is not finite is null in JSON.
@@ -51,10 +53,12 @@ def unfinished(
     then = known["config"]
     if then["steps"] != values["steps"]:
         return f"{values['steps']} steps are more than {then['steps']}: going on"
+    # What an earlier version did not have stands for its default.
+    before = {**stored(Run, then), **then}
     changes = [
-        f"{name} was {quoted(then.get(name))} and is {quoted(values[name])}"
+        f"{name} was {quoted(before.get(name))} and is {quoted(values[name])}"
         for name in resolution.RESULT
-        if then.get(name) != values[name]
+        if before.get(name) != values[name]
     ]
     if changes:
         return f"{', '.join(changes)}: evaluating again"

@@ -11,7 +11,7 @@ def distillation(problem: Problem, network: Network, run: Run) -> list[Need]:
     """What a distillation needs."""
     shape, classes = problem.dataset.image_shape, problem.dataset.num_classes
     images, recipe = classes * run.task.ipc, run.recipe
-    needs = networks(network, run.records.probes, "probes")
+    needs = networks(network, run.records.probes * len(run.records.kinds), "probes")
     counts = {
         "num_eval": run.evaluation.networks,
         "num_random": run.evaluation.random_subsets,

@@ -14,6 +14,7 @@ from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.curriculum import Curriculum, Window
 from jaxdd.modifiers.segments import sizes
+from jaxdd.scores.probes import USUAL, kinds_of
 from jaxdd.storage.paths import existing_file, shown
 from jaxdd.synthetic.images import INITIAL_CHOICES
 from jaxdd.synthetic.initial import INITIALS
@@ -75,6 +76,8 @@ class Records(Choice):
     Attributes:
         probes, probe_steps: networks at which difficulty is measured, and the steps of
             SGD that they are trained on real data.
+        probe_kinds: which networks these are, joined by commas; those of the first are
+            meant where no kind is named.
         sdc_share: whether the term's share in the image gradient is logged.
         log_every: steps between lines of metrics.jsonl.
         measure_every: steps between measurements; None for ten in a published run.
@@ -92,6 +95,12 @@ class Records(Choice):
         "difficulty is measured",
         above=0,
     )
+    probe_kinds: str = option(
+        ",".join(USUAL),
+        "kinds of networks at which difficulty is measured, joined by commas: random "
+        "(fresh), real_early (--probe_steps on real data), real_late (ten times as "
+        "many), synthetic (--probe_steps on the set)",
+    )
     sdc_share: bool = option(
         True,
         "whether metrics.jsonl has the share of the difficulty correction (SDC) "
@@ -107,6 +116,14 @@ class Records(Choice):
     save_every: int = option(
         50, "steps between checkpoints, from which a stopped run goes on", above=0
     )
+
+    def __post_init__(self):
+        kinds_of(self.probe_kinds)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of networks at which difficulty is measured."""
+        return kinds_of(self.probe_kinds)
 
 
 @dataclass(frozen=True)

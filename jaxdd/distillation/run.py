@@ -146,8 +146,9 @@ def distil(
     )
     seed = job.resolved.task.seed
     probes = Probes(
-        job.network, job.inputs.full, seed, chosen.probes, chosen.probe_steps
-    )
+        job.network, job.inputs.full, seed, chosen.probes, chosen.probe_steps,
+        chosen.kinds,
+    )  # fmt: skip
     made = segmented.distil(job, probes, place, record)
     timings = _timings(made.timings, record)
     synthetic = job.decode(made.stored)

@@ -1,17 +1,26 @@
 """The difficulty of a synthetic set and of real samples, at the same networks."""
 
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
 import jax
 import jax.numpy as jnp
 
 from jaxdd.data.real import take
+from jaxdd.devices import policy
+from jaxdd.errors import UserError, choose
 from jaxdd.primitives.keys import named_key
 from jaxdd.scores.ensemble import ensemble_scores, train_probes
 from jaxdd.scores.ranks import percentile
 from jaxdd.synthetic.sets import flatten, present
-from jaxdd.training.fit import Training
-from jaxdd.types import Learner, Network, RealData, Synthetic
+from jaxdd.training.fit import Training, make_fit
+from jaxdd.types import Array, Batch, Key, Learner, Network, RealData, Synthetic
 
 BATCH = 64
+# Kinds of networks, and their steps of SGD on real data in units of `probe_steps`:
+# fresh ones, partly and further trained ones, and those that are trained on the set.
+KINDS = {"random": 0, "real_early": 1, "real_late": 10, "synthetic": 0}
+USUAL = ("real_early",)
 # Real samples that a percentile refers to: enough for half a percent.
 REFERENCE = 1000
 
@@ -20,7 +29,11 @@ def probe_training(samples: int, steps: int) -> tuple[Training, int]:
     """(schedule, samples per epoch) of about `steps` SGD steps."""
     per_epoch = min(samples, steps * BATCH)
     epochs = max(1, round(steps * BATCH / per_epoch))
-    return Training(epochs, 0.01, momentum=0.9, batch_size=BATCH), per_epoch
+    return _sgd(epochs), per_epoch
+
+
+def _sgd(epochs: int) -> Training:
+    return Training(epochs, 0.01, momentum=0.9, batch_size=BATCH)
 
 
 def make_probes(
@@ -33,29 +46,120 @@ def make_probes(
 
 
 class Probes:
-    """Fixed networks, and the gradient norms of real samples under them."""
+    """Fixed networks of some kinds, and the gradient norms of real samples under them.
+
+    A set may be hard for networks of one kind and easy for those of another, so a
+    statement about difficulty names the kind.
+
+    Args:
+        network: the architecture.
+        real: the real samples; a thousand of them are what a percentile refers to.
+        seed: of all draws.
+        count: networks of each kind.
+        steps: of SGD that networks of the kind "real_early" have taken.
+        kinds: names in `KINDS`.
+
+    Source: ours.
+    """
 
     def __init__(
-        self, network: Network, real: RealData, seed: int, count: int, steps: int
+        self,
+        network: Network,
+        real: RealData,
+        seed: int,
+        count: int,
+        steps: int,
+        kinds: Sequence[str] = USUAL,
     ):
-        self.learners = make_probes(network, real, seed, count, steps)
+        self.network, self.kinds, self.steps = network, tuple(kinds), steps
         total = real.labels.shape[0]
         order = jax.random.permutation(named_key(seed, "reference"), total)
         picked = order[: min(REFERENCE, total)]
-        reference = real._replace(
+        self.reference = real._replace(
             images=real.images[picked], labels=real.labels[picked]
         )
-        of_real = jax.jit(ensemble_scores(network, "grad_norm", take))
-        self.real = of_real(self.learners, reference)
+        self.of_real = jax.jit(ensemble_scores(network, "grad_norm", take))
         self.of_set = jax.jit(ensemble_scores(network, "grad_norm"))
+        self.keys = jax.random.split(named_key(seed, "probes"), count)
+        # Those of a kind that sees no set are the same at every measurement.
+        self.fixed: dict[str, tuple[Learner, Array]] = {}
+        for kind in self.kinds:
+            if kind != "synthetic":
+                learners = self._before_the_set(kind, real, seed)
+                scores = self.of_real(learners, self.reference)
+                self.fixed[kind] = learners, scores
+
+    def _before_the_set(self, kind: str, real: RealData, seed: int) -> Learner:
+        """Networks [E, ...] of a kind that does not depend on the set."""
+        lengths = KINDS[kind]
+        if not lengths:
+            return jax.vmap(lambda key: Learner(*self.network.init(key)))(self.keys)
+        count = len(self.keys)
+        return make_probes(self.network, real, seed, count, lengths * self.steps)
 
     def measure(self, synthetic: Synthetic) -> dict[str, float]:
-        """Mean GraDN of the set's images, and its percentile among real samples."""
+        """Difficulty of a set under networks of every kind.
+
+        Returns:
+            `grad_norm`, the mean GraDN of the set's images, and `percentile`, its place
+            among those of real samples, under networks of the first kind; under those
+            of another one `grad_norm_KIND` and `percentile_KIND`.
+        """
         data = flatten(synthetic)
         images = jnp.sum(present(data.labels))
-        # Padding scores 0.
-        value = jnp.sum(self.of_set(self.learners, data)) / images
-        return {
-            "grad_norm": float(value),
-            "percentile": float(percentile(value, self.real)),
-        }
+        measured: dict[str, float] = {}
+        for kind in self.kinds:
+            learners, of_real = self._learners(kind, data)
+            # Padding scores 0.
+            value = jnp.sum(self.of_set(learners, data)) / images
+            suffix = suffix_of(kind, self.kinds)
+            measured[f"grad_norm{suffix}"] = float(value)
+            measured[f"percentile{suffix}"] = float(percentile(value, of_real))
+        return measured
+
+    def _learners(self, kind: str, data: Batch) -> tuple[Learner, Array]:
+        """Networks of a kind, and the scores of the reference under them."""
+        if kind in self.fixed:
+            return self.fixed[kind]
+        learners = self._trained_on_the_set(self.keys, data)
+        return learners, self.of_real(learners, self.reference)
+
+    @cached_property
+    def _trained_on_the_set(self) -> Callable[[Key, Batch], Learner]:
+        """(keys [E], set) -> networks that took `steps` steps of SGD on it."""
+
+        def trained(keys: Key, data: Batch) -> Learner:
+            batches = -(-data.labels.shape[0] // BATCH)
+            epochs = max(1, round(self.steps / batches))
+            fit = make_fit(self.network, _sgd(epochs))
+
+            def one(key: Key, data: Batch) -> Learner:
+                key_init, key_fit = jax.random.split(key)
+                return fit(key_fit, Learner(*self.network.init(key_init)), data)[0]
+
+            return policy.spread_axis(one, keys, data)
+
+        return jax.jit(trained)
+
+
+def suffix_of(kind: str, kinds: Sequence[str]) -> str:
+    """What the names of measurements at networks of a kind end with."""
+    return "" if kind == kinds[0] else f"_{kind}"
+
+
+def kinds_of(text: str) -> tuple[str, ...]:
+    """The kinds of `--probe_kinds`.
+
+    Raises:
+        UserError: a kind is unknown or appears twice.
+
+    Example:
+        >>> kinds_of("real_early,random")
+        ('real_early', 'random')
+    """
+    kinds = tuple(text.split(","))
+    for kind in kinds:
+        choose("kind of networks in --probe_kinds", kind, KINDS)
+    if len(set(kinds)) < len(kinds):
+        raise UserError(f"--probe_kinds names a kind twice: {text}")
+    return kinds

@@ -8,6 +8,7 @@ import csv
 import dataclasses
 import io
 import json
+import shutil
 
 import pytest
 
@@ -90,6 +91,21 @@ def test_a_second_call_only_reads(finished, runs, name, capsys):
     case.show(again)
     shown = capsys.readouterr().out
     assert all(row in shown for row in case.rows)
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_a_flag_that_a_version_did_not_have_stands_for_its_default(
+    finished, runs, name, tmp_path
+):
+    folder = tmp_path / "run"
+    shutil.copytree(finished(name)[0], folder)
+    path = folder / "run.json"
+    values = json.loads(path.read_text())
+    values["config"].pop("probe_kinds")
+    path.write_text(json.dumps(values))
+    again = CASES[name].run(CASES[name].config(folder))
+    assert again["rows"] == finished(name)[1]["rows"]
+    assert runs.configs == {}
 
 
 @pytest.mark.parametrize("name", [name for name, x in CASES.items() if x.others])

@@ -1,0 +1,199 @@
+"""Published cells: one list, processes that stop in time, a ledger and its page."""
+
+import hashlib
+import json
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import jaxdd
+from experiments import reproduce
+from experiments.reproducing import cells, ledger, page, processes
+from experiments.reproducing.cells import Cell, Published
+from experiments.reproducing.processes import Task
+from jaxdd.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results"
+SMALL = {
+    "net": "mlp", "width": 8, "num_eval": 2, "num_random": 5, "eval_epochs": 2,
+    "probes": 1, "probe_steps": 1,
+}  # fmt: skip
+
+
+@pytest.fixture
+def two_cells(monkeypatch):
+    """A list of one small cell and one whose flags are refused."""
+    good = Cell("digits", "dm", 1, "", Published(50.0, 30.0, "here"), SMALL)
+    bad = Cell("digits", "dm", 1, "+sdc", None, {**SMALL, "matches": 2})
+    monkeypatch.setattr(cells, "CELLS", {cell.name: cell for cell in (bad, good)})
+    return good
+
+
+def config(folder: Path, **changes) -> reproduce.Config:
+    places = {"out": str(folder / "runs"), "results": str(folder / "results")}
+    return reproduce.Config(**{**places, "steps": 1, **changes})
+
+
+def test_what_fails_does_not_stop_the_others_and_what_is_done_is_kept_once(
+    two_cells, tmp_path
+):
+    packed = tmp_path / "made.zip"
+    text = reproduce.run(config(tmp_path, at_once=2, pack=str(packed)))
+    assert "failed: digits-dm+sdc-1-seed0-1" in text
+    assert "--matches" in (tmp_path / "runs/digits-dm+sdc-1-seed0-1.log").read_text()
+
+    (record,) = ledger.read(tmp_path / "results/ledger.jsonl")
+    assert (record["cell"], record["steps"], record["partial"]) == (
+        "digits-dm-1",
+        1,
+        True,
+    )
+    assert record["within"] is None  # a partial run is held against nothing
+    assert record["difference"] == pytest.approx(
+        record["distilled"]["mean"] - 50, abs=0.01
+    )
+    kept = tmp_path / "results/sets" / ledger.set_name(record)
+    assert hashlib.sha256(kept.read_bytes()).hexdigest() == record["sha256"]
+
+    again = reproduce.run(config(tmp_path, cells="digits-dm-1"))
+    assert "in the ledger" in again
+    assert len(ledger.read(tmp_path / "results/ledger.jsonl")) == 1
+
+    other = tmp_path / "elsewhere"
+    with zipfile.ZipFile(packed) as archive:
+        archive.extractall(other / "runs")
+    listed = reproduce.run(config(other, list=True))
+    assert "finished, not in this ledger (--collect)" in listed
+    assert "1 records added" in reproduce.run(config(other, collect=True))
+    assert "0 records added" in reproduce.run(config(other, collect=True))
+    assert ledger.read(other / "results/ledger.jsonl") == [record]
+    assert (other / "results/sets" / kept.name).read_bytes() == kept.read_bytes()
+
+
+class Script(Task):
+    """A process of its own code in the place of an experiment."""
+
+    @property
+    def arguments(self) -> list[str]:
+        return [sys.executable, "-c", self.program]
+
+
+SAVES_WHEN_STOPPED = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("tasks", "done", "failed"),
+    [
+        ([Script("a", "", {}), Script("b", "", {}, ["a"])], {"a", "b"}, []),
+        ([Script("a", "exit(1)", {}), Script("b", "", {}, ["a"])], set(), ["a"]),
+        ([Script("a", SAVES_WHEN_STOPPED, {}), Script("b", "", {})], {"b"}, []),
+    ],
+    ids=["in order", "not without what failed", "stopped in time"],
+)
+def test_processes(tasks, done, failed, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "LEAST", 0.0)
+    ended = {}
+    names = processes.run(
+        tasks,
+        lambda task, seconds, well: ended.update({task.name: well}),
+        at_once=2,
+        seconds=3.0,
+        logs=tmp_path,
+    )
+    assert names == failed
+    assert {name for name, well in ended.items() if well} == done
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"cells": "digits-dsa"}, "unknown 'digits-dsa' in --cells"),
+        ({"cells": "digits-dm-1,digits-dm-1"}, "twice"),
+        ({"minutes": 0.1}, "--minutes must be at least"),
+        ({"seeds": "x"}, "--seeds must be"),
+        ({"at_once": 0}, "--at_once must be"),
+    ],
+)
+def test_refusals(flags, sentence, tmp_path):
+    with pytest.raises(UserError, match=sentence):
+        reproduce.run(config(tmp_path, **flags))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_damaged_ledger_is_refused_and_left_alone(two_cells, tmp_path):
+    path = tmp_path / "results/ledger.jsonl"
+    path.parent.mkdir()
+    path.write_text('{"cell": 1}\n')
+    with pytest.raises(UserError, match=r"ledger\.jsonl"):
+        reproduce.run(config(tmp_path, list=True))
+    assert path.read_text() == '{"cell": 1}\n'
+
+
+@pytest.mark.parametrize(
+    ("std", "mean", "within"),
+    [(0.5, 72.0, True), (0.5, 72.1, False), (2.0, 73.9, True), (None, 68.0, True)],
+)
+def test_the_band(std, mean, within):
+    cell = Cell("digits", "dm", 1, "", Published(70.0, std, "here"))
+    difference = round(mean - 70.0, 2)
+    assert (abs(difference) <= cell.published.band) == within
+
+
+def test_every_cell_is_a_run_that_there_is():
+    """Its flags are those of a distillation, its steps the published ones."""
+    for cell in cells.CELLS.values():
+        jaxdd.distillation.options.check(
+            jaxdd.distillation.options.Config(workdir="runs/x", **cell.flags)
+        )
+        assert cell.base is None or cell.base in cells.CELLS
+        assert (cell.bank is None) == (not cell.has_experts)
+
+
+# --- What is in the repository --------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def known() -> list[ledger.Record]:
+    return ledger.read(RESULTS / ledger.LEDGER)
+
+
+def test_the_page_is_the_ledger(known):
+    sets = [path.name for path in (RESULTS / "sets").glob("*.npz")]
+    assert (ROOT / "docs/results.md").read_text() == page.text(known, sets), (
+        "run python -m experiments.reproduce --page=docs/results.md"
+    )
+
+
+def test_every_set_loads_and_is_of_the_ledger(known):
+    hashes = {ledger.set_name(record): record["sha256"] for record in known}
+    paths = sorted((RESULTS / "sets").glob("*.npz"))
+    assert paths
+    for path in paths:
+        assert ledger.digest(path) == hashes[path.name]
+        assert jaxdd.load(path).displayable().max() <= 1
+    assert sum(path.stat().st_size for path in paths) <= 12 * 10**6
+
+
+def test_a_set_evaluates_to_the_number_in_the_ledger(known):
+    """Another processor rounds otherwise, which training amplifies."""
+    record = next(
+        x for x in known if x["cell"] == "digits-dsa-1" and x["device"] == "cpu x1"
+    )
+    evaluation = jaxdd.evaluate(
+        RESULTS / "sets" / ledger.set_name(record), num_eval=record["distilled"]["n"]
+    )
+    (result,) = evaluation.values()
+    assert result.accuracy.mean == pytest.approx(record["distilled"]["mean"], abs=0.5)
+
+
+def test_records_are_json_that_other_programs_read():
+    lines = (RESULTS / ledger.LEDGER).read_text().splitlines()
+    assert all(json.loads(line)["cell"] in cells.CELLS for line in lines)
