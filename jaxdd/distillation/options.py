@@ -118,6 +118,7 @@ class Records(Choice):
     )
 
     def __post_init__(self):
+        super().__post_init__()
         kinds_of(self.probe_kinds)
 
     @property

@@ -35,7 +35,13 @@ TEXTS = {
     "constants": "cifar10", "score": "grand", "scores": "/scores.npz",
     "experts": "/bank",
 }  # fmt: skip
-OTHERS = {**TEXTS, "validation": 0.3, "removals": "7:0.1", "sdc_at": "path"}
+OTHERS = {
+    **TEXTS,
+    "validation": 0.3,
+    "removals": "7:0.1",
+    "sdc_at": "path",
+    "probe_kinds": "random",
+}
 
 
 def owned_by(recipe_or_run: Any, flag: Flag) -> bool:
