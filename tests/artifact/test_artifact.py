@@ -21,6 +21,7 @@ from jaxdd.synthetic.formation import Formation
 from jaxdd.training.fit import Training
 from jaxdd.types import Synthetic
 from tests.faults.fuzz import resident_mb
+from tests.helpers import refused
 
 NAMES = ("cat", "dog", "eel")
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 8, 8, 1), dtype=np.uint8)
@@ -225,9 +226,8 @@ def test_other_files_are_refused(tmp_path):
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot write") as error:
+    with refused("cannot write", str(tmp_path / "file" / "a.npz")):
         artifacts.save(make(), tmp_path / "file" / "a.npz")
-    assert str(tmp_path / "file" / "a.npz") in str(error.value)
 
 
 def test_the_digest_is_that_of_the_set(path, tmp_path):
@@ -290,28 +290,6 @@ def test_a_file_of_format_1_has_no_decoder(path):
     np.testing.assert_array_equal(found.synthetic().images, whole.images)
 
 
-@pytest.mark.parametrize(
-    "decoder",
-    [
-        "tiles",
-        3,
-        [1, 2],
-        {"factor": 0},
-        {"factor": "two"},
-        {"factor": 2.0},
-        {"factor": True},
-        {"formation": None},
-        {"formation": "triple"},
-        {"space": "fourier"},
-        {"factor": 2, "palette": 7},
-    ],
-    ids=str,
-)
-def test_a_damaged_decoder_is_told(path, decoder):
-    rewrite(path, {"decoder": decoder})
-    failure(path, "decoder")
-
-
 # --- Odd content --------------------------------------------------------------------
 
 
@@ -345,6 +323,11 @@ def test_odd_arrays_are_refused_where_they_are_read(path, name):
     failure(path, "copy it again")
 
 
+ODD_DECODERS = [
+    *("tiles", 3, [1, 2], {"formation": None}, {"formation": "triple"}),
+    *({"factor": x} for x in (0, "two", 2.0, True, 9, 30000)),
+    *({"space": "fourier"}, {"factor": 2, "palette": 7}),
+]
 SCHEDULE = {"epochs": 4, "decay_epochs": [2]}
 ODD_FIELDS = [
     {"class_names": [1, 2, 3]},
@@ -378,15 +361,14 @@ ODD_FIELDS = [
     {"dataset": {"name": 3, "fingerprint": "", "validation": 0, "split_seed": 0}},
     {"dataset": {"name": "x", "fingerprint": "", "validation": 2, "split_seed": 0}},
     {"dataset": {"name": "x", "fingerprint": "", "validation": 0, "split_seed": None}},
-    {"decoder": {"factor": 30000}},
-    {"decoder": {"factor": 9}},
+    *({"decoder": decoder} for decoder in ODD_DECODERS),
 ]
 
 
 @pytest.mark.parametrize("fields", ODD_FIELDS, ids=lambda x: str(x)[:60])
 def test_odd_fields_of_the_header_are_refused_where_they_are_read(path, fields):
     rewrite(path, fields)
-    assert len(failure(path, "copy it again")) < 700
+    assert len(failure(path, "copy it again", *(fields.keys() - {"network"}))) < 700
 
 
 @pytest.mark.parametrize(
@@ -459,17 +441,12 @@ def test_artifacts_of_an_earlier_revision_are_read(tmp_path, name):
     assert again.provenance == found.provenance
 
 
+# What is checked is the same as in reading.
 UNSAVEABLE = {
     "NaN in an image": {"images": np.full((2, 1, 4, 4, 1), np.nan, np.float32)},
-    "labels that are none": {"labels": np.full((2, 1, 2), 7, np.float32)},
-    "labels of another set": {"labels": np.ones((3, 1, 3), np.float32) / 3},
-    "an endless step": {"step_size": np.inf},
     "a name of a book's length": {"class_names": ("cat", "d" * 5000)},
-    "a seed below 0": {"provenance": {"seed": -1}},
     "a NaN in a field": {"measured": {"distilled": {"mean": np.nan}}},
     "a field of no JSON": {"network": {"name": "mlp", "width": np.int64(3)}},
-    "an unknown network": {"network": {"name": "transformer"}},
-    "an unknown augmentation": {"augmentation": "magic"},
 }
 
 

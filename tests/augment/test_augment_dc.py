@@ -143,7 +143,7 @@ def test_a_network_with_batch_norm_gets_crop_or_noise():
 
 def test_images_get_different_operations_and_padding_changes_nothing():
     images = jnp.asarray(np.stack([image()] * 30))
-    augment = image_augmentation("dc")
+    augment = jax.jit(image_augmentation("dc"))
     key = jax.random.key(1)
     found = augment(key, images)
     assert found.shape == images.shape

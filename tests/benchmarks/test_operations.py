@@ -115,8 +115,7 @@ GPU = plane(
     ],
 )
 TPU = plane(
-    "/device:TPU:0",
-    [("XLA Ops", [("%fusion.7", None)]), ("Steps", [("1", None)])],
+    "/device:TPU:0", [("XLA Ops", [("%fusion.7", None)]), ("Steps", [("1", None)])]
 )
 
 

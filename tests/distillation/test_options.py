@@ -79,9 +79,6 @@ def another(name: str, value: Any) -> Any:
     return other
 
 
-# --- Every flag arrives ---------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", FLAGS)
 def test_a_flag_arrives_under_its_name(name):
     method, rest = method_with(name), beside(name)
@@ -116,8 +113,6 @@ def test_every_flag_has_a_text_that_stands_alone():
         assert len(text) > 6, name
         assert not text.startswith(("of ", "its ", "the same")), name
 
-
-# --- Flags of choices that a method lacks ---------------------------------------------
 
 LACKING = [
     (name, method)
@@ -219,9 +214,6 @@ def test_flags_of_experts_are_refused_without_them(name):
         assert str(error.value).startswith(expected)
 
 
-# --- Impossible values ----------------------------------------------------------------
-
-
 WRONG_TYPES: dict[Any, list[Any]] = {
     int: ["3", 1.5, True, []],
     float: ["3", True, 10**400, {}],
@@ -277,9 +269,6 @@ def test_impossible_values_are_refused_alike_in_python_and_by_flag(name):
         assert tail == str(in_python.value).removeprefix(field)
 
 
-# --- What holds across choices --------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("method", "flags", "sentence"),
     [
@@ -291,11 +280,7 @@ def test_impossible_values_are_refused_alike_in_python_and_by_flag(name):
         ("mtt", {"experts": "x", "num_experts": 3}, "for a bank made here"),
         ("dsa", {"segments": 3, "ipc": 2}, "choose 1 to 2 segments"),
         ("dsa", {"segments": 2, "ipc": 2, "select": "validation"}, "there are 2 segm"),
-        (
-            "dsa",
-            {"segments": 2, "ipc": 2, "segment_experts": 1},
-            "--segment_exp",
-        ),
+        ("dsa", {"segments": 2, "ipc": 2, "segment_experts": 1}, "--segment_exp"),
         ("mtt", {"segments": 2, "ipc": 2, "segment_epochs": 1}, "a span has"),
         ("dsa", {"mask": "depth"}, "add e.g. --mask_ratio=0.25"),
         ("dsa", {"score": "el2n"}, "nothing is left out by that order"),

@@ -26,9 +26,6 @@ from tests.experiments.helpers import read_json
 TEST_SAMPLES = 360  # of digits
 
 
-# --- A toy --------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, kw_only=True)
 class ToyConfig(ComparisonFlags):
     """Flags of a comparison of learning rates."""
@@ -62,9 +59,6 @@ TOY = Comparison(
         )
     },
 )
-
-
-# --- In the place of work -----------------------------------------------------------
 
 
 def made_up(name: str) -> float:
@@ -169,9 +163,6 @@ def install(patch) -> FastRuns:
 def touch(plot, finished, table, path) -> None:
     """In the place of `draw`, where pictures do not matter."""
     path.touch()
-
-
-# --- The programs -------------------------------------------------------------------
 
 
 class Case(NamedTuple):

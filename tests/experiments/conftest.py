@@ -8,7 +8,7 @@ from jaxdd import report
 from jaxdd.data.problem import DataFlags, Problem, open_problem
 from jaxdd.distillation import run as distill
 from jaxdd.progress import listening
-from tests.experiments.helpers import small
+from tests.experiments.helpers import NoProbes, small
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +21,14 @@ def cache_dir(tmp_path, monkeypatch):
 def speaking():
     """Runs report on standard error, as in a program."""
     with listening(report.bar):
+        yield
+
+
+@pytest.fixture(scope="module")
+def no_probes():
+    """Runs do not train the networks that measure difficulty."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distill, "Probes", NoProbes)
         yield
 
 

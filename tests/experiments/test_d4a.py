@@ -18,7 +18,6 @@ SMALL = {
     "segments": 2,
     "seeds": "0",
     "steps": 3,
-    "width": 4,
     "eval_epochs": 3,
     "judge_epochs": 3,
     "judges": 1,
@@ -32,8 +31,18 @@ def small(workdir, **changes) -> d4a.Config:
     return d4a.Config(workdir=str(workdir), **{**SMALL, **changes})
 
 
+@pytest.fixture(autouse=True, scope="module")
+def tiny():
+    """A network that compiles quickly: the comparison is at the field's own."""
+    base_of, quick = d4a.base_of, {"net": "mlp", "width": 8, "augmentation": "none"}
+    with pytest.MonkeyPatch.context() as patch:
+        of = lambda *a, **changes: base_of(*a, **{**changes, **quick})
+        patch.setattr(d4a, "base_of", of)
+        yield
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, tiny):
     folder = tmp_path_factory.mktemp("d4a")
     return folder, d4a.run(small(folder))
 

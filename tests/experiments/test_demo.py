@@ -8,6 +8,7 @@ import pytest
 from experiments import demo
 from jaxdd.data.problem import DataFlags, open_problem
 from jaxdd.errors import UserError
+from jaxdd.methods.network import NetworkSpec
 from jaxdd.training.fit import Training
 from tests.experiments.helpers import QUICK, SMALL, read_json
 from tests.experiments.test_distill import poisoned
@@ -25,6 +26,7 @@ def tiny():
         tiny = lambda config, **changes: base_of(config, **{**TINY, **changes})
         patch.setattr(demo, "base_of", tiny)
         patch.setattr(demo, "WHOLE", Training(epochs=1, batch_size=256))
+        patch.setattr(demo, "NetworkSpec", lambda: NetworkSpec("mlp", 8))
         yield
 
 

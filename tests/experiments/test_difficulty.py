@@ -18,6 +18,7 @@ from jaxdd.scores.probes import make_probes
 from jaxdd.scores.table import SCORES, Effort
 from jaxdd.types import Batch
 from tests.experiments.helpers import read_json
+from tests.helpers import refused
 
 
 def config(workdir, **changes):
@@ -159,13 +160,10 @@ def test_a_constant_score_has_no_correlation(tmp_path, monkeypatch, capsys):
 
 def test_the_folder_of_a_run_is_refused(finished):
     before = (finished / "summary.json").read_bytes()
-    with pytest.raises(UserError, match="holds a run of another program") as error:
+    with refused("holds a run of another program", str(finished)):
         scoring.run(config(finished))
-    assert str(finished) in str(error.value)
     assert (finished / "summary.json").read_bytes() == before
 
-
-# --- The function -------------------------------------------------------------------
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (60, 6, 6, 3), dtype=np.uint8)
@@ -239,6 +237,5 @@ def test_a_notebook_shows_pictures_and_numbers(scored):
     ids=lambda x: x if isinstance(x, str) else "",
 )
 def test_arguments_that_cannot_be_used(arguments, words):
-    with pytest.raises(UserError, match=words) as error:
+    with refused(words):
         jaxdd.difficulty(**{"data": (IMAGES, LABELS), "net": "mlp", **arguments})
-    assert "\n" not in str(error.value)

@@ -20,7 +20,7 @@ from jaxdd.experts import Bank
 from jaxdd.methods.network import network_for
 from jaxdd.progress import listening
 from tests.experiments.helpers import read_json
-from tests.helpers import Killed, die
+from tests.helpers import Killed, die, refused
 
 TINY = {
     "net": "mlp",
@@ -138,10 +138,8 @@ def test_the_same_command_again_does_nothing(made, problem, monkeypatch, capsys)
 def test_another_configuration_is_refused(made, changes, told):
     folder = made[0]
     before = files(folder)
-    with pytest.raises(UserError, match=told) as error:
+    with refused(told, str(folder)):
         experts.run(config(folder, **changes))
-    assert str(folder) in str(error.value)
-    assert "\n" not in str(error.value)
     assert files(folder) == before
 
 
@@ -204,9 +202,8 @@ def test_a_bank_that_is_killed_as_it_is_set_aside_is_trained_again(
 def test_a_damaged_summary_is_named(made, problem, tmp_path, content):
     folder = shutil.copytree(made[0], tmp_path / "moved")
     (folder / "summary.json").write_text(content)
-    with pytest.raises(UserError, match=r"summary\.json .*remove it") as error:
+    with refused(r"summary\.json .*remove it"):
         experts.run(config(folder), problem)
-    assert "\n" not in str(error.value)
 
 
 def test_only_the_epochs_that_are_kept_are_stored(made, problem, tmp_path):
@@ -217,16 +214,6 @@ def test_only_the_epochs_that_are_kept_are_stored(made, problem, tmp_path):
     np.testing.assert_array_equal(kept, rows_of(made[0], 4)[:, 1:3])
     bank = Bank.open(tmp_path)
     assert (bank.manifest.first_epoch, bank.manifest.last_epoch) == (1, 2)
-
-
-def test_bfloat16_halves_a_bank_and_rounds_it(made, problem, tmp_path):
-    summary = experts.run(config(tmp_path, dtype="bfloat16"), problem)
-    assert 2 * summary["bytes"] == made[1]["bytes"]
-    assert (tmp_path / "snapshots.bin").stat().st_size == summary["bytes"]
-    # Training itself is the same: the state is never rounded.
-    expected = rows_of(made[0], 4).astype(jnp.bfloat16)
-    found = rows_of(tmp_path, 4, jnp.bfloat16)
-    np.testing.assert_array_equal(found.view(np.uint16), expected.view(np.uint16))
 
 
 # --- Killed and continued -----------------------------------------------------------

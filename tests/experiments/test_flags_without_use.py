@@ -6,6 +6,7 @@ from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from tests.experiments.helpers import following, small
+from tests.helpers import refused
 
 
 @pytest.mark.parametrize(
@@ -17,27 +18,20 @@ from tests.experiments.helpers import following, small
         ({"method": "dsa", "init_ratio": 0.5}, "--init_ratio .*--drop_hardest"),
         ({"method": "dsa", "init": "correct"}, "--init=correct needs experts"),
         ({"method": "dsa", "labels": "soft"}, "--labels=soft needs experts"),
-        (
-            {"method": "dm", "labels": "teacher"},
-            "--labels=teacher needs a method",
-        ),
+        ({"method": "dm", "labels": "teacher"}, "--labels=teacher needs a method"),
         ({"method": "dsa", "sdc_weight": 1.0, "sdc_at": "path"}, "--sdc_at=path"),
         ({"method": "dsa", "student_steps": 3}, "--student_steps is about"),
         ({"method": "dm", "gradient": "truncated"}, "--gradient is about"),
         ({"method": "dm", "matches": 3}, "--matches is about networks"),
         ({"method": "dm", "distance": "mse"}, "--distance is about matching grad"),
         ({"method": "dsa", "features": "all"}, "--features is about matching feat"),
-        (
-            {"method": "dm", "mask": "depth", "mask_ratio": 0.25},
-            "add --features=all",
-        ),
+        ({"method": "dm", "mask": "depth", "mask_ratio": 0.25}, "add --features=all"),
     ],
     ids=str,
 )
 def test_flags_that_a_method_has_no_use_for_are_refused(tmp_path, changes, told):
-    with pytest.raises(UserError, match=told) as error:
+    with refused(told):
         distill.run(small(tmp_path / "run", **{"sdc_weight": 0.0, **changes}))
-    assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 
 
@@ -68,9 +62,8 @@ def test_flags_that_a_method_has_no_use_for_are_refused(tmp_path, changes, told)
 def test_bad_flags_are_refused_before_experts_are_trained(
     tmp_path, problem, changes, told
 ):
-    with pytest.raises(UserError, match=told) as error:
+    with refused(told):
         distill.run(following(tmp_path / "run", **changes), problem)
-    assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 
 

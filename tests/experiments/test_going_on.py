@@ -27,15 +27,8 @@ from jaxdd.running import resume as runs
 from jaxdd.storage.lock import owned
 from jaxdd.storage.signals import Interrupted
 from jaxdd.storage.workdir import refuse_difference
-from tests.experiments.helpers import (
-    QUICK,
-    ROOT,
-    NoProbes,
-    assert_same_run,
-    read_json,
-    small,
-)
-from tests.helpers import Killed, die
+from tests.experiments.helpers import QUICK, ROOT, assert_same_run, read_json, small
+from tests.helpers import Killed, die, refused
 
 ODD = "lr=0.1,[1,2] é\n%"
 CHEAP = {**QUICK, "steps": 8, "num_eval": 2, "num_random": 5, "measure_every": 4}
@@ -46,15 +39,11 @@ def cheap(folder, **changes) -> options.Config:
     return small(folder, **{**CHEAP, **changes})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_probes():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distill, "Probes", NoProbes)
-        yield
+pytestmark = pytest.mark.usefixtures("no_probes")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, problem):
+def whole(tmp_path_factory, problem, no_probes):
     """A finished run; tests must not change it."""
     folder = tmp_path_factory.mktemp("whole") / ODD / "run"
     distill.run(cheap(folder), problem)
@@ -411,15 +400,12 @@ def test_the_folder_is_believed_before_the_summary(
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"", b"{", b"[" * 10_000, b'{"config": {}}', b"\xff", b"null"],
+    "content", [b"", b"{", b"[" * 10_000, b'{"config": {}}', b"\xff", b"null"]
 )
 def test_a_damaged_summary_is_named(copy, problem, content):
     (copy / "summary.json").write_bytes(content)
-    with pytest.raises(UserError, match="remove it and start") as error:
+    with refused("remove it and start", "summary.json"):
         distill.run(cheap(copy), problem)
-    assert "summary.json" in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 # --- Refusals and changes -----------------------------------------------------------
@@ -450,16 +436,6 @@ def test_what_is_being_extended_is_not_called_finished(
     assert read_json(folder / "summary.before.json")["config"]["steps"] == 4
     assert distill.run(cheap(folder), problem)["resumed_at"] == [4, 8]
     assert_same_run(folder, whole)
-
-
-def test_damaged_lines_are_told(copy, problem, capsys):
-    path = copy / "metrics.jsonl"
-    _, *rest = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(["{damaged\n", *rest]))
-    (copy / "summary.json").unlink()
-    distill.run(cheap(copy), problem)
-    assert "1 of the lines of" in capsys.readouterr().err
-    assert path.read_text() == "".join(rest)
 
 
 # --- Two writers --------------------------------------------------------------------

@@ -23,6 +23,7 @@ from jaxdd.progress import listening
 from jaxdd.scores.probes import Probes
 from tests.experiments.comparisons import FEW, install
 from tests.experiments.helpers import read_json
+from tests.helpers import refused
 
 # What `sdc` has no flags for, since its comparison is at the field's own network.
 TINY = {
@@ -68,9 +69,6 @@ def config(workdir, **changes) -> sdc.Config:
         "num_eval": 2,
     }
     return sdc.Config(workdir=str(workdir), **{**values, **changes})
-
-
-# --- Real runs ----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -159,9 +157,6 @@ def test_difficulty_is_measured_along_every_run(compared):
     for folder in FOLDERS.values():
         lines = sdc_results.read_measured(compared[0] / folder / "metrics.jsonl")
         assert [x["step"] for x in lines] == [0, 1, 2, 3]
-
-
-# --- Tables, claims and plots -------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -287,9 +282,6 @@ def test_methods_of_one_recipe_share_their_experts(tmp_path, monkeypatch):
     ]
 
 
-# --- Bad input ----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -314,7 +306,6 @@ def test_methods_of_one_recipe_share_their_experts(tmp_path, monkeypatch):
     ids=str,
 )
 def test_bad_input_is_refused_before_anything_is_trained(tmp_path, changes, sentence):
-    with pytest.raises(UserError, match=sentence) as error:
+    with refused(sentence):
         sdc.run(config(tmp_path / "run", **changes))
-    assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()

@@ -27,6 +27,7 @@ from jaxdd.nets import make_network
 from tests.experiments.helpers import SMALL, command, environment, open_config, small
 from tests.experiments.test_machines import free_port
 from tests.faults.flags import PROGRAMS
+from tests.helpers import refused
 
 CONFIGS = {name: importlib.import_module(name).Config for name in PROGRAMS}
 NO_ACCOUNT = """
@@ -320,9 +321,8 @@ MOST = 2**31 - 1
 )
 def test_what_no_memory_holds_is_refused_at_once(changes, flag, problem, tmp_path):
     config = options.Config(workdir=str(tmp_path / "run"), **changes)
-    with pytest.raises(UserError, match=flag) as caught:
+    with refused(flag):
         open_config(config, problem)
-    assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 

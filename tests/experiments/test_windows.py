@@ -23,10 +23,10 @@ from tests.experiments.helpers import (
     read_json,
     small,
 )
-from tests.helpers import Killed, die
+from tests.helpers import Killed, die, refused
 
-# DSA has the axes of DC but for the augmentation.
-METHODS = ("dm", "dc", pytest.param("dsa", marks=pytest.mark.slow))
+# A window is in the real data, whatever is matched with them.
+METHODS = ("dm", *(pytest.param(x, marks=pytest.mark.slow) for x in ("dc", "dsa")))
 SHORT = {
     "sdc_weight": 0.0,
     "steps": 4,
@@ -118,7 +118,7 @@ def scores_file(path, ids, scores) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("method", ["dm", "dc"])
+@pytest.mark.parametrize("method", METHODS[:2])
 def test_what_is_left_out_is_never_matched(problem, tmp_path, method, unmeasured):
     """Other images in the place of those samples change no bit of the set."""
     ids = np.arange(len(problem.dataset.labels))
@@ -233,10 +233,8 @@ def test_wrong_scores_are_refused_in_a_sentence(problem, tmp_path, kind, told):
     path = tmp_path / "s.npz"
     write_bad(path, kind, problem.splits.train.ids)
     asked = config(tmp_path / "run", scores=str(path), drop_hardest=0.3)
-    with pytest.raises(UserError, match=told) as error:
+    with refused(told, str(path)):
         distill.run(asked, problem)
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 
 
@@ -254,9 +252,8 @@ def test_wrong_scores_are_refused_in_a_sentence(problem, tmp_path, kind, told):
     ids=str,
 )
 def test_impossible_windows_are_refused(problem, tmp_path, changes, told):
-    with pytest.raises(UserError, match=told) as error:
+    with refused(told):
         distill.run(config(tmp_path / "run", **changes), problem)
-    assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 
 
@@ -330,10 +327,7 @@ def test_a_mask_of_layers_drops_whole_layers(problem, tmp_path, monkeypatch, cap
         ({"mask_ratio": 0.2}, "--mask_ratio is about a mask.*: add --mask=depth"),
         ({"mask": "none", "mask_ratio": 0.2}, "--mask_ratio is about a mask"),
         ({"mask_granularity": "layer"}, "--mask_granularity is about a mask"),
-        (
-            {"method": "dc", "mask": "depth", "mask_ratio": 1e-6},
-            "drops none of 682",
-        ),
+        ({"method": "dc", "mask": "depth", "mask_ratio": 1e-6}, "drops none of 682"),
         (
             {"mask": "depth", "mask_ratio": 0.2, "mask_granularity": "row"},
             "--mask_granularity must be one of scalar, layer",
@@ -342,7 +336,6 @@ def test_a_mask_of_layers_drops_whole_layers(problem, tmp_path, monkeypatch, cap
     ids=str,
 )
 def test_impossible_masks_are_refused(problem, tmp_path, changes, told):
-    with pytest.raises(UserError, match=told) as error:
+    with refused(told):
         distill.run(config(tmp_path / "run", **changes), problem)
-    assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()

@@ -2,12 +2,7 @@
 
 from jaxdd.experts import Manifest, layout
 
-TRAINING = {
-    "learning_rate": 0.1,
-    "batch_size": 8,
-    "gsam_rho": 0.0,
-    "gsam_alpha": 0.0,
-}
+TRAINING = {"learning_rate": 0.1, "batch_size": 8, "gsam_rho": 0.0, "gsam_alpha": 0.0}
 CURRICULUM = {
     "init_ratio": 1.0,
     "add_end_epoch": 0,

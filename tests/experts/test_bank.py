@@ -10,15 +10,14 @@ import zlib
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxdd.errors import UserError
-from jaxdd.experts import Bank, Manifest, describe_size, layout
+from jaxdd.experts import Bank, describe_size
 from jaxdd.storage.files import to_json
 from tests.experts.helpers import CURRICULUM, TRAINING, toy_manifest
-from tests.helpers import linear_network, tiny_network
+from tests.helpers import full_disk, linear_network, refused, tiny_network
 
 NETWORK = linear_network(4)
 LIKE = NETWORK.init(jax.random.key(0))[0]
@@ -49,17 +48,17 @@ def same(actual, expected):
         assert leaf.dtype == np.float32
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_every_snapshot_is_read_as_it_was_written(tmp_path, dtype):
-    bank = filled(tmp_path, dtype=dtype)
-    size = {"float32": 4, "bfloat16": 2}[dtype]
+@pytest.mark.parametrize("first", [0, 2])
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 4), ("bfloat16", 2)])
+def test_every_snapshot_is_read_as_it_was_written(tmp_path, dtype, size, first):
+    bank = filled(tmp_path, dtype=dtype, first_epoch=first, last_epoch=first + 3)
+    chex.assert_shape(bank.manifest, (3, 4, 15))
     assert (tmp_path / "snapshots.bin").stat().st_size == 3 * 4 * 15 * size
     for expert in range(3):
-        for epoch in range(4):
+        for epoch in range(first, first + 4):
             expected = params_of(expert, epoch)
-            if dtype == "bfloat16":
-                rounded = jax.tree.map(lambda x: x.astype(jnp.bfloat16), expected)
-                expected = jax.tree.map(lambda x: x.astype(np.float32), rounded)
+            rounded = jax.tree.map(lambda x: x.astype(dtype), expected)
+            expected = jax.tree.map(lambda x: x.astype(np.float32), rounded)
             same(bank.snapshot(expert, epoch, LIKE), expected)
 
 
@@ -72,15 +71,6 @@ def test_the_file_is_one_array_of_rows_in_the_order_of_the_manifest(tmp_path):
     expected = params_of(2, 1)
     assert np.array_equal(rows[2, 1, :3], expected["bias"])
     assert np.array_equal(rows[2, 1, 3:], expected["kernel"].ravel())
-
-
-def test_only_the_epochs_asked_for_are_stored(tmp_path):
-    bank = filled(tmp_path, first_epoch=2, last_epoch=4)
-    chex.assert_shape(bank.manifest, (3, 3, 15))
-    assert (tmp_path / "snapshots.bin").stat().st_size == 3 * 3 * 15 * 4
-    for expert in range(3):
-        for epoch in (2, 3, 4):
-            same(bank.snapshot(expert, epoch, LIKE), params_of(expert, epoch))
 
 
 def test_a_span_has_the_start_and_the_target(tmp_path):
@@ -102,14 +92,6 @@ def test_a_network_with_nested_parameters_makes_the_round_trip(tmp_path):
     same(found, params)
 
 
-def test_the_layout_has_all_parameters_and_their_shapes():
-    assert layout(NETWORK) == (("bias", (3,)), ("kernel", (4, 3)))
-    assert toy_manifest(NETWORK).parameters == 15
-    network = tiny_network("convnet")
-    sizes = [x.size for x in jax.tree.leaves(network.init(jax.random.key(0))[0])]
-    assert toy_manifest(network).parameters == sum(sizes)
-
-
 @pytest.mark.parametrize(
     ("experts", "last", "size", "dtype", "expected"),
     [
@@ -128,11 +110,7 @@ def test_the_weight_of_a_bank_is_told_before_it_is_made(
     experts, last, size, dtype, expected
 ):
     manifest = toy_manifest(
-        NETWORK,
-        experts=experts,
-        last_epoch=last,
-        dtype=dtype,
-        leaves=(("x", (size,)),),
+        NETWORK, experts=experts, last_epoch=last, dtype=dtype, leaves=(("x", (size,)),)
     )
     assert describe_size(manifest).endswith(expected)
 
@@ -208,15 +186,6 @@ def test_creating_a_bank_again_keeps_what_is_there(tmp_path):
     assert Bank.create(tmp_path, toy_manifest(NETWORK)).manifest.complete
 
 
-def test_a_full_disk_is_told_before_anything_is_trained(tmp_path, monkeypatch):
-    def full(*arguments):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(UserError, match=r"snapshots.bin: No space left on device"):
-        Bank.create(tmp_path, toy_manifest(NETWORK))
-
-
 def test_a_bank_that_no_disk_holds_takes_nothing(tmp_path, monkeypatch):
     """Here 720 bytes; a bank larger than the disk used to fill it and keep it."""
     usage = lambda folder: shutil._ntuple_diskusage(10**6, 10**6 - 700, 700)
@@ -232,22 +201,19 @@ def test_a_bank_that_no_disk_holds_takes_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("full", ["checksums.bin", "manifest.json", "the map"])
 def test_all_files_of_a_bank_are_given_back(tmp_path, monkeypatch, full):
-    def refuse(*arguments, **options):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     taken, allocate = [], os.posix_fallocate
 
     def fallocate(*arguments):
         taken.append(arguments)
         if len(taken) == 2 and full == "checksums.bin":
-            refuse()
+            full_disk()
         allocate(*arguments)
 
     monkeypatch.setattr(os, "posix_fallocate", fallocate)
     if full == "manifest.json":
-        monkeypatch.setattr(os, "replace", refuse)
+        monkeypatch.setattr(os, "replace", full_disk)
     if full == "the map":
-        monkeypatch.setattr(np, "memmap", refuse)
+        monkeypatch.setattr(np, "memmap", full_disk)
     with pytest.raises(UserError, match="No space left on device"):
         Bank.create(tmp_path, toy_manifest(NETWORK))
     assert len(taken) == 2
@@ -262,7 +228,7 @@ def test_what_was_taken_of_a_full_disk_is_given_back(tmp_path, monkeypatch, befo
 
     def fill(file, offset, size):
         os.ftruncate(file, size // 2)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        full_disk()
 
     monkeypatch.setattr(os, "posix_fallocate", fill)
     with pytest.raises(UserError, match=r"snapshots.bin: No space left on device"):
@@ -462,9 +428,8 @@ def test_what_a_bank_was_made_with_fits(tmp_path):
     ],
 )
 def test_a_bank_of_something_else_is_refused(tmp_path, changes, told):
-    with pytest.raises(UserError, match=told) as error:
+    with refused(told, str(tmp_path)):
         check(tmp_path, **changes)
-    assert str(tmp_path) in str(error.value)
 
 
 @pytest.mark.parametrize("needed", [(0, 4), (3, 5)])
@@ -508,12 +473,3 @@ def test_other_experts_that_can_be_used_are_told(tmp_path, changes, told):
 def test_all_differences_are_told(tmp_path):
     changes = {"training": {}, "curriculum": {}, "augmentation": "flip"}
     assert len(check(tmp_path, **changes)) == 3
-
-
-def test_a_manifest_survives_its_file(tmp_path):
-    manifest = filled(tmp_path).manifest
-    assert isinstance(manifest, Manifest)
-    assert manifest.complete
-    assert manifest.leaves == layout(NETWORK)
-    again = dataclasses.replace(manifest, complete=False)
-    assert again == dataclasses.replace(Bank.open(tmp_path).manifest, complete=False)

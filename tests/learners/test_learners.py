@@ -29,8 +29,6 @@ EXPERTS = 5
 LAST_STEP = 2**31 - 1
 
 
-# --- Start epochs -------------------------------------------------------------------
-
 # (lowest, highest, first, expansion): DATM's and PAD's, and two that do not divide.
 GROWING = [
     (0, 20, 10, 1000),
@@ -75,9 +73,6 @@ def test_an_empty_range_is_the_users_error(numbers):
 def test_a_growing_range_needs_a_time_to_grow(expansion):
     with pytest.raises(UserError, match="expansion"):
         StartEpochs(0, 5, 3, expansion)
-
-
-# --- Spans --------------------------------------------------------------------------
 
 
 def plans(starts, steps, seed=0):
@@ -141,9 +136,6 @@ def test_the_keys_of_a_plan_are_no_steps_keys(monkeypatch):
     spans(tiny_network(), EXPERTS, StartEpochs(0, 3)).span_index(root, jnp.int32(7))
     assert folded
     assert all(data > LAST_STEP for data in folded)
-
-
-# --- Passes over the real samples ---------------------------------------------------
 
 
 def seen_in_steps(source, stops):

@@ -25,8 +25,6 @@ from tests.helpers import (
 )
 from tests.toy_methods import INPUTS, MATCHES, NETWORK, is_new, toy_recipe
 
-# --- The pool -----------------------------------------------------------------------
-
 
 def test_training_lowers_the_loss_on_the_current_images():
     network, start = NETWORK, toy_start(INPUTS)
@@ -119,8 +117,6 @@ def test_in_a_later_segment_the_pool_is_trained_on_all_images(slots):
     empty = before._replace(labels=jnp.zeros_like(before.labels))
     assert_close(trained(start, empty), alone, rtol=1e-4, atol=1e-5)
 
-
-# --- Real data between matches (IDC) ------------------------------------------------
 
 SAMPLES = 10  # passes of 4 + 4 + 2 minibatches
 REAL_TRAINING = Training(1, 0.1, momentum=0.9, weight_decay=0.05, batch_size=4)
@@ -247,9 +243,6 @@ def test_one_match_per_network_needs_no_real_pool():
     chex.assert_trees_all_equal(
         found, fresh(NETWORK).draw(jax.random.key(2), (), INPUTS)
     )
-
-
-# --- Batch norm ---------------------------------------------------------------------
 
 
 def test_statistics_come_from_one_pass_over_real_images_of_all_classes():

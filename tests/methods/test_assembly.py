@@ -14,8 +14,6 @@ from jaxdd.types import Decoder, Learner, LearnerSource, Span, Synthetic
 from tests.helpers import assert_close, toy_start
 from tests.toy_methods import INPUTS, NETWORK, start_for, toy_method, toy_recipe
 
-# --- Composition --------------------------------------------------------------------
-
 
 def doubling() -> Decoder:
     plain = make_decoder()
@@ -80,9 +78,6 @@ def test_the_source_advances_with_the_updated_images():
     state, _ = jax.jit(method.step)(jax.random.key(1), state, INPUTS)
     expected = np.sum(toy_start(INPUTS).images - 1)
     np.testing.assert_allclose(state.source, expected, rtol=1e-5)
-
-
-# --- What the optimiser may move ----------------------------------------------------
 
 
 def unlike(codes, seed=0):
@@ -171,21 +166,6 @@ def test_a_gated_step_counts_on_and_the_match_alone_decides():
     assert_close(momenta[2], momenta[1], rtol=0, atol=0)
     moved = states[2].codes.images - states[3].codes.images
     np.testing.assert_allclose(moved, 3.0 * (3 + 0.5 * 1), rtol=1e-4)
-
-
-# --- Learned labels, labels of a teacher --------------------------------------------
-
-
-def test_learned_labels_are_probabilities_of_logits():
-    recipe = toy_recipe("datm")
-    method = toy_method(recipe)
-    logits = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 3)), jnp.float32)
-    start = start_for(recipe)._replace(labels=logits)
-    state = method.init(jax.random.key(0), start)
-    assert np.array_equal(state.codes.labels, logits)
-    e = np.exp(np.asarray(logits, float))
-    expected = e / e.sum(-1, keepdims=True)
-    np.testing.assert_allclose(method.result(state).labels, expected, rtol=1e-5)
 
 
 def test_the_teacher_labels_the_images_before_every_step():

@@ -180,8 +180,6 @@ def test_the_convnet_leaves_four_pixels_along_the_shorter_side(shape, depth):
     assert network_size("any", shape) == (128, depth)
 
 
-# --- The evaluation -----------------------------------------------------------------
-
 SGD = Training(epochs=0, learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
 
 

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd.errors import UserError
 from jaxdd.modifiers import segments
 from jaxdd.modifiers.segments import (
     forgotten,
@@ -22,38 +21,26 @@ from jaxdd.running.resume import Hooks, RunSchedule
 from jaxdd.synthetic.sets import flatten
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Batch, Learner, Method, MethodState, Synthetic
-from tests.helpers import smooth_network, toy_inputs, toy_real, toy_start
+from tests.helpers import refused, smooth_network, toy_inputs, toy_real, toy_start
 
 NETWORK = smooth_network()
 INPUTS = toy_inputs()
 KEYS = jax.random.split(jax.random.key(0), 3)
 
 
-# --- Sizes and sets -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("ipc", "count", "expected"),
-    [(10, 4, (3, 3, 2, 2)), (10, 1, (10,)), (5, 5, (1,) * 5), (7, 3, (3, 2, 2))],
-)
-def test_segments_are_as_even_as_possible(ipc, count, expected):
-    assert sizes(ipc, count) == expected
-
-
-def test_sizes_always_add_up():
+def test_sizes_add_up_and_are_as_even_as_possible():
     for ipc in range(1, 30):
         for count in range(1, ipc + 1):
             found = sizes(ipc, count)
             assert (len(found), sum(found)) == (count, ipc)
-            assert found[0] == max(found) <= min(found) + 1
+            assert found == tuple(sorted(found, reverse=True))
+            assert found[0] <= found[-1] + 1
 
 
 @pytest.mark.parametrize(("ipc", "count"), [(3, 4), (1, 2), (5, 0), (5, -1)])
 def test_more_segments_than_images_are_refused(ipc, count):
-    with pytest.raises(UserError, match=f"choose 1 to {ipc} segments") as error:
+    with refused(f"choose 1 to {ipc} segments", str(count)):
         sizes(ipc, count)
-    assert str(count) in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("absent", [0.0, -1e30])
@@ -80,8 +67,6 @@ def test_sets_are_joined_class_by_class():
         assert np.array_equal(found.labels[k], np.eye(3)[[k] * 3])
     assert float(found.step_size) == np.float32(0.3)
 
-
-# --- Judges -------------------------------------------------------------------------
 
 TRAINING = Training(6, learning_rate=0.2, momentum=0.9)  # all images in one batch
 
@@ -138,9 +123,6 @@ def test_a_judge_learns_at_the_rate_it_is_given(judge):
     assert np.abs(given - usual).max() > 0.01
 
 
-# --- What is kept -------------------------------------------------------------------
-
-
 def slow_kept(real, margins, min_keep):
     """Class by class: those in play that are wrong, or else the hardest."""
     kept = []
@@ -191,9 +173,6 @@ def test_the_share_that_was_forgotten():
     np.testing.assert_allclose(found, len(lost) / len(was), rtol=1e-5)
     nothing_known = jnp.ones(5)
     assert float(forgotten(nothing_known, -nothing_known)) == 0
-
-
-# --- One program for all segments ---------------------------------------------------
 
 
 def walk(traces) -> Method:

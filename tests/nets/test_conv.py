@@ -9,8 +9,8 @@ import pytest
 from jax import lax
 from jax.test_util import check_grads
 
-from jaxdd.errors import UserError
 from jaxdd.nets import avg_pool2, conv2d, max_pool2
+from tests.helpers import refused
 
 # image [B, H, W, C], kernel [kh, kw, C, O], stride, padding
 CASES = {
@@ -198,9 +198,8 @@ def test_mixed_dtypes_are_promoted_and_no_type_is_weak():
 )
 def test_bad_options_are_refused(options, message):
     x, w = jnp.zeros((1, 2, 2, 1)), jnp.zeros((3, 3, 1, 1))
-    with pytest.raises(UserError) as error:
+    with refused(None, message):
         conv2d(x, w, **{"padding": 1, **options})
-    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 6, 3), (1, 5, 7, 2)])

@@ -1,7 +1,6 @@
 """DCC's objective: against a slow loop, its warm-up, its derivatives."""
 
 import dataclasses
-import functools
 
 import chex
 import jax
@@ -102,15 +101,6 @@ def test_both_sides_of_a_class_share_one_draw():
     target = samples(real, 2)
     values = jax.jit(jax.vmap(lambda k: match(k, start, target, learner)[0]))(keys)
     assert np.all(np.abs(values) < 1e-6)
-
-
-@functools.cache
-def value_at(settings):
-    """(step) -> loss of an objective; one program for all steps."""
-    network, inputs = smooth_network(), toy_inputs()
-    objective = objective_of(network, settings)
-    arguments = toy_start(inputs), new_learner(network), inputs
-    return jax.jit(lambda step: objective(KEY, *arguments, step)[0])
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,6 @@ def match_of(kind, augmentation=NO_AUGMENTATION, network=NETWORK):
     return gradient_match(network, DISTANCES[kind], augmentation)
 
 
-# --- One class ----------------------------------------------------------------------
-
-
 def test_feature_match_is_the_squared_distance_of_the_mean_features():
     learner = new_learner(NETWORK)
     synthetic, real = toy_batch(3, seed=0, padding=1), toy_batch(7, seed=1, padding=2)
@@ -92,9 +89,6 @@ def test_nothing_flows_back_to_the_real_side(kind):
         return match(jax.random.key(0), toy_batch(3), real, learner)[0]
 
     assert not np.any(jax.jit(jax.grad(value))(toy_batch(4, seed=1).images))
-
-
-# --- Siamese augmentation -----------------------------------------------------------
 
 
 def two_draws(pipeline):
@@ -157,8 +151,6 @@ def test_every_method_augments_both_sides_alike(method):
     losses = values(jax.random.split(jax.random.key(0), 10))
     assert np.all(np.abs(losses) < 1e-6)
 
-
-# --- The lift over classes ----------------------------------------------------------
 
 STEP = 5
 
@@ -276,9 +268,6 @@ def test_a_class_without_samples_has_a_finite_loss():
     chex.assert_tree_all_finite((loss, gradient.images))
     assert not np.any(gradient.images[2])
     assert np.any(gradient.images[:2])
-
-
-# --- What the difficulty correction does --------------------------------------------
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -20,12 +20,7 @@ TREE = {
     "block0": {"conv": {"kernel": jnp.ones((2, 3)), "bias": jnp.zeros(3)}},
     "head": {"kernel": jnp.full((3, 2), 2.0), "bias": jnp.zeros(2)},
 }
-PATHS = [
-    "block0/conv/bias",
-    "block0/conv/kernel",
-    "head/bias",
-    "head/kernel",
-]
+PATHS = ["block0/conv/bias", "block0/conv/kernel", "head/bias", "head/kernel"]
 
 
 class TestNormAndProduct(chex.TestCase):

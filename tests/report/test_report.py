@@ -160,8 +160,6 @@ def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
         report.histogram(np.arange(5), path / "below" / "a.png", "score")
 
 
-# --- Text and shapes from data -------------------------------------------------------
-
 # What a name may be -> what is drawn, where that is not the name.
 ODD_NAMES = {
     "Ba$$in": None,

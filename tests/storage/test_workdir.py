@@ -20,10 +20,7 @@ from jaxdd.storage.files import (
 from jaxdd.storage.lock import owned
 from jaxdd.storage.metrics import Metrics, write_lines
 from jaxdd.storage.workdir import FREE, Record
-
-
-def full_disk(*args, **kwargs):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+from tests.helpers import full_disk, refused
 
 
 def names(folder):
@@ -54,9 +51,8 @@ def test_a_full_disk_is_told_and_the_old_file_stays(tmp_path, monkeypatch, faili
     path = tmp_path / "file"
     write_atomically(path, "old")
     monkeypatch.setattr(os, failing, full_disk)
-    with pytest.raises(UserError, match="No space left on device") as error:
+    with refused("No space left on device", str(path)):
         write_atomically(path, "new")
-    assert str(path) in str(error.value)
     assert path.read_text() == "old"
     assert names(tmp_path) == ["file"]
 
@@ -113,16 +109,14 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     assert make_folder(tmp_path / "a" / "b").is_dir()
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(UserError, match="--workdir") as error:
+        with refused("--workdir", str(path)):
             make_folder(path)
-        assert str(path) in str(error.value)
 
 
 def test_a_second_owner_is_refused_until_the_first_leaves(tmp_path):
     with owned(tmp_path / "run") as folder:
-        with pytest.raises(UserError, match="another live run owns") as error:
+        with refused("another live run owns", str(folder)):
             owned(tmp_path / "run").__enter__()
-        assert str(folder) in str(error.value)
         with owned(tmp_path / "other"):
             pass
     with owned(tmp_path / "run"):
@@ -279,10 +273,8 @@ def test_another_configuration_is_refused_naming_every_difference(tmp_path):
 def test_a_damaged_record_is_named(tmp_path, content):
     path = tmp_path / "run.json"
     path.write_text(content, encoding="latin-1")
-    with pytest.raises(UserError) as error:
+    with refused(None, str(path)):
         Record(tmp_path, CONFIG)
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 def line(step):
@@ -357,9 +349,8 @@ def test_a_full_disk_while_logging_is_told(tmp_path, monkeypatch):
     metrics.write(line(0))
     for module in ("jaxdd.storage.metrics", "jaxdd.storage.files"):
         monkeypatch.setattr(f"{module}.open", full_disk, raising=False)
-    with pytest.raises(UserError, match="No space left on device") as error:
+    with refused("No space left on device", str(metrics.path)):
         metrics.write(line(2))
-    assert str(metrics.path) in str(error.value)
     with pytest.raises(UserError, match="No space left on device"):
         Metrics(tmp_path, 0)
     assert metrics.path.read_text() == text(0)
@@ -370,10 +361,3 @@ def test_a_state_without_its_record_is_of_no_known_run(tmp_path):
     with pytest.raises(UserError, match="but not its run"):
         Record(tmp_path, {"seed": 1})
     assert names(tmp_path) == ["checkpoints"]
-
-
-def test_a_damaged_record_is_not_to_be_removed(tmp_path):
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(UserError, match="choose another --workdir") as error:
-        Record(tmp_path, {"seed": 1})
-    assert "remove" not in str(error.value)

@@ -68,9 +68,6 @@ def test_an_unknown_kind_is_the_users_error():
         initial_set(jax.random.key(0), "mean", toy_real(), 2)
 
 
-# --- Images that an expert gets right -----------------------------------------------
-
-
 def right_ones(real, per_class, skip=0):
     """[M] bool: of class k `per_class[k]` samples, after the first `skip`."""
     right = np.zeros(real.labels.shape[0], bool)
@@ -200,8 +197,6 @@ def test_label_logits_are_the_mean_over_the_experts_that_are_right():
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found.reshape(6, 3), expected, rtol=1e-5, atol=1e-6)
 
-
-# --- Mosaics ------------------------------------------------------------------------
 
 PIXELS = Space(lambda z: 0.5 + 0.25 * z, lambda x: (x - 0.5) / 0.25, 0.5)
 

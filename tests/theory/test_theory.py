@@ -18,6 +18,7 @@ from jaxdd.theory import (
     max_margin,
     probe_at,
 )
+from tests.helpers import refused
 
 DIM, FRACTION = 40, 0.3
 LITTLE, PLENTY = 1.0, 16.0  # samples per dimension before pruning
@@ -242,9 +243,8 @@ def test_the_module_is_reached_from_the_package():
     ],
 )
 def test_what_cannot_be_simulated_is_the_users_error(arguments, message):
-    with pytest.raises(UserError, match=message) as error:
+    with refused(message):
         make_pruning(*arguments)
-    assert "\n" not in str(error.value)
 
 
 def test_theory_checks_its_arguments_too():

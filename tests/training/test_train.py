@@ -207,9 +207,6 @@ def test_batch_norm_statistics_follow_the_batches():
     assert all(x > 1e-3 for x in jax.tree.leaves(moved))
 
 
-# --- Curricula and learned rates ----------------------------------------------------
-
-
 def inside_only(members):
     """What `make_epochs` takes: one fixed selection, whatever the data."""
     return lambda data, index: jnp.asarray(members)
@@ -299,22 +296,3 @@ def test_a_run_epoch_by_epoch_is_the_fit():
     for index in range(training.epochs):
         state = epoch(key, state, data, jnp.int32(index))
     assert_close(state.learner.params, expected.params, rtol=1e-5)
-
-
-def test_gsam_is_part_of_the_training():
-    """One step with rho: the gradient at perturbed weights, plus alpha (see gsam)."""
-    data = toy_batch(4, shape=SHAPE)
-    training = Training(epochs=1, learning_rate=0.3, batch_size=4)
-    sharp = dataclasses.replace(training, gsam_rho=0.2)
-    start = new_learner(NETWORK).params
-    images, labels = np.asarray(data.images), np.asarray(data.labels)
-    gradient = numpy_gradient(start, images, labels)
-    norm = np.sqrt(sum(np.sum((start[n] * g) ** 2) for n, g in gradient.items()))
-    moved = {n: start[n] + 0.2 * start[n] ** 2 * g / norm for n, g in gradient.items()}
-    perturbed = numpy_gradient(moved, images, labels)
-    fit = jax.jit(make_fit(NETWORK, sharp))
-    found = fit(jax.random.key(0), new_learner(NETWORK), data)[0].params
-    expected = {n: start[n] - 0.3 * g for n, g in perturbed.items()}
-    assert_close(found, jax.tree.map(np.asarray, expected), rtol=1e-4, atol=1e-6)
-    plain = {n: start[n] - 0.3 * g for n, g in gradient.items()}
-    assert np.abs(plain["kernel"] - expected["kernel"]).max() > 1e-4
