@@ -4,6 +4,7 @@ import contextlib
 import errno
 import functools
 import os
+from pathlib import Path
 
 import chex
 import jax
@@ -39,7 +40,7 @@ def full_disk(*args, **kwargs):
 def refused(pattern=None, *words):
     """What follows is the user's error: one line, with all of the words in it."""
     with pytest.raises(UserError, match=pattern) as error:
-        yield
+        yield error
     message = str(error.value)
     assert "\n" not in message
     for word in words:
@@ -148,6 +149,17 @@ def counted(network: Network):
         return network.apply(params, stats, images, train)
 
     return Network(network.init, apply), traces
+
+
+def flat(tree):
+    """All leaves in one vector of NumPy."""
+    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)]).astype(float)
+
+
+def content(folder):
+    """{relative path: bytes} of all files in a folder."""
+    files = (file for file in Path(folder).rglob("*") if file.is_file())
+    return {x.relative_to(folder).as_posix(): x.read_bytes() for x in files}
 
 
 def to64(tree):

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import unicodedata
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +16,8 @@ from jaxdd.artifact import export
 from jaxdd.artifact.export import export_pngs, folder_names
 from jaxdd.data import Preprocess
 from jaxdd.errors import UserError
-from tests.artifact.test_artifact import NAMES, PIXELS, make
-from tests.helpers import full_disk, refused
+from tests.artifact.test_artifact import PIXELS, make
+from tests.helpers import content, full_disk, refused
 
 
 def one_each(**changes):
@@ -28,29 +27,8 @@ def one_each(**changes):
     return dataclasses.replace(whole, images=images, labels=labels, **changes)
 
 
-def content(folder):
-    """{relative path: bytes} of all files."""
-    paths = (Path(r, name) for r, _, names in os.walk(folder) for name in names)
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in paths}
-
-
 def described(folder):
     return json.loads((folder / "export.json").read_text())
-
-
-def test_pictures_can_be_read_again_as_a_folder(tmp_path):
-    paths = export_pngs(make(), tmp_path / "out")
-    assert len(paths) == 12
-    assert paths[0].relative_to(tmp_path / "out").as_posix() == "cat/0000.png"
-    again = jaxdd.from_folder(tmp_path / "out")
-    assert again.class_names == NAMES
-    assert again.image_shape == (8, 8, 1)
-    # A fifth of it is held out for testing; together they are what was exported.
-    both = np.concatenate([again.images, again.test_images])
-    labels = np.concatenate([again.labels, again.test_labels])
-    for k in range(3):
-        ours = sorted(image.tobytes() for image in PIXELS[k])
-        assert sorted(image.tobytes() for image in both[labels == k]) == ours
 
 
 def test_one_image_per_class_is_read_beside_real_test_images(tmp_path):

@@ -38,6 +38,11 @@ def compared_with(precision, right, gap=1e-6):
     }
 
 
+def repeated(same_bits, digest, seconds, xla_flags=""):
+    run = {"method": "dsa", "same_bits": same_bits, "digest": digest}
+    return {**run, "seconds": seconds, "xla_flags": xla_flags}
+
+
 TODAY = policy.TABLE["gpu"]
 LAX = {"convolution": "canonical", "small_convolution": "im2col"}
 STORED = {
@@ -49,27 +54,9 @@ STORED = {
         ],
         "skipped": [{"what": "idc, default", "why": "no time"}],
     },
-    "repeats": {
-        "records": [
-            {
-                "method": "dsa",
-                "same_bits": False,
-                "digest": "a",
-                "seconds": 1.0,
-                "xla_flags": "",
-            }
-        ]
-    },
+    "repeats": {"records": [repeated(False, "a", 1.0)]},
     "repeats_flags": {
-        "records": [
-            {
-                "method": "dsa",
-                "same_bits": True,
-                "digest": "b",
-                "seconds": 1.5,
-                "xla_flags": "--xla_gpu_deterministic_ops=true",
-            }
-        ]
+        "records": [repeated(True, "b", 1.5, "--xla_gpu_deterministic_ops=true")]
     },
     "forms": {
         "records": [
@@ -272,20 +259,6 @@ def test_the_last_lines_are_the_table_and_the_entry(tmp_path, monkeypatch):
     assert kind == "NVIDIA H100 80GB HBM3"
     assert chosen.classes == 8
     assert "JAX 0.11.2" in chosen.measured
-
-
-def test_extra_flags_do_not_depend_on_other_sections(tmp_path, monkeypatch):
-    seen = {}
-
-    def process(config, name, seconds, environment):
-        seen[name] = environment.get("XLA_FLAGS", "")
-        section(tmp_path, name)
-
-    monkeypatch.delenv("XLA_FLAGS", raising=False)
-    monkeypatch.setattr(accelerator, "in_its_process", process)
-    monkeypatch.setattr(accelerator, "backend_of", lambda seconds: "gpu")
-    accelerator.run(accelerator.Config(str(tmp_path), sections="repeats_flags"))
-    assert seen == {"repeats_flags": "--xla_gpu_deterministic_ops=true"}
 
 
 def test_the_backend_is_asked_for_in_another_process(monkeypatch, capsys):

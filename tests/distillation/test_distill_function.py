@@ -119,8 +119,6 @@ def test_a_recipe_of_your_own_and_progress():
         ({"dataset": "digits"}, "the dataset is the first argument"),
         ({"method": "dd"}, "unknown method 'dd'"),
         ({"ipc": 0}, "--ipc must be positive, not 0"),
-        ({"steps": 2.5}, "--steps must be an integer, not 2.5"),
-        ({"student_steps": 3}, "--student_steps is about matching trajectories"),
         ({"workdir": "s3://bucket/run"}, "workdir"),
     ],
 )

@@ -143,57 +143,29 @@ def test_a_flag_of_an_absent_choice_is_refused_by_name(name):
             assert sentence.endswith("leave it out")
 
 
+def words(text):
+    return set(text.split())
+
+
 def test_axes_lack_what_is_of_other_variants():
     """The list above, by hand for one method of each objective."""
     names = {m: {name for name, method in LACKING if method == m} for m in METHODS}
     modifiers = {n for n, f in FLAGS.items() if f.group in OPENING}
-    soft = {"label_lr", "label_momentum"}
-    experts = {
-        "student_steps",
-        "expert_epochs",
-        "gradient",
-        "step_size",
-        "step_size_lr",
-        "min_start",
-        "first_start",
-        "max_start",
-        "expansion",
-    }
-    pool = {
-        "matches",
-        "network_lr",
-        "network_momentum",
-        "network_decay",
-        "pool_augmentation",
-    }
-    on_real = {"pool_samples", "pool_batch"}
-    warm_up = {"warmup_networks", "warmup_matches"}
-    of_gradients = {"distance", "tensors"}
-    assert names["dsa"] == {*modifiers, *soft, *experts, *on_real, *warm_up, "features"}
+    soft, warm_up = (
+        words("label_lr label_momentum"),
+        words("warmup_networks warmup_matches"),
+    )
+    experts = words("student_steps expert_epochs gradient step_size step_size_lr")
+    experts |= words("min_start first_start max_start expansion")
+    pool = words("matches network_lr network_momentum network_decay pool_augmentation")
+    on_real, of_gradients = words("pool_samples pool_batch"), words("distance tensors")
+    both = modifiers | on_real | warm_up
+    of_pools = both | pool | of_gradients | {"inner_epochs"}
+    assert names["dsa"] == both | soft | experts | {"features"}
     assert names["dcc"] == names["dsa"] - warm_up
     assert names["idc"] == names["dsa"] - on_real | {"inner_epochs"}
-    assert names["dm"] == {
-        *modifiers,
-        *soft,
-        *experts,
-        *pool,
-        *on_real,
-        *warm_up,
-        *of_gradients,
-        "inner_epochs",
-    }
-    assert names["mtt"] == {
-        *modifiers,
-        *soft,
-        *pool,
-        *on_real,
-        *warm_up,
-        *of_gradients,
-        "inner_epochs",
-        "features",
-        "batch_real",
-        "sampling",
-    }
+    assert names["dm"] == of_pools | soft | experts
+    assert names["mtt"] == of_pools | soft | words("features batch_real sampling")
     assert names["datm"] == names["mtt"] - soft
     masks = {n for n, f in FLAGS.items() if f.group == "mask"}
     assert names["pad"] == names["datm"] - masks

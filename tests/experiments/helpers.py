@@ -5,6 +5,7 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -141,6 +142,18 @@ def metrics(folder) -> list[dict]:
     lines = [json.loads(x) for x in (Path(folder) / "metrics.jsonl").open()]
     assert all(line.pop("seconds") >= 0 for line in lines)
     return lines
+
+
+def last_step(folder) -> int:
+    """The last step that the metrics of a running program have come to."""
+    path = folder / "metrics.jsonl"
+    text = path.read_text() if path.exists() else ""
+    return max([0, *map(int, re.findall(r'^{"step": (\d+),.*}$', text, re.MULTILINE))])
+
+
+def scores_file(path, ids, scores) -> str:
+    np.savez(path, scores=np.asarray(scores, np.float32), ids=ids)
+    return str(path)
 
 
 def without_records(finished, target) -> Path:

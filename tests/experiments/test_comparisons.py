@@ -244,8 +244,6 @@ def test_more_steps_continue_the_runs(finished, tmp_path, runs):
         ({"seeds": "0,x"}, "--seeds must be numbers joined by commas, not '0,x'"),
         ({"seeds": "1,1"}, "--seeds names a seed twice"),
         ({"seeds": "0,-1"}, "--seeds must lie between 0 .* not -1"),
-        ({"num_eval": 0}, "--num_eval must be positive, not 0"),
-        ({"steps": 0}, "--steps must be positive, not 0"),
         ({"ipc": 1000}, "1000"),
         ({"factor": 0.0}, "--image_lr must be positive"),
         *(({name: 5}, f"--{name} is about experts, and dsa has none: leave it out")

@@ -1,7 +1,5 @@
 """The comparison of a base with D4A."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -60,16 +58,6 @@ def test_three_rows_with_tenths_and_segments(finished):
         assert sum(first["kept"]) == 1437
         assert sum(second["kept"]) < 1437
         assert first["forgotten"] == 0 <= second["forgotten"] <= 1
-
-
-def test_the_files(finished):
-    folder, table = finished
-    assert json.loads((folder / "table.json").read_text())["rows"] == table["rows"]
-    text = (folder / "table.md").read_text()
-    assert "tenths of the test samples" in text
-    assert "| D4A, 2 |" in text
-    for name in ("table.csv", "tenths.png", "kept.png", "forgotten.png"):
-        assert (folder / name).stat().st_size > 0
 
 
 def test_the_term_makes_a_difference_after_the_first_segment(finished):

@@ -23,18 +23,14 @@ from tests.experiments.helpers import (
     QUICK,
     SMALL,
     assert_same_run,
+    last_step,
     measuring,
     metrics,
     read_json,
     small,
     start,
 )
-from tests.helpers import die, refused
-
-
-def snapshot(folder):
-    files = sorted(f for f in folder.rglob("*") if f.is_file())
-    return {f.relative_to(folder): f.read_bytes() for f in files}
+from tests.helpers import content, die, refused
 
 
 def test_the_files_of_a_finished_run(finished):
@@ -110,7 +106,7 @@ def test_one_line_of_metrics_per_logged_step(finished):
 
 
 def test_a_finished_run_is_shown_again_without_work(finished, monkeypatch, capsys):
-    before = snapshot(finished)
+    before = content(finished)
     monkeypatch.setattr(distill, "Probes", die)
     monkeypatch.setattr(runs, "run", die)
     summary = distill.run(small(finished))
@@ -118,7 +114,7 @@ def test_a_finished_run_is_shown_again_without_work(finished, monkeypatch, capsy
     assert "finished: nothing to do" in capsys.readouterr().err
     distill_program.show(summary)
     assert f"{summary['distilled']['mean']:.2f}" in capsys.readouterr().out
-    assert snapshot(finished) == before
+    assert content(finished) == before
 
 
 @pytest.mark.parametrize(
@@ -130,10 +126,10 @@ def test_a_finished_run_is_shown_again_without_work(finished, monkeypatch, capsy
     ],
 )
 def test_another_configuration_is_refused(finished, changes, told):
-    before = snapshot(finished)
+    before = content(finished)
     with refused(told, str(finished)):
         distill.run(small(finished, **changes))
-    assert snapshot(finished) == before
+    assert content(finished) == before
 
 
 def test_a_folder_of_another_experiment_is_refused(tmp_path):
@@ -228,13 +224,6 @@ def test_a_folder_of_mixed_images_can_be_distilled(tmp_path, monkeypatch):
 
 # What follows runs the program as the user does.
 LONG = {**SMALL, **QUICK, "steps": 600, "measure_every": 300, "save_every": 25}
-
-
-def last_step(folder) -> int:
-    """The last step that the metrics of a running program have come to."""
-    path = folder / "metrics.jsonl"
-    text = path.read_text() if path.exists() else ""
-    return max([0, *map(int, re.findall(r'^{"step": (\d+),.*}$', text, re.MULTILINE))])
 
 
 def wait_until(process, condition):

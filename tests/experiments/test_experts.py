@@ -19,8 +19,8 @@ from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from jaxdd.methods.network import network_for
 from jaxdd.progress import listening
-from tests.experiments.helpers import read_json
-from tests.helpers import Killed, die, refused
+from tests.experiments.helpers import read_json, scores_file
+from tests.helpers import Killed, content, die, refused
 
 TINY = {
     "net": "mlp",
@@ -41,10 +41,6 @@ def rows_of(folder, epochs, dtype=np.float32) -> np.ndarray:
     """The file itself, without the library."""
     found = np.fromfile(Path(folder) / "snapshots.bin", dtype)
     return found.reshape(-1, epochs, PARAMETERS)
-
-
-def files(folder):
-    return {f: f.read_bytes() for f in Path(folder).rglob("*") if f.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +107,12 @@ def test_without_validation_data_train_is_what_is_measured(tmp_path):
 
 def test_the_same_command_again_does_nothing(made, problem, monkeypatch, capsys):
     folder, summary, _ = made
-    before = files(folder)
+    before = content(folder)
     monkeypatch.setattr(banks, "make", die)
     monkeypatch.setattr(banks, "reach", die)
     assert experts.run(config(folder), problem) == summary
     assert "finished: nothing to do" in capsys.readouterr().err
-    assert files(folder) == before
+    assert content(folder) == before
     experts_program.show(summary)
     told = f"2 experts reach {summary['accuracy']['mean']:.2f} ±"
     assert told in capsys.readouterr().out
@@ -126,28 +122,24 @@ def test_the_same_command_again_does_nothing(made, problem, monkeypatch, capsys)
     ("changes", "told"),
     [
         ({"num_experts": 3}, "experts is 2 there and 3 now"),
-        ({"epochs": 4}, "last_epoch is 3 there and 4 now"),
         ({"learning_rate": 0.2}, "'learning_rate': 0.5.* there and .*0.2.* now"),
-        ({"seed": 1}, "seed is 0 there and 1 now"),
-        ({"split_seed": 1}, "'split_seed': 0.* there and .*'split_seed': 1.* now"),
         ({"method": "ftd"}, "'gsam_rho': 0.0.* there and .*'gsam_rho': 0.01.* now"),
-        ({"width": 9}, "'width': 8.* there and .*'width': 9.* now"),
         ({"dtype": "bfloat16"}, "dtype is 'float32' there and 'bfloat16' now"),
     ],
 )
 def test_another_configuration_is_refused(made, changes, told):
     folder = made[0]
-    before = files(folder)
+    before = content(folder)
     with refused(told, str(folder)):
         experts.run(config(folder, **changes))
-    assert files(folder) == before
+    assert content(folder) == before
 
 
 def test_other_experiments_keep_their_folder(finished, tmp_path):
-    before = files(finished)
+    before = content(finished)
     with pytest.raises(UserError, match=r"another experiment \(distillation\)"):
         experts.run(config(finished))
-    assert files(finished) == before
+    assert content(finished) == before
     (tmp_path / "summary.json").write_text("{}")
     with pytest.raises(UserError, match="results of another experiment"):
         experts.run(config(tmp_path))
@@ -155,8 +147,7 @@ def test_other_experiments_keep_their_folder(finished, tmp_path):
 
 
 def test_a_bank_that_was_damaged_later_is_no_finished_bank(made, problem, tmp_path):
-    for file, content in files(made[0]).items():
-        (tmp_path / file.name).write_bytes(content)
+    shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
     path = tmp_path / "snapshots.bin"
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(UserError, match="cut off or damaged"):
@@ -268,11 +259,6 @@ def hardest(problem, share) -> np.ndarray:
     return np.array(gone)
 
 
-def scores_file(path, ids, scores) -> str:
-    np.savez(path, scores=np.asarray(scores, np.float32), ids=ids)
-    return str(path)
-
-
 def test_experts_never_see_what_is_left_out(problem, tmp_path):
     """Noise in the place of those samples changes no bit of the bank."""
     ids = np.arange(len(problem.dataset.labels))
@@ -314,17 +300,9 @@ def test_a_training_goes_on_with_its_own_scores(problem, tmp_path, monkeypatch):
         ({"dtype": "float16"}, "--dtype must be float32 or bfloat16, not 'float16'"),
         ({"method": "dsa"}, "--method=dsa has no experts: choose mtt, ftd"),
         ({"method": "mmt"}, "'mmt'.*mtt"),
-        ({"epochs": -1}, "--epochs must be positive, not -1"),
-        ({"epochs": None, "keep_last": 0}, "--keep_last must be positive, not 0"),
         ({"keep_last": 4}, "--keep_last=4 is beyond --epochs=3"),
         ({"keep_first": 3}, "--keep_first=3 must lie below the last stored epoch, 3"),
         ({"keep_first": -1}, "--keep_first=-1"),
-        ({"num_experts": 0}, "--num_experts must be positive, not 0"),
-        ({"batch_size": 0}, "--batch_size must be positive, not 0"),
-        ({"learning_rate": -0.1}, "--learning_rate must be positive, not -0.1"),
-        ({"learning_rate": float("nan")}, "--learning_rate must be .*nan"),
-        ({"gsam_rho": -1.0}, "--gsam_rho must be at least 0"),
-        ({"seed": -1}, "--seed must lie between"),
         ({"augmentation": "spin"}, "'spin'"),
         ({"drop_easiest": 0.0001}, "leaves out none of them"),
         ({"drop_easiest": 0.6, "drop_hardest": 0.5}, "leaves nothing"),

@@ -28,7 +28,7 @@ from jaxdd.storage.lock import owned
 from jaxdd.storage.signals import Interrupted
 from jaxdd.storage.workdir import refuse_difference
 from tests.experiments.helpers import QUICK, ROOT, assert_same_run, read_json, small
-from tests.helpers import Killed, die, refused
+from tests.helpers import Killed, content, die, refused
 
 ODD = "lr=0.1,[1,2] é\n%"
 CHEAP = {**QUICK, "steps": 8, "num_eval": 2, "num_random": 5, "measure_every": 4}
@@ -60,10 +60,6 @@ def copy(whole, tmp_path):
 def no_steps(monkeypatch):
     """What follows may take no step."""
     monkeypatch.setattr(runs._Loop, "_compile", die)
-
-
-def files(folder):
-    return {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file()}
 
 
 def hits_of(folder):
@@ -217,11 +213,11 @@ def test_other_flags_of_the_evaluation_evaluate_again(
 
 
 def test_flags_that_only_watch_change_nothing(copy, problem, monkeypatch):
-    before = files(copy)
+    before = content(copy)
     monkeypatch.setattr(distill, "distil", die)
     changes = {"log_every": 1, "measure_every": 2, "save_every": 1, "sdc_share": False}
     distill.run(cheap(copy, **changes), problem)
-    assert files(copy) == before
+    assert content(copy) == before
 
 
 # --- What makes a run this run ------------------------------------------------------
@@ -342,10 +338,10 @@ def test_a_folder_of_another_normalisation_is_refused(copy, problem):
     as_written_before(copy)
     config = {**read_json(copy / "run.json")["config"], "dataset": "mnist"}
     change(copy / "run.json", config=config)
-    before = files(copy)
+    before = content(copy)
     with pytest.raises(UserError, match=r"normalisation is \{'mean': \[0\.1307\]"):
         distill.run(cheap(copy), problem)
-    assert files(copy) == before
+    assert content(copy) == before
 
 
 # --- The folder is believed ---------------------------------------------------------
@@ -417,10 +413,10 @@ def test_fewer_steps_are_refused_and_nothing_is_written(copy, problem, without):
         shutil.rmtree(copy / without)
     elif without is not None:
         (copy / without).unlink()
-    before = files(copy)
+    before = content(copy)
     with pytest.raises(UserError, match="already at step 8, beyond --steps=3"):
         distill.run(cheap(copy, steps=3), problem)
-    assert files(copy) == before
+    assert content(copy) == before
 
 
 def test_what_is_being_extended_is_not_called_finished(
@@ -445,13 +441,13 @@ def test_two_evaluations_of_one_folder_are_refused(copy):
     config = evaluate.Config(str(copy / "distilled.npz"), num_eval=1, num_random=5)
     with owned(copy):  # a distillation there writes other files
         evaluate.run(config)
-    before = files(copy)
+    before = content(copy)
     with (
         owned(copy, ".evaluation.lock"),
         pytest.raises(UserError, match="another live run owns"),
     ):
         evaluate.run(config)
-    assert files(copy) == before
+    assert content(copy) == before
 
 
 def test_two_scorings_in_one_folder_are_refused(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from tests.experiments.helpers import (
     FOLLOWING,
     assert_same_run,
     following,
+    last_step,
     metrics,
     read_json,
     start,
@@ -172,12 +173,6 @@ def test_its_length_is_what_will_be_matched(bank, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"exclude|one of them"):
         distill.run(following(tmp_path / "b", bank_epochs=2, experts=bank))
     assert list(tmp_path.iterdir()) == []
-
-
-def last_step(folder) -> int:
-    path = folder / "metrics.jsonl"
-    text = path.read_text() if path.exists() else ""
-    return max([0, *map(int, re.findall(r'^{"step": (\d+),.*}$', text, re.MULTILINE))])
 
 
 @pytest.mark.slow

@@ -266,17 +266,6 @@ def test_a_signal_after_the_last_epoch_is_seen(tmp_path, monkeypatch, expected):
     assert content(tmp_path) == expected
 
 
-def test_a_finished_bank_is_not_trained_again(tmp_path, expected):
-    train(tmp_path)
-    before = (tmp_path / "snapshots.bin").stat().st_mtime_ns
-    seen = []
-    bank = train(tmp_path, progress=lambda done, total, seconds: seen.append(done))
-    assert seen == []
-    assert bank.manifest.complete
-    assert content(tmp_path) == expected
-    assert (tmp_path / "snapshots.bin").stat().st_mtime_ns == before
-
-
 def flip(folder, place=None):
     """One bit of a snapshot: expert 0's after epoch 1, unless told."""
     path = folder / "snapshots.bin"
@@ -411,12 +400,6 @@ def test_parameters_that_are_not_finite_end_the_training(
         assert content(tmp_path) == expected
 
 
-def test_a_diverging_rate_is_told(tmp_path):
-    wild = dataclasses.replace(TRAINING, learning_rate=1e39)
-    with pytest.raises(UserError, match="expert 0 are not finite after epoch 1:"):
-        train(tmp_path, epochs=epochs_of(wild))
-
-
 # --- Short runs from elsewhere ------------------------------------------------------
 
 
@@ -441,8 +424,3 @@ def test_experts_may_begin_with_given_parameters(tmp_path):
             state = epoch(key, state, REAL, jnp.int32(index))
         found = bank.snapshot(expert, EPOCHS, LIKE)
         assert_close(found, state.learner.params, rtol=1e-4, atol=1e-6)
-
-
-def test_begun_with_its_own_first_snapshots_it_is_the_same_bank(tmp_path, whole):
-    again = begun_at(tmp_path / "again", lambda e: whole.snapshot(e, 0, LIKE))
-    assert np.array_equal(again.rows, whole.rows)

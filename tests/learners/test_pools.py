@@ -10,7 +10,7 @@ from jaxdd.augment import on_images
 from jaxdd.data.real import real_data, take
 from jaxdd.learners.fresh import REFRESH_IMAGES, fresh
 from jaxdd.learners.pools import pool, real_pool
-from jaxdd.methods.build import build, source_of
+from jaxdd.methods.build import build
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.synthetic.sets import union
 from jaxdd.training.fit import Training
@@ -80,21 +80,6 @@ def test_one_match_per_network_needs_no_pool():
     assert np.array_equal(kernel(a), kernel(b))
     assert not np.array_equal(kernel(a), kernel(c))
     assert source.advance(jax.random.key(0), (), a, toy_start(INPUTS), INPUTS) == ()
-
-
-def test_the_source_of_a_method_follows_its_recipe():
-    """The same training as a pool that is built by hand."""
-    assert source_of(NETWORK, toy_recipe("dm")).init(jax.random.key(0)) == ()
-    recipe = toy_recipe("dc", matches=2, inner_epochs=3, network_lr=0.2)
-    by_hand = pool(NETWORK, 2, Training(3, 0.2))
-    state = by_hand.init(jax.random.key(0))
-    arguments = jax.random.key(1), state, state.learner, toy_start(INPUTS), INPUTS
-    expected = jax.jit(by_hand.advance)(*arguments)
-    assert expected.age == 1
-    assert not is_new(expected.learner)
-    advanced = jax.jit(source_of(NETWORK, recipe).advance)(*arguments)
-    assert_close(advanced.learner.params, expected.learner.params)
-    assert advanced.age == 1
 
 
 @pytest.mark.parametrize("slots", [1, 3])

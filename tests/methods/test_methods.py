@@ -89,21 +89,6 @@ def of_seed(tree, seed):
 
 
 @pytest.mark.parametrize(("name", "variant"), CELLS)
-def test_a_step_keeps_tree_shapes_and_dtypes_and_has_no_weak_types(name, variant):
-    run = cell(name, variant)
-    state = run.method.init(jax.random.key(0), start_for(run.recipe))
-    after, info = jax.eval_shape(run.method.step, jax.random.key(1), state, run.inputs)
-    assert jax.tree.structure(after) == jax.tree.structure(state)
-    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
-        assert (a.shape, a.dtype) == (b.shape, b.dtype)
-        assert not a.weak_type
-        assert not b.weak_type
-    for value in info.values():
-        assert value.shape == ()
-        assert value.dtype == jnp.float32
-
-
-@pytest.mark.parametrize(("name", "variant"), CELLS)
 def test_many_steps_are_one_compilation(name, variant):
     history(name, variant)
     assert len(cell(name, variant).traces) == 1

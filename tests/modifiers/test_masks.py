@@ -22,6 +22,7 @@ from jaxdd.modifiers.masks import (
 from jaxdd.nets import make_network
 from jaxdd.nets.registry import NETS
 from jaxdd.primitives.trees import named_leaves
+from tests.helpers import flat
 
 
 @functools.cache
@@ -70,10 +71,6 @@ def small(seed=0):
 
 def size_of(tree):
     return sum(x.size for x in jax.tree.leaves(tree))
-
-
-def flat(tree):
-    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
 
 
 # --- Order of depth -----------------------------------------------------------------

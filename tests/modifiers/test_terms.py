@@ -101,15 +101,6 @@ def test_unknown_choices_are_the_users_error(choice, told):
         sdc(NETWORK, **choice)
 
 
-@pytest.mark.parametrize("train", [False, True])
-def test_training_mode_changes_nothing_without_batch_norm(train):
-    learner, batch = new_learner(NETWORK), toy_batch(5)
-    evidence = evidence_of(learner, batch, train)
-    value = jax.jit(sdc(NETWORK))(KEY, learner, evidence)
-    gradients = sample_gradients(learner, batch)
-    np.testing.assert_allclose(value, expected_norm("mean", gradients, 5), rtol=1e-4)
-
-
 @pytest.mark.parametrize("microbatch", [2, 8])
 def test_microbatches_do_not_change_the_mean_norm_or_its_gradient(microbatch):
     learner, batch = new_learner(NETWORK), toy_batch(5, padding=1)

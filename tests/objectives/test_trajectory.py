@@ -17,6 +17,7 @@ from jaxdd.primitives.losses import mean_loss
 from jaxdd.types import Batch, Inputs, Span, Synthetic
 from tests.helpers import (
     assert_close,
+    flat,
     new_learner,
     smooth_network,
     tiny_network,
@@ -136,10 +137,6 @@ def slow_student(network, augmentation, synthetic, learner, batch_size, steps=ST
         update = lambda p, g: p - synthetic.step_size * g
         params.append(jax.tree.map(update, params[-1], gradients[-1]))
     return params, gradients, seen
-
-
-def flat(tree):
-    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
 
 
 def squared_distance(a, b):
@@ -320,21 +317,6 @@ def test_at_the_start_sdc_is_the_norm_of_the_students_first_gradient(name):
     _, evidence = jax.jit(match)(KEY, start, target, learner)
     value = jax.jit(sdc(network))(KEY, learner, evidence)
     np.testing.assert_allclose(value, evidence.path_norms[0], rtol=1e-4)
-
-
-def test_terms_do_not_change_what_is_matched():
-    start, target, learner = problem(SMOOTH)
-    real = toy_real()
-    inputs = Inputs(real, real, Span(learner.params, target))
-    match = trajectory_match(SMOOTH, PLAIN, STEPS, BATCH, along_path=True)
-    entry = WeightedTerm(weight_schedule("constant", 0.3, 1), sdc(SMOOTH, at="path"))
-    arguments = KEY, start, learner, inputs, jnp.int32(0)
-    plain, alone = jax.jit(per_span(match))(*arguments)
-    total, info = jax.jit(per_span(match, {"sdc": entry}))(*arguments)
-    assert float(plain) == float(alone["match"]) == float(info["match"])
-    # One penalty per trajectory, with its whole weight.
-    np.testing.assert_allclose(total, plain + 0.3 * info["sdc"], rtol=1e-6)
-    assert float(info["sdc"]) > 0
 
 
 # --- TESLA's gradient ---------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 from absl.testing import parameterized
 
 from jaxdd.primitives import DISTANCES, rowwise_cosine
+from tests.helpers import flat
 
 # As the official code: added to the product of the norms.
 EPSILON = 1e-6
@@ -27,10 +28,6 @@ def random_tree(seed):
         SHAPES,
         is_leaf=is_shape,
     )
-
-
-def flat(tree):
-    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)]).astype(float)
 
 
 def slow_ours(real, synthetic):

@@ -81,15 +81,6 @@ def test_image_grid_clips_and_cuts(tmp_path):
     opened(report.image_grid(wild, names(5), tmp_path / "a.png"))
 
 
-@pytest.mark.parametrize(("classes", "count"), [(10, 12), (100, 5)])
-def test_extremes(tmp_path, classes, count):
-    images = random_images(classes, count, 8, 8, 1)
-    hardest = images[:, :3]
-    path = tmp_path / "extremes.png"
-    assert report.extremes(images, hardest, names(classes), path) == path
-    opened(path)
-
-
 def test_images_that_cannot_be_shown(tmp_path):
     path = tmp_path / "none.png"
     good = random_images(2, 3, 4, 4, 3)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from sklearn.svm import SVC
 
-import jaxdd
-from jaxdd import report, theory
+from jaxdd import report
 from jaxdd.errors import UserError
 from jaxdd.theory import (
     KEEPS,
@@ -221,10 +220,6 @@ def test_seeds_and_amounts_do_not_depend_on_each_other(perfect):
     for keep in KEEPS:
         found = mapped[keep][..., 0].T
         np.testing.assert_allclose(found, perfect[keep][1:, :3], atol=2e-4)
-
-
-def test_the_module_is_reached_from_the_package():
-    assert jaxdd.theory is theory
 
 
 @pytest.mark.parametrize(

@@ -145,15 +145,6 @@ def test_microbatches_do_not_change_the_result():
     assert_close(parts, whole, rtol=1e-4, atol=1e-5)
 
 
-def test_same_key_same_result_other_key_other_result():
-    fit, batch = jax.jit(make_fit(NETWORK, PLAIN)), toy_batch(10, shape=SHAPE)
-    a, b, c = (
-        fit(jax.random.key(seed), new_learner(NETWORK), batch)[0] for seed in (0, 0, 1)
-    )
-    chex.assert_trees_all_equal(a, b)
-    assert not np.array_equal(a.params["kernel"], c.params["kernel"])
-
-
 def test_observations_are_made_after_every_epoch():
     batch = toy_batch(8, shape=SHAPE)
     observe = lambda learner: learner.params["bias"]
