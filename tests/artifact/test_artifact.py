@@ -175,26 +175,6 @@ def test_a_cut_file_is_named(path, end):
     failure(path, "copy it again")
 
 
-def test_no_damage_passes_unseen(path):
-    """Any flipped byte: the same artifact, or an error that names the file."""
-    content, whole = path.read_bytes(), make()
-    rng = np.random.default_rng(0)
-    refused = 0
-    for place in rng.integers(0, len(content), 150):
-        damaged = bytearray(content)
-        damaged[place] ^= int(rng.integers(1, 256))
-        path.write_bytes(damaged)
-        try:
-            found = artifacts.load(path)
-        except UserError:
-            failure(path)
-            refused += 1
-        else:
-            np.testing.assert_array_equal(found.images, whole.images)
-            assert found.provenance == whole.provenance
-    assert refused > 75
-
-
 class Trap:
     def __reduce__(self):
         return (exec, ("raise SystemExit('executed')",))
@@ -331,33 +311,23 @@ ODD_DECODERS = [
 SCHEDULE = {"epochs": 4, "decay_epochs": [2]}
 ODD_FIELDS = [
     {"class_names": [1, 2, 3]},
-    {"class_names": ["cat", None, "eel"]},
-    {"class_names": []},
     {"class_names": ["x" * 10**4] * 3},
     {"labels": "firm"},
     {"augmentation": "spin"},
-    {"augmentation": "flip+cutmix=2"},
     {"augmentation": "flip_" * 1000},
     {"network": {"name": "net"}},
-    {"network": {"name": ["mlp"]}},
     {"network": {"name": "mlp", "width": 10**12}},
-    {"network": {"name": "mlp", "width": "8"}},
     {"network": {"name": "mlp", "depth": 2}},
     {"network": {"name": "convnet", "depth": 8}},
-    {"network": {"name": "convnet", "colour": 1}},
     {"network": {"name": "lenet"}},
     {"training": {"epochs": 0, "decay_epochs": []}},
-    {"training": {"epochs": "4", "decay_epochs": []}},
     {"training": {"epochs": 4, "decay_epochs": 3}},
-    {"training": {**SCHEDULE, "batch_size": 0}},
     {"training": {**SCHEDULE, "learning_rate": -1}},
-    {"training": {**SCHEDULE, "learning_rate": 10**300}},
     {"training": {**SCHEDULE, "reset_momentum": 1}},
     {"training": {**SCHEDULE, "speed": 1}},
     {"measured": {"random": {"mean": 1.0, "std": 1.0, "n": "5"}}},
     {"measured": {"distilled": 50}},
     {"provenance": {"seed": -1}},
-    {"provenance": {"seed": "0"}},
     {"dataset": {"name": 3, "fingerprint": "", "validation": 0, "split_seed": 0}},
     {"dataset": {"name": "x", "fingerprint": "", "validation": 2, "split_seed": 0}},
     {"dataset": {"name": "x", "fingerprint": "", "validation": 0, "split_seed": None}},
@@ -383,13 +353,10 @@ def test_odd_numbers_and_depths_of_the_header_are_refused(path, token):
     assert len(failure(path, "header")) < 700
 
 
-def test_what_a_later_version_adds_is_left_unread(path):
+def test_what_is_left_unread_and_the_types_of_a_schedule(path):
     measured = {"distilled": {"mean": 1, "std": 0.0, "n": 2, "sem": 3}, "by_class": [1]}
     rewrite(path, {"measured": measured, "more": [1]}, more=np.zeros(3))
     assert artifacts.load(path).measured == measured
-
-
-def test_a_schedule_has_the_types_of_a_run(path):
     rewrite(path, {"training": {"epochs": 4, "learning_rate": 1, "decay": 0}})
     found = artifacts.load(path).training
     assert found == Training(4, learning_rate=1.0, decay=0.0)

@@ -136,26 +136,6 @@ def test_grids_of_idc_give_the_pixels_of_those_of_dsa(name, shape):
         assert (gap < 3e-5) == (name == "scale" or shape[0] == shape[1])
 
 
-@pytest.mark.parametrize(
-    ("name", "drawn"),
-    [
-        ("brightness", 0.5),
-        ("saturation", 0.5),
-        ("contrast", 0.5),
-        ("color", (0.5, 0.5, 0.5)),
-        ("crop", np.array([0, 0])),
-        ("flip", False),
-        ("scale", np.ones(2, np.float32)),
-        ("rotate", 0.0),
-    ],
-)
-@pytest.mark.parametrize("shape", [(1, 5, 1), (28, 28, 3)])
-def test_neutral_parameters_change_nothing(name, drawn, shape):
-    image = random_images(*shape)
-    out = jax.jit(OPS[name].apply)(jax.tree.map(jnp.asarray, drawn), image)
-    np.testing.assert_allclose(out, image, atol=1e-5)
-
-
 # --- Ranges -------------------------------------------------------------------------
 
 
@@ -346,14 +326,11 @@ def test_pipelines_by_name():
     assert o.idc("cutout_crop_color") == ((o.color,), (o.crop,), (o.cutout,))
 
 
-def test_strategy_of_a_dataset():
+def test_strategies_by_name_and_of_a_dataset():
     for name in ("mnist", "MNIST", "svhn", "svhn_cropped", "SVHN", "digits"):
         assert augment.dsa_strategy(name) == "color_crop_cutout_scale_rotate"
     for name in ("cifar10", "fashion_mnist", "FashionMNIST", "tiny_imagenet"):
         assert augment.dsa_strategy(name) == ALL
-
-
-def test_unknown_names_are_named():
     for make in (augment.dsa, augment.idc):
         with pytest.raises(UserError, match=r"'blur'.*brightness.*rotate"):
             make("color_blur")

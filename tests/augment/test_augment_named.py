@@ -15,13 +15,10 @@ IMAGES = np.random.default_rng(0).normal(size=(6, 8, 8, 1)).astype(np.float32)
 BATCH = Batch(jnp.asarray(IMAGES), jnp.eye(6))
 
 
-def test_a_name_of_idc_is_its_pipeline_and_others_are_dsas():
+def test_names_of_pipelines_and_strategies():
     assert augment.pipeline(f"idc:{ALL}") == augment.idc(ALL)
     assert augment.pipeline(ALL) == augment.dsa(ALL)
     assert augment.pipeline("none") == augment.pipeline("idc:none") == ()
-
-
-def test_idcs_evaluation_has_no_cutout_and_never_mirrors_digits():
     for name in ("cifar10", "fashion_mnist"):
         assert augment.idc_strategy(name) == "color_crop_flip_scale_rotate"
     for name in ("mnist", "svhn_cropped", "digits"):

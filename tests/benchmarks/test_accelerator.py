@@ -122,12 +122,9 @@ def test_the_table_says_what_was_found_failed_and_skipped():
         assert row in text
 
 
-def test_a_whole_run_is_told_by_its_accuracy_and_time():
+def test_a_whole_run_is_told_and_nothing_measured_changes_nothing():
     text = verdict.table(verdict.rows({"whole": {"records": [WHOLE]}}))
     assert "| whole | MNIST dsa | distill, 50 steps | 9.0 s | accuracy 80.00 %" in text
-
-
-def test_nothing_measured_changes_nothing():
     assert verdict.advised({}, TODAY)[0] == TODAY
     assert len(verdict.table(verdict.rows({})).splitlines()) == 2
 
@@ -268,22 +265,6 @@ def test_the_backend_is_asked_for_in_another_process(monkeypatch, capsys):
     assert accelerator.backend_of(60.0) == ""
     assert accelerator.backend_of(0.01) == ""
     assert capsys.readouterr().err.count("no extra flags") == 2
-
-
-def test_what_was_spent_before_is_no_time_for_sections(tmp_path, monkeypatch):
-    given = []
-
-    def process(config, name, seconds, environment):
-        given.append(seconds)
-        section(tmp_path, name)
-
-    monkeypatch.setattr(accelerator, "in_its_process", process)
-    monkeypatch.setattr(accelerator, "backend_of", lambda seconds: "cpu")
-    config = accelerator.Config(str(tmp_path), minutes=1.0, sections="forms")
-    accelerator.run(config)
-    accelerator.run(config, began=time.monotonic() - 10.0)
-    assert given[0] == pytest.approx(60 - accelerator.RESERVE, abs=2.0)
-    assert given[0] - given[1] == pytest.approx(10.0, abs=2.0)
 
 
 @pytest.mark.parametrize(

@@ -31,16 +31,13 @@ def test_of_images_and_labels_a_fifth_is_held_out(convert):
     assert "a stratified fifth of its 30 images is held out" in events[0].text
 
 
-def test_four_arrays_are_both_splits():
+def test_four_arrays_a_dataset_and_a_name():
     events = []
     with listening(events.append):
         dataset, _ = as_problem_data((IMAGES, LABELS, IMAGES[:4], LABELS[:4]))
     assert len(dataset.labels) == 30
     assert len(dataset.test_labels) == 4
     assert events == []
-
-
-def test_a_dataset_stays_and_a_name_is_not_read():
     dataset = digits()
     assert as_problem_data(dataset) == (dataset, None)
     assert as_problem_data("folder:/no/such") == (None, "folder:/no/such")

@@ -49,19 +49,16 @@ def test_a_fifth_is_held_out(folder):
     assert "a stratified fifth of its 15 images" in told(folder)
 
 
-def test_train_alone_is_split(folder):
+def test_train_may_be_split_or_a_class(folder):
     whole = read(folder)
     (folder.parent / "outer").mkdir()
     folder.rename(folder.parent / "outer" / "train")
     dataset = read(folder.parent / "outer")
     assert dataset.fingerprint == whole.fingerprint
-
-
-def test_train_may_be_a_class(tmp_path):
     for name in ("train", "tram"):
         for i in range(2):
-            save(tmp_path / name / f"{i}.png", (0, 0, 0))
-    assert read(tmp_path).class_names == ("train", "tram")
+            save(folder / name / f"{i}.png", (0, 0, 0))
+    assert read(folder).class_names == ("train", "tram")
 
 
 def move_classes_up(zoo):
@@ -304,16 +301,13 @@ def test_modes_without_loss_need_no_flag(tmp_path, mode, channels):
     assert (dataset.images == 255).all()
 
 
-def test_one_class_is_refused(tmp_path):
+def test_one_class_and_splits_without_classes_are_refused(tmp_path):
     classes(tmp_path / "zoo", 3)
     assert f"folder:{tmp_path / 'zoo'}" in refusal(tmp_path)
     classes(tmp_path / "other", 3, ("a",))
     assert "one class only" in refusal(tmp_path / "other")
-
-
-def test_splits_without_classes_are_refused(tmp_path):
-    classes(tmp_path, names=("train", "test"))
-    assert "no folder for each class inside them" in refusal(tmp_path)
+    classes(tmp_path / "splits", names=("train", "test"))
+    assert "no folder for each class inside them" in refusal(tmp_path / "splits")
 
 
 EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
@@ -380,13 +374,10 @@ def test_deep_images_are_refused_rather_than_clipped(folder):
         assert "deep.png" in message
 
 
-def test_broken_files_are_counted(folder):
+def test_broken_files_are_counted_and_loops_refused(folder):
     for i in range(3):
         (folder / "bird" / f"{i}.png").write_bytes(b"no image")
     assert "and 2 more cannot either" in refusal(folder)
-
-
-def test_folders_that_lead_back_are_refused(folder):
     (folder / "bird" / "again").symlink_to(folder / "bird")
     assert "leads back" in refusal(folder)
 

@@ -70,7 +70,7 @@ def test_arrays_are_converted(tmp_path, dtype, stored, channels):
     assert (dataset.images[dataset.labels == 0] == 0).all()
 
 
-def test_grey_is_that_of_pillow(tmp_path):
+def test_grey_is_that_of_pillow_and_digits_are_converted(tmp_path):
     from PIL import Image
 
     place = archive(tmp_path, images=IMAGES, labels=LABELS)
@@ -79,9 +79,6 @@ def test_grey_is_that_of_pillow(tmp_path):
     for ours, image in zip(grey.images, colour.images, strict=True):
         theirs = np.asarray(Image.fromarray(image).convert("L")).astype(int)
         assert np.abs(ours[..., 0] - theirs).max() <= 1
-
-
-def test_digits_are_converted_too():
     dataset = load("digits", None, 3, (16, 12))
     assert dataset.image_shape == (16, 12, 3)
     assert dataset.images.dtype == np.float32

@@ -12,6 +12,7 @@ import pytest
 
 from jaxdd.data import from_tfds, load, normalisation
 from jaxdd.errors import UserError
+from tests.data.conftest import samples, write_tfds
 from tests.helpers import refused
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,9 +31,9 @@ def edit_info(directory, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_reads_what_was_written(toy, sample_maker):
+def test_reads_what_was_written(toy):
     dataset = load("toy", toy)
-    train, test = sample_maker(10), sample_maker(5, seed=1)
+    train, test = samples(10), samples(5, seed=1)
     np.testing.assert_array_equal(dataset.images, [x for x, _ in train])
     np.testing.assert_array_equal(dataset.labels, [y for _, y in train])
     np.testing.assert_array_equal(dataset.test_images, [x for x, _ in test])
@@ -43,19 +44,16 @@ def test_reads_what_was_written(toy, sample_maker):
     assert "tensorflow" not in sys.modules
 
 
-def test_data_dir_may_be_the_dataset_or_the_environment(toy, monkeypatch):
+def test_data_dir_and_version_of_a_dataset(toy, monkeypatch):
     reference = load("toy", toy).fingerprint
     assert load("toy", toy / "toy").fingerprint == reference
     assert load("toy", str(toy / "toy" / "1.0.0")).fingerprint == reference
     monkeypatch.setenv("TFDS_DATA_DIR", str(toy))
     assert load("toy").fingerprint == reference
     failure("toi", toy / "toy" / "1.0.0", "'toy'", "'toi'")
-
-
-def test_newest_version_unless_asked(toy, tfds_writer, sample_maker):
     for version, num in (("1.9.0", 3), ("1.10.0", 6)):
-        splits = {"train": [sample_maker(num)], "test": [sample_maker(3)]}
-        tfds_writer(toy / "toy" / version, splits)
+        splits = {"train": [samples(num)], "test": [samples(3)]}
+        write_tfds(toy / "toy" / version, splits)
     (toy / "toy" / "2.0.0.incomplete").mkdir()
     (toy / "toy" / "2.0.0").mkdir()  # without metadata: not prepared
     assert len(load("toy", toy).images) == 6
@@ -63,11 +61,11 @@ def test_newest_version_unless_asked(toy, tfds_writer, sample_maker):
     failure("toy:2.0.0", toy, "2.0.0", "1.10.0")
 
 
-def test_configs(tmp_path, tfds_writer, sample_maker):
+def test_configs(tmp_path):
     for config in ("big", "small"):
-        directory = tfds_writer(
+        directory = write_tfds(
             tmp_path / "set" / config / "1.0.0",
-            {"train": [sample_maker(3)], "test": [sample_maker(3)]},
+            {"train": [samples(3)], "test": [samples(3)]},
         )
         edit_info(directory, name="set", configName=config)
         for file in directory.glob(f"{config}-*"):
@@ -78,10 +76,10 @@ def test_configs(tmp_path, tfds_writer, sample_maker):
     failure("set", tmp_path, "set/big, set/small")
 
 
-def test_validation_split_other_keys_and_free_size(tmp_path, tfds_writer, sample_maker):
-    tfds_writer(
+def test_validation_split_other_keys_and_free_size(tmp_path):
+    write_tfds(
         tmp_path / "odd" / "1.0.0",
-        {"train": [sample_maker(3)], "validation": [sample_maker(4, 1)]},
+        {"train": [samples(3)], "validation": [samples(4, 1)]},
         shape=(None, None, 3),
         keys=("picture", "kind"),
     )
@@ -90,25 +88,23 @@ def test_validation_split_other_keys_and_free_size(tmp_path, tfds_writer, sample
     assert len(dataset.test_images) == 4
 
 
-def test_grey_and_colour_files_get_the_channels_of_the_feature(
-    tmp_path, tfds_writer, sample_maker
-):
-    grey, colour = sample_maker(3, shape=(8, 8, 1)), sample_maker(3)
+def test_grey_and_colour_files_get_the_channels_of_the_feature(tmp_path):
+    grey, colour = samples(3, shape=(8, 8, 1)), samples(3)
     splits = {"train": [grey + colour], "test": [grey]}
-    tfds_writer(tmp_path / "rgb" / "1.0.0", splits)
+    write_tfds(tmp_path / "rgb" / "1.0.0", splits)
     images = load("rgb", tmp_path).images
     for k in range(3):
         np.testing.assert_array_equal(images[k], np.repeat(grey[k][0], 3, axis=-1))
-    tfds_writer(tmp_path / "grey" / "1.0.0", {**splits, "train": [grey]}, (8, 8, 1))
+    write_tfds(tmp_path / "grey" / "1.0.0", {**splits, "train": [grey]}, (8, 8, 1))
     dataset = load("grey", tmp_path)
     np.testing.assert_array_equal(dataset.images[0], grey[0][0])
 
 
-def test_many_records(tmp_path, tfds_writer, sample_maker):
+def test_many_records(tmp_path):
     """More than one block, and a shard boundary within the second."""
-    many = sample_maker(1100, shape=(2, 2, 1))
+    many = samples(1100, shape=(2, 2, 1))
     splits = {"train": [many[:1050], many[1050:]], "test": [many[:3]]}
-    tfds_writer(tmp_path / "many" / "1.0.0", splits, (2, 2, 1))
+    write_tfds(tmp_path / "many" / "1.0.0", splits, (2, 2, 1))
     dataset = load("many", tmp_path)
     np.testing.assert_array_equal(dataset.images, [x for x, _ in many])
     np.testing.assert_array_equal(dataset.labels, [y for _, y in many])
@@ -134,10 +130,10 @@ def test_known_but_not_prepared(toy):
     failure("mnist", toy, "'mnist' is not prepared")
 
 
-def test_tfrecord_only(tmp_path, tfds_writer, sample_maker):
-    directory = tfds_writer(
+def test_tfrecord_only(tmp_path):
+    directory = write_tfds(
         tmp_path / "old" / "1.0.0",
-        {"train": [sample_maker(3)], "test": [sample_maker(3)]},
+        {"train": [samples(3)], "test": [samples(3)]},
         file_format="tfrecord",
     )
     words = "stored as tfrecord", directory, "file_format='array_record'"
@@ -172,13 +168,10 @@ def test_random_damage_never_passes_unseen(toy):
         assert outcome == reference or str(shard) in outcome
 
 
-def test_missing_shard(toy):
+def test_missing_shards_and_those_of_another_length(toy):
     load("toy", toy)  # a cached copy must not hide it
     (toy / TRAIN_1).unlink()
     failure("toy", toy, str(toy / TRAIN_1), "missing")
-
-
-def test_shard_of_another_length(toy):
     other = toy / "toy/1.0.0/toy-test.array_record-00000-of-00001"
     (toy / TRAIN_1).write_bytes(other.read_bytes())
     failure("toy", toy, str(toy / TRAIN_1), "5 records", "declare 4")
@@ -194,9 +187,9 @@ def test_shard_of_another_length(toy):
         ((np.zeros((8, 8, 3), np.uint8), 2), None),
     ],
 )
-def test_bad_records(tmp_path, tfds_writer, sample_maker, sample, quoted):
-    shards = [[*sample_maker(3), sample]]
-    tfds_writer(tmp_path / "bad" / "1.0.0", {"train": shards, "test": shards})
+def test_bad_records(tmp_path, sample, quoted):
+    shards = [[*samples(3), sample]]
+    write_tfds(tmp_path / "bad" / "1.0.0", {"train": shards, "test": shards})
     if quoted is None:
         assert load("bad", tmp_path).labels[3] == 2
     else:
@@ -205,22 +198,12 @@ def test_bad_records(tmp_path, tfds_writer, sample_maker, sample, quoted):
         assert "bad-train.array_record-00000-of-00001" in message
 
 
-def test_labels_beyond_the_classes(toy):
+def test_metadata_that_lack_a_class_or_are_broken(toy):
     features = toy / "toy/1.0.0/features.json"
     text = features.read_text().replace('"numClasses": "3"', '"numClasses": "2"')
     features.write_text(text)
     (toy / "toy/1.0.0/label.labels.txt").unlink()
     failure("toy", toy, "outside [0, 2)")
-
-
-def test_missing_splits(tmp_path, tfds_writer, sample_maker):
-    tfds_writer(tmp_path / "one" / "1.0.0", {"train": [sample_maker(3)]})
-    failure("one", tmp_path, "'validation' split")
-    tfds_writer(tmp_path / "two" / "1.0.0", {"test": [sample_maker(3)]})
-    failure("two", tmp_path, "no 'train' split")
-
-
-def test_broken_metadata(toy):
     directory = toy / "toy/1.0.0"
     features = (directory / "features.json").read_text()
     (directory / "features.json").write_text(features[: len(features) // 2])
@@ -229,6 +212,13 @@ def test_broken_metadata(toy):
     failure("toy", toy, str(directory))
     (directory / "dataset_info.json").write_text("{")
     failure("toy", toy, "dataset_info.json")
+
+
+def test_missing_splits(tmp_path):
+    write_tfds(tmp_path / "one" / "1.0.0", {"train": [samples(3)]})
+    failure("one", tmp_path, "'validation' split")
+    write_tfds(tmp_path / "two" / "1.0.0", {"test": [samples(3)]})
+    failure("two", tmp_path, "no 'train' split")
 
 
 def test_no_single_image(toy):
@@ -402,9 +392,9 @@ def test_names_of_label_files_stay_in_the_folder(toy):
     failure("toy", toy, "cannot be decoded")
 
 
-def test_images_are_converted(tmp_path, tfds_writer, sample_maker, cache_dir):
-    splits = {"train": [sample_maker(3)], "test": [sample_maker(3, 1)]}
-    tfds_writer(tmp_path / "set" / "1.0.0", splits)
+def test_images_are_converted(tmp_path, cache_dir):
+    splits = {"train": [samples(3)], "test": [samples(3, 1)]}
+    write_tfds(tmp_path / "set" / "1.0.0", splits)
     plain = load("set", tmp_path)
     for _ in range(2):  # the second is from the cache
         small = load("set", tmp_path, 1, (4, 6))
@@ -414,20 +404,18 @@ def test_images_are_converted(tmp_path, tfds_writer, sample_maker, cache_dir):
     assert len(list(cache_dir.iterdir())) == 2
 
 
-def test_transparency_is_dropped_on_request(tmp_path, tfds_writer, sample_maker):
-    clear = sample_maker(3, shape=(8, 8, 4))
-    tfds_writer(
+def test_what_is_in_a_feature_is_kept_or_refused(tmp_path):
+    clear = samples(3, shape=(8, 8, 4))
+    write_tfds(
         tmp_path / "rgba" / "1.0.0", {"train": [clear], "test": [clear]}, (8, 8, 4)
     )
     failure("rgba", tmp_path, "4 channels: give --channels=3")
     images = load("rgba", tmp_path, 3).images
     np.testing.assert_array_equal(images, [x[..., :3] for x, _ in clear])
-
-
-def test_a_package_that_is_missing_is_not_blamed_on_the_data(toy, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    message = failure("toy", toy, "tensorflow_datasets cannot be imported")
-    assert "prepare" not in message
+    deep = [(np.full((8, 8, 1), 40_000 + i, np.uint16), i % 3) for i in range(6)]
+    splits = {"train": [deep], "test": [deep]}
+    write_tfds(tmp_path / "deep" / "1.0.0", splits, shape=(8, 8, 1))
+    failure("deep", tmp_path, "it has the mode 'I;16'")
 
 
 def test_a_directory_without_permission_is_named(toy, monkeypatch):
@@ -438,21 +426,14 @@ def test_a_directory_without_permission_is_named(toy, monkeypatch):
     failure("toy", toy, str(toy / "toy"), "(Permission denied)")
 
 
-def test_without_a_home_folder_there_is_no_cache(toy, monkeypatch):
+def test_the_machine_is_not_blamed_on_the_data(toy, monkeypatch):
     monkeypatch.setenv("JAXDD_CACHE", "~nobody-of-that-name/cache")
     assert len(load("toy", toy).images) == 10
-
-
-def test_images_of_16_bits_are_refused_rather_than_cut(tfds_writer, tmp_path):
-    deep = [(np.full((8, 8, 1), 40_000 + i, np.uint16), i % 3) for i in range(6)]
-    splits = {"train": [deep], "test": [deep]}
-    tfds_writer(tmp_path / "deep" / "1.0.0", splits, shape=(8, 8, 1))
-    failure("deep", tmp_path, "it has the mode 'I;16'")
-
-
-def test_a_link_that_leads_nowhere_is_no_traceback(toy):
     (toy / "toy" / "1.0.0" / "notes.txt").symlink_to(toy / "gone")
     assert load("toy", toy).name == "toy"
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    message = failure("toy", toy, "tensorflow_datasets cannot be imported")
+    assert "prepare" not in message
 
 
 def test_the_command_can_be_copied_whatever_the_folder_is_called(toy):

@@ -36,21 +36,15 @@ def drawn(real, class_index, size, keys=1):
     return np.asarray(images)[..., 0, 0, 0].astype(int)
 
 
-def test_table_lists_every_class_in_the_order_of_the_scores():
+def test_a_table_lists_every_class_by_score_or_in_order():
     labels = np.array([1, 0, 1, 1, 0])
     scores = np.array([0.3, 0.9, 0.1, 0.2, 0.4])
     table, counts = class_table(labels, 3, scores)
     assert counts.tolist() == [2, 3, 0]
     assert table.tolist() == [[4, 1, 0], [2, 3, 0], [0, 0, 0]]
-
-
-def test_without_scores_the_table_keeps_the_order_of_the_data():
     table, counts = class_table(np.array([1, 0, 1, 1, 0]), 2)
     assert table.tolist() == [[1, 4, 0], [0, 2, 3]]
     assert counts.tolist() == [2, 3]
-
-
-def test_equal_scores_keep_the_order_of_the_data():
     table, _ = class_table(np.zeros(4, int), 1, np.array([1.0, 0, 1, 0]))
     assert table.tolist() == [[1, 3, 0, 2]]
 
@@ -75,15 +69,12 @@ def test_samples_are_distinct_while_there_are_enough(class_index, size):
     assert all(len(set(row)) == size for row in samples)
 
 
-def test_a_short_class_is_taken_cyclically():
+def test_short_classes_are_cyclic_and_windows_are_kept():
     real, labels = numbered()
     for row in drawn(real, 1, 10, keys=20):  # 4 samples, 10 asked for
         assert np.all(labels[row] == 1)
         assert len(set(row[:4])) == 4
         assert np.array_equal(row, np.resize(row[:4], 10))
-
-
-def test_only_samples_in_play_are_drawn():
     real, _ = numbered()
     window = real._replace(counts=jnp.array([3, 4, 2], jnp.int32))
     allowed = set(np.asarray(real.table[0, :3]).tolist())
@@ -154,22 +145,19 @@ def test_a_class_smaller_than_a_batch_is_one_whole_batch():
             assert set(row[shown].tolist()) == members
 
 
-def test_every_sample_is_equally_often_in_a_batch_and_left_out():
-    real, _ = numbered()
-    samples, _ = passes(real, 0, 4, 3000)  # one batch of four of six per pass
-    _, frequency = np.unique(samples, return_counts=True)
-    # 2000 times each, with a standard deviation of 26.
-    assert len(frequency) == 6
-    assert np.all(np.abs(frequency - 2000) < 5 * 26)
-
-
-def test_classes_are_sampled_side_by_side():
+def test_classes_are_sampled_side_by_side_and_equally_often():
     real, labels = numbered()
     batch = sample_classes(jax.random.key(0), real, 2)
     assert batch.images.shape == (3, 2, 2, 2, 1)
     indices = np.asarray(batch.images)[..., 0, 0, 0].astype(int)
     assert labels[indices].tolist() == [[0, 0], [1, 1], [2, 2]]
     assert np.argmax(batch.labels, -1).tolist() == [[0, 0], [1, 1], [2, 2]]
+    real, _ = numbered()
+    samples, _ = passes(real, 0, 4, 3000)  # one batch of four of six per pass
+    _, frequency = np.unique(samples, return_counts=True)
+    # 2000 times each, with a standard deviation of 26.
+    assert len(frequency) == 6
+    assert np.all(np.abs(frequency - 2000) < 5 * 26)
 
 
 def test_every_class_has_an_order_of_its_own():
@@ -210,15 +198,6 @@ def test_the_published_curriculum_of_cifar10(epoch, first, past):
     assert [x.tolist() for x in found] == [[first] * 10, [past] * 10]
     traced = jax.jit(PAD.bounds)(jnp.full(10, 5000), jnp.int32(epoch))
     assert [x.tolist() for x in traced] == [[first] * 10, [past] * 10]
-
-
-def test_the_size_of_a_class_comes_from_the_data():
-    counts = jnp.array([5000, 500, 30])
-    starts = PAD.bounds(counts, 0)
-    assert starts[1].tolist() == [3750, 375, 22]
-    after = PAD.bounds(counts, 41)
-    assert after[0].tolist() == [500, 50, 3]
-    assert after[1].tolist() == counts.tolist()
 
 
 @pytest.mark.parametrize("size", [1, 30, 100, 150, 500, 600, 1300, 5000, 6000])
@@ -293,16 +272,13 @@ def test_window_and_members_show_the_same_part_of_the_sorted_table(name):
         assert np.array_equal(window.images, real.images)
 
 
-def test_samples_outside_the_table_are_no_members():
+def test_members_are_in_the_table_and_static_curricula_known():
     """Such as those that an earlier window has taken out of play."""
     real, labels = numbered()
     window = Curriculum(drop_hardest=0.5).window(real, 0)
     members = Curriculum().members(window, 0)
     kept = [i for k, n in enumerate((3, 2, 1)) for i in np.flatnonzero(labels == k)[:n]]
     assert np.flatnonzero(members).tolist() == sorted(kept)
-
-
-def test_a_static_curriculum_is_the_same_in_all_epochs():
     assert Curriculum().is_static
     assert CURRICULA["both ends"].is_static
     assert not PAD.is_static

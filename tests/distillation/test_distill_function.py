@@ -17,9 +17,10 @@ from tests.experiments.helpers import start
 SHORT = {
     "net": "mlp", "steps": 4, "num_eval": 2, "num_random": 5, "eval_epochs": 2,
     "probes": 1, "probe_steps": 2, "log_every": 1, "measure_every": 2,
+    "augmentation": "none", "eval_augmentation": "none",
 }  # fmt: skip
 EXPERTS = {"num_experts": 2, "bank_epochs": 4, "max_start": 2, "student_steps": 2}
-WITH_SDC = {"method": "dsa", "ipc": 2, "sdc_weight": 0.5}
+WITH_SDC = {"method": "dm", "ipc": 2, "sdc_weight": 0.5}
 CASES = {
     "datm": {"ipc": 2, "segments": 2, "judge_epochs": 2, **EXPERTS},
     "dm": {"ipc": 1, "drop_hardest": 0.2, "features": "all"},

@@ -266,7 +266,7 @@ def test_flags_that_exclude_each_other(method, flags, sentence):
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_recipe_of_ones_own_keeps_its_values():
+def test_a_recipe_of_ones_own_and_the_published_length():
     recipe = override(METHODS["dsa"], {"batch_real": 5, "sdc_weight": 2.0})
     run = run_of(recipe, {"ipc": 3, "image_lr": 0.5})
     assert run.recipe == override(recipe, {"image_lr": 0.5})
@@ -274,8 +274,5 @@ def test_a_recipe_of_ones_own_keeps_its_values():
     assert run.scaling == Scaling()
     with pytest.raises(UserError, match="which this recipe does without"):
         run_of(recipe, {"student_steps": 3})
-
-
-def test_the_published_length_stays_where_fewer_steps_are_run():
     run: Run = run_of("dsa", {"steps": 5, "sdc_weight": 1.0})
     assert (run.length.steps, run.published.steps) == (5, 300)

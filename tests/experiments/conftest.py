@@ -44,3 +44,9 @@ def finished(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("finished") / "run"
     distill.run(small(folder))
     return folder
+
+
+@pytest.fixture
+def path(finished) -> Path:
+    """The set that it made."""
+    return finished / "distilled.npz"

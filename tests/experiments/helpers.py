@@ -76,6 +76,18 @@ FOLLOWING = {
 }
 
 
+# Two experts of that network, which has so many parameters.
+BANK = {
+    "net": "mlp",
+    "width": 8,
+    "num_experts": 2,
+    "epochs": 3,
+    "augmentation": "none",
+    "learning_rate": 0.5,
+}
+PARAMETERS = 64 * 8 + 8 + 8 * 8 + 8 + 8 * 10 + 10
+
+
 def small(workdir, **changes) -> options.Config:
     return options.Config(workdir=str(workdir), **{**SMALL, **changes})
 

@@ -212,7 +212,7 @@ def test_every_plot_is_drawn(finished, name):
     assert len(list(folder.glob("*.png"))) == plots
 
 
-def test_what_a_program_adds_is_in_its_table(finished):
+def test_what_a_program_adds_and_more_steps(finished, tmp_path, runs):
     folder, table, _, _ = finished("toy")
     assert [row["rate"] for row in table["rows"]] == [0.1, 0.2]
     assert table["largest"] == 0.2
@@ -220,6 +220,11 @@ def test_what_a_program_adds_is_in_its_table(finished):
     assert text.startswith("# DSA on digits, 1 per class\n")
     assert text.endswith("The second rate is 2 times the first.\n")
     assert TOY.text(table) == text
+    # Where the program does not say that they make another comparison.
+    copy = tmp_path / "copy"
+    table = TOY.run(ToyConfig(workdir=str(copy), seeds="0", steps=2))
+    more = TOY.run(ToyConfig(workdir=str(copy), seeds="0", steps=5))
+    assert (table["config"]["steps"], more["config"]["steps"]) == (2, 5)
 
 
 def test_one_seed_has_no_interval(tmp_path):
@@ -228,14 +233,6 @@ def test_one_seed_has_no_interval(tmp_path):
     assert "±" not in TOY.text(table).splitlines()[5].split("|")[5]
     with (tmp_path / "table.csv").open(newline="") as file:
         assert [x["interval"] for x in csv.DictReader(file)] == ["", ""]
-
-
-def test_more_steps_continue_the_runs(finished, tmp_path, runs):
-    """Where the program does not say that they make another comparison."""
-    copy = tmp_path / "copy"
-    table = TOY.run(ToyConfig(workdir=str(copy), seeds="0", steps=2))
-    more = TOY.run(ToyConfig(workdir=str(copy), seeds="0", steps=5))
-    assert (table["config"]["steps"], more["config"]["steps"]) == (2, 5)
 
 
 @pytest.mark.parametrize(
@@ -260,14 +257,11 @@ def test_bad_input_is_refused_before_anything_is_written(
     assert runs.configs == {}
 
 
-def test_flags_of_experts_are_for_the_methods_that_have_them():
+def test_flags_of_runs():
     config = ComparisonFlags(workdir="w", max_start=4, student_steps=7, steps=5)
     base = base_of(config, "mtt")
     assert (base.max_start, base.student_steps, base.steps) == (4, 7, 5)
     base = base_of(config, "dm", width=3)
     assert (base.max_start, base.student_steps, base.width) == (None, None, 3)
-
-
-def test_flags_that_runs_share_have_the_same_names():
     names = {field.name for field in dataclasses.fields(RunFlags)}
     assert names <= {field.name for field in dataclasses.fields(options.Config)}

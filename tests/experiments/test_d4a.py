@@ -74,16 +74,13 @@ def test_the_term_makes_a_difference_after_the_first_segment(finished):
     assert np.abs(second[0] - second[1]).max() > 1e-3
 
 
-def test_the_test_split_is_sorted_once(finished, monkeypatch):
+def test_tenths_are_sorted_once_from_easy_to_hard(finished, monkeypatch, tmp_path):
     folder, table = finished
     before = (folder / "test_losses.npz").read_bytes()
     monkeypatch.setattr(d4a_results, "make_probes", die)
     monkeypatch.setattr(distill, "distil", die)
     assert d4a.run(small(folder))["rows"] == table["rows"]
     assert (folder / "test_losses.npz").read_bytes() == before
-
-
-def test_tenths_go_from_easy_to_hard(tmp_path):
     losses = np.random.default_rng(0).permutation(100).astype(float)
     right = (losses < 50)[None]
     np.savez(tmp_path / "evaluation.npz", right=right)

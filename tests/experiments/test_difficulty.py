@@ -184,15 +184,12 @@ def test_the_easiest_and_hardest_of_every_class(scored):
         scored.hardest(2, "loss")
 
 
-def test_saved_scores_are_read_by_other_programs(scored, tmp_path):
+def test_scores_are_saved_and_shown(scored, tmp_path):
     path = scored.save(tmp_path / "scores.npz")
     ids = scored.ids[::-1]
     np.testing.assert_array_equal(sorting.read_scores(path, ids), scored.scores[::-1])
     with pytest.raises(UserError, match="s3://x"):
         scored.save("s3://x")
-
-
-def test_a_notebook_shows_pictures_and_numbers(scored):
     page = scored._repr_html_()
     assert page.count("data:image/png;base64,") == 1
     assert f"<td>el2n</td><td>{SCORES_OF_IMAGES.mean():.4g}</td>" in page

@@ -37,11 +37,6 @@ from tests.experiments.helpers import (
 from tests.helpers import Killed, die, refused
 
 
-@pytest.fixture
-def path(finished):
-    return finished / "distilled.npz"
-
-
 def test_a_fresh_process_gets_exactly_the_stored_number(path, tmp_path):
     flags = {"artifact": path, "nets": "convnet,mlp", "num_eval": 2}
     with start("evaluate", **flags, workdir=tmp_path) as process:
@@ -490,13 +485,18 @@ class Holder:
         self.artifact = artifact
 
 
-def test_a_set_is_given_as_a_path_an_artifact_or_a_result(path, quick_judge):
+def test_what_is_given_and_what_is_told(path, quick_judge, capfd):
     artifact = jaxdd.load(path)
     seen = {
         jaxdd.evaluate(given, progress=None)["mlp"].protocol["artifact"]
         for given in (path, str(path), artifact, Holder(artifact))
     }
     assert seen == {artifact.digest}
+    events = []
+    jaxdd.evaluate(path, progress=events.append)
+    assert str(events[0]).startswith("mlp: training 5 networks")
+    assert any(isinstance(x, Started) and x.writes == "" for x in events)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_test_data_in_memory(path, quick_judge):
@@ -507,14 +507,6 @@ def test_test_data_in_memory(path, quick_judge):
     assert (test["dataset"], test["samples"]) == ("few", 36)
     test = jaxdd.evaluate(path, test_dataset=rest, test_part="all")["mlp"]
     assert test.protocol["test"]["samples"] == len(data.labels) + 36
-
-
-def test_it_reports_to_its_callback(path, quick_judge, capfd):
-    events = []
-    jaxdd.evaluate(path, progress=events.append)
-    assert str(events[0]).startswith("mlp: training 5 networks")
-    assert any(isinstance(x, Started) and x.writes == "" for x in events)
-    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -532,14 +524,11 @@ def test_arguments_that_cannot_be_used(path, arguments, words):
         jaxdd.evaluate(**{"artifact": path, **arguments})
 
 
-def test_what_is_no_set_is_refused():
-    with pytest.raises(UserError, match="a int cannot be evaluated: give the path"):
-        evaluate._artifact_of(3)
-
-
-def test_its_table_in_a_notebook(path, quick_judge):
+def test_its_table_in_a_notebook_and_what_is_no_set(path, quick_judge):
     evaluation = jaxdd.evaluate(path, "mlp,convnet")
     page = evaluation._repr_html_()
     assert page.count("<tr>") == 3
     assert "<td>50.00 ± 0.00</td>" in page
     assert repr(evaluation) == "Evaluation(mlp 50.00 ± 0.00 %, convnet 50.00 ± 0.00 %)"
+    with pytest.raises(UserError, match="a int cannot be evaluated: give the path"):
+        evaluate._artifact_of(3)

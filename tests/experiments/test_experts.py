@@ -19,22 +19,12 @@ from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from jaxdd.methods.network import network_for
 from jaxdd.progress import listening
-from tests.experiments.helpers import read_json, scores_file
+from tests.experiments.helpers import BANK, PARAMETERS, read_json, scores_file
 from tests.helpers import Killed, content, die, refused
-
-TINY = {
-    "net": "mlp",
-    "width": 8,
-    "num_experts": 2,
-    "epochs": 3,
-    "augmentation": "none",
-    "learning_rate": 0.5,
-}
-PARAMETERS = 64 * 8 + 8 + 8 * 8 + 8 + 8 * 10 + 10  # of that network
 
 
 def config(workdir, **changes) -> experts.Config:
-    return experts.Config(workdir=str(workdir), **{**TINY, **changes})
+    return experts.Config(workdir=str(workdir), **{**BANK, **changes})
 
 
 def rows_of(folder, epochs, dtype=np.float32) -> np.ndarray:
@@ -146,14 +136,6 @@ def test_other_experiments_keep_their_folder(finished, tmp_path):
     assert not (tmp_path / "run.json").exists()
 
 
-def test_a_bank_that_was_damaged_later_is_no_finished_bank(made, problem, tmp_path):
-    shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
-    path = tmp_path / "snapshots.bin"
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(UserError, match="cut off or damaged"):
-        experts.run(config(tmp_path), problem)
-
-
 @pytest.mark.parametrize("lost", ["manifest.json", "snapshots.bin", "checksums.bin"])
 def test_a_lost_bank_is_trained_again(made, problem, tmp_path, lost, capsys):
     folder = shutil.copytree(made[0], tmp_path / "moved")
@@ -189,14 +171,6 @@ def test_a_bank_that_is_killed_as_it_is_set_aside_is_trained_again(
     assert (folder / "snapshots.bin").read_bytes() == expected
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"bank": {}}', "{", "\x00"])
-def test_a_damaged_summary_is_named(made, problem, tmp_path, content):
-    folder = shutil.copytree(made[0], tmp_path / "moved")
-    (folder / "summary.json").write_text(content)
-    with refused(r"summary\.json .*remove it"):
-        experts.run(config(folder), problem)
-
-
 def test_only_the_epochs_that_are_kept_are_stored(made, problem, tmp_path):
     changes = {"epochs": None, "keep_first": 1, "keep_last": 2}
     summary = experts.run(config(tmp_path, **changes), problem)
@@ -207,9 +181,6 @@ def test_only_the_epochs_that_are_kept_are_stored(made, problem, tmp_path):
     assert (bank.manifest.first_epoch, bank.manifest.last_epoch) == (1, 2)
 
 
-# --- Killed and continued -----------------------------------------------------------
-
-
 def test_killed_while_it_is_measured(made, problem, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(banks, "reach", die)
@@ -218,9 +189,6 @@ def test_killed_while_it_is_measured(made, problem, tmp_path, monkeypatch):
     assert not (tmp_path / "summary.json").exists()
     assert experts.run(config(tmp_path), problem) == made[1]
     np.testing.assert_array_equal(rows_of(tmp_path, 4), rows_of(made[0], 4))
-
-
-# --- Which samples they see ---------------------------------------------------------
 
 
 def test_pads_curriculum_says_what_it_leaves_out(problem, tmp_path, capsys):
@@ -289,9 +257,6 @@ def test_a_training_goes_on_with_its_own_scores(problem, tmp_path, monkeypatch):
     scores_file(path, ids, -np.arange(len(ids)))
     with pytest.raises(UserError, match=r"holds another run \(curriculum .*'file "):
         experts.run(asked, problem)
-
-
-# --- Bad input ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -145,20 +145,6 @@ def test_what_was_measured_last_is_kept_when_what_follows_is_killed(
     assert_same_run(copy, whole)
 
 
-def test_networks_of_another_evaluation_are_not_taken(
-    copy, whole, problem, monkeypatch
-):
-    (copy / "summary.json").unlink()
-    with monkeypatch.context() as patch:
-        watched(patch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        with pytest.raises(Interrupted):
-            distill.run(cheap(copy, eval_epochs=2), problem)
-    trained = watched(monkeypatch, 0, None)
-    distill.run(cheap(copy), problem)
-    assert len(trained) == NETWORKS
-    assert_same_run(copy, whole)
-
-
 @pytest.mark.parametrize("what", ["same", "other", "networks", "samples", "damaged"])
 def test_a_file_of_networks_is_taken_for_the_same_evaluation_only(
     tmp_path, what, capsys
@@ -319,12 +305,6 @@ def as_written_before(folder):
         (folder / "summary.json").write_text(json.dumps(summary))
 
 
-def test_a_folder_of_the_version_before_is_finished(copy, problem, monkeypatch):
-    as_written_before(copy)
-    monkeypatch.setattr(distill, "distil", die)
-    distill.run(cheap(copy), problem)
-
-
 def test_a_folder_of_the_version_before_goes_on(tmp_path, whole, problem):
     distill.run(cheap(tmp_path, steps=4), problem)
     as_written_before(tmp_path)
@@ -347,7 +327,9 @@ def test_a_folder_of_another_normalisation_is_refused(copy, problem):
 # --- The folder is believed ---------------------------------------------------------
 
 
-def test_a_moved_run_is_shown_where_it_lies(copy, whole, problem, capsys, no_steps):
+def test_a_moved_run_is_shown_and_a_lost_set_made_again(
+    copy, whole, problem, capsys, no_steps
+):
     summary = distill.run(cheap(copy), problem)
     assert summary["config"]["workdir"] == str(copy)
     distill_program.show(summary)
@@ -355,9 +337,6 @@ def test_a_moved_run_is_shown_where_it_lies(copy, whole, problem, capsys, no_ste
     assert r"moved/distilled.npz" in out
     assert out.count("\n") == 6  # the name's own line end is escaped
     assert read_json(copy / "summary.json")["config"]["workdir"] == str(whole)
-
-
-def test_a_lost_result_is_made_again(copy, whole, problem, no_steps, capsys):
     (copy / "distilled.npz").unlink()
     distill.run(cheap(copy), problem)
     assert "distilled.npz is not there: making it again" in capsys.readouterr().err

@@ -98,18 +98,15 @@ def test_the_four_rows_are_pads_own_values():
     assert changed == {"mask": "loss", "mask_ratio": 0.5}
 
 
-def test_the_four_rows_without_experts():
+def test_rows_without_experts():
     rows = rows_of("dsa", drop_hardest=0.3, score="loss")
     assert rows["FIEX"] == {"score": "loss", "drop_hardest": 0.3}
     assert set(rows["FIEM"]) == {"mask", "mask_ratio"}
-
-
-def test_a_mask_on_features_chooses_among_all_of_them():
     (group,) = pad.groups(matching("x"))
     assert group.base.features == "all"
 
 
-def test_the_sweep_of_scores():
+def test_the_sweeps():
     rows = rows_of(sweep="score")
     swept = ("el2n", "loss", "entropy", "grad_norm", "forgetting")
     assert list(rows) == ["base", *(f"FIEX by {s}" for s in swept)]
@@ -117,9 +114,10 @@ def test_the_sweep_of_scores():
     assert [x.pop("score") for x in curricula] == list(swept)
     assert all(x == curricula[0] for x in curricula)
     assert "mask" not in curricula[0]
-
-
-def test_the_sweep_of_curricula():
+    rows = rows_of(sweep="alpha", mask="loss")
+    assert list(rows) == ["alpha 0", "alpha 0.25", "alpha 0.5", "alpha 0.75"]
+    assert [x.get("mask_ratio") for x in rows.values()] == [None, 0.25, 0.5, 0.75]
+    assert [x["mask"] for x in rows.values()] == ["none", "loss", "loss", "loss"]
     rows = rows_of(sweep="curriculum")
     own = presets.preset("pad", "cifar10", 10).window
     swept = [(x["init_ratio"], x["add_end_epoch"]) for x in list(rows.values())[1:]]
@@ -127,13 +125,6 @@ def test_the_sweep_of_curricula():
     assert (own.init_ratio, own.add_end_epoch) in swept
     names = [f"IR {ratio:g}, AEE {epoch}" for ratio, epoch in sorted(swept)]
     assert list(rows) == ["base", *names]
-
-
-def test_the_sweep_of_shares():
-    rows = rows_of(sweep="alpha", mask="loss")
-    assert list(rows) == ["alpha 0", "alpha 0.25", "alpha 0.5", "alpha 0.75"]
-    assert [x.get("mask_ratio") for x in rows.values()] == [None, 0.25, 0.5, 0.75]
-    assert [x["mask"] for x in rows.values()] == ["none", "loss", "loss", "loss"]
 
 
 @pytest.mark.parametrize(

@@ -115,15 +115,12 @@ def test_without_sdc_it_is_the_plain_run(compared, tmp_path):
     assert images[0].tobytes() != images[2].tobytes()
 
 
-def test_nothing_is_claimed_of_one_seed(compared):
+def test_one_seed_claims_nothing_and_difficulty_is_measured(compared):
     claims = compared[1]["claims"]
     assert [x["claim"] for x in claims] == ["a", "b", "c", "d"] * 2
     *judged, untried = [x["verdict"] for x in claims[:4]]
     assert judged == ["not shown (one seed)"] * 3
     assert untried == "not shown (no weight above the reference)"
-
-
-def test_difficulty_is_measured_along_every_run(compared):
     for folder in FOLDERS.values():
         lines = sdc_results.read_measured(compared[0] / folder / "metrics.jsonl")
         assert [x["step"] for x in lines] == [0, 1, 2, 3]

@@ -25,11 +25,6 @@ from tests.experiments.helpers import (
 from tests.helpers import refused
 
 
-@pytest.fixture
-def path(finished):
-    return finished / "distilled.npz"
-
-
 def saved(folder, path, name="set.npz", **changes):
     """A copy of an artifact with changes."""
     return artifacts.save(

@@ -14,11 +14,12 @@ import jaxdd
 from jaxdd.distillation import banks, experts, opening
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
-from jaxdd.evaluation import run as evaluate
 from jaxdd.scores.probes import Probes
 from jaxdd.storage.checkpoints import Checkpoints
 from tests.experiments.helpers import (
+    BANK,
     FOLLOWING,
+    PARAMETERS,
     assert_same_run,
     following,
     last_step,
@@ -28,18 +29,7 @@ from tests.experiments.helpers import (
 )
 from tests.helpers import Killed, die, refused
 
-BANK = {
-    "net": "mlp",
-    "width": 8,
-    "augmentation": "none",
-    "num_experts": 2,
-    "epochs": 3,
-    "learning_rate": 0.5,
-}
 METHODS = ("mtt", "ftd", "datm", "pad")
-PARAMETERS = 682
-
-
 pytestmark = pytest.mark.usefixtures("no_probes")
 
 
@@ -92,23 +82,6 @@ def test_the_images_depend_on_the_method(runs):
     for i, one in enumerate(METHODS):
         for other in METHODS[i + 1 :]:
             assert np.abs(made[one] - made[other]).max() > 1e-6, (one, other)
-
-
-@pytest.mark.parametrize("method", ["mtt", "pad"])
-def test_evaluated_again_it_has_exactly_the_stored_accuracy(runs, method, tmp_path):
-    path = str(runs / method / "distilled.npz")
-    asked = evaluate.Config(path, num_eval=2, workdir=str(tmp_path))
-    found = evaluate.run(asked)["mlp"].entry()
-    summary = read_json(runs / method / "summary.json")
-    assert found["distilled"] == found["stored"] == summary["distilled"]
-    assert found["random"] == summary["random"]
-
-
-def test_the_learned_rate_is_the_default_of_the_evaluation_only(bank, tmp_path):
-    distill.run(following(tmp_path, experts=bank, eval_lr=0.25, steps=2))
-    found = jaxdd.load(tmp_path / "distilled.npz")
-    assert found.training.learning_rate == 0.25
-    assert found.step_size == pytest.approx(0.05, rel=0.1)
 
 
 DIFFERENT = {

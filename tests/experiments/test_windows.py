@@ -17,6 +17,7 @@ from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Measured
 from jaxdd.methods.network import network_for
 from tests.experiments.helpers import (
+    PARAMETERS,
     NoProbes,
     assert_same_run,
     measuring,
@@ -36,7 +37,6 @@ SHORT = {
     "measure_every": 4,
     "init": "noise",
 }
-PARAMETERS = 682
 
 
 def config(workdir, method="dm", **changes) -> options.Config:
@@ -79,9 +79,6 @@ def images(folder) -> np.ndarray:
 
 def sizes(problem) -> list[int]:
     return [int(n) for n in np.bincount(problem.splits.train.labels)]
-
-
-# --- FIEX ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -234,9 +231,6 @@ def test_wrong_scores_are_refused_in_a_sentence(problem, tmp_path, kind):
     assert not (tmp_path / "run").exists()
 
 
-# --- FIEM ---------------------------------------------------------------------------
-
-
 def features_of(problem) -> list[int]:
     """How many features each block of the network has."""
     network = network_for(problem.dataset, {"name": "mlp", "width": 8})
@@ -269,13 +263,6 @@ def test_a_mask_is_told_and_changes_the_match(run, problem, method, kind, capsys
         found = re.findall(r"(block0\S*) (\d+)/\d+", parts[1])
         assert sum(int(n) for _, n in found) == dropped  # the shallowest block alone
     assert np.abs(images(masked) - images(run(**changes))).max() > 1e-5
-
-
-def test_a_ratio_of_zero_is_no_mask(run):
-    masked = run(method="dm", features="all", mask="depth", mask_ratio=0.0)
-    plain = run(method="dm", features="all")
-    np.testing.assert_array_equal(images(masked), images(plain))
-    assert not np.array_equal(images(plain), images(run(method="dm")))
 
 
 def test_a_mask_of_layers_drops_whole_layers(problem, tmp_path, monkeypatch, capsys):

@@ -62,7 +62,7 @@ def test_every_snapshot_is_read_as_it_was_written(tmp_path, dtype, size, first):
             same(bank.snapshot(expert, epoch, LIKE), expected)
 
 
-def test_the_file_is_one_array_of_rows_in_the_order_of_the_manifest(tmp_path):
+def test_rows_in_the_order_of_the_manifest_and_a_span(tmp_path):
     """[experts, epochs, P], so that others can read it without this library."""
     filled(tmp_path)
     rows = np.fromfile(tmp_path / "snapshots.bin", np.float32).reshape(3, 4, 15)
@@ -71,10 +71,8 @@ def test_the_file_is_one_array_of_rows_in_the_order_of_the_manifest(tmp_path):
     expected = params_of(2, 1)
     assert np.array_equal(rows[2, 1, :3], expected["bias"])
     assert np.array_equal(rows[2, 1, 3:], expected["kernel"].ravel())
-
-
-def test_a_span_has_the_start_and_the_target(tmp_path):
-    bank = filled(tmp_path, first_epoch=1, last_epoch=5)
+    (tmp_path / "later").mkdir()
+    bank = filled(tmp_path / "later", first_epoch=1, last_epoch=5)
     span = bank.span(1, 2, 3, LIKE)
     same(span.start, params_of(1, 2))
     same(span.target, params_of(1, 5))
@@ -123,12 +121,9 @@ def changed(folder, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_a_folder_without_a_bank_is_refused(tmp_path):
+def test_what_is_no_finished_bank_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no bank of experts at .*experiments.experts"):
         Bank.open(tmp_path / "nowhere")
-
-
-def test_an_unfinished_bank_is_refused(tmp_path):
     Bank.create(tmp_path, toy_manifest(NETWORK))
     with pytest.raises(UserError, match=r"unfinished: start the command .* again"):
         Bank.open(tmp_path)
@@ -335,20 +330,12 @@ def test_what_tells_banks_apart_is_what_it_was_in_format_1(tmp_path):
     "changes",
     [
         {"leaves": [["bias", [3]], ["kernel", [-4, -3]]]},
-        {"leaves": [["bias", [3]], ["bias", [12]]]},
-        {"leaves": [["bias"]]},
-        {"leaves": []},
         {"leaves": [["x", [10**9, 10**9]]]},
-        {"leaves": {"bias": [3]}},
         {"experts": 0},
-        {"experts": True},
         {"experts": 10**30},
-        {"first_epoch": 9},
         {"last_epoch": 2**31 - 1, "experts": 2**31 - 1},
         {"seed": -1},
-        {"training": {"rate": 1}},
         {"training": {"batch_size": 1.5}},
-        {"curriculum": {"removals": [[1]]}},
         {"curriculum": {"removals": [[1, "x"]]}},
         {"augmentation": None},
         {"complete": "yes"},

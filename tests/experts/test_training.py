@@ -134,13 +134,10 @@ def test_an_expert_does_not_depend_on_its_group(tmp_path, monkeypatch, whole, si
     np.testing.assert_allclose(bank.rows, whole.rows, rtol=1e-4, atol=1e-5)
 
 
-def test_more_experts_begin_with_the_same_ones(tmp_path, whole):
-    bank = train(tmp_path, dataclasses.replace(MANIFEST, experts=2))
+def test_number_and_seed_of_the_experts(tmp_path, whole):
+    bank = train(tmp_path / "two", dataclasses.replace(MANIFEST, experts=2))
     assert np.array_equal(bank.rows, whole.rows[:2])
-
-
-def test_another_seed_gives_other_experts(tmp_path, whole):
-    bank = train(tmp_path, dataclasses.replace(MANIFEST, experts=1, seed=8))
+    bank = train(tmp_path / "one", dataclasses.replace(MANIFEST, experts=1, seed=8))
     assert not np.any(np.isclose(bank.rows[0, :, -12:], whole.rows[0, :, -12:]).all(1))
 
 

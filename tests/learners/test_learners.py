@@ -82,22 +82,11 @@ def plans(starts, steps, seed=0):
     return np.asarray(many(jax.random.key(seed), jnp.asarray(steps)))
 
 
-def test_every_pass_takes_every_expert_once_in_a_new_order():
+def test_passes_and_growing_bounds():
     experts = plans(StartEpochs(0, 4), range(20 * EXPERTS))[:, 0]
     passes = experts.reshape(20, EXPERTS)
     assert all(sorted(order) == list(range(EXPERTS)) for order in passes.tolist())
     assert len({tuple(order) for order in passes.tolist()}) > 10
-
-
-def test_start_epochs_fill_their_range_uniformly():
-    epochs = plans(StartEpochs(2, 6), range(2000))[:, 1]
-    counts = np.bincount(epochs, minlength=6)
-    assert not counts[:2].any()
-    assert len(counts) == 6
-    assert counts[2:].min() > 400
-
-
-def test_start_epochs_stay_below_the_growing_bound():
     starts, steps = StartEpochs(1, 30, 2, 500), np.arange(600)
     epochs = plans(starts, steps)[:, 1]
     bounds = np.asarray(starts.bound(jnp.asarray(steps)))
@@ -106,8 +95,13 @@ def test_start_epochs_stay_below_the_growing_bound():
     assert epochs[-100:].max() > 25
 
 
-def test_the_epoch_does_not_depend_on_the_expert():
-    """Else some spans would never be seen."""
+def test_start_epochs_fill_their_range_for_every_expert():
+    epochs = plans(StartEpochs(2, 6), range(2000))[:, 1]
+    counts = np.bincount(epochs, minlength=6)
+    assert not counts[:2].any()
+    assert len(counts) == 6
+    assert counts[2:].min() > 400
+    # Else some spans would never be seen.
     found = plans(StartEpochs(0, 3), range(600))
     assert len({tuple(row) for row in found.tolist()}) == 3 * EXPERTS
 

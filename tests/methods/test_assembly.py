@@ -10,7 +10,7 @@ from jaxdd.learners.fresh import fresh
 from jaxdd.methods.assembly import make_method
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.optimizer import make_optimizer
-from jaxdd.types import Decoder, Learner, LearnerSource, Span, Synthetic
+from jaxdd.types import Decoder, Learner, LearnerSource, Span
 from tests.helpers import assert_close, toy_start
 from tests.toy_methods import INPUTS, NETWORK, start_for, toy_method, toy_recipe
 
@@ -107,24 +107,6 @@ def test_images_labels_and_step_size_have_optimisers_of_their_own():
             v = momentum * getattr(velocity, leaf) + getattr(gradient, leaf)
             velocity = velocity._replace(**{leaf: v})
             np.testing.assert_allclose(getattr(updates, leaf), -rate * v, rtol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("changes", "frozen"),
-    [
-        ({"label_lr": 0.0}, {"labels"}),
-        ({"step_size_lr": 0.0}, {"step_size"}),
-        ({"label_lr": 0.0, "step_size_lr": 0.0}, {"labels", "step_size"}),
-        ({"image_lr": 0.0}, {"images"}),
-    ],
-)
-def test_what_has_no_rate_stays(changes, frozen):
-    optimizer, codes = optimizer_with(**changes), CODES
-    state = optimizer.init(codes)
-    for _ in range(2):
-        updates, state = optimizer.update(unlike(codes), state, codes)
-        for leaf in Synthetic._fields:
-            assert np.any(getattr(updates, leaf)) == (leaf not in frozen)
 
 
 @pytest.mark.parametrize("value", [1.5, 1.0001, float("inf"), float("nan")])

@@ -100,15 +100,12 @@ def test_weights_come_before_the_bias_of_their_layer(name):
             assert weight in (path[:-4] + "kernel", path[:-4] + "scale")
 
 
-def test_a_residual_block_is_ordered_as_it_is_run():
+def test_depth_is_that_of_a_run_by_number():
     """PyTorch's order of definition; the shortcut comes last."""
     order = depth_order(names_of("resnet18"))
     block = [layer_of(path) for path in order if path.startswith("block3/")]
     layers = ["conv1", "norm1", "conv2", "norm2", "shortcut_conv", "shortcut_norm"]
     assert list(dict.fromkeys(block)) == [f"block3/{layer}" for layer in layers]
-
-
-def test_numbers_are_compared_as_numbers():
     names = ["head", "block10", "block2", "block0", "block1"]
     assert depth_order(names) == ["block0", "block1", "block2", "block10", "head"]
     leaves = [f"{name}/conv/kernel" for name in names]
@@ -152,7 +149,7 @@ def torch_order(tree):
             yield path, tuple(ours)
 
 
-def test_a_depth_mask_drops_the_first_entries_in_pytorchs_order():
+def test_a_depth_mask_is_a_constant_in_pytorchs_order():
     """At every possible number of dropped entries."""
     error = small()
     total, entries = size_of(error), list(torch_order(error))
@@ -160,15 +157,9 @@ def test_a_depth_mask_drops_the_first_entries_in_pytorchs_order():
         kept = named_leaves(make_mask("depth", (k + 0.5) / total)(error))
         assert all(kept[path][index] == 0 for path, index in entries[:k])
         assert sum(float(x.sum()) for x in kept.values()) == total - k
-
-
-def test_a_depth_mask_is_a_constant():
     mask = make_mask("depth", 0.4)
     a, b = mask(small(0)), jax.jit(mask)(small(1))
     assert np.array_equal(flat(a), flat(b))
-
-
-def test_a_depth_mask_over_features_drops_blocks():
     error = {f"block{i}": jnp.ones(4) for i in range(12)}
     kept = make_mask("depth", 0.88)(error)  # 42 of 48 entries
     assert [float(kept[f"block{i}"].sum()) for i in (0, 9, 10, 11)] == [0, 0, 2, 4]

@@ -97,13 +97,20 @@ def judge():
         yield found
 
 
-def test_margins_are_those_of_the_mean_probabilities(judge):
+def test_margins_are_of_mean_probabilities_at_the_given_rate(judge):
     """Rows of padding in the data, here one of three, do not matter."""
     real, start = toy_real(), toy_start(INPUTS, ipc=2)
     found = np.asarray(judge(KEYS, flatten(pad(start, 3)), real))
     np.testing.assert_allclose(found, slow_margins(flatten(start), real), atol=1e-4)
     assert found.min() < 0 < found.max()
     assert np.all(np.abs(found) <= 1)
+    # A learned step size replaces the schedule's, without another program.
+    real, start = toy_real(), toy_start(INPUTS, kind="real", ipc=2)
+    given = judge(KEYS, flatten(pad(start, 3)), real, jnp.float32(0.02))
+    expected = slow_margins(flatten(start), real, jnp.float32(0.02))
+    np.testing.assert_allclose(given, expected, atol=1e-4)
+    usual = judge(KEYS, flatten(pad(start, 3)), real)
+    assert np.abs(given - usual).max() > 0.01
 
 
 def test_what_padding_shows_does_not_matter(judge):
@@ -111,16 +118,6 @@ def test_what_padding_shows_does_not_matter(judge):
     noisy = start._replace(images=start.images.at[:, 2].set(50.0))
     a, b = (judge(KEYS, flatten(x), toy_real()) for x in (start, noisy))
     np.testing.assert_allclose(a, b, atol=1e-6)
-
-
-def test_a_judge_learns_at_the_rate_it_is_given(judge):
-    """A learned step size replaces the schedule's, without another program."""
-    real, start = toy_real(), toy_start(INPUTS, kind="real", ipc=2)
-    given = judge(KEYS, flatten(pad(start, 3)), real, jnp.float32(0.02))
-    expected = slow_margins(flatten(start), real, jnp.float32(0.02))
-    np.testing.assert_allclose(given, expected, atol=1e-4)
-    usual = judge(KEYS, flatten(pad(start, 3)), real)
-    assert np.abs(given - usual).max() > 0.01
 
 
 def slow_kept(real, margins, min_keep):
@@ -155,16 +152,13 @@ def test_the_wrong_ones_are_kept_and_never_too_few(min_keep, counts):
     assert np.array_equal(found.images, real.images)
 
 
-def test_a_margin_of_zero_is_wrong():
+def test_what_is_wrong_and_what_was_forgotten():
     """Two classes are equally probable: nobody would call that right."""
     real = toy_real((2, 2, 2))
     margins = jnp.where(jnp.arange(6) == real.table[1, 0], 0.0, -1.0)
     kept = keep_hardest(real, margins, 0)
     assert kept.counts.tolist() == [0, 1, 0]
     assert kept.table[1, 0] == real.table[1, 0]
-
-
-def test_the_share_that_was_forgotten():
     rng = np.random.default_rng(0)
     before, after = rng.uniform(-1, 1, (2, 200))
     was = [i for i in range(200) if before[i] < 0]

@@ -76,13 +76,10 @@ def test_a_vanishing_gradient_has_a_finite_derivative(norm):
     chex.assert_tree_all_finite(gradient)
 
 
-def test_along_the_path_sdc_is_the_mean_of_the_students_norms():
+def test_along_a_path_sdc_is_the_mean_of_the_students_norms():
     evidence = PathEvidence(toy_batch(5), None, jnp.array([1.0, 2.0, 6.0]), None)
     value = sdc(NETWORK, at="path")(KEY, new_learner(NETWORK), evidence)
     assert float(value) == pytest.approx(3)
-
-
-def test_a_path_needs_a_method_that_matches_trajectories():
     term = sdc(NETWORK, at="path")
     with pytest.raises(UserError, match="sdc_at='path' needs a method"):
         term(KEY, new_learner(NETWORK), Evidence(toy_batch(5), None))
@@ -181,15 +178,12 @@ def weighted(relative, weight=0.1, share=0.25):
     return (total, gradient, info), (match, penalty, 2 * (x - y), np.sign(x))
 
 
-def test_an_absolute_weight_counts_by_the_share_of_the_class():
+def test_absolute_and_relative_weights():
     (total, gradient, info), (match, penalty, by_match, by_penalty) = weighted(False)
     np.testing.assert_allclose(total, match + 0.1 * 0.25 * penalty, rtol=1e-5)
     np.testing.assert_allclose(gradient, by_match + 0.1 * 0.25 * by_penalty, rtol=1e-4)
     np.testing.assert_allclose(info["match"], match, rtol=1e-5)
     np.testing.assert_allclose(info["pixels"], penalty * 0.25, rtol=1e-5)
-
-
-def test_a_relative_weight_is_in_units_of_the_match():
     (total, gradient, info), (match, penalty, by_match, by_penalty) = weighted(True)
     np.testing.assert_allclose(total, 1.1 * match, rtol=1e-5)
     # The unit is a constant: the penalty keeps its own direction.

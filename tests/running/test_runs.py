@@ -120,16 +120,6 @@ def test_killed_after_any_step_and_continued(tmp_path, single_steps, expected, s
     assert resumed == [(step - 1) // 4 * 4]
 
 
-def test_killed_again_and_again(tmp_path, single_steps, expected):
-    resumed = []
-    for step in (1, 3, 4, 7, 10):
-        with pytest.raises(Killed):
-            go(tmp_path, progress=kill_at(step), resumed=resumed)
-    state = go(tmp_path, resumed=resumed).state
-    assert outcome(tmp_path, state) == expected
-    assert resumed == [0, 0, 0, 4, 8]
-
-
 def nth_call(function, n, instead):
     """`function`, but its n-th call is `instead(*arguments)`."""
     calls = []

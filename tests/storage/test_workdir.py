@@ -95,7 +95,7 @@ def test_the_owner_removes_what_dead_writers_left(tmp_path):
     assert names(tmp_path) == sorted([".lock", elsewhere.name, "file"])
 
 
-def test_a_result_is_set_aside(tmp_path):
+def test_results_set_aside_and_folders_that_cannot_be_made(tmp_path):
     path = tmp_path / "summary.json"
     for content in ("1", "2"):
         path.write_text(content)
@@ -103,9 +103,6 @@ def test_a_result_is_set_aside(tmp_path):
         assert names(tmp_path) == ["summary.before.json"]
     set_aside(path)
     assert names(tmp_path) == ["summary.before.json"]
-
-
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     assert make_folder(tmp_path / "a" / "b").is_dir()
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -164,13 +161,7 @@ def test_a_held_lock_is_another_run(tmp_path, monkeypatch, number):
         owned(tmp_path).__enter__()
 
 
-def test_a_lock_that_cannot_be_opened_is_named(tmp_path):
-    (tmp_path / ".lock").mkdir()
-    with pytest.raises(UserError, match=r"cannot open .*\.lock"):
-        owned(tmp_path).__enter__()
-
-
-def test_locks_of_another_name_are_others(tmp_path):
+def test_locks_that_cannot_be_opened_and_other_names(tmp_path):
     other = ".evaluation.lock"
     with (
         owned(tmp_path),
@@ -178,6 +169,9 @@ def test_locks_of_another_name_are_others(tmp_path):
         pytest.raises(UserError, match="another live run"),
     ):
         owned(tmp_path, other).__enter__()
+    (tmp_path / "other" / ".lock").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"cannot open .*\.lock"):
+        owned(tmp_path / "other").__enter__()
 
 
 WITHOUT_FCNTL = """
@@ -203,14 +197,11 @@ def test_without_fcntl_the_library_can_be_imported(tmp_path):
 CONFIG = {"method": "dsa", "ipc": 1, "weights": (1, 2), "steps": 5, "workdir": "a"}
 
 
-def test_the_record_survives(tmp_path):
+def test_the_record_survives_and_what_may_change(tmp_path):
     record = Record(tmp_path, CONFIG)
     record.resumed_at.append(3)
     record.save()
     assert Record(tmp_path, CONFIG).resumed_at == [3]
-
-
-def test_what_may_change_between_two_starts(tmp_path):
     Record(tmp_path, CONFIG)
     for name in FREE:
         Record(tmp_path, {**CONFIG, name: "changed"}).save()
@@ -257,15 +248,10 @@ def test_another_configuration_is_refused_naming_every_difference(tmp_path):
     [
         "",
         "{",
-        "3",
-        "[]",
         '{"config": {}}',
         "\xff",
         "[" * 10_000,
         '{"config": 3, "resumed_at": []}',
-        '{"config": {}, "resumed_at": 3}',
-        '{"config": {}, "resumed_at": ["x"]}',
-        '{"config": {}, "resumed_at": [], "kind": []}',
         '{"config": {"steps": NaN}, "resumed_at": []}',
         '{"config": {}, "resumed_at": [], "timings": {"seconds": "x"}}',
     ],

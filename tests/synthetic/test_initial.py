@@ -39,13 +39,10 @@ def test_shapes_labels_and_step_size(kind):
     assert np.array_equal(start.labels, expected)
 
 
-def test_noise_is_standard_normal():
+def test_noise_is_normal_and_real_images_distinct():
     images = initial_set(jax.random.key(0), "noise", toy_real(), 40).images
     assert abs(images.mean()) < 0.05
     assert abs(images.std() - 1) < 0.05
-
-
-def test_real_images_are_distinct_and_of_their_class():
     real = toy_real()
     start = initial_set(jax.random.key(0), "real", real, 8)
     for k, found in enumerate(indices_of(start, real)):

@@ -11,7 +11,6 @@ import pytest
 from jaxdd.augment import on_images
 from jaxdd.data.real import take
 from jaxdd.training.fit import Training, make_epochs, make_fit, rows
-from jaxdd.types import Batch, Learner, Network, Outputs
 from tests.helpers import (
     assert_close,
     linear_network,
@@ -112,25 +111,6 @@ def test_the_order_is_a_new_permutation_in_every_epoch():
     _, order = recorded_fit(PLAIN, toy_batch(10, shape=SHAPE))
     assert all(sorted(epoch) == list(range(10)) for epoch in order)
     assert len({tuple(epoch) for epoch in order}) == PLAIN.epochs
-
-
-@pytest.mark.parametrize("count", [3, 8, 10])
-def test_every_sample_is_seen_exactly_once_per_epoch(count):
-    """Sample i moves parameter i only, by learning rate / 2 / size of its batch."""
-
-    def apply(params, stats, images, train):
-        score = images.reshape(images.shape[0], -1) @ params
-        return Outputs(jnp.stack([score, 0 * score], 1), (images[:, 0, :, 0],)), stats
-
-    network = Network(lambda key: (jnp.zeros(count), {}), apply)
-    images = jnp.eye(count).reshape(count, 1, count, 1)
-    data = Batch(images, jnp.tile(jnp.array([1.0, 0.0]), (count, 1)))
-    training = Training(epochs=1, learning_rate=1e-3, batch_size=4)
-    fit = jax.jit(make_fit(network, training))
-    learner, _ = fit(jax.random.key(0), Learner(jnp.zeros(count), {}), data)
-    sizes = [4] * (count // 4) + [count % 4] * bool(count % 4)
-    expected = [1e-3 / 2 / size for size in sizes for _ in range(size)]
-    np.testing.assert_allclose(np.sort(learner.params), np.sort(expected), rtol=1e-4)
 
 
 def test_microbatches_do_not_change_the_result():
