@@ -208,7 +208,7 @@ SHORT = {
 TINY = {"net": "mlp", "width": 8, "augmentation": "none", "eval_augmentation": "none"}
 
 
-def compared(program, config, probes, **changes):
+def compared(program, config, probes, /, **changes):
     """(folder, table, standard error) of a finished comparison of real runs."""
     base_of = program.base_of
     with pytest.MonkeyPatch.context() as patch:

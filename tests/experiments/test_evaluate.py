@@ -492,6 +492,7 @@ def test_what_is_given_and_what_is_told(path, quick_judge, capfd):
         for given in (path, str(path), artifact, Holder(artifact))
     }
     assert seen == {artifact.digest}
+    capfd.readouterr()
     events = []
     jaxdd.evaluate(path, progress=events.append)
     assert str(events[0]).startswith("mlp: training 5 networks")
