@@ -1,13 +1,19 @@
 """Small problems and networks for the tests."""
 
+import contextlib
+import errno
 import functools
+import os
+from pathlib import Path
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxdd.data.real import real_data
+from jaxdd.errors import UserError
 from jaxdd.nets import make_network
 from jaxdd.synthetic.initial import initial_set
 from jaxdd.types import Batch, Inputs, Learner, Network, Outputs, RealData, Synthetic
@@ -23,6 +29,22 @@ class Killed(BaseException):
 
 def die(*args, **kwargs):
     raise Killed
+
+
+def full_disk(*args, **kwargs):
+    """In the place of what writes."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextlib.contextmanager
+def refused(pattern=None, *words):
+    """What follows is the user's error: one line, with all of the words in it."""
+    with pytest.raises(UserError, match=pattern) as error:
+        yield error
+    message = str(error.value)
+    assert "\n" not in message
+    for word in words:
+        assert str(word) in message
 
 
 def toy_arrays(counts=COUNTS, shape=SHAPE, seed=0):
@@ -127,6 +149,17 @@ def counted(network: Network):
         return network.apply(params, stats, images, train)
 
     return Network(network.init, apply), traces
+
+
+def flat(tree):
+    """All leaves in one vector of NumPy."""
+    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)]).astype(float)
+
+
+def content(folder):
+    """{relative path: bytes} of all files in a folder."""
+    files = (file for file in Path(folder).rglob("*") if file.is_file())
+    return {x.relative_to(folder).as_posix(): x.read_bytes() for x in files}
 
 
 def to64(tree):

@@ -231,19 +231,13 @@ def test_a_text_is_parsed_and_a_path_expanded(monkeypatch, tmp_path):
 # --- override -------------------------------------------------------------------------
 
 
-def test_no_change_gives_the_same_tree():
+def test_only_the_given_fields_change():
     menu = Menu()
     assert override(menu, {}) is menu
     assert override(menu, {"minutes": None, "sauce": None}) is menu
     assert override(menu, {"stove": "oven"}) is menu
-
-
-def test_only_the_given_fields_change():
     menu = override(Menu(), {"minutes": 7, "seed": 3})
     assert menu == Menu(Dish(stove=Oven(minutes=7), order=Order(seed=3)))
-
-
-def test_an_unknown_flag_is_refused_with_the_nearest():
     with pytest.raises(UserError, match="no flag minuts: perhaps minutes is meant"):
         override(Menu(), {"minuts": 3})
     with pytest.raises(UserError, match="no flag qqqq: see the list"):
@@ -271,14 +265,7 @@ def test_a_flag_of_an_absent_choice_is_refused(given, sentence):
     assert str(error.value).startswith(sentence)
 
 
-def test_a_variant_is_selected_with_its_fields_and_the_one_there_stays():
-    fried = override(Menu(), {"stove": "pan", "oil": "palm", "minutes": 2})
-    assert fried.dish.stove == Pan(2, "palm")
-    assert override(fried, {"stove": "pan"}) is fried
-    assert override(fried, {"stove": "oven"}).dish.stove == Oven()
-
-
-def test_flags_open_and_close_choices():
+def test_flags_open_and_close_choices_at_once():
     hot = override(Menu(), {"sauce": 2.0, "spicy": True})
     assert hot.dish.sauce == Sauce(2.0, True)
     assert override(hot, {"spicy": False}).dish.sauce == Sauce(2.0, False)
@@ -287,15 +274,16 @@ def test_flags_open_and_close_choices():
     assert override(Menu(), {"sauce": 0.0, "topping": "none"}) == Menu()
     with pytest.raises(UserError, match="--sauce must be a number, not False"):
         override(hot, {"sauce": False})  # which equals the closing value
-
-
-def test_changes_are_made_at_once():
-    """Choices are checked as a whole, so that no order of flags matters."""
+    # Choices are checked as a whole, so that no order of flags matters.
     nuts = override(Menu(), {"topping": "nuts", "grams": 50})
     mint = override(nuts, {"topping": "mint", "grams": 5})
     assert mint.dish.topping == Topping("mint", 5)
     with pytest.raises(UserError, match="too many"):
         override(nuts, {"topping": "mint"})
+    fried = override(Menu(), {"stove": "pan", "oil": "palm", "minutes": 2})
+    assert fried.dish.stove == Pan(2, "palm")
+    assert override(fried, {"stove": "pan"}) is fried
+    assert override(fried, {"stove": "oven"}).dish.stove == Oven()
 
 
 # --- flat and stored ------------------------------------------------------------------
@@ -309,31 +297,22 @@ def test_flat_has_the_choices_that_are_there():
     full = flat(override(Menu(), {"stove": "pan", "sauce": 1, "topping": "mint"}))
     assert set(full) == set(flags_of(Menu)) - {"oven_heat"}
     assert (full["stove"], full["oil"], full["spicy"]) == ("pan", "olive", False)
-
-
-def test_flat_overrides_to_the_same_tree():
     for given in ({}, {"stove": "pan", "sauce": 2, "grams": 3, "topping": "mint"}):
         menu = override(Menu(), given)
         assert override(Menu(), flat(menu)) == menu
-
-
-def test_a_variant_of_ones_own_is_stored_with_its_fields():
     values = flat(Menu(Dish(stove=Steam(2.0))))
     assert values["stove"] == "steam"
     assert values["stove_fields"] == {"pressure": 2.0}
     assert "minutes" not in values
 
 
-def test_stored_values_of_absent_choices_are_left_out():
+def test_stored_values_of_absent_choices_and_missing_ones():
     """As versions wrote them whose values were those of all variants."""
     for given in ({}, {"stove": "pan"}, {"sauce": 2.0, "topping": "mint"}):
         now = flat(override(Menu(), given))
         before = {"minutes": 9, "oven_heat": 60.0, "oil": "palm", "spicy": True,
                   "grams": 7, **now}  # fmt: skip
         assert stored(Menu, before) == now
-
-
-def test_a_field_that_was_not_stored_has_its_default():
     values = flat(override(Menu(), {"minutes": 9, "sauce": 2.0, "spicy": True}))
     for name in ("spicy", "minutes", "seed", "topping"):
         rest = {n: x for n, x in values.items() if n != name}

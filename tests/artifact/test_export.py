@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import unicodedata
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,8 @@ from jaxdd.artifact import export
 from jaxdd.artifact.export import export_pngs, folder_names
 from jaxdd.data import Preprocess
 from jaxdd.errors import UserError
-from tests.artifact.test_artifact import NAMES, PIXELS, make
+from tests.artifact.test_artifact import PIXELS, make
+from tests.helpers import content, full_disk, refused
 
 
 def one_each(**changes):
@@ -27,29 +27,8 @@ def one_each(**changes):
     return dataclasses.replace(whole, images=images, labels=labels, **changes)
 
 
-def content(folder):
-    """{relative path: bytes} of all files."""
-    paths = (Path(r, name) for r, _, names in os.walk(folder) for name in names)
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in paths}
-
-
 def described(folder):
     return json.loads((folder / "export.json").read_text())
-
-
-def test_pictures_can_be_read_again_as_a_folder(tmp_path):
-    paths = export_pngs(make(), tmp_path / "out")
-    assert len(paths) == 12
-    assert paths[0].relative_to(tmp_path / "out").as_posix() == "cat/0000.png"
-    again = jaxdd.from_folder(tmp_path / "out")
-    assert again.class_names == NAMES
-    assert again.image_shape == (8, 8, 1)
-    # A fifth of it is held out for testing; together they are what was exported.
-    both = np.concatenate([again.images, again.test_images])
-    labels = np.concatenate([again.labels, again.test_labels])
-    for k in range(3):
-        ours = sorted(image.tobytes() for image in PIXELS[k])
-        assert sorted(image.tobytes() for image in both[labels == k]) == ours
 
 
 def test_one_image_per_class_is_read_beside_real_test_images(tmp_path):
@@ -145,9 +124,8 @@ def test_files_of_others_are_left_alone(tmp_path, strange):
         (folder / strange).parent.mkdir(parents=True, exist_ok=True)
         (folder / strange).write_text("mine")
         before = content(folder)
-        with pytest.raises(UserError, match="which no export wrote") as error:
+        with refused("which no export wrote"):
             export_pngs(make(), folder)
-        assert "\n" not in str(error.value)
         assert content(folder) == before
 
 
@@ -199,10 +177,7 @@ def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch, existing):
         export_pngs(one_each(), folder)
     before = content(tmp_path)
 
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(export.np, "savez_compressed", full)
+    monkeypatch.setattr(export.np, "savez_compressed", full_disk)
     with pytest.raises(UserError, match="No space left on device; free the disk"):
         export_pngs(make(), folder)
     assert content(tmp_path) == before
@@ -222,9 +197,8 @@ def test_folders_that_cannot_be_replaced_are_refused(tmp_path, monkeypatch):
         ("gs://bucket/x", "is an address"),
         ("", "must name a path"),
     ):
-        with pytest.raises(UserError, match=words) as error:
+        with refused(words):
             export_pngs(make(), place)
-        assert "\n" not in str(error.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "loop"]
 
 
@@ -324,11 +298,8 @@ def test_what_a_killed_export_left_is_put_back_or_removed(tmp_path, monkeypatch,
     assert len(list(tmp_path.iterdir())) == 2  # hidden ones too
     assert folder.exists() == (step == 1)
 
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as patch:
-        patch.setattr(export.np, "savez_compressed", full)
+        patch.setattr(export.np, "savez_compressed", full_disk)
         with pytest.raises(UserError, match="No space left"):
             export_pngs(make(), folder)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxdd.artifact.restart import initial_from, label_logits_of, same_preprocessing
+from jaxdd.artifact.restart import initial_from, same_preprocessing
 from jaxdd.data import Preprocess, fit_zca
 from tests.artifact.test_artifact import PIXELS, make
 
@@ -49,19 +49,6 @@ def test_labels_are_taken_where_they_are_learned(soft, learned):
     expected = made.labels if learned else make(soft=False).labels
     np.testing.assert_allclose(found, expected, atol=1e-6)
     chex.assert_tree_all_finite(start.labels)
-
-
-def test_logits_give_the_probabilities_again():
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(50, 10)).astype(np.float32) * 5
-    found = label_logits_of(np.asarray(jax.nn.softmax(logits)))
-    np.testing.assert_allclose(
-        found, np.asarray(jax.nn.log_softmax(logits)), rtol=1e-4, atol=1e-4
-    )
-    # Their differences are all that counts, and what a step moves.
-    np.testing.assert_allclose(
-        found[:, 1:] - found[:, :1], logits[:, 1:] - logits[:, :1], atol=1e-3
-    )
 
 
 def test_preprocessing_is_the_same_up_to_rounding():

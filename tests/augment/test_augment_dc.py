@@ -143,7 +143,9 @@ def test_a_network_with_batch_norm_gets_crop_or_noise():
 
 def test_images_get_different_operations_and_padding_changes_nothing():
     images = jnp.asarray(np.stack([image()] * 30))
-    augment = image_augmentation("dc")
+    labels = jnp.eye(30)
+    batch = lambda x: Batch(x, labels[: len(x)])
+    augment = jax.jit(lambda key, x: training("dc")(key, batch(x)).images)
     key = jax.random.key(1)
     found = augment(key, images)
     assert found.shape == images.shape

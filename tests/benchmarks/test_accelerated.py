@@ -53,9 +53,6 @@ def on_disk(records):
     return json.loads(records.path.read_text())
 
 
-# --- Time ---------------------------------------------------------------------------
-
-
 def test_a_share_is_of_the_time_that_is_left(clock):
     budget = Budget(60, clock)
     assert budget.share([1, 2]) == 20
@@ -104,9 +101,6 @@ def test_what_a_device_refuses_is_a_record_and_the_rest_goes_on(records, clock):
 def test_long_runs_are_repeated_less(clock, seconds, runs):
     found = steady_seconds(clock.passes(seconds), 5, enough=1.0, clock=clock)
     assert found == pytest.approx([seconds] * runs)
-
-
-# --- Numbers ------------------------------------------------------------------------
 
 
 def test_committed_numbers_are_of_all_objectives_and_small():
@@ -194,9 +188,6 @@ def test_a_wrong_number_is_noticed():
     assert cases.difference(nothing, nothing) == (0.0, 0.0)
 
 
-# --- Forms --------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_forms_are_choices_of_the_policy_and_no_two_are_the_same(device):
     today = policy.TABLE[device]
@@ -215,11 +206,6 @@ def test_forms_are_choices_of_the_policy_and_no_two_are_the_same(device):
 
 def test_time_that_runs_out_takes_of_all_primitives():
     assert list(forms.in_turns([["a", "b", "c"], ["d"], ["e", "f"]])) == list("adebfc")
-
-
-def test_steps_are_of_all_methods():
-    assert len(set(sizes.ORDER)) == len(sizes.ORDER) == 11
-    assert sizes.FULL.methods == sizes.ORDER
 
 
 def test_the_reference_begins_before_our_steps_consume_the_state(monkeypatch):

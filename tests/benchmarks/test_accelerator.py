@@ -14,7 +14,7 @@ from benchmarks.accelerated import forms, verdict, whole
 from jaxdd.devices import policy
 from jaxdd.devices.policy import Choices
 from jaxdd.errors import UserError
-from tests.helpers import die
+from tests.helpers import die, refused
 
 
 def form(primitive, axis, name, seconds, **changes):
@@ -38,6 +38,11 @@ def compared_with(precision, right, gap=1e-6):
     }
 
 
+def repeated(same_bits, digest, seconds, xla_flags=""):
+    run = {"method": "dsa", "same_bits": same_bits, "digest": digest}
+    return {**run, "seconds": seconds, "xla_flags": xla_flags}
+
+
 TODAY = policy.TABLE["gpu"]
 LAX = {"convolution": "canonical", "small_convolution": "im2col"}
 STORED = {
@@ -49,27 +54,9 @@ STORED = {
         ],
         "skipped": [{"what": "idc, default", "why": "no time"}],
     },
-    "repeats": {
-        "records": [
-            {
-                "method": "dsa",
-                "same_bits": False,
-                "digest": "a",
-                "seconds": 1.0,
-                "xla_flags": "",
-            }
-        ]
-    },
+    "repeats": {"records": [repeated(False, "a", 1.0)]},
     "repeats_flags": {
-        "records": [
-            {
-                "method": "dsa",
-                "same_bits": True,
-                "digest": "b",
-                "seconds": 1.5,
-                "xla_flags": "--xla_gpu_deterministic_ops=true",
-            }
-        ]
+        "records": [repeated(True, "b", 1.5, "--xla_gpu_deterministic_ops=true")]
     },
     "forms": {
         "records": [
@@ -135,12 +122,9 @@ def test_the_table_says_what_was_found_failed_and_skipped():
         assert row in text
 
 
-def test_a_whole_run_is_told_by_its_accuracy_and_time():
+def test_a_whole_run_is_told_and_nothing_measured_changes_nothing():
     text = verdict.table(verdict.rows({"whole": {"records": [WHOLE]}}))
     assert "| whole | MNIST dsa | distill, 50 steps | 9.0 s | accuracy 80.00 %" in text
-
-
-def test_nothing_measured_changes_nothing():
     assert verdict.advised({}, TODAY)[0] == TODAY
     assert len(verdict.table(verdict.rows({})).splitlines()) == 2
 
@@ -274,20 +258,6 @@ def test_the_last_lines_are_the_table_and_the_entry(tmp_path, monkeypatch):
     assert "JAX 0.11.2" in chosen.measured
 
 
-def test_extra_flags_do_not_depend_on_other_sections(tmp_path, monkeypatch):
-    seen = {}
-
-    def process(config, name, seconds, environment):
-        seen[name] = environment.get("XLA_FLAGS", "")
-        section(tmp_path, name)
-
-    monkeypatch.delenv("XLA_FLAGS", raising=False)
-    monkeypatch.setattr(accelerator, "in_its_process", process)
-    monkeypatch.setattr(accelerator, "backend_of", lambda seconds: "gpu")
-    accelerator.run(accelerator.Config(str(tmp_path), sections="repeats_flags"))
-    assert seen == {"repeats_flags": "--xla_gpu_deterministic_ops=true"}
-
-
 def test_the_backend_is_asked_for_in_another_process(monkeypatch, capsys):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     assert accelerator.backend_of(60.0) == "cpu"
@@ -297,34 +267,16 @@ def test_the_backend_is_asked_for_in_another_process(monkeypatch, capsys):
     assert capsys.readouterr().err.count("no extra flags") == 2
 
 
-def test_what_was_spent_before_is_no_time_for_sections(tmp_path, monkeypatch):
-    given = []
-
-    def process(config, name, seconds, environment):
-        given.append(seconds)
-        section(tmp_path, name)
-
-    monkeypatch.setattr(accelerator, "in_its_process", process)
-    monkeypatch.setattr(accelerator, "backend_of", lambda seconds: "cpu")
-    config = accelerator.Config(str(tmp_path), minutes=1.0, sections="forms")
-    accelerator.run(config)
-    accelerator.run(config, began=time.monotonic() - 10.0)
-    assert given[0] == pytest.approx(60 - accelerator.RESERVE, abs=2.0)
-    assert given[0] - given[1] == pytest.approx(10.0, abs=2.0)
-
-
 @pytest.mark.parametrize(
-    "content",
-    ["", "[]", '{"records": [{}]}', '{"records": 1}', '{"device": {}}', "\0"],
+    "content", ["", "[]", '{"records": [{}]}', '{"records": 1}', '{"device": {}}', "\0"]
 )
 def test_a_damaged_section_is_refused_before_anything_is_measured(
     tmp_path, monkeypatch, content
 ):
     monkeypatch.setattr(accelerator, "in_its_process", die)
     (tmp_path / "dispatch.json").write_text(content)
-    with pytest.raises(UserError, match=r"dispatch\.json .*remove it") as error:
+    with refused(r"dispatch\.json .*remove it"):
         accelerator.run(accelerator.Config(str(tmp_path), sections="forms"))
-    assert "\n" not in str(error.value)
 
 
 def test_choices_of_another_version_are_read_as_far_as_they_are_known(tmp_path):

@@ -9,16 +9,8 @@ from benchmarks.parts import timing
 from jaxdd.errors import UserError
 
 FIELDS = {
-    "method",
-    "setting",
-    "device",
-    "seconds",
-    "compile_seconds",
-    "peak_mb",
-    "flops",
-    "peak_fraction",
-    "reference_seconds",
-    "ratio",
+    *("method", "setting", "device", "seconds", "compile_seconds", "peak_mb", "flops"),
+    *("peak_fraction", "reference_seconds", "ratio"),
 }
 QUICK = {"settings": "small", "width": 4, "repeats": 1}
 
@@ -57,14 +49,11 @@ def test_steps_writes_records_with_all_fields(tmp_path, no_children):
     assert not (tmp_path / "ratios.png").exists()
 
 
-def test_primitives_writes_records(tmp_path):
+def test_primitives_and_scaling_write_records_and_pictures(tmp_path):
     config = primitives.Config(str(tmp_path), primitives="training", **QUICK)
     (record,) = primitives.run(config)
     assert set(record) >= FIELDS - {"method", "peak_mb"}
     assert (tmp_path / "primitives.png").exists()
-
-
-def test_scaling_draws_one_picture_per_axis(tmp_path):
     config = scaling.Config(
         str(tmp_path), methods="dm", axes="size", size="8", width=4, repeats=1
     )

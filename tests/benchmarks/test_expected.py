@@ -30,13 +30,7 @@ def test_the_random_numbers_are_those_of_the_stored_file(name):
     )
 
 
-def test_the_reference_has_not_changed_since_its_numbers_were_stored():
-    assert expected.source_digest() == STORED["source"]["digest"].item(), (
-        "benchmarks/reference was changed: run `make reference` for new numbers"
-    )
-
-
-def test_a_drift_is_seen():
+def test_a_change_or_a_drift_is_seen():
     numbers = STORED["dm"]
     for field, x in numbers.items():
         moved = {**numbers, field: x * (1 + 1e-9)}
@@ -44,6 +38,9 @@ def test_a_drift_is_seen():
         assert not expected.gap({**numbers, field: x * np.nan}, numbers) < 1, field
     with pytest.raises(UserError, match="were expected"):
         expected.gap({}, numbers)
+    assert expected.source_digest() == STORED["source"]["digest"].item(), (
+        "benchmarks/reference was changed: run `make reference` for new numbers"
+    )
 
 
 def test_without_pytorch_nothing_is_written(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,16 +91,6 @@ def write_tfds(
 def samples(num: int, seed: int = 0, shape=(8, 8, 3)) -> list[tuple[np.ndarray, int]]:
     rng = np.random.default_rng(seed)
     return [(rng.integers(0, 256, shape, np.uint8), i % 3) for i in range(num)]
-
-
-@pytest.fixture
-def tfds_writer() -> Callable[..., Path]:
-    return write_tfds
-
-
-@pytest.fixture
-def sample_maker() -> Callable[..., list[tuple[np.ndarray, int]]]:
-    return samples
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from jaxdd.data.accepted import as_problem_data
 from jaxdd.data.splits import with_test_split
 from jaxdd.errors import UserError
 from jaxdd.progress import listening
+from tests.helpers import refused
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (30, 6, 6, 1), dtype=np.uint8)
@@ -30,16 +31,13 @@ def test_of_images_and_labels_a_fifth_is_held_out(convert):
     assert "a stratified fifth of its 30 images is held out" in events[0].text
 
 
-def test_four_arrays_are_both_splits():
+def test_four_arrays_a_dataset_and_a_name():
     events = []
     with listening(events.append):
         dataset, _ = as_problem_data((IMAGES, LABELS, IMAGES[:4], LABELS[:4]))
     assert len(dataset.labels) == 30
     assert len(dataset.test_labels) == 4
     assert events == []
-
-
-def test_a_dataset_stays_and_a_name_is_not_read():
     dataset = digits()
     assert as_problem_data(dataset) == (dataset, None)
     assert as_problem_data("folder:/no/such") == (None, "folder:/no/such")
@@ -55,16 +53,8 @@ def test_a_dataset_stays_and_a_name_is_not_read():
         ((IMAGES, LABELS, IMAGES), "data cannot be a tuple of 3: give"),
         ({"images": IMAGES}, "data cannot be a dict: give"),
         ((IMAGES, LABELS[:-1]), "30 images but labels of shape"),
-        ((IMAGES, LABELS.astype(float)), "must be integers"),
-        ((IMAGES, np.eye(3)[LABELS]), "one class index per image"),
-        ((IMAGES, LABELS + 1), "class 0"),
-        ((IMAGES.astype(np.float32), LABELS), r"\[0, 1\]"),
-        ((IMAGES.astype(np.int64), LABELS), "uint8 or float32"),
-        ((IMAGES[..., 0, 0], LABELS), "shape"),
         ((1, 2), "images cannot be a single value"),
         (([[1, 2], [3]], LABELS), "do not form one array"),
-        ((IMAGES[:0], LABELS[:0]), "empty"),
-        ((IMAGES, LABELS, IMAGES[:, :5], LABELS), "differ in shape"),
         ((IMAGES, None), "labels"),
         ((IMAGES, LABELS, None, LABELS), "test split"),
         (("digits", "digits"), "give"),
@@ -72,9 +62,8 @@ def test_a_dataset_stays_and_a_name_is_not_read():
     ids=lambda x: x if isinstance(x, str) else "",
 )
 def test_other_forms_are_refused_in_a_sentence(data, cause):
-    with pytest.raises(UserError, match=cause) as error:
+    with refused(cause):
         as_problem_data(data)
-    assert "\n" not in str(error.value)
 
 
 def test_a_damaged_dataset_is_refused():

@@ -4,6 +4,7 @@ import pytest
 from jaxdd.data import Dataset, check_ipc, digits, from_arrays, split, validate
 from jaxdd.data.splits import hold_out
 from jaxdd.errors import UserError
+from tests.helpers import refused
 
 
 def arrays(**changes):
@@ -17,7 +18,7 @@ def arrays(**changes):
     return {**given, **changes}
 
 
-def test_from_arrays_keeps_what_it_is_given():
+def test_from_arrays_keeps_adds_a_channel_and_narrows():
     given = arrays()
     dataset = from_arrays(**given, class_names=["a", "b", "c"], name="mine")
     assert (dataset.name, dataset.num_classes) == ("mine", 3)
@@ -25,9 +26,6 @@ def test_from_arrays_keeps_what_it_is_given():
     np.testing.assert_array_equal(dataset.images, given["images"])
     np.testing.assert_array_equal(dataset.labels, given["labels"])
     assert dataset.labels.dtype == dataset.test_labels.dtype == np.int32
-
-
-def test_from_arrays_adds_a_channel_and_narrows_floats():
     images = np.linspace(0, 1, 12 * 4 * 5).reshape(12, 4, 5)
     dataset = from_arrays(**arrays(images=images, test_images=images[:6].tolist()))
     assert dataset.images.shape == (12, 4, 5, 1)
@@ -80,10 +78,8 @@ def float_images(value):
     ],
 )
 def test_from_arrays_names_what_is_wrong(changes, quoted):
-    with pytest.raises(UserError) as error:
+    with refused(None, quoted):
         from_arrays(**arrays(**changes))
-    assert quoted in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 def test_validate_rejects_wide_labels():
@@ -149,14 +145,11 @@ def test_split_is_stratified_disjoint_and_complete():
     assert test.images is dataset.test_images
 
 
-def test_split_depends_on_the_seed_alone():
+def test_split_depends_on_the_seed_alone_and_may_hold_out_nothing():
     dataset = digits()
     first, again = (split(dataset, 0.2, seed=5).train.ids for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, split(dataset, 0.2, seed=6).train.ids)
-
-
-def test_no_validation_keeps_everything():
     dataset = digits()
     train, validation, _ = split(dataset, validation=0)
     assert validation is None
@@ -164,12 +157,17 @@ def test_no_validation_keeps_everything():
     assert train.images is dataset.images
 
 
-def test_hold_out_leaves_both_sides_a_sample_of_small_classes():
+def test_hold_out_leaves_both_sides_a_sample():
     labels = np.array([0] * 100 + [1] * 2 + [2] * 100)
     kept, held = hold_out(labels, 0.01, seed=0)
     assert np.bincount(labels[held]).tolist() == [1, 1, 1]
     assert np.bincount(labels[kept]).tolist() == [99, 1, 99]
     assert len(hold_out(np.zeros(100, int), 0.07, seed=0)[1]) == 7
+    with pytest.raises(UserError, match="-1"):
+        split(digits(), 0.1, seed=-1)
+    lonely = from_arrays(**arrays(labels=np.array([0, 1] * 5 + [0, 2])))
+    with pytest.raises(UserError, match="class 2 has 1 training sample"):
+        split(lonely, 0.1)
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 0.51, float("nan")])
@@ -178,21 +176,10 @@ def test_split_rejects_fractions(fraction):
         split(digits(), fraction)
 
 
-def test_split_rejects_a_negative_seed_and_single_samples():
-    with pytest.raises(UserError, match="-1"):
-        split(digits(), 0.1, seed=-1)
-    lonely = from_arrays(**arrays(labels=np.array([0, 1] * 5 + [0, 2])))
-    with pytest.raises(UserError, match="class 2 has 1 training sample"):
-        split(lonely, 0.1)
-
-
-def test_class_names_can_be_printed_whatever_they_are():
+def test_names_can_be_printed_and_remarks_do_not_count():
     names = ["$$", "b\udcff", "x\ny"]
     dataset = from_arrays(**arrays(), class_names=names)
     assert dataset.class_names == ("$$", "b\\udcff", "x\\ny")
-
-
-def test_remarks_are_no_part_of_the_fingerprint():
     plain = from_arrays(**arrays())
     told = from_arrays(**arrays(), remarks=["something was left out"])
     assert (plain.remarks, told.remarks) == ((), ("something was left out",))

@@ -5,6 +5,7 @@ import pytest
 
 from jaxdd.data import load
 from jaxdd.errors import UserError
+from tests.helpers import refused
 
 RNG = np.random.default_rng(0)
 IMAGES, TEST_IMAGES = (RNG.integers(0, 256, (n, 6, 5, 3), np.uint8) for n in (12, 6))
@@ -69,7 +70,7 @@ def test_arrays_are_converted(tmp_path, dtype, stored, channels):
     assert (dataset.images[dataset.labels == 0] == 0).all()
 
 
-def test_grey_is_that_of_pillow(tmp_path):
+def test_grey_is_that_of_pillow_and_digits_are_converted(tmp_path):
     from PIL import Image
 
     place = archive(tmp_path, images=IMAGES, labels=LABELS)
@@ -78,9 +79,6 @@ def test_grey_is_that_of_pillow(tmp_path):
     for ours, image in zip(grey.images, colour.images, strict=True):
         theirs = np.asarray(Image.fromarray(image).convert("L")).astype(int)
         assert np.abs(ours[..., 0] - theirs).max() <= 1
-
-
-def test_digits_are_converted_too():
     dataset = load("digits", None, 3, (16, 12))
     assert dataset.image_shape == (16, 12, 3)
     assert dataset.images.dtype == np.float32
@@ -94,26 +92,17 @@ def test_digits_are_converted_too():
         ({"images": IMAGES}, "only images"),
         ({"images": IMAGES, "labels": np.eye(12, 14)}, "(12, 14)"),
         ({"images": IMAGES, "labels": np.eye(12, 14)}, "ChestMNIST"),
-        ({"images": IMAGES, "labels": LABELS + 0.5}, "float64"),
         ({"images": IMAGES, "labels": LABELS[:5]}, "(5,)"),
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, "empty"),
         ({"images": np.uint8(3), "labels": np.uint8(3)}, "[M, H, W, C]"),
-        ({"images": IMAGES, "labels": LABELS // 2 * 2}, "class 1 ('1')"),
         ({"images": IMAGES / 255 + 0j, "labels": LABELS}, "complex128"),
-        ({"images": IMAGES, "labels": np.full(12, 2**31 - 1)}, "without gaps"),
-        ({"images": IMAGES, "labels": np.zeros(12, int)}, "1 class"),
-        ({"images": IMAGES, "labels": LABELS.astype(int) - 1}, "-1"),
-        ({"images": IMAGES.astype(int), "labels": LABELS}, "int64"),
         ({"images": IMAGES.astype(object), "labels": LABELS}, "images"),
         ({"images": np.moveaxis(IMAGES, -1, 1), "labels": LABELS}, "moveaxis"),
-        ({"images": np.zeros((12, 4, 4, 4), np.uint8), "labels": LABELS}, "4 channels"),
     ],
 )
 def test_archives_that_cannot_be_used_are_named(arrays, quoted, tmp_path):
-    with pytest.raises(UserError) as error:
+    with refused(None, quoted):
         load(archive(tmp_path, **arrays))
-    assert quoted in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\3\4 no archive"])

@@ -13,29 +13,9 @@ from jaxdd.devices import policy
 from jaxdd.nets.conv import IMPLEMENTATIONS
 from jaxdd.running.loop import longest_chunk
 
-# What the CPU did before there was a table.
-CPU = {
-    "classes": 1,
-    "experts": 1,
-    "networks": 1,
-    "samples": 8,
-    "microbatch": 8,
-    "microbatch_from": (64, 24),
-    "convolution": "canonical",
-    "small_convolution": "im2col",
-    "precision": None,
-    "steps": 256,
-}
-
 
 def changed(**changes):
     return policy.using(dataclasses.replace(policy.choices(), **changes))
-
-
-def test_the_cpu_does_what_it_always_did():
-    found = dataclasses.asdict(policy.choices())
-    del found["measured"]
-    assert found == CPU
 
 
 @pytest.mark.parametrize(
@@ -112,15 +92,12 @@ def test_the_precision_reaches_every_product_of_a_network(form):
     assert "HIGHEST" not in usual
 
 
-def test_microbatches_are_for_wide_networks_on_large_images():
+def test_microbatches_and_the_longest_dispatch():
     assert policy.microbatch_for((32, 32, 3), 128) == 8
     assert policy.microbatch_for((8, 8, 1), 128) is None
     assert policy.microbatch_for((32, 32, 3), 32) is None
     with policy.using(policy.TABLE["gpu"]):
         assert policy.microbatch_for((32, 32, 3), 128) is None
-
-
-def test_the_longest_dispatch_is_a_choice():
     assert longest_chunk() == 256
     with changed(steps=50):
         assert longest_chunk() == 50

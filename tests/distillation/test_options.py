@@ -85,9 +85,6 @@ def another(name: str, value: Any) -> Any:
     return other
 
 
-# --- Every flag arrives ---------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", FLAGS)
 def test_a_flag_arrives_under_its_name(name):
     method, rest = method_with(name), beside(name)
@@ -123,8 +120,6 @@ def test_every_flag_has_a_text_that_stands_alone():
         assert not text.startswith(("of ", "its ", "the same")), name
 
 
-# --- Flags of choices that a method lacks ---------------------------------------------
-
 LACKING = [
     (name, method)
     for name, method in itertools.product(flags_of(Recipe), METHODS)
@@ -154,57 +149,29 @@ def test_a_flag_of_an_absent_choice_is_refused_by_name(name):
             assert sentence.endswith("leave it out")
 
 
+def words(text):
+    return set(text.split())
+
+
 def test_axes_lack_what_is_of_other_variants():
     """The list above, by hand for one method of each objective."""
     names = {m: {name for name, method in LACKING if method == m} for m in METHODS}
     modifiers = {n for n, f in FLAGS.items() if f.group in OPENING}
-    soft = {"label_lr", "label_momentum"}
-    experts = {
-        "student_steps",
-        "expert_epochs",
-        "gradient",
-        "step_size",
-        "step_size_lr",
-        "min_start",
-        "first_start",
-        "max_start",
-        "expansion",
-    }
-    pool = {
-        "matches",
-        "network_lr",
-        "network_momentum",
-        "network_decay",
-        "pool_augmentation",
-    }
-    on_real = {"pool_samples", "pool_batch"}
-    warm_up = {"warmup_networks", "warmup_matches"}
-    of_gradients = {"distance", "tensors"}
-    assert names["dsa"] == {*modifiers, *soft, *experts, *on_real, *warm_up, "features"}
+    soft, warm_up = (
+        words("label_lr label_momentum"),
+        words("warmup_networks warmup_matches"),
+    )
+    experts = words("student_steps expert_epochs gradient step_size step_size_lr")
+    experts |= words("min_start first_start max_start expansion")
+    pool = words("matches network_lr network_momentum network_decay pool_augmentation")
+    on_real, of_gradients = words("pool_samples pool_batch"), words("distance tensors")
+    both = modifiers | on_real | warm_up
+    of_pools = both | pool | of_gradients | {"inner_epochs"}
+    assert names["dsa"] == both | soft | experts | {"features"}
     assert names["dcc"] == names["dsa"] - warm_up
     assert names["idc"] == names["dsa"] - on_real | {"inner_epochs"}
-    assert names["dm"] == {
-        *modifiers,
-        *soft,
-        *experts,
-        *pool,
-        *on_real,
-        *warm_up,
-        *of_gradients,
-        "inner_epochs",
-    }
-    assert names["mtt"] == {
-        *modifiers,
-        *soft,
-        *pool,
-        *on_real,
-        *warm_up,
-        *of_gradients,
-        "inner_epochs",
-        "features",
-        "batch_real",
-        "sampling",
-    }
+    assert names["dm"] == of_pools | soft | experts
+    assert names["mtt"] == of_pools | soft | words("features batch_real sampling")
     assert names["datm"] == names["mtt"] - soft
     masks = {n for n, f in FLAGS.items() if f.group == "mask"}
     assert names["pad"] == names["datm"] - masks
@@ -223,9 +190,6 @@ def test_flags_of_experts_are_refused_without_them(name):
             run_of(method, {name: another(name, FLAGS[name].field.default)})
         expected = f"--{name} is about experts, which --method={method} does without"
         assert str(error.value).startswith(expected)
-
-
-# --- Impossible values ----------------------------------------------------------------
 
 
 WRONG_TYPES: dict[Any, list[Any]] = {
@@ -283,9 +247,6 @@ def test_impossible_values_are_refused_alike_in_python_and_by_flag(name):
         assert tail == str(in_python.value).removeprefix(field)
 
 
-# --- What holds across choices --------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("method", "flags", "sentence"),
     [
@@ -297,11 +258,7 @@ def test_impossible_values_are_refused_alike_in_python_and_by_flag(name):
         ("mtt", {"experts": "x", "num_experts": 3}, "for a bank made here"),
         ("dsa", {"segments": 3, "ipc": 2}, "choose 1 to 2 segments"),
         ("dsa", {"segments": 2, "ipc": 2, "select": "validation"}, "there are 2 segm"),
-        (
-            "dsa",
-            {"segments": 2, "ipc": 2, "segment_experts": 1},
-            "--segment_exp",
-        ),
+        ("dsa", {"segments": 2, "ipc": 2, "segment_experts": 1}, "--segment_exp"),
         ("mtt", {"segments": 2, "ipc": 2, "segment_epochs": 1}, "a span has"),
         ("dsa", {"mask": "depth"}, "add e.g. --mask_ratio=0.25"),
         ("dsa", {"score": "el2n"}, "nothing is left out by that order"),
@@ -315,7 +272,7 @@ def test_flags_that_exclude_each_other(method, flags, sentence):
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_recipe_of_ones_own_keeps_its_values():
+def test_a_recipe_of_ones_own_and_the_published_length():
     recipe = override(METHODS["dsa"], {"batch_real": 5, "sdc_weight": 2.0})
     run = run_of(recipe, {"ipc": 3, "image_lr": 0.5})
     assert run.recipe == override(recipe, {"image_lr": 0.5})
@@ -323,8 +280,5 @@ def test_a_recipe_of_ones_own_keeps_its_values():
     assert run.scaling == Scaling()
     with pytest.raises(UserError, match="which this recipe does without"):
         run_of(recipe, {"student_steps": 3})
-
-
-def test_the_published_length_stays_where_fewer_steps_are_run():
     run: Run = run_of("dsa", {"steps": 5, "sdc_weight": 1.0})
     assert (run.length.steps, run.published.steps) == (5, 300)

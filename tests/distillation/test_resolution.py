@@ -48,28 +48,6 @@ def test_a_run_of_the_version_before_is_the_same_run(name, digits):
     assert set(now) - NEW < set(before)
 
 
-def test_whatever_alters_a_step_makes_another_run(digits):
-    now, before, problem = now_and_before("pad", digits)
-    for values in (now, before):
-        same = identity(values, problem)
-        for change in ({"workdir": "there"}, {"steps": 7}, {"num_eval": 9}):
-            assert identity({**values, **change}, problem) == same
-        for change in ({"image_lr": 7.0}, {"mask_ratio": 0.5}, {"max_start": 3}):
-            assert identity({**values, **change}, problem) != same
-    # What no choice of the method looks at.
-    for change in ({"batch_real": 1}, {"distance": "cos"}, {"judges": 9}):
-        assert identity({**before, **change}, problem) == identity(before, problem)
-
-
-def test_a_value_that_a_version_did_not_have_stands_for_its_default(digits):
-    """Runs of today and of before, without the values that came last."""
-    now, before, problem = now_and_before("dsa", digits)
-    for values in (now, before):
-        for name in ("tensors", "batch_syn", "mask", "segments", "sampling", "space"):
-            older = {n: x for n, x in values.items() if n != name}
-            assert identity(older, problem) == identity(values, problem)
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_a_rising_weight_arrives_at_the_end_of_the_published_run(method, digits):
     flags = {"sdc_weight": 1.0, "steps": 7, "ipc": 2, "net": "mlp", "width": 4}

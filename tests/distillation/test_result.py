@@ -10,10 +10,8 @@ import pytest
 from PIL import Image
 
 import jaxdd
-from jaxdd.distillation import run as distillation
 from jaxdd.distillation.result import Result
 from tests.artifact.test_artifact import make
-from tests.experiments.helpers import QUICK, small
 
 SUMMARY = {
     "distilled": {"mean": 51.25, "std": 0.5, "n": 5},
@@ -49,14 +47,11 @@ def test_its_parts_are_those_of_the_run(result, tmp_path):
         result.accuracy = result.random
 
 
-def test_its_text_is_short(result):
+def test_its_text_and_its_page(result):
     assert repr(result) == (
         "Result(3 classes, 4 per class, 8x8x1: accuracy 51.25 ± 0.50 %, "
         "random 44.00 ± 3.25 %)"
     )
-
-
-def test_a_notebook_shows_images_and_numbers(result):
     page = result._repr_html_()
     data = re.search(r'src="data:image/png;base64,([^"]+)"', page)[1]
     with Image.open(io.BytesIO(base64.b64decode(data))) as image:
@@ -65,8 +60,3 @@ def test_a_notebook_shows_images_and_numbers(result):
     assert "<td>51.25 ± 0.50 %</td><td>5</td>" in page
     assert "<td>44.00 ± 3.25 %</td><td>10</td>" in page
     assert "79.0 at the start, not finite at the end" in page
-
-
-def test_a_run_without_a_listener_prints_nothing(tmp_path, capfd):
-    distillation.run(small(tmp_path / "quiet", **QUICK, steps=2))
-    assert capfd.readouterr() == ("", "")

@@ -1,6 +1,8 @@
 """Every comparison with runs that take no time, and a toy among them."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import zlib
 from collections.abc import Callable, Collection
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from experiments import d4a, demo, matrix, pad, sdc
 from experiments.comparing import d4a_results, shared_banks
@@ -19,14 +22,12 @@ from experiments.comparing.groups import Group
 from experiments.console.flags import option
 from jaxdd import report
 from jaxdd.distillation import run as distill
+from jaxdd.progress import listening
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.lock import owned
 from tests.experiments.helpers import read_json
 
 TEST_SAMPLES = 360  # of digits
-
-
-# --- A toy --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +63,6 @@ TOY = Comparison(
         )
     },
 )
-
-
-# --- In the place of work -----------------------------------------------------------
 
 
 def made_up(name: str) -> float:
@@ -171,9 +169,6 @@ def touch(plot, finished, table, path) -> None:
     path.touch()
 
 
-# --- The programs -------------------------------------------------------------------
-
-
 class Case(NamedTuple):
     """A program with flags for a short comparison.
 
@@ -198,6 +193,32 @@ class Case(NamedTuple):
     others: tuple[dict[str, Any], str] | None = None
     kills: int = 3  # run.json or table.md, table.csv, table.json
     result: str = "table.json"
+
+
+# Short real runs, on a network that compiles quickly.
+SHORT = {
+    "seeds": "0",
+    "steps": 3,
+    "num_experts": 2,
+    "bank_epochs": 7,
+    "student_steps": 2,
+    "eval_epochs": 3,
+    "num_eval": 2,
+}
+TINY = {"net": "mlp", "width": 8, "augmentation": "none", "eval_augmentation": "none"}
+
+
+def compared(program, config, probes, /, **changes):
+    """(folder, table, standard error) of a finished comparison of real runs."""
+    base_of = program.base_of
+    with pytest.MonkeyPatch.context() as patch:
+        tiny = lambda *a, **given: base_of(*a, **{**given, **TINY, **changes})
+        patch.setattr(program, "base_of", tiny)
+        patch.setattr(distill, "Probes", probes)
+        error = io.StringIO()
+        with contextlib.redirect_stderr(error), listening(report.bar):
+            table = program.run(config)
+    return Path(config.workdir), table, error.getvalue()
 
 
 FEW = {"seeds": "0,1", "steps": 3, "num_eval": 2}

@@ -8,7 +8,7 @@ from jaxdd import report
 from jaxdd.data.problem import DataFlags, Problem, open_problem
 from jaxdd.distillation import run as distill
 from jaxdd.progress import listening
-from tests.experiments.helpers import small
+from tests.experiments.helpers import NoProbes, small
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +24,14 @@ def speaking():
         yield
 
 
+@pytest.fixture(scope="module")
+def no_probes():
+    """Runs do not train the networks that measure difficulty."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distill, "Probes", NoProbes)
+        yield
+
+
 @pytest.fixture(scope="package")
 def problem() -> Problem:
     """The bundled digits; tests must not change them."""
@@ -36,3 +44,9 @@ def finished(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("finished") / "run"
     distill.run(small(folder))
     return folder
+
+
+@pytest.fixture
+def path(finished) -> Path:
+    """The set that it made."""
+    return finished / "distilled.npz"

@@ -5,6 +5,7 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,18 @@ FOLLOWING = {
 }
 
 
+# Two experts of that network, which has so many parameters.
+BANK = {
+    "net": "mlp",
+    "width": 8,
+    "num_experts": 2,
+    "epochs": 3,
+    "augmentation": "none",
+    "learning_rate": 0.5,
+}
+PARAMETERS = 64 * 8 + 8 + 8 * 8 + 8 + 8 * 10 + 10
+
+
 def small(workdir, **changes) -> options.Config:
     return options.Config(workdir=str(workdir), **{**SMALL, **changes})
 
@@ -141,6 +154,18 @@ def metrics(folder) -> list[dict]:
     lines = [json.loads(x) for x in (Path(folder) / "metrics.jsonl").open()]
     assert all(line.pop("seconds") >= 0 for line in lines)
     return lines
+
+
+def last_step(folder) -> int:
+    """The last step that the metrics of a running program have come to."""
+    path = folder / "metrics.jsonl"
+    text = path.read_text() if path.exists() else ""
+    return max([0, *map(int, re.findall(r'^{"step": (\d+),.*}$', text, re.MULTILINE))])
+
+
+def scores_file(path, ids, scores) -> str:
+    np.savez(path, scores=np.asarray(scores, np.float32), ids=ids)
+    return str(path)
 
 
 def without_records(finished, target) -> Path:

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import demo
 from jaxdd.data.problem import DataFlags, open_problem
-from jaxdd.errors import UserError
+from jaxdd.methods.network import NetworkSpec
 from jaxdd.training.fit import Training
 from tests.experiments.helpers import QUICK, SMALL, read_json
 from tests.experiments.test_distill import poisoned
@@ -25,6 +25,7 @@ def tiny():
         tiny = lambda config, **changes: base_of(config, **{**TINY, **changes})
         patch.setattr(demo, "base_of", tiny)
         patch.setattr(demo, "WHOLE", Training(epochs=1, batch_size=256))
+        patch.setattr(demo, "NetworkSpec", lambda: NetworkSpec("mlp", 8))
         yield
 
 
@@ -67,24 +68,6 @@ def test_a_finished_table_is_shown_for_the_same_flags_only(finished, monkeypatch
     assert demo.run(config) == table
     with pytest.raises(TypeError):  # it starts to compute
         demo.run(dataclasses.replace(config, weights="3,4"))
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        ("{", "cannot use"),
-        ("[]", "not an object"),
-        ('{"config": {}}', "lacks 'rows'"),
-        ('{"config": {}, "rows": [], "gain": [0], "validation": {}}', "a list of 4"),
-    ],
-)
-def test_a_damaged_table_is_refused(tmp_path, content, sentence):
-    (tmp_path / "table.json").write_text(content)
-    with pytest.raises(
-        UserError, match=f"{sentence}.* remove it, and it is made again"
-    ):
-        demo.run(demo.Config(str(tmp_path)))
-    assert (tmp_path / "table.json").read_text() == content
 
 
 def test_the_test_split_has_no_part_in_choosing_the_weight(

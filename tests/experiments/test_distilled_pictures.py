@@ -1,5 +1,7 @@
 """The picture of distilled sets below real images."""
 
+import dataclasses
+
 import matplotlib.image
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import jaxdd
 from experiments.pictures import Config, random_images, run
 from jaxdd.data import load, normalisation
 from jaxdd.errors import UserError
+from tests.artifact.test_artifact import make
 
 NAMES = ("0", "1", "2")
 
@@ -36,24 +39,16 @@ def save(tmp_path, dataset):
         data = load(dataset)
         pixels = data.images[:6].reshape(2, 3, 8, 8, 1).swapaxes(0, 1)
         preprocess = normalisation("toy", data.images)
-        artifact = jaxdd.Artifact(
+        artifact = make(
             images=preprocess.apply(pixels),
             labels=np.eye(3, dtype=np.float32)[:, None].repeat(2, axis=1),
-            step_size=None,
             preprocess=preprocess,
             class_names=NAMES,
-            dataset={
-                "name": "toy",
-                "fingerprint": fingerprint or data.fingerprint,
-                "validation": 0.0,
-                "split_seed": 0,
-            },
-            network={"name": "mlp"},
-            augmentation="none",
-            training=jaxdd.Training(1),
             measured=measured or {},
             provenance={"seed": 0, **(provenance or {})},
         )
+        known = {**artifact.dataset, "fingerprint": fingerprint or data.fingerprint}
+        artifact = dataclasses.replace(artifact, dataset=known)
         return str(jaxdd.save(artifact, tmp_path / f"{name}.npz"))
 
     return save

@@ -29,103 +29,42 @@ CASES = {
         ["{here}/data/cut/1.0.0/cut-train.array_record-00000-of-00001"],
     ),
     "folder": ("distill", {"dataset": "folder:{here}/no"}, ["{here}/no"]),
-    "archive": ("distill", {"dataset": "npz:{here}/no.npz"}, ["{here}/no.npz"]),
-    "no archive": (
-        "difficulty",
-        {"dataset": "npz:{here}/file", "workdir": "{here}/out"},
-        ["{here}/file"],
-    ),
+    "no archive": ("difficulty", {"dataset": "npz:{here}/file"}, ["{here}/file"]),
     "image size": ("distill", {"image_size": "8x"}, ["--image_size", "'8x'"]),
-    "image size 0": ("distill", {"image_size": "0"}, ["0"]),
-    "channels": ("distill", {"channels": 2}, ["1 or 3 channels", "2"]),
     "ipc 0": ("distill", {"ipc": 0}, ["--ipc", "0"]),
-    "ipc too large": ("distill", {"ipc": 1000}, ["1000", "125", "class 8"]),
     "method": ("distill", {"method": "dd"}, ["'dd'", "dsa"]),
     "weight nan": ("distill", {"sdc_weight": "nan"}, ["--sdc_weight", "nan"]),
-    "rate inf": ("distill", {"image_lr": "inf"}, ["--image_lr", "inf"]),
     "workdir below a file": (
         "distill",
         {"workdir": "{here}/file/run"},
         ["{here}/file/run", "Not a directory"],
     ),
-    "workdir is a file": ("distill", {"workdir": "{here}/file"}, ["{here}/file"]),
     "no workdir": ("distill", {"workdir": None}, ["--workdir has to be given"]),
     "empty workdir": ("distill", {"workdir": ""}, ["--workdir", "''"]),
-    "select": ("distill", {"select": "test"}, ["'test'", "validation"]),
     "no validation": (
         "distill",
         {"select": "validation", "validation": 0},
         ["--select=validation", "--validation=0"],
     ),
-    "validation": ("distill", {"validation": 0.9}, ["0.9"]),
-    "seed": ("distill", {"seed": -1}, ["--seed", "-1"]),
-    "huge seed": ("distill", {"seed": 10**23}, ["--seed", str(10**23)]),
     "net": ("distill", {"net": "nat"}, ["'nat'", *NETS]),
-    "norm": ("distill", {"net": "convnet", "norm": "nrm"}, ["'nrm'", "instance"]),
-    "depth": ("distill", {"net": "convnet", "depth": 9}, ["depth=9"]),
-    "distance": ("distill", {"distance": "l3"}, ["'l3'", "mse"]),
-    "schedule": ("distill", {"sdc_schedule": "cubic"}, ["'cubic'", "linear"]),
-    "sdc norm": ("distill", {"sdc_norm": "max"}, ["'max'", "per_sample"]),
     "augmentation": ("distill", {"augmentation": "flip_spin"}, ["'spin'", "rotate"]),
-    "its evaluation": ("distill", {"eval_augmentation": "spin"}, ["'spin'"]),
-    "init": ("distill", {"init": "zero"}, ["zero", "noise"]),
-    "steps": ("distill", {"steps": 0}, ["--steps", "0"]),
     "flag": ("distill", {"stepz": 3}, ["--stepz", "or --steps"]),
     "not a number": ("distill", {"ipc": "ten"}, ["--ipc", "an integer", "'ten'"]),
-    "not whole": ("distill", {"ipc": 1.5}, ["--ipc", "an integer", "'1.5'"]),
-    "not a float": ("distill", {"sdc_weight": "x"}, ["--sdc_weight", "number", "'x'"]),
     "not a bool": ("distill", {"zca": "maybe"}, ["--zca", "true or false", "'maybe'"]),
-    "no artifact": (
-        "evaluate",
-        {"artifact": "{here}/no.npz", "workdir": "{here}/out"},
-        ["{here}/no.npz"],
-    ),
+    "no artifact": ("evaluate", {"artifact": "{here}/no.npz"}, ["{here}/no.npz"]),
     "not an artifact": (
         "evaluate",
-        {"artifact": "{here}/file", "workdir": "{here}/out"},
+        {"artifact": "{here}/file"},
         ["{here}/file", "no .npz archive"],
     ),
-    "nets": (
-        "evaluate",
-        {"artifact": "{artifact}", "nets": "mlp,nat", "workdir": "{here}/out"},
-        ["'nat'"],
-    ),
-    "num_eval": (
-        "evaluate",
-        {"artifact": "{artifact}", "num_eval": 0, "workdir": "{here}/out"},
-        ["--num_eval", "0"],
-    ),
-    "evaluation seed": (
-        "evaluate",
-        {"artifact": "{artifact}", "seed": -2, "workdir": "{here}/out"},
-        ["--seed", "-2"],
-    ),
+    "nets": ("evaluate", {"artifact": "{artifact}", "nets": "mlp,nat"}, ["'nat'"]),
     "another dataset": (
         "evaluate",
-        {
-            "artifact": "{artifact}",
-            "dataset": "whole",
-            "data_dir": "{here}/data",
-            "workdir": "{here}/out",
-        },
+        {"artifact": "{artifact}", "dataset": "whole", "data_dir": "{here}/data"},
         ["'whole'", "fingerprint"],
     ),
-    "score": (
-        "difficulty",
-        {"score": "el2n,hard", "workdir": "{here}/out"},
-        ["'hard'", *SCORES],
-    ),
-    "networks": (
-        "difficulty",
-        {"networks": 0, "workdir": "{here}/out"},
-        ["--networks", "0"],
-    ),
-    "score's seed": ("difficulty", {"seed": -1, "workdir": "{here}/out"}, ["-1"]),
-    "score's workdir": ("difficulty", {"workdir": "{here}/file"}, ["{here}/file"]),
-    "weights": ("demo", {"weights": "1,x", "workdir": "{here}/out"}, ["'1,x'"]),
-    "weight": ("demo", {"weights": "1,nan", "workdir": "{here}/out"}, ["nan"]),
-    "seeds": ("demo", {"seeds": "0,-1", "workdir": "{here}/out"}, ["-1"]),
-    "demo's workdir": ("demo", {"workdir": "{here}/file"}, ["{here}/file"]),
+    "score": ("difficulty", {"score": "el2n,hard"}, ["'hard'", *SCORES]),
+    "weights": ("demo", {"weights": "1,x"}, ["'1,x'"]),
 }
 
 
@@ -144,8 +83,8 @@ def here(tmp_path_factory):
 def arguments(case, here, finished):
     module, flags, quoted = CASES[case]
     fill = lambda x: str(x).format(here=here, artifact=finished / "distilled.npz")
-    if module == "distill":
-        flags = {**QUICK, "workdir": here / "out", **flags}
+    usual = {**(QUICK if module == "distill" else {}), "workdir": here / "out"}
+    flags = {**usual, **flags}
     given = [f"--{k}={fill(v)}" for k, v in flags.items() if v is not None]
     return [f"experiments.{module}", *given], [fill(x) for x in quoted]
 
@@ -192,7 +131,7 @@ def test_bad_input_is_answered_with_one_sentence(case, answers, here, finished):
     assert not (here / "out").exists()
 
 
-@pytest.mark.parametrize("case", ["dataset", "workdir below a file", "flag"])
+@pytest.mark.parametrize("case", ["workdir below a file"])
 def test_the_same_from_the_command_line(case, answers, here, finished):
     """The forks above stand for real programs."""
     flags = dict(x[2:].split("=", 1) for x in arguments(case, here, finished)[0][1:])

@@ -8,8 +8,10 @@ import pytest
 
 from experiments.console import machines
 from jaxdd.artifact import file as artifact
+from jaxdd.distillation import options
+from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
-from tests.experiments.helpers import SMALL, metrics, read_json, start
+from tests.experiments.helpers import QUICK, SMALL, metrics, read_json, start
 
 
 def free_port() -> int:
@@ -18,11 +20,14 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-def test_two_processes_and_then_one_make_the_run_of_one(tmp_path, finished):
+def test_two_processes_and_then_one_make_the_run_of_one(tmp_path):
     """Classes and networks are spread over both; what they saved, one restores."""
-    flags = {**SMALL, "workdir": tmp_path}
+    finished, short = tmp_path / "whole", {**SMALL, **QUICK, "steps": 20}
+    distill.run(options.Config(**short, workdir=str(finished)))
+    tmp_path = tmp_path / "run"
+    flags = {**short, "workdir": tmp_path}
     joined = {"coordinator": f"127.0.0.1:{free_port()}", "num_processes": 2}
-    half = {**flags, "steps": SMALL["steps"] // 2}
+    half = {**flags, "steps": 10}
     both = [start("distill", 1, **half, **joined, process_id=i) for i in (0, 1)]
     for process in both:
         out, err = process.communicate(timeout=300)
@@ -45,7 +50,12 @@ def test_two_processes_and_then_one_make_the_run_of_one(tmp_path, finished):
 
 def test_a_refusal_of_one_ends_the_other(tmp_path):
     """The one that may not write does not leave the other waiting."""
-    flags = {**SMALL, "workdir": tmp_path, "coordinator": f"127.0.0.1:{free_port()}"}
+    flags = {
+        **SMALL,
+        **QUICK,
+        "workdir": tmp_path,
+        "coordinator": f"127.0.0.1:{free_port()}",
+    }
     with open(tmp_path / ".lock", "a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         both = [

@@ -1,7 +1,6 @@
 """The table of methods and modifiers, in a corner of it."""
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -18,11 +17,8 @@ from jaxdd.distillation import run as distill
 from jaxdd.distillation import segmented
 from jaxdd.distillation.options import Config
 from jaxdd.errors import Diverged, UserError
-from tests.experiments.helpers import (
-    NoProbes,
-    busy,
-    without_records,
-)
+from tests.experiments.helpers import NoProbes, busy, without_records
+from tests.helpers import full_disk
 
 # Segments and windows have tests of their own.
 SMALL = {"methods": "dm", "modifiers": "plain,sdc,fiem", "steps": 2, "width": 4}
@@ -77,9 +73,6 @@ def test_a_modifier_without_effect_does_not_work(tmp_path, monkeypatch):
     assert "**no**" in (tmp_path / "matrix.md").read_text()
 
 
-# --- Stopped, in the way, or refused --------------------------------------------------
-
-
 def test_cells_whose_record_is_lost_are_the_same_again(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(filling, "Probes", NoProbes)  # nothing is left to be measured
     copy = without_records(finished[0], tmp_path / "copy")
@@ -103,7 +96,7 @@ def full_after_one_file(patch):
     def fsync(file):
         calls.append(file)
         if len(calls) > 1:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            full_disk()
         sync(file)
 
     patch.setattr(os, "fsync", fsync)

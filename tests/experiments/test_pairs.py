@@ -36,36 +36,30 @@ def test_gains_are_paired_by_seed():
     assert pairs.gain_text(other) == "+2.00 ± 2.48"
 
 
-def test_the_spread_is_that_of_all_networks_pooled():
+def test_the_spread_is_pooled_and_names_survive(tmp_path):
     rng = np.random.default_rng(0)
     networks = rng.normal(70, 3, (4, 5))
     networks += np.array([0, 1, 2, 3])[:, None]
     (row,) = pairs.compare({"x": made_up(networks.mean(1), networks.std(1))})
     assert row["mean"] == pytest.approx(networks.mean())
     assert row["std"] == pytest.approx(networks.std())
-
-
-def test_one_seed_has_no_interval():
-    rows = pairs.compare({"a": made_up([60.0], [1.0]), "b": made_up([59.5], [1.0])})
-    assert rows[1]["interval"] is None
-    assert pairs.gain_text(rows[1]) == "-0.50"
-
-
-def test_runs_that_had_no_step_left_are_not_timed():
-    summaries = made_up([60.0] * 3, [1.0] * 3)
-    for summary, seconds in zip(summaries, (0.0, 2.0, 4.0), strict=True):
-        summary["seconds_per_step"] = seconds
-    assert pairs.compare({"a": summaries})[0]["seconds_per_step"] == 3.0
-    assert pairs.compare({"a": summaries[:1]})[0]["seconds_per_step"] is None
-
-
-def test_names_with_commas_survive_the_csv(tmp_path):
     rows = pairs.compare({"IR 0.5, AEE 40": made_up([60.0, 61.0], [1.0, 1.0])})
     pairs.write_tables(tmp_path, "title", rows, ["A note."])
     with (tmp_path / "table.csv").open(newline="") as file:
         (line,) = csv.DictReader(file)
     assert line["name"] == "IR 0.5, AEE 40"
     assert float(line["mean"]) == 60.5
+
+
+def test_one_seed_and_runs_without_steps():
+    rows = pairs.compare({"a": made_up([60.0], [1.0]), "b": made_up([59.5], [1.0])})
+    assert rows[1]["interval"] is None
+    assert pairs.gain_text(rows[1]) == "-0.50"
+    summaries = made_up([60.0] * 3, [1.0] * 3)
+    for summary, seconds in zip(summaries, (0.0, 2.0, 4.0), strict=True):
+        summary["seconds_per_step"] = seconds
+    assert pairs.compare({"a": summaries})[0]["seconds_per_step"] == 3.0
+    assert pairs.compare({"a": summaries[:1]})[0]["seconds_per_step"] is None
 
 
 @pytest.mark.parametrize(

@@ -39,21 +39,19 @@ def test_what_cannot_be_drawn_is_said(tmp_path, capsys, function, arguments, cau
     assert not list(tmp_path.iterdir())
 
 
-def test_a_picture_that_can_be_drawn(tmp_path, capsys):
+def test_what_can_be_drawn_and_a_full_disk(tmp_path, capsys, monkeypatch):
     path = tmp_path / "a.png"
     assert pictures.draw(report.histogram, [1.0], path, xlabel="x") == path
     assert path.exists()
     assert capsys.readouterr().err == ""
 
-
-def test_a_full_disk_is_no_fault_of_a_picture(tmp_path, monkeypatch):
     def fsync(file):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(NotWritten, match="No space left on device"):
-        pictures.draw(report.histogram, [1.0], tmp_path / "a.png", xlabel="x")
-    assert not list(tmp_path.iterdir())
+        pictures.draw(report.histogram, [1.0], tmp_path / "b.png", xlabel="x")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_scores_without_a_picture_are_scores(tmp_path, capsys):

@@ -153,11 +153,6 @@ def test_a_refusal_is_that_of_the_run(tmp_path, changes):
     assert not (tmp_path / "a").exists()
 
 
-def test_another_configuration_in_the_workdir_is_refused(finished):
-    with pytest.raises(UserError, match=r"width.: 8.* there and .*width.: 9.* now"):
-        planning.distillation(small(finished, width=9))
-
-
 def test_a_bank_of_experts(tmp_path):
     config = experts.Config(
         workdir=str(tmp_path / "bank"), net="mlp", width=8, augmentation="none",
@@ -172,16 +167,13 @@ def test_a_bank_of_experts(tmp_path):
     assert {"epochs", "accuracy of the experts", "compilation"} <= set(plan.seconds)
 
 
-def test_an_evaluation(finished, tmp_path):
+def test_an_evaluation_and_a_checked_flag(finished, tmp_path):
     config = evaluate.Config(
         str(finished / "distilled.npz"), nets="mlp", workdir=str(tmp_path / "new")
     )
     plan = planning.evaluation(config)
     assert not (tmp_path / "new").exists()
     assert {"mlp: the set", "mlp: random sets"} <= set(plan.seconds)
-
-
-def test_the_flag_is_checked_like_the_others(tmp_path):
     flags = {"plan": "true", "steps": 0, "workdir": tmp_path / "a"}
     with start("distill", **flags) as process:
         out, error = process.communicate()
@@ -196,9 +188,6 @@ def test_a_finished_run_tells_its_times(finished, capsys):
     shown = capsys.readouterr().out
     assert re.search(r"time: .* s, .* s per step, .* s compiling; evaluation", shown)
     assert 0 <= summary["evaluation_compile_seconds"] < summary["evaluation_seconds"]
-
-
-def test_nested_compilations_count_once():
     inner = jax.jit(lambda x: jnp.sin(x) + 1)
     with Stopwatch() as watch:
         jax.jit(lambda x: inner(x) * inner(2 * x))(1.0)

@@ -13,26 +13,18 @@ from experiments import sdc
 from experiments.comparing import sdc_results, shared_banks
 from experiments.comparing.groups import Finished, Opened
 from experiments.comparing.sdc_rows import Row, sweeps_of
-from jaxdd import report
 from jaxdd.artifact import file as artifact
 from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
-from jaxdd.progress import listening
 from jaxdd.scores.probes import Probes
-from tests.experiments.comparisons import FEW, install
+from tests.experiments import comparisons
+from tests.experiments.comparisons import FEW, SHORT, TINY, install
 from tests.experiments.helpers import read_json
+from tests.helpers import refused
 
-# What `sdc` has no flags for, since its comparison is at the field's own network.
-TINY = {
-    "net": "mlp",
-    "width": 8,
-    "augmentation": "none",
-    "eval_augmentation": "none",
-    "probes": 2,
-    "probe_steps": 5,
-}
+PROBES = {"probes": 2, "probe_steps": 5}
 FOLDERS = {
     "dc": "dc-0",
     "dc, weight 1": "dc-weight-1-0",
@@ -54,39 +46,15 @@ class Brightness(Probes):
 
 
 def config(workdir, **changes) -> sdc.Config:
-    values = {
-        "methods": "dc,mtt",
-        "seeds": "0",
-        "weights": "0",
-        "norms": "mean,path",
-        "schedules": "constant",
-        "steps": 3,
-        "num_experts": 2,
-        "bank_epochs": 7,
-        "student_steps": 2,
-        "eval_epochs": 3,
-        "num_eval": 2,
-    }
-    return sdc.Config(workdir=str(workdir), **{**values, **changes})
-
-
-# --- Real runs ----------------------------------------------------------------------
+    values = {"methods": "dc,mtt", "weights": "0", "norms": "mean,path"}
+    values |= {**SHORT, "schedules": "constant", **changes}
+    return sdc.Config(workdir=str(workdir), **values)
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """(folder, table, standard error) of a finished comparison, with a network that
-    compiles quickly."""
-    folder = tmp_path_factory.mktemp("sdc") / "both"
-    base_of = sdc.base_of
-    with pytest.MonkeyPatch.context() as patch:
-        tiny = lambda *a, **changes: base_of(*a, **{**changes, **TINY})
-        patch.setattr(sdc, "base_of", tiny)
-        patch.setattr(distill, "Probes", Brightness)
-        error = io.StringIO()
-        with contextlib.redirect_stderr(error), listening(report.bar):
-            table = sdc.run(config(folder))
-    return folder, table, error.getvalue()
+    flags = config(tmp_path_factory.mktemp("sdc") / "both")
+    return comparisons.compared(sdc, flags, Brightness, **PROBES)
 
 
 def summary_of(folder, row):
@@ -136,7 +104,7 @@ def test_without_sdc_it_is_the_plain_run(compared, tmp_path):
     folder = compared[0]
     plain = options.Config(
         workdir=str(tmp_path), method="dc", seed=0, steps=3, validation=0.0,
-        split_seed=0, eval_epochs=3, num_eval=2, **TINY,
+        split_seed=0, eval_epochs=3, num_eval=2, **TINY, **PROBES,
     )  # fmt: skip
     distill.run(plain)
     images = [
@@ -147,21 +115,15 @@ def test_without_sdc_it_is_the_plain_run(compared, tmp_path):
     assert images[0].tobytes() != images[2].tobytes()
 
 
-def test_nothing_is_claimed_of_one_seed(compared):
+def test_one_seed_claims_nothing_and_difficulty_is_measured(compared):
     claims = compared[1]["claims"]
     assert [x["claim"] for x in claims] == ["a", "b", "c", "d"] * 2
     *judged, untried = [x["verdict"] for x in claims[:4]]
     assert judged == ["not shown (one seed)"] * 3
     assert untried == "not shown (no weight above the reference)"
-
-
-def test_difficulty_is_measured_along_every_run(compared):
     for folder in FOLDERS.values():
         lines = sdc_results.read_measured(compared[0] / folder / "metrics.jsonl")
         assert [x["step"] for x in lines] == [0, 1, 2, 3]
-
-
-# --- Tables, claims and plots -------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -287,34 +249,24 @@ def test_methods_of_one_recipe_share_their_experts(tmp_path, monkeypatch):
     ]
 
 
-# --- Bad input ----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"methods": "dc,dd"}, "unknown 'dd' in --methods: choose from dc, dsa"),
-        ({"methods": "dc,"}, "unknown '' in --methods"),
         ({"methods": "dc,dc"}, "--methods names 'dc' twice"),
         ({"methods": "dc,d4a"}, "the method 'd4a' distils in segments"),
         ({"weights": "1,much"}, "--weights must be numbers joined by commas"),
         ({"weights": "2,2.0"}, "--weights names a weight twice: '2,2.0'"),
         ({"weights": "nan"}, "the weights must be finite numbers, not nan"),
         ({"weight": 0.0}, "--weight must be positive, not 0"),
-        ({"weight": -1.0}, "--weight must be positive, not -1"),
-        ({"norms": "max"}, "unknown 'max' in --norms: choose from mean, per_sample"),
         ({"norms": "path"}, "--norms=path needs trajectories, which --methods=dc"),
         ({"norms": "mean,mean"}, "--norms names 'mean' twice"),
-        ({"schedules": "cosine"}, "unknown 'cosine' in --schedules"),
         ({"bank_epochs": 3}, "--bank_epochs=3 is too few: 7 are needed"),
-        ({"num_experts": 0}, "--num_experts must be positive, not 0"),
-        ({"ipc": 1000}, "1000"),
         ({"methods": "dc,dm", "norms": "mean"}, "about experts, and dc, dm have none"),
     ],
     ids=str,
 )
 def test_bad_input_is_refused_before_anything_is_trained(tmp_path, changes, sentence):
-    with pytest.raises(UserError, match=sentence) as error:
+    with refused(sentence):
         sdc.run(config(tmp_path / "run", **changes))
-    assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()

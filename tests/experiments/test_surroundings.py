@@ -18,15 +18,14 @@ from experiments.console import flags, guard, machines, refusals, rendezvous
 from experiments.planning import programs
 from jaxdd import fields
 from jaxdd.devices import mesh as devices
-from jaxdd.devices import needs
 from jaxdd.distillation import memory as least
 from jaxdd.distillation import options
 from jaxdd.errors import UserError
 from jaxdd.modifiers.curriculum import Curriculum, changes_of, describe
-from jaxdd.nets import make_network
 from tests.experiments.helpers import SMALL, command, environment, open_config, small
 from tests.experiments.test_machines import free_port
 from tests.faults.flags import PROGRAMS
+from tests.helpers import refused
 
 CONFIGS = {name: importlib.import_module(name).Config for name in PROGRAMS}
 NO_ACCOUNT = """
@@ -59,7 +58,7 @@ def of_finished(finished):
 # --- Programs as they are started -----------------------------------------------------
 
 
-def test_an_account_without_a_home_folder(tmp_path):
+def test_accounts_and_devices_that_are_not_there(tmp_path):
     arguments = [sys.executable, "-c", NO_ACCOUNT, f"--workdir={tmp_path}/a", "--ipc=0"]
     lacking = ("HOME", "JAX_COMPILATION_CACHE_DIR", "JAXDD_CACHE")
     code, out, error = answer(arguments, lacking=lacking)
@@ -67,9 +66,6 @@ def test_an_account_without_a_home_folder(tmp_path):
     # Matplotlib has something to say about it too.
     assert error.splitlines()[-1] == "error: --ipc must be positive, not 0"
     assert "Traceback" not in error
-
-
-def test_a_device_that_is_not_there(tmp_path):
     arguments = command("distill", workdir=tmp_path / "a")
     code, _, error = answer(arguments, {"JAX_PLATFORMS": "nonsense"})
     assert code == 2
@@ -77,11 +73,14 @@ def test_a_device_that_is_not_there(tmp_path):
     assert error.count("\n") == 1
 
 
-def test_a_terminal_without_the_letters(finished):
+def test_a_terminal_without_letters_and_closed_streams(finished):
     seen = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     code, out, error = answer(of_finished(finished), seen)
     assert code == 0, error
     assert "\\xb1" in out
+    # Nothing that is printed may get into a file of the run.
+    line = "exec " + " ".join(f"'{x}'" for x in of_finished(finished)) + " >&- 2>&- <&-"
+    assert answer(["sh", "-c", line]) == (0, "", "")
 
 
 def test_nobody_reads_the_results(finished):
@@ -93,12 +92,6 @@ def test_nobody_reads_the_results(finished):
     assert process.returncode == 128 + signal.SIGPIPE
     assert "Traceback" not in error
     assert "Exception" not in error
-
-
-def test_streams_that_are_closed(finished):
-    """Nothing that is printed may get into a file of the run."""
-    line = "exec " + " ".join(f"'{x}'" for x in of_finished(finished)) + " >&- 2>&- <&-"
-    assert answer(["sh", "-c", line]) == (0, "", "")
 
 
 @pytest.fixture
@@ -224,25 +217,6 @@ def test_paths_are_those_of_the_account(program, monkeypatch):
             assert str(caught.value).isprintable()
 
 
-def test_no_flag_of_a_path_was_forgotten():
-    """By what their texts say."""
-    for config_type in CONFIGS.values():
-        for field in dataclasses.fields(config_type):
-            # `init` is a name or a path, which `open_start` understands.
-            plain = field.metadata["kind"] is None and field.name != "init"
-            if fields.type_of(field) is str and plain:
-                text = field.metadata["help"].lower()
-                known = ("folder for", "folder of", "folder to", ".npz", "where ")
-                assert not any(x in text for x in known)
-
-
-@pytest.mark.parametrize("text", ["folder:s3://a/b", "gs://a", "folder:~nosuchuser/x"])
-def test_so_is_the_path_of_a_dataset(text):
-    with pytest.raises(UserError, match="--dataset"):
-        fields.check(options.Config(workdir="x", dataset=text))
-    fields.check(options.Config(workdir="x", dataset="folder:/there"))
-
-
 def test_the_cache_is_a_path_too(monkeypatch):
     before = jax.config.jax_compilation_cache_dir
     try:
@@ -257,7 +231,7 @@ def test_the_cache_is_a_path_too(monkeypatch):
 # --- Odd numbers ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", [2**31, 2**63 - 1, 10**30, -(10**30)], ids=str)
+@pytest.mark.parametrize("value", [2**31, -(10**30)], ids=str)
 @pytest.mark.parametrize("program", CONFIGS)
 def test_integers_that_no_array_holds(program, value):
     config_type = CONFIGS[program]
@@ -268,23 +242,6 @@ def test_integers_that_no_array_holds(program, value):
                 continue
             with pytest.raises(UserError, match=f"--{field.name} must lie between"):
                 fields.check(given(config_type, **{field.name: value}))
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("program", CONFIGS)
-def test_numbers_that_are_not_finite(program, value):
-    for field in dataclasses.fields(CONFIGS[program]):
-        if fields.type_of(field) is float:
-            with pytest.raises(UserError, match=f"--{field.name} must be a finite"):
-                fields.check(given(CONFIGS[program], **{field.name: value}))
-
-
-def test_one_network_is_one():
-    network = make_network("mlp", (8, 8, 1), 10)
-    told = [needs.networks(network, n, "probes")[-1].what for n in (1, 2)]
-    assert told == ["1 network", "2 networks"]
-    sets = [needs.evaluation(n, "num_eval", (8, 8, 1), 10).what for n in (1, 2)]
-    assert sets == ["the sets of 1 network", "the sets of 2 networks"]
 
 
 @pytest.mark.parametrize("value", [2**31, -(2**31), 10**30], ids=str)
@@ -320,19 +277,15 @@ MOST = 2**31 - 1
 )
 def test_what_no_memory_holds_is_refused_at_once(changes, flag, problem, tmp_path):
     config = options.Config(workdir=str(tmp_path / "run"), **changes)
-    with pytest.raises(UserError, match=flag) as caught:
+    with refused(flag):
         open_config(config, problem)
-    assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
-def test_what_fits_is_not_refused(problem, tmp_path):
+def test_what_fits_is_not_refused_and_the_rest_not_run(problem, tmp_path, monkeypatch):
     opened = open_config(small(tmp_path / "run"), problem)
     wanted = least.distillation(problem, opened.network, opened.resolved)
     assert all(0 < need.size < 1e9 for need in wanted)
-
-
-def test_a_program_without_room_is_not_run(monkeypatch):
     memory = programs.Memory(100, 20, 3000)
     programs.check_room(memory, "the steps")
     monkeypatch.setattr(programs, "capacity", lambda: 1000)
@@ -369,16 +322,13 @@ def test_a_coordinator_is_a_host_and_a_port(text):
         machines.join(text, 2, 0)
 
 
-def test_a_port_that_is_taken():
+def test_a_taken_port_and_nobody_who_comes(monkeypatch, capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         here = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(UserError, match=r"cannot be opened .*choose another port"):
             machines.join(here, 2, 0)
-
-
-def test_nobody_comes(monkeypatch, capsys):
     monkeypatch.setattr(rendezvous, "WAIT_SECONDS", 0.5)
     monkeypatch.setattr(rendezvous, "LINE_SECONDS", 0.1)
     here = f"127.0.0.1:{free_port()}"

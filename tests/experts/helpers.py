@@ -2,12 +2,9 @@
 
 from jaxdd.experts import Manifest, layout
 
-TRAINING = {
-    "learning_rate": 0.1,
-    "batch_size": 8,
-    "gsam_rho": 0.0,
-    "gsam_alpha": 0.0,
-}
+DATA = {"fingerprint": "abc", "validation": 0.1, "split_seed": 0}
+NET = {"name": "mlp", "image_shape": (8, 8, 1), "width": 8}
+TRAINING = {"learning_rate": 0.1, "batch_size": 8, "gsam_rho": 0.0, "gsam_alpha": 0.0}
 CURRICULUM = {
     "init_ratio": 1.0,
     "add_end_epoch": 0,
@@ -20,9 +17,9 @@ CURRICULUM = {
 def toy_manifest(built, /, **changes) -> Manifest:
     """Three experts of three epochs; tuples where a file would have lists."""
     values = {
-        "data": {"fingerprint": "abc", "validation": 0.1, "split_seed": 0},
+        "data": DATA,
         "preprocess": {"kind": "standard", "digest": "123"},
-        "network": {"name": "mlp", "image_shape": (8, 8, 1), "width": 8},
+        "network": NET,
         "training": TRAINING,
         "curriculum": CURRICULUM,
         "augmentation": "none",

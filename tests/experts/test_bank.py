@@ -10,15 +10,14 @@ import zlib
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxdd.errors import UserError
-from jaxdd.experts import Bank, Manifest, describe_size, layout
+from jaxdd.experts import Bank, describe_size
 from jaxdd.storage.files import to_json
-from tests.experts.helpers import CURRICULUM, TRAINING, toy_manifest
-from tests.helpers import linear_network, tiny_network
+from tests.experts.helpers import CURRICULUM, DATA, NET, TRAINING, toy_manifest
+from tests.helpers import full_disk, linear_network, refused, tiny_network
 
 NETWORK = linear_network(4)
 LIKE = NETWORK.init(jax.random.key(0))[0]
@@ -49,21 +48,21 @@ def same(actual, expected):
         assert leaf.dtype == np.float32
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_every_snapshot_is_read_as_it_was_written(tmp_path, dtype):
-    bank = filled(tmp_path, dtype=dtype)
-    size = {"float32": 4, "bfloat16": 2}[dtype]
+@pytest.mark.parametrize("first", [0, 2])
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 4), ("bfloat16", 2)])
+def test_every_snapshot_is_read_as_it_was_written(tmp_path, dtype, size, first):
+    bank = filled(tmp_path, dtype=dtype, first_epoch=first, last_epoch=first + 3)
+    chex.assert_shape(bank.manifest, (3, 4, 15))
     assert (tmp_path / "snapshots.bin").stat().st_size == 3 * 4 * 15 * size
     for expert in range(3):
-        for epoch in range(4):
+        for epoch in range(first, first + 4):
             expected = params_of(expert, epoch)
-            if dtype == "bfloat16":
-                rounded = jax.tree.map(lambda x: x.astype(jnp.bfloat16), expected)
-                expected = jax.tree.map(lambda x: x.astype(np.float32), rounded)
+            rounded = jax.tree.map(lambda x: x.astype(dtype), expected)
+            expected = jax.tree.map(lambda x: x.astype(np.float32), rounded)
             same(bank.snapshot(expert, epoch, LIKE), expected)
 
 
-def test_the_file_is_one_array_of_rows_in_the_order_of_the_manifest(tmp_path):
+def test_rows_in_the_order_of_the_manifest_and_a_span(tmp_path):
     """[experts, epochs, P], so that others can read it without this library."""
     filled(tmp_path)
     rows = np.fromfile(tmp_path / "snapshots.bin", np.float32).reshape(3, 4, 15)
@@ -72,19 +71,8 @@ def test_the_file_is_one_array_of_rows_in_the_order_of_the_manifest(tmp_path):
     expected = params_of(2, 1)
     assert np.array_equal(rows[2, 1, :3], expected["bias"])
     assert np.array_equal(rows[2, 1, 3:], expected["kernel"].ravel())
-
-
-def test_only_the_epochs_asked_for_are_stored(tmp_path):
-    bank = filled(tmp_path, first_epoch=2, last_epoch=4)
-    chex.assert_shape(bank.manifest, (3, 3, 15))
-    assert (tmp_path / "snapshots.bin").stat().st_size == 3 * 3 * 15 * 4
-    for expert in range(3):
-        for epoch in (2, 3, 4):
-            same(bank.snapshot(expert, epoch, LIKE), params_of(expert, epoch))
-
-
-def test_a_span_has_the_start_and_the_target(tmp_path):
-    bank = filled(tmp_path, first_epoch=1, last_epoch=5)
+    (tmp_path / "later").mkdir()
+    bank = filled(tmp_path / "later", first_epoch=1, last_epoch=5)
     span = bank.span(1, 2, 3, LIKE)
     same(span.start, params_of(1, 2))
     same(span.target, params_of(1, 5))
@@ -100,14 +88,6 @@ def test_a_network_with_nested_parameters_makes_the_round_trip(tmp_path):
     bank.finish()
     found = Bank.open(tmp_path).snapshot(0, 1, network.init(jax.random.key(2))[0])
     same(found, params)
-
-
-def test_the_layout_has_all_parameters_and_their_shapes():
-    assert layout(NETWORK) == (("bias", (3,)), ("kernel", (4, 3)))
-    assert toy_manifest(NETWORK).parameters == 15
-    network = tiny_network("convnet")
-    sizes = [x.size for x in jax.tree.leaves(network.init(jax.random.key(0))[0])]
-    assert toy_manifest(network).parameters == sum(sizes)
 
 
 @pytest.mark.parametrize(
@@ -128,11 +108,7 @@ def test_the_weight_of_a_bank_is_told_before_it_is_made(
     experts, last, size, dtype, expected
 ):
     manifest = toy_manifest(
-        NETWORK,
-        experts=experts,
-        last_epoch=last,
-        dtype=dtype,
-        leaves=(("x", (size,)),),
+        NETWORK, experts=experts, last_epoch=last, dtype=dtype, leaves=(("x", (size,)),)
     )
     assert describe_size(manifest).endswith(expected)
 
@@ -145,12 +121,9 @@ def changed(folder, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_a_folder_without_a_bank_is_refused(tmp_path):
+def test_what_is_no_finished_bank_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no bank of experts at .*experiments.experts"):
         Bank.open(tmp_path / "nowhere")
-
-
-def test_an_unfinished_bank_is_refused(tmp_path):
     Bank.create(tmp_path, toy_manifest(NETWORK))
     with pytest.raises(UserError, match=r"unfinished: start the command .* again"):
         Bank.open(tmp_path)
@@ -208,15 +181,6 @@ def test_creating_a_bank_again_keeps_what_is_there(tmp_path):
     assert Bank.create(tmp_path, toy_manifest(NETWORK)).manifest.complete
 
 
-def test_a_full_disk_is_told_before_anything_is_trained(tmp_path, monkeypatch):
-    def full(*arguments):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(UserError, match=r"snapshots.bin: No space left on device"):
-        Bank.create(tmp_path, toy_manifest(NETWORK))
-
-
 def test_a_bank_that_no_disk_holds_takes_nothing(tmp_path, monkeypatch):
     """Here 720 bytes; a bank larger than the disk used to fill it and keep it."""
     usage = lambda folder: shutil._ntuple_diskusage(10**6, 10**6 - 700, 700)
@@ -232,22 +196,19 @@ def test_a_bank_that_no_disk_holds_takes_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("full", ["checksums.bin", "manifest.json", "the map"])
 def test_all_files_of_a_bank_are_given_back(tmp_path, monkeypatch, full):
-    def refuse(*arguments, **options):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     taken, allocate = [], os.posix_fallocate
 
     def fallocate(*arguments):
         taken.append(arguments)
         if len(taken) == 2 and full == "checksums.bin":
-            refuse()
+            full_disk()
         allocate(*arguments)
 
     monkeypatch.setattr(os, "posix_fallocate", fallocate)
     if full == "manifest.json":
-        monkeypatch.setattr(os, "replace", refuse)
+        monkeypatch.setattr(os, "replace", full_disk)
     if full == "the map":
-        monkeypatch.setattr(np, "memmap", refuse)
+        monkeypatch.setattr(np, "memmap", full_disk)
     with pytest.raises(UserError, match="No space left on device"):
         Bank.create(tmp_path, toy_manifest(NETWORK))
     assert len(taken) == 2
@@ -262,7 +223,7 @@ def test_what_was_taken_of_a_full_disk_is_given_back(tmp_path, monkeypatch, befo
 
     def fill(file, offset, size):
         os.ftruncate(file, size // 2)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        full_disk()
 
     monkeypatch.setattr(os, "posix_fallocate", fill)
     with pytest.raises(UserError, match=r"snapshots.bin: No space left on device"):
@@ -369,20 +330,12 @@ def test_what_tells_banks_apart_is_what_it_was_in_format_1(tmp_path):
     "changes",
     [
         {"leaves": [["bias", [3]], ["kernel", [-4, -3]]]},
-        {"leaves": [["bias", [3]], ["bias", [12]]]},
-        {"leaves": [["bias"]]},
-        {"leaves": []},
         {"leaves": [["x", [10**9, 10**9]]]},
-        {"leaves": {"bias": [3]}},
         {"experts": 0},
-        {"experts": True},
         {"experts": 10**30},
-        {"first_epoch": 9},
         {"last_epoch": 2**31 - 1, "experts": 2**31 - 1},
         {"seed": -1},
-        {"training": {"rate": 1}},
         {"training": {"batch_size": 1.5}},
-        {"curriculum": {"removals": [[1]]}},
         {"curriculum": {"removals": [[1, "x"]]}},
         {"augmentation": None},
         {"complete": "yes"},
@@ -431,40 +384,28 @@ def test_what_a_bank_was_made_with_fits(tmp_path):
     ("changes", "told"),
     [
         (
-            {"network": {"name": "mlp", "image_shape": (8, 8, 1), "width": 16}},
+            {"network": {**NET, "width": 16}},
             r"another network \(width is 8 there and 16 here\)",
         ),
         (
             {"network": {"name": "lenet", "image_shape": (8, 8, 1)}},
-            r"another network \(name is 'mlp' there and 'lenet' here, width is 8 there "
-            r"and None here\)",
+            r"\(name is 'mlp' there and 'lenet' here, width is 8 there and None here\)",
         ),
         (
             {"preprocess": {"kind": "zca", "digest": "123"}},
             r"another preprocessing \(kind is 'standard' there and 'zca' here\)",
         ),
         (
-            {"data": {"fingerprint": "abd", "validation": 0.1, "split_seed": 0}},
+            {"data": {**DATA, "fingerprint": "abd"}},
             r"other data \(fingerprint is 'abc' there and 'abd' here\)",
         ),
-        (
-            {"data": {"fingerprint": "abc", "validation": 0.1, "split_seed": 1}},
-            r"other data \(split_seed is 0 there and 1 here\)",
-        ),
-        (
-            {"leaves": (("bias", (3,)), ("kernel", (5, 3)))},
-            "parameters of other shapes",
-        ),
-        (
-            {"leaves": (("bias", (3,)), ("weight", (4, 3)))},
-            "parameters of other shapes",
-        ),
+        ({"leaves": (("bias", (3,)), ("kernel", (5, 3)))}, "of other shapes"),
+        ({"leaves": (("bias", (3,)), ("weight", (4, 3)))}, "of other shapes"),
     ],
 )
 def test_a_bank_of_something_else_is_refused(tmp_path, changes, told):
-    with pytest.raises(UserError, match=told) as error:
+    with refused(told, str(tmp_path)):
         check(tmp_path, **changes)
-    assert str(tmp_path) in str(error.value)
 
 
 @pytest.mark.parametrize("needed", [(0, 4), (3, 5)])
@@ -508,12 +449,3 @@ def test_other_experts_that_can_be_used_are_told(tmp_path, changes, told):
 def test_all_differences_are_told(tmp_path):
     changes = {"training": {}, "curriculum": {}, "augmentation": "flip"}
     assert len(check(tmp_path, **changes)) == 3
-
-
-def test_a_manifest_survives_its_file(tmp_path):
-    manifest = filled(tmp_path).manifest
-    assert isinstance(manifest, Manifest)
-    assert manifest.complete
-    assert manifest.leaves == layout(NETWORK)
-    again = dataclasses.replace(manifest, complete=False)
-    assert again == dataclasses.replace(Bank.open(tmp_path).manifest, complete=False)

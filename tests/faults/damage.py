@@ -41,9 +41,6 @@ DTYPES = (
 )  # fmt: skip
 
 
-# --- Bytes --------------------------------------------------------------------------
-
-
 def damage_bytes(rng: Random, content: bytes) -> tuple[bytes, str]:
     """A file as a bad disk, a cut transfer or another program leaves it."""
     data, size = bytearray(content), max(1, len(content))
@@ -75,9 +72,6 @@ def damage_bytes(rng: Random, content: bytes) -> tuple[bytes, str]:
         ]
     )  # fmt: skip
     return other, f"{other[:20]!r} in its place"
-
-
-# --- JSON ---------------------------------------------------------------------------
 
 
 def damage_value(rng: Random, value: Any) -> tuple[Any, str]:
@@ -180,9 +174,6 @@ def damage_lines(rng: Random, content: bytes) -> tuple[bytes, str]:
     return b"".join(line + b"\n" for line in lines), f"line {index}: {way}"
 
 
-# --- Archives -----------------------------------------------------------------------
-
-
 def npy(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=True)
@@ -203,9 +194,7 @@ def packed(members: Members) -> bytes:
 
 
 def damage_archive(
-    rng: Random,
-    content: bytes,
-    headers: Callable[[Random, Members], str] | None = None,
+    rng: Random, content: bytes, headers: Callable[[Random, Members], str] | None = None
 ) -> tuple[bytes, str]:
     """An .npz archive with bytes, members or a JSON header changed.
 

@@ -116,10 +116,7 @@ class Result(NamedTuple):
 
 
 def run(
-    subjects: Mapping[str, Subject],
-    numbers: Sequence[int],
-    seed: int,
-    folder: Path,
+    subjects: Mapping[str, Subject], numbers: Sequence[int], seed: int, folder: Path
 ) -> Iterator[Result]:
     """Case after case, the subjects in turn.
 

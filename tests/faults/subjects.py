@@ -29,12 +29,13 @@ from jaxdd.distillation.sorting import read_scores
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Judge, Protocol
-from jaxdd.experts import Bank, Manifest, layout
+from jaxdd.experts import Bank, Manifest
 from jaxdd.storage.files import to_json
 from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.records import read_json
 from jaxdd.storage.workdir import Record
 from jaxdd.training.fit import Training
+from tests.experts.helpers import toy_manifest
 from tests.faults.damage import (
     damage_archive,
     damage_bytes,
@@ -176,28 +177,9 @@ _NETWORK = linear_network(4)
 
 
 def _manifest() -> Manifest:
-    return Manifest(
-        data={"fingerprint": "abc", "validation": 0.1, "split_seed": 0},
-        preprocess={"kind": "affine", "digest": "123"},
-        network={"name": "mlp", "width": 8},
-        training={
-            "learning_rate": 0.1,
-            "batch_size": 8,
-            "gsam_rho": 0.0,
-            "gsam_alpha": 0.0,
-        },
-        curriculum={
-            **banks.described(banks.Curriculum(0.5, 2, ((4, 0.1),))),
-            "score": "el2n",
-        },
-        augmentation="none",
-        seed=0,
-        experts=2,
-        first_epoch=0,
-        last_epoch=2,
-        dtype="float32",
-        leaves=layout(_NETWORK),
-    )
+    curriculum = banks.described(banks.Curriculum(0.5, 2, ((4, 0.1),)))
+    curriculum = {**curriculum, "score": "el2n"}
+    return toy_manifest(_NETWORK, curriculum=curriculum, experts=2, last_epoch=2)
 
 
 def _params(expert: int, epoch: int):

@@ -50,9 +50,6 @@ def test_what_is_whole_is_usable(kind, tmp_path):
         assert fuzz.outcome(subject, folder) == "usable"
 
 
-# --- The fuzzer finds what it looks for ---------------------------------------------
-
-
 def subject_that(use):
     return fuzz.Subject(lambda folder: None, lambda rng, folder: "", use)
 

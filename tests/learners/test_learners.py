@@ -29,8 +29,6 @@ EXPERTS = 5
 LAST_STEP = 2**31 - 1
 
 
-# --- Start epochs -------------------------------------------------------------------
-
 # (lowest, highest, first, expansion): DATM's and PAD's, and two that do not divide.
 GROWING = [
     (0, 20, 10, 1000),
@@ -77,9 +75,6 @@ def test_a_growing_range_needs_a_time_to_grow(expansion):
         StartEpochs(0, 5, 3, expansion)
 
 
-# --- Spans --------------------------------------------------------------------------
-
-
 def plans(starts, steps, seed=0):
     """[steps, 2]: expert and epoch."""
     index = spans(tiny_network(), EXPERTS, starts).span_index
@@ -87,22 +82,11 @@ def plans(starts, steps, seed=0):
     return np.asarray(many(jax.random.key(seed), jnp.asarray(steps)))
 
 
-def test_every_pass_takes_every_expert_once_in_a_new_order():
+def test_passes_and_growing_bounds():
     experts = plans(StartEpochs(0, 4), range(20 * EXPERTS))[:, 0]
     passes = experts.reshape(20, EXPERTS)
     assert all(sorted(order) == list(range(EXPERTS)) for order in passes.tolist())
     assert len({tuple(order) for order in passes.tolist()}) > 10
-
-
-def test_start_epochs_fill_their_range_uniformly():
-    epochs = plans(StartEpochs(2, 6), range(2000))[:, 1]
-    counts = np.bincount(epochs, minlength=6)
-    assert not counts[:2].any()
-    assert len(counts) == 6
-    assert counts[2:].min() > 400
-
-
-def test_start_epochs_stay_below_the_growing_bound():
     starts, steps = StartEpochs(1, 30, 2, 500), np.arange(600)
     epochs = plans(starts, steps)[:, 1]
     bounds = np.asarray(starts.bound(jnp.asarray(steps)))
@@ -111,8 +95,13 @@ def test_start_epochs_stay_below_the_growing_bound():
     assert epochs[-100:].max() > 25
 
 
-def test_the_epoch_does_not_depend_on_the_expert():
-    """Else some spans would never be seen."""
+def test_start_epochs_fill_their_range_for_every_expert():
+    epochs = plans(StartEpochs(2, 6), range(2000))[:, 1]
+    counts = np.bincount(epochs, minlength=6)
+    assert not counts[:2].any()
+    assert len(counts) == 6
+    assert counts[2:].min() > 400
+    # Else some spans would never be seen.
     found = plans(StartEpochs(0, 3), range(600))
     assert len({tuple(row) for row in found.tolist()}) == 3 * EXPERTS
 
@@ -141,9 +130,6 @@ def test_the_keys_of_a_plan_are_no_steps_keys(monkeypatch):
     spans(tiny_network(), EXPERTS, StartEpochs(0, 3)).span_index(root, jnp.int32(7))
     assert folded
     assert all(data > LAST_STEP for data in folded)
-
-
-# --- Passes over the real samples ---------------------------------------------------
 
 
 def seen_in_steps(source, stops):

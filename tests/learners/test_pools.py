@@ -10,7 +10,7 @@ from jaxdd.augment import on_images
 from jaxdd.data.real import real_data, take
 from jaxdd.learners.fresh import REFRESH_IMAGES, fresh
 from jaxdd.learners.pools import pool, real_pool
-from jaxdd.methods.build import build, source_of
+from jaxdd.methods.build import build
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.synthetic.sets import union
 from jaxdd.training.fit import Training
@@ -24,8 +24,6 @@ from tests.helpers import (
     toy_start,
 )
 from tests.toy_methods import INPUTS, MATCHES, NETWORK, is_new, toy_recipe
-
-# --- The pool -----------------------------------------------------------------------
 
 
 def test_training_lowers_the_loss_on_the_current_images():
@@ -84,21 +82,6 @@ def test_one_match_per_network_needs_no_pool():
     assert source.advance(jax.random.key(0), (), a, toy_start(INPUTS), INPUTS) == ()
 
 
-def test_the_source_of_a_method_follows_its_recipe():
-    """The same training as a pool that is built by hand."""
-    assert source_of(NETWORK, toy_recipe("dm")).init(jax.random.key(0)) == ()
-    recipe = toy_recipe("dc", matches=2, inner_epochs=3, network_lr=0.2)
-    by_hand = pool(NETWORK, 2, Training(3, 0.2))
-    state = by_hand.init(jax.random.key(0))
-    arguments = jax.random.key(1), state, state.learner, toy_start(INPUTS), INPUTS
-    expected = jax.jit(by_hand.advance)(*arguments)
-    assert expected.age == 1
-    assert not is_new(expected.learner)
-    advanced = jax.jit(source_of(NETWORK, recipe).advance)(*arguments)
-    assert_close(advanced.learner.params, expected.learner.params)
-    assert advanced.age == 1
-
-
 @pytest.mark.parametrize("slots", [1, 3])
 def test_in_a_later_segment_the_pool_is_trained_on_all_images(slots):
     """As on the union in one set; empty slots count for nothing."""
@@ -119,8 +102,6 @@ def test_in_a_later_segment_the_pool_is_trained_on_all_images(slots):
     empty = before._replace(labels=jnp.zeros_like(before.labels))
     assert_close(trained(start, empty), alone, rtol=1e-4, atol=1e-5)
 
-
-# --- Real data between matches (IDC) ------------------------------------------------
 
 SAMPLES = 10  # passes of 4 + 4 + 2 minibatches
 REAL_TRAINING = Training(1, 0.1, momentum=0.9, weight_decay=0.05, batch_size=4)
@@ -247,9 +228,6 @@ def test_one_match_per_network_needs_no_real_pool():
     chex.assert_trees_all_equal(
         found, fresh(NETWORK).draw(jax.random.key(2), (), INPUTS)
     )
-
-
-# --- Batch norm ---------------------------------------------------------------------
 
 
 def test_statistics_come_from_one_pass_over_real_images_of_all_classes():

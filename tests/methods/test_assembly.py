@@ -10,11 +10,9 @@ from jaxdd.learners.fresh import fresh
 from jaxdd.methods.assembly import make_method
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.optimizer import make_optimizer
-from jaxdd.types import Decoder, Learner, LearnerSource, Span, Synthetic
+from jaxdd.types import Decoder, Learner, LearnerSource, Span
 from tests.helpers import assert_close, toy_start
 from tests.toy_methods import INPUTS, NETWORK, start_for, toy_method, toy_recipe
-
-# --- Composition --------------------------------------------------------------------
 
 
 def doubling() -> Decoder:
@@ -82,9 +80,6 @@ def test_the_source_advances_with_the_updated_images():
     np.testing.assert_allclose(state.source, expected, rtol=1e-5)
 
 
-# --- What the optimiser may move ----------------------------------------------------
-
-
 def unlike(codes, seed=0):
     """Gradients of the shapes of some codes."""
     rng = np.random.default_rng(seed)
@@ -112,24 +107,6 @@ def test_images_labels_and_step_size_have_optimisers_of_their_own():
             v = momentum * getattr(velocity, leaf) + getattr(gradient, leaf)
             velocity = velocity._replace(**{leaf: v})
             np.testing.assert_allclose(getattr(updates, leaf), -rate * v, rtol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("changes", "frozen"),
-    [
-        ({"label_lr": 0.0}, {"labels"}),
-        ({"step_size_lr": 0.0}, {"step_size"}),
-        ({"label_lr": 0.0, "step_size_lr": 0.0}, {"labels", "step_size"}),
-        ({"image_lr": 0.0}, {"images"}),
-    ],
-)
-def test_what_has_no_rate_stays(changes, frozen):
-    optimizer, codes = optimizer_with(**changes), CODES
-    state = optimizer.init(codes)
-    for _ in range(2):
-        updates, state = optimizer.update(unlike(codes), state, codes)
-        for leaf in Synthetic._fields:
-            assert np.any(getattr(updates, leaf)) == (leaf not in frozen)
 
 
 @pytest.mark.parametrize("value", [1.5, 1.0001, float("inf"), float("nan")])
@@ -171,21 +148,6 @@ def test_a_gated_step_counts_on_and_the_match_alone_decides():
     assert_close(momenta[2], momenta[1], rtol=0, atol=0)
     moved = states[2].codes.images - states[3].codes.images
     np.testing.assert_allclose(moved, 3.0 * (3 + 0.5 * 1), rtol=1e-4)
-
-
-# --- Learned labels, labels of a teacher --------------------------------------------
-
-
-def test_learned_labels_are_probabilities_of_logits():
-    recipe = toy_recipe("datm")
-    method = toy_method(recipe)
-    logits = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 3)), jnp.float32)
-    start = start_for(recipe)._replace(labels=logits)
-    state = method.init(jax.random.key(0), start)
-    assert np.array_equal(state.codes.labels, logits)
-    e = np.exp(np.asarray(logits, float))
-    expected = e / e.sum(-1, keepdims=True)
-    np.testing.assert_allclose(method.result(state).labels, expected, rtol=1e-5)
 
 
 def test_the_teacher_labels_the_images_before_every_step():

@@ -15,7 +15,7 @@ from jaxdd.distillation.opening import open_run
 from jaxdd.distillation.resolution import identity
 from jaxdd.fields import flat, override
 from jaxdd.learners.fresh import Context, Fresh
-from jaxdd.methods.build import build, loss_at, term_share
+from jaxdd.methods.build import build, loss_at
 from jaxdd.methods.recipe import OwnLearner, OwnObjective, Recipe
 from jaxdd.modifiers.sdc import SDC
 from jaxdd.objectives import Sampling, per_class
@@ -136,13 +136,6 @@ def test_every_modifier_combines_with_them(flags):
     assert np.abs(images - plain).max() > 1e-4
     assert ("sdc" in infos[0]) == ("sdc_weight" in flags)
     assert ("forgetting" in infos[0]) == ("segments" in flags)
-
-
-def test_the_share_of_the_terms_is_known():
-    recipe = override(OWN, {"sdc_weight": 5.0})
-    method = build(NETWORK, recipe)
-    state = method.init(KEY, start_for(recipe))
-    assert 0 < float(term_share(NETWORK, recipe)(jax.random.key(1), state, INPUTS)) < 1
 
 
 def test_their_fields_are_stored_and_flags_of_others_refused():

@@ -33,11 +33,6 @@ CELLS = [
         "augmentation": "none", "image_lr": 0.1, "eval_epochs": 300,
         "eval_augmentation": "none",
     }),
-    ("dc", "mnist", 10, {}, {
-        "matches": 10, "inner_epochs": 50, "steps": 10010, "eval_epochs": 1000,
-        "eval_augmentation": "dc",
-    }),
-    ("dc", "svhn", 50, {}, {"matches": 50, "inner_epochs": 10, "steps": 50050}),
     # `get_daparam` for ConvNetBN, a note in the readme for the MLP.
     ("dc", "cifar10", 10, {"net": "convnet_bn"}, {
         "image_lr": 0.1, "eval_epochs": 1000, "eval_augmentation": "dc:crop_noise",
@@ -50,9 +45,6 @@ CELLS = [
         "eval_augmentation": FLIP,
     }),
     ("dsa", "svhn_cropped", 1, {}, {"augmentation": NO_FLIP, "steps": 1001}),
-    ("dsa", "mnist", 20, {}, {
-        "augmentation": NO_FLIP, "eval_augmentation": NO_FLIP, "inner_epochs": 25,
-    }),
     # DM, the readme: 20000 iterations; a rate of 10 from 100 images of CIFAR-10 on.
     ("dm", "cifar10", 50, {}, {
         "objective": "distribution", "source": "fresh", "features": "last",
@@ -60,7 +52,6 @@ CELLS = [
         "image_momentum": 0.5, "init": "real", "eval_epochs": 1000,
     }),
     ("dm", "cifar10", 100, {}, {"image_lr": 10.0}),
-    ("dm", "cifar100", 100, {}, {"image_lr": 1.0}),
     # IDC's `reproduce`: 2000 networks with 100 matches; its lr counts per 10 images.
     ("idc", "cifar10", 10, {}, {
         "distance": "mse", "tensors": "kernels", "batch_real": 64, "batch_syn": 128,
@@ -74,7 +65,6 @@ CELLS = [
         "eval_schedule": "idc", "eval_augmentation": IDC_FLIP, "zca": False,
         "segments": 1, "mask": "none", "sdc_weight": 0.0,
     }),
-    ("idc", "cifar100", 1, {}, {"distance": "mse", "image_lr": 5e-4}),
     ("idc", "svhn_cropped", 50, {}, {
         "distance": "mse", "pool_samples": 500, "image_lr": 2.5e-2,
         "eval_augmentation": "idc:color_crop_scale_rotate+cutmix=0.5",
@@ -159,12 +149,9 @@ def test_d4a_is_idc_in_segments(ipc, segments):
     assert override(ours, {"segments": 1}) == idc
 
 
-def test_digits_differ_from_the_defaults_of_idc_in_what_its_table_has():
+def test_names_of_methods_and_of_digits():
     chosen = preset("idc", "digits", 10).recipe
     assert {name: flat(chosen)[name] for name in DIGITS_IDC} == DIGITS_IDC
-
-
-def test_an_unknown_method_is_the_users_error():
     with pytest.raises(UserError, match="dc, dsa, dcc"):
         preset("icd", "mnist", 10)
 
@@ -179,8 +166,6 @@ def test_an_unknown_method_is_the_users_error():
 def test_the_convnet_leaves_four_pixels_along_the_shorter_side(shape, depth):
     assert network_size("any", shape) == (128, depth)
 
-
-# --- The evaluation -----------------------------------------------------------------
 
 SGD = Training(epochs=0, learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
 

@@ -44,18 +44,10 @@ CELLS = [
         "step_size_lr": 1e-5, "step_size": 0.001, "gradient": "exact", "gate": 0.0,
         "image_momentum": 0.5, "ema_decay": 0.0, "init": "real", "labels": "hard",
     }),
-    ("mtt", "cifar100", 50, {
-        "student_steps": 80, "max_start": 40, "batch_syn": 125, "zca": True,
-    }),
-    ("mtt", "tiny_imagenet", 1, {"student_steps": 10, "zca": False, "image_lr": 1e4}),
     # FTD's docs, Table 7; its example commands whiten CIFAR.
     ("ftd", "cifar10", 10, {
         "student_steps": 30, "max_start": 20, "step_size": 0.001, "gsam_alpha": 0.3,
         "ema_decay": 0.9995, "zca": True, "gradient": "exact",
-    }),
-    ("ftd", "tiny_imagenet", 10, {
-        "student_steps": 20, "max_start": 40, "batch_syn": 500, "image_lr": 1e4,
-        "step_size_lr": 1e-4, "gsam_alpha": 1.0, "ema_decay": 0.999, "zca": False,
     }),
     # TESLA's README; half of its image_lr, since its code loses a factor of 2.
     ("tesla", "cifar100", 50, {
@@ -71,10 +63,6 @@ CELLS = [
         "student_steps": 80, "batch_syn": 10, "label_lr": 5.0, "gate": 1.1,
         "max_start": 4, "first_start": None, "step_size_lr": 1e-7, "init": "correct",
         "labels": "soft", "label_momentum": 0.9, "zca": True, "step_size": 0.01,
-    }),
-    ("datm", "cifar100", 50, {
-        "min_start": 20, "max_start": 70, "first_start": None, "init": "real",
-        "image_lr": 1000.0, "gate": 1.0,
     }),
     # PAD, Table 7; the rate of the step size, gate and images are DATM's.
     ("pad", "cifar10", 10, {

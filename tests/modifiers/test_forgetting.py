@@ -12,7 +12,7 @@ from jaxdd import augment
 from jaxdd.data.real import take
 from jaxdd.errors import UserError
 from jaxdd.modifiers.forgetting import forgetting
-from jaxdd.modifiers.segments import Segments, keep_hardest
+from jaxdd.modifiers.segments import Segments
 from jaxdd.objectives import (
     Forgetting,
     Sampling,
@@ -339,20 +339,6 @@ def images_after(method, recipe, inputs, steps=3):
     return np.asarray(state.codes.images)
 
 
-def test_another_choice_of_samples_gives_other_images():
-    """Same seeds; for trajectories the choice is in the short experts' targets."""
-    recipe = toy_recipe("dm", segments=2, forgetting="replay")
-    method, found = toy_method(recipe), []
-    earlier = toy_start(INPUTS, ipc=1, seed=6)
-    for seed in (0, 0, 1):
-        margins = jax.random.normal(jax.random.key(seed), INPUTS.full.labels.shape)
-        kept = keep_hardest(INPUTS.full, margins, 2)
-        inputs = INPUTS._replace(real=kept, earlier=earlier)
-        found.append(images_after(method, recipe, inputs))
-    assert np.array_equal(found[0], found[1])
-    assert np.abs(found[0] - found[2]).max() > 1e-3
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_method_in_one_piece_has_no_term(name):
     """With one segment of any fields: the same program, the same bits."""
@@ -363,8 +349,3 @@ def test_a_method_in_one_piece_has_no_term(name):
         for recipe in (plain, dataclasses.replace(plain, segments=one))
     ]
     assert np.array_equal(*images)
-
-
-def test_an_unknown_term_is_the_users_error():
-    with pytest.raises(UserError, match="'memory'"):
-        toy_method(toy_recipe("dm", segments=2, forgetting="memory"))

@@ -22,6 +22,7 @@ from jaxdd.modifiers.masks import (
 from jaxdd.nets import make_network
 from jaxdd.nets.registry import NETS
 from jaxdd.primitives.trees import named_leaves
+from tests.helpers import flat
 
 
 @functools.cache
@@ -72,10 +73,6 @@ def size_of(tree):
     return sum(x.size for x in jax.tree.leaves(tree))
 
 
-def flat(tree):
-    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
-
-
 # --- Order of depth -----------------------------------------------------------------
 
 
@@ -103,26 +100,12 @@ def test_weights_come_before_the_bias_of_their_layer(name):
             assert weight in (path[:-4] + "kernel", path[:-4] + "scale")
 
 
-def test_a_convnets_block_is_a_convolution_and_its_norm():
-    order = depth_order(names_of("convnet"))
-    assert order[:5] == [
-        "block0/conv/kernel",
-        "block0/conv/bias",
-        "block0/norm/scale",
-        "block0/norm/bias",
-        "block1/conv/kernel",
-    ]
-
-
-def test_a_residual_block_is_ordered_as_it_is_run():
+def test_depth_is_that_of_a_run_by_number():
     """PyTorch's order of definition; the shortcut comes last."""
     order = depth_order(names_of("resnet18"))
     block = [layer_of(path) for path in order if path.startswith("block3/")]
     layers = ["conv1", "norm1", "conv2", "norm2", "shortcut_conv", "shortcut_norm"]
     assert list(dict.fromkeys(block)) == [f"block3/{layer}" for layer in layers]
-
-
-def test_numbers_are_compared_as_numbers():
     names = ["head", "block10", "block2", "block0", "block1"]
     assert depth_order(names) == ["block0", "block1", "block2", "block10", "head"]
     leaves = [f"{name}/conv/kernel" for name in names]
@@ -152,15 +135,6 @@ def test_the_cut_of_the_cifar10_convnet_is_the_published_one(ratio, k, tensor, i
     assert all(dropped[path][0] == 0 for path in order[cut + 1 :])
 
 
-def test_a_cut_inside_a_convolution_drops_whole_output_channels_first():
-    """8,325 entries are 7 output channels of 9 * 128 and 29 kernels of the eighth."""
-    kept = make_mask("depth", 0.5)(convnet_errors())["block2"]["conv"]["kernel"]
-    assert not np.any(kept[..., :7])
-    assert not np.any(kept[:, :, :29, 7])
-    assert np.all(kept[:, :, 29:, 7] == 1)
-    assert np.all(kept[..., 8:] == 1)
-
-
 def torch_order(tree):
     """(path, index in our layout) of every entry, by loops over PyTorch's axes."""
     # Which of our axes is their first, second, ... axis.
@@ -175,7 +149,7 @@ def torch_order(tree):
             yield path, tuple(ours)
 
 
-def test_a_depth_mask_drops_the_first_entries_in_pytorchs_order():
+def test_a_depth_mask_is_a_constant_in_pytorchs_order():
     """At every possible number of dropped entries."""
     error = small()
     total, entries = size_of(error), list(torch_order(error))
@@ -183,15 +157,9 @@ def test_a_depth_mask_drops_the_first_entries_in_pytorchs_order():
         kept = named_leaves(make_mask("depth", (k + 0.5) / total)(error))
         assert all(kept[path][index] == 0 for path, index in entries[:k])
         assert sum(float(x.sum()) for x in kept.values()) == total - k
-
-
-def test_a_depth_mask_is_a_constant():
     mask = make_mask("depth", 0.4)
     a, b = mask(small(0)), jax.jit(mask)(small(1))
     assert np.array_equal(flat(a), flat(b))
-
-
-def test_a_depth_mask_over_features_drops_blocks():
     error = {f"block{i}": jnp.ones(4) for i in range(12)}
     kept = make_mask("depth", 0.88)(error)  # 42 of 48 entries
     assert [float(kept[f"block{i}"].sum()) for i in (0, 9, 10, 11)] == [0, 0, 2, 4]
@@ -266,8 +234,7 @@ def dropped_layers(mask, error):
 
 
 @pytest.mark.parametrize(
-    ("allowed", "layers"),
-    [(52, 1), (99, 1), (100, 2), (126, 2), (127, 3), (144, 3)],
+    ("allowed", "layers"), [(52, 1), (99, 1), (100, 2), (126, 2), (127, 3), (144, 3)]
 )
 def test_by_depth_layers_are_dropped_as_long_as_they_fit(allowed, layers):
     mask = make_mask("depth", (allowed + 0.5) / TOTAL, "layer")
@@ -303,16 +270,6 @@ def test_by_loss_layers_are_dropped_in_order_of_their_mean_error(allowed, expect
     )
     mask = jax.jit(make_mask("loss", (allowed + 0.5) / TOTAL, "layer"))
     assert sorted(dropped_layers(mask, error)) == expected
-
-
-def test_by_loss_the_mean_decides_and_not_the_sum():
-    error = layer_errors(
-        {"block0/conv": 1.0, "block0/norm": 1.5, "block1/conv": 1.5, "head": 2.5}
-    )
-    assert LAYERS["block0/conv"] * 1.0 > LAYERS["head"] * 2.5
-    assert dropped_layers(make_mask("loss", 52.5 / TOTAL, "layer"), error) == [
-        "block0/conv"
-    ]
 
 
 # --- Kernels of convolutions only ---------------------------------------------------

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd.errors import UserError
 from jaxdd.modifiers import segments
 from jaxdd.modifiers.segments import (
     forgotten,
@@ -22,38 +21,26 @@ from jaxdd.running.resume import Hooks, RunSchedule
 from jaxdd.synthetic.sets import flatten
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Batch, Learner, Method, MethodState, Synthetic
-from tests.helpers import smooth_network, toy_inputs, toy_real, toy_start
+from tests.helpers import refused, smooth_network, toy_inputs, toy_real, toy_start
 
 NETWORK = smooth_network()
 INPUTS = toy_inputs()
 KEYS = jax.random.split(jax.random.key(0), 3)
 
 
-# --- Sizes and sets -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("ipc", "count", "expected"),
-    [(10, 4, (3, 3, 2, 2)), (10, 1, (10,)), (5, 5, (1,) * 5), (7, 3, (3, 2, 2))],
-)
-def test_segments_are_as_even_as_possible(ipc, count, expected):
-    assert sizes(ipc, count) == expected
-
-
-def test_sizes_always_add_up():
+def test_sizes_add_up_and_are_as_even_as_possible():
     for ipc in range(1, 30):
         for count in range(1, ipc + 1):
             found = sizes(ipc, count)
             assert (len(found), sum(found)) == (count, ipc)
-            assert found[0] == max(found) <= min(found) + 1
+            assert found == tuple(sorted(found, reverse=True))
+            assert found[0] <= found[-1] + 1
 
 
 @pytest.mark.parametrize(("ipc", "count"), [(3, 4), (1, 2), (5, 0), (5, -1)])
 def test_more_segments_than_images_are_refused(ipc, count):
-    with pytest.raises(UserError, match=f"choose 1 to {ipc} segments") as error:
+    with refused(f"choose 1 to {ipc} segments", str(count)):
         sizes(ipc, count)
-    assert str(count) in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("absent", [0.0, -1e30])
@@ -80,8 +67,6 @@ def test_sets_are_joined_class_by_class():
         assert np.array_equal(found.labels[k], np.eye(3)[[k] * 3])
     assert float(found.step_size) == np.float32(0.3)
 
-
-# --- Judges -------------------------------------------------------------------------
 
 TRAINING = Training(6, learning_rate=0.2, momentum=0.9)  # all images in one batch
 
@@ -112,24 +97,14 @@ def judge():
         yield found
 
 
-def test_margins_are_those_of_the_mean_probabilities(judge):
+def test_margins_are_of_mean_probabilities_at_the_given_rate(judge):
     """Rows of padding in the data, here one of three, do not matter."""
     real, start = toy_real(), toy_start(INPUTS, ipc=2)
     found = np.asarray(judge(KEYS, flatten(pad(start, 3)), real))
     np.testing.assert_allclose(found, slow_margins(flatten(start), real), atol=1e-4)
     assert found.min() < 0 < found.max()
     assert np.all(np.abs(found) <= 1)
-
-
-def test_what_padding_shows_does_not_matter(judge):
-    start = pad(toy_start(INPUTS, kind="real", ipc=2), 3)
-    noisy = start._replace(images=start.images.at[:, 2].set(50.0))
-    a, b = (judge(KEYS, flatten(x), toy_real()) for x in (start, noisy))
-    np.testing.assert_allclose(a, b, atol=1e-6)
-
-
-def test_a_judge_learns_at_the_rate_it_is_given(judge):
-    """A learned step size replaces the schedule's, without another program."""
+    # A learned step size replaces the schedule's, without another program.
     real, start = toy_real(), toy_start(INPUTS, kind="real", ipc=2)
     given = judge(KEYS, flatten(pad(start, 3)), real, jnp.float32(0.02))
     expected = slow_margins(flatten(start), real, jnp.float32(0.02))
@@ -138,7 +113,11 @@ def test_a_judge_learns_at_the_rate_it_is_given(judge):
     assert np.abs(given - usual).max() > 0.01
 
 
-# --- What is kept -------------------------------------------------------------------
+def test_what_padding_shows_does_not_matter(judge):
+    start = pad(toy_start(INPUTS, kind="real", ipc=2), 3)
+    noisy = start._replace(images=start.images.at[:, 2].set(50.0))
+    a, b = (judge(KEYS, flatten(x), toy_real()) for x in (start, noisy))
+    np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def slow_kept(real, margins, min_keep):
@@ -173,16 +152,13 @@ def test_the_wrong_ones_are_kept_and_never_too_few(min_keep, counts):
     assert np.array_equal(found.images, real.images)
 
 
-def test_a_margin_of_zero_is_wrong():
+def test_what_is_wrong_and_what_was_forgotten():
     """Two classes are equally probable: nobody would call that right."""
     real = toy_real((2, 2, 2))
     margins = jnp.where(jnp.arange(6) == real.table[1, 0], 0.0, -1.0)
     kept = keep_hardest(real, margins, 0)
     assert kept.counts.tolist() == [0, 1, 0]
     assert kept.table[1, 0] == real.table[1, 0]
-
-
-def test_the_share_that_was_forgotten():
     rng = np.random.default_rng(0)
     before, after = rng.uniform(-1, 1, (2, 200))
     was = [i for i in range(200) if before[i] < 0]
@@ -191,9 +167,6 @@ def test_the_share_that_was_forgotten():
     np.testing.assert_allclose(found, len(lost) / len(was), rtol=1e-5)
     nothing_known = jnp.ones(5)
     assert float(forgotten(nothing_known, -nothing_known)) == 0
-
-
-# --- One program for all segments ---------------------------------------------------
 
 
 def walk(traces) -> Method:

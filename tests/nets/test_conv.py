@@ -9,8 +9,8 @@ import pytest
 from jax import lax
 from jax.test_util import check_grads
 
-from jaxdd.errors import UserError
 from jaxdd.nets import avg_pool2, conv2d, max_pool2
+from tests.helpers import refused
 
 # image [B, H, W, C], kernel [kh, kw, C, O], stride, padding
 CASES = {
@@ -140,46 +140,6 @@ def test_vmap_of_values_and_gradients(impl, axes):
         assert_close(f(impl), f("lax"))
 
 
-@pytest.mark.parametrize("impl", FORMS)
-def test_inside_scan_map_and_checkpoint(impl):
-    with jax.enable_x64(True):
-        x, w, options = operands("3x3")
-        images = jnp.stack([x, -x, 2 * x])
-
-        def loss(x, w):
-            return jnp.sin(conv2d(x, w, impl=impl, **options)).sum()
-
-        step = lambda w, x: (w - 0.1 * jax.grad(loss, 1)(x, w), loss(x, w))
-
-        def unrolled(images, w):
-            for x in images:
-                w, _ = step(w, x)
-            return jnp.sum(w**2)
-
-        def scanned(images, w):
-            return jnp.sum(lax.scan(jax.checkpoint(step), w, images)[0] ** 2)
-
-        arguments = (0, 1)
-        assert_close(
-            jax.jit(jax.grad(scanned, arguments))(images, w),
-            jax.jit(jax.grad(unrolled, arguments))(images, w),
-        )
-        gradient = jax.grad(loss, 1)
-        mapped = lax.map(lambda x: gradient(x, w), images)
-        assert_close(mapped, jnp.stack([gradient(x, w) for x in images]))
-
-
-def test_third_derivative():
-    with jax.enable_x64(True):
-        x, w, options = operands("no padding")
-
-        def third(impl):
-            f = lambda t: jnp.sin(conv2d(t * x, t * w, impl=impl, **options)).sum()
-            return jax.jit(jax.grad(jax.jacfwd(jax.grad(f))))(1.0)
-
-        assert_close(third("canonical"), third("lax"))
-
-
 def test_mixed_dtypes_are_promoted_and_no_type_is_weak():
     with jax.enable_x64(True):
         x, w, options = operands("3x3")
@@ -198,9 +158,8 @@ def test_mixed_dtypes_are_promoted_and_no_type_is_weak():
 )
 def test_bad_options_are_refused(options, message):
     x, w = jnp.zeros((1, 2, 2, 1)), jnp.zeros((3, 3, 1, 1))
-    with pytest.raises(UserError) as error:
+    with refused(None, message):
         conv2d(x, w, **{"padding": 1, **options})
-    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 6, 3), (1, 5, 7, 2)])

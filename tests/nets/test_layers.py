@@ -24,18 +24,12 @@ def apply_norm(kind, scale=SCALE, bias=BIAS):
     return Norm(kind).apply(params, jnp.asarray(X), True)
 
 
-def test_instance_norm():
+def test_norms_over_groups_and_elements():
     expected = normalised(X, (1, 2)) * SCALE + BIAS
     np.testing.assert_allclose(apply_norm("instance"), expected, atol=1e-5)
-
-
-def test_group_norm():
     groups = X.reshape(3, 5, 4, 4, 2)
     expected = normalised(groups, (1, 2, 4)).reshape(X.shape) * SCALE + BIAS
     np.testing.assert_allclose(apply_norm("group"), expected, atol=1e-5)
-
-
-def test_layer_norm_has_an_affine_map_per_element():
     scale = np.random.default_rng(1).normal(size=X.shape[1:]).astype(np.float32)
     expected = normalised(X, (1, 2, 3)) * scale + 1
     actual = apply_norm("layer", scale, np.ones_like(scale))
@@ -145,7 +139,7 @@ def test_initial_values_are_uniform_within_the_bounds_of_pytorch():
         np.testing.assert_array_equal(params[block]["norm"]["bias"], 0)
 
 
-def test_initial_values_differ_between_layers_and_keys():
+def test_initial_values_differ_but_for_statistics():
     network = make_network("convnet", (8, 8, 1), 10, width=8)
     one, _ = network.init(jax.random.key(0))
     two, _ = network.init(jax.random.key(1))
@@ -153,9 +147,6 @@ def test_initial_values_differ_between_layers_and_keys():
     assert len({float(kernel.sum()) for kernel in kernels}) == 4
     again, _ = network.init(jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, one, again)
-
-
-def test_initial_running_statistics():
     network = make_network("convnet_bn", (8, 8, 1), 10, width=8, depth=1)
     _, stats = network.init(jax.random.key(0))
     statistics = stats["block0"]["norm"]["statistics"]

@@ -1,7 +1,6 @@
 """DCC's objective: against a slow loop, its warm-up, its derivatives."""
 
 import dataclasses
-import functools
 
 import chex
 import jax
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxdd import augment
-from jaxdd.data.real import real_data, sample_class, take
+from jaxdd.data.real import sample_class, take
 from jaxdd.fields import override
 from jaxdd.methods.build import objective_of
 from jaxdd.methods.recipes import METHODS
@@ -87,30 +86,6 @@ def test_the_hyper_gradient_equals_finite_differences(x64):
     ahead = value(start.images + eps * direction)
     behind = value(start.images - eps * direction)
     np.testing.assert_allclose((ahead - behind) / (2 * eps), exact, rtol=1e-6)
-
-
-def test_both_sides_of_a_class_share_one_draw():
-    """Real and synthetic images are the same, so that the distance is zero."""
-    network = tiny_network()
-    start = toy_start(toy_inputs(), ipc=2)
-    images = np.asarray(start.images).reshape(6, 8, 8, 1)
-    real = real_data(images, np.repeat(np.arange(3), 2), 3)
-    siamese = augment.siamese(augment.dsa("crop_brightness"))
-    match = contrastive_match(network, DISTANCES["mse"], siamese)
-    learner = new_learner(network)
-    keys = jax.random.split(KEY, 6)
-    target = samples(real, 2)
-    values = jax.jit(jax.vmap(lambda k: match(k, start, target, learner)[0]))(keys)
-    assert np.all(np.abs(values) < 1e-6)
-
-
-@functools.cache
-def value_at(settings):
-    """(step) -> loss of an objective; one program for all steps."""
-    network, inputs = smooth_network(), toy_inputs()
-    objective = objective_of(network, settings)
-    arguments = toy_start(inputs), new_learner(network), inputs
-    return jax.jit(lambda step: objective(KEY, *arguments, step)[0])
 
 
 @pytest.mark.parametrize(

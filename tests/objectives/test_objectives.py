@@ -11,12 +11,13 @@ from jaxdd.data.real import real_data
 from jaxdd.fields import flat, override
 from jaxdd.methods.build import objective_of
 from jaxdd.methods.recipes import METHODS
-from jaxdd.modifiers.sdc import NORMS, sdc
+from jaxdd.modifiers.sdc import sdc
 from jaxdd.modifiers.terms import WeightedTerm, weight_schedule
 from jaxdd.objectives import Sampling, feature_match, gradient_match, per_class
+from jaxdd.objectives.lifts import class_gradients
 from jaxdd.primitives import DISTANCES
 from jaxdd.primitives.losses import mean_loss
-from jaxdd.types import Batch, Inputs, Network, Synthetic
+from jaxdd.types import Batch, Inputs, Learner, Network, Synthetic
 from tests.helpers import (
     SHAPE,
     assert_close,
@@ -37,9 +38,6 @@ def match_of(kind, augmentation=NO_AUGMENTATION, network=NETWORK):
     if kind == "distribution":
         return feature_match(network, augmentation)
     return gradient_match(network, DISTANCES[kind], augmentation)
-
-
-# --- One class ----------------------------------------------------------------------
 
 
 def test_feature_match_is_the_squared_distance_of_the_mean_features():
@@ -94,9 +92,6 @@ def test_nothing_flows_back_to_the_real_side(kind):
     assert not np.any(jax.jit(jax.grad(value))(toy_batch(4, seed=1).images))
 
 
-# --- Siamese augmentation -----------------------------------------------------------
-
-
 def two_draws(pipeline):
     """Not Siamese: every batch has a draw of its own."""
     shared = augment.siamese(pipeline)
@@ -143,6 +138,8 @@ def test_every_method_augments_both_sides_alike(method):
     flags = {"batch_real": 2, "augmentation": "crop_brightness"}
     if "distance" in flat(METHODS[method]):
         flags["distance"] = "mse"
+    if "warmup_networks" in flat(METHODS[method]):  # which match class by class
+        flags["warmup_networks"] = 0
     recipe = override(METHODS[method], flags)
     network = with_convolution(NETWORK)
     objective, learner = objective_of(network, recipe), new_learner(network)
@@ -157,8 +154,6 @@ def test_every_method_augments_both_sides_alike(method):
     losses = values(jax.random.split(jax.random.key(0), 10))
     assert np.all(np.abs(losses) < 1e-6)
 
-
-# --- The lift over classes ----------------------------------------------------------
 
 STEP = 5
 
@@ -232,36 +227,6 @@ def test_value_and_gradient_equal_a_naive_loop_over_classes(x64, kind):
     assert_close(gradient, by_loop, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("norm", NORMS)
-def test_info_has_the_sum_of_the_matches_and_the_mean_of_the_terms(norm):
-    inputs, learner = toy_inputs((5, 5, 5)), new_learner(NETWORK)
-    start = toy_start(inputs, ipc=2)
-    term = sdc(NETWORK, norm)
-    terms = {"sdc": WeightedTerm(weight_schedule("constant", 5.0, 1), term)}
-    objective = jax.jit(per_class(match_of("distribution"), Sampling(5), terms))
-    value, info = objective(jax.random.key(0), start, learner, inputs, jnp.int32(0))
-    np.testing.assert_allclose(value, info["match"] + 5.0 * info["sdc"], rtol=1e-5)
-    assert set(info) == {"match", "sdc"}
-
-
-def test_every_class_draws_its_own_augmentation():
-    """One image for all classes and both sides: only the draws can differ."""
-    seen = []
-
-    def spy(key, *batches):
-        jax.debug.callback(lambda k: seen.append(k.tolist()), jax.random.key_data(key))
-        return batches
-
-    inputs = toy_inputs()
-    objective = per_class(match_of("distribution", spy), Sampling(4))
-    start, learner = toy_start(inputs), new_learner(NETWORK)
-    arguments = start, learner, inputs, jnp.int32(0)
-    jax.jit(objective)(jax.random.key(0), *arguments)
-    jax.effects_barrier()
-    assert len(seen) == 3
-    assert len({tuple(x) for x in seen}) == 3
-
-
 def test_a_class_without_samples_has_a_finite_loss():
     inputs = toy_inputs((5, 4, 0))
     start = toy_start(inputs)
@@ -278,38 +243,6 @@ def test_a_class_without_samples_has_a_finite_loss():
     assert np.any(gradient.images[:2])
 
 
-# --- What the difficulty correction does --------------------------------------------
-
-
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("kind", ["ours", "distribution"])
-def test_weights_of_either_sign_move_the_difficulty_apart(kind, norm):
-    """Difficulty after one small step: positive weight < none < negative weight."""
-    pipeline = augment.siamese(augment.dsa("flip"))
-    # The step stands for the weight: one program for all three.
-    entry = WeightedTerm(lambda step: step, sdc(NETWORK, norm))
-    objective = per_class(match_of(kind, pipeline), Sampling(6), {"sdc": entry})
-    inputs, learner = toy_inputs(), new_learner(NETWORK)
-    start = toy_start(inputs)
-
-    @jax.jit
-    def value_and_gradient(images, weight):
-        def value(images):
-            synthetic = start._replace(images=images)
-            return objective(jax.random.key(3), synthetic, learner, inputs, weight)
-
-        (loss, info), gradient = jax.value_and_grad(value, has_aux=True)(images)
-        return loss, info, gradient
-
-    after = {}
-    for weight in (-1.0, 0.0, 1.0):
-        _, _, gradient = value_and_gradient(start.images, jnp.float32(weight))
-        moved = start.images - 0.05 * gradient
-        after[weight] = value_and_gradient(moved, jnp.float32(0))[1]["sdc"]
-    assert after[1.0] < after[0.0] - 1e-5
-    assert after[-1.0] > after[0.0] + 1e-5
-
-
 def test_the_network_may_be_any_pair_of_functions():
     """A match asks nothing of a network but `apply`."""
     calls = []
@@ -322,3 +255,59 @@ def test_the_network_may_be_any_pair_of_functions():
     match(jax.random.key(0), toy_batch(2), toy_batch(2), new_learner(NETWORK))
     assert calls
     assert not any(calls)  # matched in evaluation mode
+
+
+KEY = jax.random.key(0)
+LEARNER = Learner({"w": jnp.float32(0.7)}, {})
+
+
+def of_class(new: Batch, key, index, learner, inputs: Inputs, step):
+    """Any function of all its arguments, which differs from class to class."""
+    noise = jax.random.uniform(key)
+    mean = jnp.mean(inputs.real.images)
+    values = jnp.sin(learner.params["w"] * new.images + noise) * (index + 1)
+    weights = new.labels[:, 0] ** 2 + jax.nn.one_hot(index, new.labels.shape[0])
+    value = jnp.sum(jnp.sum(values**2, axis=(1, 2, 3)) * weights) + mean * step
+    return value, {"value": value, "noise": noise}
+
+
+def by_loop(key, synthetic, learner, inputs, step):
+    total, infos = 0.0, []
+    for k in range(synthetic.images.shape[0]):
+        batch = Batch(synthetic.images[k], synthetic.labels[k])
+        arguments = jax.random.fold_in(key, k), k, learner, inputs, step
+        value, info = of_class(batch, *arguments)
+        total, infos = total + value, [*infos, info]
+    return total, jax.tree.map(lambda *x: sum(x), *infos)
+
+
+def test_the_value_and_the_gradient_are_those_of_plain_autodiff(x64):
+    """Also where the objective is only a part of what is differentiated."""
+    inputs = toy_inputs()
+    start = to64(toy_start(inputs)._replace(step_size=jnp.float32(0.5)))
+
+    def value_and_gradient(objective):
+        def loss(synthetic):
+            value, info = objective(KEY, synthetic, LEARNER, inputs, jnp.int32(3))
+            return -0.3 * value + jnp.sum(synthetic.images) * synthetic.step_size, info
+
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))(start)
+
+    chex.assert_trees_all_close(
+        value_and_gradient(class_gradients(of_class)),
+        value_and_gradient(by_loop),
+        rtol=1e-10,
+    )
+
+
+def test_a_class_is_traced_once_and_has_its_value_without_a_gradient():
+    inputs, start = toy_inputs(), toy_start(toy_inputs())
+    arguments = KEY, start, LEARNER, inputs, jnp.int32(0)
+    objective = class_gradients(of_class)
+    values = (jax.jit(function)(*arguments) for function in (objective, by_loop))
+    chex.assert_trees_all_close(*values, rtol=1e-5)
+    inputs, start = toy_inputs(), toy_start(toy_inputs())
+    chex.clear_trace_counter()
+    objective = class_gradients(chex.assert_max_traces(of_class, n=1))
+    loss = lambda synthetic: objective(KEY, synthetic, LEARNER, inputs, jnp.int32(0))
+    jax.jit(jax.grad(loss, has_aux=True))(start)

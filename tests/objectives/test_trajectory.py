@@ -17,6 +17,7 @@ from jaxdd.primitives.losses import mean_loss
 from jaxdd.types import Batch, Inputs, Span, Synthetic
 from tests.helpers import (
     assert_close,
+    flat,
     new_learner,
     smooth_network,
     tiny_network,
@@ -76,21 +77,15 @@ def test_padding_is_never_seen(size):
         assert sorted(indices[rows][weights[rows] > 0].tolist()) == given
 
 
-def test_a_set_of_padding_alone_has_no_weight():
-    _, weights = minibatches(KEY, jnp.zeros(6, bool), 2, steps=4)
-    assert not np.any(weights)
-
-
-def test_a_student_may_stop_within_a_pass():
+def test_minibatches_of_a_student():
     indices, weights = minibatches(KEY, all_of(10), 3, steps=6)
     assert indices.shape == weights.shape == (6, 3)
     assert len(set(indices[:3].ravel().tolist())) == 9
     assert weights.sum(axis=1).tolist() == [3, 3, 3, 1, 3, 3]
-
-
-def test_minibatches_depend_on_the_key():
     a, b = (minibatches(jax.random.key(i), all_of(10), 3, 4)[0] for i in range(2))
     assert not np.array_equal(a, b)
+    _, weights = minibatches(KEY, jnp.zeros(6, bool), 2, steps=4)
+    assert not np.any(weights)
 
 
 # --- The loss -----------------------------------------------------------------------
@@ -138,22 +133,8 @@ def slow_student(network, augmentation, synthetic, learner, batch_size, steps=ST
     return params, gradients, seen
 
 
-def flat(tree):
-    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
-
-
 def squared_distance(a, b):
     return np.square(flat(a) - flat(b))
-
-
-@pytest.mark.parametrize("mask", [None, ("depth", 0.3), ("loss", 0.5)])
-def test_standing_still_is_one(mask):
-    """With a step size of zero, whatever is matched."""
-    start, target, learner = problem(SMOOTH, step_size=0.0)
-    kept = mask and make_mask(*mask)
-    match = trajectory_match(SMOOTH, PLAIN, STEPS, BATCH, mask=kept)
-    value, _ = jax.jit(match)(KEY, start, target, learner)
-    assert float(value) == 1
 
 
 @pytest.mark.parametrize(
@@ -178,14 +159,6 @@ def test_the_loss_equals_a_slow_loop(x64, augmentation, batch_size):
     assert_close(evidence.batch, seen[0], rtol=1e-12)
     first = flat(evidence.mean_gradient())
     np.testing.assert_allclose(first, flat(gradients[0]), rtol=1e-9, atol=1e-12)
-
-
-def test_a_perfect_student_is_at_zero():
-    start, _, learner = problem(SMOOTH)
-    params, _, _ = slow_student(SMOOTH, PLAIN, start, learner, BATCH)
-    match = trajectory_match(SMOOTH, PLAIN, STEPS, BATCH)
-    value, _ = jax.jit(match)(KEY, start, params[-1], learner)
-    assert float(value) < 1e-8
 
 
 def test_a_student_with_batch_norm_trains_with_the_statistics_of_its_batches(x64):
@@ -299,31 +272,32 @@ def objective_values(network, augmentation, terms, **options):
     return values, codes_of(start)
 
 
-def test_hyper_gradients_are_exact(x64):
-    """Through a ConvNet, the augmentation per image, minibatches and SDC."""
-    network = tiny_network(activation="swish")  # ReLU has kinks
-    terms = {"start": sdc(network), "path": sdc(network, at="path")}
-    assert_exact(*objective_values(network, AUGMENT, terms, along_path=True))
+def both_terms(network, norm="mean"):
+    return {"start": sdc(network, norm), "path": sdc(network, at="path")}
 
 
-def test_hyper_gradients_in_microbatches_are_exact(x64):
-    terms = {
-        "start": sdc(SMOOTH, "per_sample"),
-        "path": sdc(SMOOTH, at="path"),
-    }
-    assert_exact(*objective_values(SMOOTH, PLAIN, terms, along_path=True, microbatch=3))
+SWISH, BATCH_NORM = (  # ReLU has kinks
+    tiny_network(name, activation="swish") for name in ("convnet", "convnet_bn")
+)
+EXACT = {
+    "network and augmentation": (SWISH, AUGMENT, both_terms(SWISH), {}),
+    "microbatches": (
+        SMOOTH,
+        PLAIN,
+        both_terms(SMOOTH, "per_sample"),
+        {"microbatch": 3},
+    ),
+    "batch norm": (BATCH_NORM, PLAIN, both_terms(BATCH_NORM), {}),
+    # The kept entries do not change within the step of the differences.
+    "mask": (SMOOTH, PLAIN, {}, {"mask": make_mask("loss", 0.5)}),
+}
 
 
-def test_hyper_gradients_with_batch_norm_are_exact(x64):
-    network = tiny_network("convnet_bn", activation="swish")
-    terms = {"start": sdc(network), "path": sdc(network, at="path")}
-    assert_exact(*objective_values(network, PLAIN, terms, along_path=True))
-
-
-def test_hyper_gradients_with_a_mask_are_exact(x64):
-    """The kept entries do not change within the step of the differences."""
-    mask = make_mask("loss", 0.5)
-    assert_exact(*objective_values(SMOOTH, PLAIN, {}, mask=mask))
+@pytest.mark.parametrize("case", EXACT)
+def test_hyper_gradients_are_exact(x64, case):
+    network, augmentation, terms, options = EXACT[case]
+    options = {"along_path": bool(terms), **options}
+    assert_exact(*objective_values(network, augmentation, terms, **options))
 
 
 def test_the_penalty_along_the_path_needs_its_gradient(x64):
@@ -331,31 +305,6 @@ def test_the_penalty_along_the_path_needs_its_gradient(x64):
     values = objective_values(SMOOTH, PLAIN, {"path": sdc(SMOOTH, at="path")})
     with pytest.raises(AssertionError):
         assert_exact(*values)
-
-
-@pytest.mark.parametrize("name", ["convnet", "convnet_bn"])
-def test_at_the_start_sdc_is_the_norm_of_the_students_first_gradient(name):
-    network = tiny_network(name)
-    start, target, learner = problem(network)
-    match = trajectory_match(network, PLAIN, STEPS, BATCH)
-    _, evidence = jax.jit(match)(KEY, start, target, learner)
-    value = jax.jit(sdc(network))(KEY, learner, evidence)
-    np.testing.assert_allclose(value, evidence.path_norms[0], rtol=1e-4)
-
-
-def test_terms_do_not_change_what_is_matched():
-    start, target, learner = problem(SMOOTH)
-    real = toy_real()
-    inputs = Inputs(real, real, Span(learner.params, target))
-    match = trajectory_match(SMOOTH, PLAIN, STEPS, BATCH, along_path=True)
-    entry = WeightedTerm(weight_schedule("constant", 0.3, 1), sdc(SMOOTH, at="path"))
-    arguments = KEY, start, learner, inputs, jnp.int32(0)
-    plain, alone = jax.jit(per_span(match))(*arguments)
-    total, info = jax.jit(per_span(match, {"sdc": entry}))(*arguments)
-    assert float(plain) == float(alone["match"]) == float(info["match"])
-    # One penalty per trajectory, with its whole weight.
-    np.testing.assert_allclose(total, plain + 0.3 * info["sdc"], rtol=1e-6)
-    assert float(info["sdc"]) > 0
 
 
 # --- TESLA's gradient ---------------------------------------------------------------

@@ -15,7 +15,6 @@ from jaxdd.primitives.losses import cross_entropy, mean_loss
 from jaxdd.types import Batch
 from tests.helpers import (
     assert_close,
-    linear_network,
     new_learner,
     tiny_network,
     to64,
@@ -51,9 +50,6 @@ def uneven_mass(batch):
     )
 
 
-# --- batch_gradient -----------------------------------------------------------------
-
-
 naive_gradient = jax.jit(jax.grad(smooth_loss))
 
 
@@ -78,9 +74,6 @@ def test_padding_rows_do_not_change_the_gradient(x64):
         assert_close(
             gradient(params, padded, 1.5), gradient(params, batch, 1.5), 1e-10, 1e-12
         )
-
-
-# --- inner_gradient: the rule -------------------------------------------------------
 
 
 def probe(gradient):
@@ -161,9 +154,6 @@ def test_the_context_is_a_constant_without_gradient(x64):
     assert by_context == 0
 
 
-# --- inner_gradient: the real thing -------------------------------------------------
-
-
 def test_hyper_gradient_of_dsa_equals_finite_differences(x64):
     """The whole chain: ConvNet, Siamese augmentation, distance, sum over classes.
 
@@ -194,16 +184,3 @@ def test_hyper_gradient_of_dsa_equals_finite_differences(x64):
         down, _ = value_and_gradient(start.images - shift)
         difference = (up - down) / (2 * size)
         np.testing.assert_allclose(gradient[pixel], difference, rtol=1e-5, atol=1e-8)
-
-
-def test_the_gradient_of_a_linear_network_has_its_closed_form():
-    network = linear_network(64)
-    learner, batch = new_learner(network), toy_batch(6)
-    gradient = jax.jit(inner_gradient(mean_loss(network)))(learner.params, batch, {})
-    flat = np.asarray(batch.images).reshape(6, 64)
-    logits = flat @ np.asarray(learner.params["kernel"])
-    p = np.exp(logits - logits.max(1, keepdims=True))
-    p /= p.sum(1, keepdims=True)
-    error = p - np.asarray(batch.labels)
-    expected = {"bias": error.mean(0), "kernel": flat.T @ error / 6}
-    assert_close(gradient, expected, rtol=1e-4, atol=1e-6)

@@ -49,22 +49,16 @@ def test_padding_rows_change_neither_the_loss_nor_its_gradient():
     assert not np.any(per_sample_cross_entropy(logits, padded)[5:])
 
 
-def test_a_batch_of_padding_has_loss_zero_and_a_finite_gradient():
+def test_padding_mass_and_networks():
     both = jax.value_and_grad(cross_entropy, argnums=(0, 1))
     value, (by_logits, by_labels) = jax.jit(both)(LOGITS, jnp.zeros((5, 3)))
     assert value == 0
     assert not np.any(by_logits)
     chex.assert_tree_all_finite(by_labels)
-
-
-def test_rows_count_by_their_mass():
     labels = jnp.array([[1.0, 0, 0], [0, 0.5, 0]])
     values = per_sample_cross_entropy(LOGITS[:2], labels)
     value = cross_entropy(LOGITS[:2], labels)
     np.testing.assert_allclose(value, values.sum() / 1.5, rtol=1e-6)
-
-
-def test_mean_loss_is_the_networks_cross_entropy():
     network, batch = linear_network(64), toy_batch(4)
     params, stats = new_learner(network)
     logits = np.asarray(batch.images).reshape(4, 64) @ np.asarray(params["kernel"])

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from jaxdd.primitives import per_sample_gradient_norms
@@ -47,14 +46,6 @@ def test_equals_a_loop_over_samples(chunk):
         leaves = jax.tree.leaves(gradient(params, single, {}))
         expected = np.linalg.norm(np.concatenate([np.ravel(g) for g in leaves]))
         np.testing.assert_allclose(norms[i], expected, rtol=1e-5)
-
-
-def test_equals_the_microbatching_of_optax():
-    params, batch = new_learner(NETWORK).params, toy_batch(6)
-    one = lambda x, y: norm_of_one(LOSS, params, x, y)
-    micro = optax.microbatching.micro_vmap(one, in_axes=(0, 0), microbatch_size=2)
-    norms = jax.jit(per_sample_gradient_norms(LOSS))(params, batch, {})
-    np.testing.assert_allclose(norms, jax.jit(micro)(*batch), rtol=1e-5)
 
 
 def test_padding_has_norm_zero_and_a_finite_zero_gradient():

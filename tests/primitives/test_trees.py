@@ -20,12 +20,7 @@ TREE = {
     "block0": {"conv": {"kernel": jnp.ones((2, 3)), "bias": jnp.zeros(3)}},
     "head": {"kernel": jnp.full((3, 2), 2.0), "bias": jnp.zeros(2)},
 }
-PATHS = [
-    "block0/conv/bias",
-    "block0/conv/kernel",
-    "head/bias",
-    "head/kernel",
-]
+PATHS = ["block0/conv/bias", "block0/conv/kernel", "head/bias", "head/kernel"]
 
 
 class TestNormAndProduct(chex.TestCase):
@@ -47,32 +42,26 @@ def test_norms_have_gradient_zero_at_zero_and_the_unit_vector_elsewhere():
     assert safe_sqrt(jnp.zeros(())) == 0
 
 
-def test_select_takes_whole_trees_and_passes_typed_keys():
+def test_selected_and_masked_trees():
     a = {"x": jnp.ones(3), "key": jax.random.key(1)}
     b = {"x": jnp.zeros(3), "key": jax.random.key(2)}
     for predicate, expected in ((True, a), (False, b)):
         chosen = select(jnp.bool_(predicate), a, b)
         bits = lambda tree: {**tree, "key": jax.random.key_data(tree["key"])}
         chex.assert_trees_all_equal(bits(chosen), bits(expected))
-
-
-def test_named_leaves_round_trip():
-    named = named_leaves(TREE)
-    assert list(named) == PATHS
-    back = from_named_leaves(TREE, dict(reversed(named.items())))
-    chex.assert_trees_all_equal(back, TREE)
-
-
-def test_a_missing_leaf_is_named():
-    named = named_leaves(TREE)
-    del named["head/bias"]
-    with pytest.raises(KeyError, match="head/bias"):
-        from_named_leaves(TREE, named)
-
-
-def test_an_applied_mask_keeps_or_clears_whole_leaves():
     zeros = jax.tree.map(lambda x: jnp.float32(0), TREE)
     ones = jax.tree.map(lambda x: jnp.float32(1), TREE)
     masked = apply_mask({**zeros, "head": ones["head"]}, TREE)
     assert not np.any(masked["block0"]["conv"]["kernel"])
     assert np.array_equal(masked["head"]["kernel"], TREE["head"]["kernel"])
+
+
+def test_named_leaves_round_trip_and_missing_ones_are_named():
+    named = named_leaves(TREE)
+    assert list(named) == PATHS
+    back = from_named_leaves(TREE, dict(reversed(named.items())))
+    chex.assert_trees_all_equal(back, TREE)
+    named = named_leaves(TREE)
+    del named["head/bias"]
+    with pytest.raises(KeyError, match="head/bias"):
+        from_named_leaves(TREE, named)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from jaxdd import report
 from jaxdd.progress import Ended, Message, Progress, Stage, Started, listening, say
 from jaxdd.report import progress
 
@@ -140,10 +139,6 @@ def test_one_of_several_processes_speaks(monkeypatch):
         with Stage("dsa", 2) as stage:
             stage(1, 0.5, 0.1)
     assert events == []
-
-
-def test_the_bar_is_offered():
-    assert report.bar is progress.bar
 
 
 def test_the_library_is_imported_without_what_draws():

@@ -81,15 +81,6 @@ def test_image_grid_clips_and_cuts(tmp_path):
     opened(report.image_grid(wild, names(5), tmp_path / "a.png"))
 
 
-@pytest.mark.parametrize(("classes", "count"), [(10, 12), (100, 5)])
-def test_extremes(tmp_path, classes, count):
-    images = random_images(classes, count, 8, 8, 1)
-    hardest = images[:, :3]
-    path = tmp_path / "extremes.png"
-    assert report.extremes(images, hardest, names(classes), path) == path
-    opened(path)
-
-
 def test_images_that_cannot_be_shown(tmp_path):
     path = tmp_path / "none.png"
     good = random_images(2, 3, 4, 4, 3)
@@ -159,8 +150,6 @@ def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
     with pytest.raises(NotWritten, match="Not a directory"):
         report.histogram(np.arange(5), path / "below" / "a.png", "score")
 
-
-# --- Text and shapes from data -------------------------------------------------------
 
 # What a name may be -> what is drawn, where that is not the name.
 ODD_NAMES = {
@@ -265,15 +254,12 @@ def test_images_of_any_shape(tmp_path, monkeypatch, shape):
     assert opened(path, 30, 3000).shape[0] <= 1100
 
 
-def test_a_thousand_classes(tmp_path):
-    images = random_images(1000, 1, 4, 4, 1)
-    opened(report.image_grid(images, names(1000), tmp_path / "picture.png"))
-
-
-def test_what_is_left_out_is_said():
+def test_what_is_left_out_is_said(tmp_path):
     assert _title("T", 3, 3, 9, 9, 4) == "T (channels 1-3 of 4)"
     assert _title("", 3, 3, 9, 9, 2) == "mean of 2 channels"
     assert _title("", 9, 3, 9, 5) == "first 5 of 9 classes, first 3 of 9 per class"
+    images = random_images(1000, 1, 4, 4, 1)
+    opened(report.image_grid(images, names(1000), tmp_path / "picture.png"))
 
 
 def test_more_channels_are_shown_by_the_first_three(tmp_path):

@@ -11,14 +11,7 @@ from jaxdd.running import resume as runs
 from jaxdd.running.resume import RunSchedule
 from jaxdd.types import Method, Span
 from tests.helpers import Killed
-from tests.toy_runs import (
-    go,
-    kill_at,
-    lines,
-    outcome,
-    toy_method,
-    uninterrupted,
-)
+from tests.toy_runs import go, kill_at, lines, outcome, toy_method, uninterrupted
 
 
 def span_index(root, step):

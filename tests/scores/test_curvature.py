@@ -93,16 +93,6 @@ def test_the_mean_over_nothing_is_zero():
     assert not np.any(product(jnp.ones((2, flat.size))))
 
 
-def test_batch_norm_takes_its_running_statistics(x64):
-    """So that a sample's trace does not depend on the samples beside it."""
-    network = tiny_network("convnet_bn", SMALL)
-    learner, batch = problem64(network)
-    learner = Learner(learner.params, jax.tree.map(lambda x: x + 0.3, learner.stats))
-    trace = jax.jit(lambda b: fisher_traces(network, learner, b))
-    alone = [trace(jax.tree.map(lambda x: x[i : i + 1], batch))[0] for i in range(3)]
-    np.testing.assert_allclose(trace(batch)[:3], alone, rtol=1e-9)
-
-
 @pytest.mark.parametrize("rank", [3, 6, 12])
 def test_the_top_eigenpairs_of_a_matrix_of_rank_six(x64, rank):
     size = 10

@@ -111,9 +111,6 @@ def test_larger_means_harder(name):
         assert scores[0] < scores[1]
 
 
-# --- Ensembles ----------------------------------------------------------------------
-
-
 def learners(count):
     return jax.tree.map(
         lambda *leaves: jnp.stack(leaves),
@@ -194,9 +191,6 @@ def test_probes_are_trained_on_as_many_samples_as_asked_for():
             seen.append(tuple(np.flatnonzero(moved)))
         assert all(len(rows) == min(samples, count) for rows in seen)
         assert len(set(seen)) > 1 or samples > count
-
-
-# --- Ranks --------------------------------------------------------------------------
 
 
 def test_rank_correlation_is_spearmans_also_with_ties():

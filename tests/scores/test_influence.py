@@ -13,6 +13,7 @@ from jaxdd.scores.influence import influence_scores
 from jaxdd.training.fit import Training
 from jaxdd.types import Batch, Learner
 from tests.helpers import (
+    flat,
     smooth_network,
     tiny_network,
     to64,
@@ -40,13 +41,9 @@ def dense_scores(network, learner, data, damping, used=None):
     scores = []
     for i in range(len(mass)):
         single = Batch(data.images[i : i + 1], data.labels[i : i + 1])
-        g = flattened(gradient(learner.params, single, learner.stats))
+        g = flat(gradient(learner.params, single, learner.stats))
         scores.append(g @ np.linalg.solve(fisher + shift * np.eye(len(g)), g))
     return np.array(scores)
-
-
-def flattened(tree):
-    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_what_is_no_archive_is_refused(tmp_path, content):
         read(tmp_path / "x.npz")
 
 
-def test_zeros_that_unpack_to_gigabytes_are_left_packed(tmp_path):
+def test_zeros_stay_packed_and_flipped_bits_are_noticed(tmp_path):
     size = 200 * 2**20
     archive(tmp_path / "x.npz", scores=header((size // 4,)) + bytes(size),
             ids=npy(np.arange(3)))  # fmt: skip
@@ -95,9 +95,6 @@ def test_zeros_that_unpack_to_gigabytes_are_left_packed(tmp_path):
     with pytest.raises(UserError, match="as no data does"):
         read(tmp_path / "x.npz")
     assert resident_mb() - before < 50
-
-
-def test_a_flipped_bit_is_noticed(tmp_path):
     np.savez(tmp_path / "x.npz", scores=np.ones(1000, np.float32), ids=np.arange(3))
     content = bytearray((tmp_path / "x.npz").read_bytes())
     content[1000] ^= 1
@@ -106,7 +103,7 @@ def test_a_flipped_bit_is_noticed(tmp_path):
         read(tmp_path / "x.npz")
 
 
-def test_shapes_have_to_agree_before_anything_is_unpacked(tmp_path):
+def test_the_caller_agrees_before_anything_is_unpacked(tmp_path):
     np.savez(tmp_path / "x.npz", **SCORES)
 
     def agree(shapes):
@@ -115,9 +112,6 @@ def test_shapes_have_to_agree_before_anything_is_unpacked(tmp_path):
 
     with pytest.raises(UserError, match="they do not fit"):
         read(tmp_path / "x.npz", agree=agree)
-
-
-def test_a_mistake_of_the_caller_is_not_blamed_on_the_file(tmp_path):
     np.savez(tmp_path / "x.npz", **SCORES)
     with pytest.raises(KeyError):
         read(tmp_path / "x.npz", agree=lambda shapes: shapes["absent"])

@@ -8,20 +8,13 @@ import pytest
 
 from jaxdd.data import fit_zca, normalisation
 from jaxdd.errors import UserError
-from jaxdd.synthetic.decoder import (
-    ABSENT,
-    decode_stored,
-    make_decoder,
-)
+from jaxdd.synthetic.decoder import ABSENT, decode_stored, make_decoder
 from jaxdd.synthetic.formation import KINDS, Formation, form, form_labels, mosaic, tiles
 from jaxdd.types import Synthetic
 
 
 def random_images(*shape, seed=0):
     return np.random.default_rng(seed).uniform(size=shape).astype(np.float32)
-
-
-# --- Tiles --------------------------------------------------------------------------
 
 
 def slow_resize(image, height, width):
@@ -70,24 +63,9 @@ def test_tiles_are_cut_and_scaled_up_bilinearly(height, width, factor, grey):
         np.testing.assert_allclose(found[k], expected, atol=1e-5)
 
 
-def test_a_size_that_the_factor_does_not_divide_is_filled_up_with_grey():
-    """8 pixels are 3 + 3 + 2 and one of padding, on the right and at the bottom."""
-    found = np.asarray(tiles(jnp.ones((1, 1, 8, 8, 1)), 3, 0.5))[0, ..., 0]
-    for i in range(3):
-        for j in range(3):
-            tile = found[3 * i + j]
-            assert (tile[-1] < 1).all() == (i == 2)
-            assert (tile[:, -1] < 1).all() == (j == 2)
-            np.testing.assert_allclose(tile[0, 0], 1, atol=1e-6)
-    np.testing.assert_allclose(found[8, -1, -1], 0.5, atol=1e-6)
-
-
 def test_a_factor_of_one_changes_nothing():
     images = jnp.asarray(random_images(2, 3, 4, 4, 1))
     assert np.array_equal(form(images, Formation()), images)
-
-
-# --- Formations ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -122,12 +100,6 @@ def test_bound_takes_the_largest_factors_that_fit(stored, factor):
     assert formation.count(stored) <= 128
 
 
-def test_bound_is_for_matching_only():
-    assert Formation(3, "bound").evaluated() == Formation(3)
-    for kind in ("single", "multi"):
-        assert Formation(3, kind).evaluated() == Formation(3, kind)
-
-
 def test_multi_has_the_images_of_all_factors():
     images = jnp.asarray(random_images(2, 3, 6, 6, 1))
     found = form(images, Formation(3, "multi"))
@@ -136,13 +108,16 @@ def test_multi_has_the_images_of_all_factors():
     assert np.array_equal(found, jnp.concatenate(parts, axis=1))
 
 
-def test_bound_has_different_factors_for_different_images():
+def test_bound_has_different_factors_and_is_for_matching_only():
     formation = Formation(2, "bound", limit=9)
     images = jnp.asarray(random_images(1, 4, 6, 6, 1))
     assert formation.grid(4) == ((1, 2), (3, 1))
     found = form(images, formation)
     assert np.array_equal(found[:, :4], tiles(images[:, :1], 2, 0.0))
     assert np.array_equal(found[:, 4:], images[:, 1:])
+    assert Formation(3, "bound").evaluated() == Formation(3)
+    for kind in ("single", "multi"):
+        assert Formation(3, kind).evaluated() == Formation(3, kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -201,9 +176,6 @@ def test_a_huge_factor_is_refused_at_once():
         decode_stored(stored, Formation(30_000))
 
 
-# --- Mosaics ------------------------------------------------------------------------
-
-
 def slow_mosaic(images, factor):
     """Every pixel by itself: its cell, the image shown there, the nearest pixel."""
     count, height, width, channels = images.shape
@@ -235,26 +207,6 @@ def test_a_mosaic_shows_small_copies(height, width, factor):
     chex.assert_shape(found, (2, 2, height, width, 2))
     for k in range(2):
         assert np.array_equal(found[k], slow_mosaic(images[k], factor))
-
-
-def test_the_first_cells_are_a_pixel_larger():
-    """224 pixels in three cells are 75, 75 and 74."""
-    colours = jnp.arange(9.0)[None, :, None, None, None]
-    found = mosaic(jnp.broadcast_to(colours, (1, 9, 224, 224, 1)), 3)[0, 0, ..., 0]
-    for axis in (0, 1):
-        line = np.asarray(found[0] if axis else found[:, 0])
-        assert np.unique(line, return_counts=True)[1].tolist() == [75, 75, 74]
-
-
-@pytest.mark.parametrize("factor", [1, 2, 4])
-def test_decoding_undoes_a_mosaic_of_constant_images(factor):
-    colours = random_images(3, 2 * factor**2, 1, 1, 1)
-    images = jnp.asarray(np.broadcast_to(colours, (*colours.shape[:2], 8, 8, 1)))
-    again = form(mosaic(images, factor), Formation(factor))
-    np.testing.assert_allclose(again, images, atol=1e-6)
-
-
-# --- Decoders -----------------------------------------------------------------------
 
 
 def synthetic(classes=3, n=2, seed=0, size=6):

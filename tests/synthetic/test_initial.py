@@ -39,13 +39,10 @@ def test_shapes_labels_and_step_size(kind):
     assert np.array_equal(start.labels, expected)
 
 
-def test_noise_is_standard_normal():
+def test_noise_is_normal_and_real_images_distinct():
     images = initial_set(jax.random.key(0), "noise", toy_real(), 40).images
     assert abs(images.mean()) < 0.05
     assert abs(images.std() - 1) < 0.05
-
-
-def test_real_images_are_distinct_and_of_their_class():
     real = toy_real()
     start = initial_set(jax.random.key(0), "real", real, 8)
     for k, found in enumerate(indices_of(start, real)):
@@ -66,9 +63,6 @@ def test_the_key_decides(kind):
 def test_an_unknown_kind_is_the_users_error():
     with pytest.raises(UserError, match="noise or real"):
         initial_set(jax.random.key(0), "mean", toy_real(), 2)
-
-
-# --- Images that an expert gets right -----------------------------------------------
 
 
 def right_ones(real, per_class, skip=0):
@@ -200,8 +194,6 @@ def test_label_logits_are_the_mean_over_the_experts_that_are_right():
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found.reshape(6, 3), expected, rtol=1e-5, atol=1e-6)
 
-
-# --- Mosaics ------------------------------------------------------------------------
 
 PIXELS = Space(lambda z: 0.5 + 0.25 * z, lambda x: (x - 0.5) / 0.25, 0.5)
 

@@ -57,17 +57,6 @@ def test_a_round_of_classes_is_one_closed_step(x64, classes, momentum):
     assert moved > 0.1  # else equality would say little
 
 
-def test_one_class_is_plain_sgd_with_momentum():
-    codes = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3)), jnp.float32)
-    optimizer = sequential_sgd(0.1, 0.5)
-    state, velocity = optimizer.init(codes), np.zeros((1, 3))
-    for t in range(3):
-        gradient = np.random.default_rng(t).normal(size=(1, 3)).astype(np.float32)
-        updates, state = optimizer.update(jnp.asarray(gradient), state)
-        velocity = 0.5 * velocity + gradient
-        np.testing.assert_allclose(updates, -0.1 * velocity, rtol=1e-5)
-
-
 @pytest.mark.parametrize("steps", ["joint", "sequential"])
 def test_the_order_decides_how_images_step(steps):
     """Only images: labels and step size have one optimiser step per update."""

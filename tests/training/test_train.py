@@ -11,7 +11,6 @@ import pytest
 from jaxdd.augment import on_images
 from jaxdd.data.real import take
 from jaxdd.training.fit import Training, make_epochs, make_fit, rows
-from jaxdd.types import Batch, Learner, Network, Outputs
 from tests.helpers import (
     assert_close,
     linear_network,
@@ -114,25 +113,6 @@ def test_the_order_is_a_new_permutation_in_every_epoch():
     assert len({tuple(epoch) for epoch in order}) == PLAIN.epochs
 
 
-@pytest.mark.parametrize("count", [3, 8, 10])
-def test_every_sample_is_seen_exactly_once_per_epoch(count):
-    """Sample i moves parameter i only, by learning rate / 2 / size of its batch."""
-
-    def apply(params, stats, images, train):
-        score = images.reshape(images.shape[0], -1) @ params
-        return Outputs(jnp.stack([score, 0 * score], 1), (images[:, 0, :, 0],)), stats
-
-    network = Network(lambda key: (jnp.zeros(count), {}), apply)
-    images = jnp.eye(count).reshape(count, 1, count, 1)
-    data = Batch(images, jnp.tile(jnp.array([1.0, 0.0]), (count, 1)))
-    training = Training(epochs=1, learning_rate=1e-3, batch_size=4)
-    fit = jax.jit(make_fit(network, training))
-    learner, _ = fit(jax.random.key(0), Learner(jnp.zeros(count), {}), data)
-    sizes = [4] * (count // 4) + [count % 4] * bool(count % 4)
-    expected = [1e-3 / 2 / size for size in sizes for _ in range(size)]
-    np.testing.assert_allclose(np.sort(learner.params), np.sort(expected), rtol=1e-4)
-
-
 def test_microbatches_do_not_change_the_result():
     network, data = smooth_network(), toy_batch(9)
     training = Training(epochs=2, learning_rate=0.1, momentum=0.9, batch_size=5)
@@ -143,15 +123,6 @@ def test_microbatches_do_not_change_the_result():
         for size in (None, 2)
     )
     assert_close(parts, whole, rtol=1e-4, atol=1e-5)
-
-
-def test_same_key_same_result_other_key_other_result():
-    fit, batch = jax.jit(make_fit(NETWORK, PLAIN)), toy_batch(10, shape=SHAPE)
-    a, b, c = (
-        fit(jax.random.key(seed), new_learner(NETWORK), batch)[0] for seed in (0, 0, 1)
-    )
-    chex.assert_trees_all_equal(a, b)
-    assert not np.array_equal(a.params["kernel"], c.params["kernel"])
 
 
 def test_observations_are_made_after_every_epoch():
@@ -205,9 +176,6 @@ def test_batch_norm_statistics_follow_the_batches():
     assert_close(learner.stats, once, rtol=1e-4)
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), start.stats, once)
     assert all(x > 1e-3 for x in jax.tree.leaves(moved))
-
-
-# --- Curricula and learned rates ----------------------------------------------------
 
 
 def inside_only(members):
@@ -299,22 +267,3 @@ def test_a_run_epoch_by_epoch_is_the_fit():
     for index in range(training.epochs):
         state = epoch(key, state, data, jnp.int32(index))
     assert_close(state.learner.params, expected.params, rtol=1e-5)
-
-
-def test_gsam_is_part_of_the_training():
-    """One step with rho: the gradient at perturbed weights, plus alpha (see gsam)."""
-    data = toy_batch(4, shape=SHAPE)
-    training = Training(epochs=1, learning_rate=0.3, batch_size=4)
-    sharp = dataclasses.replace(training, gsam_rho=0.2)
-    start = new_learner(NETWORK).params
-    images, labels = np.asarray(data.images), np.asarray(data.labels)
-    gradient = numpy_gradient(start, images, labels)
-    norm = np.sqrt(sum(np.sum((start[n] * g) ** 2) for n, g in gradient.items()))
-    moved = {n: start[n] + 0.2 * start[n] ** 2 * g / norm for n, g in gradient.items()}
-    perturbed = numpy_gradient(moved, images, labels)
-    fit = jax.jit(make_fit(NETWORK, sharp))
-    found = fit(jax.random.key(0), new_learner(NETWORK), data)[0].params
-    expected = {n: start[n] - 0.3 * g for n, g in perturbed.items()}
-    assert_close(found, jax.tree.map(np.asarray, expected), rtol=1e-4, atol=1e-6)
-    plain = {n: start[n] - 0.3 * g for n, g in gradient.items()}
-    assert np.abs(plain["kernel"] - expected["kernel"]).max() > 1e-4
