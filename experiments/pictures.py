@@ -19,22 +19,17 @@ from experiments.console.flags import main, option
 from jaxdd import fields, report
 from jaxdd.artifact.file import Artifact, load
 from jaxdd.data import Dataset
-from jaxdd.data import load as load_dataset
+from jaxdd.data.problem import DataFlags, open_dataset
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import shown
 
 
-@dataclass(frozen=True)
-class Config:
-    """Flags of `experiments.pictures`."""
+@dataclass(frozen=True, kw_only=True)
+class Config(DataFlags):
+    """Flags of `experiments.pictures`; the data are those of the sets."""
 
-    artifacts: str = option(..., "distilled.npz files, separated by commas")
-    out: str = option(..., "PNG file to write", kind="path")
-    dataset: str = option(
-        "digits",
-        "dataset of the real images, which the sets were distilled from",
-        kind="dataset",
-    )
+    artifacts: str = option(..., "distilled.npz files, separated by commas", often=True)
+    out: str = option(..., "PNG file to write", kind="path", often=True)
     seed: int = option(0, "seed of the random choice of real images", kind="seed")
 
 
@@ -49,7 +44,7 @@ def run(config: Config) -> Path:
     paths = [path for path in config.artifacts.split(",") if path]
     if not paths:
         raise UserError("--artifacts names no file: give one distilled.npz or more")
-    dataset = load_dataset(config.dataset)
+    dataset = open_dataset(config)
     artifacts = [load(path) for path in paths]
     for path, artifact in zip(paths, artifacts, strict=True):
         if artifact.dataset["fingerprint"] != dataset.fingerprint:
@@ -82,12 +77,15 @@ def random_images(dataset: Dataset, seed: int) -> np.ndarray:
 def _method(artifact: Artifact) -> str:
     """The method's name; an artifact written by other code may lack it."""
     config = artifact.provenance.get("config")
-    method = config.get("method") if isinstance(config, dict) else None
-    return method.upper() if isinstance(method, str) else "distilled"
+    values = config if isinstance(config, dict) else {}
+    method = values.get("method")
+    if not isinstance(method, str):
+        return "distilled"
+    return method.upper() + (" + SDC" if values.get("sdc_weight") else "")
 
 
 def _name(name: str, accuracy: dict | None) -> str:
-    return name if accuracy is None else f"{name}: {accuracy['mean']:.0f} %"
+    return name if accuracy is None else f"{name}: {accuracy['mean']:.1f} %"
 
 
 def show(path: Path) -> None:

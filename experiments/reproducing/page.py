@@ -23,6 +23,13 @@ the published ones and the step is the last.
   runs that shared the device is in brackets.
 * *MB* is the most memory in use on the device, on a processor that of the process.
 
+![One image per class of CIFAR-10: real, DC, DSA, DSA + SDC](images/cifar10.png)
+
+![One image per class of MNIST: real, DC, DSA, DSA + SDC](images/mnist.png)
+
+These are drawn by `python -m experiments.pictures --dataset=mnist --out=PNG
+--artifacts=results/sets/mnist-dc-1-seed0.npz,results/sets/mnist-dsa-1-seed0.npz`, with
+the names of the sets.
 `python -m experiments.evaluate --artifact=results/sets/NAME.npz` measures a set again.
 Comparisons of our own, with their seeds, are in [comparisons.md](comparisons.md).
 """

@@ -64,7 +64,7 @@ def test_one_row_per_set_below_the_real_images(tmp_path, save, dataset):
     heights = []
     for artifacts in (one, f"{one},{other}"):
         out = tmp_path / "new" / "sets.png"
-        assert run(Config(artifacts, str(out), dataset)) == out
+        assert run(Config(artifacts=artifacts, out=str(out), dataset=dataset)) == out
         heights.append(matplotlib.image.imread(out).shape[0])
     assert heights[1] - heights[0] == 50  # 8 pixels, six times as large, and a gap
 
@@ -93,5 +93,5 @@ def test_sets_that_cannot_be_drawn_are_refused(tmp_path, save, dataset, paths, p
         paths = [save("foreign", fingerprint="of other data")]
     out = tmp_path / "sets.png"
     with pytest.raises(UserError, match=part):
-        run(Config(",".join(paths), str(out), dataset))
+        run(Config(artifacts=",".join(paths), out=str(out), dataset=dataset))
     assert not out.exists()
