@@ -233,9 +233,9 @@ def _kill(child: subprocess.Popen) -> None:
 
 def note(folder: Path, section: str, ended: str) -> None:
     """Say in a section's file how it ended."""
-    found = verdict.load(folder, [section]).get(section, {"section": section})
+    section_records = verdict.load(folder, [section]).get(section, {"section": section})
     path = folder / f"{section}.json"
-    write_atomically(path, to_json({**found, "ended": ended}))
+    write_atomically(path, to_json({**section_records, "ended": ended}))
 
 
 def checked(config: Config) -> list[str]:
@@ -299,8 +299,8 @@ def run(config: Config, began: float | None = None) -> str:
         say(f"{name}: {seconds:.0f} s at most")
         environment = environment_of(name, backend)
         ended = in_its_process(config, name, seconds, environment)
-        found = verdict.load(folder, [name]).get(name)
-        if found is None and environment != dict(os.environ):
+        section_records = verdict.load(folder, [name]).get(name)
+        if section_records is None and environment != dict(os.environ):
             # A flag that this version refuses ends a process before it begins.
             seconds = budget.share([WEIGHTS[x] for x in names[i:]])
             say(f"{name}: again without its flags")

@@ -81,7 +81,7 @@ def measure(config: Config, row: Row, peak: float, races: bool) -> dict[str, Any
         from benchmarks.reference import sides
 
         theirs = sides.step(case)
-    found = timing.measured(timing.step_race(case, theirs), config.repeats, peak)
+    times = timing.measured(timing.step_race(case, theirs), config.repeats, peak)
     trajectory = case.recipe.needs_experts
     return {
         "method": row.method,
@@ -90,7 +90,7 @@ def measure(config: Config, row: Row, peak: float, races: bool) -> dict[str, Any
         "width": row.setting.width,
         "student_steps": config.student_steps if trajectory else None,
         "peak_mb": memory,
-        **found,
+        **times,
     }
 
 
@@ -149,9 +149,9 @@ def run(config: Config) -> Any:
     return records
 
 
-def show(found: Any) -> None:
-    alone = isinstance(found, dict)  # a child: its parent reads JSON
-    print(json.dumps(found) if alone else output.table(found, KEYS))
+def show(times: Any) -> None:
+    alone = isinstance(times, dict)  # a child: its parent reads JSON
+    print(json.dumps(times) if alone else output.table(times, KEYS))
 
 
 if __name__ == "__main__":

@@ -155,8 +155,8 @@ def resident_mb() -> tuple[float, float]:
     """(now, largest so far) of this process."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
-        found = dict(line.split(":", 1) for line in lines)
-        now, largest = (int(found[x].split()[0]) / 1024 for x in ("VmRSS", "VmHWM"))
+        fields = dict(line.split(":", 1) for line in lines)
+        now, largest = (int(fields[x].split()[0]) / 1024 for x in ("VmRSS", "VmHWM"))
         return now, largest
     except (OSError, KeyError, ValueError):  # not Linux
         largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -55,13 +55,13 @@ def address_of(coordinator: str) -> tuple[str, int]:
         >>> address_of("[::1]:1234")
         ('::1', 1234)
     """
-    found = _ADDRESS.fullmatch(coordinator)
-    if found is None or not 0 < int(found["port"][:9]) < 2**16:
+    match = _ADDRESS.fullmatch(coordinator)
+    if match is None or not 0 < int(match["port"][:9]) < 2**16:
         raise UserError(
             f"--coordinator must be HOST:PORT, such as 10.0.0.1:1234, or auto, not "
             f"{quoted(coordinator)}"
         )
-    return found["six"] or found["host"], int(found["port"])
+    return match["six"] or match["host"], int(match["port"])
 
 
 def _listener(coordinator: str, port: int) -> socket.socket:

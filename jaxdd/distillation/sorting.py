@@ -69,15 +69,15 @@ def read_scores(path: str | Path, ids: np.ndarray) -> np.ndarray:
             raise ValueError("it does not hold one score per id")
 
     arrays = read_arrays(path, _SCORES, SCORES_REMEDY, "the scores", one_each)
-    scores, found = arrays["scores"], arrays["ids"]
-    if not np.isfinite(scores).all() or len(np.unique(found)) < len(found):
+    scores, ids_scored = arrays["scores"], arrays["ids"]
+    if not np.isfinite(scores).all() or len(np.unique(ids_scored)) < len(ids_scored):
         raise UserError(
             f"{shown(path)} does not hold one finite score per id: {SCORES_REMEDY}"
         )
-    order = np.argsort(found)
-    place = np.searchsorted(found[order], ids)
+    order = np.argsort(ids_scored)
+    place = np.searchsorted(ids_scored[order], ids)
     place = order[np.minimum(place, len(order) - 1)]
-    lacking = ids[found[place] != ids]
+    lacking = ids[ids_scored[place] != ids]
     if len(lacking):
         raise UserError(
             f"{shown(path)} has no score for {len(lacking)} training samples, such as "

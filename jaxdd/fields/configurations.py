@@ -102,7 +102,7 @@ def config_class(
             default = None if parsed or unset(flag) else flag.field.default
         optional = kind | None if default is None else kind
         metadata = {**rule, "group": flag.group, "choices": None, "above": None,
-                    "at_least": None, "below": None}  # fmt: skip
+                    "at_least": None, "below": None, "at_most": None}  # fmt: skip
         field = dataclasses.field(default=default, metadata=metadata)
         fields.append((names[flag.name], optional, field))
     config = dataclasses.make_dataclass(

@@ -40,6 +40,7 @@ def option(
     above: int | float | None = None,
     at_least: int | float | None = None,
     below: int | float | None = None,
+    at_most: int | float | None = None,
     choices: Sequence[str] | Mapping[str, Any] | None = None,
     parse: Callable[[str], Any] | None = None,
     opens: bool = False,
@@ -54,7 +55,7 @@ def option(
         text: the help text, which has to stand alone.
         kind: "path", "dataset" or "seed"; None for what the type says.
         flag: the name of the flag; by default that of the field.
-        above, at_least, below: bounds of a number.
+        above, at_least, below, at_most: bounds of a number.
         choices: the names that a text may be, or a mapping of them.
         parse: turns the text of a flag into the value of the field.
         opens: whether the flag creates its choice where that is absent.
@@ -65,8 +66,8 @@ def option(
     """
     metadata = {
         "help": text, "kind": kind, "flag": flag, "above": above, "at_least": at_least,
-        "below": below, "choices": choices, "parse": parse, "opens": opens,
-        "closes": closes, "about": about, "often": often,
+        "below": below, "at_most": at_most, "choices": choices, "parse": parse,
+        "opens": opens, "closes": closes, "about": about, "often": often,
     }  # fmt: skip
     if default is ...:
         return dataclasses.field(metadata=metadata)
@@ -149,6 +150,8 @@ def check_value(name: str, field: dataclasses.Field, value: Any) -> None:
          f"at least {rule['at_least']}"),
         (rule["below"] is not None and not value < rule["below"],
          f"below {rule['below']}"),
+        (rule["at_most"] is not None and not value <= rule["at_most"],
+         f"at most {rule['at_most']}"),
     ):  # fmt: skip
         if broken:
             raise FieldError(name, f"must be {what}, not {quoted(value)}")

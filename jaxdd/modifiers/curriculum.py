@@ -51,18 +51,24 @@ class Curriculum:
 
     def __post_init__(self):
         if not 0 < self.init_ratio <= 1:
-            raise UserError(f"the init ratio must lie in (0, 1], not {self.init_ratio}")
+            raise UserError(f"init_ratio must lie in (0, 1], not {self.init_ratio}")
         if self.init_ratio < 1 and self.add_end_epoch < 1:
             raise UserError(
-                f"an init ratio of {self.init_ratio} needs the epoch at which the "
-                "whole class is in play: give a positive add_end_epoch"
+                f"init_ratio={self.init_ratio} needs the epoch at which the whole "
+                "class is in play: give a positive add_end_epoch"
             )
         epochs = [epoch for epoch, _ in self.removals]
         if epochs != sorted(set(epochs)) or any(epoch < 0 for epoch in epochs):
             raise UserError(f"the epochs of removals must grow: {self.removals}")
-        for share in (self.drop_easiest, self.drop_hardest, *self._removed):
-            if not 0 <= share < 1:
-                raise UserError(f"a share to drop must lie in [0, 1), not {share}")
+        shares = {
+            "drop_easiest": (self.drop_easiest,),
+            "drop_hardest": (self.drop_hardest,),
+            "a share of removals": self._removed,
+        }
+        for name, values in shares.items():
+            for share in values:
+                if not 0 <= share < 1:
+                    raise UserError(f"{name} must lie in [0, 1), not {share}")
         easiest = max(self.drop_easiest, *self._removed, 0.0)
         if easiest + self.drop_hardest >= 1:
             raise UserError(
@@ -267,15 +273,21 @@ class Window(Choice):
     drop_easiest: float = option(
         0.0,
         "share of the real samples of each class, the easiest ones, that is left out",
+        at_least=0.0,
+        below=1.0,
     )
     drop_hardest: float = option(
         0.0,
         "share of the real samples of each class, the hardest ones, that is left out",
+        at_least=0.0,
+        below=1.0,
     )
     init_ratio: float = option(
         1.0,
         "share of the real samples of each class, the easiest ones, that experts "
         "are trained on in epoch 0 (IR in PAD)",
+        above=0.0,
+        at_most=1.0,
     )
     add_end_epoch: int = option(
         0,

@@ -212,6 +212,8 @@ def impossible(flag: Flag) -> list[Any]:
         values += [kind(rule["at_least"] - 1)]
     if rule["below"] is not None:
         values += [kind(rule["below"]), kind(rule["below"] + 1)]
+    if rule["at_most"] is not None:
+        values += [kind(rule["at_most"] + 1)]
     if rule["kind"] == "seed":
         values += [-1]
     return values
