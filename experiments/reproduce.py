@@ -67,7 +67,7 @@ def run(config: Config) -> str:
 
     Raises:
         UserError: bad input, named.
-        KeyboardInterrupt: a signal stopped it; all states are saved.
+        signals.Interrupted: a signal stopped it; all states are saved.
     """
     fields.check(config)
     results, out = Path(config.results), Path(config.out)

@@ -12,6 +12,7 @@ from typing import Any
 
 from jaxdd.errors import UserError
 from jaxdd.progress import say
+from jaxdd.storage.signals import Signals
 
 # From the first signal, a run saves its state and ends within ten seconds.
 GRACE = 20.0
@@ -74,24 +75,26 @@ def run(
         Names of those that failed.
 
     Raises:
-        KeyboardInterrupt: a signal stopped it.
+        signals.Interrupted: a signal stopped it.
     """
     end = None if seconds is None else time.monotonic() + seconds
     waiting, running = list(tasks), list[_Running]()
     open_names = {task.name for task in tasks}
     failed: list[str] = []
-    try:
-        while waiting or running:
-            if end is not None and time.monotonic() >= end:
-                break
-            left = None if end is None else end - time.monotonic()
-            _start(waiting, running, open_names, at_once, left, logs)
-            if not running:
-                break  # no time to start another, or it waits for what failed
-            time.sleep(POLL)
-            failed += _collect(running, open_names, ended, logs)
-    finally:
-        _stop(running, open_names, ended, logs)
+    with Signals("run").installed() as signals:
+        try:
+            while waiting or running:
+                left = None if end is None else end - time.monotonic()
+                if signals.received or (left is not None and left <= 0):
+                    break
+                _start(waiting, running, open_names, at_once, left, logs)
+                if not running:
+                    break  # no time to start another, or it waits for what failed
+                time.sleep(POLL)
+                failed += _collect(running, open_names, ended, logs)
+                signals.done = len(tasks) - len(open_names)
+        finally:
+            _stop(running, open_names, ended, logs)
     return failed
 
 

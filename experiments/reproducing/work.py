@@ -61,7 +61,7 @@ class Work:
         """Run what is not finished; the names of what failed.
 
         Raises:
-            KeyboardInterrupt: a signal stopped it; all states are saved.
+            signals.Interrupted: a signal stopped it; all states are saved.
         """
         by_name = {place.name: place for place in todo}
 

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
+import signal
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from experiments.reproducing import cells, ledger, page, processes
 from experiments.reproducing.cells import Cell, Published
 from experiments.reproducing.processes import Task
 from jaxdd.errors import UserError
+from jaxdd.storage.signals import Interrupted
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -110,6 +114,22 @@ def test_processes(tasks, done, failed, tmp_path, monkeypatch):
     )
     assert names == failed
     assert {name for name, well in ended.items() if well} == done
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_processes_too(number, tmp_path, monkeypatch):
+    """Nobody is left behind who would go on writing."""
+    ended = {}
+    threading.Timer(2.0, os.kill, (os.getpid(), number)).start()
+    with pytest.raises(Interrupted, match="at run 1"):
+        processes.run(
+            [Script("a", "", {}), Script("b", SAVES_WHEN_STOPPED, {})],
+            lambda task, seconds, well: ended.update({task.name: well}),
+            at_once=2,
+            seconds=None,
+            logs=tmp_path,
+        )
+    assert ended == {"a": True, "b": False}
 
 
 @pytest.mark.parametrize(
