@@ -6,7 +6,7 @@ accelerators small kernels leave the device idle, so the axis is batched there.
 
 `python -m benchmarks.accelerator` measures the forms on the device of this machine; the
 entry that it prints last can be pasted into `TABLE`. No choice changes a result beyond
-rounding, except the precision of products, which no entry lowers by itself.
+rounding, except the precision of products: see `precision`.
 """
 
 import contextlib
@@ -41,9 +41,8 @@ class Choices:
             `nets.conv.IMPLEMENTATIONS`.
         small_convolution: form of convolutions that are 1x1, strided, or have few
             input channels.
-        precision: precision of the products in networks, as in
-            `jax.default_matmul_precision`; None for JAX's default, which is float32 on
-            CPU and TF32 on recent NVIDIA devices.
+        precision: of the products in networks where nothing else is asked for, one of
+            `precision.PRECISIONS`: the fastest one at which accuracy was shown to hold.
         steps: largest number of steps in one dispatch.
     """
 
@@ -56,8 +55,18 @@ class Choices:
     microbatch_from: tuple[int, int] = (64, 24)
     convolution: str = "lax"
     small_convolution: str = "lax"
-    precision: str | None = None
+    precision: str = "float32"
     steps: int = 256
+
+    def form(self, small: bool) -> str:
+        """The form of a convolution; `small` as of `small_convolution`.
+
+        In bfloat16 it is `rounded`, or a product of patches: no other form rounds the
+        operands of every derivative.
+        """
+        if self.precision == "bfloat16":
+            return "im2col" if small else "rounded"
+        return self.small_convolution if small else self.convolution
 
 
 # The key is the kind of a device as JAX names it, or a backend ("cpu", "gpu", "tpu").
@@ -74,10 +83,12 @@ TABLE: dict[str, Choices] = {
         microbatch_from=(64, 24),
         convolution="canonical",
         small_convolution="im2col",
-        precision=None,
+        # `python -m benchmarks.precision` is the measurement that bfloat16 waits for.
+        precision="float32",
         steps=256,
     ),
-    "gpu": Choices(measured=NOT_MEASURED),
+    # JAX's own precision on NVIDIA GPUs that have it.
+    "gpu": Choices(measured=NOT_MEASURED, precision="tf32"),
     "tpu": Choices(measured=NOT_MEASURED),
 }
 

@@ -1,0 +1,320 @@
+"""Convolutions and products of operands in bfloat16, with sums in float32.
+
+Two bilinear primitives, convolution and weight gradient, are each other's derivatives
+with respect to every operand:
+
+    y = conv(x, w)        dx = conv(dy, w turned)      dw = gradient(x, dy)
+    g = gradient(x, dy)   dx = conv(dy, dg turned)     d(dy) = conv(x, dg)
+
+So derivatives of any order are again products of bfloat16 operands whose results are
+float32. `lax.conv_general_dilated` has no derivative in these types.
+
+On a CPU both are one product per position of the kernel, whose operand is the shifted
+image: XLA runs a product with a float32 result at the full rate of the matrix unit,
+but not one with a bfloat16 result, nor one that contracts the first axes of both
+operands; hence the explicit transposition in the weight gradient. Elsewhere both are a
+convolution of the device's library.
+
+Source: ours.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+NO_PADDING: Padding = ((0, 0), (0, 0))
+
+
+def conv(x: Any, w: Any, padding: Padding) -> jax.Array:
+    """Cross-correlation of [*G, B, H, W, C] with [*G, kh, kw, C, O], stride 1.
+
+    G are axes along which every image batch has a kernel of its own.
+
+    Returns:
+        [*G, B, Ho, Wo, O] in the dtype of x.
+    """
+    return _conv_p.bind(x, w, padding=padding)
+
+
+def matmul(x: jax.Array, w: jax.Array) -> jax.Array:
+    """[M, F] @ [F, O] -> [M, O], in the dtype of x: a convolution of single pixels."""
+    return conv(x[:, None, None], w[None, None], NO_PADDING)[:, 0, 0]
+
+
+def pad_or_crop(x: Any, padding: Padding) -> Any:
+    """Zero-pad [*G, B, H, W, C]; a negative amount crops."""
+    if not any(p for pair in padding for p in pair):
+        return x
+    rest = [(0, 0, 0)] * (x.ndim - 3)
+    config = [*rest, *((low, high, 0) for low, high in padding), (0, 0, 0)]
+    return lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+def image_gradient_padding(kernel: tuple[int, ...], padding: Padding) -> Padding:
+    """The padding with which dy is convolved for dx; negative where it is cropped."""
+    (top, bottom), (left, right) = padding
+    height, width = kernel[0] - 1, kernel[1] - 1
+    return (height - top, height - bottom), (width - left, width - right)
+
+
+def turned(w: Any) -> Any:
+    """A kernel [*G, kh, kw, C, O] turned by 180 degrees, as [*G, kh, kw, O, C]."""
+    return jnp.flip(w, (-4, -3)).swapaxes(-2, -1)
+
+
+def _weight_gradient(x: Any, dy: Any, padding: Padding) -> jax.Array:
+    """[*G, B, H, W, C] and [*G, B, Ho, Wo, O] -> [*G, kh, kw, C, O]."""
+    return _gradient_p.bind(x, dy, padding=padding)
+
+
+_conv_p = Primitive("jaxdd_rounded_conv")
+_gradient_p = Primitive("jaxdd_rounded_weight_gradient")
+
+
+# --- Shapes and derivatives -----------------------------------------------------------
+
+
+def _sizes(image: Any, window: Any, padding: Padding) -> tuple[int, ...]:
+    """How many places a window has in a padded image, along height and width."""
+    pairs = zip(image, window, padding, strict=True)
+    return tuple(n + sum(p) - k + 1 for n, k, p in pairs)
+
+
+def _conv_shape(x: Any, w: Any, *, padding: Padding) -> Any:
+    size = _sizes(x.shape[-3:-1], w.shape[-4:-2], padding)
+    return jax.core.ShapedArray((*x.shape[:-3], *size, w.shape[-1]), x.dtype)
+
+
+def _gradient_shape(x: Any, dy: Any, *, padding: Padding) -> Any:
+    size = _sizes(x.shape[-3:-1], dy.shape[-3:-1], padding)
+    shape = (*x.shape[:-4], *size, x.shape[-1], dy.shape[-1])
+    return jax.core.ShapedArray(shape, x.dtype)
+
+
+def _image_gradient(dy: Any, w: Any, padding: Padding) -> jax.Array:
+    pads = image_gradient_padding(w.shape[-4:-2], padding)
+    return conv(dy, turned(w), pads)
+
+
+def _conv_x(dy: Any, x: Any, w: Any, *, padding: Padding) -> jax.Array:
+    del x
+    return _image_gradient(dy, w, padding)
+
+
+def _conv_w(dy: Any, x: Any, w: Any, *, padding: Padding) -> jax.Array:
+    del w
+    return _weight_gradient(x, dy, padding)
+
+
+def _gradient_x(dg: Any, x: Any, dy: Any, *, padding: Padding) -> jax.Array:
+    del x
+    return _image_gradient(dy, dg, padding)
+
+
+def _gradient_dy(dg: Any, x: Any, dy: Any, *, padding: Padding) -> jax.Array:
+    del dy
+    return conv(x, dg, padding)
+
+
+# --- vmap: the mapped axis joins the images or the channels, or is one of G -----------
+
+
+def _folded(array: Any, mapped: int, to: int) -> tuple[Any, int]:
+    """An array without its mapped axis, which has become the outer part of axis `to`.
+
+    Args:
+        array: with the mapped axis.
+        mapped: which one it is.
+        to: axis of the array without it, negative.
+
+    Returns:
+        The array, and the size of the mapped axis.
+    """
+    size = array.shape[mapped]
+    moved = jnp.moveaxis(array, mapped, to - 1)
+    shape = list(moved.shape)
+    shape[to - 1 :] = [size * shape[to], *shape[to:][1:]]
+    return moved.reshape(shape), size
+
+
+def _unfolded(array: Any, size: int, axis: int) -> tuple[Any, int]:
+    """The opposite of `_folded`: the array, and where its mapped axis is."""
+    shape = list(array.shape)
+    place = len(shape) + axis
+    shape[place : place + 1] = [size, shape[place] // size]
+    return array.reshape(shape), place
+
+
+def _conv_batch(args: Any, dims: Any, *, padding: Padding) -> tuple[Any, int]:
+    (x, w), (x_dim, w_dim) = args, dims
+    if w_dim is None:
+        x, size = _folded(x, x_dim, -4)
+        return _unfolded(conv(x, w, padding), size, -4)
+    if x_dim is None:
+        w, size = _folded(w, w_dim, -1)
+        return _unfolded(conv(x, w, padding), size, -1)
+    return conv(jnp.moveaxis(x, x_dim, 0), jnp.moveaxis(w, w_dim, 0), padding), 0
+
+
+def _gradient_batch(args: Any, dims: Any, *, padding: Padding) -> tuple[Any, int]:
+    (x, dy), (x_dim, dy_dim) = args, dims
+    if dy_dim is None:
+        x, size = _folded(x, x_dim, -1)
+        return _unfolded(_weight_gradient(x, dy, padding), size, -2)
+    if x_dim is None:
+        dy, size = _folded(dy, dy_dim, -1)
+        return _unfolded(_weight_gradient(x, dy, padding), size, -1)
+    pair = jnp.moveaxis(x, x_dim, 0), jnp.moveaxis(dy, dy_dim, 0)
+    return _weight_gradient(*pair, padding), 0
+
+
+# --- What is computed -----------------------------------------------------------------
+
+
+def _grouped(one: Any, x: Any, other: Any, in_turn: bool) -> jax.Array:
+    """`one` for every entry of the axes G: in turn, or all of them at once."""
+    groups = x.shape[:-4]
+    if not groups:
+        return one(x, other)
+    flat = [a.reshape(-1, *a.shape[len(groups) :]) for a in (x, other)]
+    if in_turn:
+        found = lax.map(lambda pair: one(*pair), tuple(flat))
+    else:
+        found = jax.vmap(one)(*flat)
+    return found.reshape(*groups, *found.shape[1:])
+
+
+def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
+    """[m, k] @ [k, n] of bfloat16 operands, [m, n] float32."""
+    return lax.dot(a, b, preferred_element_type=jnp.float32)
+
+
+def _transposed(a: jax.Array) -> jax.Array:
+    """[m, k] -> [k, m], laid out anew: XLA would make a slow product of the two."""
+    return lax.optimization_barrier(a.T)
+
+
+def _shifts(x: jax.Array, size: Sequence[int], kernel: Sequence[int]) -> list:
+    """What every position of a kernel sees of padded images: [B * Ho * Wo, C] each."""
+    (height, width), channels = size, x.shape[-1]
+    return [
+        x[:, i : i + height, j : j + width].reshape(-1, channels)
+        for i in range(kernel[0])
+        for j in range(kernel[1])
+    ]
+
+
+def _conv_products(x: jax.Array, w: jax.Array, padding: Padding) -> jax.Array:
+    """The convolution of single G as a sum of products, float32."""
+    size = _sizes(x.shape[1:3], w.shape[:2], padding)
+    x, w = (a.astype(jnp.bfloat16) for a in (x, w))
+    shifts = _shifts(pad_or_crop(x, padding), size, w.shape[:2])
+    kernels = w.reshape(-1, *w.shape[2:])
+    total = _dot(shifts[0], kernels[0])
+    for shifted, kernel in zip(shifts[1:], kernels[1:], strict=True):
+        total += _dot(shifted, kernel)
+    return total.reshape(x.shape[0], *size, -1)
+
+
+def _gradient_products(x: jax.Array, dy: jax.Array, padding: Padding) -> jax.Array:
+    """The weight gradient of single G, one product per position, float32."""
+    size = dy.shape[1:3]
+    kernel = _sizes(x.shape[1:3], size, padding)
+    channels, features = x.shape[-1], dy.shape[-1]
+    x, dy = (a.astype(jnp.bfloat16) for a in (x, dy))
+    shifts = _shifts(pad_or_crop(x, padding), size, kernel)
+    dy = dy.reshape(-1, features)
+    if len(shifts) == 1 and channels < features:
+        # The narrower matrix is the one to transpose.
+        found = _dot(_transposed(shifts[0]), dy)
+        return found.reshape(*kernel, channels, features)
+    across = _transposed(dy)
+    found = jnp.stack([_dot(across, shifted) for shifted in shifts])
+    return found.swapaxes(1, 2).reshape(*kernel, channels, features)
+
+
+def _lax_conv(x: jax.Array, w: jax.Array, padding: Padding, layout: Any) -> jax.Array:
+    return lax.conv_general_dilated(
+        x.astype(jnp.bfloat16),
+        w.astype(jnp.bfloat16),
+        (1, 1),
+        padding,
+        dimension_numbers=layout,
+        preferred_element_type=jnp.float32,
+    )
+
+
+def _conv_library(x: jax.Array, w: jax.Array, padding: Padding) -> jax.Array:
+    if _is_product(w.shape[:2], padding):
+        return _conv_products(x, w, padding)
+    return _lax_conv(x, w, padding, ("NHWC", "HWIO", "NHWC"))
+
+
+def _gradient_library(x: jax.Array, dy: jax.Array, padding: Padding) -> jax.Array:
+    if _is_product(_sizes(x.shape[1:3], dy.shape[1:3], padding), padding):
+        return _gradient_products(x, dy, padding)
+    # Channels play the images, and the images the channels.
+    return _lax_conv(x, dy, padding, ("CHWN", "IHWO", "HWNC"))
+
+
+def _is_product(kernel: tuple[int, ...], padding: Padding) -> bool:
+    return kernel == (1, 1) and padding == NO_PADDING
+
+
+def _computed(x: Any, other: Any, *, padding: Padding, one: Any, in_turn: bool) -> Any:
+    part = partial(one, padding=padding)
+    return _grouped(part, x, other, in_turn).astype(x.dtype)
+
+
+def _define(
+    primitive: Primitive,
+    shape: Any,
+    transposes: Any,
+    batch: Any,
+    products: Any,
+    library: Any,
+) -> None:
+    """Make a primitive bilinear; on a CPU it is products, elsewhere the library's."""
+
+    @partial(jax.jit, static_argnames="padding")
+    def compiled(x: Any, other: Any, *, padding: Padding) -> jax.Array:
+        return primitive.bind(x, other, padding=padding)
+
+    def run(x: Any, other: Any, *, padding: Padding) -> jax.Array:
+        # What is outside of jit is compiled on its own, also where jit is disabled.
+        with jax.disable_jit(False):
+            return compiled(x, other, padding=padding)
+
+    primitive.def_impl(run)
+    primitive.def_abstract_eval(shape)
+    ad.defbilinear(primitive, *transposes)
+    batching.primitive_batchers[primitive] = batch
+    for one, in_turn, platform in ((library, False, None), (products, True, "cpu")):
+        rule = partial(_computed, one=one, in_turn=in_turn)
+        lowering = mlir.lower_fun(rule, multiple_results=False)
+        mlir.register_lowering(primitive, lowering, platform=platform)
+
+
+_define(
+    _conv_p,
+    _conv_shape,
+    (_conv_x, _conv_w),
+    _conv_batch,
+    _conv_products,
+    _conv_library,
+)
+_define(
+    _gradient_p,
+    _gradient_shape,
+    (_gradient_x, _gradient_dy),
+    _gradient_batch,
+    _gradient_products,
+    _gradient_library,
+)
