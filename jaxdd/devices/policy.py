@@ -11,13 +11,16 @@ rounding, except the precision of products: see `precision`.
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 
 from jaxdd.devices import mesh as devices
+from jaxdd.devices.precision import AUTO, PRECISIONS, has
+from jaxdd.errors import UserError, quoted
 
 NOT_MEASURED = "not measured"
 
@@ -103,7 +106,9 @@ def choices() -> Choices:
     backend = jax.default_backend()
     # CPUs of all kinds share one entry.
     kind = backend if backend == "cpu" else jax.devices()[0].device_kind
-    return choices_for(kind, backend)
+    entry = choices_for(kind, backend)
+    # An entry is for devices of several generations.
+    return entry if has(entry.precision) else replace(entry, precision="float32")
 
 
 def choices_for(kind: str, backend: str) -> Choices:
@@ -132,6 +137,40 @@ def using(replacement: Choices) -> Iterator[None]:
         yield
     finally:
         _replacement.reset(token)
+
+
+def in_precision(name: str) -> AbstractContextManager[None]:
+    """Trace networks in a precision, one of `PRECISIONS`, while the context lasts."""
+    return using(replace(choices(), precision=name))
+
+
+def resolved(name: str) -> str:
+    """The precision that a name stands for on the device in use, never "auto".
+
+    Source: ours.
+
+    Raises:
+        UserError: the name is unknown, or tf32 on a device without it. bfloat16 is
+            allowed everywhere: the results are those of a device that has it, only not
+            faster than float32.
+
+    Example:
+        >>> resolved("bfloat16")
+        'bfloat16'
+    """
+    if name == AUTO:
+        return choices().precision
+    if name not in PRECISIONS:
+        raise UserError(
+            f"precision={quoted(name)} is not one of {', '.join((*PRECISIONS, AUTO))}"
+        )
+    if name == "tf32" and not has(name):
+        raise UserError(
+            "--precision=tf32 is of NVIDIA GPUs from compute capability 8 on, and this "
+            f"machine computes on {quoted(jax.devices()[0].device_kind)}: use float32, "
+            "bfloat16 or auto"
+        )
+    return name
 
 
 def map_axis(function, xs, chunk: int):

@@ -1,62 +1,27 @@
-"""The precision of the products in networks: one name, resolved once in a run.
+"""The precisions of products in networks, and which devices have them.
 
 float32    operands as they are; on NVIDIA GPUs JAX would round them to TF32 by itself
 tf32       operands rounded to 10 bits, on NVIDIA GPUs of compute capability 8 and more
 bfloat16   operands rounded to 7 bits, sums in float32: convolutions and dense layers,
            forward and in derivatives of any order
-auto       what `policy.TABLE` has for the device, where the device can do it at speed,
+auto       what `policy.TABLE` has for the device, where the device has it at speed,
            else float32
 
 Parameters, images, losses, norms, solves and the states of optimisers are float32 in
-all of them.
+all of them. `policy.resolved` turns a name into one of the first three.
 """
 
-import dataclasses
 import functools
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import jax
 
-from jaxdd.devices import policy
-from jaxdd.errors import UserError, quoted
-
 PRECISIONS = ("float32", "tf32", "bfloat16")
 AUTO = "auto"
-# As `jax.default_matmul_precision` has them; `nets.rounded` makes bfloat16's products.
+# What JAX's products are asked for; those of bfloat16 are `nets.rounded`'s.
 _IN_JAX = {"float32": "float32", "tf32": "tensorfloat32"}
 # The least compute capability of a GPU with products in TF32 and bfloat16: Ampere's.
 _AMPERE = 8.0
-
-
-def resolved(name: str) -> str:
-    """The precision that a name stands for on the device in use, never "auto".
-
-    Source: ours.
-
-    Raises:
-        UserError: the name is unknown, or tf32 on a device without it. bfloat16 is
-            allowed everywhere: the results are those of a device that has it, only not
-            faster.
-
-    Example:
-        >>> resolved("bfloat16")
-        'bfloat16'
-    """
-    if name == AUTO:
-        shown = policy.choices().precision
-        return shown if has(shown) else "float32"
-    if name not in PRECISIONS:
-        raise UserError(
-            f"precision={quoted(name)} is not one of {', '.join((*PRECISIONS, AUTO))}"
-        )
-    if name == "tf32" and not has(name):
-        raise UserError(
-            "--precision=tf32 is of NVIDIA GPUs from compute capability 8 on, and this "
-            f"machine computes on {quoted(jax.devices()[0].device_kind)}: use float32, "
-            "bfloat16 or auto"
-        )
-    return name
 
 
 def has(name: str) -> bool:
@@ -74,19 +39,13 @@ def has(name: str) -> bool:
 def unspecified() -> str:
     """The precision of files that name none, of versions before there was a choice.
 
-    It was JAX's own: TF32 on NVIDIA GPUs that have it, else float32. On a TPU, where
-    JAX rounds to bfloat16, no run of such a version is known.
+    It was JAX's own: TF32 on NVIDIA GPUs that have it, else float32.
     """
     return "tf32" if has("tf32") else "float32"
 
 
-def using(name: str) -> AbstractContextManager[None]:
-    """Trace networks in a precision, one of `PRECISIONS`, while the context lasts."""
-    return policy.using(dataclasses.replace(policy.choices(), precision=name))
-
-
 def in_jax(name: str) -> str | None:
-    """What JAX's products get as their `precision` for a name in `PRECISIONS`.
+    """What JAX's products get as their `precision` for float32 and tf32.
 
     None on a CPU, where JAX's default is float32.
     """

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxdd.devices import policy, precision
@@ -77,9 +78,11 @@ def conv2d(
     return _lax_conv(x, w, stride=stride, padding=pads, precision=asked)
 
 
-def matmul(x: Float[Array, "B F"], w: Float[Array, "F O"]) -> Float[Array, "B O"]:
-    """x @ w in the precision of the policy: every product of networks that is not a
-    convolution in a form of its own."""
+def matmul(x: ArrayLike, w: ArrayLike) -> jax.Array:
+    """[B, F] @ [F, O] -> [B, O] in the precision of the policy.
+
+    Every product of a network that is not a convolution in a form of its own.
+    """
     if policy.choices().precision == "bfloat16":
         return rounded.matmul(x, w)
     return jnp.matmul(x, w, precision=_in_jax())

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxdd.devices import precision as precisions
+from jaxdd.devices import policy
 from jaxdd.devices.precision import AUTO
 from jaxdd.errors import UserError, quoted
 from jaxdd.nets.classic import MLP, AlexNet, LeNet
@@ -128,7 +128,7 @@ def make_network(
     _check_options(name, options)
     _check_size(name, shape, options)
     module = NETS[name].module(num_classes, **NETS[name].fixed, **options)
-    return _as_functions(name, module, shape, precisions.resolved(precision))
+    return _as_functions(name, module, shape, policy.resolved(precision))
 
 
 def has_batch_statistics(network: Network) -> bool:
@@ -157,7 +157,7 @@ def _as_functions(
             )
         forward: Any = module.apply  # flax declares no return type
         variables = {"params": params, **({"batch_stats": stats} if stats else {})}
-        with precisions.using(precision):
+        with policy.in_precision(precision):
             if not (stats and train):
                 return forward(variables, images, train), stats
             outputs, new = forward(variables, images, train, mutable=["batch_stats"])

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.typing import ArrayLike
 
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 NO_PADDING: Padding = ((0, 0), (0, 0))
@@ -43,9 +44,10 @@ def conv(x: Any, w: Any, padding: Padding) -> jax.Array:
     return _conv_p.bind(x, w, padding=padding)
 
 
-def matmul(x: jax.Array, w: jax.Array) -> jax.Array:
+def matmul(x: ArrayLike, w: ArrayLike) -> jax.Array:
     """[M, F] @ [F, O] -> [M, O], in the dtype of x: a convolution of single pixels."""
-    return conv(x[:, None, None], w[None, None], NO_PADDING)[:, 0, 0]
+    pixels, kernel = jnp.expand_dims(x, (1, 2)), jnp.expand_dims(w, (0, 1))
+    return conv(pixels, kernel, NO_PADDING)[:, 0, 0]
 
 
 def pad_or_crop(x: Any, padding: Padding) -> Any:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd.devices import policy, precision
+from jaxdd.devices import policy
 from jaxdd.errors import UserError
 from jaxdd.nets import conv2d, make_network, rounded
 
@@ -181,7 +181,7 @@ def test_a_network_keeps_its_precision_wherever_it_is_traced():
     def logits(network):
         return network.apply(params, stats, images, False)[0].logits
 
-    with precision.using("bfloat16"):
+    with policy.in_precision("bfloat16"):
         same = logits(exact)
     np.testing.assert_array_equal(logits(exact), same)
     assert 1e-4 < gap(logits(rounded_one), logits(exact)) < 0.02
