@@ -122,13 +122,13 @@ def test_a_default_that_is_not_right_gives_way_to_the_exact_products():
 def test_the_table_says_what_was_found_failed_and_skipped():
     text = verdict.table(verdict.rows(STORED))
     for row in (
-        "| correctness | all cases | default | 1 of 1 right |",
+        "| correctness | all cases | tf32 | 1 of 1 right |",
         "| correctness | distribution | bfloat16 | **wrong** | nan, nan |",
         "| repeats | dsa | no flags | **other bits** | 1 s |",
         "| 1.5 s, ratio 1.50; other bits as without |",
         "| forms | classes (DSA) | chunks of 8 | 0.5 s | ratio 0.50, temporaries",
         "| forms | norms, vmap |  | failed | out of memory |",
-        "| correctness | 1 not measured |  | skipped | idc, default |",
+        "| correctness | 1 not measured |  | skipped | idc, tf32 |",
         "| forms | the section |  | ended early | it was stopped after 60 s |",
         "| dispatch | dsa | 50 steps | 1 s/step |",
     ):

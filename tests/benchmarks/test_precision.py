@@ -8,6 +8,7 @@ from benchmarks import precision
 from benchmarks.bfloat16 import accuracy, gradients, speed
 from benchmarks.bfloat16.records import Line, Records
 from jaxdd.errors import UserError
+from tests.helpers import die
 
 QUICK = {"setting": "small", "width": 4, "repeats": 1}
 
@@ -30,8 +31,8 @@ def test_speed_and_gradients_are_measured_once(tmp_path, monkeypatch):
     (record,) = json.loads((tmp_path / "gradients.json").read_text())
     assert 1e-4 < record["error"] < 0.2
     assert 0.98 < record["cosine"] < 1
-    monkeypatch.setattr(speed, "compared", None)
-    monkeypatch.setattr(gradients, "compared", None)
+    monkeypatch.setattr(speed, "compared", die)
+    monkeypatch.setattr(gradients, "compared", die)
     assert precision.run(config) == text
 
 
