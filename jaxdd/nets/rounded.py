@@ -9,11 +9,13 @@ with respect to every operand:
 So derivatives of any order are again products of bfloat16 operands whose results are
 float32. `lax.conv_general_dilated` has no derivative in these types.
 
-On a CPU both are one product per position of the kernel, whose operand is the shifted
-image: XLA runs a product with a float32 result at the full rate of the matrix unit,
-but not one with a bfloat16 result, nor one that contracts the first axes of both
-operands; hence the explicit transposition in the weight gradient. Elsewhere both are a
-convolution of the device's library.
+On a CPU a convolution is one product: the columns of the kernel are laid side by side
+in its first operand, the rows in its second, and the rows of the result are moved when
+they are added. A third of the copies of patches are made, and nothing is added in
+between. XLA runs a product at the full rate of the matrix unit if its result is float32
+and it contracts the last axis of the one with the first of the other; hence the
+transposition in the weight gradient. Elsewhere both are a convolution of the device's
+library.
 
 Source: ours.
 """
@@ -203,43 +205,60 @@ def _transposed(a: jax.Array) -> jax.Array:
     return lax.optimization_barrier(a.T)
 
 
-def _shifts(x: jax.Array, size: Sequence[int], kernel: Sequence[int]) -> list:
-    """What every position of a kernel sees of padded images: [B * Ho * Wo, C] each."""
-    (height, width), channels = size, x.shape[-1]
-    return [
-        x[:, i : i + height, j : j + width].reshape(-1, channels)
-        for i in range(kernel[0])
-        for j in range(kernel[1])
+def _columns(x: jax.Array, size: Sequence[int], width: int, padding: Padding) -> Any:
+    """What every column of a kernel sees, side by side: [B * Hp * Wo, kw * C].
+
+    Rows are padded and not moved, so that one copy of the image serves all of them.
+    """
+    x, zero = x.astype(jnp.bfloat16), jnp.zeros((), jnp.bfloat16)
+    (top, bottom), (left, _) = padding
+    growth = size[1] - x.shape[2]
+    # `pad` alone moves and crops, in one pass; a concatenation of slices would go
+    # through float32.
+    columns = [
+        lax.pad(
+            x,
+            zero,
+            ((0, 0, 0), (top, bottom, 0), (left - j, growth - left + j, 0), (0, 0, 0)),
+        )
+        for j in range(width)
     ]
+    return jnp.stack(columns, 3).reshape(-1, width * x.shape[-1])
 
 
 def _conv_products(x: jax.Array, w: jax.Array, padding: Padding) -> jax.Array:
-    """The convolution of single G as a sum of products, float32."""
-    size = _sizes(x.shape[1:3], w.shape[:2], padding)
-    x, w = (a.astype(jnp.bfloat16) for a in (x, w))
-    shifts = _shifts(pad_or_crop(x, padding), size, w.shape[:2])
-    kernels = w.reshape(-1, *w.shape[2:])
-    total = _dot(shifts[0], kernels[0])
-    for shifted, kernel in zip(shifts[1:], kernels[1:], strict=True):
-        total += _dot(shifted, kernel)
-    return total.reshape(x.shape[0], *size, -1)
+    """The convolution of single G, float32: one product, and a sum over kernel rows."""
+    kh, kw, channels, features = w.shape
+    size = _sizes(x.shape[1:3], (kh, kw), padding)
+    kernel = w.astype(jnp.bfloat16).transpose(1, 2, 0, 3)
+    columns = _columns(x, size, kw, padding)
+    rows = _dot(columns, kernel.reshape(kw * channels, kh * features))
+    rows = rows.reshape(x.shape[0], -1, size[1], kh, features)
+    total = rows[:, : size[0], :, 0]
+    for i in range(1, kh):
+        total += rows[:, i : i + size[0], :, i]
+    return total
 
 
 def _gradient_products(x: jax.Array, dy: jax.Array, padding: Padding) -> jax.Array:
-    """The weight gradient of single G, one product per position, float32."""
+    """The weight gradient of single G, float32: one product per kernel row."""
     size = dy.shape[1:3]
-    kernel = _sizes(x.shape[1:3], size, padding)
+    kh, kw = _sizes(x.shape[1:3], size, padding)
     channels, features = x.shape[-1], dy.shape[-1]
-    x, dy = (a.astype(jnp.bfloat16) for a in (x, dy))
-    shifts = _shifts(pad_or_crop(x, padding), size, kernel)
-    dy = dy.reshape(-1, features)
-    if len(shifts) == 1 and channels < features:
-        # The narrower matrix is the one to transpose.
-        found = _dot(_transposed(shifts[0]), dy)
-        return found.reshape(*kernel, channels, features)
-    across = _transposed(dy)
-    found = jnp.stack([_dot(across, shifted) for shifted in shifts])
-    return found.swapaxes(1, 2).reshape(*kernel, channels, features)
+    columns = _columns(x, size, kw, padding)
+    dy = dy.astype(jnp.bfloat16)
+    if kh == kw == 1 and channels < features:
+        # The narrower matrix is the one to lay out anew.
+        found = _dot(_transposed(columns), dy.reshape(-1, features))
+        return found.reshape(1, 1, channels, features)
+    zero, none = jnp.zeros((), dy.dtype), (0, 0, 0)
+    moved = [
+        lax.pad(dy, zero, (none, (i, kh - 1 - i, 0), none, none)) for i in range(kh)
+    ]
+    rows = [_transposed(row.reshape(-1, features)) for row in moved]
+    found = jnp.stack([_dot(row, columns) for row in rows])
+    found = found.reshape(kh, features, kw, channels)
+    return found.transpose(0, 2, 3, 1)
 
 
 def _lax_conv(x: jax.Array, w: jax.Array, padding: Padding, layout: Any) -> jax.Array:
