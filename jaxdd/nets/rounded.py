@@ -206,59 +206,55 @@ def _transposed(a: jax.Array) -> jax.Array:
 
 
 def _columns(x: jax.Array, size: Sequence[int], width: int, padding: Padding) -> Any:
-    """What every column of a kernel sees, side by side: [B * Hp * Wo, kw * C].
+    """What every column of a kernel sees, side by side: [Hp, B * Wo, kw * C].
 
-    Rows are padded and not moved, so that one copy of the image serves all of them.
+    Rows are padded and not moved, so that one copy of the image serves all of them;
+    they are the first axis, so that some of them are one piece of memory.
     """
-    x, zero = x.astype(jnp.bfloat16), jnp.zeros((), jnp.bfloat16)
-    (top, bottom), (left, _) = padding
-    growth = size[1] - x.shape[2]
+    x, zero = x.astype(jnp.bfloat16).swapaxes(0, 1), jnp.zeros((), jnp.bfloat16)
+    rows, (left, _) = (*padding[0], 0), padding[1]
+    growth, none = size[1] - x.shape[2], (0, 0, 0)
     # `pad` alone moves and crops, in one pass; a concatenation of slices would go
     # through float32.
     columns = [
-        lax.pad(
-            x,
-            zero,
-            ((0, 0, 0), (top, bottom, 0), (left - j, growth - left + j, 0), (0, 0, 0)),
-        )
+        lax.pad(x, zero, (rows, none, (left - j, growth - left + j, 0), none))
         for j in range(width)
     ]
-    return jnp.stack(columns, 3).reshape(-1, width * x.shape[-1])
+    wide = jnp.stack(columns, 3)
+    return wide.reshape(wide.shape[0], -1, width * x.shape[-1])
 
 
 def _conv_products(x: jax.Array, w: jax.Array, padding: Padding) -> jax.Array:
     """The convolution of single G, float32: one product, and a sum over kernel rows."""
     kh, kw, channels, features = w.shape
-    size = _sizes(x.shape[1:3], (kh, kw), padding)
+    height, width = _sizes(x.shape[1:3], (kh, kw), padding)
     kernel = w.astype(jnp.bfloat16).transpose(1, 2, 0, 3)
-    columns = _columns(x, size, kw, padding)
-    rows = _dot(columns, kernel.reshape(kw * channels, kh * features))
-    rows = rows.reshape(x.shape[0], -1, size[1], kh, features)
-    total = rows[:, : size[0], :, 0]
+    columns = _columns(x, (height, width), kw, padding)
+    found = _dot(
+        columns.reshape(-1, kw * channels), kernel.reshape(kw * channels, kh * features)
+    )
+    rows = found.reshape(-1, x.shape[0], width, kh, features)
+    total = rows[:height, :, :, 0]
     for i in range(1, kh):
-        total += rows[:, i : i + size[0], :, i]
-    return total
+        total += rows[i : i + height, :, :, i]
+    return total.swapaxes(0, 1)
 
 
 def _gradient_products(x: jax.Array, dy: jax.Array, padding: Padding) -> jax.Array:
     """The weight gradient of single G, float32: one product per kernel row."""
-    size = dy.shape[1:3]
-    kh, kw = _sizes(x.shape[1:3], size, padding)
-    channels, features = x.shape[-1], dy.shape[-1]
-    columns = _columns(x, size, kw, padding)
-    dy = dy.astype(jnp.bfloat16)
+    height, width, features = dy.shape[1:]
+    kh, kw = _sizes(x.shape[1:3], (height, width), padding)
+    channels = x.shape[-1]
+    columns = _columns(x, (height, width), kw, padding)
+    dy = dy.astype(jnp.bfloat16).swapaxes(0, 1).reshape(-1, features)
+    seen = [columns[i : i + height].reshape(-1, kw * channels) for i in range(kh)]
     if kh == kw == 1 and channels < features:
         # The narrower matrix is the one to lay out anew.
-        found = _dot(_transposed(columns), dy.reshape(-1, features))
+        found = _dot(_transposed(seen[0]), dy)
         return found.reshape(1, 1, channels, features)
-    zero, none = jnp.zeros((), dy.dtype), (0, 0, 0)
-    moved = [
-        lax.pad(dy, zero, (none, (i, kh - 1 - i, 0), none, none)) for i in range(kh)
-    ]
-    rows = [_transposed(row.reshape(-1, features)) for row in moved]
-    found = jnp.stack([_dot(row, columns) for row in rows])
-    found = found.reshape(kh, features, kw, channels)
-    return found.transpose(0, 2, 3, 1)
+    across = _transposed(dy)
+    found = jnp.stack([_dot(across, row) for row in seen])
+    return found.reshape(kh, features, kw, channels).transpose(0, 2, 3, 1)
 
 
 def _lax_conv(x: jax.Array, w: jax.Array, padding: Padding, layout: Any) -> jax.Array:
