@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks.bfloat16 import accuracy, gradients, speed
 from benchmarks.bfloat16.accuracy import Runs
 from benchmarks.bfloat16.records import Records
-from benchmarks.parts import output, timing
+from benchmarks.parts import output
 from benchmarks.parts.cases import settings_named
 from experiments.comparing.lists import names, seeds
 from experiments.console.flags import main, option
@@ -31,6 +31,7 @@ from jaxdd.errors import UserError
 from jaxdd.methods.recipes import METHODS
 from jaxdd.progress import say
 from jaxdd.storage.files import make_folder, to_json, write_atomically
+from jaxdd.training.schedules import MIN_RANDOM
 
 PARTS = ("speed", "gradients", "accuracy")
 
@@ -74,7 +75,11 @@ def runs_of(config: Config) -> Runs:
         names(config.methods, "methods", METHODS),
         seeds(config.seeds),
         config.data_dir,
-        {**{x: getattr(config, x) for x in shared}, "width": config.small_width},
+        {
+            **{x: getattr(config, x) for x in shared},
+            "width": config.small_width,
+            "num_random": MIN_RANDOM,
+        },
         {x: getattr(config, x) for x in experts},
     )
 
@@ -116,5 +121,4 @@ def table(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    timing.prepare()
     main(Config, run, print)

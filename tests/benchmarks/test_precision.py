@@ -55,7 +55,7 @@ def test_accuracy_is_paired_over_seeds(tmp_path, monkeypatch):
     assert len({config.workdir for config in asked}) == 8
     assert {config.num_experts for config in asked if config.method == "dm"} == {None}
     line = (
-        "| accuracy: dm on digits | 81.00 % | 81.50 % | +0.50 ± 6.35 points, 2 seeds |"
+        "| accuracy: dm on digits | 81.00 % | 81.50 % | +0.50 ± 6.35 points, seeds: 2 |"
     )
     assert line in text
 

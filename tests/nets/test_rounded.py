@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd.devices import policy
+from jaxdd.devices import mesh, policy
 from jaxdd.errors import UserError
 from jaxdd.nets import conv2d, make_network, rounded
 
@@ -196,3 +196,27 @@ def test_the_form_follows_from_the_precision():
 def test_an_unknown_precision_is_refused():
     with pytest.raises(UserError, match="is not one of float32, tf32, bfloat16, auto"):
         make_network("mlp", (8, 8, 1), 3, precision="half")
+
+
+def test_devices_share_the_work():
+    network = make_network(
+        "convnet", (8, 8, 1), 3, width=4, depth=2, precision="bfloat16"
+    )
+    params, stats = network.init(jax.random.key(0))
+
+    def along_itself(images, params):
+        def loss(params):
+            return jnp.square(
+                network.apply(params, stats, images, True)[0].logits
+            ).sum()
+
+        gradient = jax.grad(loss)(params)
+        return jax.jvp(jax.grad(loss), (params,), (gradient,))[1]
+
+    images = jax.random.normal(jax.random.key(1), (4, 2, 8, 8, 1))
+    work = lambda: jax.jit(partial(policy.spread_axis, along_itself))(images, params)
+    alone = work()
+    with mesh.use(2):
+        shared = work()
+    for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(shared), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
