@@ -29,7 +29,7 @@ from jaxdd.data.real import take
 from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from jaxdd.evaluation.protocol import MIN_RANDOM, statistics
-from jaxdd.methods.network import NetworkSpec
+from jaxdd.methods.network import Arithmetic, NetworkSpec
 from jaxdd.primitives.keys import named_key
 from jaxdd.progress import say
 from jaxdd.storage.files import to_json, write_atomically
@@ -176,7 +176,8 @@ def comparison(config: Config, weight: float) -> Group[Row]:
 
 def whole_training_set(problem: Problem) -> dict[str, float]:
     """Accuracy of three networks trained on everything, by the schedule WHOLE."""
-    network = NetworkSpec().sized(problem.dataset).make(problem.dataset)
+    spec = NetworkSpec().sized(problem.dataset)
+    network = spec.make(problem.dataset, Arithmetic())
     fit = make_fit(network, WHOLE, fetch=take)
     real = problem.on_device(problem.splits.train)
     test = problem.on_device(problem.splits.test)

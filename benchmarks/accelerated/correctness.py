@@ -6,12 +6,12 @@ Programs are compiled several at a time: nothing is timed here.
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-
 from benchmarks import reference
 from benchmarks.accelerated import cases
 from benchmarks.accelerated.budget import Job, Records
 from benchmarks.reference import equality
+from jaxdd.devices import policy
+from jaxdd.devices.precision import has
 
 
 class Tolerance(NamedTuple):
@@ -21,33 +21,28 @@ class Tolerance(NamedTuple):
     gradient: float
 
 
-# By `jax.default_matmul_precision`; None is JAX's default, TF32 on new NVIDIA devices.
+# By precision, see `jaxdd.devices.precision`.
 # Three to four times what a CPU gave with the operands of the networks' products
 # rounded: to TF32's 10 bits 5e-4 and 2e-2 at most, to bfloat16's 7 bits 5e-3 and 8e-2.
 # In float32 it gave 1e-6 and 1e-6; devices differ in functions and orders of sums.
-TOLERANCES: dict[str | None, Tolerance] = {
-    "highest": Tolerance(1e-5, 1e-4),
-    None: Tolerance(2e-3, 6e-2),
-    "tensorfloat32": Tolerance(2e-3, 6e-2),
+TOLERANCES: dict[str, Tolerance] = {
+    "float32": Tolerance(1e-5, 1e-4),
+    "tf32": Tolerance(2e-3, 6e-2),
     "bfloat16": Tolerance(2e-2, 2.5e-1),
 }
 # Of the references, in float64.
 REFERENCES = ("dm", "dsa", "mtt", "tesla", "idc")
 
 
-def precision_name(precision: str | None) -> str:
-    return "default" if precision is None else precision
-
-
-def within(precision: str | None, loss: float, gradient: float) -> bool:
+def within(precision: str, loss: float, gradient: float) -> bool:
     """Whether differences are rounding; NaN is not."""
     allowed = TOLERANCES[precision]
     return loss <= allowed.loss and gradient <= allowed.gradient
 
 
-def compared(name: str, precision: str | None) -> dict[str, Any]:
+def compared(name: str, precision: str) -> dict[str, Any]:
     """A case's differences on this device."""
-    with jax.default_matmul_precision(precision):
+    with policy.in_precision(precision):
         found = cases.numbers(name)
     loss, gradient = cases.difference(found, cases.expected()[name])
     return {
@@ -59,14 +54,17 @@ def compared(name: str, precision: str | None) -> dict[str, Any]:
 
 
 def run(records: Records, workers: int, tiny: bool) -> None:
-    """All cases, JAX's default first, then the exact ones; then the references."""
+    """All cases, the policy's precision first; then the references."""
     names = list(cases.RECIPES)
     if tiny:
         names = ["distribution", "gradient mse", "trajectory truncated", "idc sdc"]
-    for precision in (None, "highest", "bfloat16", "tensorfloat32"):
+    today = policy.choices().precision
+    # TF32 is float32 where a device lacks it.
+    others = [x for x in TOLERANCES if x != today and (x != "tf32" or has(x))]
+    for precision in (today, *others):
         jobs: list[Job] = [
             (
-                {"case": name, "precision": precision_name(precision)},
+                {"case": name, "precision": precision},
                 partial(compared, name, precision),
             )
             for name in names

@@ -13,8 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-
 from benchmarks.accelerated.budget import Records, attempt, named, steady_seconds
 from benchmarks.accelerated.sizes import Sizes
 from benchmarks.parts import timing
@@ -22,13 +20,9 @@ from benchmarks.parts.timing import Race
 from benchmarks.reference import races
 from jaxdd.devices import policy
 from jaxdd.devices.policy import Choices
+from jaxdd.devices.precision import PRECISIONS
 
 CHUNKS = (8, 32, 2, 16, 4)
-# As JAX names them: its "bfloat16" is the fewest bits that a backend has by default, on
-# NVIDIA devices TF32.
-PRECISIONS = ("highest", "tensorfloat32", "bfloat16")
-# Bits that are asked for by name; only products of matrices can be.
-ALGORITHMS = ("BF16_BF16_F32",)
 MICROBATCHES = (8, 32)
 CONVOLUTIONS = {
     "lax": ("lax", "lax"),
@@ -46,13 +40,11 @@ class Form(NamedTuple):
         axis: which choice moves: "mapping", "convolution", "precision", "microbatch".
         name: of the form.
         changes: of the policy's choices.
-        precision: of all products, as in `jax.default_matmul_precision`.
     """
 
     axis: str
     name: str
     changes: dict[str, Any]
-    precision: str | None = None
 
 
 class Primitive(NamedTuple):
@@ -116,7 +108,8 @@ def forms(primitive: Primitive, today: Choices) -> Iterator[Form]:
             changes = {"convolution": large, "small_convolution": small}
             yield Form("convolution", name, changes)
     for precision in PRECISIONS:
-        yield Form("precision", precision, {}, precision)
+        if precision != today.precision:
+            yield Form("precision", precision, {"precision": precision})
     patches = {"convolution": "im2col", "small_convolution": "im2col"}
     if field is not None:
         for chunk in (most, 1):
@@ -135,8 +128,6 @@ def forms(primitive: Primitive, today: Choices) -> Iterator[Form]:
         for chunk in CHUNKS:
             if chunk < most and chunk != getattr(today, field):
                 yield Form("mapping", mapping_name(chunk, size), {field: chunk})
-    for algorithm in ALGORITHMS:
-        yield Form("precision", f"{algorithm} of patches", patches, algorithm)
 
 
 def in_turns(lists: list[list[Any]]) -> Iterator[Any]:
@@ -150,7 +141,7 @@ def in_turns(lists: list[list[Any]]) -> Iterator[Any]:
 def built(primitive: Primitive, form: Form, today: Choices) -> Race:
     """A primitive compiled in a form."""
     chosen = dataclasses.replace(today, **form.changes)
-    with policy.using(chosen), jax.default_matmul_precision(form.precision):
+    with policy.using(chosen):
         return primitive.race()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.accelerated import correctness
 from benchmarks.accelerated.forms import TODAY
 from jaxdd.devices.policy import Choices
+from jaxdd.devices.precision import PRECISIONS
 from jaxdd.storage.records import (
     Schema,
     fields_of,
@@ -23,6 +24,7 @@ from jaxdd.storage.records import (
     mapping,
     maybe,
     number,
+    one_of,
     read_json,
     text,
 )
@@ -50,7 +52,7 @@ _CHOICES = fields_of(
     Choices,
     microbatch=maybe(integer(1)),
     microbatch_from=list_of(integer(), 2, 2),
-    precision=maybe(text()),
+    precision=one_of(*PRECISIONS),
 )
 _REPEATED = mapping(
     method=text(), same_bits=flag, digest=text(), seconds=number(0), xla_flags=text()
@@ -391,26 +393,26 @@ def _precision(sections: Sections, today: Choices) -> Advice:
     found = sound(sections, "correctness")
     by_name = {
         name: [r["right"] for r in found if r["precision"] == name]
-        for name in map(correctness.precision_name, correctness.TOLERANCES)
+        for name in correctness.TOLERANCES
     }
-    default, exact = by_name["default"], by_name["highest"]
+    usual, exact = by_name[today.precision], by_name["float32"]
     words = [
         f"precision: {form} takes {ratio:.2f} of today's time (mean over {count} "
         "primitives); it changes results and is chosen by whoever runs."
         for form, (ratio, count, _) in _everywhere(sections, "precision").items()
     ]
-    if default and exact and not all(default) and all(exact):
-        return {"precision": "highest"}, [
-            "precision='highest': JAX's default is outside of the tolerances.",
+    if usual and exact and not all(usual) and all(exact):
+        return {"precision": "float32"}, [
+            f"precision='float32': {today.precision} is outside of the tolerances.",
             *words,
         ]
-    if not default:
+    if not usual:
         verdict = "was not compared with float64"
-    elif all(default):
-        verdict = f"is within the tolerances in all {len(default)} cases"
+    elif all(usual):
+        verdict = f"is within the tolerances in all {len(usual)} cases"
     else:
-        verdict = f"is outside of the tolerances in {default.count(False)} cases"
-    return {}, [f"precision={today.precision} stays: JAX's default {verdict}.", *words]
+        verdict = f"is outside of the tolerances in {usual.count(False)} cases"
+    return {}, [f"precision={today.precision} stays: it {verdict}.", *words]
 
 
 def _dispatched(sections: Sections, today: Choices) -> Advice:

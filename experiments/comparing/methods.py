@@ -125,7 +125,8 @@ def scaling_of(base: options.Flags) -> Scaling:
 
 def network_of(base: options.Flags, problem: Problem) -> Network:
     """The network that a run matches and evaluates with."""
-    return _run(base).network.sized(problem.dataset).make(problem.dataset)
+    run = _run(base)
+    return run.network.sized(problem.dataset).make(problem.dataset, run.arithmetic)
 
 
 def objective_of(job: Job) -> Callable[[Key, Synthetic, Inputs], Array]:

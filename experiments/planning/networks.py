@@ -47,7 +47,7 @@ def evaluation_cost(
         real: where random subsets come from.
         ipc: their images per class.
     """
-    network = network_for(problem.dataset, protocol.network)
+    network = network_for(problem.dataset, protocol.network, protocol.precision)
     held_out = problem.on_device(problem.splits.test)
     options = {
         "augment": augment.training(protocol.augmentation),

@@ -38,7 +38,6 @@ from jaxdd.experts.training import group_size
 from jaxdd.progress import say
 from jaxdd.storage import provenance
 from jaxdd.storage.paths import local_path, shown
-from jaxdd.storage.workdir import same_run
 from jaxdd.synthetic.sets import flatten
 
 Programs = Mapping[str, tuple[Memory, Lever | None]]
@@ -49,6 +48,7 @@ class Around(NamedTuple):
 
     Attributes:
         problem: the data.
+        precision: of the products in networks.
         room: what there is.
         notes: what else there is to know.
         buffer: bytes of the spans that wait for their steps.
@@ -56,6 +56,7 @@ class Around(NamedTuple):
     """
 
     problem: Problem
+    precision: str
     room: Room
     notes: Sequence[str]
     buffer: int = 0
@@ -91,7 +92,8 @@ def distillation(
     add_files(parts)
     name = f"{resolved.method} on {resolved.data_name}, {resolved.task.ipc} per class"
     time = [*parts.time, _compiling(parts.compiling)]
-    around = Around(opened.problem, room, notes, parts.buffer)
+    precision = resolved.arithmetic.precision
+    around = Around(opened.problem, precision, room, notes, parts.buffer)
     return _plan(name, time, parts.programs, parts.disk, around)
 
 
@@ -106,7 +108,7 @@ def experts(
     problem, manifest, network = opened.problem, opened.manifest, opened.network
     folder = local_path(config.workdir, "--workdir")
     notes = [] if opened.remark is None else [opened.remark]
-    notes += _begun(folder, lambda: same_run(folder, opened.record, "experts"))
+    notes += _begun(folder, lambda: opened.compare(folder))
     room = room or room_for(folder)
     time = [Part("data", opening.seconds)]
     compiling = {"the start": opening.compile_seconds}
@@ -146,7 +148,8 @@ def experts(
         Part("checkpoints, until it is done", states),
     ]
     name = f"experts of {config.method} on {config.dataset}"
-    return _plan(name, time, programs, disk, Around(problem, room, notes))
+    around = Around(problem, manifest.precision, room, notes)
+    return _plan(name, time, programs, disk, around)
 
 
 def evaluation(config: evaluate.Config, room: Room | None = None) -> Plan:
@@ -181,7 +184,7 @@ def evaluation(config: evaluate.Config, room: Room | None = None) -> Plan:
     if config.export:
         disk.append(Part("exported images", own.images.nbytes / 4))
     name = f"evaluation of {config.artifact}"
-    around = Around(problem, room, [], network=False)
+    around = Around(problem, opened.precision, room, [], network=False)
     return _plan(name, time, programs, disk, around)
 
 
@@ -228,7 +231,7 @@ def _plan(
     host = [Part("dataset", data), Part("interpreter, compiler, arrays", rest)]
     if buffer:
         host.insert(1, Part("spans of experts", buffer))
-    title = f"plan: {name}, on {provenance.device()}"
+    title = f"plan: {name}, on {provenance.device()}, in {around.precision}"
     plan = Plan(title, time, device, largest, host, disk, around.room, around.notes)
     plan.advice.extend(advise(plan, around.network))
     return plan

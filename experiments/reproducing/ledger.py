@@ -127,7 +127,7 @@ def record_of(
         "minutes": round(minutes, 2),
         "at_once": at_once,
         "memory_mb": summary.get("peak_memory_mb"),
-        "precision": _precision(summary),
+        "precision": values["precision"],
         "device": summary["device"],
         "versions": summary["versions"],
         "revision": revision,
@@ -135,12 +135,6 @@ def record_of(
     }
     _SCHEMA(record, cell.name)
     return record
-
-
-def _precision(summary: Mapping[str, Any]) -> str:
-    """Of the products in networks: JAX's default is TF32 on NVIDIA's devices."""
-    of_default = "float32" if summary["device"].startswith("cpu") else "tf32"
-    return summary.get("precision", of_default)
 
 
 def _statistics(measured: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from jaxdd.artifact.values import (
     training_of,
 )
 from jaxdd.data.preprocess import Preprocess
+from jaxdd.devices.precision import unspecified
 from jaxdd.errors import UserError
 from jaxdd.nets import make_network
 from jaxdd.storage.arrays import read_arrays
@@ -85,6 +86,12 @@ class Artifact:
     factor: int = 1
     formation: str = "single"
     space: str = "input"
+
+    @property
+    def precision(self) -> str:
+        """Of the products in networks when the set was made and measured."""
+        config = self.provenance.get("config", {})
+        return config.get("precision") or unspecified()
 
     @property
     def ipc(self) -> int:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxdd.devices.precision import PRECISIONS
 from jaxdd.errors import LARGEST_INTEGER
 from jaxdd.nets import NETS
 from jaxdd.storage.arrays import Member, Shapes
@@ -53,7 +54,10 @@ FIELDS: dict[str, Schema] = {
         others=None,
     ),
     "measured": mapping(optional={"distilled": STATISTICS, "random": STATISTICS}),
-    "provenance": mapping(seed=_SEED),
+    "provenance": mapping(
+        seed=_SEED,
+        optional={"config": mapping(optional={"precision": one_of(*PRECISIONS)})},
+    ),
 }
 # Decoder fields, with the defaults for files written before they existed.
 DECODER: dict[str, Any] = {"factor": 1, "formation": "single", "space": "input"}

@@ -6,18 +6,21 @@ accelerators small kernels leave the device idle, so the axis is batched there.
 
 `python -m benchmarks.accelerator` measures the forms on the device of this machine; the
 entry that it prints last can be pasted into `TABLE`. No choice changes a result beyond
-rounding, except the precision of products, which no entry lowers by itself.
+rounding, except the precision of products: see `precision`.
 """
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 
 from jaxdd.devices import mesh as devices
+from jaxdd.devices.precision import AUTO, PRECISIONS, has
+from jaxdd.errors import UserError, quoted
 
 NOT_MEASURED = "not measured"
 
@@ -41,9 +44,8 @@ class Choices:
             `nets.conv.IMPLEMENTATIONS`.
         small_convolution: form of convolutions that are 1x1, strided, or have few
             input channels.
-        precision: precision of the products in networks, as in
-            `jax.default_matmul_precision`; None for JAX's default, which is float32 on
-            CPU and TF32 on recent NVIDIA devices.
+        precision: of the products in networks where nothing else is asked for, one of
+            `precision.PRECISIONS`: the fastest one at which accuracy was shown to hold.
         steps: largest number of steps in one dispatch.
     """
 
@@ -56,8 +58,18 @@ class Choices:
     microbatch_from: tuple[int, int] = (64, 24)
     convolution: str = "lax"
     small_convolution: str = "lax"
-    precision: str | None = None
+    precision: str = "float32"
     steps: int = 256
+
+    def form(self, small: bool) -> str:
+        """The form of a convolution; `small` as of `small_convolution`.
+
+        In bfloat16 it is `rounded`, or a product of patches: no other form rounds the
+        operands of every derivative.
+        """
+        if self.precision == "bfloat16":
+            return "im2col" if small else "rounded"
+        return self.small_convolution if small else self.convolution
 
 
 # The key is the kind of a device as JAX names it, or a backend ("cpu", "gpu", "tpu").
@@ -74,13 +86,17 @@ TABLE: dict[str, Choices] = {
         microbatch_from=(64, 24),
         convolution="canonical",
         small_convolution="im2col",
-        precision=None,
+        # `python -m benchmarks.precision` is the measurement that bfloat16 waits for.
+        precision="float32",
         steps=256,
     ),
     # Four steps were timed, 0.10 to 0.20 of PyTorch's time on the same card; no form
     # was compared with another. Ten steps of DSA give other bits when they run again.
-    "NVIDIA H200": Choices(measured="steps alone, NVIDIA H200, JAX 0.11.2, 2026-11-26"),
-    "gpu": Choices(measured=NOT_MEASURED),
+    "NVIDIA H200": Choices(
+        measured="steps alone, NVIDIA H200, JAX 0.11.2, 2026-11-26", precision="tf32"
+    ),
+    # JAX's own precision on NVIDIA GPUs that have it.
+    "gpu": Choices(measured=NOT_MEASURED, precision="tf32"),
     "tpu": Choices(measured=NOT_MEASURED),
 }
 
@@ -95,7 +111,9 @@ def choices() -> Choices:
     backend = jax.default_backend()
     # CPUs of all kinds share one entry.
     kind = backend if backend == "cpu" else jax.devices()[0].device_kind
-    return choices_for(kind, backend)
+    entry = choices_for(kind, backend)
+    # An entry is for devices of several generations.
+    return entry if has(entry.precision) else replace(entry, precision="float32")
 
 
 def choices_for(kind: str, backend: str) -> Choices:
@@ -124,6 +142,40 @@ def using(replacement: Choices) -> Iterator[None]:
         yield
     finally:
         _replacement.reset(token)
+
+
+def in_precision(name: str) -> AbstractContextManager[None]:
+    """Trace networks in a precision, one of `PRECISIONS`, while the context lasts."""
+    return using(replace(choices(), precision=name))
+
+
+def resolved(name: str) -> str:
+    """The precision that a name stands for on the device in use, never "auto".
+
+    Source: ours.
+
+    Raises:
+        UserError: the name is unknown, or tf32 on a device without it. bfloat16 is
+            allowed everywhere: the results are those of a device that has it, only not
+            faster than float32.
+
+    Example:
+        >>> resolved("bfloat16")
+        'bfloat16'
+    """
+    if name == AUTO:
+        return choices().precision
+    if name not in PRECISIONS:
+        raise UserError(
+            f"precision={quoted(name)} is not one of {', '.join((*PRECISIONS, AUTO))}"
+        )
+    if name == "tf32" and not has(name):
+        raise UserError(
+            "--precision=tf32 is of NVIDIA GPUs from compute capability 8 on, and this "
+            f"machine computes on {quoted(jax.devices()[0].device_kind)}: use float32, "
+            "bfloat16 or auto"
+        )
+    return name
 
 
 def map_axis(function, xs, chunk: int):

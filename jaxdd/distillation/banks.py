@@ -81,6 +81,7 @@ def manifest_of(
         last_epoch=last,
         dtype=bank.dtype,
         leaves=layout(network),
+        precision=resolved.arithmetic.precision,
     )
 
 

@@ -42,7 +42,7 @@ class Difficulty:
         train: the samples.
         class_names: K names.
         summary: {"scores": {name: {"mean", "std", "min", "max"}}, "rank_correlation",
-            "network", "versions", "device"}, as in `summary.json`.
+            "network", "precision", "versions", "device"}, as in `summary.json`.
     """
 
     by_name: Mapping[str, np.ndarray]

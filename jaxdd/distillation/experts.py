@@ -1,6 +1,7 @@
 """Train a bank of experts that has a workdir of its own."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ from jaxdd.storage.files import set_aside, to_json, write_atomically
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import shown
 from jaxdd.storage.records import integer, mapping, number, read_json, text
-from jaxdd.storage.workdir import Record
+from jaxdd.storage.workdir import Record, same_run
 from jaxdd.types import Network
 
 _SUMMARY = mapping(
@@ -46,7 +47,7 @@ _SUMMARY = mapping(
 # The flags of a distillation that are about its experts, and their names here.
 _NAMES = {
     **{name: name for name, flag in FLAGS.items() if flag.path[0] in (
-        "data", "scaling", "network", "window")},
+        "data", "scaling", "network", "arithmetic", "window")},
     **{name: name for name in ("ipc", "seed", "augmentation", "num_experts",
                                "gsam_rho", "gsam_alpha")},
     "bank_epochs": "epochs",
@@ -109,7 +110,7 @@ def run(config: BankFlags, problem: Problem | None = None) -> dict[str, Any]:
     opened = open_run(config, problem)
     with owned(config.workdir) as folder:
         summary = folder / "summary.json"
-        resumed = Record(folder, opened.record, "experts")
+        resumed = Record(folder, opened.record, "experts", identity)
         lost = _lost(folder) if summary.exists() else None
         if lost is not None:
             there = f"{shown(folder)} is finished"
@@ -167,6 +168,15 @@ class Opened:
     record: dict[str, Any]
     remark: str | None
 
+    def compare(self, folder: Path) -> None:
+        """Refuse a folder with another bank, as `run` does; nothing is written."""
+        same_run(folder, self.record, "experts", identity)
+
+
+def identity(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a workdir is compared by; records without a precision are of float32."""
+    return {"precision": "float32", **record}
+
 
 def open_run(config: BankFlags, problem: Problem | None = None) -> Opened:
     """Check the flags against the data; see `run` for the arguments and errors."""
@@ -201,7 +211,7 @@ def open_run(config: BankFlags, problem: Problem | None = None) -> Opened:
         if x is not None
     )
     resolved = resolution.resolve(run, problem, epochs=last)
-    network = resolved.network.make(problem.dataset)
+    network = resolved.network.make(problem.dataset, resolved.arithmetic)
     needs.check(needs.networks(network, 1, "width"))
     first = config.keep_first or 0
     if not 0 <= first < last:

@@ -244,6 +244,7 @@ class Job:
             num_eval,
             evaluation.random_subsets,
             resolved.task.seed,
+            resolved.arithmetic.precision,
         )
 
     def key(self, name: str) -> jax.Array:

@@ -122,7 +122,7 @@ def open_run(
     bank = None if path is None else Bank.open(path)
     manifest = None if bank is None else bank.manifest
     resolved = resolution.resolve(run, problem, manifest)
-    network = resolved.network.make(dataset)
+    network = resolved.network.make(dataset, resolved.arithmetic)
     needs.check(memory.distillation(problem, network, resolved))
     _check_method(network, resolved.recipe)
     training_augmentation(resolved.evaluation.augmentation)

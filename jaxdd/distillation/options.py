@@ -8,7 +8,7 @@ from jaxdd.data.problem import DataFlags, Scaling
 from jaxdd.errors import UserError
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import Choice, Flag, config_class, flags_of, option, override, typed
-from jaxdd.methods.network import NetworkSpec
+from jaxdd.methods.network import Arithmetic, NetworkSpec
 from jaxdd.methods.presets import Length, Preset, completed, preset
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
@@ -148,6 +148,7 @@ class Run:
     task: Task = field(default_factory=Task)
     data: Data = field(default_factory=Data)
     network: NetworkSpec = field(default_factory=NetworkSpec)
+    arithmetic: Arithmetic = field(default_factory=Arithmetic)
     recipe: Recipe = field(default_factory=Recipe)
     length: Length = field(default_factory=Length)
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxdd.data import Dataset, Preprocess, check_constants, normalisation
 from jaxdd.data.problem import Problem, Scaling, open_problem, prepare
+from jaxdd.devices import precision
 from jaxdd.distillation.options import FLAGS, Flags, Run, given, run_of, scaling_of
 from jaxdd.errors import UserError, check_integer
 from jaxdd.experts import Manifest
@@ -171,6 +172,7 @@ def resolve(
         task=run.task,
         data=replace(run.data, split_seed=problem.split_seed),
         network=run.network.sized(dataset),
+        arithmetic=run.arithmetic.resolved(),
         recipe=recipe,
         length=run.length,
         evaluation=run.evaluation,
@@ -289,6 +291,7 @@ def identity(values: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
     """
     before = "sampling" not in values  # written by a version that had one way only
     others = {name: x for name, x in values.items() if name not in FLAGS}
+    values = {"precision": precision.unspecified(), **values}
     values = {**others, **stored(Run, values)}
     if values["objective"] == "distribution" and _has_batch_norm(values["network"]):
         # Of real images, in batch norm: each class by itself then, all together now.

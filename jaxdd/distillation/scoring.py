@@ -13,11 +13,12 @@ from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.data.problem import DataFlags, Problem, open_problem, prepare
 from jaxdd.devices import needs
+from jaxdd.devices.precision import AUTO
 from jaxdd.distillation import sorting
 from jaxdd.distillation.difficulties import Difficulty
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import from_keywords, option
-from jaxdd.methods.network import NetworkSpec
+from jaxdd.methods.network import Arithmetic, NetworkSpec, PrecisionFlag
 from jaxdd.progress import Callback, listening
 from jaxdd.report.pictures import draw
 from jaxdd.scores.ranks import rank_correlation
@@ -32,7 +33,7 @@ SHOWN = 10  # images per class in the picture
 
 
 @dataclass(frozen=True)
-class Config(DataFlags):
+class Config(DataFlags, PrecisionFlag):
     """Flags of `experiments.difficulty`."""
 
     workdir: str = option(..., "folder for the results", kind="path", often=True)
@@ -71,6 +72,7 @@ def difficulty(
     damping: float = 0.1,
     rank: int = 16,
     validation: float = 0.0,
+    precision: str = AUTO,
     data_dir: str | Path | None = None,
     channels: int | None = None,
     image_size: str | int | None = None,
@@ -96,6 +98,7 @@ def difficulty(
         damping: of influence, as a share of the curvature's largest eigenvalue.
         rank: eigenpairs that influence takes the curvature from.
         validation: share of the training data that is left out.
+        precision: of the products in networks, "float32", "tf32", "bfloat16" or "auto".
         data_dir: folder of prepared TFDS datasets.
         channels, image_size: what the images of a named dataset are converted to, as
             `--channels` and `--image_size` say.
@@ -136,6 +139,7 @@ def difficulty(
             damping=damping,
             rank=rank,
             validation=validation,
+            precision=precision,
             data_dir=data_dir,
             channels=channels,
             image_size=str(image_size) if isinstance(image_size, int) else image_size,
@@ -175,12 +179,14 @@ class Opened:
 
     Attributes:
         options: of the network, as `summary.json` has them.
+        precision: of its products.
         names: of the scores, each once.
     """
 
     problem: Problem
     network: Network
     options: dict[str, Any]
+    precision: str
     names: list[str]
     effort: Effort
     seed: int
@@ -197,6 +203,7 @@ def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
         UserError: bad input, named.
     """
     fields.check(config)
+    arithmetic = Arithmetic(precision=config.precision).resolved()
     names = score_names(config.score)
     effort = effort_of(config)
     if dataset is None:
@@ -204,14 +211,16 @@ def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
     else:
         problem = prepare(dataset, config.validation, config.seed)
     spec = NetworkSpec(config.net, config.width, config.depth).sized(problem.dataset)
-    options, network = spec.options(), spec.make(problem.dataset)
+    options, network = spec.options(), spec.make(problem.dataset, arithmetic)
     wanted = needs.networks(network, effort.networks, "networks")
     if "influence" in names:
         wanted += needs.networks(
             network, min(effort.rank, needs.parameters(network)), "rank"
         )
     needs.check(wanted)
-    return Opened(problem, network, options, names, effort, config.seed)
+    return Opened(
+        problem, network, options, arithmetic.precision, names, effort, config.seed
+    )
 
 
 def refuse_run(folder: Path) -> None:
@@ -245,6 +254,7 @@ def compute(opened: Opened) -> Difficulty:
         },
         "rank_correlation": correlations,
         "network": opened.options,
+        "precision": opened.precision,
         "versions": provenance.versions(),
         "device": provenance.device(),
     }

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from jaxdd.devices.precision import unspecified
 from jaxdd.progress import say
 from jaxdd.storage.records import list_of, mapping, read_json
 
@@ -48,9 +49,11 @@ def with_earlier(
 def identity(protocol: Any) -> str:
     """What tells one protocol from another: not what its data is called.
 
-    Results of older versions have no protocol, and are no other's.
+    Results of older versions have no protocol, and are no other's, or one without a
+    precision.
     """
     if protocol is None:
         return ""
     test = {k: v for k, v in dict(protocol.get("test") or {}).items() if k != "dataset"}
-    return json.dumps({**protocol, "test": test}, sort_keys=True)
+    whole = {"precision": unspecified(), **protocol, "test": test}
+    return json.dumps(whole, sort_keys=True)

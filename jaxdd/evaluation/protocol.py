@@ -43,6 +43,7 @@ class Protocol:
         num_eval: fresh networks.
         num_random: random real subsets, each with its own network.
         seed: of networks, batches and random subsets.
+        precision: of the products in the networks.
     """
 
     network: dict
@@ -51,6 +52,7 @@ class Protocol:
     num_eval: int
     num_random: int
     seed: int
+    precision: str
 
 
 class Measured(NamedTuple):
@@ -72,7 +74,7 @@ class Judge:
     """One evaluation of a problem, for as many sets as needed."""
 
     def __init__(self, problem: Problem, protocol: Protocol, held_out: Split):
-        network = network_for(problem.dataset, protocol.network)
+        network = network_for(problem.dataset, protocol.network, protocol.precision)
         self.protocol = protocol
         self.held_out, self.ids = problem.on_device(held_out), held_out.ids
         self.labels, self.num_classes = held_out.labels, problem.dataset.num_classes

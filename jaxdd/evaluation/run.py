@@ -14,7 +14,8 @@ from jaxdd.artifact.file import Artifact
 from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.data.problem import Problem
-from jaxdd.devices import needs
+from jaxdd.devices import needs, policy
+from jaxdd.devices.precision import AUTO, PRECISIONS, has
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.errors import UserError, quoted
 from jaxdd.evaluation.history import identity, known_results, with_earlier
@@ -60,6 +61,12 @@ class Config:
         "seed of networks and random subsets; default: that of the distillation",
         kind="seed",
     )
+    precision: str | None = option(
+        None,
+        "precision of the products in networks: float32, tf32, bfloat16 or auto; "
+        "default: that of the distillation, or float32 where this device lacks it",
+        choices=(*PRECISIONS, AUTO),
+    )
     dataset: str | None = option(
         None,
         "where the data of the distillation is now, if it has moved",
@@ -102,6 +109,7 @@ def evaluate(
     num_eval: int = 5,
     num_random: int | None = None,
     seed: int | None = None,
+    precision: str | None = None,
     dataset: Data | None = None,
     data_dir: str | Path | None = None,
     test_dataset: Data | None = None,
@@ -122,6 +130,8 @@ def evaluate(
         num_random: number of random real subsets to compare with, each with a network
             of its own; default: as stored.
         seed: of networks and random subsets; default: as stored.
+        precision: of the products in networks: "float32", "tf32", "bfloat16" or "auto";
+            default: as stored.
         dataset: the data that the set was made from, where it has moved or was made
             from arrays: (images, labels), a `jaxdd.data.Dataset`, or a name.
         data_dir: folder of prepared TFDS datasets.
@@ -155,6 +165,7 @@ def evaluate(
             num_eval=num_eval,
             num_random=num_random,
             seed=seed,
+            precision=precision,
             dataset=name,
             data_dir=data_dir,
             test_dataset=test_name,
@@ -223,6 +234,7 @@ class Opened:
         synthetic: the set, decoded.
         tested: the data that it is measured on.
         judges: {net: its evaluation}.
+        precision: of the products in all networks.
         folder: for the results.
     """
 
@@ -231,6 +243,7 @@ class Opened:
     synthetic: Synthetic
     tested: Tested
     judges: dict[str, Judge]
+    precision: str
     folder: Path
 
     def described(self, protocol: Protocol) -> dict[str, Any]:
@@ -244,6 +257,7 @@ class Opened:
             "num_eval": protocol.num_eval,
             "num_random": protocol.num_random,
             "seed": protocol.seed,
+            "precision": protocol.precision,
             "test": {
                 "dataset": tested.name,
                 "part": tested.part,
@@ -365,6 +379,7 @@ def _open(
     needs.check(
         [needs.evaluation(count, flag, shape, images) for flag, count in counts.items()]
     )
+    precision = _precision(artifact, config.precision)
     judges = {}
     for net in nets:  # all names are checked before the first long computation
         options = (
@@ -379,9 +394,21 @@ def _open(
             config.num_eval,
             subsets,
             seed,
+            precision,
         )
         judges[net] = Judge(problem, protocol, tested.split)
-    return Opened(artifact, problem, synthetic, tested, judges, folder)
+    return Opened(artifact, problem, synthetic, tested, judges, precision, folder)
+
+
+def _precision(artifact: Artifact, asked: str | None) -> str:
+    """The precision asked for, or that of the distillation where this device has it."""
+    if asked is not None:
+        return policy.resolved(asked)
+    stored = artifact.precision
+    if stored == "tf32" and not has(stored):
+        say("the set was distilled in tf32, which this device lacks: using float32")
+        return "float32"
+    return policy.resolved(stored)
 
 
 def _check_export(artifact: Artifact, export: str, folder: Path) -> None:

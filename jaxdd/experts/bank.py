@@ -47,6 +47,7 @@ WARNED = {
     "training": "another optimiser",
     "curriculum": "another curriculum",
     "augmentation": "another augmentation",
+    "precision": "another precision",
 }
 
 

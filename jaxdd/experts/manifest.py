@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdd.devices.precision import PRECISIONS
 from jaxdd.errors import UserError, quoted
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.primitives.trees import named_leaves
@@ -57,6 +58,7 @@ class Manifest:
         dtype: "float32" or "bfloat16".
         leaves: (path, shape) of every parameter tensor in the order of a row.
         complete: whether all snapshots have been written.
+        precision: of the products in the experts' networks.
     """
 
     data: dict[str, Any]
@@ -72,6 +74,7 @@ class Manifest:
     dtype: str
     leaves: tuple[tuple[str, tuple[int, ...]], ...]
     complete: bool = False
+    precision: str = "float32"
 
     @property
     def parameters(self) -> int:
@@ -125,6 +128,7 @@ _SCHEMA = mapping(
         tuple_of(text(), list_of(integer(1), longest=32)), shortest=1, longest=10**5
     ),
     complete=flag,
+    optional={"precision": one_of(*PRECISIONS)},
 )
 
 
@@ -188,8 +192,14 @@ def _brief(value: Any) -> str:
 
 
 def dump(manifest: Manifest, version: int = 1) -> str:
-    """The text of the manifest's file. The version is not part of a bank's identity."""
-    return to_json({"format": version, **dataclasses.asdict(manifest)})
+    """The text of the manifest's file. The version is not part of a bank's identity.
+
+    A bank in float32 says nothing of its precision, as those of older versions do not.
+    """
+    content = dataclasses.asdict(manifest)
+    if manifest.precision == "float32":
+        del content["precision"]
+    return to_json({"format": version, **content})
 
 
 def read_manifest(path: Path) -> tuple[Manifest, int]:
@@ -206,7 +216,7 @@ def read_manifest(path: Path) -> tuple[Manifest, int]:
             f"{shown(path)} has format {version}, newer than {FORMAT}, the newest that "
             "this version of jaxdd reads: upgrade jaxdd"
         )
-    content = read_json(path, _SCHEMA, remedy)
+    content = {"precision": "float32", **read_json(path, _SCHEMA, remedy)}
     values = {field.name: content[field.name] for field in dataclasses.fields(Manifest)}
     values["leaves"] = tuple((name, tuple(shape)) for name, shape in values["leaves"])
     manifest = Manifest(**values)

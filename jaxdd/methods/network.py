@@ -1,4 +1,4 @@
-"""The network of a run, as a choice."""
+"""The network of a run and the precision of its products, as choices."""
 
 import dataclasses
 import math
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from jaxdd.data import Dataset
+from jaxdd.devices import policy
+from jaxdd.devices.precision import AUTO, PRECISIONS
 from jaxdd.fields import Choice, option
 from jaxdd.nets import NETS, make_network
 from jaxdd.types import Network
@@ -23,6 +25,34 @@ def network_size(dataset: str, image_shape: tuple[int, ...]) -> tuple[int, int]:
     side = max(8, min(image_shape[:2]))
     depth = max(1, int(math.log2(side / 4) + 0.5))
     return 128, depth
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionFlag:
+    """The flag of every program that computes with networks."""
+
+    precision: str = option(
+        AUTO,
+        "precision of the products in networks: float32, tf32 (NVIDIA GPUs), bfloat16 "
+        "(sums in float32), or auto, the fastest one that this device has and at which "
+        "accuracy was shown to hold there",
+        choices=(*PRECISIONS, AUTO),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arithmetic(PrecisionFlag, Choice):
+    """The precision of the products in networks; everything else is float32."""
+
+    subject: ClassVar[str] = "the arithmetic"
+
+    def resolved(self) -> "Arithmetic":
+        """The same without "auto".
+
+        Raises:
+            UserError: the device in use has no such precision.
+        """
+        return Arithmetic(precision=policy.resolved(self.precision))
 
 
 @dataclass(frozen=True)
@@ -95,18 +125,22 @@ class NetworkSpec(Choice):
         name = options.pop("net")
         return {"name": name, **{k: v for k, v in options.items() if v is not None}}
 
-    def make(self, dataset: Dataset) -> Network:
+    def make(self, dataset: Dataset, arithmetic: Arithmetic) -> Network:
         """The network for the images and classes of a dataset.
 
         Raises:
             UserError: it has no such option, or the images do not fit.
         """
-        return network_for(dataset, self.options())
+        return network_for(dataset, self.options(), arithmetic.precision)
 
 
-def network_for(dataset: Dataset, options: dict[str, Any]) -> Network:
+def network_for(dataset: Dataset, options: dict[str, Any], precision: str) -> Network:
     """The network of stored options, for the images and classes of a dataset."""
     rest = {name: value for name, value in options.items() if name != "name"}
     return make_network(
-        options["name"], dataset.image_shape, dataset.num_classes, **rest
+        options["name"],
+        dataset.image_shape,
+        dataset.num_classes,
+        precision=precision,
+        **rest,
     )

@@ -6,7 +6,7 @@ times slower than at top level. Therefore every convolution on the CPU has a for
 derivatives of any order are again fast: a matrix product of patches ("im2col"), or a
 bilinear primitive whose transposes are again the same canonical convolution
 ("canonical"). Other devices run `lax.conv_general_dilated`; `policy` has the form of
-each device.
+each device. In bfloat16 the form is `rounded`'s everywhere.
 """
 
 from functools import partial
@@ -17,15 +17,17 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from jaxdd.devices import policy
+from jaxdd.devices import policy, precision
 from jaxdd.errors import UserError, quoted
+from jaxdd.nets import rounded
+from jaxdd.nets.rounded import Padding, pad_or_crop
 
 Pair: TypeAlias = tuple[int, int]
-Padding: TypeAlias = tuple[Pair, Pair]  # ((top, bottom), (left, right))
 
-IMPLEMENTATIONS = ("lax", "im2col", "canonical")
+IMPLEMENTATIONS = ("lax", "im2col", "canonical", "rounded")
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 # Below this many input channels the canonical form is slower than patches: XLA:CPU
 # ran the first layer (3 channels) at 16-25 GFLOP/s, patches at 40-79.
@@ -51,7 +53,8 @@ def conv2d(
         padding: zeros on each side, one number, or one for the height and one for the
             width.
         impl: one of `IMPLEMENTATIONS`, which are equal up to rounding; None for the
-            choice by device.
+            choice by device. "rounded" is in bfloat16 whatever the precision, "lax" and
+            "canonical" never are.
 
     Returns:
         [B, Ho, Wo, Cout] with Ho = (H + 2 * padding - kh) // stride + 1.
@@ -65,12 +68,29 @@ def conv2d(
     dtype = jnp.result_type(x, w)
     x, w = x.astype(dtype), w.astype(dtype)
     impl = impl or _default_impl(w.shape, stride)
-    precision = policy.choices().precision
     if impl == "im2col":
-        return _im2col(x, w, stride, pads, precision)
+        return _im2col(x, w, stride, pads)
+    if impl == "rounded":
+        return rounded.conv(x, w, pads)[:, ::stride, ::stride]
+    asked = _in_jax()
     if impl == "canonical":
-        return _canonical(x, w, stride, pads, precision)
-    return _lax_conv(x, w, stride=stride, padding=pads, precision=precision)
+        return _canonical(x, w, stride, pads, asked)
+    return _lax_conv(x, w, stride=stride, padding=pads, precision=asked)
+
+
+def matmul(x: ArrayLike, w: ArrayLike) -> jax.Array:
+    """[B, F] @ [F, O] -> [B, O] in the precision of the policy.
+
+    Every product of a network that is not a convolution in a form of its own.
+    """
+    if policy.choices().precision == "bfloat16":
+        return rounded.matmul(x, w)
+    return jnp.matmul(x, w, precision=_in_jax())
+
+
+def _in_jax() -> str | None:
+    """The precision of products in float32 or TF32, as JAX takes it."""
+    return precision.in_jax(policy.choices().precision)
 
 
 def avg_pool2(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
@@ -106,12 +126,10 @@ def _windows2(x: jax.Array) -> jax.Array:
 
 def _default_impl(kernel: tuple[int, ...], stride: int) -> str:
     """The implementation for this device, kernel [kh, kw, Cin, Cout] and stride."""
-    chosen = policy.choices()
     kh, kw, channels, _ = kernel
     # The patches of a 1x1 kernel are the image itself, so im2col is free of copies.
-    if channels <= _FEW_CHANNELS or kh * kw == 1 or stride > 1:
-        return chosen.small_convolution
-    return chosen.convolution
+    small = channels <= _FEW_CHANNELS or kh * kw == 1 or stride > 1
+    return policy.choices().form(small)
 
 
 def _symmetric(padding: int | Pair) -> Padding:
@@ -140,20 +158,10 @@ def _check(
         )
 
 
-def _pad_or_crop(x: Any, padding: Padding) -> Any:
-    """Zero-pad [B, H, W, C]; a negative amount crops."""
-    if not any(p for pair in padding for p in pair):
-        return x
-    config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in padding), (0, 0, 0)]
-    return lax.pad(x, jnp.zeros((), x.dtype), config)
-
-
-def _im2col(
-    x: jax.Array, w: jax.Array, stride: int, padding: Padding, precision: str | None
-) -> jax.Array:
+def _im2col(x: jax.Array, w: jax.Array, stride: int, padding: Padding) -> jax.Array:
     """Convolution as slices and one matrix product, closed under every transform."""
     kh, kw, channels, features = w.shape
-    x = _pad_or_crop(x, padding)
+    x = pad_or_crop(x, padding)
     height = (x.shape[1] - kh) // stride + 1
     width = (x.shape[2] - kw) // stride + 1
     rows, cols = (height - 1) * stride + 1, (width - 1) * stride + 1
@@ -165,11 +173,7 @@ def _im2col(
     patches = shifts[0] if len(shifts) == 1 else jnp.concatenate(shifts, axis=-1)
     # A product of two matrices: with more axes, inside loops, XLA:CPU first turned the
     # incoming gradient round (a tenth of a step of DSA).
-    y = jnp.matmul(
-        patches.reshape(-1, kh * kw * channels),
-        w.reshape(-1, features),
-        precision=precision,
-    )
+    y = matmul(patches.reshape(-1, kh * kw * channels), w.reshape(-1, features))
     return y.reshape(x.shape[0], height, width, features)
 
 
@@ -222,16 +226,12 @@ def _transpose_x(
 ) -> jax.Array:
     """dx is dy convolved with the kernel turned by 180 degrees, channels swapped."""
     del x
-    pads = [
-        (k - 1 - lo, k - 1 - hi)
-        for k, (lo, hi) in zip(w.shape[:2], padding, strict=True)
-    ]
+    pads = rounded.image_gradient_padding(w.shape[:2], padding)
     # Padding wider than the kernel gives outputs without any image: crop these first.
     crop = [(min(lo, 0), min(hi, 0)) for lo, hi in pads]
     rest = [(max(lo, 0), max(hi, 0)) for lo, hi in pads]
-    turned = w[::-1, ::-1].swapaxes(2, 3)
-    cropped = _pad_or_crop(dy, (crop[0], crop[1]))
-    return _bind(cropped, turned, (rest[0], rest[1]), precision)
+    cropped = pad_or_crop(dy, (crop[0], crop[1]))
+    return _bind(cropped, rounded.turned(w), (rest[0], rest[1]), precision)
 
 
 def _transpose_w(

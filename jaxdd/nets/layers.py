@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxdd.devices import policy
 from jaxdd.errors import UserError, quoted
-from jaxdd.nets.conv import conv2d
+from jaxdd.nets.conv import conv2d, matmul
 from jaxdd.primitives.trees import aligned
 
 EPSILON = 1e-5
@@ -66,7 +65,7 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", _zeros, (x.shape[-1], self.features))
-        y = jnp.matmul(x, kernel, precision=policy.choices().precision)
+        y = matmul(x, kernel)
         return y + aligned(self.param("bias", _zeros, (self.features,)), y)
 
 

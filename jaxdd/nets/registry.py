@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxdd.devices import policy
+from jaxdd.devices.precision import AUTO
 from jaxdd.errors import UserError, quoted
 from jaxdd.nets.classic import MLP, AlexNet, LeNet
 from jaxdd.nets.convnet import POOLINGS, ConvNet
@@ -81,6 +83,7 @@ def make_network(
     norm: str | None = None,
     activation: str | None = None,
     pooling: str | None = None,
+    precision: str = AUTO,
 ) -> Network:
     """The network `name` for images [H, W, C] = `image_shape`.
 
@@ -90,6 +93,7 @@ def make_network(
         num_classes: K.
         width, depth, norm, activation, pooling: options of the network; None for the
             official value.
+        precision: of the products of the network, see `jaxdd.devices.precision`.
 
     Returns:
         `init(key)` gives (params, stats): nested dicts of the layers by the names
@@ -99,8 +103,9 @@ def make_network(
         stats.
 
     Raises:
-        UserError: the name is unknown, the network has no such option or value, or
-            images are too small for it; in `apply`, images have another shape.
+        UserError: the name or the precision is unknown, the network has no such option
+            or value, or images are too small for it; in `apply`, images have another
+            shape.
 
     Example:
         >>> network = make_network("convnet", (8, 8, 1), 10, width=4, depth=2)
@@ -123,7 +128,7 @@ def make_network(
     _check_options(name, options)
     _check_size(name, shape, options)
     module = NETS[name].module(num_classes, **NETS[name].fixed, **options)
-    return _as_functions(name, module, shape)
+    return _as_functions(name, module, shape, policy.resolved(precision))
 
 
 def has_batch_statistics(network: Network) -> bool:
@@ -132,7 +137,9 @@ def has_batch_statistics(network: Network) -> bool:
     return bool(jax.tree.leaves(stats))
 
 
-def _as_functions(name: str, module: nn.Module, image_shape: ImageShape) -> Network:
+def _as_functions(
+    name: str, module: nn.Module, image_shape: ImageShape, precision: str
+) -> Network:
     @jax.jit
     def init(key: Key) -> tuple[Params, Stats]:
         images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
@@ -150,10 +157,11 @@ def _as_functions(name: str, module: nn.Module, image_shape: ImageShape) -> Netw
             )
         forward: Any = module.apply  # flax declares no return type
         variables = {"params": params, **({"batch_stats": stats} if stats else {})}
-        if not (stats and train):
-            return forward(variables, images, train), stats
-        outputs, new = forward(variables, images, train, mutable=["batch_stats"])
-        return outputs, new["batch_stats"]
+        with policy.in_precision(precision):
+            if not (stats and train):
+                return forward(variables, images, train), stats
+            outputs, new = forward(variables, images, train, mutable=["batch_stats"])
+            return outputs, new["batch_stats"]
 
     return Network(init, apply)
 

@@ -13,6 +13,7 @@ from benchmarks.accelerated import cases, correctness, forms, sizes, steps
 from benchmarks.accelerated.budget import Budget, Records, steady_seconds
 from benchmarks.parts import timing
 from jaxdd.devices import policy
+from jaxdd.devices.precision import PRECISIONS
 
 
 class Clock:
@@ -130,7 +131,7 @@ def test_all_committed_numbers_are_those_of_float64(name):
 
 
 def test_a_device_is_compared_with_them():
-    found = correctness.compared("distribution", "highest")
+    found = correctness.compared("distribution", "float32")
     assert found["right"]
     assert 0 < found["gradient_gap"] < 1e-5
 
@@ -156,12 +157,10 @@ def test_random_draws_do_not_depend_on_the_precision():
 
 
 def test_tolerances_are_wider_the_fewer_bits_there_are():
-    rows = [correctness.TOLERANCES[x] for x in ("highest", "tensorfloat32", "bfloat16")]
+    rows = [correctness.TOLERANCES[x] for x in PRECISIONS]
     for a, b in itertools.pairwise(rows):
         assert a.loss < b.loss
         assert a.gradient < b.gradient
-    # What JAX's default is depends on the device.
-    assert correctness.TOLERANCES[None] == correctness.TOLERANCES["tensorfloat32"]
     for precision, row in correctness.TOLERANCES.items():
         assert correctness.within(precision, *row)
         assert not correctness.within(precision, row.loss, 1.01 * row.gradient)
@@ -170,11 +169,7 @@ def test_tolerances_are_wider_the_fewer_bits_there_are():
 
 def test_the_documents_say_the_same_tolerances():
     readme = (accelerator.Path(accelerator.__file__).parent / "README.md").read_text()
-    rows = {
-        "`highest` (float32)": correctness.TOLERANCES["highest"],
-        "JAX's default, `tensorfloat32`": correctness.TOLERANCES[None],
-        "`bfloat16`": correctness.TOLERANCES["bfloat16"],
-    }
+    rows = {f"`{name}`": row for name, row in correctness.TOLERANCES.items()}
     for name, row in rows.items():
         (line,) = [x for x in readme.splitlines() if x.startswith(f"| {name} |")]
         assert tuple(map(float, line.split("|")[2:4])) == row
@@ -201,7 +196,7 @@ def test_forms_are_choices_of_the_policy_and_no_two_are_the_same(device):
         assert len(set(names)) == len(names)
         assert {"convolution", "precision"} <= {f.axis for f in found}
         for form in found:
-            assert dataclasses.replace(today, **form.changes) != today or form.precision
+            assert dataclasses.replace(today, **form.changes) != today
 
 
 def test_time_that_runs_out_takes_of_all_primitives():

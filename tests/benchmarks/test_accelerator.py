@@ -48,11 +48,11 @@ LAX = {"convolution": "canonical", "small_convolution": "im2col"}
 STORED = {
     "correctness": {
         "records": [
-            compared_with("default", True),
-            compared_with("highest", True),
+            compared_with("tf32", True),
+            compared_with("float32", True),
             compared_with("bfloat16", False, "nan"),
         ],
-        "skipped": [{"what": "idc, default", "why": "no time"}],
+        "skipped": [{"what": "idc, tf32", "why": "no time"}],
     },
     "repeats": {"records": [repeated(False, "a", 1.0)]},
     "repeats_flags": {
@@ -88,7 +88,7 @@ def test_a_choice_changes_where_the_measurements_are_clear():
     assert chosen.experts == TODAY.experts  # 0.9 of the time is a tie
     assert (chosen.convolution, chosen.small_convolution) == ("canonical", "im2col")
     assert chosen.microbatch is None  # of one primitive only
-    assert chosen.precision is None  # faster, and other results
+    assert chosen.precision == TODAY.precision  # faster, and other results
     text = " ".join(words)
     assert "classes=8: for classes (DSA), chunks of 8 takes 0.50" in text
     assert "experts=32 stays" in text
@@ -97,9 +97,9 @@ def test_a_choice_changes_where_the_measurements_are_clear():
 
 
 def test_a_default_that_is_not_right_gives_way_to_the_exact_products():
-    wrong, exact = compared_with("default", False), compared_with("highest", True)
+    wrong, exact = compared_with("tf32", False), compared_with("float32", True)
     found = {"correctness": {"records": [wrong, exact]}}
-    assert verdict.advised(found, TODAY)[0].precision == "highest"
+    assert verdict.advised(found, TODAY)[0].precision == "float32"
     found = {"correctness": {"records": [wrong, {**exact, "right": False}]}}
     chosen, words = verdict.advised(found, TODAY)
     assert chosen == TODAY
@@ -109,13 +109,13 @@ def test_a_default_that_is_not_right_gives_way_to_the_exact_products():
 def test_the_table_says_what_was_found_failed_and_skipped():
     text = verdict.table(verdict.rows(STORED))
     for row in (
-        "| correctness | all cases | default | 1 of 1 right |",
+        "| correctness | all cases | tf32 | 1 of 1 right |",
         "| correctness | distribution | bfloat16 | **wrong** | nan, nan |",
         "| repeats | dsa | no flags | **other bits** | 1 s |",
         "| 1.5 s, ratio 1.50; other bits as without |",
         "| forms | classes (DSA) | chunks of 8 | 0.5 s | ratio 0.50, temporaries",
         "| forms | norms, vmap |  | failed | out of memory |",
-        "| correctness | 1 not measured |  | skipped | idc, default |",
+        "| correctness | 1 not measured |  | skipped | idc, tf32 |",
         "| forms | the section |  | ended early | it was stopped after 60 s |",
         "| dispatch | dsa | 50 steps | 1 s/step |",
     ):

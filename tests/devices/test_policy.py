@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxdd import make_network
-from jaxdd.devices import policy
+from jaxdd.devices import policy, precision
 from jaxdd.nets.conv import IMPLEMENTATIONS
 from jaxdd.running.loop import longest_chunk
 
@@ -39,7 +39,7 @@ def test_a_device_that_was_measured_gets_its_own_entry(monkeypatch):
     own = policy.Choices("today", classes=4)
     monkeypatch.setitem(policy.TABLE, "NVIDIA H100 80GB HBM3", own)
     assert policy.choices_for("NVIDIA H100 80GB HBM3", "gpu") is own
-    assert policy.choices_for("NVIDIA H200", "gpu") is policy.TABLE["gpu"]
+    assert policy.choices_for("NVIDIA A100", "gpu") is policy.TABLE["gpu"]
 
 
 @pytest.mark.parametrize("name", sorted(policy.TABLE))
@@ -47,8 +47,7 @@ def test_entries_name_what_there_is(name):
     entry = policy.TABLE[name]
     assert {entry.convolution, entry.small_convolution} <= set(IMPLEMENTATIONS)
     assert min(entry.classes, entry.experts, entry.networks, entry.steps) >= 1
-    with jax.default_matmul_precision(entry.precision):  # refuses an unknown name
-        pass
+    assert entry.precision in precision.PRECISIONS
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 32])
@@ -80,11 +79,12 @@ def test_the_forms_of_convolutions_are_chosen():
         assert "stablehlo.convolution" in program((8, 8, 5))
 
 
-@pytest.mark.parametrize("form", IMPLEMENTATIONS)
-def test_the_precision_reaches_every_product_of_a_network(form):
+@pytest.mark.parametrize("form", [x for x in IMPLEMENTATIONS if x != "rounded"])
+def test_the_precision_reaches_every_product_of_a_network(form, monkeypatch):
     with changed(small_convolution=form):
         usual = program()
-    with changed(small_convolution=form, precision="highest"):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with changed(small_convolution=form, precision="float32"):
         exact = program()
     products = re.findall(r"stablehlo\.(?:dot_general|convolution)\(?.*", exact)
     assert len(products) == 2

@@ -34,7 +34,7 @@ def now_and_before(name, problem):
     return now, {**BEFORE["usual"], **run["differ"]}, opened.problem
 
 
-NEW = {"probe_kinds"}  # values that the version before did not have
+NEW = {"precision", "probe_kinds"}  # values that the version before did not have
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -12,7 +12,7 @@ from jaxdd.data.accepted import as_problem_data
 from jaxdd.data.problem import DataFlags, open_problem
 from jaxdd.distillation import scoring, sorting
 from jaxdd.errors import UserError
-from jaxdd.methods.network import NetworkSpec
+from jaxdd.methods.network import Arithmetic, NetworkSpec
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.scores.probes import make_probes
 from jaxdd.scores.table import SCORES, Effort
@@ -52,7 +52,7 @@ def test_one_score_in_dataset_order(tmp_path):
 
     # Sample by sample, each gradient on its own.
     problem = open_problem(DataFlags(), 0.0, 0)
-    network = NetworkSpec("mlp", 8).make(dataset)
+    network = NetworkSpec("mlp", 8).make(dataset, Arithmetic())
     real = problem.on_device(problem.splits.train)
     probes = make_probes(network, real, seed=0, count=2, steps=5)
     loss = mean_loss(network)

@@ -73,7 +73,7 @@ def test_the_files_of_a_bank(made, problem):
     assert np.all(np.diff(moved) > 0)
 
     # Its accuracy, from the parameters of the last epoch.
-    network = network_for(problem.dataset, {"name": "mlp", "width": 8})
+    network = network_for(problem.dataset, {"name": "mlp", "width": 8}, "float32")
     like, stats = network.init(jax.random.key(0))
     held_out = problem.splits.validation
     images = jnp.asarray(problem.preprocess.apply(held_out.images))

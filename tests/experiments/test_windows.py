@@ -233,7 +233,7 @@ def test_wrong_scores_are_refused_in_a_sentence(problem, tmp_path, kind):
 
 def features_of(problem) -> list[int]:
     """How many features each block of the network has."""
-    network = network_for(problem.dataset, {"name": "mlp", "width": 8})
+    network = network_for(problem.dataset, {"name": "mlp", "width": 8}, "float32")
     params, stats = network.init(jax.random.key(0))
     image = jnp.zeros((1, *problem.dataset.image_shape))
     outputs, _ = network.apply(params, stats, image, False)

@@ -319,8 +319,12 @@ def test_an_unfinished_bank_of_format_1_goes_on(tmp_path):
 def test_what_tells_banks_apart_is_what_it_was_in_format_1(tmp_path):
     """Runs have it in their configuration."""
     manifest = filled(tmp_path).manifest
-    text = to_json({"format": 1, **dataclasses.asdict(manifest)})
+    content = dataclasses.asdict(manifest)
+    assert content.pop("precision") == "float32"
+    text = to_json({"format": 1, **content})
     assert manifest.digest == hashlib.sha256(text.encode()).hexdigest()[:16]
+    rounded = dataclasses.replace(manifest, precision="bfloat16")
+    assert rounded.digest != manifest.digest
 
 
 # --- Damaged manifests --------------------------------------------------------------

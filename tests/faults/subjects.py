@@ -144,6 +144,7 @@ def _use_artifact(folder: Path) -> None:
         num_eval=5,
         num_random=artifact.measured.get("random", {}).get("n", 5),
         seed=artifact.provenance["seed"],
+        precision="float32",
     )
     if artifact.images.shape[2:] == problem.dataset.image_shape:
         there = dataclasses.replace(problem, preprocess=artifact.preprocess)
