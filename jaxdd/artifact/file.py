@@ -90,8 +90,9 @@ class Artifact:
     @property
     def precision(self) -> str:
         """Of the products in networks when the set was made and measured."""
-        config = self.provenance.get("config", {})
-        return config.get("precision") or unspecified()
+        config = self.provenance.get("config")
+        named = config.get("precision") if isinstance(config, dict) else None
+        return named or unspecified()
 
     @property
     def ipc(self) -> int:

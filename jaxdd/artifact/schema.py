@@ -28,6 +28,15 @@ _SEED = integer(0, 2**32 - 1)
 STATISTICS = mapping(mean=number(0, 100), std=number(0, 100), n=integer(1))
 # Fields of the header. Unknown fields, which a later version may add, are ignored, but
 # unknown options of the network, the training or the decoder are refused.
+_CONFIG = mapping(optional={"precision": one_of(*PRECISIONS)})
+
+
+def _config(value: Any, where: str) -> None:
+    """Whatever other code has written, but no precision that there is not."""
+    if isinstance(value, dict):
+        _CONFIG(value, where)
+
+
 FIELDS: dict[str, Schema] = {
     "class_names": list_of(text(), shortest=1),
     "dataset": mapping(
@@ -54,10 +63,7 @@ FIELDS: dict[str, Schema] = {
         others=None,
     ),
     "measured": mapping(optional={"distilled": STATISTICS, "random": STATISTICS}),
-    "provenance": mapping(
-        seed=_SEED,
-        optional={"config": mapping(optional={"precision": one_of(*PRECISIONS)})},
-    ),
+    "provenance": mapping(seed=_SEED, optional={"config": _config}),
 }
 # Decoder fields, with the defaults for files written before they existed.
 DECODER: dict[str, Any] = {"factor": 1, "formation": "single", "space": "input"}

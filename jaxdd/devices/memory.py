@@ -49,8 +49,9 @@ def host_memory() -> int | None:
 
 
 def peak() -> int | None:
-    """The most bytes that this process has used: of the device, on CPUs resident."""
-    stats = jax.devices()[0].memory_stats() or {}
+    """The most bytes that this process has used: of its device, on CPUs resident."""
+    # Of several processes each knows its own devices' memory alone.
+    stats = jax.local_devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in stats:
         return stats["peak_bytes_in_use"]
     return _field("/proc/self/status", "VmHWM")

@@ -205,7 +205,7 @@ def test_every_set_loads_and_is_of_the_ledger(known):
 def test_a_set_evaluates_to_the_number_in_the_ledger(known):
     """Another processor rounds otherwise, which training amplifies."""
     record = next(
-        x for x in known if x["cell"] == "digits-dsa-1" and x["device"] == "cpu x1"
+        x for x in known if x["cell"] == "digits-dc-1" and x["device"] == "cpu x1"
     )
     evaluation = jaxdd.evaluate(
         RESULTS / "sets" / ledger.set_name(record), num_eval=record["distilled"]["n"]
