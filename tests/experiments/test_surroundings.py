@@ -116,6 +116,15 @@ def test_a_package_that_does_not_import(package):
     assert error.count("\n") == 1
 
 
+@pytest.fixture
+def heard():
+    """Ctrl-C reaches programs also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_ctrl_c_during_the_imports(package):
     seen = package("import sys, time\nprint('here', flush=True)\ntime.sleep(100)")
     with launch(command("distill", workdir="x"), seen) as process:
