@@ -126,7 +126,7 @@ def record_of(
         },
         "minutes": round(minutes, 2),
         "at_once": at_once,
-        "memory_mb": summary.get("peak_memory_mb"),
+        "memory_mb": summary.get("peak_mb"),
         "precision": values["precision"],
         "device": summary["device"],
         "versions": summary["versions"],

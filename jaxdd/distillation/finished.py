@@ -35,7 +35,7 @@ SUMMARY = records.mapping(
     optional={
         "evaluation_seconds": records.number(0),
         "evaluation_compile_seconds": records.number(0),
-        "peak_memory_mb": records.maybe(records.number(0)),
+        "peak_mb": records.maybe(records.number(0)),
     },
 )
 AGAIN = (

@@ -174,7 +174,7 @@ def distil(
         **timings,
         "evaluation_seconds": kept.seconds + watch.total_seconds,
         "evaluation_compile_seconds": watch.compile_seconds,
-        "peak_memory_mb": _megabytes(memory.peak()),
+        "peak_mb": _megabytes(memory.peak()),
         "config": artifact.provenance["config"],
         "seed": seed,
         "versions": provenance.versions(),
