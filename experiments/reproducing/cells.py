@@ -56,10 +56,10 @@ class Published:
     std: float | None
     source: str
 
-    @property
-    def band(self) -> float:
-        """How far from it a figure still agrees with it, in points."""
-        return max(DEVIATIONS * (self.std or 0.0), LEAST_BAND)
+    def agrees(self, mean: float) -> bool:
+        """Whether a figure is within the band; both are rounded to hundredths."""
+        band = max(DEVIATIONS * (self.std or 0.0), LEAST_BAND)
+        return round(abs(mean - self.mean), 2) <= band
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ RECORD = "record.json"  # beside a finished run, to be added to a ledger later
 # A set with a whitening matrix is larger than all others together: it is left out.
 LARGEST_SET = 2 * 10**6
 
+# What a run with a modifier has in common with the one it is compared with.
+PAIRED = ("seed", "steps", "device", "precision")
+
 _STATISTICS = records.mapping(
     mean=records.number(0, 100), std=records.number(0, 100), n=records.integer(1)
 )
@@ -99,13 +102,14 @@ def record_of(
         records.mapping(config=records.mapping()),
         "run it again",
     )
-    steps, published = summary["config"]["steps"], cell.published
-    difference = None
-    if published is not None:
-        difference = round(summary["distilled"]["mean"] - published.mean, 2)
+    values, published, bank = summary["config"], cell.published, cell.bank
+    steps, mean = values["steps"], summary["distilled"]["mean"]
     partial = steps < cell.steps
-    values = summary["config"]
-    bank = cell.bank
+    difference = agrees = None
+    if published is not None:
+        difference = round(mean - published.mean, 2)
+        # A partial run is held against nothing.
+        agrees = None if partial else published.agrees(mean)
     record = {
         "cell": cell.name,
         "command": command,
@@ -114,7 +118,7 @@ def record_of(
         "random": _statistics(summary["random"]),
         "published": None if published is None else asdict(published),
         "difference": difference,
-        "within": _within(cell, difference, partial),
+        "within": agrees,
         "steps": steps,
         "steps_published": cell.steps,
         "partial": partial,
@@ -139,13 +143,6 @@ def record_of(
 
 def _statistics(measured: Mapping[str, Any]) -> dict[str, Any]:
     return {name: measured[name] for name in ("mean", "std", "n")}
-
-
-def _within(cell: Cell, difference: float | None, partial: bool) -> bool | None:
-    """Whether a full run is within the band; a partial one is held against nothing."""
-    if cell.published is None or difference is None or partial:
-        return None
-    return abs(difference) <= cell.published.band
 
 
 def key(record: Record) -> tuple[str, int, int, str]:
@@ -186,9 +183,8 @@ def append(folder: Path, record: Record, workdir: Path) -> bool:
 
 
 def set_name(record: Record) -> str:
-    """The file name of a record's set."""
-    share = f"-{record['steps']}" if record["partial"] else ""
-    return f"{record['cell']}-seed{record['seed']}{share}.npz"
+    """The file name of a record's set; that of another device is another set."""
+    return f"{record['cell']}-seed{record['seed']}-{record['sha256'][:8]}.npz"
 
 
 def _line(record: Record) -> str:
@@ -210,7 +206,7 @@ def read_record(workdir: Path) -> Record:
 
 
 def gain(record: Record, base: Sequence[Record]) -> tuple[float, float] | None:
-    """Gain over the run without a modifier, same seed: points, and what chance allows.
+    """Gain over the run without a modifier, alike in `PAIRED`, and what chance allows.
 
     Args:
         record: of a cell with a modifier.
@@ -220,13 +216,7 @@ def gain(record: Record, base: Sequence[Record]) -> tuple[float, float] | None:
         (difference of the means, 1.96 standard errors of it from the networks alone);
         None where there is no such run.
     """
-    alike = [
-        x
-        for x in base
-        if (x["seed"], x["steps"], x["device"]) == tuple(
-            record[name] for name in ("seed", "steps", "device")
-        )
-    ]  # fmt: skip
+    alike = [x for x in base if all(x[name] == record[name] for name in PAIRED)]
     if not alike:
         return None
     ours, theirs = record["distilled"], alike[-1]["distilled"]

@@ -17,8 +17,8 @@ the published ones and the step is the last.
 * *In band* says whether a full run is within ±max({DEVIATIONS:g}σ, {LEAST_BAND:g}
   points) of the published figure, σ being the published deviation.
 * *Percentile* is the place of the set's GraDN among those of the real samples, first
-  images → last ones, at networks that took some steps of SGD on real data. Another kind
-  of network gives another answer.
+  images → last ones, at networks of the kind `real_early` (100 steps of SGD on real
+  data). Another kind gives another answer: see [sdc.md](sdc.md).
 * *Minutes* are those of all starts, compilation and evaluation included; the number of
   runs that shared the device is in brackets.
 * *MB* is the most memory in use on the device, on a processor that of the process.
@@ -28,8 +28,7 @@ the published ones and the step is the last.
 ![One image per class of MNIST: real, DC, DSA, DSA + SDC](images/mnist.png)
 
 These are drawn by `python -m experiments.pictures --dataset=mnist --out=PNG
---artifacts=results/sets/mnist-dc-1-seed0.npz,results/sets/mnist-dsa-1-seed0.npz`, with
-the names of the sets.
+--artifacts=SETS`, with the sets' files of `results/sets` joined by commas, and
 `python -m experiments.evaluate --artifact=results/sets/NAME.npz` measures a set again.
 Comparisons of our own, with their seeds, are in [comparisons.md](comparisons.md).
 """

@@ -16,6 +16,7 @@ from experiments import reproduce
 from experiments.reproducing import cells, ledger, page, processes
 from experiments.reproducing.cells import Cell, Published
 from experiments.reproducing.processes import Task
+from jaxdd.distillation import experts, options
 from jaxdd.errors import UserError
 from jaxdd.storage.signals import Interrupted
 
@@ -116,6 +117,19 @@ def test_processes(tasks, done, failed, tmp_path, monkeypatch):
     assert {name for name, well in ended.items() if well} == done
 
 
+def test_the_set_of_another_device_is_another_file(known, tmp_path):
+    """Records of one cell and seed do not take each other's sets."""
+    paths = [tmp_path / name for name in "ab"]
+    for path in paths:
+        path.mkdir()
+        (path / "distilled.npz").write_bytes(path.name.encode())
+        sha256 = ledger.digest(path / "distilled.npz")
+        assert ledger.append(tmp_path, {**known[0], "sha256": sha256}, path)
+    for record in ledger.read(tmp_path / ledger.LEDGER):
+        path = tmp_path / ledger.SETS / ledger.set_name(record)
+        assert ledger.digest(path) == record["sha256"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_processes_too(number, tmp_path, monkeypatch):
     """Nobody is left behind who would go on writing."""
@@ -162,19 +176,17 @@ def test_a_damaged_ledger_is_refused_and_left_alone(two_cells, tmp_path):
     [(0.5, 72.0, True), (0.5, 72.1, False), (2.0, 73.9, True), (None, 68.0, True)],
 )
 def test_the_band(std, mean, within):
-    cell = Cell("digits", "dm", 1, "", Published(70.0, std, "here"))
-    difference = round(mean - 70.0, 2)
-    assert (abs(difference) <= cell.published.band) == within
+    assert Published(70.0, std, "here").agrees(mean) == within
 
 
 def test_every_cell_is_a_run_that_there_is():
     """Its flags are those of a distillation, its steps the published ones."""
     for cell in cells.CELLS.values():
-        jaxdd.distillation.options.check(
-            jaxdd.distillation.options.Config(workdir="runs/x", **cell.flags)
-        )
+        options.check(options.Config(workdir="runs/x", **cell.flags))
         assert cell.base is None or cell.base in cells.CELLS
-        assert (cell.bank is None) == (not cell.has_experts)
+        if cell.bank is not None:
+            training = experts.Config(workdir="runs/x", **cell.bank)
+            assert (training.epochs, training.num_experts) > (0, 0)
 
 
 # --- What is in the repository --------------------------------------------------------
