@@ -17,8 +17,8 @@ from jaxdd.distillation.difficulties import Difficulty
 from jaxdd.distillation.result import Result
 from jaxdd.distillation.scoring import difficulty
 from jaxdd.errors import UserError
+from jaxdd.evaluation.api import evaluate
 from jaxdd.evaluation.result import Evaluation
-from jaxdd.evaluation.run import evaluate
 from jaxdd.evaluation.statistics import Statistics
 from jaxdd.experts import Bank, Manifest, train_bank
 from jaxdd.fields import override

@@ -1,23 +1,21 @@
 """Re-evaluate a distilled set from its file alone, on any network."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, runtime_checkable
-from typing import Protocol as Interface
+from typing import Any
 
 from jaxdd import fields
 from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.export import check_export, export_pngs
 from jaxdd.artifact.file import Artifact
 from jaxdd.data import Dataset
-from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.data.problem import Problem
 from jaxdd.devices import needs, policy
 from jaxdd.devices.precision import AUTO, PRECISIONS, has
 from jaxdd.devices.timing import Stopwatch
-from jaxdd.errors import UserError, quoted
+from jaxdd.errors import UserError
 from jaxdd.evaluation.history import identity, known_results, with_earlier
 from jaxdd.evaluation.hits import Hits
 from jaxdd.evaluation.protocol import MIN_RANDOM, Judge, Measured, Protocol
@@ -29,9 +27,9 @@ from jaxdd.evaluation.result import (
     NetworkEvaluation,
 )
 from jaxdd.evaluation.statistics import Statistics
-from jaxdd.fields import from_keywords, option
+from jaxdd.fields import option
 from jaxdd.methods.network import NetworkSpec
-from jaxdd.progress import Callback, Stage, listening, say
+from jaxdd.progress import Stage, say
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import existing_file, local_path, shown
@@ -94,112 +92,8 @@ class Config:
     )
 
 
-@runtime_checkable
-class HasArtifact(Interface):
-    """A result that holds its distilled set, such as that of `jaxdd.distill`."""
-
-    @property
-    def artifact(self) -> Artifact: ...
-
-
-def evaluate(
-    artifact: str | Path | Artifact | HasArtifact,
-    nets: str | Sequence[str] | None = None,
-    *,
-    num_eval: int = 5,
-    num_random: int | None = None,
-    seed: int | None = None,
-    precision: str | None = None,
-    dataset: Data | None = None,
-    data_dir: str | Path | None = None,
-    test_dataset: Data | None = None,
-    test_part: str = "test",
-    progress: Callback | None = None,
-) -> Evaluation:
-    """Train fresh networks on a distilled set and measure them on test data.
-
-    The protocol (schedule, augmentation, preprocessing, seeds) is the one stored in the
-    artifact, so its own network gives exactly the stored number on the same kind of
-    device and versions. Nothing is written.
-
-    Args:
-        artifact: the set: the path of a `distilled.npz`, what `jaxdd.load` returns, or
-            the result of `jaxdd.distill`.
-        nets: names of networks, as a list or joined by commas; default: its own.
-        num_eval: number of fresh networks per architecture.
-        num_random: number of random real subsets to compare with, each with a network
-            of its own; default: as stored.
-        seed: of networks and random subsets; default: as stored.
-        precision: of the products in networks: "float32", "tf32", "bfloat16" or "auto";
-            default: as stored.
-        dataset: the data that the set was made from, where it has moved or was made
-            from arrays: (images, labels), a `jaxdd.data.Dataset`, or a name.
-        data_dir: folder of prepared TFDS datasets.
-        test_dataset: other data of the same classes to measure on, given likewise.
-        test_part: "test", the test split of `test_dataset`, or "all" of it.
-        progress: called with events, see `jaxdd.progress`; `jaxdd.report.bar` draws a
-            bar.
-
-    Raises:
-        UserError: an argument cannot be used, or the data is not that of the set.
-
-    Example:
-        >>> import dataclasses, jaxdd, numpy as np
-        >>> from jaxdd.artifact.file import _example
-        >>> images, labels = np.zeros((20, 4, 4, 1), np.uint8), np.arange(20) % 2
-        >>> data = jaxdd.from_arrays(images, labels, images, labels, ("cat", "dog"))
-        >>> origin = {**_example().dataset, "fingerprint": data.fingerprint}
-        >>> artifact = dataclasses.replace(_example(), dataset=origin)
-        >>> evaluate(artifact, num_eval=2, dataset=data)["mlp"].accuracy.n
-        2
-    """
-    with listening(progress):
-        in_memory, name = (None, None) if dataset is None else as_problem_data(dataset)
-        test_in_memory, test_name = (
-            (None, None) if test_dataset is None else as_problem_data(test_dataset)
-        )
-        config = from_keywords(
-            Config,
-            artifact=artifact if isinstance(artifact, str | Path) else "in memory",
-            nets=nets if nets is None or isinstance(nets, str) else _joined(nets),
-            num_eval=num_eval,
-            num_random=num_random,
-            seed=seed,
-            precision=precision,
-            dataset=name,
-            data_dir=data_dir,
-            test_dataset=test_name,
-            test_part=test_part,
-        )
-        config = fields.understood(config)
-        distilled = _load(config) if isinstance(artifact, str | Path) else artifact
-        opened = _open(_artifact_of(distilled), config, in_memory, test_in_memory)
-        return Evaluation(dict(measure(opened)))
-
-
-def _joined(nets: Sequence[str]) -> str:
-    if not isinstance(nets, list | tuple) or not all(isinstance(x, str) for x in nets):
-        raise UserError(f"nets must be a list of names of networks, not {quoted(nets)}")
-    return ",".join(nets)
-
-
-def _artifact_of(distilled: Any) -> Artifact:
-    """The set of an artifact or of a result.
-
-    Raises:
-        UserError: it is something else.
-    """
-    artifact = getattr(distilled, "artifact", distilled)
-    if not isinstance(artifact, Artifact):
-        raise UserError(
-            f"a {type(distilled).__name__} cannot be evaluated: give the path of a "
-            "distilled.npz, what jaxdd.load returns, or the result of jaxdd.distill"
-        )
-    return artifact
-
-
 def run(config: Config, dataset: Dataset | None = None) -> Evaluation:
-    """Evaluate as `evaluate`, and collect the results in `evaluation.json`.
+    """Evaluate as `jaxdd.evaluate`, and collect the results in `evaluation.json`.
 
     Results are written network by network, and a network that was stopped is taken up
     again. Results of other networks and under other protocols stay in the file.
@@ -335,21 +229,26 @@ def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
         UserError: bad input, named.
     """
     fields.check(config)
-    return _open(_load(config), config, dataset)
+    return open_artifact(read_artifact(config), config, dataset)
 
 
-def _load(config: Config) -> Artifact:
+def read_artifact(config: Config) -> Artifact:
+    """The artifact of a configuration.
+
+    Raises:
+        UserError: there is no such file, or it is damaged.
+    """
     remedy = "give the path of a distilled.npz"
     return artifacts.load(existing_file(config.artifact, "the artifact", remedy))
 
 
-def _open(
+def open_artifact(
     artifact: Artifact,
     config: Config,
     dataset: Dataset | None = None,
     test_dataset: Dataset | None = None,
 ) -> Opened:
-    """The same for an artifact, and for data, in memory."""
+    """Check all that `open_run` checks, of an artifact, and of data, in memory."""
     if config.num_eval < 1:
         raise UserError(f"--num_eval must be positive, not {config.num_eval}")
     folder = local_path(config.artifact, "the artifact").parent

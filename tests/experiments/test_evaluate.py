@@ -532,4 +532,4 @@ def test_its_table_in_a_notebook_and_what_is_no_set(path, quick_judge):
     assert "<td>50.00 ± 0.00</td>" in page
     assert repr(evaluation) == "Evaluation(mlp 50.00 ± 0.00 %, convnet 50.00 ± 0.00 %)"
     with pytest.raises(UserError, match="a int cannot be evaluated: give the path"):
-        evaluate._artifact_of(3)
+        jaxdd.evaluate(3)
