@@ -1,14 +1,15 @@
 """Some processes at a time, until all are through or the time is over."""
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from jaxdd.errors import UserError
 from jaxdd.progress import say
@@ -19,6 +20,8 @@ GRACE = 20.0
 POLL = 0.2
 # Less than this is not worth starting a process for.
 LEAST = 20.0
+# Exit codes of a run that a signal stopped, before and after it had a handler.
+STOPPED = (-signal.SIGTERM, 128 + signal.SIGTERM)
 
 
 @dataclass
@@ -43,16 +46,18 @@ class Task:
         return [sys.executable, "-m", f"experiments.{self.program}", *flags]
 
 
-@dataclass
-class _Running:
+class _Running(NamedTuple):
     task: Task
     process: subprocess.Popen
-    began: float = field(default_factory=time.monotonic)
+    began: float
+
+
+Ended: TypeAlias = Callable[[Task, float, bool], None]
 
 
 def run(
     tasks: Sequence[Task],
-    ended: Callable[[Task, float, bool], None],
+    ended: Ended,
     *,
     at_once: int,
     seconds: float | None,
@@ -77,105 +82,100 @@ def run(
     Raises:
         signals.Interrupted: a signal stopped it.
     """
+    pool = _Pool(tasks, ended, at_once, logs)
     end = None if seconds is None else time.monotonic() + seconds
-    waiting, running = list(tasks), list[_Running]()
-    open_names = {task.name for task in tasks}
-    failed: list[str] = []
     with Signals("run").installed() as signals:
         try:
-            while waiting or running:
-                left = None if end is None else end - time.monotonic()
-                if signals.received or (left is not None and left <= 0):
+            while pool.waiting or pool.running:
+                left = math.inf if end is None else end - time.monotonic()
+                if signals.received or left <= 0:
                     break
-                _start(waiting, running, open_names, at_once, left, logs)
-                if not running:
+                if left >= LEAST:
+                    pool.start()
+                if not pool.running:
                     break  # no time to start another, or it waits for what failed
                 time.sleep(POLL)
-                failed += _collect(running, open_names, ended, logs)
-                signals.done = len(tasks) - len(open_names)
+                pool.collect()
+                signals.done = len(tasks) - len(pool.open_names)
         finally:
-            _stop(running, open_names, ended, logs)
-    return failed
+            pool.stop()
+    return pool.failed
 
 
-def _start(
-    waiting: list[Task],
-    running: list[_Running],
-    open_names: set[str],
-    at_once: int,
-    left: float | None,
-    logs: Path,
-) -> None:
-    """Start the first tasks that can be started."""
-    for task in list(waiting):
-        if len(running) >= at_once or (left is not None and left < LEAST):
-            return
-        if open_names.intersection(task.after):
-            continue
-        waiting.remove(task)
-        say(f"{task.name}: started")
-        running.append(_Running(task, _process(task, at_once, logs)))
+class _Pool:
+    """Tasks that wait, processes that run, and what became of the others.
 
+    Args:
+        tasks, ended, at_once, logs: as of `run`.
 
-def _process(task: Task, at_once: int, logs: Path) -> subprocess.Popen:
-    """The process of a task; several share the memory of a device as they need it."""
-    if at_once == 1:
-        return subprocess.Popen(task.arguments, stdout=sys.stderr, process_group=0)
-    environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
-    with open(_log(task, logs), "ab") as log:
-        return subprocess.Popen(
-            task.arguments, stdout=log, stderr=log, env=environment, process_group=0
-        )
+    Attributes:
+        open_names: of tasks that have not ended well.
+        failed: names of those that ended by themselves and not well.
+    """
 
+    def __init__(self, tasks: Sequence[Task], ended: Ended, at_once: int, logs: Path):
+        self.ended, self.at_once, self.logs = ended, at_once, logs
+        self.waiting, self.running = list(tasks), list[_Running]()
+        self.open_names = {task.name for task in tasks}
+        self.failed: list[str] = []
 
-def _log(task: Task, logs: Path) -> Path:
-    return logs / f"{task.name}.log"
+    def start(self) -> None:
+        """Start the first tasks that can be started."""
+        for task in list(self.waiting):
+            if len(self.running) >= self.at_once:
+                return
+            if self.open_names.intersection(task.after):
+                continue
+            self.waiting.remove(task)
+            say(f"{task.name}: started")
+            process = self._process(task)
+            self.running.append(_Running(task, process, time.monotonic()))
 
-
-def _collect(
-    running: list[_Running],
-    open_names: set[str],
-    ended: Callable[[Task, float, bool], None],
-    logs: Path,
-) -> list[str]:
-    """Take those that ended off the list; the names of those that failed."""
-    failed = []
-    for one in list(running):
-        code = one.process.poll()
-        if code is None:
-            continue
-        running.remove(one)
-        seconds = time.monotonic() - one.began
-        if code == 0:
-            open_names.discard(one.task.name)
-        elif code not in (128 + signal.SIGTERM, -signal.SIGTERM):
-            failed.append(one.task.name)
-            place = (
-                f", see {_log(one.task, logs)}" if _log(one.task, logs).exists() else ""
+    def _process(self, task: Task) -> subprocess.Popen:
+        """Its process; several share the memory of a device as they need it."""
+        if self.at_once == 1:
+            return subprocess.Popen(task.arguments, stdout=sys.stderr, process_group=0)
+        environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
+        with open(self._log(task), "ab") as log:
+            return subprocess.Popen(
+                task.arguments, stdout=log, stderr=log, env=environment, process_group=0
             )
-            say(f"{one.task.name}: failed with exit code {code}{place}")
-        ended(one.task, seconds, code == 0)
-    return failed
 
+    def _log(self, task: Task) -> Path:
+        return self.logs / f"{task.name}.log"
 
-def _stop(
-    running: list[_Running],
-    open_names: set[str],
-    ended: Callable[[Task, float, bool], None],
-    logs: Path,
-) -> None:
-    """Have those that still run save their states, and wait for them."""
-    for one in running:
-        say(f"{one.task.name}: stopped, the same command goes on")
-        one.process.send_signal(signal.SIGTERM)
-    until = time.monotonic() + GRACE
-    while running and time.monotonic() < until:
-        time.sleep(POLL)
-        _collect(running, open_names, ended, logs)
-    for one in running:
-        one.process.kill()
-        one.process.wait()
-        ended(one.task, time.monotonic() - one.began, False)
+    def collect(self) -> None:
+        """Take those that ended off the list."""
+        for one in list(self.running):
+            code = one.process.poll()
+            if code is None:
+                continue
+            if code == 0:
+                self.open_names.discard(one.task.name)
+            elif code not in STOPPED:
+                self.failed.append(one.task.name)
+                log = self._log(one.task)
+                place = f", see {log}" if self.at_once > 1 else ""
+                say(f"{one.task.name}: failed with exit code {code}{place}")
+            self._end(one, code == 0)
+
+    def _end(self, one: _Running, done: bool) -> None:
+        self.running.remove(one)
+        self.ended(one.task, time.monotonic() - one.began, done)
+
+    def stop(self) -> None:
+        """Have those that still run save their states, and wait for them."""
+        for one in self.running:
+            say(f"{one.task.name}: stopped, the same command goes on")
+            one.process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + GRACE
+        while self.running and time.monotonic() < until:
+            time.sleep(POLL)
+            self.collect()
+        for one in list(self.running):
+            one.process.kill()
+            one.process.wait()
+            self._end(one, False)
 
 
 def refuse_too_short(minutes: float | None) -> None:
