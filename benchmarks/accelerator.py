@@ -40,14 +40,16 @@ import jax
 
 from benchmarks import BEGAN
 from benchmarks.accelerated import (
+    advice,
     cases,
     correctness,
     dispatch,
     forms,
     longest,
     repeats,
+    sections,
     steps,
-    verdict,
+    table,
     whole,
 )
 from benchmarks.accelerated.budget import Budget, Records
@@ -233,9 +235,11 @@ def _kill(child: subprocess.Popen) -> None:
 
 def note(folder: Path, section: str, ended: str) -> None:
     """Say in a section's file how it ended."""
-    section_records = verdict.load(folder, [section]).get(section, {"section": section})
+    written = sections.load(folder, [section]).get(
+        section, {"section": section}
+    )
     path = folder / f"{section}.json"
-    write_atomically(path, to_json({**section_records, "ended": ended}))
+    write_atomically(path, to_json({**written, "ended": ended}))
 
 
 def checked(config: Config) -> list[str]:
@@ -292,15 +296,15 @@ def run(config: Config, began: float | None = None) -> str:
     folder = make_folder(config.out)
     for name in names:
         (folder / f"{name}.json").unlink(missing_ok=True)
-    verdict.load(folder, WEIGHTS)  # refused now, not when all is measured
+    sections.load(folder, WEIGHTS)  # refused now, not when all is measured
     backend = backend_of(max(1.0, SHARE_OF_BACKEND * budget.left()))
     for i, name in enumerate(names):
         seconds = budget.share([WEIGHTS[x] for x in names[i:]])
         say(f"{name}: {seconds:.0f} s at most")
         environment = environment_of(name, backend)
         ended = in_its_process(config, name, seconds, environment)
-        section_records = verdict.load(folder, [name]).get(name)
-        if section_records is None and environment != dict(os.environ):
+        written = sections.load(folder, [name]).get(name)
+        if written is None and environment != dict(os.environ):
             # A flag that this version refuses ends a process before it begins.
             seconds = budget.share([WEIGHTS[x] for x in names[i:]])
             say(f"{name}: again without its flags")
@@ -319,34 +323,34 @@ def conclude(config: Config, folder: Path, names: list[str]) -> str:
 
     Of the sections that are in the folder from before, those of this device count too.
     """
-    sections = verdict.load(folder, WEIGHTS)
+    written = sections.load(folder, WEIGHTS)
     origin = lambda section: (section.get("device"), section.get("tiny"))
-    ours = [origin(s) for n, s in sections.items() if n in names and s.get("device")]
-    sections = {n: s for n, s in sections.items() if n in names or origin(s) in ours}
-    parts = [verdict.table(verdict.rows(sections))]
-    known_of = [x for x in sections.values() if "device" in x]
+    ours = [origin(s) for n, s in written.items() if n in names and s.get("device")]
+    written = {n: s for n, s in written.items() if n in names or origin(s) in ours}
+    parts = [table.markdown(table.rows(written))]
+    known_of = [x for x in written.values() if "device" in x]
     if known_of:
-        parts.append(advice(config, sections, known_of[0]))
+        parts.append(advised(config, written, known_of[0]))
     text = "\n".join(parts)
     write_atomically(folder / "table.md", text)
     return text
 
 
-def advice(config: Config, sections: verdict.Sections, about: Any) -> str:
+def advised(config: Config, written: sections.Sections, about: Any) -> str:
     """In words and as an entry of the policy's table."""
     # Another version's choices may have other fields.
     names = {field.name for field in dataclasses.fields(policy.Choices)}
     given = {name: value for name, value in about["today"].items() if name in names}
     if "microbatch_from" in given:
         given["microbatch_from"] = tuple(given["microbatch_from"])
-    chosen, words = verdict.advised(sections, policy.Choices(**given))
+    chosen, words = advice.advised(written, policy.Choices(**given))
     kind, backend = about["device"]["kind"], about["device"]["backend"]
     jax_version = about["versions"]["jax"]
     measured = f"{kind}, JAX {jax_version}, {date.today().isoformat()}"
     if config.tiny:
         measured = f"--tiny, not to be used; {measured}"
     chosen = dataclasses.replace(chosen, measured=measured)
-    text = verdict.entry(kind if backend != "cpu" else backend, chosen)
+    text = advice.entry(kind if backend != "cpu" else backend, chosen)
     assert config.out is not None
     write_atomically(Path(config.out) / "policy.txt", text)
     lines = [f"What jaxdd/devices/policy.py should say on {kind}:", "", *words, ""]

@@ -10,5 +10,7 @@ steps        one step of every method, beside the PyTorch loop; memory
 longest      the longest operations of two methods' steps
 dispatch     how many steps one dispatch should hold
 whole        `experiments.distill` on MNIST
-verdict      the table of all results, and what `jaxdd.devices.policy` should say
+sections     files that sections have written, checked
+table        the table of all results
+advice       what `jaxdd.devices.policy` should say
 """

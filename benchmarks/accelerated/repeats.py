@@ -2,7 +2,7 @@
 
 Each method runs ten steps twice from one state, in this process. The section runs in
 two processes: as JAX comes, and with the compiler's flags for deterministic operations
-where the backend has such flags. `verdict` compares the processes.
+where the backend has such flags. `table` compares the processes.
 """
 
 import hashlib

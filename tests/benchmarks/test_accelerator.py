@@ -1,4 +1,4 @@
-"""The verdict on stored records, and the processes of the command for a device."""
+"""Table and advice of stored records, and the processes of the command for a device."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ import time
 import pytest
 
 from benchmarks import accelerator
-from benchmarks.accelerated import forms, verdict, whole
+from benchmarks.accelerated import advice, forms, sections, table, whole
 from jaxdd.devices import policy
 from jaxdd.devices.policy import Choices
 from jaxdd.errors import UserError
@@ -83,7 +83,7 @@ STORED = {
 
 
 def test_a_choice_changes_where_the_measurements_are_clear():
-    chosen, words = verdict.advised(STORED, TODAY)
+    chosen, words = advice.advised(STORED, TODAY)
     assert chosen.classes == 8
     assert chosen.experts == TODAY.experts  # 0.9 of the time is a tie
     assert (chosen.convolution, chosen.small_convolution) == ("canonical", "im2col")
@@ -99,15 +99,15 @@ def test_a_choice_changes_where_the_measurements_are_clear():
 def test_a_default_that_is_not_right_gives_way_to_the_exact_products():
     wrong, exact = compared_with("tf32", False), compared_with("float32", True)
     found = {"correctness": {"records": [wrong, exact]}}
-    assert verdict.advised(found, TODAY)[0].precision == "float32"
+    assert advice.advised(found, TODAY)[0].precision == "float32"
     found = {"correctness": {"records": [wrong, {**exact, "right": False}]}}
-    chosen, words = verdict.advised(found, TODAY)
+    chosen, words = advice.advised(found, TODAY)
     assert chosen == TODAY
     assert any("outside of the tolerances in 1 cases" in text for text in words)
 
 
 def test_the_table_says_what_was_found_failed_and_skipped():
-    text = verdict.table(verdict.rows(STORED))
+    text = table.markdown(table.rows(STORED))
     for row in (
         "| correctness | all cases | tf32 | 1 of 1 right |",
         "| correctness | distribution | bfloat16 | **wrong** | nan, nan |",
@@ -123,10 +123,10 @@ def test_the_table_says_what_was_found_failed_and_skipped():
 
 
 def test_a_whole_run_is_told_and_nothing_measured_changes_nothing():
-    text = verdict.table(verdict.rows({"whole": {"records": [WHOLE]}}))
+    text = table.markdown(table.rows({"whole": {"records": [WHOLE]}}))
     assert "| whole | MNIST dsa | distill, 50 steps | 9.0 s | accuracy 80.00 %" in text
-    assert verdict.advised({}, TODAY)[0] == TODAY
-    assert len(verdict.table(verdict.rows({})).splitlines()) == 2
+    assert advice.advised({}, TODAY)[0] == TODAY
+    assert len(table.markdown(table.rows({})).splitlines()) == 2
 
 
 def parsed(text):
@@ -137,14 +137,14 @@ def parsed(text):
 @pytest.mark.parametrize("name", sorted(policy.TABLE))
 def test_the_printed_entry_can_be_pasted_into_the_table(name):
     entry = policy.TABLE[name]
-    text = verdict.entry('A "kind" of device', entry)
+    text = advice.entry('A "kind" of device', entry)
     assert parsed(text) == {'A "kind" of device': entry}
     assert all(line.startswith("    ") for line in text.splitlines())
 
 
 def test_the_cpus_entry_has_the_form_of_its_file():
     source = (accelerator.Path(policy.__file__)).read_text()
-    fields = [x for x in verdict.entry("cpu", policy.TABLE["cpu"]).splitlines() if x]
+    fields = [x for x in advice.entry("cpu", policy.TABLE["cpu"]).splitlines() if x]
     assert all(line in source for line in fields)
 
 
@@ -317,7 +317,7 @@ def test_the_command_on_this_device(tmp_path):
     assert time.monotonic() - began < 4 * 60
     ((kind, _),) = parsed((tmp_path / "policy.txt").read_text()).items()
     assert kind == "cpu"
-    found = verdict.load(tmp_path, accelerator.WEIGHTS)
+    found = sections.load(tmp_path, accelerator.WEIGHTS)
     assert found["correctness"]["records"]
-    assert all(r["right"] for r in verdict.sound(found, "correctness"))
+    assert all(r["right"] for r in sections.sound(found, "correctness"))
     assert done.stdout.rstrip().endswith((tmp_path / "policy.txt").read_text().rstrip())
