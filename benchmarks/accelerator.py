@@ -235,9 +235,7 @@ def _kill(child: subprocess.Popen) -> None:
 
 def note(folder: Path, section: str, ended: str) -> None:
     """Say in a section's file how it ended."""
-    written = sections.load(folder, [section]).get(
-        section, {"section": section}
-    )
+    written = sections.load(folder, [section]).get(section, {"section": section})
     path = folder / f"{section}.json"
     write_atomically(path, to_json({**written, "ended": ended}))
 
