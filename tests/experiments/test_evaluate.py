@@ -14,8 +14,8 @@ from jaxdd.artifact import file as artifacts
 from jaxdd.data.problem import prepare
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
+from jaxdd.evaluation import api, reopening
 from jaxdd.evaluation import protocol as protocols
-from jaxdd.evaluation import reopening
 from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Judge, Measured
 from jaxdd.evaluation.result import (
@@ -532,4 +532,4 @@ def test_its_table_in_a_notebook_and_what_is_no_set(path, quick_judge):
     assert "<td>50.00 ± 0.00</td>" in page
     assert repr(evaluation) == "Evaluation(mlp 50.00 ± 0.00 %, convnet 50.00 ± 0.00 %)"
     with pytest.raises(UserError, match="a int cannot be evaluated: give the path"):
-        jaxdd.evaluate(3)
+        api._artifact_of(3)
