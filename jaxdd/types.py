@@ -120,6 +120,9 @@ class Outputs(NamedTuple):
 
     logits: Array  # [B, K]
     features: tuple[Array, ...]  # one [B, F_i] per block; the last is penultimate
+    # [B, H_i, W_i, C_i] activations of each block before pooling; () where a network
+    # has none. A compiled program does without them where they are not used.
+    maps: tuple[Array, ...] = ()
 
 
 @runtime_checkable
