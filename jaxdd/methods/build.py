@@ -59,8 +59,8 @@ def extras_of(network: Network, recipe: Recipe) -> Extras:
 
     def clip(codes: Codes, step: Array) -> Codes:
         clipped = jnp.clip(codes.images, 0, 1)
-        new_network = step % matches == 0
-        return codes._replace(images=jnp.where(new_network, clipped, codes.images))
+        now = (step % matches == 0) | (images.clipping == "step")
+        return codes._replace(images=jnp.where(now, clipped, codes.images))
 
     def prepare(codes: Codes, inputs: Inputs, step: Array) -> Codes:
         if relabel is not None:

@@ -15,6 +15,7 @@ from jaxdd.errors import choose
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import Choice, option, override
 from jaxdd.learners.pools import Pool
+from jaxdd.methods.features import FEATURES
 from jaxdd.methods.published import STEPS, published
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
@@ -101,9 +102,9 @@ WINDOWS = {
 AEE = {"cifar10": 20}
 DIGITS_WINDOW: dict[str, Any] = {"add_end_epoch": 3, "removals": ((5, 0.1),)}
 # Datasets that are normalised with the constants of another one, in the official code
-# of all methods but DC, DSA and DM.
+# of all methods but DC, DSA, DM and DataDAM.
 CONSTANTS = {"cifar100": "cifar10"}
-OWN_CONSTANTS = ("dc", "dsa", "dm")
+OWN_CONSTANTS = ("dc", "dsa", "dm", "datadam")
 # Whose settings fill what a method's own table leaves out.
 COMPLETED_BY = {"pad": "datm"}
 # DATM and PAD evaluate, and start, as learned labels need it.
@@ -202,7 +203,8 @@ def preset(
     # Tiles of an 8x8 image are 4x4: see DIGITS_IDC.
     usual = 1 if dataset == "digits" else recipe.images.factor
     recipe = override(recipe, {"factor": usual if factor is None else factor})
-    chosen = _FAMILIES[recipe.learner.name](method, recipe, dataset, ipc, net)
+    look_up = _features if method in FEATURES else _FAMILIES[recipe.learner.name]
+    chosen = look_up(method, recipe, dataset, ipc, net)
     if method not in OWN_CONSTANTS:
         chosen = override(chosen, {"constants": CONSTANTS.get(dataset)})
     return chosen
@@ -233,6 +235,13 @@ def _matching(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> 
     evaluation = strategy if augmented else _dc_evaluation(dataset, net)
     row["eval_augmentation"] = evaluation
     row["eval_epochs"] = 300 if evaluation == "none" else 1000
+    return override(Preset(recipe, Length(), EvaluationSpec(lr=0.01)), row)
+
+
+def _features(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> Preset:
+    """Distribution matching beyond means: `features.py`."""
+    del net
+    row = FEATURES[method](dataset, ipc)
     return override(Preset(recipe, Length(), EvaluationSpec(lr=0.01)), row)
 
 

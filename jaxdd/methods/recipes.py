@@ -10,6 +10,7 @@ from jaxdd.modifiers.masks import Mask
 from jaxdd.modifiers.segments import Segments
 from jaxdd.objectives.contrastive import ContrastiveMatching
 from jaxdd.objectives.distribution import FeatureMatching
+from jaxdd.objectives.feature_distances import MMD, Attention
 from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.synthetic.images import Images, SoftLabels
@@ -48,6 +49,30 @@ idc = Recipe(
 d4a = replace(idc, segments=Segments(count=5, forgetting="replay"))
 # Zhao, Bilen, WACV 2023.
 dm = Recipe(FeatureMatching(augmentation=DSA), Fresh(), Images(lr=1.0))
+# Zhang et al., AAAI 2024 (forks of the official code): IDC's images, another loss.
+m3d = Recipe(
+    FeatureMatching(
+        augmentation="idc:color_crop_cutout",
+        batch_real=128,
+        batch_syn=200,
+        sampling="passes",
+        distance=MMD(),
+    ),
+    Fresh(matches=5),
+    Images(
+        lr=1.0,
+        optimizer=SGD(order="sequential"),
+        space="pixels",
+        clipping="step",
+        factor=2,
+    ),
+)
+# Sajedi, Khaki et al., ICCV 2023.
+datadam = Recipe(
+    FeatureMatching(augmentation=DSA, batch_real=64, distance=Attention()),
+    Fresh(),
+    Images(lr=1.0),
+)
 # Cazenavette et al., CVPR 2022 (defaults of the official code).
 mtt = Recipe(
     TrajectoryMatching(augmentation=DSA, step_size_lr=1e-5),
@@ -79,6 +104,8 @@ METHODS: dict[str, Recipe] = {
     "idc": idc,
     "d4a": d4a,
     "dm": dm,
+    "m3d": m3d,
+    "datadam": datadam,
     "mtt": mtt,
     "ftd": ftd,
     "tesla": tesla,

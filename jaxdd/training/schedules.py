@@ -42,10 +42,20 @@ def idc_schedule(epochs: int, learning_rate: float, batch_size: int) -> Training
     )
 
 
+def halving_schedule(epochs: int, learning_rate: float, batch_size: int) -> Training:
+    """DataDAM's table: E epochs, the learning rate is halved after every 15."""
+    return dataclasses.replace(
+        _base(epochs, learning_rate, batch_size),
+        decay_epochs=tuple(range(15, epochs, 15)),
+        decay=0.5,
+    )
+
+
 # (E, learning rate at the start, samples per minibatch) -> schedule.
 SCHEDULES: Mapping[str, Callable[[int, float, int], Training]] = {
     "dc": dc_schedule,
     "idc": idc_schedule,
+    "halving": halving_schedule,
 }
 
 
@@ -101,7 +111,8 @@ class EvaluationSpec(Choice):
     )
     schedule: str = option(
         "dc",
-        "schedule of the learning rate in the evaluation: of DC (dc) or of IDC (idc)",
+        "schedule of the learning rate in the evaluation: of DC (dc), of IDC (idc), or "
+        "of DataDAM's table (halving)",
         flag="eval_schedule",
         choices=SCHEDULES,
     )

@@ -24,7 +24,7 @@ from jaxdd.objectives.feature_distances import (
 )
 from jaxdd.primitives.keys import Draw
 from jaxdd.primitives.samples import attention, characteristic_distance, unit_rows
-from jaxdd.types import Batch, Network
+from jaxdd.types import Batch
 from tests.helpers import (
     new_learner,
     refused,
@@ -42,20 +42,7 @@ CF = CharacteristicFunction(frequencies=16)
 DISTANCES = {"means": Means(), "mmd": MMD(), "cf": CF, "attention": Attention(power=2)}
 
 
-def with_maps() -> Network:
-    """The smooth network; its layers, reshaped, are maps of two blocks."""
-    network = smooth_network()
-
-    def apply(params, stats, images, train):
-        outputs, stats = network.apply(params, stats, images, train)
-        first, second = outputs.features
-        maps = jnp.tanh(first).reshape(-1, 8, 8, 1), second.reshape(-1, 2, 2, 2)
-        return outputs._replace(maps=maps), stats
-
-    return Network(network.init, apply)
-
-
-NETWORK = with_maps()
+NETWORK = smooth_network()
 
 
 def one_class(size, seed=0, padding=0):
