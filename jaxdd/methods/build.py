@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxdd import augment as augmentations
 from jaxdd.learners.fresh import Context, in_passes
+from jaxdd.learners.lessons import after_lessons
 from jaxdd.methods.assembly import Extras, make_method
 from jaxdd.methods.recipe import Recipe
 from jaxdd.nets import has_batch_statistics
@@ -45,9 +47,19 @@ def objective_of(
 def source_of(
     network: Network, recipe: Recipe, context: Context = ANYWHERE
 ) -> LearnerSource:
-    """The learner source of a recipe."""
+    """The learner source of a recipe.
+
+    Raises:
+        UserError: segments are to be learned by networks that do not begin anew.
+    """
     objective = recipe.objective
     source = recipe.learner.make(network, context, objective.augmentation)
+    segments = recipe.segments
+    if segments is not None and segments.teaches:
+        augment = augmentations.training(objective.augmentation)
+        lessons = segments.lessons()
+        microbatch = context.microbatch
+        source = after_lessons(source, network, lessons, augment, microbatch)
     in_order = isinstance(objective, SampleMatching) and objective.sampling == "passes"
     return in_passes(source) if in_order else source
 

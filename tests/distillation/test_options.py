@@ -26,6 +26,13 @@ BESIDE: dict[str, dict[str, Any]] = {
     "score": {"drop_hardest": 0.2},
     "scores": {"drop_hardest": 0.2},
     "segment_epochs": {"expert_epochs": 1},
+    "lesson_epochs": {"segment_rule": "pdd"},
+    "reference_epochs": {"segment_score": "learnability"},
+    **{
+        name: {"feature_distance": "cf"}
+        for name, flag in FLAGS.items()
+        if name.startswith("cf_")
+    },
     "image_decay": {"image_optimizer": "adamw"},
     "image_horizon": {"image_schedule": "cosine"},
 }
@@ -66,6 +73,7 @@ NEED_EXPERTS = ("labels", "sdc_at", "segment_experts", "segment_epochs", "init_r
 def method_with(name: str) -> str:
     """The first method that takes a flag."""
     methods = ("mtt",) if name in NEED_EXPERTS else METHODS
+    methods = ("dm",) if name.startswith("cf_") else methods
     return next(m for m in methods if owned_by(run_of(m, beside(name)), FLAGS[name]))
 
 

@@ -41,6 +41,13 @@ NEW = {
     "image_schedule",
     "image_horizon",
     "image_clip",
+    "clipping",
+    "feature_distance",
+    "matches",
+    "segment_rule",
+    "segment_score",
+    "lesson_epochs",
+    "reference_epochs",
 }  # values that the version before did not have
 
 
