@@ -130,7 +130,7 @@ class _Segmented:
         self.place, self.record = place, record
         assert job.recipe.segments is not None
         self.asked = job.recipe.segments
-        protocol = job.protocol(1, epochs=self.asked.judge_epochs)
+        protocol = self.protocol = job.protocol(1, epochs=self.asked.judge_epochs)
         self.judge = jax.jit(
             judges.make_predictions(
                 job.network,
@@ -290,7 +290,8 @@ class _Segmented:
         whole = segments.join([*padded, *[empty] * (len(job.parts) - len(padded))])
         keys = jax.random.split(job.key(f"judges {index}"), self.asked.judges)
         rate = made[-1].step_size if self.learned else None
-        now = self.judge(keys, flatten(whole), job.inputs.full, rate)
+        data = self.protocol.trained_on(flatten(whole), self.protocol.label_space)
+        now = self.judge(keys, data, job.inputs.full, rate)
         judged = {"margins": judges.margins(now, labels)}
         if self.asked.keeps_learnable:
             judged[SCORES] = learnability(now, self._reference, labels)

@@ -16,7 +16,7 @@ from jaxdd.objectives.parts import SampleMatching
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.primitives.trees import global_norm
 from jaxdd.synthetic.decoder import make_decoder
-from jaxdd.synthetic.images import TeacherLabels
+from jaxdd.synthetic.labels import TeacherLabels
 from jaxdd.synthetic.optimizer import STEP_SIZE_MOMENTUM, make_optimizer
 from jaxdd.types import (
     Array,

@@ -48,6 +48,8 @@ NEW = {
     "segment_score",
     "lesson_epochs",
     "reference_epochs",
+    "eval_optimizer",
+    "eval_loss",
 }  # values that the version before did not have
 
 
