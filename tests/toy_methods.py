@@ -102,6 +102,8 @@ def toy_recipe(method: str, variant="plain", **flags) -> Recipe:
     if recipe.objective.augmentation != "none":
         of_idc = recipe.learner.name == "real_pool"
         short["augmentation"] = "idc:crop_flip" if of_idc else "crop_flip"
+    if "kernel" in here:
+        short["image_lr"] = 1e-3  # of pixels that are not clipped
     if recipe.images.gate:
         # The loss starts above 1; the gate has tests of its own.
         short["gate"] = 10 * recipe.images.gate
