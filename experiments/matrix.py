@@ -122,8 +122,10 @@ def cell_of(config: Config, key: Key) -> Cell:
         **MODIFIERS[key.modifier],
     }
     if methods.has_experts(key.method):
+        flags["experts"] = str(_bank_of(config, key))
+    if methods.has_students(key.method):
         flags |= {"student_steps": config.student_steps, "max_start": 4}
-        flags |= {"expert_epochs": 2, "experts": str(_bank_of(config, key))}
+        flags["expert_epochs"] = 2
     if methods.family(key.method) == "distribution" and "mask" in flags:
         flags["features"] = "all"  # what a mask can choose from
     if methods.has_warmup(key.method):

@@ -81,6 +81,7 @@ SHORT = {
         "pool_batch": 10,
         "image_lr": 1e-4,
     },
+    "interpolated": {"batch_real": 8, "cf_frequencies": 16, "image_lr": 2e-3},
     "spans": {
         "student_steps": 3,
         "batch_syn": 4,

@@ -77,11 +77,12 @@ class Opened:
         for sentence in [*self.remarks, *(f"warning: {x}" for x in self.differences)]:
             say(sentence)
         problem, resolved, bank = self.problem, self.resolved, self.given
-        if bank is not None:
+        if bank is not None and resolved.recipe.follows:
             real: RealData = problem.on_device(problem.splits.train)
         else:
             real = sorting.sorted_real(problem, self.network, resolved, place.folder)
-            bank = None if resolved.bank is None else self._own_bank(place, real)
+            if bank is None and resolved.bank is not None:
+                bank = self._own_bank(place, real)
         workdir = None if place.folder is None else str(place.folder)
         return Job(problem, resolved, self.network, real, bank, self.start, workdir)
 
@@ -143,7 +144,7 @@ def _begun_at(start: Artifact, recipe: Recipe, flags: Mapping[str, Any]) -> Reci
     images = replace(recipe.images, init=f"set {start.digest}")
     recipe = replace(recipe, images=images)
     step_size, given = start.step_size, flags.get("step_size") is not None
-    if recipe.needs_experts and step_size is not None and not given:
+    if recipe.follows and step_size is not None and not given:
         students = replace(recipe.students, step_size=step_size)
         recipe = replace(recipe, objective=students)
     return recipe
@@ -183,7 +184,8 @@ def _left_out(
 ) -> list[str]:
     """What the window and the mask leave out, and a refusal where that is nothing."""
     # The window of a given bank was fixed when it was trained.
-    window = sorting.describe_window(problem, resolved) if bank is None else None
+    fixed = bank is not None and resolved.recipe.follows
+    window = None if fixed else sorting.describe_window(problem, resolved)
     shape = problem.dataset.image_shape
     mask = describe_mask(network, resolved.recipe, shape)
     return [sentence for sentence in (window, mask) if sentence is not None]

@@ -360,11 +360,12 @@ def _check_segments(run: Run, flags: Mapping[str, Any], who: str) -> None:
             "--select=validation chooses among the steps of one run, and there are "
             f"{count} segments: use --select=last"
         )
-    if run.experts is None:
+    if not run.recipe.follows:
         for name in ("segment_experts", "segment_epochs"):
             if name in flags:
                 raise UserError(
-                    f"--{name} is about experts, which {who} has not: leave it out"
+                    f"--{name} is about short runs of experts, which {who} has not: "
+                    "leave it out"
                 )
         return
     length = run.recipe.students.expert_epochs

@@ -171,7 +171,7 @@ class _Segmented:
         real = self._kept(index)
         inputs = job.inputs._replace(real=real, earlier=job.earlier(self.made))
         piece = self.last = Piece(job, self.probes, index, inputs)
-        if job.bank is not None and index > 0:
+        if job.recipe.follows and index > 0:
             piece.use_short_experts(*self._short_experts(index, place, real))
         finished = None if place.folder is None else place.folder / "segment.npz"
         if finished is not None and finished.exists():

@@ -96,6 +96,9 @@ EXPERTS = {
     "tesla": Experts(),
     "datm": Experts(gsam_rho=0.01, gsam_alpha=0.3),
     "pad": Experts(gsam_rho=0.01, gsam_alpha=0.3),
+    # Without the momentum, decays and CutMix of its official code, and on disk after
+    # every epoch instead of the first and the last alone (ours).
+    "ncfm": Experts(count=20, epochs=60, batch_size=128),
 }
 WINDOWS = {
     "pad": Window(init_ratio=0.75, add_end_epoch=40, removals=REMOVALS),
@@ -253,7 +256,11 @@ def _features(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> 
     """Distribution matching beyond means: `features.py`."""
     del net
     row = FEATURES[method](dataset, ipc)
-    return override(Preset(recipe, Length(), EvaluationSpec(lr=0.01)), row)
+    experts = EXPERTS.get(method)
+    base = Preset(recipe, Length(), EvaluationSpec(lr=0.01), experts=experts)
+    if experts is not None and dataset == "digits":
+        row |= DIGITS_EXPERTS
+    return override(base, row)
 
 
 def _digits(recipe: Recipe) -> dict[str, Any]:
@@ -371,7 +378,7 @@ def completed(recipe: Recipe, dataset: str) -> Preset:
     }
     if experts is not None and dataset == "digits":
         row |= DIGITS_EXPERTS
-    rate = None if recipe.needs_experts else 0.01
+    rate = None if recipe.follows else 0.01
     return override(
         Preset(recipe, Length(), EvaluationSpec(lr=rate), experts=experts), row
     )

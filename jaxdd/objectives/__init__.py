@@ -3,6 +3,7 @@
 gradient      gradients, class by class: read this first
 contrastive   gradients of all classes together (DCC)
 distribution  features (DM); feature_distances are how they are compared
+calibration   what trained networks say of the synthetic images (NCFM)
 trajectory    the end of an expert's span
 lifts         from a match to an objective of the whole set
 parts         what modifiers hand to an objective

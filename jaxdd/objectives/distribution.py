@@ -12,6 +12,7 @@ from jaxdd.errors import UserError, quoted
 from jaxdd.fields import option, variant
 from jaxdd.modifiers.masks import Masking
 from jaxdd.nets import has_batch_statistics
+from jaxdd.objectives.calibration import calibrated
 from jaxdd.objectives.feature_distances import (
     FEATURE_DISTANCES,
     MMD,
@@ -195,6 +196,8 @@ class FeatureMatching(SampleMatching):
     Attributes:
         features: which are matched: those of the "last" block, or of "all" blocks.
         distance: of the real and the synthetic features of a class.
+        calibration: weight of the cross-entropy of trained networks on the synthetic
+            images, where networks are interpolated (NCFM); 0 for none.
     """
 
     name: ClassVar[str] = "distribution"
@@ -214,10 +217,28 @@ class FeatureMatching(SampleMatching):
         "feature_distance",
         FEATURE_DISTANCES,
     )
+    calibration: float = option(
+        0.0,
+        "weight of the cross-entropy of experts on the synthetic images (methods with "
+        "interpolated networks); 0 for none",
+        at_least=0,
+    )
 
     def make(self, network: Network, parts: Parts) -> Objective:
         """The objective."""
         siamese = augmentations.siamese(augmentations.pipeline(self.augmentation))
+        matched = self._matching(network, siamese, parts)
+        if not self.calibration:
+            return matched
+        return calibrated(matched, network, siamese, self.calibration)
+
+    def _matching(
+        self,
+        network: Network,
+        siamese: Callable[..., tuple[Array, ...]],
+        parts: Parts,
+    ) -> Objective:
+        """The objective without a calibration."""
         arguments = network, siamese, self.features, parts.mask, self.distance
         if has_batch_statistics(network):
             # Classes share the statistics of one batch: none can be matched alone.

@@ -52,6 +52,15 @@ def halving_schedule(epochs: int, learning_rate: float, batch_size: int) -> Trai
     )
 
 
+def fifths_schedule(epochs: int, learning_rate: float, batch_size: int) -> Training:
+    """NCFM's: E epochs, the learning rate is halved at every fifth of them."""
+    return dataclasses.replace(
+        _base(epochs, learning_rate, batch_size),
+        decay_epochs=tuple(sorted({k * epochs // 5 for k in range(1, 5)} - {0})),
+        decay=0.5,
+    )
+
+
 def cosine_schedule(epochs: int, learning_rate: float, batch_size: int) -> Training:
     """FRePo's: E epochs, a warm-up of 500 updates, then a cosine to a hundredth."""
     base = _base(epochs, learning_rate, batch_size)
@@ -63,6 +72,7 @@ SCHEDULES: Mapping[str, Callable[[int, float, int], Training]] = {
     "dc": dc_schedule,
     "idc": idc_schedule,
     "halving": halving_schedule,
+    "fifths": fifths_schedule,
     "cosine": cosine_schedule,
     "constant": _base,
 }
@@ -126,7 +136,8 @@ class EvaluationSpec(Choice):
     schedule: str = option(
         "dc",
         "schedule of the learning rate in the evaluation: of DC (dc), of IDC (idc), of "
-        "DataDAM (halving), a warm-up and a cosine (cosine), or none (constant)",
+        "DataDAM (halving), of NCFM (fifths), a warm-up and a cosine (cosine), or none "
+        "(constant)",
         flag="eval_schedule",
         choices=SCHEDULES,
     )

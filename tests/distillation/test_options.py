@@ -28,11 +28,6 @@ BESIDE: dict[str, dict[str, Any]] = {
     "segment_epochs": {"expert_epochs": 1},
     "lesson_epochs": {"segment_rule": "pdd"},
     "reference_epochs": {"segment_score": "learnability"},
-    **{
-        name: {"feature_distance": "cf"}
-        for name, flag in FLAGS.items()
-        if name.startswith("cf_")
-    },
     "image_decay": {"image_optimizer": "adamw"},
     "image_horizon": {"image_schedule": "cosine"},
 }
@@ -74,7 +69,7 @@ NEED_EXPERTS = ("labels", "sdc_at", "segment_experts", "segment_epochs", "init_r
 def method_with(name: str) -> str:
     """The first method that takes a flag."""
     methods = ("mtt",) if name in NEED_EXPERTS else METHODS
-    methods = ("dm",) if name.startswith("cf_") else methods
+    methods = ("ncfm",) if name == "calibration" else methods
     return next(m for m in methods if owned_by(run_of(m, beside(name)), FLAGS[name]))
 
 
@@ -177,7 +172,7 @@ def test_axes_lack_what_is_of_other_variants():
     pool = words("network_lr network_momentum network_decay pool_augmentation")
     on_real, of_gradients = words("pool_samples pool_batch"), words("distance tensors")
     kinds = {n for n, f in FLAGS.items() if f.selector == "feature_distance"}
-    of_features = kinds | words("features feature_distance")
+    of_features = kinds | words("features feature_distance calibration")
     both = modifiers | on_real | warm_up | kinds | {"image_decay"}
     of_pools = both | pool | of_gradients | {"inner_epochs"}
     assert names["dsa"] == both | soft | experts | of_features

@@ -44,6 +44,7 @@ NEW = {
     "image_schedule",
     "image_horizon",
     "image_clip",
+    "calibration",
     "clipping",
     "feature_distance",
     "matches",
