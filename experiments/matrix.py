@@ -1,4 +1,4 @@
-"""The whole table: ten base methods, each plain and with every modifier.
+"""The whole table: the base methods, each plain and with every modifier.
 
     python -m experiments.matrix --dataset=digits --ipc=2 --workdir=runs/matrix
 
@@ -31,7 +31,10 @@ from jaxdd.progress import say
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.paths import shown
 
-BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm")
+BASES = (
+    "dc", "dsa", "dcc", "dsac", "idc", "dm", "m3d", "datadam", "ncfm", "mtt", "ftd",
+    "tesla", "datm",
+)  # fmt: skip
 FIEX: Flags = {"score": "el2n", "drop_hardest": 0.2}
 MODIFIERS: Mapping[str, Flags] = {
     "plain": {},

@@ -101,7 +101,7 @@ def toy_recipe(method: str, variant="plain", **flags) -> Recipe:
     here = flat(recipe)
     short = {n: v for n, v in SHORT[recipe.learner.name].items() if n in here}
     if recipe.objective.augmentation != "none":
-        of_idc = recipe.learner.name == "real_pool"
+        of_idc = recipe.objective.augmentation.startswith("idc:")
         short["augmentation"] = "idc:crop_flip" if of_idc else "crop_flip"
     if "kernel" in here:
         short["image_lr"] = 1e-3  # of pixels that are not clipped
