@@ -22,6 +22,7 @@ from jaxdd.experts import Bank
 from jaxdd.learners.fresh import Context
 from jaxdd.methods.build import build
 from jaxdd.methods.recipe import Recipe
+from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.progress import say
 from jaxdd.storage.files import make_folder
@@ -126,7 +127,7 @@ def open_run(
     network = resolved.network.make(dataset, resolved.arithmetic)
     needs.check(memory.distillation(problem, network, resolved))
     matched = resolved.matched(dataset, network)
-    _check_method(matched, resolved.recipe)
+    _check_method(matched, resolved.recipe, dataset.image_shape)
     training_augmentation(resolved.evaluation.augmentation)
     resolved.recipe.formation.check(*dataset.image_shape[:2])
     resolved, differences = _with_bank(bank, problem, network, resolved)
@@ -150,7 +151,9 @@ def _begun_at(start: Artifact, recipe: Recipe, flags: Mapping[str, Any]) -> Reci
     return recipe
 
 
-def _check_method(network: Network, recipe: Recipe) -> None:
+def _check_method(
+    network: Network, recipe: Recipe, image_shape: tuple[int, ...]
+) -> None:
     """Refuse choices that do not fit the network before anything is written."""
     build(network, recipe, Context(experts=1, pixels=INPUT))
     if isinstance(recipe.objective, GradientMatching):
@@ -159,6 +162,8 @@ def _check_method(network: Network, recipe: Recipe) -> None:
         if masking is not None and recipe.objective.tensors == "kernels":
             params, _ = jax.eval_shape(network.init, jax.random.key(0))
             jax.eval_shape(masking, params)
+    if isinstance(recipe.objective, FeatureMatching):
+        recipe.objective.matched(network, image_shape)
 
 
 def _with_bank(
