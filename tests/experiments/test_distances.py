@@ -8,7 +8,8 @@ from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from jaxdd.distillation.opening import open_run
 from tests.experiments.helpers import assert_same_run, read_json
-from tests.helpers import Killed, die, refused
+from tests.experiments.test_segments import kill_in_segment
+from tests.helpers import Killed, refused
 
 SMALL = {
     "dataset": "digits",
@@ -43,12 +44,12 @@ def test_ncfm_goes_on_with_its_experts(problem, tmp_path, monkeypatch):
     distill.run(config(tmp_path / "whole", "ncfm"), problem)
     asked = config(tmp_path / "killed", "ncfm")
     with monkeypatch.context() as patch:
-        patch.setattr(distill, "_measure", die)
+        kill_in_segment(0, patch)
         with pytest.raises(Killed):
             distill.run(asked, problem)
     bank = tmp_path / "killed/experts/snapshots.bin"
     before = bank.read_bytes()
-    distill.run(asked, problem)
+    assert distill.run(asked, problem)["resumed_at"] == [2]
     assert bank.read_bytes() == before
     assert_same_run(tmp_path / "killed", tmp_path / "whole")
     made = jaxdd.load(tmp_path / "whole/distilled.npz")
@@ -59,6 +60,7 @@ def test_ncfm_goes_on_with_its_experts(problem, tmp_path, monkeypatch):
     assert (values["eval_optimizer"], values["eval_schedule"]) == ("adamw", "fifths")
 
 
+@pytest.mark.slow
 def test_ncfm_in_segments_with_a_window_a_mask_and_the_correction(problem, tmp_path):
     """Everything at once, from a bank that is given; its window is that of the run."""
     flags = {

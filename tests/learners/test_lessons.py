@@ -35,6 +35,8 @@ SOURCES = {
 NOTHING = EARLIER._replace(
     earlier=EARLIER.earlier._replace(labels=0 * EARLIER.earlier.labels)
 )
+# Whose sources are asked by themselves above.
+OTHERS = ("m3d", "dsa", "idc")
 KEYS = jax.random.split(jax.random.key(5), 4)
 
 
@@ -73,7 +75,9 @@ def test_a_new_network_learns_the_earlier_segments_once(name):
     assert is_new(source.draw(KEYS[3], third, EARLIER))
 
 
-@pytest.mark.parametrize("base", ["dm", "m3d", "dsa", "idc"])
+@pytest.mark.parametrize(
+    "base", ["dm", *(pytest.param(b, marks=pytest.mark.slow) for b in OTHERS)]
+)
 def test_the_rule_changes_the_images_of_a_later_segment_alone(base):
     images = {}
     for rule in ("filter", "pdd"):
