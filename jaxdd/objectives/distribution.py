@@ -13,7 +13,7 @@ from jaxdd.fields import option
 from jaxdd.modifiers.masks import Masking
 from jaxdd.nets import has_batch_statistics
 from jaxdd.objectives.lifts import per_class, per_set
-from jaxdd.objectives.parts import Parts, SampleMatching
+from jaxdd.objectives.parts import Parts, SampleMatching, features_of
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.trees import apply_mask
 from jaxdd.synthetic.sets import fill, flatten
@@ -64,7 +64,7 @@ def feature_match(
         0.0
     """
 
-    first = _first_block(features, mask)
+    first = first_block(features, mask)
 
     def mean_features(learner: Learner, batch: Batch) -> dict[str, Array]:
         outputs, _ = network.apply(learner.params, learner.stats, batch.images, False)
@@ -125,7 +125,7 @@ def joint_feature_match(
         >>> round(float(match(key, start, fetch, learner)[0]), 6)
         0.0
     """
-    first = _first_block(features, mask)
+    first = first_block(features, mask)
 
     def mean_features(learner: Learner, batch: Batch) -> dict[str, Array]:
         """The mean features of every class, [K, F] by block, of images [K, n, ...]."""
@@ -169,7 +169,7 @@ def joint_feature_match(
     return match
 
 
-def _first_block(features: str, mask: Masking | None) -> int:
+def first_block(features: str, mask: Masking | None) -> int:
     """Index of the first block that is matched, after a check of both arguments."""
     if features not in FEATURES:
         raise UserError(
@@ -223,12 +223,4 @@ class FeatureMatching(SampleMatching):
 
     def matched(self, network: Network, image_shape: tuple[int, ...]) -> Any:
         """The shapes of what is compared: features of the blocks."""
-        image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-        outputs, _ = jax.eval_shape(
-            lambda key, x: network.apply(*network.init(key), x, False),
-            jax.random.key(0), image,
-        )  # fmt: skip
-        return {
-            f"block{i}": jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
-            for i, x in enumerate(outputs.features)
-        }
+        return features_of(network, image_shape)

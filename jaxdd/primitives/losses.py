@@ -34,7 +34,19 @@ def correct(logits: Float[Array, "B K"], labels: Float[Array, "B K"]) -> Array:
     return jnp.where(jnp.any(labels > 0, axis=-1), hit, False).astype(jnp.float32)
 
 
-def mean_loss(network: Network, train: bool = False):
+def mean_squared_error(
+    outputs: Float[Array, "B K"], targets: Float[Array, "B K"]
+) -> Float[Array, ""]:
+    """Mean over rows of half the squared distance; rows of zeros are padding."""
+    is_row = jnp.any(targets != 0, axis=-1)
+    halves = jnp.sum((outputs - targets) ** 2, axis=-1) / 2
+    return jnp.sum(jnp.where(is_row, halves, 0)) / jnp.maximum(jnp.sum(is_row), 1)
+
+
+LOSSES = {"cross_entropy": cross_entropy, "mse": mean_squared_error}
+
+
+def mean_loss(network: Network, train: bool = False, loss: str = "cross_entropy"):
     """The mean loss of a network: (params, batch, stats) -> [].
 
     Running statistics are an argument (the `context` of the primitives' losses), so
@@ -42,8 +54,10 @@ def mean_loss(network: Network, train: bool = False):
     the batch; `train` has no effect on networks without batch norm.
     """
 
-    def loss(params: Params, batch: Batch, stats: Stats) -> Scalar:
-        outputs, _ = network.apply(params, stats, batch.images, train)
-        return cross_entropy(outputs.logits, batch.labels)
+    of_outputs = LOSSES[loss]
 
-    return loss
+    def value(params: Params, batch: Batch, stats: Stats) -> Scalar:
+        outputs, _ = network.apply(params, stats, batch.images, train)
+        return of_outputs(outputs.logits, batch.labels)
+
+    return value
