@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxdd.modifiers.masks import Masking
 from jaxdd.primitives.trees import apply_mask
-from jaxdd.synthetic.sets import flatten, present
+from jaxdd.synthetic.sets import centred, flatten, present
 from jaxdd.types import Array, Batch, Key, Scalar, Synthetic
 
 
@@ -22,16 +22,6 @@ class Prototypes(NamedTuple):
     images: Array  # [N, H, W, C]
     targets: Array  # [N, K], zero for padding
     weights: Array  # [N], 1 for an image and 0 for padding; no gradient
-
-
-def centred(labels: Array) -> Array:
-    """Labels [..., K] minus their mean over classes: one-hot ones minus 1/K.
-
-    Example:
-        >>> centred(jnp.array([[1.0, 0.0], [0.0, 0.0]])).tolist()
-        [[0.5, -0.5], [0.0, 0.0]]
-    """
-    return labels - jnp.mean(labels, axis=-1, keepdims=True)
 
 
 def prototypes(batch: Batch, flip: bool, as_targets: bool) -> Prototypes:

@@ -16,7 +16,6 @@ from jaxdd.objectives.parts import MixedMatching, Parts, features_of
 from jaxdd.objectives.prototypes import (
     Selection,
     augmented,
-    centred,
     margin_loss,
     prototypes,
     row_weights,
@@ -24,6 +23,7 @@ from jaxdd.objectives.prototypes import (
 )
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.regression import gram, relative_ridge, solve_ridge
+from jaxdd.synthetic.sets import centred
 from jaxdd.types import (
     Array,
     Batch,
@@ -114,26 +114,17 @@ def regression_match(
 
 
 @dataclass(frozen=True)
-class FeatureRegression(MixedMatching):
-    """Real samples are predicted from the set by its features (FRePo).
+class OnFeatures(MixedMatching):
+    """Base of the objectives that predict real samples from features of the set.
 
     Attributes:
-        ridge: see `regression_match`.
         flip: whether mirror images of the set are rows of the kernel.
         margin: weight of the margin term of learned labels.
         features: which enter the kernel: those of the "last" block, or of "all" blocks.
     """
 
-    name: ClassVar[str] = "regression"
-    subject: ClassVar[str] = "regression of features"
     batch_syn: ClassVar[int | None] = None
 
-    ridge: float = option(
-        1e-6,
-        "ridge of the regression of features, as a share of the kernel's mean diagonal "
-        "entry",
-        above=0,
-    )
     flip: bool = option(
         False,
         "whether the mirror images of the set take part in the regression of features",
@@ -152,20 +143,41 @@ class FeatureRegression(MixedMatching):
         choices=FEATURES,
     )
 
-    def make(self, network: Network, parts: Parts) -> Objective:
-        """The objective."""
-        match = regression_match(
-            network,
-            augmentations.siamese(augmentations.pipeline(self.augmentation)),
-            ridge=self.ridge,
-            flip=self.flip,
-            margin=self.margin,
-            features=self.features,
-            mask=parts.mask,
-            as_targets=parts.as_targets,
-        )
-        return per_batch(match, self.batch_mixed, parts.terms, parts.remember)
+    def arguments(self, parts: Parts) -> dict[str, Any]:
+        """What the matches of such objectives have in common."""
+        return {
+            "augment": augmentations.siamese(augmentations.pipeline(self.augmentation)),
+            "flip": self.flip,
+            "margin": self.margin,
+            "features": self.features,
+            "mask": parts.mask,
+            "as_targets": parts.as_targets,
+        }
 
     def matched(self, network: Network, image_shape: tuple[int, ...]) -> Any:
         """The shapes of what a mask chooses from: features of the blocks."""
         return features_of(network, image_shape)
+
+
+@dataclass(frozen=True)
+class FeatureRegression(OnFeatures):
+    """Real samples are predicted from the set by its features (FRePo).
+
+    Attributes:
+        ridge: see `regression_match`.
+    """
+
+    name: ClassVar[str] = "regression"
+    subject: ClassVar[str] = "regression of features"
+
+    ridge: float = option(
+        1e-6,
+        "ridge of the regression of features, as a share of the kernel's mean diagonal "
+        "entry",
+        above=0,
+    )
+
+    def make(self, network: Network, parts: Parts) -> Objective:
+        """The objective."""
+        match = regression_match(network, **self.arguments(parts), ridge=self.ridge)
+        return per_batch(match, self.batch_mixed, parts.terms, parts.remember)
