@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from jaxdd.errors import UserError
 from jaxdd.fields import variant
+from jaxdd.learners.aged import AgedPool
 from jaxdd.learners.fresh import Context, Fresh
 from jaxdd.learners.pools import Pool, RealPool
 from jaxdd.learners.spans import Spans
@@ -12,9 +13,11 @@ from jaxdd.modifiers.masks import Mask
 from jaxdd.modifiers.sdc import SDC
 from jaxdd.modifiers.segments import Segments
 from jaxdd.objectives.contrastive import ContrastiveMatching
+from jaxdd.objectives.convex import ConvexRegression
 from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.gradient import GradientMatching
-from jaxdd.objectives.parts import Parts
+from jaxdd.objectives.parts import LearnsStepSize, Parts
+from jaxdd.objectives.regression import FeatureRegression
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.synthetic.formation import Formation
 from jaxdd.synthetic.images import (
@@ -98,9 +101,11 @@ class Recipe:
         | ContrastiveMatching
         | FeatureMatching
         | TrajectoryMatching
+        | FeatureRegression
+        | ConvexRegression
         | OwnObjective
     ) = variant(GradientMatching(), "what is matched", "objective")
-    learner: Fresh | Pool | RealPool | Spans | OwnLearner = variant(
+    learner: Fresh | Pool | RealPool | AgedPool | Spans | OwnLearner = variant(
         Pool(), "where networks come from", "source"
     )
     images: Images = Images()
@@ -147,11 +152,9 @@ class Recipe:
 
     @property
     def step_size(self) -> float:
-        """The student's learning rate at the start; 0.01 where there is no student."""
+        """The scalar that is learned, at the start; 0.01 where none is."""
         objective = self.objective
-        if isinstance(objective, TrajectoryMatching):
-            return objective.step_size
-        return 0.01
+        return objective.step_size if isinstance(objective, LearnsStepSize) else 0.01
 
     @property
     def count(self) -> int:
@@ -161,6 +164,11 @@ class Recipe:
     @property
     def learned_labels(self) -> bool:
         return isinstance(self.labels, SoftLabels)
+
+    @property
+    def as_targets(self) -> bool:
+        """Whether labels are targets of a regression, not probabilities."""
+        return self.labels.name == "targets"
 
     @property
     def formation(self) -> Formation:
@@ -178,6 +186,7 @@ class Recipe:
             microbatch,
             self.learner.matches,
             bool(terms) and self.sdc is not None and self.sdc.at == "path",
+            self.as_targets,
         )
 
     def without_terms(self) -> "Recipe":

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxdd.fields import option
 from jaxdd.modifiers.masks import Masking
@@ -202,7 +203,9 @@ class ConvexRegression(OnFeatures):
 
     name: ClassVar[str] = "convex"
     subject: ClassVar[str] = "convexified implicit gradients"
+    # The scalar beside the images is the scale of the predicted logits.
     step_size: ClassVar[float] = 1.0
+    log_step_size: ClassVar[bool] = True
 
     ridge: float = option(
         5e-4,
@@ -242,6 +245,10 @@ class ConvexRegression(OnFeatures):
         rates = self.inner_lr, self.hessian_lr
         inner, hessian = (by_adam(self.solver_steps, rate) for rate in rates)
         return inner, hessian
+
+    def step_size_updates(self) -> optax.GradientTransformation | None:
+        """AdaBelief on the logarithm of the scale; None at a rate of 0."""
+        return optax.adabelief(self.temperature_lr) if self.temperature_lr else None
 
     def make(self, network: Network, parts: Parts) -> Objective:
         """The objective."""

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxdd.fields import Choice, option
 from jaxdd.modifiers.forgetting import Forgetting
@@ -39,6 +40,26 @@ class Parts(NamedTuple):
     matches: int = 1
     along_path: bool = False
     as_targets: bool = False
+
+
+@runtime_checkable
+class LearnsStepSize(Protocol):
+    """An objective that learns the step size of a set, or another scalar in its place.
+
+    Attributes:
+        log_step_size: whether its logarithm is what is updated.
+    """
+
+    log_step_size: ClassVar[bool]
+
+    @property
+    def step_size(self) -> float:
+        """Its value at the start of a run."""
+        ...
+
+    def step_size_updates(self) -> optax.GradientTransformation | None:
+        """Its optimiser; None keeps it as it is."""
+        ...
 
 
 def parameters_of(network: Network) -> Any:
