@@ -81,7 +81,8 @@ def frepo(strategy: str) -> Pipeline:
         >>> len(frepo("flip_crop_translate")[0])
         3
     """
-    return (tuple(FREPO_OPS[name] for name in _names(strategy, FREPO_OPS)),)
+    ops = tuple(FREPO_OPS[name] for name in _names(strategy, FREPO_OPS))
+    return (ops,) if ops else ()
 
 
 def frepo_strategy(dataset_name: str) -> str:
