@@ -183,7 +183,7 @@ class Evidence(NamedTuple):
     # The gradient of its mean loss in the mode in which the match uses the network:
     # `primitives.evidence` has both forms.
     mean_gradient: MeanGradient
-    info: Info = {}  # further scalars to log, without a gradient
+    info: Mapping[str, Scalar] = {}  # further scalars to log, without a gradient
 
 
 class PathEvidence(NamedTuple):

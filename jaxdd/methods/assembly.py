@@ -140,7 +140,9 @@ def _moved_all(average: Codes, codes: Codes, decay: float, step: Array) -> Codes
     mean with a share of the newest that falls from 1 to 1 - decay.
     """
     share = (1 - decay) / (1 - decay ** (step + 1))
-    return jax.tree.map(lambda a, x: a + (share * (x - a)).astype(a.dtype), average, codes)
+    return jax.tree.map(
+        lambda a, x: a + (share * (x - a)).astype(a.dtype), average, codes
+    )
 
 
 def _moved(average: Codes, codes: Codes, decay: float, step: Array) -> Codes:

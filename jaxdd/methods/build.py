@@ -98,8 +98,9 @@ def build(network: Network, recipe: Recipe, context: Context = ANYWHERE) -> Meth
         0
     """
     images, labels, objective = recipe.images, recipe.labels, recipe.objective
-    learns = isinstance(objective, LearnsStepSize)
-    of_step_size = objective.step_size_updates() if learns else None
+    of_step_size = None
+    if isinstance(objective, LearnsStepSize):
+        of_step_size = objective.step_size_updates()
     return make_method(
         objective_of(network, recipe, context),
         source_of(network, recipe, context),

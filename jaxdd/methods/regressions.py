@@ -75,7 +75,9 @@ def _known(dataset: str) -> str | None:
 
 def _updates(images: int) -> int:
     """Updates in FRePo's evaluation of a set of so many images."""
-    return FREPO_UPDATES[min(FREPO_UPDATES, key=lambda n: (n < images, abs(n - images)))]
+    return FREPO_UPDATES[
+        min(FREPO_UPDATES, key=lambda n: (n < images, abs(n - images)))
+    ]
 
 
 def settings(objective: str, dataset: str, ipc: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,6 @@ from jaxdd.primitives.quadratic import (
 )
 from jaxdd.primitives.regression import gram
 from jaxdd.primitives.trees import apply_mask, global_norm, total
-from jaxdd.synthetic.sets import flatten
 from jaxdd.types import (
     Array,
     Batch,
@@ -215,8 +214,8 @@ class ConvexRegression(OnFeatures):
     )
     solver: str = option(
         "cg",
-        "how the inner problem of RCIG and its inverse Hessian are solved: by conjugate "
-        "gradients (cg), or by Adam at fixed rates (adam)",
+        "how the inner problem of RCIG and its inverse Hessian are solved: by "
+        "conjugate gradients (cg), or by Adam at fixed rates (adam)",
         choices=SOLVERS,
     )
     solver_steps: int = option(

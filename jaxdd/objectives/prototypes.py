@@ -11,7 +11,6 @@ from jaxdd.primitives.trees import apply_mask
 from jaxdd.synthetic.sets import centred, flatten, present
 from jaxdd.types import Array, Batch, Key, Scalar, Synthetic
 
-
 # Features of some blocks, [N, F] each, and weights of their rows, 0 for padding.
 Seen: TypeAlias = tuple[tuple[Array, ...], Array]
 

@@ -5,9 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
 
-from jaxdd.types import Scalar
+from jaxdd.types import Array, Scalar
 
 # Relative residual above which a solve counts as failed (ours): that of a solve in
 # float32 stays far below it as long as the factorisation means anything.
@@ -22,13 +21,18 @@ class Solved(NamedTuple):
     residual: Scalar
 
 
-def gram(
-    a: Float[Array, "A F"], b: Float[Array, "B F"], /
-) -> Float[Array, "A B"]:
+def gram(a: Array, b: Array, /) -> Array:
     """Inner products of the rows of two sets of features.
 
     At the highest precision, whatever that of the networks is: the ridge of a kernel is
     near the resolution of float32.
+
+    Args:
+        a: [A, F].
+        b: [B, F].
+
+    Returns:
+        [A, B].
 
     Example:
         >>> gram(jnp.eye(2), jnp.ones((1, 2))).tolist()
@@ -37,7 +41,7 @@ def gram(
     return jnp.matmul(a, b.T, precision=lax.Precision.HIGHEST)
 
 
-def relative_ridge(kernel: Float[Array, "N N"], share: float, rows: Array) -> Scalar:
+def relative_ridge(kernel: Array, share: float, rows: Array) -> Scalar:
     """The ridge as a share of the mean diagonal entry of a kernel.
 
     Args:
@@ -52,9 +56,7 @@ def relative_ridge(kernel: Float[Array, "N N"], share: float, rows: Array) -> Sc
     return share * jnp.trace(kernel) / jnp.maximum(rows, 1)
 
 
-def solve_ridge(
-    kernel: Float[Array, "N N"], ridge: Scalar, targets: Float[Array, "N K"]
-) -> Solved:
+def solve_ridge(kernel: Array, ridge: Scalar, targets: Array) -> Solved:
     """Solve (kernel + ridge I) Z = targets by Cholesky.
 
     A row of padding, which is zero in the kernel and in the targets, is zero in the

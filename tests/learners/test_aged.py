@@ -4,13 +4,10 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from jaxdd.learners.aged import AgedPool, aged_pool
 from jaxdd.learners.fresh import Context
-from jaxdd.synthetic.sets import centred
 from jaxdd.training.fit import Training
-from jaxdd.types import Learner
 from tests.helpers import (
     assert_close,
     refused,

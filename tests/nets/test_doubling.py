@@ -13,7 +13,9 @@ from tests.helpers import refused, to64
 
 def test_channels_double_and_the_norm_is_in_front(x64):
     """Of every block but the first; in training by the batch, then by what is kept."""
-    network = make_network("convnet_double", (8, 8, 2), 3, width=3, depth=2, norm="batch")
+    network = make_network(
+        "convnet_double", (8, 8, 2), 3, width=3, depth=2, norm="batch"
+    )
     params, stats = to64(network.init(jax.random.key(0)))
     x = images = np.random.default_rng(0).normal(size=(4, 8, 8, 2))
     p = jax.tree.map(np.asarray, params)
@@ -35,7 +37,9 @@ def test_channels_double_and_the_norm_is_in_front(x64):
     alone, same = run(params, new, images[:1], False)
     both = run(params, new, images, False)[0]
     np.testing.assert_allclose(alone.logits, both.logits[:1], atol=1e-10)
-    np.testing.assert_array_equal(kept["mean"], same["block1"]["norm"]["statistics"]["mean"])
+    np.testing.assert_array_equal(
+        kept["mean"], same["block1"]["norm"]["statistics"]["mean"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +57,7 @@ def test_the_published_sizes(shape, depth, count):
 
 
 def test_lecun_normal_values():
-    """Variance 1/fan_in, nothing beyond two deviations of the uncut one, zero biases."""
+    """Variance 1/fan_in, nothing beyond two deviations before the cut, no biases."""
     layer = {
         "kernel": jax.ShapeDtypeStruct((3, 3, 16, 200), jnp.float32),
         "bias": jax.ShapeDtypeStruct((200,), jnp.float32),

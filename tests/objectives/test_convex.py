@@ -23,8 +23,15 @@ from jaxdd.objectives.prototypes import margin_loss, prototypes
 from jaxdd.primitives.quadratic import by_adam, by_conjugate_gradients
 from jaxdd.synthetic.sets import centred, flatten
 from jaxdd.types import Batch, Learner, Synthetic
-from tests.helpers import CLASSES, SHAPE, linear_network, refused, smooth_network
-from tests.helpers import to64, toy_batch
+from tests.helpers import (
+    CLASSES,
+    SHAPE,
+    linear_network,
+    refused,
+    smooth_network,
+    to64,
+    toy_batch,
+)
 
 PLAIN = augment.siamese(())
 NETWORK = smooth_network(hidden=3)
@@ -38,7 +45,9 @@ def learner_at(network=NETWORK) -> Learner:
 
 def real_batch(size=7) -> Batch:
     batch = to64(toy_batch(size))
-    return batch._replace(labels=jnp.eye(CLASSES, dtype=jnp.float64)[np.arange(size) % 3])
+    return batch._replace(
+        labels=jnp.eye(CLASSES, dtype=jnp.float64)[np.arange(size) % 3]
+    )
 
 
 def start(ipc=1) -> Synthetic:
@@ -119,7 +128,7 @@ def test_the_inner_loss_is_strictly_convex(x64):
 
 def test_the_inner_loss_is_that_of_the_paper(x64):
     """With the head written out: its residual, its norm and that of the tangent."""
-    _, _, learner, _, (_, _, rows, at, embed, chosen) = reference()
+    rows, at, embed, chosen = reference()[-1][2:]
     tangent = embed(jax.random.normal(KEY, (len(chosen),), jnp.float64))
     ridge = jnp.float64(RIDGE * CLASSES)
     linear = at(tangent, rows.images)

@@ -25,7 +25,9 @@ def learner_at(network=NETWORK) -> Learner:
 
 def real_batch(size=7) -> Batch:
     batch = to64(toy_batch(size))
-    return batch._replace(labels=jnp.eye(CLASSES, dtype=jnp.float64)[np.arange(size) % 3])
+    return batch._replace(
+        labels=jnp.eye(CLASSES, dtype=jnp.float64)[np.arange(size) % 3]
+    )
 
 
 def targets(ipc=2, seed=3) -> Synthetic:
@@ -48,7 +50,7 @@ def slow_loss(learner, real, synthetic, flip=False):
     labels = np.asarray(synthetic.labels).reshape(-1, CLASSES)
     rows, goals = [*images], [*labels]
     if flip:
-        rows, goals = rows + [x[:, ::-1] for x in images], goals + [*labels]
+        rows, goals = rows + [x[:, ::-1] for x in images], [*goals, *labels]
 
     def phi(x):
         return np.tanh(x.reshape(-1) @ body["kernel"] + body["bias"])
@@ -148,9 +150,7 @@ def test_padding_changes_nothing(x64):
 def test_padding_of_the_real_side_changes_nothing(x64):
     """There are such rows where earlier images stand for real ones (D4A)."""
     learner, synthetic, real = learner_at(), targets(), real_batch(5)
-    longer = jax.tree.map(
-        lambda x: jnp.concatenate([x, jnp.zeros_like(x[:2])]), real
-    )
+    longer = jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x[:2])]), real)
     short, long = (float(value_of(learner, x)(synthetic)) for x in (real, longer))
     assert long == pytest.approx(short, rel=1e-12)
 
@@ -225,7 +225,9 @@ def test_dead_features_are_a_failed_solve():
     )
     batch = toy_batch(6)
     synthetic = Synthetic(
-        batch.images.reshape(3, 2, *SHAPE), batch.labels.reshape(3, 2, 3), jnp.float32(0)
+        batch.images.reshape(3, 2, *SHAPE),
+        batch.labels.reshape(3, 2, 3),
+        jnp.float32(0),
     )
     match = regression_match(dead, PLAIN)
     learner = Learner(*NETWORK.init(jax.random.key(0)))
