@@ -11,7 +11,8 @@ from jaxdd.augment import Augment
 from jaxdd.errors import UserError
 from jaxdd.fields import Choice, option
 from jaxdd.learners.fresh import Context
-from jaxdd.synthetic.sets import centred, fill, flatten, present, union
+from jaxdd.synthetic.labels import centred
+from jaxdd.synthetic.sets import fill, flatten, present, union
 from jaxdd.training.fit import FitState, Training, make_epochs
 from jaxdd.types import (
     Array,

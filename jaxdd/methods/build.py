@@ -12,7 +12,7 @@ from jaxdd.nets import has_batch_statistics
 from jaxdd.objectives.parts import LearnsStepSize, SampleMatching
 from jaxdd.primitives.trees import global_norm
 from jaxdd.synthetic.decoder import make_decoder
-from jaxdd.synthetic.images import TeacherLabels
+from jaxdd.synthetic.labels import TeacherLabels
 from jaxdd.synthetic.optimizer import make_optimizer
 from jaxdd.types import (
     Array,

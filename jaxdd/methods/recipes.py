@@ -12,7 +12,8 @@ from jaxdd.objectives.contrastive import ContrastiveMatching
 from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.objectives.trajectory import TrajectoryMatching
-from jaxdd.synthetic.images import Images, SoftLabels
+from jaxdd.synthetic.images import Images
+from jaxdd.synthetic.labels import SoftLabels
 from jaxdd.synthetic.optimizer import SGD
 
 DSA = "color_crop_cutout_flip_scale_rotate"

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from jaxdd.modifiers.masks import Masking
 from jaxdd.primitives.trees import apply_mask
-from jaxdd.synthetic.sets import centred, flatten, present
+from jaxdd.synthetic.labels import centred
+from jaxdd.synthetic.sets import flatten, present
 from jaxdd.types import Array, Batch, Key, Scalar, Synthetic
 
 # Features of some blocks, [N, F] each, and weights of their rows, 0 for padding.

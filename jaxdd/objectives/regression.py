@@ -23,7 +23,7 @@ from jaxdd.objectives.prototypes import (
 )
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.regression import gram, relative_ridge, solve_ridge
-from jaxdd.synthetic.sets import centred
+from jaxdd.synthetic.labels import centred
 from jaxdd.types import (
     Array,
     Batch,

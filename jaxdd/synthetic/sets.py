@@ -53,13 +53,3 @@ def fill(batch: Batch) -> Array:
 def present(labels: Array) -> Array:
     """[...] bool: whether labels [..., K] belong to an image rather than to padding."""
     return jnp.any(labels != 0, axis=-1)
-
-
-def centred(labels: Array) -> Array:
-    """Labels [..., K] minus their mean over classes: one-hot ones minus 1/K.
-
-    Example:
-        >>> centred(jnp.array([[1.0, 0.0], [0.0, 0.0]])).tolist()
-        [[0.5, -0.5], [0.0, 0.0]]
-    """
-    return labels - jnp.mean(labels, axis=-1, keepdims=True)

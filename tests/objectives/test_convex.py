@@ -21,7 +21,8 @@ from jaxdd.objectives.linearised import (
 )
 from jaxdd.objectives.prototypes import margin_loss, prototypes
 from jaxdd.primitives.quadratic import by_adam, by_conjugate_gradients
-from jaxdd.synthetic.sets import centred, flatten
+from jaxdd.synthetic.labels import centred
+from jaxdd.synthetic.sets import flatten
 from jaxdd.types import Batch, Learner, Synthetic
 from tests.helpers import (
     CLASSES,

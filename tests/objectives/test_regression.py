@@ -10,7 +10,7 @@ from jaxdd.modifiers.masks import make_mask
 from jaxdd.objectives import regression_match
 from jaxdd.objectives.prototypes import margin_loss
 from jaxdd.primitives.regression import LARGEST_RESIDUAL, solve_ridge
-from jaxdd.synthetic.sets import centred
+from jaxdd.synthetic.labels import centred
 from jaxdd.types import Batch, Learner, Network, Outputs, Synthetic
 from tests.helpers import CLASSES, SHAPE, refused, smooth_network, to64, toy_batch
 
