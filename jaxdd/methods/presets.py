@@ -18,6 +18,7 @@ from jaxdd.learners.pools import Pool
 from jaxdd.methods.published import STEPS, published
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
+from jaxdd.methods.regressions import settings
 from jaxdd.modifiers.curriculum import Window
 from jaxdd.objectives.contrastive import ContrastiveMatching
 from jaxdd.training.schedules import EvaluationSpec
@@ -326,12 +327,23 @@ def _trajectory(
     return override(base, row)
 
 
+def _regression(
+    method: str, recipe: Recipe, dataset: str, ipc: int, net: str
+) -> Preset:
+    """FRePo and RCIG: `regressions.py`."""
+    del method, net
+    evaluation = EvaluationSpec(schedule="cosine", optimizer="adam", loss="mse")
+    row = settings(recipe.objective.name, dataset, ipc)
+    return override(Preset(recipe, Length(), evaluation), row)
+
+
 # The way a preset is looked up follows from where the networks come from.
 _FAMILIES = {
     "pool": _matching,
     "fresh": _matching,
     "real_pool": _formations,
     "spans": _trajectory,
+    "aged_pool": _regression,
 }
 
 

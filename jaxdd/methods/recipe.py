@@ -23,6 +23,7 @@ from jaxdd.synthetic.formation import Formation
 from jaxdd.synthetic.images import Images
 from jaxdd.synthetic.labels import (
     LABELS,
+    LOSS_OF,
     HardLabels,
     SoftLabels,
     Targets,
@@ -183,7 +184,12 @@ class Recipe:
     @property
     def as_targets(self) -> bool:
         """Whether labels are targets of a regression, not probabilities."""
-        return self.labels.name == "targets"
+        return self.labels.space == "targets"
+
+    @property
+    def loss(self) -> str:
+        """The loss of a network on the set, by the space of its labels."""
+        return LOSS_OF[self.labels.space]
 
     @property
     def formation(self) -> Formation:
@@ -192,7 +198,8 @@ class Recipe:
 
     def parts(self, network: Network, microbatch: int | None) -> Parts:
         """What the modifiers hand to the objective."""
-        terms = {} if self.sdc is None else self.sdc.make(network, microbatch)
+        sdc = self.sdc
+        terms = {} if sdc is None else sdc.make(network, microbatch, self.loss)
         return Parts(
             terms,
             None if self.mask is None else self.mask.make(),
@@ -200,7 +207,7 @@ class Recipe:
             self.segments.make() if self.segments and self.count > 1 else None,
             microbatch,
             self.learner.matches,
-            bool(terms) and self.sdc is not None and self.sdc.at == "path",
+            bool(terms) and sdc is not None and sdc.at == "path",
             self.as_targets,
         )
 

@@ -16,9 +16,12 @@ CLASSES = {
     "mnist": 10,
     "fashion": 10,
     "tiny_imagenet": 200,
+    "imagenette": 10,
+    "imagewoof": 10,
     "digits": 10,
 }
 GREY = ("mnist", "fashion", "digits")
+LARGE = ("imagenette", "imagewoof")  # at 128 pixels
 # FRePo's labels are divided by sqrt(K / 10), those of RCIG are not.
 USUAL_CLASSES = 10
 
@@ -127,6 +130,7 @@ def _frepo(name: str | None, images: int, ipc: int) -> dict[str, Any]:
 def _rcig(name: str | None, images: int, ipc: int) -> dict[str, Any]:
     updates = 1000 if images == 10 else 2000
     return {
+        "inner_ridge": 0.05 if name in LARGE else 5e-4,
         "steps": RCIG_STEPS_OF.get((name or "", ipc), RCIG_STEPS),
         "eval_lr": 1e-4,
         "eval_batch": RCIG_BATCH,

@@ -124,6 +124,7 @@ class OnFeatures(MixedMatching):
     """
 
     batch_syn: ClassVar[int | None] = None
+    label_spaces: ClassVar[tuple[str, ...]] = ("probabilities", "targets")
 
     flip: bool = option(
         False,

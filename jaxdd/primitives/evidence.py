@@ -39,7 +39,9 @@ def later_gradient(
     """
 
     def compute(params, stats, batch: Batch, microbatch: int | None = None) -> Params:
-        gradient = inner_gradient(mean_loss(network, train, loss), microbatch)
+        # Chunks are weighed by the mass of their labels, as this loss alone is.
+        chunk = microbatch if loss == "cross_entropy" else None
+        gradient = inner_gradient(mean_loss(network, train, loss), chunk)
         return gradient(params, batch, stats)
 
     return Partial(compute, learner.params, learner.stats, batch)
