@@ -165,7 +165,10 @@ def loops(ipc: int, contrastive: bool = False) -> tuple[int, int]:
 
 # The networks of methods that were published with others than the usual ConvNet, by
 # the name of their objective.
-USUAL_NETWORKS: dict[str, NetworkSpec] = {}
+USUAL_NETWORKS: dict[str, NetworkSpec] = {
+    "regression": NetworkSpec("convnet_double", match_norm="batch"),
+    "convex": NetworkSpec("convnet_double", match_activation="softplus"),
+}
 
 
 def usual_network(recipe: Recipe) -> NetworkSpec:
