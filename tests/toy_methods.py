@@ -81,6 +81,16 @@ SHORT = {
         "pool_batch": 10,
         "image_lr": 1e-4,
     },
+    "aged_pool": {
+        "batch_mixed": 18,
+        "pool_networks": 2,
+        "most_steps": 2,
+        "network_lr": 0.01,
+        "ridge": 0.01,  # few features and almost as many images
+        "image_lr": 0.02,
+        "label_lr": 0.02,
+        "solver_steps": 3,
+    },
     "spans": {
         "student_steps": 3,
         "batch_syn": 4,
@@ -116,7 +126,10 @@ def toy_method(recipe: Recipe) -> Method:
 
 def start_for(recipe: Recipe) -> Synthetic:
     start = toy_start(INPUTS)
-    return start._replace(step_size=jnp.float32(recipe.step_size))
+    return start._replace(
+        labels=recipe.labels.begin(start.labels),
+        step_size=jnp.float32(recipe.step_size),
+    )
 
 
 def is_new(learner) -> bool:

@@ -1,4 +1,4 @@
-"""Ten bases times the modifiers: every cell is one program and has an effect.
+"""Bases times the modifiers: every cell is one program and has an effect.
 
 The bases keep the whole contract in `test_methods`; all modifiers at once are in
 `tests/experiments/test_segments.py`.
@@ -16,6 +16,7 @@ from jaxdd.fields import override
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.modifiers.segments import keep_hardest
 from jaxdd.objectives.distribution import FeatureMatching
+from jaxdd.objectives.regression import OnFeatures
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Inputs
 from tests.helpers import new_learner
@@ -28,7 +29,8 @@ from tests.toy_methods import (
     toy_recipe,
 )
 
-BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm")
+BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm",
+         "frepo", "rcig")  # fmt: skip
 # Those whose axes the others have as well are left to `make test-slow`.
 OTHERS = ("dc", "dcc", "mtt", "ftd", "tesla")
 MODIFIERS = {
@@ -76,7 +78,7 @@ def program(base: str, changes: tuple):
     flags = dict(changes)
     if recipe.objective.augmentation != "none":  # one operation compiles quickest
         flags["augmentation"] = "flip"
-    if isinstance(recipe.objective, FeatureMatching):
+    if isinstance(recipe.objective, FeatureMatching | OnFeatures):
         flags["features"] = "all"  # what a mask can choose from
     recipe = override(recipe, flags)
     method, traces = toy_method(recipe), []
