@@ -87,9 +87,10 @@ SHORT = {
         "most_steps": 2,
         "network_lr": 0.01,
         "ridge": 0.01,  # few features and almost as many images
-        "image_lr": 0.02,
-        "label_lr": 0.02,
+        "image_lr": 0.05,
+        "label_lr": 0.05,
         "solver_steps": 3,
+        "temperature_lr": 0.1,
     },
     "spans": {
         "student_steps": 3,

@@ -48,15 +48,19 @@ FREPO_BATCH, RCIG_BATCH = 500, 256
 RCIG_STEPS = 10_000
 RCIG_STEPS_OF = {("cifar10", 1): 15_000, ("tiny_imagenet", 1): 5000}
 
-# Ours, for digits: few networks of width 32, and rates for a thousand steps.
+# Ours, for digits. FRePo's by the accuracy on another split (split_seed 1, ipc 1, two
+# networks, width 32, 3000 steps): 93.9 % with an augmentation of the match that cuts
+# out, 93.5 % without cutout; a rate of the pool of 0.001 gives 94.2 % (0.003: 93.5 %),
+# one of the images of 0.01 gives 92.8 % (0.003: 93.5 %), and ten networks give 93.5 %.
 DIGITS: dict[str, dict[str, Any]] = {
     "regression": {
-        "steps": 1000,
+        "steps": 3000,
+        "augmentation": "crop_cutout_scale_rotate",
         "batch_mixed": 256,
         "pool_networks": 4,
-        "network_lr": 3e-3,
-        "image_lr": 1e-2,
-        "label_lr": 1e-2,
+        "network_lr": 1e-3,
+        "image_lr": 3e-3,
+        "label_lr": 3e-3,
     },
     "convex": {
         "steps": 300,

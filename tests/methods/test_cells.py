@@ -32,7 +32,7 @@ from tests.toy_methods import (
 BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm",
          "frepo", "rcig")  # fmt: skip
 # Those whose axes the others have as well are left to `make test-slow`.
-OTHERS = ("dc", "dcc", "mtt", "ftd", "tesla")
+OTHERS = ("dc", "dcc", "mtt", "ftd", "tesla", "rcig")
 MODIFIERS = {
     "sdc": {"sdc_weight": 0.5},
     "fiex": {},

@@ -116,7 +116,7 @@ def datm() -> Method:
 def frepo() -> Method:
     """LAMB on images and targets along a cosine, a pool of two networks."""
     between = Training(1, 0.01, batch_size=1000, optimizer="adam", loss="mse")
-    lamb = optax.lamb(optax.cosine_decay_schedule(0.02, 1000, alpha=0.1))
+    lamb = optax.lamb(optax.cosine_decay_schedule(0.05, 1000, alpha=0.1))
     return make_method(
         per_batch(regression_match(NETWORK, NONE, ridge=0.01), 18),
         aged_pool(NETWORK, 2, 101, between, (1, 2)),
@@ -129,7 +129,7 @@ def rcig() -> Method:
     """AdaBelief on images, targets and the logarithm of a scale; their average."""
     solver = by_conjugate_gradients(3)
     between = Training(1, 0.01, batch_size=1000, optimizer="adam", loss="mse")
-    of_images, of_scale = optax.adabelief(0.02), optax.adabelief(0.03)
+    of_images, of_scale = optax.adabelief(0.05), optax.adabelief(0.1)
     return make_method(
         per_batch(convex_match(NETWORK, solver, solver, NONE), 18),
         aged_pool(NETWORK, 2, 99, between, (1, 2)),
