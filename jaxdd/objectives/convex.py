@@ -116,12 +116,10 @@ def convex_match(
             call, the network's last kernel is not named "head/kernel".
 
     Example:
-        >>> start = jaxdd.initial_set(key, "real", real, ipc=2)
-        >>> start = start._replace(step_size=jnp.float32(1))
-        >>> solver = by_conjugate_gradients(3)
+        >>> solver = by_conjugate_gradients(20)
         >>> match = convex_match(
-        ...     network, solver, solver, jaxdd.siamese(()), as_targets=False)
-        >>> bool(match(key, start, batch, learner)[0] > 0)
+        ...     network, solver, solver, jaxdd.siamese(()), ridge=0.05)
+        >>> isinstance(match, BatchMatch)
         True
     """
     selection = Selection(first_block(features, mask), mask)

@@ -179,7 +179,7 @@ def norms_of(trees):
 
 @pytest.mark.parametrize(
     ("name", "variant"),
-    [c for c in CELLS if METHODS[c[0]].images.optimizer.name == "sgd"],
+    [c for c in CELLS if "image_momentum" in flat(METHODS[c[0]])],
 )
 def test_the_codes_move_by_sgd_with_the_momentum_of_the_recipe(name, variant):
     """g1 = -d1 / lr and g2 = -d2 / lr - momentum * g1 have the reported norms.

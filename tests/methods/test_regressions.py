@@ -57,7 +57,8 @@ def test_the_result_is_an_average_without_a_weight_for_the_start(rcig):
     for name in ("images", "labels"):
         codes = [np.asarray(getattr(x.codes, name)) for x in states]
         expected = sum(w * x for w, x in zip(weights, codes, strict=True))
-        np.testing.assert_allclose(getattr(result, name), expected, rtol=1e-4, atol=1e-5)
+        found = getattr(result, name)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     logs = [float(x.codes.step_size) for x in states]
     assert float(result.step_size) == pytest.approx(np.exp(weights @ logs), rel=1e-4)
     assert recipe.step_size == 1.0
