@@ -82,6 +82,17 @@ SHORT = {
         "image_lr": 1e-4,
     },
     "interpolated": {"batch_real": 8, "cf_frequencies": 16, "image_lr": 2e-3},
+    "aged_pool": {
+        "batch_mixed": 18,
+        "pool_networks": 2,
+        "most_steps": 2,
+        "network_lr": 0.01,
+        "ridge": 0.01,  # few features and almost as many images
+        "image_lr": 0.05,
+        "label_lr": 0.05,
+        "solver_steps": 3,
+        "temperature_lr": 0.1,
+    },
     "spans": {
         "student_steps": 3,
         "batch_syn": 4,
@@ -119,7 +130,10 @@ def toy_method(recipe: Recipe) -> Method:
 
 def start_for(recipe: Recipe) -> Synthetic:
     start = toy_start(INPUTS)
-    return start._replace(step_size=jnp.float32(recipe.step_size))
+    return start._replace(
+        labels=recipe.labels.begin(start.labels),
+        step_size=jnp.float32(recipe.step_size),
+    )
 
 
 def is_new(learner) -> bool:

@@ -137,11 +137,14 @@ class Context(NamedTuple):
         experts: how many the bank has, where trajectories are matched.
         pixels: the space of pixels, where images are stored as such; see
             `data.Preprocess.space`.
+        as_targets: whether labels are targets of a regression, not probabilities;
+            `build` takes it from the recipe.
     """
 
     microbatch: int | None = None
     experts: int | None = None
     pixels: Space | None = None
+    as_targets: bool = False
 
 
 MATCHES = "updates of the images before a network is replaced by a new one"

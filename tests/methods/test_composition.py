@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from jaxdd import augment
+from jaxdd.learners.aged import aged_pool
 from jaxdd.learners.fresh import fresh, in_passes
 from jaxdd.learners.interpolated import interpolated
 from jaxdd.learners.pools import pool, real_pool
@@ -16,11 +17,14 @@ from jaxdd.modifiers.masks import kernels_only
 from jaxdd.objectives import (
     Sampling,
     contrastive_match,
+    convex_match,
     feature_match,
     gradient_match,
+    per_batch,
     per_class,
     per_set,
     per_span,
+    regression_match,
     switch,
     trajectory_match,
 )
@@ -31,6 +35,7 @@ from jaxdd.objectives.feature_distances import (
     CharacteristicFunction,
 )
 from jaxdd.primitives import DISTANCES
+from jaxdd.primitives.quadratic import by_conjugate_gradients
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.formation import Formation
 from jaxdd.synthetic.optimizer import SGD, make_optimizer
@@ -153,6 +158,32 @@ def datm() -> Method:
     return trajectories(False, "soft", labels=SGD(0.9).make(0.3), gate=10.0)
 
 
+def frepo() -> Method:
+    """LAMB on images and targets along a cosine, a pool of two networks."""
+    between = Training(1, 0.01, batch_size=1000, optimizer="adam", loss="mse")
+    lamb = optax.lamb(optax.cosine_decay_schedule(0.05, 1000, alpha=0.1))
+    return make_method(
+        per_batch(regression_match(NETWORK, NONE, ridge=0.01), 18),
+        aged_pool(NETWORK, 2, 101, between, (1, 2)),
+        make_decoder("targets"),
+        make_optimizer(lamb, lamb),
+    )
+
+
+def rcig() -> Method:
+    """AdaBelief on images, targets and the logarithm of a scale; their average."""
+    solver = by_conjugate_gradients(3)
+    between = Training(1, 0.01, batch_size=1000, optimizer="adam", loss="mse")
+    of_images, of_scale = optax.adabelief(0.05), optax.adabelief(0.1)
+    return make_method(
+        per_batch(convex_match(NETWORK, solver, solver, NONE), 18),
+        aged_pool(NETWORK, 2, 99, between, (1, 2)),
+        make_decoder("targets", positive=True),
+        make_optimizer(of_images, of_images, of_scale),
+        Extras(ema_decay=0.9, ema_of="all"),
+    )
+
+
 BY_HAND = {
     "dc": dc,
     "dsa": dsa,
@@ -165,6 +196,8 @@ BY_HAND = {
     "mtt": trajectories,
     "tesla": lambda: trajectories(truncated=True),
     "datm": datm,
+    "frepo": frepo,
+    "rcig": rcig,
 }
 
 
