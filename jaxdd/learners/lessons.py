@@ -38,8 +38,8 @@ def after_lessons(
     is_new = source.is_new
     if is_new is None:
         raise UserError(
-            "--segment_rule=pdd trains new networks on the earlier segments, and this "
-            "method's networks begin where others have been: use filter"
+            "--segment_rule=pdd teaches the earlier segments to networks that begin at "
+            "random for every few matches, which this method has not: use filter"
         )
     fit = make_fit(
         network,

@@ -83,6 +83,7 @@ def test_ncfm_in_segments_with_a_window_a_mask_and_the_correction(problem, tmp_p
     assert any("window" in remark for remark in opened.remarks)
 
 
+@pytest.mark.slow
 def test_m3d_in_a_run(problem, tmp_path):
     distill.run(config(tmp_path / "run", "m3d"), problem)
     made = jaxdd.load(tmp_path / "run/distilled.npz")

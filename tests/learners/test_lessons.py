@@ -100,7 +100,7 @@ def test_the_rule_changes_the_images_of_a_later_segment_alone(base):
 @pytest.mark.parametrize("base", ["mtt", "datm"])
 def test_students_that_begin_at_experts_are_refused(base):
     recipe = override(toy_recipe(base), {"segments": 2, "segment_rule": "pdd"})
-    with refused("--segment_rule=pdd .* begin where others have been: use filter"):
+    with refused("--segment_rule=pdd .* which this method has not: use filter"):
         build(NETWORK, recipe, CONTEXT)
     # One piece has no earlier ones: there is nothing to be refused.
     build(NETWORK, override(recipe, {"segments": 1}), CONTEXT)

@@ -37,6 +37,7 @@ from tests.helpers import (
 )
 
 KEY = jax.random.key(0)
+OTHERS = ("mmd", "attention")
 PLAIN = augment.siamese(())
 CF = CharacteristicFunction(frequencies=16)
 DISTANCES = {"means": Means(), "mmd": MMD(), "cf": CF, "attention": Attention(power=2)}
@@ -134,7 +135,7 @@ def test_a_mask_leaves_features_out(x64, name):
         value_of(distance, made, real, "last", dropped)
 
 
-@pytest.mark.parametrize("name", DISTANCES)
+@pytest.mark.parametrize("name", ["mmd", "cf", "attention"])
 def test_without_batch_norm_classes_may_be_matched_alone(x64, name):
     """The joint match adds up the classes; frequencies are drawn otherwise."""
     inputs = to64(toy_inputs((5, 5, 5)))
@@ -156,7 +157,9 @@ def test_without_batch_norm_classes_may_be_matched_alone(x64, name):
     np.testing.assert_allclose(value, summed, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["mmd", "cf", "attention"])
+@pytest.mark.parametrize(
+    "name", ["cf", *(pytest.param(x, marks=pytest.mark.slow) for x in OTHERS)]
+)
 def test_steps_with_batch_norm_are_finite_and_move_only_images(name):
     flags = {"feature_distance": name, "batch_real": 4, "augmentation": "none"}
     flags |= {"cf_frequencies": 8} if name == "cf" else {}
