@@ -296,7 +296,6 @@ class Attention(Choice):
 
 
 FeatureDistance = Means | MMD | CharacteristicFunction | Attention
-
 FEATURE_DISTANCES: dict[str, type] = {
     kind.name: kind for kind in (Means, MMD, CharacteristicFunction, Attention)
 }

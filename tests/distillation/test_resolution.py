@@ -75,6 +75,8 @@ def test_a_rising_weight_arrives_at_the_end_of_the_published_run(method, digits)
     flags = {"sdc_weight": 1.0, "steps": 7, "ipc": 2, "net": "mlp", "width": 4}
     if "tensors" in flat(METHODS[method]):
         flags["tensors"] = "all"  # an MLP has no convolution
+    if "attention_power" in flat(METHODS[method]):
+        flags["net"] = "convnet"  # nor maps
     resolved = open_run(method, flags, digits).resolved
     published = preset(method, "digits", 2).length.steps
     assert (resolved.length.steps, resolved.recipe.sdc.horizon) == (7, published)
