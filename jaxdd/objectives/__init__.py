@@ -2,7 +2,8 @@
 
 gradient      gradients, class by class: read this first
 contrastive   gradients of all classes together (DCC)
-distribution  features (DM)
+distribution  features (DM); feature_distances are how they are compared
+calibration   what trained networks say of the synthetic images (NCFM)
 trajectory    the end of an expert's span
 regression    labels of real samples, predicted from features of the set (FRePo)
 convex        the same after training in a linearisation (RCIG)

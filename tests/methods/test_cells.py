@@ -29,10 +29,12 @@ from tests.toy_methods import (
     toy_recipe,
 )
 
-BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm",
-         "frepo", "rcig")  # fmt: skip
+BASES = (
+    "dc", "dsa", "dcc", "dsac", "idc", "dm", "m3d", "datadam", "ncfm", "mtt", "ftd",
+    "tesla", "datm", "frepo", "rcig",
+)  # fmt: skip
 # Those whose axes the others have as well are left to `make test-slow`.
-OTHERS = ("dc", "dcc", "mtt", "ftd", "tesla", "rcig")
+OTHERS = ("dc", "dcc", "m3d", "mtt", "ftd", "tesla", "rcig")
 MODIFIERS = {
     "sdc": {"sdc_weight": 0.5},
     "fiex": {},

@@ -21,6 +21,7 @@ from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.sdc import SDC
 from jaxdd.objectives.regression import OnFeatures
+from jaxdd.synthetic.optimizer import SGD
 from jaxdd.types import Inputs, Method
 from tests.helpers import assert_close, toy_start
 from tests.toy_methods import (
@@ -137,6 +138,8 @@ def test_the_loss_falls_on_fixed_draws(name, variant):
 @pytest.mark.parametrize(("name", "variant"), CELLS)
 def test_info_has_constant_keys_and_finite_values(name, variant):
     expected = {"loss", "match", "image_gradient", "update"}
+    if flat(cell(name, variant).recipe).get("calibration"):
+        expected |= {"calibration"}
     expected |= {"sdc"} if variant != "plain" else set()
     regression = isinstance(cell(name, variant).recipe.objective, OnFeatures)
     expected |= {"residual"} if regression else set()
@@ -177,10 +180,10 @@ def norms_of(trees):
     return np.sqrt(sum(squares))
 
 
-@pytest.mark.parametrize(
-    ("name", "variant"),
-    [c for c in CELLS if "image_momentum" in flat(METHODS[c[0]])],
-)
+BY_SGD = [c for c in CELLS if isinstance(METHODS[c[0]].images.optimizer, SGD)]
+
+
+@pytest.mark.parametrize(("name", "variant"), BY_SGD)
 def test_the_codes_move_by_sgd_with_the_momentum_of_the_recipe(name, variant):
     """g1 = -d1 / lr and g2 = -d2 / lr - momentum * g1 have the reported norms.
 
