@@ -20,9 +20,8 @@ from jaxdd.modifiers.segments import join
 from jaxdd.progress import say
 from jaxdd.types import Synthetic
 
-# What the loop's temporaries grow with, by objective.
-LOOP_FLAGS = {"trajectory": "student_steps"}
-LOOP_FLAG = "batch_real"
+# What the loop's temporaries grow with: the first of these that an objective has.
+LOOP_FLAGS = ("student_steps", "batch_real", "batch_mixed")
 
 
 class Distillation:
@@ -165,7 +164,7 @@ class Distillation:
         cost = steps_cost(self.piece, steps)
         self.compiling["the steps"] = cost.compile_seconds
         objective = self.job.recipe.objective
-        flag = LOOP_FLAGS.get(objective.name, LOOP_FLAG)
+        flag = next(name for name in LOOP_FLAGS if hasattr(objective, name))
         lever = Lever(flag, getattr(objective, flag))
         self.programs["distillation"] = cost.memory, lever
         self.buffer = cost.buffer

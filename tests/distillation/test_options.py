@@ -30,6 +30,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "reference_epochs": {"segment_score": "learnability"},
     "image_decay": {"image_optimizer": "adamw"},
     "image_horizon": {"image_schedule": "cosine"},
+    "least_steps": {"most_steps": 15},
 }
 # Another value than the default, where the field does not say what may be given.
 TEXTS = {
@@ -66,10 +67,14 @@ NEED_EXPERTS = ("labels", "sdc_at", "segment_experts", "segment_epochs", "init_r
                 "add_end_epoch", "removals")  # fmt: skip
 
 
+# Flags that only these methods take, or whose companions do.
+ONLY = {"calibration": ("ncfm",), "least_steps": ("frepo",)}
+
+
 def method_with(name: str) -> str:
     """The first method that takes a flag."""
     methods = ("mtt",) if name in NEED_EXPERTS else METHODS
-    methods = ("ncfm",) if name == "calibration" else methods
+    methods = ONLY.get(name, methods)
     return next(m for m in methods if owned_by(run_of(m, beside(name)), FLAGS[name]))
 
 
@@ -174,6 +179,9 @@ def test_axes_lack_what_is_of_other_variants():
     kinds = {n for n, f in FLAGS.items() if f.selector == "feature_distance"}
     of_features = kinds | words("features feature_distance calibration")
     both = modifiers | on_real | warm_up | kinds | {"image_decay"}
+    both |= words("batch_mixed flip ridge label_margin label_scale inner_ridge solver")
+    both |= words("solver_steps inner_lr hessian_lr temperature_lr pool_networks")
+    both |= words("max_age least_steps most_steps pool_images")
     of_pools = both | pool | of_gradients | {"inner_epochs"}
     assert names["dsa"] == both | soft | experts | of_features
     assert names["dcc"] == names["dsa"] - warm_up

@@ -45,6 +45,7 @@ NEW = {
     "image_horizon",
     "image_clip",
     "calibration",
+    "ema_of",
     "clipping",
     "feature_distance",
     "matches",
