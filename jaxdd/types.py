@@ -357,6 +357,26 @@ class SetMatch(Protocol):
 
 
 @runtime_checkable
+class BatchMatch(Protocol):
+    """How far all images are from one batch of real samples of all classes."""
+
+    def __call__(
+        self, key: Key, synthetic: Synthetic, real: Batch, learner: Learner, /
+    ) -> tuple[Scalar, Evidence | PathEvidence]:
+        """Compare both at a network.
+
+        Args:
+            key: consumed.
+            synthetic: the images of all classes; padding has zero labels.
+            real: [B, ...] samples of any class, which get no gradient.
+            learner: the network.
+
+        Returns:
+            The loss and its evidence.
+        """
+
+
+@runtime_checkable
 class SpanMatch(Protocol):
     """How far a student on the set stays behind an expert."""
 

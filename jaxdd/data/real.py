@@ -137,6 +137,32 @@ def sample_class(key: Key, real: RealData, class_index: Array, size: int) -> Bat
     return batch._replace(labels=jnp.where(count > 0, batch.labels, 0))
 
 
+def sample_any(key: Key, real: RealData, size: int) -> Batch:
+    """Draw `size` of all samples in play without replacement, whatever their class.
+
+    A class is drawn as often as it has samples in play. As in `sample_class`, fewer
+    samples than `size` are repeated cyclically, and none at all give padding.
+
+    Returns:
+        [size, ...] images, preprocessed, with one-hot labels.
+
+    Example:
+        >>> batch = sample_any(key, real, size=4)
+        >>> batch.images.shape, float(batch.labels.sum())
+        ((4, 8, 8, 1), 4.0)
+    """
+    columns = jnp.arange(real.table.shape[1])
+    in_play = (columns < real.counts[:, None]).ravel()
+    count = jnp.sum(real.counts)
+    order = jnp.where(in_play, jax.random.uniform(key, in_play.shape), jnp.inf)
+    # Only the first of the order are needed, and a class may be far from full.
+    first = min(size, order.shape[0])
+    chosen = jax.lax.top_k(-order, first)[1]
+    position = jnp.arange(size) % jnp.clip(count, 1, first)
+    batch = take(real, real.table.ravel()[chosen[position]])
+    return batch._replace(labels=jnp.where(count > 0, batch.labels, 0))
+
+
 def batch_of_pass(
     order: Array, real: RealData, class_index: Array, size: int, index: Array
 ) -> Batch:

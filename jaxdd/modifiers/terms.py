@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxdd.errors import UserError, quoted
 from jaxdd.types import (
     Array,
+    BatchMatch,
     ClassMatch,
     Learner,
     Schedule,
@@ -67,7 +68,8 @@ def weight_schedule(kind: str, weight: float, horizon: int) -> Schedule:
 
 
 def add_terms(
-    match: ClassMatch | SetMatch | SpanMatch, terms: Mapping[str, WeightedTerm]
+    match: ClassMatch | SetMatch | BatchMatch | SpanMatch,
+    terms: Mapping[str, WeightedTerm],
 ):
     """Add weighted penalties to a match of any kind.
 

@@ -16,7 +16,7 @@ from jaxdd.objectives.compose import switch
 from jaxdd.objectives.contrastive import contrastive_match
 from jaxdd.objectives.distribution import FEATURES, feature_match, joint_feature_match
 from jaxdd.objectives.gradient import gradient_match
-from jaxdd.objectives.lifts import per_class, per_set, per_span
+from jaxdd.objectives.lifts import per_batch, per_class, per_set, per_span
 from jaxdd.objectives.sampling import Sampling
 from jaxdd.objectives.trajectory import minibatches, trajectory_match
 
@@ -32,6 +32,7 @@ __all__ = [
     "gradient_match",
     "joint_feature_match",
     "minibatches",
+    "per_batch",
     "per_class",
     "per_set",
     "per_span",

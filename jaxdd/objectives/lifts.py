@@ -10,16 +10,17 @@ from typing import Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from jaxdd.data.real import sample_class
+from jaxdd.data.real import sample_any, sample_class
 from jaxdd.devices import policy
 from jaxdd.modifiers.forgetting import Forgetting
 from jaxdd.modifiers.terms import WeightedTerm, add_terms
 from jaxdd.objectives.sampling import Sampling, choose_images, choose_rows
 from jaxdd.primitives.keys import Draw
-from jaxdd.synthetic.sets import union
+from jaxdd.synthetic.sets import flatten, union
 from jaxdd.types import (
     Array,
     Batch,
+    BatchMatch,
     ClassMatch,
     Info,
     Inputs,
@@ -322,6 +323,69 @@ def per_set(
 
         def compare() -> Scalar:
             return match(Draw.AGAIN.of(key), *pair_of(), learner)[0]
+
+        return remember.add(matched, inputs, compare)
+
+    return objective
+
+
+def per_batch(
+    match: BatchMatch,
+    size: int,
+    terms: Mapping[str, WeightedTerm] | None = None,
+    remember: Forgetting | None = None,
+) -> Objective:
+    """Lift a match of the whole set with one mixed batch of real samples.
+
+    In later segments of D4A the match sees the images of all segments so far, of which
+    only the new ones get a gradient.
+
+    Args:
+        match: the match of a set with real samples of any class.
+        size: real samples of a step.
+        terms: penalties by name; each counts once, with its whole weight.
+        remember: a term against forgetting. Its proxy matches the new images with the
+            earlier ones in the place of real samples, its replay all images with real
+            samples that are in play or not.
+
+    Returns:
+        The objective. Its info has "match", each term's value and, with `remember`,
+        "forgetting".
+
+    Example:
+        >>> start = jaxdd.initial_set(key, "real", real, ipc=1)
+        >>> mean = lambda images: jax.numpy.mean(images, axis=(0, 1))
+        >>> def match(key, synthetic, real, learner):
+        ...     apart = mean(synthetic.images) - jax.numpy.mean(real.images, axis=0)
+        ...     return jax.numpy.sum(apart**2), None
+        >>> inputs = jaxdd.Inputs(real, real)
+        >>> objective = per_batch(match, size=4)
+        >>> loss, info = objective(key, start, learner, inputs, jax.numpy.int32(0))
+        >>> sorted(info)
+        ['match']
+    """
+    weighted = add_terms(match, terms or {})
+
+    def objective(
+        key: Key, synthetic: Synthetic, learner: Learner, inputs: Inputs, step: Array
+    ) -> tuple[Scalar, Info]:
+        key_real, key_match = jax.random.split(key)
+        together = union(inputs.earlier, synthetic)
+        real = sample_any(key_real, inputs.real, size)
+        matched = weighted(key_match, together, real, learner, step, 1.0)
+        if remember is None:
+            return matched
+
+        def proxy() -> tuple[Synthetic, Batch]:
+            return synthetic, jax.lax.stop_gradient(flatten(inputs.earlier_set()))
+
+        def replay() -> tuple[Synthetic, Batch]:
+            return together, sample_any(Draw.PAIRS.of(key), inputs.full, size)
+
+        pair_of = remember.choose(proxy, replay)
+
+        def compare() -> Scalar:
+            return match(Draw.AGAIN.of(key_match), *pair_of(), learner)[0]
 
         return remember.add(matched, inputs, compare)
 

@@ -44,6 +44,26 @@ def parameters_of(network: Network) -> Any:
 
 
 @dataclass(frozen=True)
+class MixedMatching(Choice):
+    """Base of the objectives whose real batch mixes all classes.
+
+    Attributes:
+        augmentation: of real and synthetic samples, see `augment.pipeline`.
+        batch_mixed: real samples of a step, of all classes together.
+    """
+
+    augmentation: str = option("none", AUGMENTATION)
+    batch_mixed: int = option(
+        1024, "real samples of all classes together in a step", above=0
+    )
+
+    def matched(self, network: Network, image_shape: tuple[int, ...]) -> Any:
+        """The shapes of what a mask chooses from: all parameters."""
+        del image_shape
+        return parameters_of(network)
+
+
+@dataclass(frozen=True)
 class SampleMatching(Choice):
     """Base of the objectives that match batches of real samples.
 

@@ -52,4 +52,4 @@ def fill(batch: Batch) -> Array:
 
 def present(labels: Array) -> Array:
     """[...] bool: whether labels [..., K] belong to an image rather than to padding."""
-    return jnp.any(labels > 0, axis=-1)
+    return jnp.any(labels != 0, axis=-1)

@@ -9,6 +9,7 @@ from jaxdd.data.real import (
     batch_of_pass,
     class_table,
     real_data,
+    sample_any,
     sample_class,
     sample_classes,
     take,
@@ -357,3 +358,23 @@ def test_real_data_takes_arrays_of_the_device_and_preprocessed_ones():
     labels = np.arange(6) % 3
     count = jax.eval_shape(lambda x: real_data(x, labels, 3).images.sum(), images)
     assert count.shape == ()
+
+
+def test_samples_of_any_class_are_drawn_alike_and_once():
+    real, _ = numbered()
+    window = Curriculum(drop_hardest=0.5).window(real, 0)
+    kept = {int(i) for row, n in zip(window.table, window.counts, strict=True)
+            for i in row[: int(n)]}  # fmt: skip
+    draw = jax.jit(jax.vmap(lambda k: sample_any(k, window, len(kept)).images))
+    rows = np.asarray(draw(jax.random.split(jax.random.key(0), 20)))[..., 0, 0, 0]
+    assert {frozenset(row.astype(int)) for row in rows} == {frozenset(kept)}
+    assert len({tuple(row) for row in rows}) > 1
+
+
+def test_too_few_samples_of_any_class_are_repeated_and_none_are_padding():
+    real, labels = numbered()
+    batch = sample_any(jax.random.key(0), real, 2 * len(labels))
+    drawn_twice = np.bincount(np.asarray(batch.images)[:, 0, 0, 0].astype(int))
+    assert drawn_twice.tolist() == [2] * len(labels)
+    nothing = real._replace(counts=jnp.zeros_like(real.counts))
+    assert float(sample_any(jax.random.key(0), nothing, 4).labels.sum()) == 0
