@@ -8,6 +8,7 @@ import jax
 from jaxdd.data.real import sample_classes
 from jaxdd.fields import Choice
 from jaxdd.primitives.keys import Draw
+from jaxdd.primitives.truncation import Student
 from jaxdd.types import Array, Inputs, Key, Learner, LearnerSource, Network, Space
 
 # Real images per class that set batch-norm statistics before a match (DC's code).
@@ -91,11 +92,14 @@ class Context(NamedTuple):
         experts: how many the bank has, where trajectories are matched.
         pixels: the space of pixels, where images are stored as such; see
             `data.Preprocess.space`.
+        student: how the objective trains a student on the set; None where it trains
+            none.
     """
 
     microbatch: int | None = None
     experts: int | None = None
     pixels: Space | None = None
+    student: Student | None = None
 
 
 @dataclass(frozen=True)

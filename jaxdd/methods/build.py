@@ -11,6 +11,7 @@ from jaxdd.methods.recipe import Recipe
 from jaxdd.nets import has_batch_statistics
 from jaxdd.objectives.parts import SampleMatching
 from jaxdd.objectives.trajectory import TrajectoryMatching
+from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.primitives.trees import global_norm
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.images import SoftLabels, TeacherLabels
@@ -35,10 +36,16 @@ def objective_of(
     network: Network, recipe: Recipe, context: Context = ANYWHERE
 ) -> Objective:
     """The objective of a recipe, with its terms, its mask and what it remembers."""
-    # With batch norm samples interact: a batch cannot be cut into chunks.
-    whole = has_batch_statistics(network)
-    microbatch = None if whole else context.microbatch
-    return recipe.objective.make(network, recipe.parts(network, microbatch))
+    parts = recipe.parts(network, _microbatch(network, context))
+    return recipe.objective.make(network, parts)
+
+
+def _microbatch(network: Network, context: Context) -> int | None:
+    """The chunk length of gradients.
+
+    With batch norm samples interact: a batch cannot be cut into chunks.
+    """
+    return None if has_batch_statistics(network) else context.microbatch
 
 
 def source_of(
@@ -46,6 +53,9 @@ def source_of(
 ) -> LearnerSource:
     """The learner source of a recipe."""
     objective = recipe.objective
+    if isinstance(objective, UnrolledLoss):
+        student = objective.student(network, _microbatch(network, context))
+        context = context._replace(student=student)
     source = recipe.learner.make(network, context, objective.augmentation)
     in_order = isinstance(objective, SampleMatching) and objective.sampling == "passes"
     return in_passes(source) if in_order else source

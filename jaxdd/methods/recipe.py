@@ -8,6 +8,7 @@ from jaxdd.fields import variant
 from jaxdd.learners.fresh import Context, Fresh
 from jaxdd.learners.pools import Pool, RealPool
 from jaxdd.learners.spans import Spans
+from jaxdd.learners.windows import Windows
 from jaxdd.modifiers.masks import Mask
 from jaxdd.modifiers.sdc import SDC
 from jaxdd.modifiers.segments import Segments
@@ -16,6 +17,7 @@ from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.objectives.parts import Parts
 from jaxdd.objectives.trajectory import TrajectoryMatching
+from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.synthetic.formation import Formation
 from jaxdd.synthetic.images import (
     LABELS,
@@ -98,9 +100,10 @@ class Recipe:
         | ContrastiveMatching
         | FeatureMatching
         | TrajectoryMatching
+        | UnrolledLoss
         | OwnObjective
     ) = variant(GradientMatching(), "what is matched", "objective")
-    learner: Fresh | Pool | RealPool | Spans | OwnLearner = variant(
+    learner: Fresh | Pool | RealPool | Spans | Windows | OwnLearner = variant(
         Pool(), "where networks come from", "source"
     )
     images: Images = Images()
@@ -123,9 +126,12 @@ class Recipe:
             )
         if isinstance(self.labels, TeacherLabels):
             _check_teacher(self)
-        if self.sdc is not None and self.sdc.at == "path" and not trajectories:
+        if isinstance(self.learner, Windows):
+            _check_windows(self.learner, self.objective)
+        trained = trajectories or isinstance(self.objective, UnrolledLoss)
+        if self.sdc is not None and self.sdc.at == "path" and not trained:
             raise UserError(
-                "--sdc_at=path needs a method that matches trajectories: use start"
+                "--sdc_at=path needs a method that trains a student: use start"
             )
 
     @property
@@ -178,11 +184,30 @@ class Recipe:
             microbatch,
             self.learner.matches,
             bool(terms) and self.sdc is not None and self.sdc.at == "path",
+            self._longest,
         )
+
+    @property
+    def _longest(self) -> int | None:
+        """The most steps of a student's window."""
+        if not isinstance(self.objective, UnrolledLoss):
+            return None
+        steps, learner = self.objective.student_steps, self.learner
+        return learner.longest(steps) if isinstance(learner, Windows) else steps
 
     def without_terms(self) -> "Recipe":
         """The same recipe without the difficulty correction."""
         return replace(self, sdc=None)
+
+
+def _check_windows(learner: Windows, objective: Any) -> None:
+    """Refuse windows of a student that is not there, or that do not fit."""
+    if not isinstance(objective, UnrolledLoss):
+        raise UserError(
+            "windows of a student's training need an objective that trains one: "
+            "UnrolledLoss"
+        )
+    learner.check(objective.student_steps)
 
 
 def _check_teacher(recipe: Recipe) -> None:

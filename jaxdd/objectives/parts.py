@@ -28,6 +28,8 @@ class Parts(NamedTuple):
         microbatch: chunk length of gradients over a batch; None for the whole batch.
         matches: steps per network of the learner.
         along_path: whether a term needs gradient norms along a student.
+        longest: the most steps of a student's window that the learner source draws;
+            None where it draws none.
     """
 
     terms: Mapping[str, WeightedTerm] = {}
@@ -36,6 +38,7 @@ class Parts(NamedTuple):
     microbatch: int | None = None
     matches: int = 1
     along_path: bool = False
+    longest: int | None = None
 
 
 def parameters_of(network: Network) -> Any:

@@ -6,7 +6,7 @@ optimiser included.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -175,3 +175,17 @@ def train_window(
         return step(state, batch, stats, context, start + i, active)
 
     return jax.lax.scan(body, state, jnp.arange(steps))
+
+
+class Student(NamedTuple):
+    """How an objective trains a network on the set, for whoever else has to train it.
+
+    Attributes:
+        optimizer: of the parameters.
+        step: one step; its batch is [K, n, ...], its context the key of the training.
+        steps: W, the steps of a window.
+    """
+
+    optimizer: InnerOptimizer
+    step: TrainingStep
+    steps: int
