@@ -23,6 +23,7 @@ from jaxdd.learners.fresh import Context
 from jaxdd.methods.build import build
 from jaxdd.methods.recipe import Recipe
 from jaxdd.objectives.gradient import GradientMatching
+from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.progress import say
 from jaxdd.storage.files import make_folder
 from jaxdd.storage.lock import owned
@@ -127,6 +128,9 @@ def open_run(
     _check_method(network, resolved.recipe)
     training_augmentation(resolved.evaluation.augmentation)
     resolved.recipe.formation.check(*dataset.image_shape[:2])
+    if isinstance(resolved.recipe.objective, UnrolledLoss):
+        images = resolved.recipe.formation.count(run.task.ipc)
+        resolved.recipe.objective.check(dataset.num_classes, images)
     resolved, differences = _with_bank(bank, problem, network, resolved)
     remarks = _left_out(problem, resolved, network, bank)
     start, init = None, resolved.recipe.images.init

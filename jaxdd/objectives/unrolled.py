@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd import augment as augmentations
+from jaxdd.errors import UserError
 from jaxdd.fields import option
 from jaxdd.modifiers.masks import Masking
 from jaxdd.nets import has_batch_statistics
 from jaxdd.objectives.lifts import per_batch
 from jaxdd.objectives.parts import MixedMatching, Parts
-from jaxdd.objectives.sampling import choose_rows
+from jaxdd.objectives.sampling import minibatch_of_step
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.gradients import batch_value
 from jaxdd.primitives.losses import mean_loss
@@ -25,7 +26,6 @@ from jaxdd.primitives.truncation import (
     training_step,
 )
 from jaxdd.primitives.unroll import Prepare
-from jaxdd.synthetic.sets import fill
 from jaxdd.types import (
     Array,
     Batch,
@@ -40,65 +40,6 @@ from jaxdd.types import (
     StepWindow,
     Synthetic,
 )
-
-
-def class_minibatch(
-    key: Key, data: Batch, classes: int | None, images: int | None
-) -> Batch:
-    """Random images of random classes, of each class the same number.
-
-    Args:
-        key: consumed, unless everything is taken.
-        data: [K, n, ...]; padding comes last in what is drawn of a class.
-        classes: distinct classes; None or at least K for all.
-        images: distinct images of a class; None or at least n for all.
-
-    Returns:
-        One batch, class by class. Source: RaT-BPTT's official code.
-
-    Example:
-        >>> labels = jnp.eye(3)[:, None].repeat(2, axis=1)
-        >>> data = Batch(jnp.zeros((3, 2, 4, 4, 1)), labels)
-        >>> batch = class_minibatch(jax.random.key(0), data, classes=2, images=1)
-        >>> batch.labels.sum(), batch.images.shape
-        (Array(2., dtype=float32), (2, 4, 4, 1))
-    """
-    key_classes, key_rows = jax.random.split(key)
-    count = data.labels.shape[0]
-    if classes is not None and classes < count:
-        chosen = jax.random.permutation(key_classes, count)[:classes]
-        data = jax.tree.map(lambda x: x[chosen], data)
-    keys = jax.random.split(key_rows, data.labels.shape[0])
-    data = jax.vmap(lambda k, rows: choose_rows(k, rows, images))(keys, data)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), data)
-
-
-def minibatch_of_step(
-    augment: Callable[[Key, Array], Array],
-    classes: int | None = None,
-    images: int | None = None,
-    filled: bool = False,
-) -> Prepare:
-    """The minibatch of every step of a student, a random one of its own.
-
-    Args:
-        augment: (key, images) -> images.
-        classes, images: as in `class_minibatch`.
-        filled: whether copies of images take the place of padding, which batch norm
-            would see.
-
-    Returns:
-        (set [K, n, ...], (key of the training, step)) -> batch, augmented.
-    """
-
-    def prepare(data: Batch, context) -> Batch:
-        key, count = context
-        key_choice, key_augment = jax.random.split(jax.random.fold_in(key, count))
-        batch = class_minibatch(key_choice, data, classes, images)
-        chosen = fill(batch) if filled else batch.images
-        return batch._replace(images=augment(key_augment, chosen))
-
-    return prepare
 
 
 def unrolled_match(
@@ -243,6 +184,26 @@ class UnrolledLoss(MixedMatching):
         1e-3, "learning rate of a student's training on the synthetic set", above=0
     )
 
+    def check(self, classes: int, images: int) -> None:
+        """Refuse minibatches of more than there is.
+
+        Args:
+            classes: K of the data.
+            images: training images of a class.
+
+        Raises:
+            UserError: a step would need more classes or images.
+        """
+        for name, asked, there, what in (
+            ("inner_classes", self.inner_classes, classes, "classes"),
+            ("inner_images", self.inner_images, images, "images of a class"),
+        ):
+            if asked is not None and asked > there:
+                raise UserError(
+                    f"--{name}={asked} is more than the {there} {what} that there are: "
+                    "lower it, or leave it out for all"
+                )
+
     @property
     def batch_syn(self) -> int | None:
         """Images of a class in a step of a student; None for all."""
@@ -256,12 +217,13 @@ class UnrolledLoss(MixedMatching):
             filled=has_batch_statistics(network),
         )
 
-    def _optimizer(self) -> InnerOptimizer:
+    def optimizer(self) -> InnerOptimizer:
+        """The optimiser of a student."""
         return INNER_OPTIMIZERS[self.inner_optimizer](self.inner_lr)
 
     def student(self, network: Network, microbatch: int | None = None) -> Student:
         """How a network is trained on the set, for the probes of a learner source."""
-        optimizer = self._optimizer()
+        optimizer = self.optimizer()
         step = training_step(
             mean_loss(network, train=True),
             optimizer,
@@ -274,7 +236,7 @@ class UnrolledLoss(MixedMatching):
         """The objective."""
         match = unrolled_match(
             network,
-            self._optimizer(),
+            self.optimizer(),
             self._prepare(network),
             augmentations.per_image(augmentations.pipeline(self.augmentation)),
             self.student_steps,

@@ -70,7 +70,7 @@ def test_windows_fit_and_probabilities_sum_to_one(choose):
     window, after = many(keys, norms, first_preference(12))
     end = np.asarray(window.start + window.length)
     assert np.all(np.asarray(window.start) >= 0)
-    assert np.all((1 <= end) & (end <= 12))
+    assert np.all((end >= 1) & (end <= 12))
     lengths = np.asarray(window.length)
     assert set(lengths.tolist()) <= {*range(1, 8)}
     assert len(set(lengths.tolist())) > 2

@@ -10,12 +10,8 @@ import pytest
 from jaxdd.modifiers.masks import make_mask
 from jaxdd.modifiers.sdc import SDC
 from jaxdd.objectives.parts import Parts
-from jaxdd.objectives.unrolled import (
-    UnrolledLoss,
-    class_minibatch,
-    minibatch_of_step,
-    unrolled_match,
-)
+from jaxdd.objectives.sampling import class_minibatch, minibatch_of_step
+from jaxdd.objectives.unrolled import UnrolledLoss, unrolled_match
 from jaxdd.primitives import inner_adam
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.synthetic.sets import flatten
