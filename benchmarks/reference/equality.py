@@ -143,13 +143,13 @@ def check(methods: list[str]) -> dict[str, float]:
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     try:
-        found = {method: difference(method) for method in methods}
+        gaps = {method: difference(method) for method in methods}
     finally:
         jax.config.update("jax_disable_most_optimizations", before)
-    for method, gap in found.items():
+    for method, gap in gaps.items():
         if not gap <= TOLERANCE:
             raise UserError(
                 f"the reference of {method} differs from ours by {gap:.1e} in float64: "
                 "nothing is timed"
             )
-    return found
+    return gaps

@@ -98,7 +98,7 @@ class Matching:
         real = network.channels_first(full.images)
         self.real = torch.stack([real[row] for row in network.tensor(full.table)])
         self.optimizer = torch.optim.SGD(
-            [self.images], self.stored.lr, momentum=self.stored.momentum
+            [self.images], self.stored.lr, momentum=self.stored.sgd.momentum
         )
         self._start(network.parameters(named_leaves(case.params)))
 
@@ -163,7 +163,7 @@ class Matching:
         """One update of the images of all classes, then what trains the network."""
         if self.learner.matches == 1:
             self._start(network.fresh(self.params))
-        if self.stored.order == "sequential":
+        if self.stored.sgd.order == "sequential":
             for k in range(len(self.images)):
                 self._update(self.class_loss(k, self.draw(k)))
         else:

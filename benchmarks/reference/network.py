@@ -58,10 +58,10 @@ def parameters(named: Mapping[str, Any]) -> Parameters:
     """From our parameters by path ("block0/conv/kernel": [3, 3, Cin, Cout])."""
     arrays = {name: np.asarray(x) for name, x in named.items()}
     depth = sum(name.endswith("conv/kernel") for name in arrays)
-    found = []
+    tensors = []
     for i in range(depth):
         block = f"block{i}"
-        found += [
+        tensors += [
             tensor(arrays[f"{block}/conv/kernel"].transpose(3, 2, 0, 1)),
             tensor(arrays[f"{block}/conv/bias"]),
             tensor(arrays[f"{block}/norm/scale"]),
@@ -72,23 +72,23 @@ def parameters(named: Mapping[str, Any]) -> Parameters:
     head = arrays["head/kernel"]
     side = round((head.shape[0] // width) ** 0.5)
     head = head.reshape(side, side, width, -1).transpose(3, 2, 0, 1)
-    found.append(tensor(head.reshape(head.shape[0], -1)))
-    found.append(tensor(arrays["head/bias"]))
-    return [x.contiguous() for x in found]
+    tensors.append(tensor(head.reshape(head.shape[0], -1)))
+    tensors.append(tensor(arrays["head/bias"]))
+    return [x.contiguous() for x in tensors]
 
 
 def fresh(like: Sequence[Tensor]) -> Parameters:
     """A new random network: PyTorch's defaults for convolutions and affine layers."""
-    found: Parameters = []
+    tensors: Parameters = []
     for i, x in enumerate(like):
         scale_or_shift = i < len(like) - 2 and i % 4 >= 2
         if scale_or_shift:
-            found.append(torch.full_like(x, float(i % 4 == 2)))
+            tensors.append(torch.full_like(x, float(i % 4 == 2)))
             continue
         kernel = like[i] if x.ndim > 1 else like[i - 1]
         bound = kernel[0].numel() ** -0.5
-        found.append(torch.empty_like(x).uniform_(-bound, bound))
-    return found
+        tensors.append(torch.empty_like(x).uniform_(-bound, bound))
+    return tensors
 
 
 def features(params: Sequence[Tensor], images: Tensor) -> Tensor:

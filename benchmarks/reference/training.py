@@ -58,9 +58,9 @@ def per_sample_norms(params: Parameters, images: Tensor, labels: Tensor) -> Tens
         loss = network.loss(params, images[i : i + 1], labels[i : i + 1])
         gradient = torch.autograd.grad(loss, params)
         norms.append(network.flatten(gradient).norm())
-    found = torch.stack(norms)
+    stacked = torch.stack(norms)
     network.finish()
-    return found
+    return stacked
 
 
 def epoch(

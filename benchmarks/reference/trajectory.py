@@ -48,7 +48,7 @@ class Trajectory:
         target = network.parameters(named_leaves(span.target))
         self.target = network.flatten(target)
         self.optimizers = [
-            torch.optim.SGD([self.images], stored.lr, momentum=stored.momentum),
+            torch.optim.SGD([self.images], stored.lr, momentum=stored.sgd.momentum),
             torch.optim.SGD(
                 [self.rate], self.objective.step_size_lr, momentum=STEP_SIZE_MOMENTUM
             ),
@@ -59,7 +59,7 @@ class Trajectory:
         total = len(self.images)
         size = min(self.objective.batch_syn or total, total)
         left: list[Tensor] = []
-        found = []
+        steps = []
         for _ in range(self.objective.student_steps):
             if not left:
                 order = torch.randperm(total, device=self.images.device)
@@ -67,8 +67,8 @@ class Trajectory:
             rows = left.pop(0)
             shown = self.images[rows]
             draws = augment.random_draws(self.groups, shown, shared=False)
-            found.append(StepDraw(rows, draws))
-        return found
+            steps.append(StepDraw(rows, draws))
+        return steps
 
     def _shown(self, drawn: StepDraw) -> Tensor:
         return augment.apply(drawn.draws, self.images[drawn.rows])

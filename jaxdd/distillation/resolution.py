@@ -202,6 +202,9 @@ def _completed(
         # A rising weight arrives at the last step of the published run.
         horizon = run.published.steps
         recipe = replace(recipe, sdc=replace(recipe.sdc, horizon=horizon))
+    if recipe.images.schedule != "constant" and recipe.images.horizon is None:
+        images = replace(recipe.images, horizon=run.published.steps)
+        recipe = replace(recipe, images=images)
     if run.experts is None or not isinstance(recipe.learner, Spans):
         return recipe, None
     if epochs is not None:

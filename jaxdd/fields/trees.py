@@ -275,7 +275,9 @@ def stored(tree: type, values: Mapping[str, Any]) -> dict[str, Any]:
     def is_there(flag: Flag) -> bool:
         if flag.selector is not None:
             names = [getattr(owner, "name", None) for owner in flag.owners]
-            return values.get(flag.selector) in names
+            selector = flags.get(flag.selector)  # a new one stands at its default
+            usual = None if selector is None else _default(selector.field)
+            return values.get(flag.selector, usual) in names
         opener = openers.get(flag.path)
         if opener is None or opener is flag:
             return True

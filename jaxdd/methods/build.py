@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxdd.learners.fresh import Context, in_passes
 from jaxdd.methods.assembly import Extras, make_method
@@ -14,8 +15,8 @@ from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.primitives.trees import global_norm
 from jaxdd.synthetic.decoder import make_decoder
-from jaxdd.synthetic.images import SoftLabels, TeacherLabels
-from jaxdd.synthetic.optimizer import make_optimizer
+from jaxdd.synthetic.images import TeacherLabels
+from jaxdd.synthetic.optimizer import STEP_SIZE_MOMENTUM, make_optimizer
 from jaxdd.types import (
     Array,
     Codes,
@@ -100,17 +101,15 @@ def build(network: Network, recipe: Recipe, context: Context = ANYWHERE) -> Meth
         0
     """
     images, labels, objective = recipe.images, recipe.labels, recipe.objective
-    rates = {"label_lr": 0.0, "label_momentum": 0.0, "step_size_lr": 0.0}
-    if isinstance(labels, SoftLabels):
-        rates |= {"label_lr": labels.lr, "label_momentum": labels.momentum}
-    if isinstance(objective, TrajectoryMatching):
-        rates["step_size_lr"] = objective.step_size_lr
+    of_step_size = None
+    if isinstance(objective, TrajectoryMatching) and objective.step_size_lr:
+        of_step_size = optax.sgd(objective.step_size_lr, momentum=STEP_SIZE_MOMENTUM)
     return make_method(
         objective_of(network, recipe, context),
         source_of(network, recipe, context),
         make_decoder(labels.name, recipe.formation, images.stored_in(context.pixels)),
         make_optimizer(
-            images.lr, images.momentum, images.order, gate=images.gate, **rates
+            images.updates(), labels.updates(images), of_step_size, images.gate
         ),
         extras_of(network, recipe),
     )

@@ -13,6 +13,7 @@ from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.synthetic.images import Images, SoftLabels
+from jaxdd.synthetic.optimizer import SGD
 
 DSA = "color_crop_cutout_flip_scale_rotate"
 
@@ -41,7 +42,7 @@ idc = Recipe(
         augmentation="idc:color_crop+cutmix=0.5",
         samples=2000,
     ),
-    Images(lr=5e-3, order="sequential", space="pixels", factor=2),
+    Images(lr=5e-3, optimizer=SGD(order="sequential"), space="pixels", factor=2),
 )
 # IDC in segments; their number and the term are ours.
 d4a = replace(idc, segments=Segments(count=5, forgetting="replay"))

@@ -6,13 +6,24 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxdd.errors import UserError
-from jaxdd.fields import Choice, option
+from jaxdd.fields import Choice, option, variant
 from jaxdd.synthetic.decoder import INPUT
 from jaxdd.synthetic.formation import KINDS, Formation
 from jaxdd.synthetic.initial import INITIALS
-from jaxdd.synthetic.optimizer import IMAGE_STEPS
+from jaxdd.synthetic.optimizer import (
+    LAMB,
+    OPTIMIZERS,
+    SCHEDULES,
+    SGD,
+    AdaBelief,
+    Adam,
+    AdamW,
+    clip_by_running_norm,
+    scheduled,
+)
 from jaxdd.synthetic.sets import present
 from jaxdd.types import Codes, Inputs, Network, Space
 
@@ -30,9 +41,13 @@ class Images(Choice):
     Attributes:
         init: "noise", "real", "correct" (images that an expert gets right, DATM), or
             the path of a distilled set.
-        lr, momentum: of SGD on the images.
-        order: "joint", one update of all classes; "sequential", as if classes were
-            updated one after another by one optimiser (IDC).
+        lr: learning rate of the images.
+        optimizer: how they are updated.
+        schedule: of the rate, "constant", or a "cosine" to a tenth of it (FRePo).
+        horizon: the update at which the cosine ends; None for the last one of the
+            published run.
+        clip: a gradient may be as many times longer than the gradients so far
+            (RaT-BPTT); 0 for no bound.
         space: where images are stored: in the "input" space of the network, or as
             "pixels", which are clipped to [0, 1] whenever a network is new (IDC).
         factor, formation: tiles in a stored image, see `Formation`.
@@ -55,18 +70,32 @@ class Images(Choice):
         above=0,
         often=True,
     )
-    momentum: float = option(
-        0.5,
-        "momentum of the updates of the synthetic images",
-        flag="image_momentum",
-        at_least=0,
+    optimizer: SGD | Adam | AdamW | LAMB | AdaBelief = variant(
+        SGD(),
+        f"optimiser of the synthetic images: {', '.join(OPTIMIZERS)}",
+        "image_optimizer",
+        OPTIMIZERS,
     )
-    order: str = option(
-        "joint",
-        "order of the updates of the images: all classes at once (joint), or one "
-        "after another (sequential)",
-        flag="image_steps",
-        choices=IMAGE_STEPS,
+    schedule: str = option(
+        "constant",
+        "learning rate of the synthetic images over the run: constant, or falling to a "
+        "tenth like a cosine (cosine)",
+        flag="image_schedule",
+        choices=SCHEDULES,
+    )
+    horizon: int | None = option(
+        None,
+        "update at which the cosine of --image_schedule=cosine ends; default: the last "
+        "one of the published run",
+        flag="image_horizon",
+        above=0,
+    )
+    clip: float = option(
+        0.0,
+        "how many times longer than the gradients so far a gradient of the images may "
+        "be before it is scaled down; 0 for no bound",
+        flag="image_clip",
+        at_least=0,
     )
     space: str = option(
         "input",
@@ -100,6 +129,32 @@ class Images(Choice):
         below=1,
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.horizon is not None and self.schedule == "constant":
+            raise UserError(
+                f"--image_horizon={self.horizon} is where a cosine ends, and the rate "
+                "is constant: add --image_schedule=cosine, or leave it out"
+            )
+
+    @property
+    def sgd(self) -> SGD:
+        """The optimiser of a method that updates its images by SGD."""
+        assert isinstance(self.optimizer, SGD)
+        return self.optimizer
+
+    def updating(self, rate: float) -> optax.GradientTransformation:
+        """The optimiser at a rate, with its schedule, but without the clipping."""
+        horizon = LAST_STEP if self.horizon is None else self.horizon
+        return self.optimizer.make(scheduled(self.schedule, rate, horizon))
+
+    def updates(self) -> optax.GradientTransformation:
+        """The optimiser of the images."""
+        optimizer = self.updating(self.lr)
+        if not self.clip:
+            return optimizer
+        return optax.chain(clip_by_running_norm(self.clip), optimizer)
+
     def forming(self, limit: int | None) -> Formation:
         """How many training images a stored image becomes.
 
@@ -123,6 +178,9 @@ class Images(Choice):
         return pixels
 
 
+# Where a cosine ends in a recipe that no preset completes (ours).
+LAST_STEP = 1000
+
 Relabel = Callable[[Codes, Inputs], Codes]
 
 
@@ -131,6 +189,10 @@ class HardLabels(Choice):
     """The labels are those of the classes."""
 
     name: ClassVar[str] = "hard"
+
+    def updates(self, images: Images) -> None:
+        """Nothing updates them."""
+        del images
 
 
 @dataclass(frozen=True)
@@ -150,12 +212,21 @@ class SoftLabels(Choice):
         0.9, "momentum of the updates of soft labels", flag="label_momentum", at_least=0
     )
 
+    def updates(self, images: Images) -> optax.GradientTransformation | None:
+        """SGD on the logits, whatever updates the images; None at a rate of 0."""
+        del images
+        return optax.sgd(self.lr, momentum=self.momentum) if self.lr else None
+
 
 @dataclass(frozen=True)
 class TeacherLabels(Choice):
     """The labels are an expert's probabilities, anew in every step (TESLA)."""
 
     name: ClassVar[str] = "teacher"
+
+    def updates(self, images: Images) -> None:
+        """Nothing updates them: every step makes them anew."""
+        del images
 
     def relabel(self, network: Network) -> Relabel:
         """(codes, inputs) -> codes labelled by the parameters that a span ends at."""

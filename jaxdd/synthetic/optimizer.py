@@ -1,16 +1,147 @@
-"""Optimisers of the codes: images, labels and step size have one each."""
+"""Optimisers of the codes: images, labels and step size have one each.
 
-from typing import Any
+The optimiser of the images is a choice of a recipe; labels that are learned beside them
+take the same one, at a rate of their own.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdd.errors import UserError, quoted
-from jaxdd.types import Synthetic
+from jaxdd.fields import Choice, option
+from jaxdd.primitives.trees import global_norm
+from jaxdd.types import Array, Scalar, Synthetic
 
 STEP_SIZE_MOMENTUM = 0.5  # of every trajectory method
 IMAGE_STEPS = ("joint", "sequential")
+SCHEDULES = ("constant", "cosine")
+# Where a cosine ends, as a share of the rate it starts from (FRePo's official code).
+FINAL_SHARE = 0.1
+# Share of the past in the running norm by which gradients are clipped (RaT-BPTT).
+NORM_DECAY = 0.9
+
+Rate = float | optax.Schedule
+
+
+def scheduled(schedule: str, rate: float, horizon: int) -> Rate:
+    """The learning rate over the updates of a run.
+
+    Args:
+        schedule: "constant", or "cosine", from `rate` to a tenth of it (FRePo, Zhou et
+            al. 2022, official code).
+        rate: at the start.
+        horizon: the update at which the cosine ends.
+
+    Example:
+        >>> rate = scheduled("cosine", 2.0, horizon=100)
+        >>> [round(float(rate(t)), 3) for t in (0, 50, 100, 200)]
+        [2.0, 1.1, 0.2, 0.2]
+    """
+    if schedule == "constant":
+        return rate
+    return optax.cosine_decay_schedule(rate, max(horizon, 1), alpha=FINAL_SHARE)
+
+
+@dataclass(frozen=True)
+class SGD(Choice):
+    """Stochastic gradient descent with momentum (DC and most others).
+
+    Attributes:
+        momentum: of the updates.
+        order: "joint", one update of all classes; "sequential", as if classes were
+            updated one after another by one optimiser (IDC).
+    """
+
+    name: ClassVar[str] = "sgd"
+    subject: ClassVar[str] = "SGD on the images"
+    remedy: ClassVar[str] = "add --image_optimizer=sgd, or leave it out"
+
+    momentum: float = option(
+        0.5,
+        "momentum of the updates of the synthetic images",
+        flag="image_momentum",
+        at_least=0,
+    )
+    order: str = option(
+        "joint",
+        "order of the updates of the images: all classes at once (joint), or one "
+        "after another (sequential)",
+        flag="image_steps",
+        choices=IMAGE_STEPS,
+    )
+
+    def make(self, rate: Rate) -> optax.GradientTransformation:
+        """The optimiser at a rate that may follow a schedule."""
+        if self.order == "joint":
+            return optax.sgd(rate, momentum=self.momentum)
+        if not callable(rate):
+            return sequential_sgd(rate, self.momentum)
+        unscaled = sequential_sgd(1.0, self.momentum)
+        return optax.chain(unscaled, optax.scale_by_schedule(rate))
+
+
+@dataclass(frozen=True)
+class Adam(Choice):
+    """Adam with its usual decays, 0.9 and 0.999 (RaT-BPTT)."""
+
+    name: ClassVar[str] = "adam"
+
+    def make(self, rate: Rate) -> optax.GradientTransformation:
+        """The optimiser at a rate that may follow a schedule."""
+        return optax.adam(rate)
+
+
+@dataclass(frozen=True)
+class AdamW(Choice):
+    """Adam with decoupled weight decay (NCFM).
+
+    Attributes:
+        decay: of the images.
+    """
+
+    name: ClassVar[str] = "adamw"
+    subject: ClassVar[str] = "AdamW on the images"
+    remedy: ClassVar[str] = "add --image_optimizer=adamw, or leave it out"
+
+    decay: float = option(
+        5e-4,
+        "decoupled weight decay of the synthetic images (--image_optimizer=adamw)",
+        flag="image_decay",
+        at_least=0,
+    )
+
+    def make(self, rate: Rate) -> optax.GradientTransformation:
+        """The optimiser at a rate that may follow a schedule."""
+        return optax.adamw(rate, weight_decay=self.decay)
+
+
+@dataclass(frozen=True)
+class LAMB(Choice):
+    """Adam whose update of a tensor is scaled by the tensor's norm (FRePo)."""
+
+    name: ClassVar[str] = "lamb"
+
+    def make(self, rate: Rate) -> optax.GradientTransformation:
+        """The optimiser at a rate that may follow a schedule."""
+        return optax.lamb(rate)
+
+
+@dataclass(frozen=True)
+class AdaBelief(Choice):
+    """AdaBelief with its usual decays, 0.9 and 0.999 (RCIG)."""
+
+    name: ClassVar[str] = "adabelief"
+
+    def make(self, rate: Rate) -> optax.GradientTransformation:
+        """The optimiser at a rate that may follow a schedule."""
+        return optax.adabelief(rate)
+
+
+Optimizer = SGD | Adam | AdamW | LAMB | AdaBelief
+OPTIMIZERS = {kind.name: kind for kind in (SGD, Adam, AdamW, LAMB, AdaBelief)}
 
 
 def sequential_sgd(rate: float, momentum: float) -> optax.GradientTransformation:
@@ -51,45 +182,74 @@ def sequential_sgd(rate: float, momentum: float) -> optax.GradientTransformation
     return optax.GradientTransformation(init, update)
 
 
+class RunningNorm(NamedTuple):
+    """The state of `clip_by_running_norm`."""
+
+    mean: Scalar  # the running norm of the gradients, 0 before the first
+    gradients: Array  # [] int32: how many there were
+
+
+def clip_by_running_norm(factor: float) -> optax.GradientTransformation:
+    """Scale gradients down whose norm is far above what it has been.
+
+    Feng, Vedantam, Kempe, "Embarrassingly Simple Dataset Distillation", ICLR 2024
+    (official code): the norm r of a gradient enters the running norm n, which is r at
+    the first one and 0.9 n + 0.1 r afterwards; the gradient is then scaled by
+    min(1, factor n / r).
+
+    Example:
+        >>> clip = clip_by_running_norm(2.0)
+        >>> state = clip.init(jnp.zeros(2))
+        >>> _, state = clip.update(jnp.array([1.0, 0.0]), state)
+        >>> clipped, _ = clip.update(jnp.array([10.0, 0.0]), state)
+        >>> round(float(clipped[0]), 3)
+        3.8
+    """
+
+    def init(params):
+        del params
+        return RunningNorm(jnp.float32(0), jnp.int32(0))
+
+    def update(gradients, state: RunningNorm, params=None):
+        del params
+        norm = global_norm(gradients)
+        moved = NORM_DECAY * state.mean + (1 - NORM_DECAY) * norm
+        mean = jnp.where(state.gradients == 0, norm, moved)
+        scale = jnp.minimum(1, factor * mean / jnp.where(norm > 0, norm, 1))
+        clipped = jax.tree.map(lambda g: (scale * g).astype(g.dtype), gradients)
+        return clipped, RunningNorm(mean.astype(jnp.float32), state.gradients + 1)
+
+    return optax.GradientTransformation(init, update)
+
+
 def make_optimizer(
-    image_lr: float,
-    image_momentum: float,
-    order: str = "joint",
-    label_lr: float = 0.0,
-    label_momentum: float = 0.0,
-    step_size_lr: float = 0.0,
+    images: optax.GradientTransformation,
+    labels: optax.GradientTransformation | None = None,
+    step_size: optax.GradientTransformation | None = None,
     gate: float = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
-    """One SGD for the images, one for the labels, one for the step size.
+    """One optimiser for the images, one for the labels, one for the step size.
 
     With a gate, a step whose matching loss lies above it changes neither them nor their
     momentum (DATM). A loss that is not a number is not gated: it ends the run.
 
     Args:
-        image_lr, image_momentum: of the images.
-        order: "joint" or "sequential", see `sequential_sgd`.
-        label_lr, label_momentum: of learned labels; a rate of 0 keeps them.
-        step_size_lr: of the student's learning rate; 0 keeps it.
+        images: of the images, e.g. `SGD().make(0.1)`.
+        labels: of learned labels; None keeps them.
+        step_size: of the student's learning rate; None keeps it.
         gate: the largest matching loss that updates anything; 0 for no gate.
 
-    Raises:
-        UserError: an unknown order.
+    Example:
+        >>> codes = Synthetic(jnp.ones((2, 1)), jnp.ones((2, 1)), jnp.float32(1))
+        >>> optimizer = make_optimizer(SGD().make(0.1))
+        >>> updates, _ = optimizer.update(codes, optimizer.init(codes), codes)
+        >>> [bool(jnp.any(update)) for update in updates]
+        [True, False, False]
     """
-    if order not in IMAGE_STEPS:
-        raise UserError(
-            f"unknown image steps {quoted(order)}: choose one of "
-            f"{', '.join(IMAGE_STEPS)}"
-        )
-
-    def sgd(rate: float, momentum: float) -> optax.GradientTransformation:
-        return optax.sgd(rate, momentum=momentum) if rate else optax.set_to_zero()
-
-    of_images = sequential_sgd if order == "sequential" else sgd
+    kept = optax.set_to_zero()
     parts = Synthetic(
-        of_images(image_lr, image_momentum),
-        sgd(label_lr, label_momentum),
-        sgd(step_size_lr, STEP_SIZE_MOMENTUM),
-    )
+        *(kept if part is None else part for part in (images, labels, step_size))
+    )  # type: ignore[arg-type]
     names: Any = Synthetic._fields
     whole = optax.partition(parts._asdict(), Synthetic(*names))
     if not gate:

@@ -26,6 +26,8 @@ BESIDE: dict[str, dict[str, Any]] = {
     "score": {"drop_hardest": 0.2},
     "scores": {"drop_hardest": 0.2},
     "segment_epochs": {"expert_epochs": 1},
+    "image_decay": {"image_optimizer": "adamw"},
+    "image_horizon": {"image_schedule": "cosine"},
 }
 # Another value than the default, where the field does not say what may be given.
 TEXTS = {
@@ -165,7 +167,7 @@ def test_axes_lack_what_is_of_other_variants():
     experts |= words("min_start first_start max_start expansion")
     pool = words("matches network_lr network_momentum network_decay pool_augmentation")
     on_real, of_gradients = words("pool_samples pool_batch"), words("distance tensors")
-    both = modifiers | on_real | warm_up
+    both = modifiers | on_real | warm_up | {"image_decay"}
     of_pools = both | pool | of_gradients | {"inner_epochs"}
     assert names["dsa"] == both | soft | experts | {"features"}
     assert names["dcc"] == names["dsa"] - warm_up

@@ -34,7 +34,14 @@ def now_and_before(name, problem):
     return now, {**BEFORE["usual"], **run["differ"]}, opened.problem
 
 
-NEW = {"precision", "probe_kinds"}  # values that the version before did not have
+NEW = {
+    "precision",
+    "probe_kinds",
+    "image_optimizer",
+    "image_schedule",
+    "image_horizon",
+    "image_clip",
+}  # values that the version before did not have
 
 
 @pytest.mark.parametrize("name", RUNS)

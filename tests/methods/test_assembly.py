@@ -9,7 +9,7 @@ import pytest
 from jaxdd.learners.fresh import fresh
 from jaxdd.methods.assembly import make_method
 from jaxdd.synthetic.decoder import make_decoder
-from jaxdd.synthetic.optimizer import make_optimizer
+from jaxdd.synthetic.optimizer import SGD, make_optimizer
 from jaxdd.types import Decoder, Learner, LearnerSource, Span
 from tests.helpers import assert_close, toy_start
 from tests.toy_methods import INPUTS, NETWORK, start_for, toy_method, toy_recipe
@@ -86,17 +86,15 @@ def unlike(codes, seed=0):
     return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), codes)
 
 
-RATES = {"image_lr": 3.0, "label_lr": 2.0, "step_size_lr": 0.5}
+UPDATES = SGD(0.5).make(3.0), SGD(0.0).make(2.0), SGD(0.5).make(0.5)
 CODES = start_for(toy_recipe("datm"))  # with labels to learn
-
-
-def optimizer_with(**changes):
-    return make_optimizer(**{"image_momentum": 0.5, **RATES, **changes})
 
 
 def test_images_labels_and_step_size_have_optimisers_of_their_own():
     """v <- mu v + g and x <- x - lr v, each with rate and momentum of its own."""
-    optimizer = optimizer_with(image_momentum=0.4, label_momentum=0.9)
+    optimizer = make_optimizer(
+        SGD(0.4).make(3.0), SGD(0.9).make(2.0), SGD(0.5).make(0.5)
+    )
     codes = CODES
     state, velocity = optimizer.init(codes), jax.tree.map(jnp.zeros_like, codes)
     factors = {"images": (3.0, 0.4), "labels": (2.0, 0.9), "step_size": (0.5, 0.5)}
@@ -112,7 +110,7 @@ def test_images_labels_and_step_size_have_optimisers_of_their_own():
 @pytest.mark.parametrize("value", [1.5, 1.0001, float("inf"), float("nan")])
 def test_a_loss_above_the_gate_changes_neither_codes_nor_momentum(value):
     """The next step below it is as if there had been none in between."""
-    optimizer, codes = optimizer_with(gate=1.0), CODES
+    optimizer, codes = make_optimizer(*UPDATES, gate=1.0), CODES
     update = jax.jit(lambda g, s, v: optimizer.update(g, s, codes, value=v))
     _, begun = update(unlike(codes, 1), optimizer.init(codes), jnp.float32(0.5))
     updates, after = update(unlike(codes, 2), begun, jnp.float32(value))
@@ -132,7 +130,7 @@ def test_a_gated_step_counts_on_and_the_match_alone_decides():
         parts = [jnp.sum(x) for x in jax.tree.leaves(synthetic)]
         return match + 1e4 + (1 + step) * sum(parts), {"match": match}
 
-    optimizer = optimizer_with(gate=1.0)
+    optimizer = make_optimizer(*UPDATES, gate=1.0)
     method = make_method(objective, fresh(NETWORK), make_decoder(), optimizer)
     states = [method.init(jax.random.key(0), CODES)]
     step = jax.jit(method.step)

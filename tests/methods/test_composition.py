@@ -25,7 +25,7 @@ from jaxdd.objectives import (
 from jaxdd.primitives import DISTANCES
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.formation import Formation
-from jaxdd.synthetic.optimizer import make_optimizer
+from jaxdd.synthetic.optimizer import SGD, make_optimizer
 from jaxdd.training.fit import Training
 from jaxdd.types import Method
 from tests.toy_methods import (
@@ -41,19 +41,19 @@ from tests.toy_methods import (
 NONE, FLIP = augment.siamese(()), augment.siamese(augment.pipeline("crop_flip"))
 OURS, MSE = DISTANCES["ours"], DISTANCES["mse"]
 BETWEEN = Training(2, 0.05)  # of a pool's networks
-SGD = make_optimizer(0.1, 0.5)
+UPDATES = make_optimizer(SGD().make(0.1))
 
 
 def dc() -> Method:
     objective = per_class(gradient_match(NETWORK, OURS, NONE), Sampling(8))
     source = pool(NETWORK, 3, BETWEEN)
-    return make_method(objective, source, make_decoder(), SGD)
+    return make_method(objective, source, make_decoder(), UPDATES)
 
 
 def dsa() -> Method:
     objective = per_class(gradient_match(NETWORK, OURS, FLIP), Sampling(8))
     source = pool(NETWORK, 3, BETWEEN, augment.training("crop_flip"))
-    return make_method(objective, source, make_decoder(), SGD)
+    return make_method(objective, source, make_decoder(), UPDATES)
 
 
 def dsac() -> Method:
@@ -62,12 +62,12 @@ def dsac() -> Method:
     together = per_set(contrastive_match(NETWORK, OURS, FLIP), Sampling(8))
     objective = switch(lambda step: (step // 3 >= 1) | (step % 3 >= 1), alone, together)
     source = pool(NETWORK, 3, BETWEEN, augment.training("crop_flip"))
-    return make_method(objective, source, make_decoder(), SGD)
+    return make_method(objective, source, make_decoder(), UPDATES)
 
 
 def dm() -> Method:
     objective = per_class(feature_match(NETWORK, FLIP), Sampling(8))
-    optimizer = make_optimizer(1.0, 0.5)
+    optimizer = make_optimizer(SGD().make(1.0))
     return make_method(objective, fresh(NETWORK), make_decoder(), optimizer)
 
 
@@ -87,25 +87,24 @@ def idc() -> Method:
         per_class(match, Sampling(8, 6)),
         source,
         make_decoder(formation=Formation(2, limit=6), space=PIXELS),
-        make_optimizer(1e-4, 0.5, "sequential"),
+        make_optimizer(SGD(order="sequential").make(1e-4)),
         Extras(prepare=clip),
     )
 
 
-def trajectories(truncated=False, labels="hard", **rates) -> Method:
+def trajectories(truncated=False, decoded="hard", **rest) -> Method:
     per_image = augment.per_image(augment.pipeline("crop_flip"))
     match = trajectory_match(NETWORK, per_image, 3, 4, truncated=truncated)
     return make_method(
         per_span(match),
         spans(NETWORK, EXPERTS, StartEpochs(0, 5)),
-        make_decoder(labels),
-        make_optimizer(3.0, 0.5, step_size_lr=1e-4, **rates),
+        make_decoder(decoded),
+        make_optimizer(SGD().make(3.0), step_size=SGD().make(1e-4), **rest),
     )
 
 
 def datm() -> Method:
-    rates = {"label_lr": 0.3, "label_momentum": 0.9, "gate": 10.0}
-    return trajectories(labels="soft", **rates)
+    return trajectories(False, "soft", labels=SGD(0.9).make(0.3), gate=10.0)
 
 
 BY_HAND = {

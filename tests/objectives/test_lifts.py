@@ -59,7 +59,7 @@ def test_earlier_images_are_matched_without_a_gradient(real):
         return objective(KEY, new, NOWHERE, inputs, STEP)[0]
 
     with_gradients = jax.value_and_grad(loss, (0, 1))
-    # The mean of 1 and 5 is that of the real images; the padding of 5 has no part in it.
+    # The mean of 1 and 5 is that of the real images; padding has no part in it.
     assert float(with_gradients(a_set(1).images, a_set(5, padding=1))[0]) == 0
     value, gradients = with_gradients(a_set(1).images, a_set(7))
     assert float(value) == 1

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from jaxdd.errors import UserError
-from jaxdd.synthetic.optimizer import make_optimizer, sequential_sgd
+from jaxdd.synthetic.optimizer import (
+    OPTIMIZERS,
+    SGD,
+    clip_by_running_norm,
+    make_optimizer,
+    scheduled,
+    sequential_sgd,
+)
 from jaxdd.types import Synthetic
 
 RATE, ROUNDS, N, PIXELS = 0.3, 6, 2, 4
@@ -61,7 +68,9 @@ def test_a_round_of_classes_is_one_closed_step(x64, classes, momentum):
 def test_the_order_decides_how_images_step(steps):
     """Only images: labels and step size have one optimiser step per update."""
     codes = Synthetic(jnp.zeros((3, N, 2, 2, 1)), jnp.zeros((3, N, 3)), jnp.float32(1))
-    optimizer = make_optimizer(RATE, 0.5, steps, label_lr=2.0, step_size_lr=0.5)
+    optimizer = make_optimizer(
+        SGD(order=steps).make(RATE), SGD().make(2.0), SGD().make(0.5)
+    )
     ones = jax.tree.map(jnp.ones_like, codes)
     updates, _ = optimizer.update(ones, optimizer.init(codes), codes)
     travelled = 1 if steps == "joint" else 1 + 0.5 + 0.25
@@ -72,7 +81,7 @@ def test_the_order_decides_how_images_step(steps):
 
 def test_a_shut_gate_holds_the_momentum_of_sequential_steps():
     codes = Synthetic(jnp.ones((3, 1, 2, 2, 1)), jnp.ones((3, 1, 3)), jnp.float32(0))
-    optimizer = make_optimizer(5e-3, 0.5, "sequential", gate=1.0)
+    optimizer = make_optimizer(SGD(order="sequential").make(5e-3), gate=1.0)
     begun = optimizer.update(codes, optimizer.init(codes), codes, value=0.5)[1]
     updates, after = optimizer.update(codes, begun, codes, value=1.5)
     assert not any(np.any(x) for x in jax.tree.leaves(updates))
@@ -85,5 +94,47 @@ def test_a_shut_gate_holds_the_momentum_of_sequential_steps():
 
 
 def test_unknown_image_steps_are_the_users_error():
-    with pytest.raises(UserError, match="'diagonal': choose one of joint, sequential"):
-        make_optimizer(0.1, 0.5, "diagonal")
+    with pytest.raises(UserError, match="must be one of joint, sequential, not 'diag"):
+        SGD(order="diagonal")
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS.values())
+def test_every_optimizer_follows_a_schedule(kind):
+    """The updates of a cosine are those of a constant rate, times the cosine."""
+    images, gradient = jnp.ones((2, 3)), jnp.array([[1.0, -2, 3], [-1, 2, -3]])
+    updates = {}
+    for schedule in ("constant", "cosine"):
+        optimizer = kind().make(scheduled(schedule, 0.1, horizon=4))
+        state, seen = optimizer.init(images), []
+        for _ in range(6):
+            update, state = optimizer.update(gradient, state, images)
+            seen.append(float(jnp.abs(update).mean()))
+        updates[schedule] = np.array(seen)
+    ratios = updates["cosine"] / updates["constant"]
+    np.testing.assert_allclose(ratios[[0, 2, 4, 5]], [1, 0.55, 0.1, 0.1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["joint", "sequential"])
+def test_sgd_one_class_after_another_follows_a_schedule(kind):
+    sgd, images = SGD(order=kind), jnp.ones((2, 3))
+    both = [sgd.make(rate) for rate in (0.1, lambda count: 0.1)]
+    constant, scheduled = (o.update(images, o.init(images))[0] for o in both)
+    np.testing.assert_allclose(scheduled, constant, rtol=1e-6)
+
+
+def test_a_gradient_far_above_the_others_is_scaled_down():
+    """r = 3 n' leaves 2 n', whatever the leaves, and r enters n' before."""
+    clip = clip_by_running_norm(2.0)
+    tree = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([[4.0]])}
+    first, state = clip.update(tree, clip.init(tree))
+    np.testing.assert_array_equal(first["a"], tree["a"])  # the mean is its own norm
+    times = lambda factor: jax.tree.map(lambda x: factor * x, tree)
+    kept, state = clip.update(times(2), state)
+    np.testing.assert_allclose(kept["b"], 8.0, rtol=1e-6)  # 10 is below 2 * 5.5
+    assert float(state.mean) == pytest.approx(5.5)
+    clipped, state = clip.update(times(20), state)
+    mean = 0.9 * 5.5 + 0.1 * 100
+    norm = jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(clipped)))
+    assert float(norm) == pytest.approx(2 * mean, rel=1e-5)
+    nothing, _ = clip.update(times(0), state)
+    assert float(nothing["b"][0, 0]) == 0
