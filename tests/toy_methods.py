@@ -81,6 +81,13 @@ SHORT = {
         "pool_batch": 10,
         "image_lr": 1e-4,
     },
+    "windows": {
+        "batch_mixed": 16,
+        "student_steps": 3,
+        "horizon": 5,
+        "inner_lr": 0.05,
+        "image_lr": 0.05,
+    },
     "spans": {
         "student_steps": 3,
         "batch_syn": 4,

@@ -15,6 +15,7 @@ from jaxdd.errors import choose
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import Choice, option, override
 from jaxdd.learners.pools import Pool
+from jaxdd.methods import published_bptt
 from jaxdd.methods.published import STEPS, published
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
@@ -326,12 +327,32 @@ def _trajectory(
     return override(base, row)
 
 
+def _unrolled(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> Preset:
+    """Training through a window: `published_bptt.py`."""
+    del method, net
+    row = published_bptt.settings(dataset, ipc)
+    strategy = _without_flip(recipe.objective.augmentation, dataset)
+    row |= {"augmentation": strategy, "eval_augmentation": strategy}
+    # Whitening is published for CIFAR (there of another kind: that of KIP).
+    row["zca"] = dataset in ("cifar10", "cifar100")
+    row["steps"] = DIGITS_STEPS if dataset == "digits" else published_bptt.STEPS
+    row["eval_epochs"] = published_bptt.EVALUATION_STEPS
+    return override(Preset(recipe, Length(), EvaluationSpec(lr=1e-3)), row)
+
+
+def _without_flip(strategy: str, dataset: str) -> str:
+    """The strategy, without mirrored digits (ours, as DSA has it)."""
+    mirrored = "flip" in dsa_strategy(dataset)
+    return strategy if mirrored else strategy.replace("flip_", "")
+
+
 # The way a preset is looked up follows from where the networks come from.
 _FAMILIES = {
     "pool": _matching,
     "fresh": _matching,
     "real_pool": _formations,
     "spans": _trajectory,
+    "windows": _unrolled,
 }
 
 

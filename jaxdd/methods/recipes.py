@@ -5,6 +5,7 @@ from dataclasses import replace
 from jaxdd.learners.fresh import Fresh
 from jaxdd.learners.pools import Pool, RealPool
 from jaxdd.learners.spans import Spans
+from jaxdd.learners.windows import Windows
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.masks import Mask
 from jaxdd.modifiers.segments import Segments
@@ -12,8 +13,9 @@ from jaxdd.objectives.contrastive import ContrastiveMatching
 from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.objectives.trajectory import TrajectoryMatching
+from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.synthetic.images import Images, SoftLabels
-from jaxdd.synthetic.optimizer import SGD
+from jaxdd.synthetic.optimizer import SGD, Adam
 
 DSA = "color_crop_cutout_flip_scale_rotate"
 
@@ -70,6 +72,12 @@ datm = replace(
 )
 # Li et al., 2024: DATM with a mask; its curriculum belongs to the experts.
 pad = replace(datm, mask=Mask())
+# Feng, Vedantam, Kempe, ICLR 2024; adaptive windows are those of AT-BPTT++.
+rat_bptt = Recipe(
+    UnrolledLoss(augmentation="flip_rotate"),
+    Windows(),
+    Images(init="unit_noise", lr=1e-3, optimizer=Adam(), clip=2.0),
+)
 
 METHODS: dict[str, Recipe] = {
     "dc": dc,
@@ -84,4 +92,5 @@ METHODS: dict[str, Recipe] = {
     "tesla": tesla,
     "datm": datm,
     "pad": pad,
+    "rat_bptt": rat_bptt,
 }

@@ -167,7 +167,10 @@ def test_axes_lack_what_is_of_other_variants():
     experts |= words("min_start first_start max_start expansion")
     pool = words("matches network_lr network_momentum network_decay pool_augmentation")
     on_real, of_gradients = words("pool_samples pool_batch"), words("distance tensors")
-    both = modifiers | on_real | warm_up | {"image_decay"}
+    window = words("policy horizon min_warmup radius inner_classes inner_images")
+    window |= words("inner_optimizer inner_lr batch_mixed")
+    both = modifiers | on_real | warm_up | {"image_decay"} | window
+    sgd = words("image_momentum image_steps batch_syn")
     of_pools = both | pool | of_gradients | {"inner_epochs"}
     assert names["dsa"] == both | soft | experts | {"features"}
     assert names["dcc"] == names["dsa"] - warm_up
@@ -175,6 +178,8 @@ def test_axes_lack_what_is_of_other_variants():
     assert names["dm"] == of_pools | soft | experts
     assert names["mtt"] == of_pools | soft | words("features batch_real sampling")
     assert names["datm"] == names["mtt"] - soft
+    student = {"student_steps"} | window
+    assert names["rat_bptt"] == (names["mtt"] | experts | sgd) - student
     masks = {n for n, f in FLAGS.items() if f.group == "mask"}
     assert names["pad"] == names["datm"] - masks
     segments = {n for n, f in FLAGS.items() if f.group == "segments"}

@@ -1,4 +1,4 @@
-"""Ten bases times the modifiers: every cell is one program and has an effect.
+"""Bases times the modifiers: every cell is one program and has an effect.
 
 The bases keep the whole contract in `test_methods`; all modifiers at once are in
 `tests/experiments/test_segments.py`.
@@ -28,7 +28,8 @@ from tests.toy_methods import (
     toy_recipe,
 )
 
-BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm")
+BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm",
+         "rat_bptt")  # fmt: skip
 # Those whose axes the others have as well are left to `make test-slow`.
 OTHERS = ("dc", "dcc", "mtt", "ftd", "tesla")
 MODIFIERS = {
