@@ -71,8 +71,15 @@ from jaxdd.scores.influence import influence_scores
 from jaxdd.scores.table import SCORES
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.formation import Formation
-from jaxdd.synthetic.images import HardLabels, Images, SoftLabels, TeacherLabels
+from jaxdd.synthetic.images import Images
 from jaxdd.synthetic.initial import correct_set, initial_set, label_logits
+from jaxdd.synthetic.labels import (
+    HardLabels,
+    SoftLabels,
+    Targets,
+    TeacherLabels,
+    Weights,
+)
 from jaxdd.synthetic.sets import flatten
 from jaxdd.training.evaluate import accuracy, make_evaluate, make_hits, random_subsets
 from jaxdd.training.fit import Training, make_epochs, make_fit
@@ -131,11 +138,13 @@ __all__ = [
     "StartEpochs",
     "Statistics",
     "Synthetic",
+    "Targets",
     "TeacherLabels",
     "Training",
     "TrajectoryMatching",
     "UserError",
     "WeightedTerm",
+    "Weights",
     "Window",
     "accuracy",
     "add_terms",

@@ -38,14 +38,14 @@ class Batch(NamedTuple):
     """Images with soft labels. A row of zeros in `labels` is padding."""
 
     images: Array  # [B, H, W, C] float, preprocessed
-    labels: Array  # [B, K] probabilities
+    labels: Array  # [B, K] probabilities, or another space of `synthetic.labels`
 
 
 class Synthetic(NamedTuple):
     """A distilled set, class by class."""
 
     images: Array  # [K, n, H, W, C] float, preprocessed
-    labels: Array  # [K, n, K] probabilities
+    labels: Array  # [K, n, K] probabilities, or another space of `synthetic.labels`
     step_size: Array  # [] the student's learning rate, where the method learns one
 
 

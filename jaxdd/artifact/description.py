@@ -93,10 +93,11 @@ def _notes(artifact: Artifact, pixels: np.ndarray) -> list[str]:
             f"They are cut out of {artifact.ipc} stored images per class by the "
             "decoder and scaled up; the stored images are in the artifact."
         )
-    if artifact.label_kind == "soft":
+    if artifact.label_kind != "hard":
         notes.append(
-            f"The labels are soft, and folders only name the class for which an image "
-            f"was made: row `row` of `labels` in {ARRAYS} belongs to an image."
+            f"The labels are {artifact.label_kind}, and folders only name the class "
+            f"for which an image was made: row `row` of `labels` in {ARRAYS} belongs "
+            "to an image."
         )
     if artifact.step_size is not None:
         notes.append(

@@ -42,6 +42,7 @@ from jaxdd.storage.files import atomic_file
 from jaxdd.storage.paths import local_path, reason, shown
 from jaxdd.synthetic.decoder import INPUT, decode_stored
 from jaxdd.synthetic.formation import Formation
+from jaxdd.synthetic.labels import LABEL_SPACES, probabilities_of
 from jaxdd.training.fit import Training
 from jaxdd.types import Synthetic
 
@@ -54,7 +55,7 @@ class Artifact:
 
     Attributes:
         images: [K, n, H, W, C] float32, as stored: preprocessed, or pixels (`space`).
-        labels: [K, n, K] float32 probabilities.
+        labels: [K, n, K] float32 probabilities, or numbers of `label_space`.
         step_size: learned learning rate of the student, or None.
         preprocess: the map from pixels to network inputs, and back.
         class_names: K names.
@@ -69,6 +70,7 @@ class Artifact:
         factor, formation: the training images in a stored image, see
             `formation.Formation`.
         space: "input" if images are preprocessed, or "pixels".
+        label_space: what labels are, a name in `synthetic.labels.LABEL_SPACES`.
         provenance: {"config", "seed", "versions", "device", "steps"}.
     """
 
@@ -86,6 +88,7 @@ class Artifact:
     factor: int = 1
     formation: str = "single"
     space: str = "input"
+    label_space: str = "probabilities"
 
     @property
     def precision(self) -> str:
@@ -100,8 +103,14 @@ class Artifact:
 
     @property
     def label_kind(self) -> str:
-        """ "hard" when every label is one-hot, else "soft"."""
+        """ "hard" when every label is one-hot, else "soft"; or another space."""
+        if self.label_space != "probabilities":
+            return self.label_space
         return "hard" if np.isin(self.labels, (0.0, 1.0)).all() else "soft"
+
+    def probabilities(self) -> np.ndarray:
+        """The labels as probabilities, [K, n, K] float32."""
+        return np.asarray(probabilities_of(jnp.asarray(self.labels), self.label_space))
 
     def synthetic(self) -> Synthetic:
         """The set as the library's methods and evaluation take it: decoded."""
@@ -129,6 +138,8 @@ class Artifact:
         """
         digest = hashlib.sha256()
         decoder = [self.factor, self.formation, self.space]
+        if self.label_space != "probabilities":
+            decoder.append(self.label_space)
         digest.update(json.dumps([*self.class_names, *decoder]).encode())
         step_size = np.nan if self.step_size is None else self.step_size
         arrays: dict[str, Any] = {
@@ -259,9 +270,12 @@ def _artifact(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Artifact
     Raises:
         ValueError: no run writes such a value.
     """
+    kind = header["labels"]
+    space = kind if kind in LABEL_SPACES else "probabilities"
     artifact = Artifact(
         images=checked("images", arrays["images"]),
-        labels=checked_labels(arrays["labels"]),
+        labels=checked_labels(arrays["labels"], space),
+        label_space=space,
         step_size=checked_step_size(arrays["step_size"]),
         preprocess=preprocess_of(arrays),
         class_names=tuple(header["class_names"]),

@@ -49,7 +49,7 @@ def initial_from(
     elif not same_preprocessing(preprocess, artifact.preprocess):
         images = preprocess.apply(artifact.preprocess.invert(images))
     if learned_labels:
-        labels = label_logits_of(artifact.labels)
+        labels = label_logits_of(artifact.probabilities())
     else:
         hard = np.eye(len(artifact.class_names), dtype=np.float32)[:, None]
         labels = jnp.array(np.broadcast_to(hard, artifact.labels.shape))

@@ -7,6 +7,7 @@ import numpy as np
 from jaxdd.devices.precision import PRECISIONS
 from jaxdd.errors import LARGEST_INTEGER
 from jaxdd.nets import NETS
+from jaxdd.primitives.losses import LOSSES
 from jaxdd.storage.arrays import Member, Shapes
 from jaxdd.storage.records import (
     Schema,
@@ -20,9 +21,9 @@ from jaxdd.storage.records import (
     text,
 )
 from jaxdd.synthetic.formation import KINDS
-from jaxdd.training.fit import Training
+from jaxdd.training.fit import OPTIMIZERS, Training
 
-FORMAT = 2  # format 1 had no decoder
+FORMAT = 3  # 1 had no decoder; 2 only SGD, cross-entropy and probabilities
 _SEED = integer(0, 2**32 - 1)
 # Statistics of accuracies in percent.
 STATISTICS = mapping(mean=number(0, 100), std=number(0, 100), n=integer(1))
@@ -46,7 +47,7 @@ FIELDS: dict[str, Schema] = {
         split_seed=_SEED,
         optional={"channels": one_of(1, 3), "image_size": text(20)},
     ),
-    "labels": one_of("hard", "soft"),
+    "labels": one_of("hard", "soft", "targets", "weights"),
     "network": mapping(
         name=one_of(*NETS),
         optional={
@@ -59,7 +60,13 @@ FIELDS: dict[str, Schema] = {
     "augmentation": text(200),
     "training": mapping(
         epochs=integer(1),
-        optional=fields_of(Training, epochs=integer(1), batch_size=integer(1)),
+        optional=fields_of(
+            Training,
+            epochs=integer(1),
+            batch_size=integer(1),
+            optimizer=one_of(*OPTIMIZERS),
+            loss=one_of(*LOSSES),
+        ),
         others=None,
     ),
     "measured": mapping(optional={"distilled": STATISTICS, "random": STATISTICS}),

@@ -25,13 +25,19 @@ def checked(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def checked_labels(array: np.ndarray) -> np.ndarray:
-    """The labels [K, n, K], if they are probabilities.
+def checked_labels(array: np.ndarray, space: str = "probabilities") -> np.ndarray:
+    """The labels [K, n, K], if they are of their space.
 
     Raises:
         ValueError: they are not.
     """
     labels = checked("labels", array)
+    if space == "targets":
+        return labels
+    if space == "weights":
+        if labels.min() < 0:
+            raise ValueError("labels are no weights: one is negative")
+        return labels
     # Learned labels are a softmax in float32, whose sum may round above 1.
     if labels.min() < 0 or labels.sum(axis=-1).max() > 1.01:
         raise ValueError("labels are not probabilities")

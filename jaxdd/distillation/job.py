@@ -26,6 +26,7 @@ from jaxdd.progress import say
 from jaxdd.running.loop import Program
 from jaxdd.synthetic import decoder as decoders
 from jaxdd.synthetic.initial import correct_set, initial_set, label_logits, mosaics
+from jaxdd.synthetic.labels import probabilities_of
 from jaxdd.synthetic.sets import flatten
 from jaxdd.training.evaluate import right
 from jaxdd.types import Array, Inputs, Learner, Network, Params, RealData, Synthetic
@@ -122,7 +123,7 @@ class Job:
     def first(self, key: jax.Array, real: RealData, size: int) -> Synthetic:
         """Images to start from, in the input space, `size` per class.
 
-        Labels are logits where they are learned.
+        Labels are in the form that the recipe learns, such as logits.
         """
         if self.start is not None:
             return self._begin_at(self.start)
@@ -140,6 +141,8 @@ class Job:
                 next(self._logits(images))
             ]  # fmt: skip
             first = first._replace(labels=label_logits(first, logits))
+        else:
+            first = first._replace(labels=self.recipe.labels.begin(first.labels))
         if count > size:
             first = mosaics(first, factor, self.space)
         return first._replace(step_size=jnp.float32(self.recipe.step_size))
@@ -147,8 +150,8 @@ class Job:
     def _begin_at(self, start: Artifact) -> Synthetic:
         """The images of an artifact, and its labels where they are learned.
 
-        Hard labels begin as those of real images do: with an expert's logits, here the
-        mean over the tiles of an image.
+        Where logits are learned, hard labels begin as those of real images do: with an
+        expert's logits, here the mean over the tiles of an image.
         """
         learned = self.recipe.learned_labels
         first = initial_from(start, self.problem.preprocess, learned)
@@ -158,6 +161,11 @@ class Job:
             classes, size = first.labels.shape[:2]
             parts = logits.reshape(classes, -1, size, classes)
             first = first._replace(labels=jnp.mean(parts, axis=1))
+        elif (labels := self.recipe.labels).space != "probabilities":
+            own = jnp.asarray(start.labels)
+            if labels.space != start.label_space:
+                own = labels.begin(jnp.asarray(start.probabilities()))
+            first = first._replace(labels=own)
         return first._replace(step_size=jnp.float32(self.recipe.step_size))
 
     def decode(
@@ -245,7 +253,13 @@ class Job:
             evaluation.random_subsets,
             resolved.task.seed,
             resolved.arithmetic.precision,
+            self.recipe.labels.space,
         )
+
+    def measurable(self, synthetic: Synthetic) -> Synthetic:
+        """The set with probabilities as labels, which scores of difficulty need."""
+        labels = probabilities_of(synthetic.labels, self.recipe.labels.space)
+        return synthetic._replace(labels=labels)
 
     def key(self, name: str) -> jax.Array:
         return named_key(self.resolved.task.seed, name)

@@ -313,10 +313,10 @@ def _check_without_experts(run: Run, flags: Mapping[str, Any], who: str) -> None
         raise UserError(
             f"--init=correct needs experts, which {who} has not: use noise or real"
         )
-    labels = run.recipe.labels.name
-    if labels != "hard":
+    labels = run.recipe.labels
+    if labels.needs_experts:
         raise UserError(
-            f"--labels={labels} needs experts, which {who} has not: use hard"
+            f"--labels={labels.name} needs experts, which {who} has not: use hard"
         )
 
 

@@ -26,7 +26,6 @@ from jaxdd.scores.probes import Probes
 from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.paths import shown
 from jaxdd.storage.workdir import Record
-from jaxdd.synthetic import decoder as decoders
 from jaxdd.types import Inputs, MethodState, Span, Synthetic
 
 # Networks per measurement when the best set is selected on validation data.
@@ -66,9 +65,8 @@ class Piece:
         index, job = self.index, self.job
         real = self.inputs.real if index else self.inputs.full
         key = named_key(self.seed, "initial")
-        absent = decoders.ABSENT if job.recipe.learned_labels else 0.0
         first = job.first(key, real, job.parts[index])
-        return segments.pad(first, job.slots, absent)
+        return segments.pad(first, job.slots, job.recipe.labels.absent)
 
     def start(self) -> MethodState:
         """The state at step 0."""
@@ -126,7 +124,9 @@ class Piece:
         def measure(state: MethodState) -> dict[str, float]:
             numbers: dict[str, float] = {}
             if self.probes is not None:
-                difficulty = self.probes.measure(self.method.result(state))
+                difficulty = self.probes.measure(
+                    self.job.measurable(self.method.result(state))
+                )
                 numbers = {f"difficulty_{k}": v for k, v in difficulty.items()}
             if self.bank is not None:
                 numbers["step_size"] = float(self.method.stored(state).step_size)

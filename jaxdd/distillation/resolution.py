@@ -273,7 +273,7 @@ PACE = ("steps", "save_every", "log_every", "measure_every")
 MEASURED = ("probes", "probe_steps", "probe_kinds", "sdc_share", "num_eval",
             "num_random")  # fmt: skip
 SCHEDULE = ("eval_epochs", "eval_lr", "eval_batch", "eval_schedule",
-            "eval_augmentation")  # fmt: skip
+            "eval_augmentation", "eval_optimizer", "eval_loss")  # fmt: skip
 # What the numbers in a summary depend on beside the set.
 RESULT = ("probes", "probe_steps", "probe_kinds", "num_eval", "num_random", *SCHEDULE)
 

@@ -153,8 +153,8 @@ def distil(
     timings = _timings(made.timings, record)
     synthetic = job.decode(made.stored)
     difficulty = {
-        "start": probes.measure(job.decode(made.first)),
-        "end": probes.measure(synthetic),
+        "start": probes.measure(job.measurable(job.decode(made.first))),
+        "end": probes.measure(job.measurable(synthetic)),
     }
     protocol = job.protocol(job.resolved.evaluation.networks, job.learned(synthetic))
     artifact = _artifact(job, made.stored, made.step, protocol)
@@ -262,6 +262,7 @@ def _artifact(job: Job, stored: Synthetic, step: int, protocol: Protocol) -> Art
         factor=formation.factor,
         formation=formation.kind,
         space=images.space,
+        label_space=job.recipe.labels.space,
         augmentation=protocol.augmentation,
         training=protocol.training,
         measured={},

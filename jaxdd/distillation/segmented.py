@@ -125,7 +125,7 @@ class _Segmented:
         self.place, self.record = place, record
         assert job.recipe.segments is not None
         self.asked = job.recipe.segments
-        protocol = job.protocol(1, epochs=self.asked.judge_epochs)
+        protocol = self.protocol = job.protocol(1, epochs=self.asked.judge_epochs)
         self.judge = segments.make_judge(
             job.network,
             protocol.training,
@@ -269,7 +269,8 @@ class _Segmented:
         whole = segments.join([*padded, *[empty] * (len(job.parts) - len(padded))])
         keys = jax.random.split(job.key(f"judges {index}"), self.asked.judges)
         rate = made[-1].step_size if self.learned else None
-        return self.judge(keys, flatten(whole), job.inputs.full, rate)
+        data = self.protocol.trained_on(flatten(whole), self.protocol.label_space)
+        return self.judge(keys, data, job.inputs.full, rate)
 
     def _short_experts(
         self, index: int, place: Place, real: RealData

@@ -78,10 +78,10 @@ def _told(
             "its images were normalised by other numbers: they are converted, so that "
             "they show the same"
         )
-    if artifact.label_kind == "soft" and labels != "soft":
+    if artifact.label_kind != "hard" and labels in ("hard", "teacher"):
         remarks.append(
-            f"its soft labels are left out, since --labels={labels} starts "
-            "from hard ones"
+            f"its {artifact.label_kind} labels are left out, since --labels={labels} "
+            "starts from hard ones"
         )
     if artifact.label_kind == "hard" and labels == "soft":
         remarks.append("its labels are hard: learned ones start from an expert's")

@@ -20,10 +20,11 @@ from jaxdd.evaluation.statistics import class_statistics, statistics
 from jaxdd.methods.network import network_for
 from jaxdd.primitives.keys import named_key
 from jaxdd.storage.signals import Signals
+from jaxdd.synthetic.labels import trainable
 from jaxdd.synthetic.sets import flatten
 from jaxdd.training.evaluate import make_hits, random_subsets, repeat
 from jaxdd.training.fit import Training
-from jaxdd.types import RealData, Synthetic
+from jaxdd.types import Batch, RealData, Synthetic
 
 # Fewer random subsets than this say little: they differ far more than networks do (on
 # digits at one image per class the standard deviation is 5 points against 0.5).
@@ -44,6 +45,7 @@ class Protocol:
         num_random: random real subsets, each with its own network.
         seed: of networks, batches and random subsets.
         precision: of the products in the networks.
+        label_space: what the labels of the set are, see `synthetic.labels`.
     """
 
     network: dict
@@ -53,6 +55,12 @@ class Protocol:
     num_random: int
     seed: int
     precision: str
+    label_space: str = "probabilities"
+
+    def trained_on(self, batch: Batch, label_space: str) -> Batch:
+        """A batch with the labels that the loss of the training takes."""
+        labels = trainable(batch.labels, label_space, self.training.loss)
+        return batch._replace(labels=labels)
 
 
 class Measured(NamedTuple):
@@ -95,7 +103,7 @@ class Judge:
         their own, and none of them compiles again.
         """
         count = self.protocol.num_eval
-        sets = repeat(flatten(synthetic), count)
+        sets = repeat(self._own(synthetic), count)
         return _accuracy(self.hits(self.keys(count), sets, self.held_out, rate))
 
     def beside_random(
@@ -121,7 +129,8 @@ class Judge:
         made, drawn = self.protocol.num_eval, self.protocol.num_random
         draw = jax.random.split(named_key(self.protocol.seed, "random"), drawn)
         subsets = random_subsets(draw, real, ipc)
-        own = repeat(flatten(synthetic), made)
+        subsets = self.protocol.trained_on(subsets, "probabilities")
+        own = repeat(self._own(synthetic), made)
         groups = [(self.keys(made), own), (self.keys(drawn), subsets)]
         if own.images.shape[1:] == subsets.images.shape[1:]:  # all in one program
             groups = [jax.tree.map(lambda *x: jnp.concatenate(x), *groups)]
@@ -144,6 +153,10 @@ class Judge:
         return Measured(
             _accuracy(of_set), _accuracy(of_random), of_set, self.ids, classes
         )
+
+    def _own(self, synthetic: Synthetic) -> Batch:
+        """The set as networks are trained on it."""
+        return self.protocol.trained_on(flatten(synthetic), self.protocol.label_space)
 
     def by_class(self, hits: np.ndarray) -> dict:
         """`class_statistics` of hits [E, M] on the held-out data."""

@@ -294,6 +294,7 @@ def open_artifact(
             subsets,
             seed,
             precision,
+            artifact.label_space,
         )
         judges[net] = Judge(problem, protocol, tested.split)
     return Opened(artifact, problem, synthetic, tested, judges, precision, folder)

@@ -15,7 +15,7 @@ from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.primitives.trees import global_norm
 from jaxdd.synthetic.decoder import make_decoder
-from jaxdd.synthetic.images import TeacherLabels
+from jaxdd.synthetic.labels import TeacherLabels
 from jaxdd.synthetic.optimizer import STEP_SIZE_MOMENTUM, make_optimizer
 from jaxdd.types import (
     Array,
@@ -55,7 +55,8 @@ def source_of(
     """The learner source of a recipe."""
     objective = recipe.objective
     if isinstance(objective, UnrolledLoss):
-        student = objective.student(network, _microbatch(network, context))
+        parts = recipe.parts(network, _microbatch(network, context))
+        student = objective.student(network, parts)
         context = context._replace(student=student)
     source = recipe.learner.make(network, context, objective.augmentation)
     in_order = isinstance(objective, SampleMatching) and objective.sampling == "passes"

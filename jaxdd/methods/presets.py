@@ -330,13 +330,17 @@ def _trajectory(
 def _unrolled(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> Preset:
     """Training through a window: `published_bptt.py`."""
     del method, net
-    row = published_bptt.settings(dataset, ipc)
     strategy = _without_flip(recipe.objective.augmentation, dataset)
-    row |= {"augmentation": strategy, "eval_augmentation": strategy}
     # Whitening is published for CIFAR (there of another kind: that of KIP).
-    row["zca"] = dataset in ("cifar10", "cifar100")
-    row["steps"] = DIGITS_STEPS if dataset == "digits" else published_bptt.STEPS
-    row["eval_epochs"] = published_bptt.EVALUATION_STEPS
+    row: dict[str, Any] = {
+        "augmentation": strategy,
+        "eval_augmentation": strategy,
+        "zca": dataset in ("cifar10", "cifar100"),
+        "steps": DIGITS_STEPS if dataset == "digits" else published_bptt.STEPS,
+        "eval_optimizer": "adam",
+        "eval_schedule": "constant",
+        **published_bptt.settings(dataset, ipc),
+    }
     return override(Preset(recipe, Length(), EvaluationSpec(lr=1e-3)), row)
 
 

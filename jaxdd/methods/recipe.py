@@ -19,12 +19,14 @@ from jaxdd.objectives.parts import Parts
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.synthetic.formation import Formation
-from jaxdd.synthetic.images import (
+from jaxdd.synthetic.images import Images
+from jaxdd.synthetic.labels import (
     LABELS,
     HardLabels,
-    Images,
     SoftLabels,
+    Targets,
     TeacherLabels,
+    Weights,
 )
 from jaxdd.types import LearnerSource, Network, Objective
 
@@ -72,6 +74,11 @@ class OwnLearner(Protocol):
         """The source; `augmentation` is the match's."""
 
 
+# The labels of a method that says nothing else, and methods that take others.
+USUAL_SPACES = ("probabilities",)
+USED_BY = {"targets": "frepo", "weights": "rat_bptt"}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A method: one choice on every axis.
@@ -107,10 +114,12 @@ class Recipe:
         Pool(), "where networks come from", "source"
     )
     images: Images = Images()
-    labels: HardLabels | SoftLabels | TeacherLabels = variant(
+    labels: HardLabels | SoftLabels | TeacherLabels | Targets | Weights = variant(
         HardLabels(),
-        "labels of the synthetic images: of their class (hard), learned (soft), "
-        "or predicted by an expert in every step (teacher)",
+        "labels of the synthetic images: of their class (hard), learned as "
+        "probabilities (soft), predicted by an expert in every step (teacher), or "
+        "learned as numbers that networks put out (targets) or weigh classes by "
+        "(weights)",
         "labels",
         LABELS,
     )
@@ -128,6 +137,12 @@ class Recipe:
             _check_teacher(self)
         if isinstance(self.learner, Windows):
             _check_windows(self.learner, self.objective)
+        spaces = getattr(self.objective, "label_spaces", USUAL_SPACES)
+        if self.labels.space not in spaces:
+            raise UserError(
+                f"--labels={self.labels.name} needs a method that trains networks on "
+                f"such numbers, as {USED_BY[self.labels.name]} does: use hard"
+            )
         trained = trajectories or isinstance(self.objective, UnrolledLoss)
         if self.sdc is not None and self.sdc.at == "path" and not trained:
             raise UserError(
@@ -185,6 +200,7 @@ class Recipe:
             self.learner.matches,
             bool(terms) and self.sdc is not None and self.sdc.at == "path",
             self._longest,
+            self.labels.space,
         )
 
     @property

@@ -14,7 +14,8 @@ from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.objectives.unrolled import UnrolledLoss
-from jaxdd.synthetic.images import Images, SoftLabels
+from jaxdd.synthetic.images import Images
+from jaxdd.synthetic.labels import SoftLabels
 from jaxdd.synthetic.optimizer import SGD, Adam
 
 DSA = "color_crop_cutout_flip_scale_rotate"

@@ -30,6 +30,7 @@ class Parts(NamedTuple):
         along_path: whether a term needs gradient norms along a student.
         longest: the most steps of a student's window that the learner source draws;
             None where it draws none.
+        label_space: what the labels of the set are, see `synthetic.labels`.
     """
 
     terms: Mapping[str, WeightedTerm] = {}
@@ -39,6 +40,7 @@ class Parts(NamedTuple):
     matches: int = 1
     along_path: bool = False
     longest: int | None = None
+    label_space: str = "probabilities"
 
 
 def parameters_of(network: Network) -> Any:

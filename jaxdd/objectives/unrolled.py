@@ -21,6 +21,7 @@ from jaxdd.primitives.losses import mean_loss
 from jaxdd.primitives.optimizers import INNER_OPTIMIZERS, InnerOptimizer
 from jaxdd.primitives.truncation import (
     Student,
+    TrainingStep,
     train,
     train_window,
     training_step,
@@ -42,6 +43,25 @@ from jaxdd.types import (
 )
 
 
+def student_training(
+    network: Network,
+    optimizer: InnerOptimizer,
+    prepare: Prepare,
+    loss: str = "cross_entropy",
+    microbatch: int | None = None,
+    differentiable_norm: bool = False,
+) -> TrainingStep:
+    """One step of a student, see `unrolled_match` for the arguments."""
+    return training_step(
+        mean_loss(network, train=True, loss=loss),
+        optimizer,
+        prepare,
+        # Chunks are weighed by the mass of their labels, which counts for no other loss.
+        microbatch=microbatch if loss == "cross_entropy" else None,
+        differentiable_norm=differentiable_norm,
+    )
+
+
 def unrolled_match(
     network: Network,
     optimizer: InnerOptimizer,
@@ -50,6 +70,7 @@ def unrolled_match(
     steps: int,
     *,
     longest: int | None = None,
+    loss: str = "cross_entropy",
     microbatch: int | None = None,
     along_path: bool = False,
     mask: Masking | None = None,
@@ -68,6 +89,8 @@ def unrolled_match(
         augment: (key, images) -> images, applied to the real samples.
         steps: W, the steps of the window where the learner does not say.
         longest: the most that the learner may say; None for W.
+        loss: of the student, a name in `primitives.losses.LOSSES`: learned weights need
+            "row_cross_entropy".
         microbatch: samples per chunk of all gradients; None with batch norm.
         along_path: whether the norms in the evidence carry a gradient.
         mask: the parameters through which the loss reaches the set (ours, for PAD's
@@ -90,15 +113,10 @@ def unrolled_match(
         >>> evidence.path_norms.shape
         (2,)
     """
-    loss = mean_loss(network, train=True)
-    step = training_step(
-        loss,
-        optimizer,
-        prepare,
-        microbatch=microbatch,
-        differentiable_norm=along_path,
+    step = student_training(
+        network, optimizer, prepare, loss, microbatch, differentiable_norm=along_path
     )
-    value_of = batch_value(loss, microbatch)
+    value_of = batch_value(mean_loss(network, train=True), microbatch)
     most = steps if longest is None else longest
 
     def match(
@@ -141,6 +159,10 @@ def _through(mask: Masking, before: Params, after: Params) -> Params:
     return jax.tree.map(one, after, entries)
 
 
+# The loss of a student by what the labels of the set are.
+LOSS_ON = {"probabilities": "cross_entropy", "weights": "row_cross_entropy"}
+
+
 @dataclass(frozen=True)
 class UnrolledLoss(MixedMatching):
     """A student trained on the set has to be right on real samples (RaT-BPTT).
@@ -159,6 +181,7 @@ class UnrolledLoss(MixedMatching):
 
     name: ClassVar[str] = "bptt"
     subject: ClassVar[str] = "the loss of a trained student"
+    label_spaces: ClassVar[tuple[str, ...]] = tuple(LOSS_ON)
 
     student_steps: int = option(
         60, "steps that a student takes on the synthetic set (N in the papers)", above=0
@@ -221,15 +244,11 @@ class UnrolledLoss(MixedMatching):
         """The optimiser of a student."""
         return INNER_OPTIMIZERS[self.inner_optimizer](self.inner_lr)
 
-    def student(self, network: Network, microbatch: int | None = None) -> Student:
+    def student(self, network: Network, parts: Parts) -> Student:
         """How a network is trained on the set, for the probes of a learner source."""
-        optimizer = self.optimizer()
-        step = training_step(
-            mean_loss(network, train=True),
-            optimizer,
-            self._prepare(network),
-            microbatch=microbatch,
-        )
+        optimizer, prepare = self.optimizer(), self._prepare(network)
+        loss = LOSS_ON[parts.label_space]
+        step = student_training(network, optimizer, prepare, loss, parts.microbatch)
         return Student(optimizer, step, self.student_steps)
 
     def make(self, network: Network, parts: Parts) -> Objective:
@@ -241,6 +260,7 @@ class UnrolledLoss(MixedMatching):
             augmentations.per_image(augmentations.pipeline(self.augmentation)),
             self.student_steps,
             longest=parts.longest,
+            loss=LOSS_ON[parts.label_space],
             microbatch=parts.microbatch,
             along_path=parts.along_path,
             mask=parts.mask,

@@ -38,7 +38,7 @@ def per_sample_gradient_norms(loss: Loss, chunk: int | None = None):
         def one(sample: Batch):
             single = jax.tree.map(lambda x: x[None], sample)
             norm = global_norm(gradient(params, single, context))
-            return norm * jnp.any(sample.labels > 0)
+            return norm * jnp.any(sample.labels != 0)
 
         size = batch.labels.shape[0]
         at_once = policy.choices().samples if chunk is None else chunk

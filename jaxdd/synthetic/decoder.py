@@ -16,6 +16,9 @@ from jaxdd.types import Array, Codes, Decoder, Key, Space, Synthetic
 # gradient of its softmax is zero instead of NaN.
 ABSENT = -1e30
 
+# Labels that a decoder knows.
+DECODED = ("hard", "teacher", "soft", "targets", "weights")
+
 # The stored images are the inputs of the network.
 INPUT = Space(lambda images: images, lambda images: images, 0.0)
 
@@ -29,7 +32,8 @@ def make_decoder(
 
     Args:
         labels: "hard" or "teacher" for probabilities without a gradient; "soft" for
-            learned logits (DATM, Guo et al., ICLR 2024: softmax without a temperature).
+            learned logits (DATM, Guo et al., ICLR 2024: softmax without a temperature);
+            "targets" or "weights" for numbers that are learned as they are.
         formation: the training images in a stored image.
         space: the space in which images are stored.
 
@@ -43,23 +47,27 @@ def make_decoder(
         >>> decoder.decode(decoder.init(jax.random.key(0), start)).labels.shape
         (3, 4, 3)
     """
-    if labels not in ("hard", "teacher", "soft"):
+    if labels not in DECODED:
         raise UserError(
-            f"unknown labels {quoted(labels)}: choose hard, soft or teacher"
+            f"unknown labels {quoted(labels)}: choose one of {', '.join(DECODED)}"
         )
 
-    def probabilities(codes: Codes) -> Array:
-        if labels != "soft":
+    def decoded(codes: Codes) -> Array:
+        if labels in ("hard", "teacher"):
             return jax.lax.stop_gradient(codes.labels)
-        present = jnp.max(codes.labels, axis=-1, keepdims=True) > ABSENT / 2
-        return jnp.where(present, jax.nn.softmax(codes.labels), 0)
+        if labels == "soft":
+            present = jnp.max(codes.labels, axis=-1, keepdims=True) > ABSENT / 2
+            return jnp.where(present, jax.nn.softmax(codes.labels), 0)
+        # Padding stays 0, whatever a loss makes of it.
+        present = jnp.any(codes.labels != 0, axis=-1, keepdims=True)
+        return jnp.where(present, codes.labels, 0)
 
     def init(key: Key, start: Synthetic) -> Codes:
         del key
         return start._replace(images=space.encode(start.images))
 
     def stored(codes: Codes) -> Synthetic:
-        return codes._replace(labels=probabilities(codes))
+        return codes._replace(labels=decoded(codes))
 
     def decode(codes: Codes) -> Synthetic:
         return decode_stored(stored(codes), formation, space)

@@ -1,11 +1,8 @@
-"""How the set is learned: its images and its labels, as choices of a recipe."""
+"""How the images of a set are stored and updated, as a choice of a recipe."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import jax
-import jax.numpy as jnp
 import optax
 
 from jaxdd.errors import UserError
@@ -24,8 +21,7 @@ from jaxdd.synthetic.optimizer import (
     clip_by_running_norm,
     scheduled,
 )
-from jaxdd.synthetic.sets import present
-from jaxdd.types import Codes, Inputs, Network, Space
+from jaxdd.types import Space
 
 SPACES = ("input", "pixels")
 # Whatever else --init is given is the path of a set.
@@ -180,69 +176,3 @@ class Images(Choice):
 
 # Where a cosine ends in a recipe that no preset completes (ours).
 LAST_STEP = 1000
-
-Relabel = Callable[[Codes, Inputs], Codes]
-
-
-@dataclass(frozen=True)
-class HardLabels(Choice):
-    """The labels are those of the classes."""
-
-    name: ClassVar[str] = "hard"
-
-    def updates(self, images: Images) -> None:
-        """Nothing updates them."""
-        del images
-
-
-@dataclass(frozen=True)
-class SoftLabels(Choice):
-    """The labels are learned logits (DATM).
-
-    Attributes:
-        lr, momentum: of SGD on the logits.
-    """
-
-    name: ClassVar[str] = "soft"
-    subject: ClassVar[str] = "learned labels"
-    remedy: ClassVar[str] = "add --labels=soft, or leave it out"
-
-    lr: float = option(0.0, "learning rate of soft labels", flag="label_lr", at_least=0)
-    momentum: float = option(
-        0.9, "momentum of the updates of soft labels", flag="label_momentum", at_least=0
-    )
-
-    def updates(self, images: Images) -> optax.GradientTransformation | None:
-        """SGD on the logits, whatever updates the images; None at a rate of 0."""
-        del images
-        return optax.sgd(self.lr, momentum=self.momentum) if self.lr else None
-
-
-@dataclass(frozen=True)
-class TeacherLabels(Choice):
-    """The labels are an expert's probabilities, anew in every step (TESLA)."""
-
-    name: ClassVar[str] = "teacher"
-
-    def updates(self, images: Images) -> None:
-        """Nothing updates them: every step makes them anew."""
-        del images
-
-    def relabel(self, network: Network) -> Relabel:
-        """(codes, inputs) -> codes labelled by the parameters that a span ends at."""
-
-        def relabel(codes: Codes, inputs: Inputs) -> Codes:
-            assert inputs.span is not None
-            stored = codes.images.shape[:2]
-            images = codes.images.reshape(-1, *codes.images.shape[2:])
-            stats = network.init(jax.random.key(0))[1]
-            outputs, _ = network.apply(inputs.span.target, stats, images, False)
-            labels = jax.nn.softmax(outputs.logits).reshape(*stored, -1)
-            # Slots without an image stay so.
-            labels = jnp.where(present(codes.labels)[..., None], labels, 0)
-            return codes._replace(labels=jax.lax.stop_gradient(labels))
-
-        return relabel
-
-
-LABELS = {kind.name: kind for kind in (HardLabels, SoftLabels, TeacherLabels)}

@@ -10,14 +10,14 @@ import optax
 
 from jaxdd.augment import Augment
 from jaxdd.primitives.gradients import batch_gradient
-from jaxdd.primitives.losses import cross_entropy, mean_loss
+from jaxdd.primitives.losses import LOSSES, mean_loss
 from jaxdd.training.gsam import gsam
 from jaxdd.types import Array, Batch, Key, Learner, Network
 
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained: SGD with coupled weight decay (PyTorch's semantics).
+    """How a network is trained, with PyTorch's semantics of the optimisers.
 
     Attributes:
         epochs: passes over the data.
@@ -32,6 +32,13 @@ class Training:
             evaluation of DC, which re-creates the optimiser.
         gsam_rho: radius of adaptive GSAM's perturbation; 0 is plain SGD.
         gsam_alpha: weight of GSAM's orthogonal part.
+        optimizer: "sgd", "adam" or "adamw", a name in `OPTIMIZERS`; the weight decay of
+            the last one is decoupled.
+        loss: a name in `primitives.losses.LOSSES`.
+        warmup_steps: updates in which the learning rate rises from 0, at most half of
+            all.
+        final_share: the share of the learning rate to which it falls like a cosine,
+            update by update; 1 for no cosine.
     """
 
     epochs: int
@@ -44,6 +51,49 @@ class Training:
     reset_momentum: bool = False
     gsam_rho: float = 0.0
     gsam_alpha: float = 0.0
+    optimizer: str = "sgd"
+    loss: str = "cross_entropy"
+    warmup_steps: int = 0
+    final_share: float = 1.0
+
+    def updates(self) -> optax.GradientTransformationExtraArgs:
+        """The optimiser, before its updates are scaled by minus the learning rate."""
+        parts = OPTIMIZERS[self.optimizer](self)
+        if self.gsam_rho:
+            parts.insert(0, gsam(self.gsam_rho, self.gsam_alpha))
+        return optax.with_extra_args_support(optax.chain(*parts))
+
+    def rate_share(self, update: Array, total: int) -> Array | float:
+        """The share of the learning rate at an update of all, beside `decay`."""
+        if not self.warmup_steps and self.final_share == 1:
+            return 1.0
+        schedule = optax.warmup_cosine_decay_schedule(
+            0.0 if self.warmup_steps else 1.0,
+            1.0,
+            min(self.warmup_steps, total // 2),
+            max(total, 1),
+            self.final_share,
+        )
+        return schedule(update)
+
+
+def _sgd(training: Training) -> list[optax.GradientTransformation]:
+    momentum = training.momentum
+    return [
+        optax.add_decayed_weights(training.weight_decay),
+        optax.trace(momentum) if momentum else optax.identity(),
+    ]
+
+
+def _adam(training: Training) -> list[optax.GradientTransformation]:
+    return [optax.add_decayed_weights(training.weight_decay), optax.scale_by_adam()]
+
+
+def _adamw(training: Training) -> list[optax.GradientTransformation]:
+    return [optax.scale_by_adam(), optax.add_decayed_weights(training.weight_decay)]
+
+
+OPTIMIZERS = {"sgd": _sgd, "adam": _adam, "adamw": _adamw}
 
 
 def rows(data: Batch, indices: Array) -> Batch:
@@ -89,22 +139,21 @@ def make_epochs(
         >>> type(state.learner).__name__
         'Learner'
     """
-    parts = [
-        optax.add_decayed_weights(training.weight_decay),
-        optax.trace(training.momentum) if training.momentum else optax.identity(),
-    ]
-    if training.gsam_rho:
-        parts.insert(0, gsam(training.gsam_rho, training.gsam_alpha))
-    optimizer = optax.with_extra_args_support(optax.chain(*parts))
+    optimizer = training.updates()
+    of_batch = LOSSES[training.loss]
+    if training.loss != "cross_entropy":
+        microbatch = None  # chunks are weighed by the mass of their labels
 
     def gradient(learner: Learner, batch: Batch):
         if not jax.tree.leaves(learner.stats):
-            accumulate = batch_gradient(mean_loss(network), microbatch)
+            accumulate = batch_gradient(
+                mean_loss(network, loss=training.loss), microbatch
+            )
             return accumulate(learner.params, batch, learner.stats), learner.stats
 
         def loss(params):
             outputs, stats = network.apply(params, learner.stats, batch.images, True)
-            return cross_entropy(outputs.logits, batch.labels), stats
+            return of_batch(outputs.logits, batch.labels), stats
 
         return jax.grad(loss, has_aux=True)(learner.params)
 
@@ -150,13 +199,15 @@ def make_epochs(
             reset = jax.tree.map(lambda m: m * keep, state.optimizer)
             state = state._replace(optimizer=reset)
         keys = jax.random.split(key_steps, longest)
+        total = training.epochs * longest
 
         def one(i, state: FitState) -> FitState:
             batch = fetch(data, padded[i])
             labels = batch.labels * valid[i].astype(dtype)[:, None]
             batch = batch._replace(labels=labels)
             batch = batch if augment is None else augment(keys[i], batch)
-            return step(state, batch, rate)
+            share = training.rate_share(index * longest + i, total)
+            return step(state, batch, rate * jnp.asarray(share, dtype))
 
         return jax.lax.fori_loop(0, steps, one, state)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxdd.fields import Choice, option
-from jaxdd.training.fit import Training
+from jaxdd.primitives.losses import LOSSES
+from jaxdd.training.fit import OPTIMIZERS, Training
 
 # Fewer random subsets than this say little: they differ far more than networks do (on
 # digits at one image per class the standard deviation is 5 points against 0.5).
@@ -42,11 +43,21 @@ def idc_schedule(epochs: int, learning_rate: float, batch_size: int) -> Training
     )
 
 
+def cosine_schedule(epochs: int, learning_rate: float, batch_size: int) -> Training:
+    """FRePo's: E epochs, a warm-up of 500 updates, then a cosine to a hundredth."""
+    base = _base(epochs, learning_rate, batch_size)
+    return dataclasses.replace(base, warmup_steps=500, final_share=0.01)
+
+
 # (E, learning rate at the start, samples per minibatch) -> schedule.
 SCHEDULES: Mapping[str, Callable[[int, float, int], Training]] = {
     "dc": dc_schedule,
     "idc": idc_schedule,
+    "cosine": cosine_schedule,
+    "constant": _base,
 }
+# What PyTorch's optimisers do where nothing is said.
+WEIGHT_DECAY = {"adam": 0.0, "adamw": 0.01}
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,9 @@ class EvaluationSpec(Choice):
             0.01 where it learned none.
         batch: samples per minibatch.
         schedule: a name in `SCHEDULES`.
+        optimizer: a name in `training.fit.OPTIMIZERS`; SGD has momentum 0.9 and weight
+            decay 5e-4, AdamW a decoupled decay of 0.01, Adam none.
+        loss: a name in `primitives.losses.LOSSES`.
         augmentation: of the training, see `augment.training`.
     """
 
@@ -101,9 +115,23 @@ class EvaluationSpec(Choice):
     )
     schedule: str = option(
         "dc",
-        "schedule of the learning rate in the evaluation: of DC (dc) or of IDC (idc)",
+        "schedule of the learning rate in the evaluation: of DC (dc), of IDC (idc), a "
+        "warm-up and a cosine (cosine), or none (constant)",
         flag="eval_schedule",
         choices=SCHEDULES,
+    )
+    optimizer: str = option(
+        "sgd",
+        f"optimiser of the networks in the evaluation: {', '.join(OPTIMIZERS)}",
+        flag="eval_optimizer",
+        choices=OPTIMIZERS,
+    )
+    loss: str = option(
+        "cross_entropy",
+        "loss of the networks' training in the evaluation: cross_entropy, the same "
+        "with labels of any sum (row_cross_entropy), or the squared error (mse)",
+        flag="eval_loss",
+        choices=LOSSES,
     )
     augmentation: str = option(
         "none",
@@ -122,4 +150,13 @@ class EvaluationSpec(Choice):
         """
         rate = next(x for x in (self.lr, step_size, 0.01) if x is not None)
         schedule = SCHEDULES[self.schedule]
-        return schedule(epochs or self.epochs, rate, self.batch)
+        training = schedule(epochs or self.epochs, rate, self.batch)
+        training = dataclasses.replace(training, loss=self.loss)
+        if self.optimizer == "sgd":
+            return training
+        return dataclasses.replace(
+            training,
+            optimizer=self.optimizer,
+            momentum=0.0,
+            weight_decay=WEIGHT_DECAY[self.optimizer],
+        )

@@ -164,8 +164,8 @@ def test_an_array_that_cannot_be_used_is_named(path, arrays, words):
 
 
 def test_a_newer_format_is_refused(path):
-    rewrite(path, {"format": 3, "class_names": None})
-    failure(path, "format 3", "upgrade")
+    rewrite(path, {"format": 4, "class_names": None})
+    failure(path, "format 4", "upgrade")
 
 
 @pytest.mark.parametrize("end", [0, 3, 100, 0.5, 0.99, -1])
@@ -430,3 +430,34 @@ def test_nothing_is_saved_that_could_not_be_loaded(tmp_path, name):
 def test_an_artifact_cannot_be_saved_to_an_address():
     with pytest.raises(UserError, match=r"the artifact gs:.* is an address"):
         jaxdd.save(artifacts._example(), "gs://bucket/distilled.npz")
+
+
+@pytest.mark.parametrize("space", ["targets", "weights"])
+def test_labels_of_other_spaces_come_back(tmp_path, space):
+    """With the protocol that is made for them, and as probabilities."""
+    labels = np.broadcast_to(np.eye(3, dtype=np.float32)[:, None], (3, 4, 3)) * 1.5
+    labels = (labels - (0.5 if space == "targets" else 0)).astype(np.float32)
+    training = Training(
+        4, optimizer="adam", loss="mse", warmup_steps=2, final_share=0.1
+    )
+    made = make(labels=labels, label_space=space, training=training)
+    path = artifacts.save(made, tmp_path / "distilled.npz")
+    loaded = artifacts.load(path)
+    assert (loaded.label_kind, loaded.training) == (space, training)
+    np.testing.assert_array_equal(loaded.labels, labels)
+    hard = np.broadcast_to(np.eye(3)[:, None], (3, 4, 3))
+    np.testing.assert_allclose(loaded.probabilities(), hard, atol=1e-6)
+    assert loaded.digest != dataclasses.replace(loaded, label_space="x").digest
+    for fields, word in (
+        ({"labels": "hard"}, "probabilities"),
+        ({"labels": "guesses"}, "labels"),
+        ({"training": {"epochs": 1, "loss": "none"}}, "loss"),
+    ):
+        rewrite(path, fields)
+        failure(path, word)
+        artifacts.save(made, path)
+
+
+def test_negative_weights_are_refused(path):
+    rewrite(path, {"labels": "weights"}, labels=np.full((3, 4, 3), -1, np.float32))
+    failure(path, "one is negative")

@@ -41,6 +41,8 @@ NEW = {
     "image_schedule",
     "image_horizon",
     "image_clip",
+    "eval_optimizer",
+    "eval_loss",
 }  # values that the version before did not have
 
 

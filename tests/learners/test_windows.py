@@ -7,6 +7,7 @@ import pytest
 
 from jaxdd.learners.fresh import Context
 from jaxdd.learners.windows import Windows, first_preference, prefer
+from jaxdd.objectives.parts import Parts
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.primitives.truncation import train_window
 from jaxdd.types import Batch, StepWindow
@@ -15,7 +16,7 @@ from tests.helpers import assert_close, refused, smooth_network, toy_inputs, toy
 NETWORK, INPUTS = smooth_network(), toy_inputs()
 STEPS, HORIZON = 2, 6
 OBJECTIVE = UnrolledLoss(student_steps=STEPS, inner_lr=0.05, inner_images=1)
-STUDENT = OBJECTIVE.student(NETWORK)
+STUDENT = OBJECTIVE.student(NETWORK, Parts())
 CONTEXT = Context(student=STUDENT)
 
 

@@ -298,5 +298,5 @@ def test_a_slot_without_an_image_has_no_label_and_no_gradient():
 
 
 def test_an_unknown_kind_of_labels_is_the_users_error():
-    with pytest.raises(UserError, match="choose hard, soft or teacher"):
+    with pytest.raises(UserError, match="choose one of hard, teacher, soft"):
         make_decoder("noisy")

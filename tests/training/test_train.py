@@ -6,11 +6,15 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxdd.augment import on_images
 from jaxdd.data.real import take
+from jaxdd.primitives.losses import row_cross_entropy
 from jaxdd.training.fit import Training, make_epochs, make_fit, rows
+from jaxdd.training.schedules import EvaluationSpec
+from jaxdd.types import Batch, Learner, Network, Outputs
 from tests.helpers import (
     assert_close,
     linear_network,
@@ -267,3 +271,57 @@ def test_a_run_epoch_by_epoch_is_the_fit():
     for index in range(training.epochs):
         state = epoch(key, state, data, jnp.int32(index))
     assert_close(state.learner.params, expected.params, rtol=1e-5)
+
+
+def test_adam_a_warm_up_and_a_cosine_are_those_of_optax(x64):
+    """And the loss is the mean over the rows that are no padding."""
+    training = Training(
+        6, 0.05, batch_size=4, optimizer="adamw", weight_decay=0.1, loss="mse",
+        warmup_steps=3, final_share=0.2,
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(size=(4, 5)), rng.normal(size=(4, 2))
+    data = Batch(jnp.asarray(images), jnp.asarray(labels).at[3].set(0))
+    network = one_product()
+    start = {"w": jnp.asarray(rng.normal(size=(5, 2)))}
+    fit = make_fit(network, training)
+    trained, _ = fit(jax.random.key(0), Learner(start, {}), data)
+    rate = optax.warmup_cosine_decay_schedule(0, 0.05, 3, 6, 0.01)
+    optimizer = optax.adamw(rate, weight_decay=0.1)
+
+    def loss(params):
+        apart = data.images[:3] @ params["w"] - data.labels[:3]
+        return 0.5 * jnp.sum(apart**2) / 3
+
+    params, state = start, optimizer.init(start)
+    for _ in range(6):
+        updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(trained.params["w"], params["w"], rtol=1e-6)
+
+
+def one_product():
+    """A network so short that a slow loop of it is, too."""
+
+    def apply(params, stats, images, train):
+        return Outputs(images @ params["w"], (images,)), stats
+
+    return Network(lambda key: ({"w": jnp.zeros((5, 2))}, {}), apply)
+
+
+@pytest.mark.parametrize("name", ["cosine", "constant"])
+def test_schedules_of_the_evaluation(name):
+    spec = EvaluationSpec(schedule=name, optimizer="adam", loss="mse", epochs=7, lr=0.5)
+    training = spec.training()
+    assert (training.optimizer, training.loss, training.epochs) == ("adam", "mse", 7)
+    assert (training.momentum, training.weight_decay) == (0, 0)
+    expected = (500, 0.01) if name == "cosine" else (0, 1)
+    assert (training.warmup_steps, training.final_share) == expected
+
+
+def test_labels_of_any_mass_weigh_rows_alike():
+    logits = jnp.array([[1.0, 2.0], [0.5, 0.0], [3.0, 1.0]])
+    labels = jnp.array([[2.0, 1.0], [0.5, 0.0], [0.0, 0.0]])
+    log = np.asarray(jax.nn.log_softmax(logits))
+    expected = -((2 * log[0, 0] + log[0, 1]) + 0.5 * log[1, 0]) / 2
+    assert float(row_cross_entropy(logits, labels)) == pytest.approx(expected, rel=1e-6)
