@@ -56,7 +56,7 @@ def student_training(
         mean_loss(network, train=True, loss=loss),
         optimizer,
         prepare,
-        # Chunks are weighed by the mass of their labels, which counts for no other loss.
+        # Chunks are weighed by the mass of their labels: right for this loss alone.
         microbatch=microbatch if loss == "cross_entropy" else None,
         differentiable_norm=differentiable_norm,
     )

@@ -48,7 +48,7 @@ def test_feature_match_is_the_squared_distance_of_the_mean_features():
     value, evidence = match(jax.random.key(0), synthetic, real, learner)
 
     def mean(images):
-        outputs, _ = NETWORK.apply(*learner, images, False)
+        outputs, _ = NETWORK.apply(learner.params, learner.stats, images, False)
         return np.asarray(outputs.features[-1], float).mean(0)
 
     expected = ((mean(synthetic.images[:2]) - mean(real.images[:5])) ** 2).sum()
@@ -183,7 +183,7 @@ def naive_objective(kind, synthetic, learner, inputs):
         return jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(tree)))
 
     def features(batch):
-        outputs, _ = NETWORK.apply(*learner, batch.images, False)
+        outputs, _ = NETWORK.apply(learner.params, learner.stats, batch.images, False)
         weights = batch.labels.sum(1)  # all one, yet differentiated
         return weights @ outputs.features[-1] / weights.sum()
 
