@@ -137,5 +137,5 @@ def objective_of(job: Job) -> Callable[[Key, Synthetic, Inputs], Array]:
         the augmentation that the key draws. Jitted.
     """
     formation = job.recipe.formation
-    loss = jax.jit(build.loss_at(job.network, job.recipe, job.context))
+    loss = jax.jit(build.loss_at(job.matched, job.recipe, job.context))
     return lambda key, stored, inputs: loss(key, job.decode(stored, formation), inputs)

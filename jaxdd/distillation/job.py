@@ -72,13 +72,14 @@ class Job:
     Args:
         problem: the data.
         resolved: every value of the run.
-        network: what is matched and evaluated.
+        network: what is evaluated, and matched where nothing else is.
         real: the training split, sorted where a window needs it.
         bank: of experts, where the method has them.
         start: the set to begin at, where there is one.
         workdir: the run's folder, where there is one.
 
     Attributes:
+        matched: the networks that are matched.
         method: one for all segments, as is its compiled `program`.
         span_index: which span of the experts a step gets, where the method has them.
         parts: images per class of each segment, `slots` the most of them.
@@ -96,19 +97,20 @@ class Job:
         workdir: str | None = None,
     ):
         self.problem, self.resolved, self.network = problem, resolved, network
+        self.matched = resolved.matched(problem.dataset, network)
         self.start, self.workdir = start, workdir
         self.recipe = resolved.recipe
         self.bank = bank
         pixels = problem.preprocess.space()
         self.space = self.recipe.images.stored_in(pixels)
         self.context = Context(
-            problem.microbatch(resolved.network.options()),
+            problem.microbatch(resolved.network.matched.options()),
             None if bank is None else bank.manifest.experts,
             pixels,
         )
-        self.method = methods.build(network, self.recipe, self.context)
+        self.method = methods.build(self.matched, self.recipe, self.context)
         self.program = Program(self.method)
-        source = methods.source_of(network, self.recipe, self.context)
+        source = methods.source_of(self.matched, self.recipe, self.context)
         self.span_index = source.span_index
         self.parts = segments.sizes(resolved.task.ipc, self.recipe.count)
         self.slots = max(self.parts)
@@ -179,7 +181,7 @@ class Job:
     @cached_property
     def share(self) -> Callable:
         """The terms' share of the image gradient, one program for all segments."""
-        return jax.jit(methods.term_share(self.network, self.recipe, self.context))
+        return jax.jit(methods.term_share(self.matched, self.recipe, self.context))
 
     def learned(self, synthetic: Synthetic) -> float | None:
         """The step size of a set, None where the method learns none."""

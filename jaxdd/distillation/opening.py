@@ -40,7 +40,7 @@ class Opened:
     Attributes:
         problem: the data.
         resolved: every value of the run.
-        network: what is matched and evaluated.
+        network: what is evaluated, and matched where nothing else is.
         given: the bank that the flags name, where they do.
         remarks: sentences about what the window and the mask leave out, and about the
             set that the run begins at.
@@ -125,14 +125,15 @@ def open_run(
     resolved = resolution.resolve(run, problem, manifest)
     network = resolved.network.make(dataset, resolved.arithmetic)
     needs.check(memory.distillation(problem, network, resolved))
-    _check_method(network, resolved.recipe)
+    matched = resolved.matched(dataset, network)
+    _check_method(matched, resolved.recipe)
     training_augmentation(resolved.evaluation.augmentation)
     resolved.recipe.formation.check(*dataset.image_shape[:2])
     if isinstance(resolved.recipe.objective, UnrolledLoss):
         images = resolved.recipe.formation.count(run.task.ipc)
         resolved.recipe.objective.check(dataset.num_classes, images)
     resolved, differences = _with_bank(bank, problem, network, resolved)
-    remarks = _left_out(problem, resolved, network, bank)
+    remarks = _left_out(problem, resolved, matched, bank)
     start, init = None, resolved.recipe.images.init
     if init not in INITIALS:
         start, sentences = open_start(init, problem, resolved)

@@ -9,7 +9,13 @@ from jaxdd.errors import UserError
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import Choice, Flag, config_class, flags_of, option, override, typed
 from jaxdd.methods.network import Arithmetic, NetworkSpec
-from jaxdd.methods.presets import Length, Preset, completed, preset
+from jaxdd.methods.presets import (
+    Length,
+    Preset,
+    completed,
+    preset,
+    usual_network,
+)
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.curriculum import Curriculum, Window
@@ -164,6 +170,8 @@ FLAGS = flags_of(Run)
 
 def filled_by_preset(flag: Flag) -> bool:
     """Whether a flag that is not given has the value of a preset."""
+    if flag.name == "net":
+        return True
     counts = flag.name in ("num_eval", "num_random")
     return flag.path[0] in {part.name for part in fields(Preset)} and not counts
 
@@ -232,7 +240,7 @@ def run_of(
     }
     who = f"--method={method}" if isinstance(method, str) else "this recipe"
     early = {n: v for n, v in flags.items() if FLAGS.get(n) and _is_early(n)}
-    base = override(Run(), early, who)
+    base = override(_without_flags(method, flags), early, who)
     chosen = _preset(method, flags, base, dataset)
     filled = {part.name: getattr(chosen, part.name) for part in fields(chosen)}
     epochs = None if chosen.experts is None else chosen.experts.epochs
@@ -242,6 +250,14 @@ def run_of(
     run = override(base, flags, who)
     _check(run, flags, who)
     return run
+
+
+def _without_flags(method: str | Recipe, flags: Mapping[str, Any]) -> Run:
+    """The choices that a preset depends on, as they are without flags."""
+    recipe = METHODS.get(method) if isinstance(method, str) else method
+    if recipe is None or "net" in flags:
+        return Run()
+    return Run(network=usual_network(recipe))
 
 
 def _is_early(name: str) -> bool:
@@ -283,8 +299,14 @@ def _check(run: Run, flags: Mapping[str, Any], who: str) -> None:
             "--constants normalise images, and these are whitened: leave it out, or "
             "add --nozca"
         )
+    network = run.network
     if run.experts is None:
         _check_without_experts(run, flags, who)
+    elif network.match_norm is not None or network.match_activation is not None:
+        raise UserError(
+            "--match_norm and --match_activation are for methods without experts, and "
+            f"{who} matches those: leave them out"
+        )
     elif run.experts.bank is not None:
         for name in ("num_experts", "bank_epochs"):
             if name in flags:

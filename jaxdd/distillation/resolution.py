@@ -20,6 +20,7 @@ from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.nets import NETS
 from jaxdd.objectives.parts import SampleMatching
+from jaxdd.types import Network
 
 # Epochs of experts where neither a flag nor what will be matched says how many.
 USUAL_EPOCHS = 50
@@ -70,6 +71,20 @@ class Resolved(Run):
         seed = self.data.split_seed
         return self.task.seed if seed is None else seed
 
+    def matched(self, dataset: Dataset, network: Network) -> Network:
+        """The networks that are matched: those that are evaluated, or others.
+
+        Args:
+            dataset: the data.
+            network: what is evaluated.
+
+        Raises:
+            UserError: it has no such option.
+        """
+        if self.network.matched.options() == self.network.options():
+            return network
+        return self.network.matched.make(dataset, self.arithmetic)
+
     @property
     def curriculum(self) -> Curriculum:
         return self.window.curriculum()
@@ -89,6 +104,8 @@ class Resolved(Run):
             "fingerprint": self.fingerprint,
             "normalisation": self.normalisation,
             "network": self.network.options(),
+            "match_norm": self.network.match_norm,
+            "match_activation": self.network.match_activation,
             "curriculum": dataclasses.asdict(self.curriculum),
             "bank": bank,
         }

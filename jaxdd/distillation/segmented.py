@@ -130,7 +130,7 @@ class _Segmented:
             job.network,
             protocol.training,
             augment.training(protocol.augmentation),
-            job.context.microbatch,
+            job.problem.microbatch(protocol.network),
         )
         self.learned = job.resolved.evaluation.lr is None
         self.made: list[Synthetic] = []

@@ -63,13 +63,16 @@ class NetworkSpec(Choice):
         net: a name in `nets.NETS`.
         width, depth: channels and blocks; of a ConvNet None stands for the field's.
         norm, activation, pooling: None for the network's own.
+        match_norm, match_activation: of the networks that are matched, where these
+            differ from those that are evaluated (FRePo, RCIG).
     """
 
     subject: ClassVar[str] = "the network"
 
     net: str = option(
         "convnet",
-        f"network that is matched and evaluated: {', '.join(NETS)}",
+        f"network that is matched and evaluated: {', '.join(NETS)}; default: convnet, "
+        "or the one that the method was published with",
         choices=NETS,
         often=True,
     )
@@ -100,6 +103,16 @@ class NetworkSpec(Choice):
         None,
         "pooling layers of the network: avg, max or none; default: the network's own",
     )
+    match_norm: str | None = option(
+        None,
+        "normalisation layers of the networks that are matched; default: those of the "
+        "networks that are evaluated",
+    )
+    match_activation: str | None = option(
+        None,
+        "activation function of the networks that are matched; default: that of the "
+        "networks that are evaluated",
+    )
 
     @property
     def published_name(self) -> str:
@@ -119,10 +132,23 @@ class NetworkSpec(Choice):
             depth=depth if self.depth is None else self.depth,
         )
 
+    @property
+    def matched(self) -> "NetworkSpec":
+        """The networks that are matched."""
+        return dataclasses.replace(
+            self,
+            norm=self.norm if self.match_norm is None else self.match_norm,
+            activation=self.activation
+            if self.match_activation is None
+            else self.match_activation,
+        )
+
     def options(self) -> dict[str, Any]:
-        """Name and options as artifacts have them."""
+        """Name and options of what is evaluated, as artifacts have them."""
         options = dataclasses.asdict(self)
         name = options.pop("net")
+        for matched in ("match_norm", "match_activation"):
+            options.pop(matched)
         return {"name": name, **{k: v for k, v in options.items() if v is not None}}
 
     def make(self, dataset: Dataset, arithmetic: Arithmetic) -> Network:

@@ -16,6 +16,7 @@ from jaxdd.experts.recipe import Experts
 from jaxdd.fields import Choice, option, override
 from jaxdd.learners.pools import Pool
 from jaxdd.methods import published_bptt
+from jaxdd.methods.network import NetworkSpec
 from jaxdd.methods.published import STEPS, published
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
@@ -160,6 +161,16 @@ def loops(ipc: int, contrastive: bool = False) -> tuple[int, int]:
         return known[ipc]
     matches = min(ipc, 50)
     return matches, max(1, round(500 / matches))
+
+
+# The networks of methods that were published with others than the usual ConvNet, by
+# the name of their objective.
+USUAL_NETWORKS: dict[str, NetworkSpec] = {}
+
+
+def usual_network(recipe: Recipe) -> NetworkSpec:
+    """The network that a method was published with, without a size."""
+    return USUAL_NETWORKS.get(recipe.objective.name, NetworkSpec())
 
 
 def preset(

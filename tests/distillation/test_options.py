@@ -32,6 +32,7 @@ BESIDE: dict[str, dict[str, Any]] = {
 # Another value than the default, where the field does not say what may be given.
 TEXTS = {
     "dataset": "npz:some.npz", "data_dir": "/data", "image_size": "16",
+    "match_norm": "none", "match_activation": "swish",
     "norm": "batch", "activation": "swish", "pooling": "max", "augmentation": "flip",
     "pool_augmentation": "flip", "eval_augmentation": "flip", "init": "real",
     "constants": "cifar10", "score": "grand", "scores": "/scores.npz",

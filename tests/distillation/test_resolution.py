@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import jax
 import pytest
 
 from jaxdd.data.problem import DataFlags, open_problem
 from jaxdd.distillation.opening import open_run
+from jaxdd.distillation.options import run_of
 from jaxdd.distillation.resolution import identity
+from jaxdd.errors import UserError
 from jaxdd.fields import flat
 from jaxdd.methods.presets import preset
 from jaxdd.methods.recipes import METHODS
@@ -43,6 +46,8 @@ NEW = {
     "image_clip",
     "eval_optimizer",
     "eval_loss",
+    "match_norm",
+    "match_activation",
 }  # values that the version before did not have
 
 
@@ -65,3 +70,31 @@ def test_a_rising_weight_arrives_at_the_end_of_the_published_run(method, digits)
     resolved = open_run(method, flags, digits).resolved
     published = preset(method, "digits", 2).length.steps
     assert (resolved.length.steps, resolved.recipe.sdc.horizon) == (7, published)
+
+
+def test_matched_networks_may_differ_from_those_that_are_evaluated(digits):
+    flags = {"ipc": 1, "width": 4, "depth": 1, "steps": 1, "match_norm": "none"}
+    opened = open_run("dm", flags, digits)
+    values, same = opened.resolved.values("here"), open_run("dm", {"ipc": 1}, digits)
+    assert values["network"] == {"name": "convnet", "width": 4, "depth": 1}
+    assert values["match_norm"] == "none"
+    network = opened.network
+    matched = opened.resolved.matched(digits.dataset, network)
+    blocks = [set(x.init(jax.random.key(0))[0]["block0"]) for x in (network, matched)]
+    assert blocks == [{"conv", "norm"}, {"conv"}]
+    assert same.resolved.matched(digits.dataset, same.network) is same.network
+    # It alters a step, so that a run without it is another run.
+    without = {**values, "match_norm": None}
+    assert identity(values, digits) != identity(without, digits)
+
+
+@pytest.mark.parametrize(
+    ("method", "flags", "sentence"),
+    [
+        ("mtt", {"match_norm": "none"}, "--match_norm and .* for methods without expe"),
+        ("dsa", {"image_horizon": 3}, "--image_horizon=3 is where a cosine ends"),
+    ],
+)
+def test_choices_that_exclude_each_other(method, flags, sentence):
+    with pytest.raises(UserError, match=sentence):
+        run_of(method, flags)

@@ -264,7 +264,7 @@ def test_judges_that_keep_everything_or_nothing_are_told(
         ({"segments": 2, "select": "validation"}, "use --select=last"),
         ({"factor": 9}, "a factor of 9 cuts images of 8 x 8 pixels"),
         ({"image_steps": "diagonal"}, "'diagonal'"),
-        ({"eval_schedule": "cosine"}, "'cosine'"),
+        ({"eval_schedule": "sine"}, "'sine'"),
         ({"eval_augmentation": "crop+cutmix=2"}, "probability of CutMix"),
         ({"pool_augmentation": "blur"}, "'blur'"),
         ({"tensors": "kernels"}, "match all tensors"),
