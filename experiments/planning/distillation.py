@@ -21,7 +21,7 @@ from jaxdd.progress import say
 from jaxdd.types import Synthetic
 
 # What the loop's temporaries grow with, by objective.
-LOOP_FLAGS = {"trajectory": "student_steps"}
+LOOP_FLAGS = {"trajectory": "student_steps", "bptt": "student_steps"}
 LOOP_FLAG = "batch_real"
 
 

@@ -4,6 +4,7 @@ gradient      gradients, class by class: read this first
 contrastive   gradients of all classes together (DCC)
 distribution  features (DM)
 trajectory    the end of an expert's span
+unrolled      the loss of a student through a window of its training
 lifts         from a match to an objective of the whole set
 parts         what modifiers hand to an objective
 sampling      which samples of a class a match is shown
@@ -17,8 +18,9 @@ from jaxdd.objectives.contrastive import contrastive_match
 from jaxdd.objectives.distribution import FEATURES, feature_match, joint_feature_match
 from jaxdd.objectives.gradient import gradient_match
 from jaxdd.objectives.lifts import per_batch, per_class, per_set, per_span
-from jaxdd.objectives.sampling import Sampling
+from jaxdd.objectives.sampling import Sampling, minibatch_of_step
 from jaxdd.objectives.trajectory import minibatches, trajectory_match
+from jaxdd.objectives.unrolled import unrolled_match
 
 __all__ = [
     "FEATURES",
@@ -31,6 +33,7 @@ __all__ = [
     "forgetting",
     "gradient_match",
     "joint_feature_match",
+    "minibatch_of_step",
     "minibatches",
     "per_batch",
     "per_class",
@@ -38,4 +41,5 @@ __all__ = [
     "per_span",
     "switch",
     "trajectory_match",
+    "unrolled_match",
 ]

@@ -5,13 +5,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdd.fields import override
 from jaxdd.learners.fresh import Context
 from jaxdd.learners.windows import Windows, first_preference, prefer
+from jaxdd.methods.build import build
+from jaxdd.methods.recipes import METHODS
 from jaxdd.objectives.parts import Parts
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.primitives.truncation import train_window
+from jaxdd.running.resume import RunSchedule
 from jaxdd.types import Batch, StepWindow
-from tests.helpers import assert_close, refused, smooth_network, toy_inputs, toy_start
+from tests.helpers import (
+    Killed,
+    assert_close,
+    refused,
+    smooth_network,
+    toy_inputs,
+    toy_start,
+)
+from tests.toy_runs import go, kill_at, outcome, uninterrupted
 
 NETWORK, INPUTS = smooth_network(), toy_inputs()
 STEPS, HORIZON = 2, 6
@@ -161,3 +173,19 @@ def test_what_does_not_fit_is_refused():
     assert Windows("adaptive", 6, radius=9).longest(4) == 6
     assert Windows("random", 6, radius=9).longest(4) == 4
     assert StepWindow(jnp.int32(0)).length is None
+
+
+def test_an_adaptive_run_is_continued_to_the_same_bits(tmp_path):
+    """The next network, its window and the preference are all carried over."""
+    changes = {
+        "policy": "adaptive", "radius": 1, "horizon": 4, "student_steps": 2,
+        "batch_mixed": 4, "augmentation": "none",
+    }  # fmt: skip
+    method = build(NETWORK, override(METHODS["rat_bptt"], changes))
+    schedule = RunSchedule(steps=5, log_every=1, measure_every=5, save_every=2)
+    arguments = {"method": method, "schedule": schedule}
+    whole = uninterrupted(tmp_path / "whole", **arguments)
+    stopped = tmp_path / "stopped"
+    with pytest.raises(Killed):
+        go(stopped, progress=kill_at(3), **arguments)
+    assert outcome(stopped, go(stopped, **arguments).state) == whole
