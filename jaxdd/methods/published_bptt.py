@@ -47,7 +47,6 @@ DIGITS: dict[str, Any] = {
     "batch_mixed": 256,
     "inner_lr": 0.01,
     "image_lr": 0.03,
-    "eval_lr": 0.01,
     "eval_epochs": 300,
 }
 # Updates of the images: the official runs are stopped by hand (ours).

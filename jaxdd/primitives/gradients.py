@@ -180,10 +180,11 @@ def batch_value(loss: Loss, microbatch: int | None = None):
 
     Example:
         >>> loss = lambda w, batch, context: jnp.mean((batch.images @ w) ** 2)
-        >>> batch = Batch(jnp.eye(3), jnp.ones((3, 1)))
+        >>> batch = Batch(jnp.eye(4), jnp.ones((4, 1)))
         >>> value = batch_value(loss, microbatch=2)
-        >>> jax.value_and_grad(value)(jnp.ones(3), batch, ())[0]
-        Array(1., dtype=float32)
+        >>> number, slope = jax.value_and_grad(value)(jnp.ones(4), batch, ())
+        >>> round(float(number), 4), slope.shape
+        (1.0, (4,))
     """
     both = value_and_gradients(loss, microbatch)
 

@@ -95,7 +95,7 @@ def inner_adam(
         >>> optimizer = inner_adam(0.5)
         >>> state = optimizer.begin(jnp.ones(2))
         >>> moved = optimizer.update(state, jnp.array([3.0, 0.0]), jnp.int32(0))
-        >>> moved.params.tolist()
+        >>> moved.params.round(3).tolist()
         [0.5, 1.0]
     """
     first, second = decays

@@ -10,7 +10,7 @@ from jaxdd import augment
 from jaxdd.learners.fresh import fresh, in_passes
 from jaxdd.learners.pools import pool, real_pool
 from jaxdd.learners.spans import StartEpochs, spans
-from jaxdd.learners.windows import adaptive_windows, drawn_windows
+from jaxdd.learners.windows import drawn_windows
 from jaxdd.methods.assembly import Extras, make_method
 from jaxdd.modifiers.masks import kernels_only
 from jaxdd.objectives import (
@@ -27,9 +27,7 @@ from jaxdd.objectives import (
 )
 from jaxdd.objectives.sampling import minibatch_of_step
 from jaxdd.objectives.unrolled import unrolled_match
-from jaxdd.primitives import DISTANCES, inner_adam, training_step
-from jaxdd.primitives.losses import mean_loss
-from jaxdd.primitives.truncation import Student
+from jaxdd.primitives import DISTANCES, inner_adam
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.formation import Formation
 from jaxdd.synthetic.optimizer import SGD, clip_by_running_norm, make_optimizer
@@ -114,18 +112,17 @@ def datm() -> Method:
     return trajectories(False, "soft", labels=SGD(0.9).make(0.3), gate=10.0)
 
 
-def rat_bptt(adaptive=False) -> Method:
+def rat_bptt() -> Method:
     flip = augment.per_image(augment.pipeline("flip"))
-    prepare, adam = minibatch_of_step(flip), inner_adam(0.05)
-    longest = 4 if adaptive else None
-    match = unrolled_match(NETWORK, adam, prepare, flip, 3, longest=longest)
-    step = training_step(mean_loss(NETWORK, train=True), adam, prepare)
-    source = drawn_windows(NETWORK, 0, 2)
-    if adaptive:
-        source = adaptive_windows(NETWORK, Student(adam, step, 3), 5, 0, radius=1)
+    match = unrolled_match(
+        NETWORK, inner_adam(0.05), minibatch_of_step(flip), flip, steps=3
+    )
     updates = optax.chain(clip_by_running_norm(2.0), optax.adam(0.05))
     return make_method(
-        per_batch(match, 16), source, make_decoder(), make_optimizer(updates)
+        per_batch(match, 16),
+        drawn_windows(NETWORK, 0, 2),
+        make_decoder(),
+        make_optimizer(updates),
     )
 
 
@@ -139,21 +136,18 @@ BY_HAND = {
     "tesla": lambda: trajectories(truncated=True),
     "datm": datm,
     "rat_bptt": rat_bptt,
-    "adaptive": lambda: rat_bptt(adaptive=True),
 }
 # Flags beside a recipe's own.
 CHANGES = {
     "dsac": {"warmup_networks": 1, "warmup_matches": 1},
     "rat_bptt": {"augmentation": "flip"},
-    "adaptive": {"augmentation": "flip", "policy": "adaptive", "radius": 1},
 }
 
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_a_method_by_hand_is_that_of_its_recipe(name):
     """To the bit, over two steps: all of the state, and what is logged."""
-    method = "rat_bptt" if name == "adaptive" else name
-    recipe = toy_recipe(method, **CHANGES.get(name, {}))
+    recipe = toy_recipe(name, **CHANGES.get(name, {}))
     histories = []
     for method in (toy_method(recipe), BY_HAND[name]()):
         state = method.init(jax.random.key(0), start_for(recipe))

@@ -16,6 +16,7 @@ from jaxdd.fields import flat
 from jaxdd.learners.fresh import Context
 from jaxdd.learners.pools import Pool, TrainedBetween
 from jaxdd.learners.spans import Spans
+from jaxdd.learners.windows import Windows
 from jaxdd.methods.build import build, term_share
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
@@ -286,6 +287,10 @@ def replaced(method, **choices):
         (lambda: replaced("mtt", learner=Spans(max_start=None)), "max_start"),
         (lambda: toy_recipe("mtt", min_start=5), "0 <= lowest < first <= highest"),
         (lambda: replaced("dsa", learner=Spans()), "a bank of experts"),
+        (lambda: replaced("dsa", learner=Windows()), "UnrolledLoss"),
+        (lambda: toy_recipe("rat_bptt", student_steps=9), "does not fit"),
+        (lambda: toy_recipe("rat_bptt", min_warmup=3), "at most 2"),
+        (lambda: toy_recipe("rat_bptt", labels="targets"), "such numbers"),
         (lambda: toy_recipe("dsa", labels="teacher"), "matches trajectories"),
         (lambda: toy_recipe("mtt", labels="teacher", factor=2), "whole images"),
         (lambda: toy_recipe("dsa", sdc_weight=1.0, sdc_at="path"), "use start"),
