@@ -38,7 +38,6 @@ class Config:
     setting: str = option("standard", "what is distilled, standard or small")
     optimizer: str = option("adam", "optimiser of the student, adam or sgd")
     batch_mixed: int = option(1000, "real samples of a step")
-    sdc_weight: float = option(0.0, "weight of SDC along the path")
     width: int = option(128, "channels of the ConvNet")
     repeats: int = option(3, "timed steps; their median counts")
     one: str | None = option(None, "measure one pair W:T and print it as JSON")
@@ -51,7 +50,6 @@ def measure(config: Config, pair: str) -> dict[str, Any]:
     changes = {
         "student_steps": steps, "horizon": horizon, "policy": "fixed",
         "inner_optimizer": config.optimizer, "batch_mixed": config.batch_mixed,
-        "sdc_weight": config.sdc_weight, "sdc_at": "path",
     }  # fmt: skip
     case = make_case("rat_bptt", setting, config.ipc, changes=changes)
     size = sum(x.nbytes for x in jax.tree.leaves(case.params)) / timing.MEGA
