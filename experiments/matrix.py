@@ -1,4 +1,4 @@
-"""The whole table: ten base methods, each plain and with every modifier.
+"""The whole table: the base methods, each plain and with every modifier.
 
     python -m experiments.matrix --dataset=digits --ipc=2 --workdir=runs/matrix
 
@@ -31,7 +31,10 @@ from jaxdd.progress import say
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.paths import shown
 
-BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm")
+BASES = (
+    "dc", "dsa", "dcc", "dsac", "idc", "dm", "m3d", "datadam", "ncfm", "mtt", "ftd",
+    "tesla", "datm",
+)  # fmt: skip
 FIEX: Flags = {"score": "el2n", "drop_hardest": 0.2}
 MODIFIERS: Mapping[str, Flags] = {
     "plain": {},
@@ -122,8 +125,10 @@ def cell_of(config: Config, key: Key) -> Cell:
         **MODIFIERS[key.modifier],
     }
     if methods.has_experts(key.method):
+        flags["experts"] = str(_bank_of(config, key))
+    if methods.has_students(key.method):
         flags |= {"student_steps": config.student_steps, "max_start": 4}
-        flags |= {"expert_epochs": 2, "experts": str(_bank_of(config, key))}
+        flags["expert_epochs"] = 2
     if methods.family(key.method) == "distribution" and "mask" in flags:
         flags["features"] = "all"  # what a mask can choose from
     if methods.has_warmup(key.method):

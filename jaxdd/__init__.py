@@ -32,9 +32,10 @@ from jaxdd.methods.presets import preset
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.curriculum import Curriculum, Window
+from jaxdd.modifiers.judges import make_judge
 from jaxdd.modifiers.masks import Mask, make_mask
 from jaxdd.modifiers.sdc import SDC, sdc
-from jaxdd.modifiers.segments import Segments, keep_hardest, make_judge
+from jaxdd.modifiers.segments import Segments, keep_hardest
 from jaxdd.modifiers.terms import WeightedTerm, weight_schedule
 from jaxdd.nets import NETS, make_network
 from jaxdd.objectives import (

@@ -120,6 +120,9 @@ class Outputs(NamedTuple):
 
     logits: Array  # [B, K]
     features: tuple[Array, ...]  # one [B, F_i] per block; the last is penultimate
+    # [B, H_i, W_i, C_i] activations of each block before pooling; () where a network
+    # has none. A compiled program does without them where they are not used.
+    maps: tuple[Array, ...] = ()
 
 
 @runtime_checkable
@@ -307,6 +310,14 @@ class PassOrder(Protocol):
         """[] uint32, for `Inputs.order`."""
 
 
+@runtime_checkable
+class IsNew(Protocol):
+    """Whether the network of the next step has not been matched yet."""
+
+    def __call__(self, state: Any, /) -> Array:
+        """[] bool, from the state of a learner source."""
+
+
 class LearnerSource(NamedTuple):
     """The origin of the networks that are matched."""
 
@@ -315,6 +326,7 @@ class LearnerSource(NamedTuple):
     advance: AdvanceSource
     span_index: SpanIndex | None = None  # None where a source needs no spans
     order: PassOrder | None = None  # None where real samples are drawn at random
+    is_new: IsNew | None = None  # None where networks do not begin at random
 
 
 @runtime_checkable

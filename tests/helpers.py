@@ -119,7 +119,8 @@ def smooth_network(features=64, hidden=8, classes=CLASSES) -> Network:
         body, head = params["body"], params["head"]
         hidden = jnp.tanh(flat @ body["kernel"] + body["bias"][None])
         logits = hidden @ head["kernel"] + head["bias"][None]
-        return Outputs(logits, (flat, hidden)), stats
+        maps = images, hidden[:, None, None]
+        return Outputs(logits, (flat, hidden), maps), stats
 
     return Network(init, apply)
 

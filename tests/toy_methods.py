@@ -88,6 +88,7 @@ SHORT = {
         "inner_lr": 0.05,
         "image_lr": 0.05,
     },
+    "interpolated": {"batch_real": 8, "cf_frequencies": 16, "image_lr": 2e-3},
     "spans": {
         "student_steps": 3,
         "batch_syn": 4,
@@ -107,8 +108,10 @@ def toy_recipe(method: str, variant="plain", **flags) -> Recipe:
     here = flat(recipe)
     short = {n: v for n, v in SHORT[recipe.learner.name].items() if n in here}
     if recipe.objective.augmentation != "none":
-        of_idc = recipe.learner.name == "real_pool"
+        of_idc = recipe.objective.augmentation.startswith("idc:")
         short["augmentation"] = "idc:crop_flip" if of_idc else "crop_flip"
+    if "kernel" in here:
+        short["image_lr"] = 1e-3  # of pixels that are not clipped
     if recipe.images.gate:
         # The loss starts above 1; the gate has tests of its own.
         short["gate"] = 10 * recipe.images.gate

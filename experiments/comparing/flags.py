@@ -75,7 +75,7 @@ def base_of(config: Any, method: str, **changes: Any) -> options.Config:
         changes: further flags of `experiments.distill`.
     """
     shared = {name: getattr(config, name) for name in _SHARED}
-    if not methods.has_experts(method):
+    if not methods.has_students(method):
         # One comparison may hold methods with and without experts.
         shared.update(max_start=None, student_steps=None)
     fixed = {"validation": 0.0, "split_seed": 0, "sdc_share": False}

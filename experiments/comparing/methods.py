@@ -45,8 +45,13 @@ def family(method: str) -> str:
 
 
 def has_experts(method: str) -> bool:
-    """Whether a method matches the trajectories of experts."""
+    """Whether a method takes its networks from a bank of experts."""
     return _recipe(method).needs_experts
+
+
+def has_students(method: str) -> bool:
+    """Whether a method matches the trajectories of experts."""
+    return _recipe(method).follows
 
 
 def has_warmup(method: str) -> bool:
@@ -95,6 +100,8 @@ def published_mask_ratio(dataset: str, ipc: int) -> float:
 def last_epoch(base: options.Flags) -> int:
     """The last epoch of an expert that a student may have to reach."""
     recipe = _run(base).recipe
+    if not recipe.follows:
+        return 1
     return (recipe.spans.max_start or 1) - 1 + recipe.students.expert_epochs
 
 
@@ -102,7 +109,7 @@ def bank_epochs(base: options.Flags) -> int:
     """The epochs of a bank that serves a distillation, where no flag sets them."""
     run = _run(base)
     published = run.published.bank_epochs
-    if run.recipe.spans.max_start is not None:
+    if run.recipe.follows and run.recipe.spans.max_start is not None:
         return max(published or 0, last_epoch(base))
     return published or resolution.USUAL_EPOCHS
 

@@ -59,7 +59,7 @@ def rows_of(config: Any, method: str) -> dict[Row, Flags]:
 
 def _norms(config: Any, method: str) -> list[str]:
     norms = lists.names(config.norms, "norms", NORMS)
-    if not methods.has_experts(method):
+    if not methods.has_students(method):
         norms = [norm for norm in norms if norm != "path"]
     if not norms:
         raise UserError(
@@ -72,7 +72,7 @@ def _norms(config: Any, method: str) -> list[str]:
 def _schedules(config: Any, method: str) -> list[str]:
     if config.schedules is not None:
         return lists.names(config.schedules, "schedules", SCHEDULES)
-    return list(OF_TRAJECTORIES if methods.has_experts(method) else SCHEDULES)
+    return list(OF_TRAJECTORIES if methods.has_students(method) else SCHEDULES)
 
 
 def weights_of(config: Any) -> list[float]:

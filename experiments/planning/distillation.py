@@ -121,7 +121,7 @@ class Distillation:
             self.time.append(Part("experts", seconds, detail, lever))
             lever = bank_lever(manifest, "bank_dtype")
             self.disk.append(Part("experts", manifest.bytes, "", lever))
-        if self.count > 1:
+        if self.count > 1 and self.job.recipe.follows:
             self._short_experts(fitted)
         if correct:
             # Of every segment; one expert is enough where it gets most of them right.

@@ -20,7 +20,7 @@ def add_evaluation(run: Distillation) -> None:
     """Networks on the set and on random subsets, judges, and a selection."""
     say("plan: timing shortened trainings of the evaluation")
     job, resolved = run.job, run.resolved
-    rate = None if run.bank is None else job.recipe.step_size
+    rate = job.recipe.step_size if job.recipe.follows else None
     protocol = job.protocol(resolved.evaluation.networks, rate)
     own = flatten(job.decode(run.whole()))
     ipc = resolved.task.ipc

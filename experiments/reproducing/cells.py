@@ -18,8 +18,8 @@ DEVIATIONS = 2.0
 
 # Methods of the digits, for which nothing is published: every seed is cheap there.
 DIGITS = (
-    "dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm", "pad",
-    "rat_bptt",
+    "dc", "dsa", "dcc", "dsac", "idc", "dm", "m3d", "datadam", "ncfm", "mtt", "ftd",
+    "tesla", "datm", "pad", "rat_bptt",
 )  # fmt: skip
 # Experts of a trajectory cell, where the papers have a hundred: the ledger says so.
 NUM_EXPERTS = 20
@@ -27,6 +27,9 @@ NUM_EXPERTS = 20
 KIP = "KIP, Table 1"
 DATM = "DATM, Table 1"
 PAD = "PAD, Table 1"
+DANCE = "DANCE, comparison figure"
+M3D = "M3D, Table 1, as others quote it"
+NCFM = "NCFM, Table 1"
 # The best of four numbers of steps on the test split, over all of a run: expect up to a
 # point less at a fixed number.
 RAT_BPTT = "RaT-BPTT, Table 1"
@@ -172,6 +175,10 @@ CELLS: dict[str, Cell] = {
         _with(Cell("cifar10", "dsa", 10, "", Published(52.1, 0.5, DATM)), "+sdc"),
         _with(Cell("cifar10", "dc", 10, "", Published(44.9, 0.5, DATM)), "+sdc"),
         _with(Cell("cifar10", "idc", 1, "", Published(50.6, None, IDC)), "+sdc"),
+        _with(Cell("cifar10", "datadam", 1, "", Published(32.0, 1.2, DANCE)), "+sdc"),
+        _with(Cell("cifar10", "datadam", 10, "", Published(54.2, 0.8, DANCE)), "+sdc"),
+        _with(Cell("cifar10", "ncfm", 10, "", Published(71.8, None, NCFM)), "+sdc"),
+        _with(Cell("cifar10", "m3d", 50, "", Published(69.9, None, M3D)), "+sdc"),
         _with(Cell("cifar10", "rat_bptt", 1, "", Published(53.2, 0.7, RAT_BPTT))),
         _with(Cell("cifar10", "rat_bptt", 10, "", Published(69.4, 0.4, RAT_BPTT))),
         _with(Cell("cifar10", "rat_bptt", 50, "", Published(75.3, 0.3, RAT_BPTT))),

@@ -153,6 +153,8 @@ def _curriculum(manifest: Manifest) -> Curriculum:
 
 def needed_epochs(recipe: Recipe) -> tuple[int, int]:
     """The first and the last snapshot that a method may read."""
+    if not recipe.follows:
+        return 0, 1  # the first one, and any that is trained
     starts = recipe.spans.starts()
     return starts.lowest, starts.highest - 1 + recipe.students.expert_epochs
 

@@ -64,7 +64,7 @@ class BankFlags:
     workdir: str = option(..., "folder for the bank", kind="path", often=True)
     method: str = option(
         "mtt",
-        "method whose experts are trained: mtt, ftd, tesla, datm or pad",
+        "method whose experts are trained: mtt, ftd, tesla, datm, pad or ncfm",
         often=True,
     )
     keep_first: int | None = option(None, "first epoch that is stored; default: 0")
@@ -197,8 +197,8 @@ def open_run(config: BankFlags, problem: Problem | None = None) -> Opened:
     # Or each of this program's own flags would be refused as one of experts.
     if run_of(config.method, {}).experts is None:
         raise UserError(
-            f"--method={config.method} has no experts: choose mtt, ftd, tesla, datm or "
-            "pad"
+            f"--method={config.method} has no experts: choose mtt, ftd, tesla, datm, "
+            "pad or ncfm"
         )
     flags = _given(config)
     run = run_of(config.method, flags)

@@ -115,8 +115,10 @@ class Job:
         self.parts = segments.sizes(resolved.task.ipc, self.recipe.count)
         self.slots = max(self.parts)
         curriculum = resolved.curriculum
-        # Experts have seen their curriculum already; other methods match through it.
-        window = real if bank is not None else curriculum.window(real, 0)
+        # Experts have seen their curriculum already; other methods match through it, as
+        # it is at the end where they have experts too.
+        last = 0 if bank is None else bank.manifest.last_epoch
+        window = real if self.recipe.follows else curriculum.window(real, last)
         # Initial images and random subsets are those of a run without a window.
         table, _ = class_table(np.asarray(real.labels), real.table.shape[0])
         self.inputs = Inputs(window, real._replace(table=jnp.asarray(table)))
@@ -185,7 +187,15 @@ class Job:
 
     def learned(self, synthetic: Synthetic) -> float | None:
         """The step size of a set, None where the method learns none."""
-        return None if self.bank is None else float(synthetic.step_size)
+        return float(synthetic.step_size) if self.recipe.follows else None
+
+    @property
+    def span_length(self) -> int:
+        """Epochs between the two ends of a span: all of them where nothing follows."""
+        assert self.bank is not None
+        if self.recipe.follows:
+            return self.recipe.students.expert_epochs
+        return self.bank.manifest.last_epoch
 
     @property
     def has_terms(self) -> bool:

@@ -22,6 +22,7 @@ from jaxdd.experts import Bank
 from jaxdd.learners.fresh import Context
 from jaxdd.methods.build import build
 from jaxdd.methods.recipe import Recipe
+from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.progress import say
@@ -78,11 +79,12 @@ class Opened:
         for sentence in [*self.remarks, *(f"warning: {x}" for x in self.differences)]:
             say(sentence)
         problem, resolved, bank = self.problem, self.resolved, self.given
-        if bank is not None:
+        if bank is not None and resolved.recipe.follows:
             real: RealData = problem.on_device(problem.splits.train)
         else:
             real = sorting.sorted_real(problem, self.network, resolved, place.folder)
-            bank = None if resolved.bank is None else self._own_bank(place, real)
+            if bank is None and resolved.bank is not None:
+                bank = self._own_bank(place, real)
         workdir = None if place.folder is None else str(place.folder)
         return Job(problem, resolved, self.network, real, bank, self.start, workdir)
 
@@ -126,7 +128,7 @@ def open_run(
     network = resolved.network.make(dataset, resolved.arithmetic)
     needs.check(memory.distillation(problem, network, resolved))
     matched = resolved.matched(dataset, network)
-    _check_method(matched, resolved.recipe)
+    _check_method(matched, resolved.recipe, dataset.image_shape)
     training_augmentation(resolved.evaluation.augmentation)
     resolved.recipe.formation.check(*dataset.image_shape[:2])
     if isinstance(resolved.recipe.objective, UnrolledLoss):
@@ -147,13 +149,15 @@ def _begun_at(start: Artifact, recipe: Recipe, flags: Mapping[str, Any]) -> Reci
     images = replace(recipe.images, init=f"set {start.digest}")
     recipe = replace(recipe, images=images)
     step_size, given = start.step_size, flags.get("step_size") is not None
-    if recipe.needs_experts and step_size is not None and not given:
+    if recipe.follows and step_size is not None and not given:
         students = replace(recipe.students, step_size=step_size)
         recipe = replace(recipe, objective=students)
     return recipe
 
 
-def _check_method(network: Network, recipe: Recipe) -> None:
+def _check_method(
+    network: Network, recipe: Recipe, image_shape: tuple[int, ...]
+) -> None:
     """Refuse choices that do not fit the network before anything is written."""
     build(network, recipe, Context(experts=1, pixels=INPUT))
     if isinstance(recipe.objective, GradientMatching):
@@ -162,6 +166,8 @@ def _check_method(network: Network, recipe: Recipe) -> None:
         if masking is not None and recipe.objective.tensors == "kernels":
             params, _ = jax.eval_shape(network.init, jax.random.key(0))
             jax.eval_shape(masking, params)
+    if isinstance(recipe.objective, FeatureMatching):
+        recipe.objective.matched(network, image_shape)
 
 
 def _with_bank(
@@ -187,7 +193,8 @@ def _left_out(
 ) -> list[str]:
     """What the window and the mask leave out, and a refusal where that is nothing."""
     # The window of a given bank was fixed when it was trained.
-    window = sorting.describe_window(problem, resolved) if bank is None else None
+    fixed = bank is not None and resolved.recipe.follows
+    window = None if fixed else sorting.describe_window(problem, resolved)
     shape = problem.dataset.image_shape
     mask = describe_mask(network, resolved.recipe, shape)
     return [sentence for sentence in (window, mask) if sentence is not None]

@@ -19,7 +19,7 @@ from jaxdd.methods.presets import (
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.curriculum import Curriculum, Window
-from jaxdd.modifiers.segments import sizes
+from jaxdd.modifiers.segments import Segments, sizes
 from jaxdd.scores.probes import USUAL, kinds_of
 from jaxdd.storage.paths import existing_file, shown
 from jaxdd.synthetic.images import INITIAL_CHOICES
@@ -348,6 +348,7 @@ def _check_segments(run: Run, flags: Mapping[str, Any], who: str) -> None:
     sizes(run.task.ipc, count)
     if segments is None or count == 1:
         return
+    _check_rule(segments, flags)
     init = run.recipe.images.init
     if init not in INITIALS:
         raise UserError(
@@ -359,11 +360,12 @@ def _check_segments(run: Run, flags: Mapping[str, Any], who: str) -> None:
             "--select=validation chooses among the steps of one run, and there are "
             f"{count} segments: use --select=last"
         )
-    if run.experts is None:
+    if not run.recipe.follows:
         for name in ("segment_experts", "segment_epochs"):
             if name in flags:
                 raise UserError(
-                    f"--{name} is about experts, which {who} has not: leave it out"
+                    f"--{name} is about short runs of experts, which {who} has not: "
+                    "leave it out"
                 )
         return
     length = run.recipe.students.expert_epochs
@@ -372,6 +374,25 @@ def _check_segments(run: Run, flags: Mapping[str, Any], who: str) -> None:
             f"--segment_epochs={segments.segment_epochs} is too few: a span has "
             f"{length} epochs"
         )
+
+
+def _check_rule(segments: Segments, flags: Mapping[str, Any]) -> None:
+    """Refuse flags that the rule or the score of segments makes no use of."""
+    used: dict[str, bool] = {
+        "lesson_epochs": segments.teaches,
+        "min_keep": not segments.teaches,
+        "segment_score": not segments.teaches,
+        "reference_epochs": not segments.teaches and segments.keeps_learnable,
+    }
+    other = "filter" if segments.teaches else "pdd"
+    remedies = dict.fromkeys(used, f"--segment_rule={other}")
+    if not segments.teaches:
+        remedies["reference_epochs"] = "--segment_score=learnability"
+    for name, of_use in used.items():
+        if name in flags and not of_use:
+            raise UserError(
+                f"--{name} has no effect here: add {remedies[name]}, or leave it out"
+            )
 
 
 def _check_window(window: Window) -> None:

@@ -92,7 +92,7 @@ class Piece:
 
     def read(self, indices: np.ndarray) -> Span:
         """The span of an expert and a start epoch."""
-        job, length = self.job, self.job.recipe.students.expert_epochs
+        job, length = self.job, self.job.span_length
         assert self.bank is not None
         expert, start = (int(i) for i in indices)
         if self.short is None:
@@ -128,7 +128,7 @@ class Piece:
                     self.job.measurable(self.method.result(state))
                 )
                 numbers = {f"difficulty_{k}": v for k, v in difficulty.items()}
-            if self.bank is not None:
+            if job.recipe.follows:
                 numbers["step_size"] = float(self.method.stored(state).step_size)
             if job.has_terms and resolved.records.sdc_share:
                 key = jax.random.fold_in(named_key(self.seed, "share"), state.step)

@@ -222,10 +222,13 @@ def _completed(
     if recipe.images.schedule != "constant" and recipe.images.horizon is None:
         images = replace(recipe.images, horizon=run.published.steps)
         recipe = replace(recipe, images=images)
-    if run.experts is None or not isinstance(recipe.learner, Spans):
+    if run.experts is None:
         return recipe, None
     if epochs is not None:
         return recipe, _spec(run, run.experts, epochs)
+    if not isinstance(recipe.learner, Spans):
+        epochs = run.experts.epochs or run.published.bank_epochs or USUAL_EPOCHS
+        return recipe, _given(_spec(run, run.experts, epochs), given)
     bank, max_start = _bank(run, run.experts, recipe, given)
     return replace(recipe, learner=replace(recipe.learner, max_start=max_start)), bank
 
@@ -255,16 +258,21 @@ def _bank(
             f"--bank_epochs={epochs} is too few: start epochs up to {last} and spans "
             f"of {length} epochs need {last + length}"
         )
-    spec = _spec(run, experts, epochs)
-    if given is not None:
-        spec = replace(
-            spec,
-            manifest=given.digest,
-            experts=given.experts,
-            dtype=given.dtype,
-            seed=given.seed,
-        )
-    return spec, max_start
+    return _given(_spec(run, experts, epochs), given), max_start
+
+
+def _given(spec: BankSpec, bank: Manifest | None) -> BankSpec:
+    """The experts of a bank, where one was given."""
+    if bank is None:
+        return spec
+    return replace(
+        spec,
+        manifest=bank.digest,
+        experts=bank.experts,
+        epochs=bank.last_epoch,
+        dtype=bank.dtype,
+        seed=bank.seed,
+    )
 
 
 def _spec(run: Run, experts: Experts, epochs: int) -> BankSpec:

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from jaxdd.distillation.place import Place
 from jaxdd.distillation.resolution import Resolved
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank
-from jaxdd.modifiers import segments
+from jaxdd.modifiers import judges, segments
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.progress import say
 from jaxdd.running.resume import refuse_fewer_steps
+from jaxdd.scores.learnability import learnability, make_references
 from jaxdd.scores.probes import Probes
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
 from jaxdd.storage.checkpoints import newest
@@ -33,20 +35,20 @@ from jaxdd.synthetic.sets import flatten
 from jaxdd.types import Array, RealData, Synthetic
 
 NAMES = ("images", "labels")
+SCORES = "learnability"
 AGAIN = "delete it to distil that segment again"
 TIMINGS = ("seconds", "seconds_per_step", "compile_seconds")
 _SEGMENT = {
     **{f"{when}{name}": Member("f", 5 if name == "images" else 3, repetitive=True)
        for when in ("", "begun_") for name in NAMES},
     "step_size": Member("f", 0),
-    "margins": Member("f", 1),
     "steps": Member("iu", 0),
     **{f"timings/{name}": Member("f", 0) for name in TIMINGS},
 }  # fmt: skip
 
 
 def read_segment(
-    path: Path, shape: tuple[int, ...], samples: int
+    path: Path, shape: tuple[int, ...], samples: int, scored: bool = False
 ) -> dict[str, np.ndarray]:
     """A finished segment's arrays.
 
@@ -54,6 +56,7 @@ def read_segment(
         path: its `segment.npz`.
         shape: [K, n, H, W, C] of its images.
         samples: of the training split, M.
+        scored: whether the next segment keeps samples by scores beside the margins.
 
     Raises:
         UserError: it is damaged, or of another set.
@@ -61,14 +64,16 @@ def read_segment(
     classes, count = shape[:2]
     expected = dict.fromkeys(("images", "begun_images"), shape)
     expected |= dict.fromkeys(("labels", "begun_labels"), (classes, count, classes))
-    expected["margins"] = (samples,)
+    per_sample = ("margins", *([SCORES] if scored else []))
+    expected |= dict.fromkeys(per_sample, (samples,))
+    members = {**_SEGMENT, **{name: Member("f", 1) for name in per_sample}}
 
     def agree(shapes: Shapes) -> None:
         for name, fitting in expected.items():
             if shapes[name] != fitting:
                 raise ValueError(f"{name} has shape {shapes[name]}, not {fitting}")
 
-    arrays = read_arrays(path, _SEGMENT, AGAIN, "the segment", agree)
+    arrays = read_arrays(path, members, AGAIN, "the segment", agree)
     for name, array in arrays.items():
         # The margin of a single class is infinite.
         if np.isnan(array).any() or (name != "margins" and np.isinf(array).any()):
@@ -126,16 +131,19 @@ class _Segmented:
         assert job.recipe.segments is not None
         self.asked = job.recipe.segments
         protocol = self.protocol = job.protocol(1, epochs=self.asked.judge_epochs)
-        self.judge = segments.make_judge(
-            job.network,
-            protocol.training,
-            augment.training(protocol.augmentation),
-            job.problem.microbatch(protocol.network),
+        self.judge = jax.jit(
+            judges.make_predictions(
+                job.network,
+                protocol.training,
+                augment.training(protocol.augmentation),
+                job.problem.microbatch(protocol.network),
+            )
         )
         self.learned = job.resolved.evaluation.lr is None
         self.made: list[Synthetic] = []
         self.begun: list[Synthetic] = []
         self.margins: list[Array] = []
+        self.scores: list[Array | None] = []
         self.records: list[dict[str, Any]] = []
         self.lines: list[dict[str, Any]] = []
         self.timings: list[dict[str, float]] = []
@@ -163,7 +171,7 @@ class _Segmented:
         real = self._kept(index)
         inputs = job.inputs._replace(real=real, earlier=job.earlier(self.made))
         piece = self.last = Piece(job, self.probes, index, inputs)
-        if job.bank is not None and index > 0:
+        if job.recipe.follows and index > 0:
             piece.use_short_experts(*self._short_experts(index, place, real))
         finished = None if place.folder is None else place.folder / "segment.npz"
         if finished is not None and finished.exists():
@@ -171,7 +179,7 @@ class _Segmented:
             metrics = Metrics(place.folder, job.resolved.length.steps)
         else:
             stored, _, metrics, timings = piece.run(place.folder, self.record)
-            margins = self._judged(index, [*self.made, stored])
+            judged = self._judged(index, [*self.made, stored])
             begun = piece.begun()
             state = {
                 "images": stored.images,
@@ -179,7 +187,7 @@ class _Segmented:
                 "step_size": stored.step_size,
                 "begun_images": begun.images,
                 "begun_labels": begun.labels,
-                "margins": margins,
+                **judged,
                 "steps": job.resolved.length.steps,
                 **{f"timings/{k}": v for k, v in timings.items()},
             }
@@ -204,7 +212,8 @@ class _Segmented:
         job = self.job
         dataset, samples = job.problem.dataset, job.inputs.full.labels.shape[0]
         shape = (dataset.num_classes, job.parts[index], *dataset.image_shape)
-        arrays = read_segment(path, shape, samples)
+        scored = self.asked.keeps_learnable
+        arrays = read_segment(path, shape, samples, scored)
         steps = int(arrays["steps"])
         _refuse_other_steps(path, steps, job.resolved.length.steps)
         return arrays
@@ -221,6 +230,8 @@ class _Segmented:
         margins = jnp.asarray(arrays["margins"])
         lost = segments.forgotten(self.margins[-1], margins) if index else 0.0
         self.margins.append(margins)
+        scores = arrays.get(SCORES)
+        self.scores.append(None if scores is None else jnp.asarray(scores))
         self.timings.append({k: float(arrays[f"timings/{k}"]) for k in TIMINGS})
         self.records.append(
             {
@@ -242,8 +253,15 @@ class _Segmented:
         real = self.job.inputs.real
         if index == 0:
             return real
+        if self.asked.teaches:
+            say(
+                f"segment {index + 1}/{len(self.job.parts)}: all {real.counts.sum()} "
+                "training samples are matched, by networks that have learned the "
+                "earlier segments"
+            )
+            return real
         least = self.asked.min_keep
-        kept = segments.keep_hardest(real, self.margins[-1], least)
+        kept = segments.keep_hardest(real, self.margins[-1], least, self.scores[-1])
         counts, before = np.asarray(kept.counts), int(real.counts.sum())
         say(
             f"segment {index + 1}/{len(self.job.parts)}: {counts.sum()} of {before} "
@@ -260,9 +278,12 @@ class _Segmented:
             )
         return kept
 
-    def _judged(self, index: int, made: list[Synthetic]) -> Array:
-        """Margins of all training samples under networks trained on what is there."""
-        job = self.job
+    def _judged(self, index: int, made: list[Synthetic]) -> dict[str, Array]:
+        """Margins of all training samples under networks trained on what is there.
+
+        With them the samples' learnability, where the next segment is chosen by it.
+        """
+        job, labels = self.job, self.job.inputs.full.labels
         say(f"training {self.asked.judges} judges on what has been made so far")
         padded = [segments.pad(job.decode(x), job.formed) for x in made]
         empty = jax.tree.map(jnp.zeros_like, padded[0])
@@ -270,7 +291,22 @@ class _Segmented:
         keys = jax.random.split(job.key(f"judges {index}"), self.asked.judges)
         rate = made[-1].step_size if self.learned else None
         data = self.protocol.trained_on(flatten(whole), self.protocol.label_space)
-        return self.judge(keys, data, job.inputs.full, rate)
+        now = self.judge(keys, data, job.inputs.full, rate)
+        judged = {"margins": judges.margins(now, labels)}
+        if self.asked.keeps_learnable:
+            judged[SCORES] = learnability(now, self._reference, labels)
+        return judged
+
+    @cached_property
+    def _reference(self) -> Array:
+        """Probabilities of all training samples under networks trained on them."""
+        job, count = self.job, self.asked.judges
+        say(f"training {count} networks on all data, the reference of learnability")
+        predict = make_references(
+            job.network, self.asked.references(), job.context.microbatch
+        )
+        keys = jax.random.split(job.key("references"), count)
+        return jax.jit(predict)(keys, job.inputs.full)
 
     def _short_experts(
         self, index: int, place: Place, real: RealData

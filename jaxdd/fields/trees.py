@@ -150,6 +150,12 @@ def _rebuilt(
     All changes are made at once, since choices are checked against each other.
     """
     changes: dict[str, Any] = {}
+    trees = {f.name for f in dataclasses.fields(tree) if "help" not in f.metadata}
+    for name in given:
+        # A choice within a choice, of which another variant has no such part.
+        beyond = flags[name].path[len(path) :]
+        if flags[name].path[: len(path)] == path and beyond and beyond[0] not in trees:
+            raise _absent(flags[name], who)
     for field in dataclasses.fields(tree):
         rule, below = field.metadata, (*path, field.name)
         if "help" in rule:
@@ -167,11 +173,7 @@ def _rebuilt(
             if flag.path == below and not isinstance(value, flag.owners):
                 if _closing(flag, given):
                     continue
-                raise UserError(
-                    f"--{flag.name} is about "
-                    f"{flag.field.metadata.get('about') or flag.owners[0].subject}, "
-                    f"which {who} does without: {flag.owners[0].remedy}"
-                )
+                raise _absent(flag, who)
         if inner and value is not None:
             value = _rebuilt(value, below, given, flags, who)
         if value is not getattr(tree, field.name):
@@ -185,6 +187,15 @@ def _rebuilt(
         field_name = error.name.rpartition(".")[2]
         flag_name = names.get(field_name) or field_name
         raise UserError(f"--{flag_name} {error.tail}") from error
+
+
+def _absent(flag: Flag, who: str) -> UserError:
+    """The refusal of a flag whose choice is not there."""
+    about = flag.field.metadata.get("about") or flag.owners[0].subject
+    return UserError(
+        f"--{flag.name} is about {about}, which {who} does without: "
+        f"{flag.owners[0].remedy}"
+    )
 
 
 def _parsed(name: str, rule: Mapping[str, Any], value: Any) -> Any:

@@ -1,12 +1,13 @@
-"""A new random network for every match."""
+"""New random networks, which nothing trains."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jaxdd.data.real import sample_classes
-from jaxdd.fields import Choice
+from jaxdd.fields import Choice, option
 from jaxdd.primitives.keys import Draw
 from jaxdd.primitives.truncation import Student
 from jaxdd.types import Array, Inputs, Key, Learner, LearnerSource, Network, Space
@@ -38,8 +39,28 @@ def refresh_statistics(
     return learner._replace(stats=stats)
 
 
-def fresh(network: Network) -> LearnerSource:
-    """A new random network for every match (DM; DC at one image per class)."""
+def fresh(network: Network, matches: int = 1) -> LearnerSource:
+    """A new random network for every few matches.
+
+    For every single one in DM, and in DC at one image per class; for five in M3D.
+
+    Args:
+        network: the architecture.
+        matches: matches per network.
+
+    Example:
+        >>> source = fresh(network, matches=2)
+        >>> state = source.init(key)
+        >>> inputs = jaxdd.Inputs(real, real)
+        >>> ages = []
+        >>> for i in range(4):
+        ...     ages.append(int(state.age))
+        ...     state = source.advance(key, state, state.learner, None, inputs)
+        >>> ages
+        [0, 1, 0, 1]
+    """
+    if matches > 1:
+        return _held(network, matches)
 
     def init(key: Key):
         return ()
@@ -52,7 +73,30 @@ def fresh(network: Network) -> LearnerSource:
     def advance(key: Key, state, learner, synthetic, inputs):
         return state
 
-    return LearnerSource(init, draw, advance)
+    return LearnerSource(init, draw, advance, is_new=lambda state: jnp.bool_(True))
+
+
+class Held(NamedTuple):
+    """A network that several matches share, and its age."""
+
+    learner: Learner
+    age: Array  # [] int32: matches done with this network
+
+
+def _held(network: Network, matches: int) -> LearnerSource:
+    def init(key: Key) -> Held:
+        return Held(Learner(*network.init(key)), jnp.int32(0))
+
+    def draw(key: Key, state: Held, inputs: Inputs) -> Learner:
+        return refresh_statistics(key, network, state.learner, inputs)
+
+    def advance(key: Key, state: Held, learner: Learner, synthetic, inputs) -> Held:
+        last = state.age + 1 >= matches
+        new = lambda: Learner(*network.init(key))
+        following = jax.lax.cond(last, new, lambda: learner)
+        return Held(following, jnp.where(last, 0, state.age + 1))
+
+    return LearnerSource(init, draw, advance, is_new=lambda state: state.age == 0)
 
 
 class Ordered(NamedTuple):
@@ -79,8 +123,10 @@ def in_passes(source: LearnerSource) -> LearnerSource:
         advanced = source.advance(key, state.source, learner, synthetic, inputs)
         return state._replace(source=advanced)
 
+    begins = source.is_new
+    is_new = None if begins is None else lambda state: begins(state.source)
     return LearnerSource(
-        init, draw, advance, source.span_index, lambda state: state.order
+        init, draw, advance, source.span_index, lambda state: state.order, is_new
     )
 
 
@@ -102,16 +148,25 @@ class Context(NamedTuple):
     student: Student | None = None
 
 
+MATCHES = "updates of the images before a network is replaced by a new one"
+
+
 @dataclass(frozen=True)
 class Fresh(Choice):
-    """A new random network for every match (DM)."""
+    """New random networks that nothing trains (DM).
+
+    Attributes:
+        matches: steps per network.
+    """
 
     name: ClassVar[str] = "fresh"
-    matches: ClassVar[int] = 1
+    subject: ClassVar[str] = "networks that are replaced"
+
+    matches: int = option(1, MATCHES, above=0)
 
     def make(
         self, network: Network, context: Context, augmentation: str
     ) -> LearnerSource:
         """The source; nothing is trained, so that nothing is augmented."""
         del context, augmentation
-        return fresh(network)
+        return fresh(network, self.matches)

@@ -10,7 +10,7 @@ from jaxdd import augment as augmentations
 from jaxdd.augment import Augment
 from jaxdd.data.real import take
 from jaxdd.fields import Choice, option
-from jaxdd.learners.fresh import Context, fresh, refresh_statistics
+from jaxdd.learners.fresh import MATCHES, Context, fresh, refresh_statistics
 from jaxdd.synthetic.sets import flatten, present, union
 from jaxdd.training.fit import FitState, Training, make_epochs, make_fit
 from jaxdd.types import (
@@ -86,7 +86,7 @@ def pool(
             jax.lax.cond(last, replace, train, key), jnp.where(last, 0, state.age + 1)
         )
 
-    return LearnerSource(init, draw, advance)
+    return LearnerSource(init, draw, advance, is_new=lambda state: state.age == 0)
 
 
 class RealPoolState(NamedTuple):
@@ -175,7 +175,7 @@ def real_pool(
             state.order,
         )
 
-    return LearnerSource(init, draw, advance)
+    return LearnerSource(init, draw, advance, is_new=lambda state: state.age == 0)
 
 
 @dataclass(frozen=True)
@@ -191,12 +191,7 @@ class TrainedBetween(Choice):
 
     subject: ClassVar[str] = "networks in training"
 
-    matches: int = option(
-        1,
-        "updates of the images before a network is replaced by a new one",
-        above=0,
-        about="networks in training",
-    )
+    matches: int = option(1, MATCHES, above=0)
     network_lr: float = option(
         0.01,
         "learning rate of the networks' training between matches",

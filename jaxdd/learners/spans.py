@@ -107,6 +107,7 @@ class Spans(Choice):
     name: ClassVar[str] = "spans"
     subject: ClassVar[str] = "matching trajectories"
     matches: ClassVar[int] = 1
+    needs_experts: ClassVar[bool] = True
 
     min_start: int = option(
         0, "first epoch of an expert at which a student may start", at_least=0

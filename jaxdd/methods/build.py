@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxdd import augment as augmentations
 from jaxdd.learners.fresh import Context, in_passes
+from jaxdd.learners.lessons import after_lessons
 from jaxdd.methods.assembly import Extras, make_method
 from jaxdd.methods.recipe import Recipe
 from jaxdd.nets import has_batch_statistics
@@ -52,13 +54,23 @@ def _microbatch(network: Network, context: Context) -> int | None:
 def source_of(
     network: Network, recipe: Recipe, context: Context = ANYWHERE
 ) -> LearnerSource:
-    """The learner source of a recipe."""
+    """The learner source of a recipe.
+
+    Raises:
+        UserError: segments are to be learned by networks that do not begin anew.
+    """
     objective = recipe.objective
     if isinstance(objective, UnrolledLoss):
         parts = recipe.parts(network, _microbatch(network, context))
         student = objective.student(network, parts)
         context = context._replace(student=student)
     source = recipe.learner.make(network, context, objective.augmentation)
+    segments = recipe.segments
+    if segments is not None and segments.teaches:
+        augment = augmentations.training(objective.augmentation)
+        lessons = segments.lessons()
+        microbatch = context.microbatch
+        source = after_lessons(source, network, lessons, augment, microbatch)
     in_order = isinstance(objective, SampleMatching) and objective.sampling == "passes"
     return in_passes(source) if in_order else source
 
@@ -70,8 +82,8 @@ def extras_of(network: Network, recipe: Recipe) -> Extras:
 
     def clip(codes: Codes, step: Array) -> Codes:
         clipped = jnp.clip(codes.images, 0, 1)
-        new_network = step % matches == 0
-        return codes._replace(images=jnp.where(new_network, clipped, codes.images))
+        now = (step % matches == 0) | (images.clipping == "step")
+        return codes._replace(images=jnp.where(now, clipped, codes.images))
 
     def prepare(codes: Codes, inputs: Inputs, step: Array) -> Codes:
         if relabel is not None:

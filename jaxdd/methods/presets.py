@@ -16,6 +16,7 @@ from jaxdd.experts.recipe import Experts
 from jaxdd.fields import Choice, option, override
 from jaxdd.learners.pools import Pool
 from jaxdd.methods import published_bptt
+from jaxdd.methods.features import FEATURES
 from jaxdd.methods.network import NetworkSpec
 from jaxdd.methods.published import STEPS, published
 from jaxdd.methods.recipe import Recipe
@@ -96,6 +97,9 @@ EXPERTS = {
     "tesla": Experts(),
     "datm": Experts(gsam_rho=0.01, gsam_alpha=0.3),
     "pad": Experts(gsam_rho=0.01, gsam_alpha=0.3),
+    # Without the momentum, decays and CutMix of its official code, and on disk after
+    # every epoch instead of the first and the last alone (ours).
+    "ncfm": Experts(count=20, epochs=60, batch_size=128),
 }
 WINDOWS = {
     "pad": Window(init_ratio=0.75, add_end_epoch=40, removals=REMOVALS),
@@ -103,9 +107,9 @@ WINDOWS = {
 AEE = {"cifar10": 20}
 DIGITS_WINDOW: dict[str, Any] = {"add_end_epoch": 3, "removals": ((5, 0.1),)}
 # Datasets that are normalised with the constants of another one, in the official code
-# of all methods but DC, DSA and DM.
+# of all methods but DC, DSA, DM and DataDAM.
 CONSTANTS = {"cifar100": "cifar10"}
-OWN_CONSTANTS = ("dc", "dsa", "dm")
+OWN_CONSTANTS = ("dc", "dsa", "dm", "datadam")
 # Whose settings fill what a method's own table leaves out.
 COMPLETED_BY = {"pad": "datm"}
 # DATM and PAD evaluate, and start, as learned labels need it.
@@ -214,7 +218,8 @@ def preset(
     # Tiles of an 8x8 image are 4x4: see DIGITS_IDC.
     usual = 1 if dataset == "digits" else recipe.images.factor
     recipe = override(recipe, {"factor": usual if factor is None else factor})
-    chosen = _FAMILIES[recipe.learner.name](method, recipe, dataset, ipc, net)
+    look_up = _features if method in FEATURES else _FAMILIES[recipe.learner.name]
+    chosen = look_up(method, recipe, dataset, ipc, net)
     if method not in OWN_CONSTANTS:
         chosen = override(chosen, {"constants": CONSTANTS.get(dataset)})
     return chosen
@@ -246,6 +251,17 @@ def _matching(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> 
     row["eval_augmentation"] = evaluation
     row["eval_epochs"] = 300 if evaluation == "none" else 1000
     return override(Preset(recipe, Length(), EvaluationSpec(lr=0.01)), row)
+
+
+def _features(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> Preset:
+    """Distribution matching beyond means: `features.py`."""
+    del net
+    row = FEATURES[method](dataset, ipc)
+    experts = EXPERTS.get(method)
+    base = Preset(recipe, Length(), EvaluationSpec(lr=0.01), experts=experts)
+    if experts is not None and dataset == "digits":
+        row |= DIGITS_EXPERTS
+    return override(base, row)
 
 
 def _digits(recipe: Recipe) -> dict[str, Any]:
@@ -387,7 +403,7 @@ def completed(recipe: Recipe, dataset: str) -> Preset:
     }
     if experts is not None and dataset == "digits":
         row |= DIGITS_EXPERTS
-    rate = None if recipe.needs_experts else 0.01
+    rate = None if recipe.follows else 0.01
     return override(
         Preset(recipe, Length(), EvaluationSpec(lr=rate), experts=experts), row
     )

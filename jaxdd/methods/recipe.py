@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from jaxdd.errors import UserError
 from jaxdd.fields import variant
 from jaxdd.learners.fresh import Context, Fresh
+from jaxdd.learners.interpolated import Interpolated
 from jaxdd.learners.pools import Pool, RealPool
 from jaxdd.learners.spans import Spans
 from jaxdd.learners.windows import Windows
@@ -110,8 +111,8 @@ class Recipe:
         | UnrolledLoss
         | OwnObjective
     ) = variant(GradientMatching(), "what is matched", "objective")
-    learner: Fresh | Pool | RealPool | Spans | Windows | OwnLearner = variant(
-        Pool(), "where networks come from", "source"
+    learner: Fresh | Pool | RealPool | Spans | Interpolated | Windows | OwnLearner = (
+        variant(Pool(), "where networks come from", "source")
     )
     images: Images = Images()
     labels: HardLabels | SoftLabels | TeacherLabels | Targets | Weights = variant(
@@ -129,7 +130,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         trajectories = isinstance(self.objective, TrajectoryMatching)
-        if trajectories and not self.needs_experts:
+        if trajectories and not isinstance(self.learner, Spans):
             raise UserError(
                 "matching trajectories needs those of experts: the learner source Spans"
             )
@@ -137,6 +138,12 @@ class Recipe:
             _check_teacher(self)
         if isinstance(self.learner, Windows):
             _check_windows(self.learner, self.objective)
+        calibration = getattr(self.objective, "calibration", 0.0)
+        if calibration and not isinstance(self.learner, Interpolated):
+            raise UserError(
+                f"--calibration={calibration:g} needs trained networks, those between "
+                "which a method interpolates (ncfm): use 0"
+            )
         spaces = getattr(self.objective, "label_spaces", USUAL_SPACES)
         if self.labels.space not in spaces:
             raise UserError(
@@ -151,8 +158,13 @@ class Recipe:
 
     @property
     def needs_experts(self) -> bool:
-        """Whether students start where experts were."""
-        return isinstance(self.learner, Spans)
+        """Whether networks come from a bank of experts."""
+        return getattr(self.learner, "needs_experts", False)
+
+    @property
+    def follows(self) -> bool:
+        """Whether students follow the trajectories of experts."""
+        return isinstance(self.objective, TrajectoryMatching)
 
     @property
     def students(self) -> TrajectoryMatching:

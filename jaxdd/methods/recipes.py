@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from jaxdd.learners.fresh import Fresh
+from jaxdd.learners.interpolated import Interpolated
 from jaxdd.learners.pools import Pool, RealPool
 from jaxdd.learners.spans import Spans
 from jaxdd.learners.windows import Windows
@@ -11,12 +12,13 @@ from jaxdd.modifiers.masks import Mask
 from jaxdd.modifiers.segments import Segments
 from jaxdd.objectives.contrastive import ContrastiveMatching
 from jaxdd.objectives.distribution import FeatureMatching
+from jaxdd.objectives.feature_distances import MMD, Attention, CharacteristicFunction
 from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.synthetic.images import Images
 from jaxdd.synthetic.labels import SoftLabels
-from jaxdd.synthetic.optimizer import SGD, Adam
+from jaxdd.synthetic.optimizer import SGD, Adam, AdamW
 
 DSA = "color_crop_cutout_flip_scale_rotate"
 
@@ -51,6 +53,45 @@ idc = Recipe(
 d4a = replace(idc, segments=Segments(count=5, forgetting="replay"))
 # Zhao, Bilen, WACV 2023.
 dm = Recipe(FeatureMatching(augmentation=DSA), Fresh(), Images(lr=1.0))
+# Zhang et al., AAAI 2024 (forks of the official code): IDC's images, another loss.
+m3d = Recipe(
+    FeatureMatching(
+        augmentation="idc:color_crop_cutout",
+        batch_real=128,
+        batch_syn=200,
+        sampling="passes",
+        distance=MMD(),
+    ),
+    Fresh(matches=5),
+    Images(
+        lr=1.0,
+        optimizer=SGD(order="sequential"),
+        space="pixels",
+        clipping="step",
+        factor=2,
+    ),
+)
+# Sajedi, Khaki et al., ICCV 2023.
+datadam = Recipe(
+    FeatureMatching(augmentation=DSA, batch_real=64, distance=Attention()),
+    Fresh(),
+    Images(lr=1.0),
+)
+# Wang et al., CVPR 2025, as far as it can be reproduced: the network that samples
+# frequencies is off in every published setting. Ours: one update by match and
+# calibration of all classes together, where the official code makes two per class, and
+# a constant rate, where it falls on plateaus. With the distance "means" and SGD it is
+# DANCE (Zhang et al., IJCAI 2024).
+ncfm = Recipe(
+    FeatureMatching(
+        augmentation="idc:color_crop_cutout",
+        batch_real=1024,
+        distance=CharacteristicFunction(),
+        calibration=1.0,
+    ),
+    Interpolated(),
+    Images(lr=1e-3, optimizer=AdamW(), space="pixels", clipping="step", factor=2),
+)
 # Cazenavette et al., CVPR 2022 (defaults of the official code).
 mtt = Recipe(
     TrajectoryMatching(augmentation=DSA, step_size_lr=1e-5),
@@ -88,6 +129,9 @@ METHODS: dict[str, Recipe] = {
     "idc": idc,
     "d4a": d4a,
     "dm": dm,
+    "m3d": m3d,
+    "datadam": datadam,
+    "ncfm": ncfm,
     "mtt": mtt,
     "ftd": ftd,
     "tesla": tesla,

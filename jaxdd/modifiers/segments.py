@@ -7,24 +7,21 @@ the segments before.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 
-from jaxdd.augment import Augment
-from jaxdd.data.real import take
-from jaxdd.devices import policy
 from jaxdd.errors import UserError
 from jaxdd.fields import Choice, option
 from jaxdd.modifiers.forgetting import REMEMBERED, Forgetting, forgetting
-from jaxdd.synthetic.sets import present
-from jaxdd.training.fit import Training, make_fit
-from jaxdd.types import Array, Batch, Key, Learner, Network, RealData, Synthetic
+from jaxdd.training.fit import Training
+from jaxdd.types import Array, RealData, Synthetic
 
-# Samples per forward pass of a judge.
-CHUNK = 100
+RULES = ("filter", "pdd")
+KEEPING = ("margin", "learnability")
+# That of nearly all evaluations in the field.
+LESSONS = Training(1, 0.01, momentum=0.9, weight_decay=5e-4)
 
 
 def sizes(ipc: int, segments: int) -> tuple[int, ...]:
@@ -69,80 +66,19 @@ def join(parts: Sequence[Synthetic]) -> Synthetic:
     )
 
 
-def make_judge(
-    network: Network,
-    training: Training,
-    augment: Augment | None = None,
-    microbatch: int | None = None,
-):
-    """Build the judge: a small ensemble of fresh networks trained on a set (ours).
-
-    Args:
-        network: the architecture.
-        training: the training, usually that of the evaluation.
-        augment: (key, batch) -> batch, applied in the training.
-        microbatch: samples per chunk of its gradients.
-
-    Returns:
-        A jitted function (keys [E], data Batch [N, ...], real, rate=None) -> margins
-        [M]: the largest mean probability of another class minus that of the own class,
-        in [-1, 1]; negative where the ensemble is right. `data` may have rows of
-        padding, so that all segments are one program. `rate` as in `fit.make_fit`.
-
-    Example:
-        >>> import jaxdd, numpy as np
-        >>> images = np.ones((6, 8, 8, 1), np.float32)
-        >>> real = jaxdd.real_data(images, np.arange(6) % 3, 3)
-        >>> network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=4)
-        >>> judge = make_judge(network, Training(2))
-        >>> data = take(real, jnp.arange(3))
-        >>> judge(jax.random.split(jax.random.key(0), 2), data, real).shape
-        (6,)
-    """
-    fit = make_fit(
-        network,
-        training,
-        augment,
-        members=lambda data, epoch: present(data.labels),
-        microbatch=microbatch,
-    )
-
-    @jax.jit
-    def judge(keys: Key, data: Batch, real: RealData, rate=None) -> Array:
-        def one(key: Key, data: Batch, rate) -> Learner:
-            key_init, key_fit = jax.random.split(key)
-            return fit(key_fit, Learner(*network.init(key_init)), data, rate)[0]
-
-        def add(total: Array, learner: Learner) -> tuple[Array, None]:
-            def of_chunk(index: Array) -> Array:
-                images = take(real, index).images
-                outputs, _ = network.apply(learner.params, learner.stats, images, False)
-                return jax.nn.softmax(outputs.logits)
-
-            count = real.labels.shape[0]
-            return total + policy.map_chunks(of_chunk, count, CHUNK), None
-
-        learners = policy.spread_axis(one, keys, data, rate)
-        shape = real.labels.shape[0], real.table.shape[0]
-        zeros = jnp.zeros(shape, real.scale.dtype)
-        summed, _ = jax.lax.scan(add, zeros, learners)
-        mean = summed / keys.shape[0]
-        own = jax.nn.one_hot(real.labels, mean.shape[-1], dtype=bool)
-        others = jnp.max(jnp.where(own, -jnp.inf, mean), axis=-1)
-        return others - jnp.sum(jnp.where(own, mean, 0), axis=-1)
-
-    return judge
-
-
-def keep_hardest(real: RealData, margins: Array, min_keep: int) -> RealData:
+def keep_hardest(
+    real: RealData, margins: Array, min_keep: int, scores: Array | None = None
+) -> RealData:
     """The samples in play of the next segment: those with margins >= 0.
 
-    A class keeps its hardest `min_keep` samples at least (all, if it has fewer).
+    A class keeps its hardest `min_keep` samples at least (all, if it has fewer). With
+    scores it keeps as many, but those with the highest scores (ours).
 
     Args:
         real: the data, with a window if there is one.
         margins: [M], from a judge.
         min_keep: the least number of samples per class.
+        scores: [M], in whose order samples are kept; None for that of the margins.
 
     Returns:
         The same data with fewer samples in play, hardest first in `table`.
@@ -157,9 +93,10 @@ def keep_hardest(real: RealData, margins: Array, min_keep: int) -> RealData:
         ([2, 1], [2, 4])
     """
     in_play = jnp.arange(real.table.shape[1])[None] < real.counts[:, None]
-    hardness = jnp.where(in_play, margins[real.table], -jnp.inf)
+    hardness = margins if scores is None else scores
+    hardness = jnp.where(in_play, hardness[real.table], -jnp.inf)
     order = jnp.argsort(-hardness, axis=1, stable=True)
-    wrong = jnp.sum(in_play & (hardness >= 0), axis=1)
+    wrong = jnp.sum(in_play & (margins[real.table] >= 0), axis=1)
     counts = jnp.minimum(jnp.maximum(wrong, min_keep), real.counts)
     table = jnp.take_along_axis(real.table, order, axis=1)
     return real._replace(table=table, counts=counts.astype(jnp.int32))
@@ -187,6 +124,14 @@ class Segments(Choice):
 
     Attributes:
         count: the number of segments.
+        rule: how later segments differ from the first: "filter", by the real samples,
+            which the earlier segments do not teach; or "pdd", by the networks, which
+            have learned the earlier segments, while all real samples stay (PDD).
+        score: which samples the filter keeps: those with the largest "margin" of a
+            wrong class, or the largest "learnability", see `scores.learnability`.
+        lesson_epochs: epochs on the earlier segments of every new network, under "pdd".
+        reference_epochs: epochs on all real data of the networks that learnability
+            compares with.
         forgetting: the term against forgetting, "none", "proxy" or "replay".
         forgetting_weight: its weight.
         judges: networks that decide which samples a segment leaves to the next ones.
@@ -207,6 +152,34 @@ class Segments(Choice):
         above=0,
         opens=True,
         closes=1,
+    )
+    rule: str = option(
+        "filter",
+        "what a later segment is distilled from: the real samples that the earlier "
+        "segments do not teach (filter), or all of them by networks that have learned "
+        "the earlier segments (pdd)",
+        flag="segment_rule",
+        choices=RULES,
+    )
+    score: str = option(
+        "margin",
+        "which real samples a later segment keeps, as many as the judges get wrong: "
+        "those with the largest probability of a wrong class (margin), or those that "
+        "networks trained on all data find much easier than the judges (learnability)",
+        flag="segment_score",
+        choices=KEEPING,
+    )
+    lesson_epochs: int = option(
+        20,
+        "epochs that every new network is trained on the earlier segments "
+        "(--segment_rule=pdd)",
+        above=0,
+    )
+    reference_epochs: int = option(
+        10,
+        "epochs of the networks trained on all data that learnability compares with "
+        "(--segment_score=learnability)",
+        above=0,
     )
     forgetting: str = option(
         "none",
@@ -244,6 +217,24 @@ class Segments(Choice):
         "epochs of each short expert run of a later segment; default: --expert_epochs",
         above=0,
     )
+
+    @property
+    def teaches(self) -> bool:
+        """Whether new networks learn the earlier segments, if there are any."""
+        return self.rule == "pdd" and self.count > 1
+
+    @property
+    def keeps_learnable(self) -> bool:
+        """Whether the filter keeps what can be learned, rather than what is wrong."""
+        return self.score == "learnability"
+
+    def lessons(self) -> Training:
+        """The training of new networks on the earlier segments (ours)."""
+        return replace(LESSONS, epochs=self.lesson_epochs)
+
+    def references(self) -> Training:
+        """The training of the networks that learnability compares with (ours)."""
+        return replace(LESSONS, epochs=self.reference_epochs)
 
     def make(self) -> Forgetting | None:
         """The term against forgetting; None without one, or in a single piece."""

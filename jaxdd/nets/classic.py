@@ -19,7 +19,10 @@ class DenseBlock(nn.Module):
 
 
 class PlainBlock(nn.Module):
-    """Convolution, norm, ReLU and perhaps 2x2 max pooling of [B, H, W, C]."""
+    """Convolution, norm, ReLU and perhaps 2x2 max pooling of [B, H, W, C].
+
+    It returns the map after pooling and the one before.
+    """
 
     width: int
     size: int = 3
@@ -28,10 +31,10 @@ class PlainBlock(nn.Module):
     pool: bool = True
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
+    def __call__(self, x: Array, train: bool) -> tuple[Array, Array]:
         x = Conv(self.width, self.size, padding=self.padding, name="conv")(x)
         x = jax.nn.relu(Norm(self.norm, name="norm")(x, train))
-        return max_pool2(x) if self.pool else x
+        return max_pool2(x) if self.pool else x, x
 
 
 class MLP(nn.Module):
@@ -58,13 +61,14 @@ class LeNet(nn.Module):
     def __call__(self, x: Array, train: bool) -> Outputs:
         # The first convolution has no padding (32 -> 28), except for 28x28x1 images.
         padding = first_padding(x.shape[1:], 0)
-        x = PlainBlock(6, 5, padding, name="block0")(x, train)
+        x, first = PlainBlock(6, 5, padding, name="block0")(x, train)
         features = [flatten(x)]
-        features.append(flatten(PlainBlock(16, 5, 0, name="block1")(x, train)))
+        x, second = PlainBlock(16, 5, 0, name="block1")(x, train)
+        features.append(flatten(x))
         features.append(DenseBlock(120, name="block2")(features[-1]))
         features.append(DenseBlock(84, name="block3")(features[-1]))
         logits = Dense(self.num_classes, name="head")(features[-1])
-        return Outputs(logits, tuple(features))
+        return Outputs(logits, tuple(features), (first, second))
 
 
 class AlexNet(nn.Module):
@@ -85,9 +89,10 @@ class AlexNet(nn.Module):
             PlainBlock(192, 3, 1, self.norm, pool=False, name="block3"),
             PlainBlock(192, 3, 1, self.norm, name="block4"),
         )
-        features = []
+        features, maps = [], []
         for block in blocks:
-            x = block(x, train)
+            x, before = block(x, train)
             features.append(flatten(x))
+            maps.append(before)
         logits = Dense(self.num_classes, name="head")(features[-1])
-        return Outputs(logits, tuple(features))
+        return Outputs(logits, tuple(features), tuple(maps))

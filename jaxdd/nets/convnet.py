@@ -10,7 +10,10 @@ POOLINGS = {"avg": avg_pool2, "max": max_pool2, "none": lambda x: x}
 
 
 class ConvBlock(nn.Module):
-    """3x3 convolution, norm, activation, pooling: [B, H, W, C] -> [B, h, w, width]."""
+    """3x3 convolution, norm, activation, pooling: [B, H, W, C] -> [B, h, w, width].
+
+    It returns the map after pooling and the one before.
+    """
 
     width: int
     norm: str
@@ -19,10 +22,11 @@ class ConvBlock(nn.Module):
     padding: int = 1
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
+    def __call__(self, x: Array, train: bool) -> tuple[Array, Array]:
         x = Conv(self.width, padding=self.padding, name="conv")(x)
         x = Norm(self.norm, name="norm")(x, train)
-        return POOLINGS[self.pooling](ACTIVATIONS[self.activation](x))
+        x = ACTIVATIONS[self.activation](x)
+        return POOLINGS[self.pooling](x), x
 
 
 class ConvNet(nn.Module):
@@ -42,10 +46,11 @@ class ConvNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Outputs:
         options = self.width, self.norm, self.activation, self.pooling
-        features = []
+        features, maps = [], []
         for i in range(self.depth):
             padding = first_padding(x.shape[1:], 1) if i == 0 else 1
-            x = ConvBlock(*options, padding, name=f"block{i}")(x, train)
+            x, before = ConvBlock(*options, padding, name=f"block{i}")(x, train)
             features.append(flatten(x))
+            maps.append(before)
         logits = Dense(self.num_classes, name="head")(features[-1])
-        return Outputs(logits, tuple(features))
+        return Outputs(logits, tuple(features), tuple(maps))

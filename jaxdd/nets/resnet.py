@@ -74,7 +74,7 @@ class ResNet18(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Outputs:
         x = Stem(self.width, self.norm, name="block0")(x, train)
-        features = [flatten(x)]
+        features, maps = [flatten(x)], [x]
         for stage, blocks in enumerate(BLOCKS_PER_STAGE):
             for i in range(blocks):
                 halve = stage > 0 and i == 0 and min(x.shape[1:3]) > 2
@@ -87,7 +87,8 @@ class ResNet18(nn.Module):
                 )
                 x = block(x, train)
                 features.append(flatten(x))
+                maps.append(x)
         if self.pooling == "none":
             features[-1] = x.mean((1, 2))
         logits = Dense(self.num_classes, name="head")(features[-1])
-        return Outputs(logits, tuple(features))
+        return Outputs(logits, tuple(features), tuple(maps))

@@ -31,11 +31,12 @@ class VGG11(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Outputs:
-        features = []
+        features, maps = [], []
         for i, (width, pool) in enumerate(VGG11_BLOCKS):
             padding = first_padding(x.shape[1:], 1) if i == 0 else 1
             block = PlainBlock(width, 3, padding, self.norm, pool, name=f"block{i}")
-            x = block(x, train)
+            x, before = block(x, train)
             features.append(flatten(x))
+            maps.append(before)
         logits = Dense(self.num_classes, name="head")(features[-1])
-        return Outputs(logits, tuple(features))
+        return Outputs(logits, tuple(features), tuple(maps))

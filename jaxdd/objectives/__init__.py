@@ -2,7 +2,8 @@
 
 gradient      gradients, class by class: read this first
 contrastive   gradients of all classes together (DCC)
-distribution  features (DM)
+distribution  features (DM); feature_distances are how they are compared
+calibration   what trained networks say of the synthetic images (NCFM)
 trajectory    the end of an expert's span
 unrolled      the loss of a student through a window of its training
 lifts         from a match to an objective of the whole set

@@ -9,13 +9,23 @@ import jax.numpy as jnp
 
 from jaxdd import augment as augmentations
 from jaxdd.errors import UserError, quoted
-from jaxdd.fields import option
+from jaxdd.fields import option, variant
 from jaxdd.modifiers.masks import Masking
 from jaxdd.nets import has_batch_statistics
+from jaxdd.objectives.calibration import calibrated
+from jaxdd.objectives.feature_distances import (
+    FEATURE_DISTANCES,
+    MMD,
+    Attention,
+    CharacteristicFunction,
+    FeatureDistance,
+    Means,
+    Sample,
+)
 from jaxdd.objectives.lifts import per_class, per_set
 from jaxdd.objectives.parts import Parts, SampleMatching
 from jaxdd.primitives.evidence import later_gradient
-from jaxdd.primitives.trees import apply_mask
+from jaxdd.primitives.keys import Draw
 from jaxdd.synthetic.sets import fill, flatten
 from jaxdd.types import (
     Array,
@@ -33,6 +43,7 @@ from jaxdd.types import (
 )
 
 FEATURES = ("last", "all")
+MEANS = Means()
 
 
 def feature_match(
@@ -40,11 +51,12 @@ def feature_match(
     augment: Callable[..., tuple[Array, ...]],
     features: str = "last",
     mask: Masking | None = None,
+    distance: FeatureDistance = MEANS,
 ) -> ClassMatch:
-    """Squared distance between the mean features of one class.
+    """How far the features of real and synthetic samples of one class are apart.
 
-    Zhao, Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, eq. (4):
-    summed over features, with a Siamese augmentation.
+    By default the squared distance of their means: Zhao, Bilen, "Dataset Condensation
+    with Distribution Matching", WACV 2023, eq. (4), with a Siamese augmentation.
 
     Args:
         network: the network of the features, in evaluation mode; networks with batch
@@ -54,6 +66,7 @@ def feature_match(
             block (ours), which a mask needs.
         mask: the features that are matched (PAD's FIEM; blocks count as layers, shallow
             to deep), from their squared difference; None for all of them.
+        distance: of the two samples, see `feature_distances`.
 
     Raises:
         UserError: an unknown choice of features, or a mask on the last ones only.
@@ -63,17 +76,12 @@ def feature_match(
         >>> float(match(key, batch, batch, learner)[0])
         0.0
     """
+    _check(features, mask)
 
-    first = _first_block(features, mask)
-
-    def mean_features(learner: Learner, batch: Batch) -> dict[str, Array]:
+    def sample(learner: Learner, batch: Batch) -> Sample:
         outputs, _ = network.apply(learner.params, learner.stats, batch.images, False)
-        weights = jnp.sum(batch.labels, axis=-1)
-        mass = jnp.sum(weights)
-        return {
-            f"block{i}": weights @ x / jnp.where(mass > 0, mass, 1)
-            for i, x in enumerate(outputs.features[first:])
-        }
+        rows = distance.describe(outputs, features)
+        return Sample(rows, jnp.sum(batch.labels, axis=-1))
 
     def match(
         key: Key, synthetic: Batch, real: Batch, learner: Learner
@@ -81,8 +89,10 @@ def feature_match(
         real_images, images = augment(key, real.images, synthetic.images)
         real = Batch(real_images, real.labels)
         synthetic = Batch(images, synthetic.labels)
-        target = jax.lax.stop_gradient(mean_features(learner, real))
-        value = _distance(mean_features(learner, synthetic), target, mask)
+        target = jax.lax.stop_gradient(sample(learner, real))
+        value = distance.compare(
+            Draw.FREQUENCIES.of(key), sample(learner, synthetic), target, mask
+        )
         return value, Evidence(synthetic, later_gradient(network, learner, synthetic))
 
     return match
@@ -93,6 +103,7 @@ def joint_feature_match(
     augment: Callable[..., tuple[Array, ...]],
     features: str = "last",
     mask: Masking | None = None,
+    distance: FeatureDistance = MEANS,
 ) -> SetMatch:
     """The same distances, summed over classes, for networks with batch norm.
 
@@ -104,7 +115,7 @@ def joint_feature_match(
 
     Args:
         network: the network of the features, in training mode.
-        augment, features, mask: as in `feature_match`.
+        augment, features, mask, distance: as in `feature_match`.
 
     Returns:
         The match of all classes.
@@ -125,22 +136,18 @@ def joint_feature_match(
         >>> round(float(match(key, start, fetch, learner)[0]), 6)
         0.0
     """
-    first = _first_block(features, mask)
+    _check(features, mask)
 
-    def mean_features(learner: Learner, batch: Batch) -> dict[str, Array]:
-        """The mean features of every class, [K, F] by block, of images [K, n, ...]."""
+    def samples(learner: Learner, batch: Batch) -> Sample:
+        """The samples of every class, [K, n, F] in each leaf, of images [K, n, ...]."""
         classes, count = batch.labels.shape[:2]
         images = fill(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch))
         outputs, _ = network.apply(learner.params, learner.stats, images, True)
-        weights = jnp.sum(batch.labels, axis=-1)
-        mass = jnp.sum(weights, axis=-1, keepdims=True)
-        return {
-            f"block{i}": jnp.einsum(
-                "kn,knf->kf", weights, x.reshape(classes, count, -1)
-            )
-            / jnp.where(mass > 0, mass, 1)
-            for i, x in enumerate(outputs.features[first:])
-        }
+        rows = jax.tree.map(
+            lambda x: x.reshape(classes, count, -1),
+            distance.describe(outputs, features),
+        )
+        return Sample(rows, jnp.sum(batch.labels, axis=-1))
 
     def match(
         key: Key,
@@ -160,17 +167,18 @@ def joint_feature_match(
         xs = jnp.arange(synthetic.images.shape[0]), synthetic.images
         real_batch, augmented = jax.lax.map(draw, xs)
         batch = Batch(augmented, synthetic.labels)
-        target = jax.lax.stop_gradient(mean_features(learner, real_batch))
-        each = jax.vmap(lambda a, b: _distance(a, b, mask))
-        value = jnp.sum(each(mean_features(learner, batch), target))
+        target = jax.lax.stop_gradient(samples(learner, real_batch))
+        keys = jax.random.split(Draw.FREQUENCIES.of(key), synthetic.images.shape[0])
+        each = jax.vmap(lambda key, x, y: distance.compare(key, x, y, mask))
+        value = jnp.sum(each(keys, samples(learner, batch), target))
         flat = flatten(synthetic._replace(images=augmented))
         return value, Evidence(flat, later_gradient(network, learner, flat))
 
     return match
 
 
-def _first_block(features: str, mask: Masking | None) -> int:
-    """Index of the first block that is matched, after a check of both arguments."""
+def _check(features: str, mask: Masking | None) -> None:
+    """Refuse features that there are not, and a mask on those of one block."""
     if features not in FEATURES:
         raise UserError(
             f"unknown features {quoted(features)}: choose one of {', '.join(FEATURES)}"
@@ -179,25 +187,17 @@ def _first_block(features: str, mask: Masking | None) -> int:
         raise UserError(
             "a mask chooses among the features of all blocks: add --features=all"
         )
-    return 0 if features == "all" else -1
-
-
-def _distance(
-    features: dict[str, Array], target: dict[str, Array], mask: Masking | None
-) -> Scalar:
-    """Squared distance of one class's mean features, where the mask keeps them."""
-    squares = jax.tree.map(lambda a, b: (a - b) ** 2, features, target)
-    if mask is not None:
-        squares = apply_mask(mask(squares), squares)
-    return jnp.sum(jnp.stack([jnp.sum(x) for x in squares.values()]))
 
 
 @dataclass(frozen=True)
 class FeatureMatching(SampleMatching):
-    """Mean features of each class are matched (DM), see `feature_match`.
+    """Features of each class are matched (DM, M3D, DataDAM), see `feature_match`.
 
     Attributes:
         features: which are matched: those of the "last" block, or of "all" blocks.
+        distance: of the real and the synthetic features of a class.
+        calibration: weight of the cross-entropy of trained networks on the synthetic
+            images, where networks are interpolated (NCFM); 0 for none.
     """
 
     name: ClassVar[str] = "distribution"
@@ -209,11 +209,37 @@ class FeatureMatching(SampleMatching):
         "or all of them (all)",
         choices=FEATURES,
     )
+    distance: Means | MMD | CharacteristicFunction | Attention = variant(
+        MEANS,
+        "distance of the features of real and synthetic samples of a class: of their "
+        "means (means), by a kernel (mmd), of characteristic functions (cf), or of "
+        "attention maps (attention)",
+        "feature_distance",
+        FEATURE_DISTANCES,
+    )
+    calibration: float = option(
+        0.0,
+        "weight of the cross-entropy of experts on the synthetic images (methods with "
+        "interpolated networks); 0 for none",
+        at_least=0,
+    )
 
     def make(self, network: Network, parts: Parts) -> Objective:
         """The objective."""
         siamese = augmentations.siamese(augmentations.pipeline(self.augmentation))
-        arguments = network, siamese, self.features, parts.mask
+        matched = self._matching(network, siamese, parts)
+        if not self.calibration:
+            return matched
+        return calibrated(matched, network, siamese, self.calibration)
+
+    def _matching(
+        self,
+        network: Network,
+        siamese: Callable[..., tuple[Array, ...]],
+        parts: Parts,
+    ) -> Objective:
+        """The objective without a calibration."""
+        arguments = network, siamese, self.features, parts.mask, self.distance
         if has_batch_statistics(network):
             # Classes share the statistics of one batch: none can be matched alone.
             joint = joint_feature_match(*arguments)
@@ -222,13 +248,18 @@ class FeatureMatching(SampleMatching):
         return per_class(match, self.samples(), parts.terms, parts.remember)
 
     def matched(self, network: Network, image_shape: tuple[int, ...]) -> Any:
-        """The shapes of what is compared: features of the blocks."""
+        """The shapes of what is compared: features of the blocks, or maps of them.
+
+        Raises:
+            UserError: the network lacks what the distance compares.
+        """
         image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
         outputs, _ = jax.eval_shape(
             lambda key, x: network.apply(*network.init(key), x, False),
             jax.random.key(0), image,
         )  # fmt: skip
-        return {
-            f"block{i}": jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
-            for i, x in enumerate(outputs.features)
-        }
+        # Of one image, so that every leaf has a row.
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
+            jax.eval_shape(lambda x: self.distance.describe(x, "all"), outputs),
+        )

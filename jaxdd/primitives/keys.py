@@ -19,6 +19,8 @@ class Draw(IntEnum):
         ROWS: which synthetic images a match sees.
         PAIRS: what the term against forgetting compares.
         AGAIN: the key of the match when it is that term.
+        CALIBRATION: how the images are augmented that a trained network is shown.
+        FREQUENCIES: at which a match compares characteristic functions.
         SPANS: which spans of experts the steps of a run get, of its root key.
     """
 
@@ -26,6 +28,8 @@ class Draw(IntEnum):
     ROWS = 0xC0
     PAIRS = 0xE0
     AGAIN = 0xF0
+    CALIBRATION = 0xCA
+    FREQUENCIES = 0xCF
     SPANS = 0xFFFFFFFF  # steps are counted by fold_in(root, step) and are fewer
 
     def of(self, key: Key) -> Key:

@@ -1,5 +1,7 @@
 """Pictures of results: each function takes arrays and a path and writes one PNG.
 
+`feature_distances` is a number instead: how far a set is from the data.
+
 Figures are built with matplotlib's object-oriented API on the Agg canvas, so nothing
 global is touched and threads do not disturb each other. A picture is written to a
 temporary file beside its path and moved there, so a reader never sees half of one.
@@ -12,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxdd.report.distances import feature_distances
     from jaxdd.report.images import extremes, extremes_png, grid_png, image_grid
     from jaxdd.report.plots import (
         Chart,
@@ -34,6 +37,7 @@ __all__ = [
     "curves",
     "extremes",
     "extremes_png",
+    "feature_distances",
     "grid_png",
     "histogram",
     "image_grid",
@@ -43,6 +47,7 @@ __all__ = [
 
 _FILES = {
     "bar": "progress",
+    "feature_distances": "distances",
     **dict.fromkeys(("extremes", "extremes_png", "grid_png", "image_grid"), "images"),
 }
 

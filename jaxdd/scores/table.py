@@ -14,6 +14,7 @@ from jaxdd.scores.fisher import fisher_traces
 from jaxdd.scores.forgetting import forgetting_scores
 from jaxdd.scores.gradients import empirical_fisher, grad_norm
 from jaxdd.scores.influence import influence_scores
+from jaxdd.scores.learnability import learnability_scores
 from jaxdd.scores.outputs import el2n, entropy, error_probability, grand, loss, margin
 from jaxdd.training.fit import Training
 from jaxdd.types import Array, Network
@@ -29,7 +30,8 @@ class Effort:
         networks: networks that a score is averaged over.
         train_steps: SGD steps that each network is trained before it is scored at; not
             for forgetting. EL2N is meant early in training.
-        forgetting_epochs: epochs over which forgetting is counted.
+        forgetting_epochs: epochs over which forgetting is counted, and of the networks
+            on all data that learnability compares with.
         damping: of influence, as a share of the curvature's largest eigenvalue.
         rank: eigenpairs that influence takes the curvature from.
     """
@@ -68,6 +70,11 @@ def _forgetting(network: Network, effort: Effort) -> Callable[..., Array]:
     return forgetting_scores(network, training)
 
 
+def _learnability(network: Network, effort: Effort) -> Callable[..., Array]:
+    training = Training(effort.forgetting_epochs, 0.01, momentum=0.9)
+    return learnability_scores(network, training)
+
+
 SCORES: Mapping[str, Score] = {
     "grad_norm": Score(grad_norm, "networks"),
     "grand": Score(grand, "networks"),
@@ -79,6 +86,7 @@ SCORES: Mapping[str, Score] = {
     "fisher": Score(fisher_traces, "networks"),
     "empirical_fisher": Score(empirical_fisher, "networks"),
     "influence": Score(_influence, "dataset"),
+    "learnability": Score(_learnability, "dataset"),
     "forgetting": Score(_forgetting, "training"),
 }
 

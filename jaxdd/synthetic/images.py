@@ -24,6 +24,7 @@ from jaxdd.synthetic.optimizer import (
 from jaxdd.types import Space
 
 SPACES = ("input", "pixels")
+CLIPPINGS = ("network", "step")
 # Whatever else --init is given is the path of a set.
 INITIAL_CHOICES = (
     f"choose one of {', '.join(INITIALS)}, or give the path of a distilled.npz"
@@ -45,7 +46,9 @@ class Images(Choice):
         clip: a gradient may be as many times longer than the gradients so far
             (RaT-BPTT); 0 for no bound.
         space: where images are stored: in the "input" space of the network, or as
-            "pixels", which are clipped to [0, 1] whenever a network is new (IDC).
+            "pixels", which are clipped to [0, 1].
+        clipping: when they are: whenever a "network" is new (IDC), or before every
+            "step" (M3D).
         factor, formation: tiles in a stored image, see `Formation`.
         gate: the largest matching loss that still updates anything (DATM); 0 for none.
         ema_decay: decay of the moving average of the images, which then is the result
@@ -98,6 +101,12 @@ class Images(Choice):
         "form in which images are stored: as the network sees them (input), or as "
         "pixels that are clipped to [0, 1] (pixels)",
         choices=SPACES,
+    )
+    clipping: str = option(
+        "network",
+        "when stored pixels are clipped to [0, 1]: whenever a network is new "
+        "(network), or before every update (step)",
+        choices=CLIPPINGS,
     )
     factor: int = option(
         1,

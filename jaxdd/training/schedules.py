@@ -43,6 +43,24 @@ def idc_schedule(epochs: int, learning_rate: float, batch_size: int) -> Training
     )
 
 
+def halving_schedule(epochs: int, learning_rate: float, batch_size: int) -> Training:
+    """DataDAM's table: E epochs, the learning rate is halved after every 15."""
+    return dataclasses.replace(
+        _base(epochs, learning_rate, batch_size),
+        decay_epochs=tuple(range(15, epochs, 15)),
+        decay=0.5,
+    )
+
+
+def fifths_schedule(epochs: int, learning_rate: float, batch_size: int) -> Training:
+    """NCFM's: E epochs, the learning rate is halved at every fifth of them."""
+    return dataclasses.replace(
+        _base(epochs, learning_rate, batch_size),
+        decay_epochs=tuple(sorted({k * epochs // 5 for k in range(1, 5)} - {0})),
+        decay=0.5,
+    )
+
+
 def cosine_schedule(epochs: int, learning_rate: float, batch_size: int) -> Training:
     """FRePo's: E epochs, a warm-up of 500 updates, then a cosine to a hundredth."""
     base = _base(epochs, learning_rate, batch_size)
@@ -53,6 +71,8 @@ def cosine_schedule(epochs: int, learning_rate: float, batch_size: int) -> Train
 SCHEDULES: Mapping[str, Callable[[int, float, int], Training]] = {
     "dc": dc_schedule,
     "idc": idc_schedule,
+    "halving": halving_schedule,
+    "fifths": fifths_schedule,
     "cosine": cosine_schedule,
     "constant": _base,
 }
@@ -115,8 +135,9 @@ class EvaluationSpec(Choice):
     )
     schedule: str = option(
         "dc",
-        "schedule of the learning rate in the evaluation: of DC (dc), of IDC (idc), a "
-        "warm-up and a cosine (cosine), or none (constant)",
+        "schedule of the learning rate in the evaluation: of DC (dc), of IDC (idc), of "
+        "DataDAM (halving), of NCFM (fifths), a warm-up and a cosine (cosine), or none "
+        "(constant)",
         flag="eval_schedule",
         choices=SCHEDULES,
     )

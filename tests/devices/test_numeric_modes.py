@@ -17,6 +17,7 @@ from jaxdd.methods.build import build
 from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers import segments
 from jaxdd.modifiers.curriculum import Curriculum
+from jaxdd.modifiers.judges import make_judge
 from jaxdd.nets import NETS, make_network
 from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.primitives.trees import aligned, total
@@ -145,7 +146,7 @@ def test_what_is_measured_and_trained_beside_the_steps(mode):
         learners = jax.vmap(lambda key: Learner(*network.init(key)))(keys)
         one = jax.tree.map(lambda x: x[0], learners)
         sets = evaluate.random_subsets(keys, real, 1)
-        judge = segments.make_judge(network, plain)
+        judge = make_judge(network, plain)
         return {
             "fit": make_fit(network, training, fetch=take)(keys[0], one, real)[0],
             "judge": judge(keys, take(real, jnp.arange(4)), real),

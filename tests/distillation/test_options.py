@@ -26,6 +26,8 @@ BESIDE: dict[str, dict[str, Any]] = {
     "score": {"drop_hardest": 0.2},
     "scores": {"drop_hardest": 0.2},
     "segment_epochs": {"expert_epochs": 1},
+    "lesson_epochs": {"segment_rule": "pdd"},
+    "reference_epochs": {"segment_score": "learnability"},
     "image_decay": {"image_optimizer": "adamw"},
     "image_horizon": {"image_schedule": "cosine"},
 }
@@ -51,7 +53,7 @@ def owned_by(recipe_or_run: Any, flag: Flag) -> bool:
     """Whether a tree has the choice of a flag."""
     choice = recipe_or_run
     for name in flag.path:
-        choice = getattr(choice, name)
+        choice = getattr(choice, name, None)
     return isinstance(choice, flag.owners)
 
 
@@ -67,6 +69,7 @@ NEED_EXPERTS = ("labels", "sdc_at", "segment_experts", "segment_epochs", "init_r
 def method_with(name: str) -> str:
     """The first method that takes a flag."""
     methods = ("mtt",) if name in NEED_EXPERTS else METHODS
+    methods = ("ncfm",) if name == "calibration" else methods
     return next(m for m in methods if owned_by(run_of(m, beside(name)), FLAGS[name]))
 
 
@@ -166,18 +169,22 @@ def test_axes_lack_what_is_of_other_variants():
     )
     experts = words("student_steps expert_epochs gradient step_size step_size_lr")
     experts |= words("min_start first_start max_start expansion")
-    pool = words("matches network_lr network_momentum network_decay pool_augmentation")
+    pool = words("network_lr network_momentum network_decay pool_augmentation")
     on_real, of_gradients = words("pool_samples pool_batch"), words("distance tensors")
     window = words("policy horizon min_warmup radius inner_classes inner_images")
     window |= words("inner_optimizer inner_lr batch_mixed")
-    both = modifiers | on_real | warm_up | {"image_decay"} | window
     sgd = words("image_momentum image_steps batch_syn")
+    kinds = {n for n, f in FLAGS.items() if f.selector == "feature_distance"}
+    of_features = kinds | words("features feature_distance calibration")
+    both = modifiers | on_real | warm_up | kinds | {"image_decay"} | window
     of_pools = both | pool | of_gradients | {"inner_epochs"}
-    assert names["dsa"] == both | soft | experts | {"features"}
+    assert names["dsa"] == both | soft | experts | of_features
     assert names["dcc"] == names["dsa"] - warm_up
     assert names["idc"] == names["dsa"] - on_real | {"inner_epochs"}
     assert names["dm"] == of_pools | soft | experts
-    assert names["mtt"] == of_pools | soft | words("features batch_real sampling")
+    assert names["mtt"] == of_pools | soft | of_features | words(
+        "batch_real sampling matches"
+    )
     assert names["datm"] == names["mtt"] - soft
     student = {"student_steps"} | window
     assert names["rat_bptt"] == (names["mtt"] | experts | sgd) - student

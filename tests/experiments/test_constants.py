@@ -19,7 +19,7 @@ from tests.experiments.helpers import open_config
 # As the official code of each method has them.
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 CIFAR100 = ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762))
-OF_DC = ("dc", "dsa", "dm")
+OF_DC = ("dc", "dsa", "dm", "datadam")
 
 
 def dataset_of(name):
@@ -36,7 +36,8 @@ def datasets(monkeypatch):
 
 
 def config_of(method, dataset="cifar100", **flags):
-    given = {"ipc": 10, "zca": False, **flags}
+    # Two blocks are the least that DataDAM can match.
+    given = {"ipc": 10, "zca": False, "depth": 2, **flags}
     return Config(workdir="unused", dataset=dataset, method=method, **given)
 
 

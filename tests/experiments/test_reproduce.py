@@ -32,7 +32,7 @@ SMALL = {
 def two_cells(monkeypatch):
     """A list of one small cell and one whose flags are refused."""
     good = Cell("digits", "dm", 1, "", Published(50.0, 30.0, "here"), SMALL)
-    bad = Cell("digits", "dm", 1, "+sdc", None, {**SMALL, "matches": 2})
+    bad = Cell("digits", "dm", 1, "+sdc", None, {**SMALL, "inner_epochs": 2})
     monkeypatch.setattr(cells, "CELLS", {cell.name: cell for cell in (bad, good)})
     return good
 
@@ -48,7 +48,9 @@ def test_what_fails_does_not_stop_the_others_and_what_is_done_is_kept_once(
     packed = tmp_path / "made.zip"
     text = reproduce.run(config(tmp_path, at_once=2, pack=str(packed)))
     assert "failed: digits-dm+sdc-1-seed0-1" in text
-    assert "--matches" in (tmp_path / "runs/digits-dm+sdc-1-seed0-1.log").read_text()
+    assert (
+        "--inner_epochs" in (tmp_path / "runs/digits-dm+sdc-1-seed0-1.log").read_text()
+    )
 
     (record,) = ledger.read(tmp_path / "results/ledger.jsonl")
     assert (record["cell"], record["steps"], record["partial"]) == (

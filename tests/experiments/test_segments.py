@@ -10,6 +10,7 @@ import jaxdd
 from jaxdd.data.problem import DataFlags, open_problem
 from jaxdd.distillation import options, pieces
 from jaxdd.distillation import run as distill
+from jaxdd.distillation import segmented as driver
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
 from jaxdd.running import resume as runs
@@ -202,7 +203,7 @@ def test_killed_between_segments_and_at_the_end(
     """While judges are trained, and while the whole is evaluated."""
     folder = tmp_path / "killed"
     asked = config(folder, **SEGMENTS)
-    for owner, name in ((pieces.segments, "make_judge"), (distill, "_measure")):
+    for owner, name in ((driver.judges, "make_predictions"), (distill, "_measure")):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, lambda *a, **k: die)
             if owner is distill:
@@ -238,10 +239,19 @@ def test_another_number_of_steps_is_refused(segmented, problem, tmp_path, steps)
 def test_judges_that_keep_everything_or_nothing_are_told(
     problem, tmp_path, monkeypatch, capsys, margin, told
 ):
-    def make_judge(*args):
-        return lambda keys, data, real, rate: jnp.full(len(real.labels), margin)
+    def make_predictions(*args):
+        """The own class has half of what the margin leaves, and one other the rest."""
+        own = (1 - margin) / 2
 
-    monkeypatch.setattr(pieces.segments, "make_judge", make_judge)
+        def predict(keys, data, real, rate):
+            classes = jnp.arange(10)[None]
+            other = (real.labels[:, None] + 1) % 10 == classes
+            is_own = real.labels[:, None] == classes
+            return jnp.where(is_own, own, jnp.where(other, 1 - own, 0.0))
+
+        return predict
+
+    monkeypatch.setattr(driver.judges, "make_predictions", make_predictions)
     summary = distill.run(config(tmp_path / "run", **SEGMENTS, steps=1), problem)
     error = capsys.readouterr().err
     assert told in error
@@ -249,6 +259,42 @@ def test_judges_that_keep_everything_or_nothing_are_told(
     kept = summary["segments"][1]["kept"]
     assert kept == (summary["segments"][0]["kept"] if margin > 0 else [5] * 10)
     assert "segment 2/2: the judges are right on" in error
+
+
+def test_segments_go_on_with_the_learnability_that_was_kept(
+    segmented, problem, tmp_path, monkeypatch
+):
+    """As many samples as the judges get wrong, and others; none is measured twice."""
+    folder, asked = tmp_path / "run", {**SEGMENTS, "segment_score": "learnability"}
+    with monkeypatch.context() as patch:
+        patch.setattr(distill, "_measure", die)
+        with pytest.raises(Killed):
+            distill.run(config(folder, **asked), problem)
+    scores = np.load(folder / "segments/0/segment.npz")["learnability"]
+    assert np.isfinite(scores).all()
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "make_references", die)
+        summary = distill.run(config(folder, **asked), problem)
+    plain = read_json(segmented / "summary.json")["segments"]
+    assert [x["kept"] for x in summary["segments"]] == [x["kept"] for x in plain]
+    ours, theirs = (jaxdd.load(x / "distilled.npz").images for x in (folder, segmented))
+    assert np.array_equal(ours[:, :2], theirs[:, :2])
+    assert not np.array_equal(ours[:, 2:], theirs[:, 2:])
+
+
+def test_under_pdd_all_samples_stay_and_networks_learn_first(
+    segmented, problem, tmp_path, capsys
+):
+    asked = {name: x for name, x in SEGMENTS.items() if name != "min_keep"}
+    asked |= {"segment_rule": "pdd", "lesson_epochs": 2}
+    summary = distill.run(config(tmp_path / "run", **asked), problem)
+    assert "by networks that have learned the earlier" in capsys.readouterr().err
+    first, second = summary["segments"]
+    assert first["kept"] == second["kept"]
+    ours, theirs = (
+        jaxdd.load(x / "distilled.npz").images for x in (tmp_path / "run", segmented)
+    )
+    assert not np.array_equal(ours[:, 2:], theirs[:, 2:])
 
 
 # --- Refused before anything is written ---------------------------------------------
@@ -268,6 +314,13 @@ def test_judges_that_keep_everything_or_nothing_are_told(
         ({"eval_augmentation": "crop+cutmix=2"}, "probability of CutMix"),
         ({"pool_augmentation": "blur"}, "'blur'"),
         ({"tensors": "kernels"}, "match all tensors"),
+        ({"segments": 2, "lesson_epochs": 2}, "--lesson_epochs .*segment_rule=pdd"),
+        (
+            {"segments": 2, "segment_rule": "pdd", "min_keep": 2},
+            "--min_keep has no effect here: add --segment_rule=filter",
+        ),
+        ({"segments": 2, "reference_epochs": 2}, "add --segment_score=learnability"),
+        ({"segments": 2, "segment_rule": "random"}, "must be one of filter, pdd"),
     ],
     ids=str,
 )

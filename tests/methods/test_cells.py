@@ -28,10 +28,12 @@ from tests.toy_methods import (
     toy_recipe,
 )
 
-BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm",
-         "rat_bptt")  # fmt: skip
+BASES = (
+    "dc", "dsa", "dcc", "dsac", "idc", "dm", "m3d", "datadam", "ncfm", "mtt", "ftd",
+    "tesla", "datm", "rat_bptt",
+)  # fmt: skip
 # Those whose axes the others have as well are left to `make test-slow`.
-OTHERS = ("dc", "dcc", "mtt", "ftd", "tesla")
+OTHERS = ("dc", "dcc", "m3d", "mtt", "ftd", "tesla")
 MODIFIERS = {
     "sdc": {"sdc_weight": 0.5},
     "fiex": {},

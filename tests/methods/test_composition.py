@@ -8,6 +8,7 @@ import pytest
 
 from jaxdd import augment
 from jaxdd.learners.fresh import fresh, in_passes
+from jaxdd.learners.interpolated import interpolated
 from jaxdd.learners.pools import pool, real_pool
 from jaxdd.learners.spans import StartEpochs, spans
 from jaxdd.learners.windows import drawn_windows
@@ -24,6 +25,12 @@ from jaxdd.objectives import (
     per_span,
     switch,
     trajectory_match,
+)
+from jaxdd.objectives.calibration import calibrated
+from jaxdd.objectives.feature_distances import (
+    MMD,
+    Attention,
+    CharacteristicFunction,
 )
 from jaxdd.objectives.sampling import minibatch_of_step
 from jaxdd.objectives.unrolled import unrolled_match
@@ -74,6 +81,44 @@ def dm() -> Method:
     objective = per_class(feature_match(NETWORK, FLIP), Sampling(8))
     optimizer = make_optimizer(SGD().make(1.0))
     return make_method(objective, fresh(NETWORK), make_decoder(), optimizer)
+
+
+def clip_always(codes, inputs, step):
+    return codes._replace(images=jnp.clip(codes.images, 0, 1))
+
+
+def m3d() -> Method:
+    """A kernel, networks held for two matches, pixels clipped in every step."""
+    siamese = augment.siamese(augment.pipeline("idc:crop_flip"))
+    match = feature_match(NETWORK, siamese, distance=MMD("polynomial"))
+    return make_method(
+        per_class(match, Sampling(8, 200)),
+        in_passes(fresh(NETWORK, 2)),
+        make_decoder(formation=Formation(2, limit=200), space=PIXELS),
+        make_optimizer(SGD(0.5, "sequential").make(1e-3)),
+        Extras(prepare=clip_always),
+    )
+
+
+def datadam() -> Method:
+    match = feature_match(NETWORK, FLIP, distance=Attention(power=4, features=0.01))
+    objective, optimizer = per_class(match, Sampling(8)), SGD(0.5).make(1.0)
+    return make_method(
+        objective, fresh(NETWORK), make_decoder(), make_optimizer(optimizer)
+    )
+
+
+def ncfm() -> Method:
+    siamese = augment.siamese(augment.pipeline("idc:crop_flip"))
+    distance = CharacteristicFunction(frequencies=16)
+    matched = per_class(feature_match(NETWORK, siamese, distance=distance), Sampling(8))
+    return make_method(
+        calibrated(matched, NETWORK, siamese, 1.0),
+        interpolated(NETWORK, EXPERTS),
+        make_decoder(formation=Formation(2), space=PIXELS),
+        make_optimizer(optax.adamw(2e-3, weight_decay=5e-4)),
+        Extras(prepare=clip_always),
+    )
 
 
 def idc() -> Method:
@@ -131,6 +176,9 @@ BY_HAND = {
     "dsa": dsa,
     "dsac": dsac,
     "dm": dm,
+    "m3d": m3d,
+    "datadam": datadam,
+    "ncfm": ncfm,
     "idc": idc,
     "mtt": trajectories,
     "tesla": lambda: trajectories(truncated=True),
@@ -141,6 +189,13 @@ BY_HAND = {
 CHANGES = {
     "dsac": {"warmup_networks": 1, "warmup_matches": 1},
     "rat_bptt": {"augmentation": "flip"},
+}
+
+
+# What makes these two steps tell more.
+CHANGES = {
+    "dsac": {"warmup_networks": 1, "warmup_matches": 1},
+    "m3d": {"matches": 2, "kernel": "polynomial"},
 }
 
 

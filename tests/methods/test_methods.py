@@ -136,6 +136,8 @@ def test_the_loss_falls_on_fixed_draws(name, variant):
 @pytest.mark.parametrize(("name", "variant"), CELLS)
 def test_info_has_constant_keys_and_finite_values(name, variant):
     expected = {"loss", "match", "image_gradient", "update"}
+    if flat(cell(name, variant).recipe).get("calibration"):
+        expected |= {"calibration"}
     expected |= {"sdc"} if variant != "plain" else set()
     expected |= {"forgetting"} if cell(name, variant).recipe.count > 1 else set()
     for _, info in history(name, variant):
@@ -172,10 +174,10 @@ def norms_of(trees):
     return np.sqrt(sum(squares))
 
 
-@pytest.mark.parametrize(
-    ("name", "variant"),
-    [cell for cell in CELLS if isinstance(METHODS[cell[0]].images.optimizer, SGD)],
-)
+BY_SGD = [c for c in CELLS if isinstance(METHODS[c[0]].images.optimizer, SGD)]
+
+
+@pytest.mark.parametrize(("name", "variant"), BY_SGD)
 def test_the_codes_move_by_sgd_with_the_momentum_of_the_recipe(name, variant):
     """g1 = -d1 / lr and g2 = -d2 / lr - momentum * g1 have the reported norms.
 

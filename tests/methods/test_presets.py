@@ -52,6 +52,37 @@ CELLS = [
         "image_momentum": 0.5, "init": "real", "eval_epochs": 1000,
     }),
     ("dm", "cifar10", 100, {}, {"image_lr": 10.0}),
+    # M3D: the defaults of its configurations in forks, the evaluation of IDC's code.
+    ("m3d", "cifar10", 10, {}, {
+        "feature_distance": "mmd", "kernel": "gaussian", "source": "fresh",
+        "matches": 5, "batch_real": 128, "batch_syn": 200, "factor": 2,
+        "space": "pixels", "clipping": "step", "augmentation": "idc:color_crop_cutout",
+        "image_lr": 10.0, "image_momentum": 0.5, "image_steps": "sequential",
+        "steps": 5000, "eval_epochs": 1000, "eval_batch": 64, "eval_lr": 0.01,
+        "eval_schedule": "idc",
+        "eval_augmentation": "idc:color_crop_flip_scale_rotate+cutmix=1.0",
+    }),
+    # DataDAM: its table of hyper-parameters; the rate is ten times as large above 50.
+    ("datadam", "cifar10", 50, {}, {
+        "feature_distance": "attention", "attention_power": 4, "attention_scale": 100.0,
+        "attention_features": 0.01, "batch_real": 64, "augmentation": FLIP,
+        "image_lr": 1.0, "steps": 8000, "eval_epochs": 1800, "eval_batch": 64,
+        "eval_schedule": "halving", "eval_augmentation": FLIP, "factor": 1,
+    }),
+    ("datadam", "cifar10", 100, {}, {"image_lr": 10.0}),
+    # NCFM: `CIFAR10/IPC10.yaml` of its code, with the network of frequencies off.
+    ("ncfm", "cifar10", 10, {}, {
+        "feature_distance": "cf", "cf_frequencies": 4096, "cf_amplitude": 0.5,
+        "cf_phase": 0.5, "cf_scale": 300.0, "cf_normalize": True, "calibration": 1.0,
+        "source": "interpolated", "num_experts": 20, "bank_epochs": 60,
+        "expert_batch": 128, "batch_real": 1024, "factor": 2, "space": "pixels",
+        "clipping": "step", "image_optimizer": "adamw", "image_lr": 1e-3,
+        "image_decay": 5e-4, "steps": 20_000, "eval_epochs": 2000, "eval_batch": 128,
+        "eval_lr": 1e-3, "eval_optimizer": "adamw", "eval_schedule": "fifths",
+        "eval_augmentation": f"idc:{FLIP}+cutmix=0.5",
+    }),
+    ("ncfm", "tiny_imagenet", 50, {}, {"eval_epochs": 40}),
+    ("m3d", "digits", 10, {}, {"factor": 1, "steps": 300, "batch_real": 64}),
     # IDC's `reproduce`: 2000 networks with 100 matches; its lr counts per 10 images.
     ("idc", "cifar10", 10, {}, {
         "distance": "mse", "tensors": "kernels", "batch_real": 64, "batch_syn": 128,

@@ -6,18 +6,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd.modifiers import segments
+from jaxdd.modifiers.judges import make_judge
 from jaxdd.modifiers.segments import (
     forgotten,
     join,
     keep_hardest,
-    make_judge,
     pad,
     sizes,
 )
 from jaxdd.running import resume as runs
 from jaxdd.running.loop import Program
 from jaxdd.running.resume import Hooks, RunSchedule
+from jaxdd.scores import learnability
 from jaxdd.synthetic.sets import flatten
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Batch, Learner, Method, MethodState, Synthetic
@@ -92,7 +92,7 @@ def slow_margins(data: Batch, real, rate=None):
 @pytest.fixture(scope="module")
 def judge():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segments, "CHUNK", 10)  # of 36 samples: the last is short
+        patch.setattr(learnability, "CHUNK", 10)  # of 36 samples: the last is short
         found = make_judge(NETWORK, TRAINING)
         real, data = toy_real(), flatten(pad(toy_start(INPUTS, ipc=2), 3))
         found(KEYS, data, real)  # traced while the chunks are small
@@ -221,3 +221,17 @@ def test_segments_of_a_run_are_one_program(tmp_path):
 
 def empty() -> Synthetic:
     return jax.tree.map(jnp.zeros_like, toy_start(INPUTS))
+
+
+def test_scores_choose_which_samples_are_kept_and_margins_how_many():
+    """Three are wrong of the first class: those that score highest are kept."""
+    real = toy_real((4, 3, 2))
+    margins = jnp.where(real.labels == 0, jnp.arange(9) % 2 - 0.5, -1.0)
+    scores = jnp.arange(9.0)
+    kept = keep_hardest(real, margins, 1, scores)
+    plain = keep_hardest(real, margins, 1)
+    assert kept.counts.tolist() == plain.counts.tolist()
+    for k, count in enumerate(kept.counts.tolist()):
+        members = sorted(real.table[k, : real.counts[k]].tolist(), reverse=True)
+        assert kept.table[k, :count].tolist() == members[:count]
+    assert not np.array_equal(kept.table, plain.table)
