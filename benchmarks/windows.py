@@ -49,7 +49,7 @@ def measure(config: Config, pair: str) -> dict[str, Any]:
     setting = dataclasses.replace(SETTINGS[config.setting], width=config.width)
     changes = {
         "student_steps": steps, "horizon": horizon, "policy": "fixed",
-        "inner_optimizer": config.optimizer, "batch_mixed": config.batch_mixed,
+        "student_optimizer": config.optimizer, "batch_mixed": config.batch_mixed,
     }  # fmt: skip
     case = make_case("rat_bptt", setting, config.ipc, changes=changes)
     size = sum(x.nbytes for x in jax.tree.leaves(case.params)) / timing.MEGA

@@ -129,7 +129,7 @@ def cell_of(config: Config, key: Key) -> Cell:
     if methods.has_students(key.method):
         flags |= {"student_steps": config.student_steps, "max_start": 4}
         flags["expert_epochs"] = 2
-    if methods.family(key.method) == "distribution" and "mask" in flags:
+    if methods.has_features(key.method) and "mask" in flags:
         flags["features"] = "all"  # what a mask can choose from
     if methods.has_warmup(key.method):
         flags["warmup_networks"] = 0  # or a few steps would all match class by class

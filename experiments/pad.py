@@ -50,7 +50,7 @@ def groups(config: Config) -> list[Group]:
     """The rows of the comparison or of a sweep."""
     _check(config)
     # A mask chooses among blocks, so the base has to match all of them as well.
-    features = "all" if methods.family(config.method) == "distribution" else None
+    features = "all" if methods.has_features(config.method) else None
     base = base_of(config, config.method, features=features)
     fiex: dict[str, Any] = {"score": config.score}
     if methods.has_experts(config.method):

@@ -27,10 +27,10 @@ Params: TypeAlias = Any  # pytree of parameters of a network
 Stats: TypeAlias = Any  # pytree of running statistics; empty without batch norm
 Codes: TypeAlias = Any  # pytree that the image optimiser updates
 Scalar: TypeAlias = jax.Array  # []
-# Scalars to log, with the same keys at every step. Three readers depend on them: a
+# Scalars to log, with the same keys at every step. Four readers depend on them: a
 # gated optimiser compares "match", the loss without its terms, with its threshold; a
-# run stops before a step with a value that is not finite; the plot of the loss shows
-# "match".
+# run stops before a step with a value that is not finite, and says of "residual" that a
+# linear system was not solved; the plot of the loss shows "match".
 Info: TypeAlias = Mapping[str, Scalar]
 
 
@@ -195,6 +195,7 @@ class Evidence(NamedTuple):
     # The gradient of its mean loss in the mode in which the match uses the network:
     # `primitives.evidence` has both forms.
     mean_gradient: MeanGradient
+    info: Mapping[str, Scalar] = {}  # further scalars to log, without a gradient
 
 
 class PathEvidence(NamedTuple):

@@ -85,10 +85,21 @@ SHORT = {
         "batch_mixed": 16,
         "student_steps": 3,
         "horizon": 5,
-        "inner_lr": 0.05,
+        "student_lr": 0.05,
         "image_lr": 0.05,
     },
     "interpolated": {"batch_real": 8, "cf_frequencies": 16, "image_lr": 2e-3},
+    "aged_pool": {
+        "batch_mixed": 18,
+        "pool_networks": 2,
+        "most_steps": 2,
+        "network_lr": 0.01,
+        "ridge": 0.01,  # few features and almost as many images
+        "image_lr": 0.05,
+        "label_lr": 0.05,
+        "solver_steps": 3,
+        "temperature_lr": 0.1,
+    },
     "spans": {
         "student_steps": 3,
         "batch_syn": 4,
@@ -126,7 +137,10 @@ def toy_method(recipe: Recipe) -> Method:
 
 def start_for(recipe: Recipe) -> Synthetic:
     start = toy_start(INPUTS)
-    return start._replace(step_size=jnp.float32(recipe.step_size))
+    return start._replace(
+        labels=recipe.labels.begin(start.labels),
+        step_size=jnp.float32(recipe.step_size),
+    )
 
 
 def is_new(learner) -> bool:

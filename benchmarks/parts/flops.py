@@ -107,7 +107,7 @@ def unrolled(
         earliest = latest if learner.policy == "fixed" else learner.min_warmup
         before = (earliest + latest) // 2
         before += learner.horizon if learner.policy == "adaptive" else 0
-    again = gradient(setting) if objective.inner_optimizer == "adam" else 0
+    again = gradient(setting) if objective.student_optimizer == "adam" else 0
     of_window = steps * (student(setting) + again)
     trained = shown * (before * gradient(setting) + of_window)
     return trained + objective.batch_mixed * gradient(setting)

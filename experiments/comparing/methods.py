@@ -12,6 +12,7 @@ from jaxdd.data.problem import Problem, Scaling
 from jaxdd.distillation import options, resolution
 from jaxdd.distillation.job import Job
 from jaxdd.errors import choose
+from jaxdd.fields import flat
 from jaxdd.methods import build, presets
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
@@ -42,6 +43,11 @@ def family(method: str) -> str:
     """
     name = _recipe(method).objective.name
     return _FAMILIES.get(name, name)
+
+
+def has_features(method: str) -> bool:
+    """Whether a method looks at features, of one block or of all."""
+    return "features" in flat(_recipe(method))
 
 
 def has_experts(method: str) -> bool:

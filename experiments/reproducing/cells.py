@@ -19,7 +19,7 @@ DEVIATIONS = 2.0
 # Methods of the digits, for which nothing is published: every seed is cheap there.
 DIGITS = (
     "dc", "dsa", "dcc", "dsac", "idc", "dm", "m3d", "datadam", "ncfm", "mtt", "ftd",
-    "tesla", "datm", "pad", "rat_bptt",
+    "tesla", "datm", "pad", "frepo", "rcig", "rat_bptt",
 )  # fmt: skip
 # Experts of a trajectory cell, where the papers have a hundred: the ledger says so.
 NUM_EXPERTS = 20
@@ -30,6 +30,8 @@ PAD = "PAD, Table 1"
 DANCE = "DANCE, comparison figure"
 M3D = "M3D, Table 1, as others quote it"
 NCFM = "NCFM, Table 1"
+FREPO = "FRePo, Tables 1 and 2"
+RCIG = "RCIG, Table 1"
 # The best of four numbers of steps on the test split, over all of a run: expect up to a
 # point less at a fixed number.
 RAT_BPTT = "RaT-BPTT, Table 1"
@@ -153,6 +155,22 @@ def _with(cell: Cell, *modifiers: str) -> list[Cell]:
     ]
 
 
+# Of the methods that regress features: their own networks and evaluations.
+REGRESSIONS = (
+    ("cifar10", "rcig", 1, 53.9, 1.0, RCIG),
+    ("mnist", "rcig", 1, 94.7, None, RCIG),
+    ("cifar10", "frepo", 1, 46.8, 0.7, FREPO),
+    ("mnist", "frepo", 1, 93.8, None, FREPO),
+    ("cifar100", "rcig", 1, 39.3, 0.4, RCIG),
+    ("cifar100", "frepo", 1, 28.7, 0.1, FREPO),
+    ("cifar10", "rcig", 10, 69.1, 0.4, RCIG),
+    ("cifar10", "frepo", 10, 65.5, 0.4, FREPO),
+    ("cifar100", "rcig", 10, 44.1, 0.4, RCIG),
+    ("cifar100", "frepo", 10, 42.5, 0.2, FREPO),
+    ("mnist", "rcig", 10, 98.9, None, RCIG),
+    ("mnist", "frepo", 10, 98.4, None, FREPO),
+)
+
 CELLS: dict[str, Cell] = {
     cell.name: cell
     for cells in (
@@ -185,6 +203,10 @@ CELLS: dict[str, Cell] = {
         _with(Cell("cifar100", "rat_bptt", 1, "", Published(35.3, 0.4, RAT_BPTT))),
         _with(Cell("cifar100", "rat_bptt", 10, "", Published(47.5, 0.2, RAT_BPTT))),
         _with(Cell("cifar100", "rat_bptt", 50, "", Published(50.6, 0.2, RAT_BPTT))),
+        *(
+            _with(Cell(dataset, method, ipc, "", Published(mean, std, source)), "+sdc")
+            for dataset, method, ipc, mean, std, source in REGRESSIONS
+        ),
         *(
             _with(Cell("digits", method, ipc), "+sdc")
             for method in DIGITS

@@ -1,6 +1,7 @@
 """Differentiable augmentation: ops on one image, pipelines of ops, lifts to batches.
 
 ops         operations on one image
+frepo       the operations of FRePo's evaluation
 pipelines   choices among ops, and their lifts to batches: `per_image`, `siamese`
 mixing      CutMix
 dc          the augmentation of DC's own evaluation
@@ -28,6 +29,7 @@ from jaxdd.augment.pipelines import (
     Pipeline,
     dsa,
     dsa_strategy,
+    frepo_strategy,
     idc,
     idc_strategy,
     per_image,
@@ -50,6 +52,7 @@ __all__ = [
     "dsa",
     "dsa_strategy",
     "flip",
+    "frepo_strategy",
     "idc",
     "idc_strategy",
     "in_sequence",

@@ -6,7 +6,7 @@ all images of all batches (Zhao & Bilen 2021, "Dataset Condensation with Differe
 Siamese Augmentation", eq. 5).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxdd.augment.frepo import OPS as FREPO_OPS
 from jaxdd.augment.ops import OPS, Op, cutout
 from jaxdd.errors import UserError, quoted
 from jaxdd.types import Array, Key
@@ -67,8 +68,37 @@ def idc(strategy: str) -> Pipeline:
     return first + ((middle,) if middle else ()) + last
 
 
+def frepo(strategy: str) -> Pipeline:
+    """FRePo's pipeline: one of its operations per call, see `augment.frepo`.
+
+    Args:
+        strategy: names of its ops joined by "_".
+
+    Raises:
+        UserError: an op is unknown.
+
+    Example:
+        >>> len(frepo("flip_crop_translate")[0])
+        3
+    """
+    ops = tuple(FREPO_OPS[name] for name in _names(strategy, FREPO_OPS))
+    return (ops,) if ops else ()
+
+
+def frepo_strategy(dataset_name: str) -> str:
+    """The strategy of FRePo's evaluation; digits are never mirrored.
+
+    Grey images keep their colour as well (the official code of RCIG).
+    """
+    name = dataset_name.lower()
+    if name.startswith(("mnist", "fashion", "digits")):
+        return "crop_rotate_translate_cutout"
+    flip = "" if name.startswith("svhn") else "flip_"
+    return f"{flip}color_crop_rotate_translate_cutout"
+
+
 def pipeline(name: str) -> Pipeline:
-    """DSA's pipeline for a strategy, IDC's for one that begins with "idc:".
+    """DSA's pipeline for a strategy; IDC's and FRePo's after "idc:" and "frepo:".
 
     Example:
         >>> len(pipeline("color_crop_cutout")), len(pipeline("idc:color_crop_cutout"))
@@ -76,6 +106,8 @@ def pipeline(name: str) -> Pipeline:
     """
     if name.startswith("idc:"):
         return idc(name.removeprefix("idc:"))
+    if name.startswith("frepo:"):
+        return frepo(name.removeprefix("frepo:"))
     return dsa(name)
 
 
@@ -90,13 +122,13 @@ def idc_strategy(dataset_name: str) -> str:
     return dsa_strategy(dataset_name).replace("cutout_", "")
 
 
-def _names(strategy: str) -> list[str]:
+def _names(strategy: str, known: Collection[str] = OPS) -> list[str]:
     names = [] if strategy in ("", "none") else strategy.split("_")
-    unknown = [name for name in names if name not in OPS]
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise UserError(
             f"the augmentation strategy {quoted(strategy)} names an unknown operation "
-            f"{quoted(unknown[0])}: join some of {', '.join(OPS)} by underscores, "
+            f"{quoted(unknown[0])}: join some of {', '.join(known)} by underscores, "
             "or give none"
         )
     return names

@@ -7,6 +7,7 @@ import jax
 from jaxdd.data.problem import Problem
 from jaxdd.devices.needs import KEY, NUMBER, Need, evaluation, networks
 from jaxdd.distillation.options import Run
+from jaxdd.learners.aged import AgedPool
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.types import Network
@@ -25,6 +26,10 @@ def distillation(problem: Problem, network: Network, run: Run) -> list[Need]:
         needs.append(evaluation(count, flag, shape, images))
     if recipe.segments is not None:
         needs += networks(network, recipe.segments.judges, "judges")
+    if isinstance(recipe.learner, AgedPool):
+        # Each with Adam's two moments.
+        states = 3 * recipe.learner.networks
+        needs += networks(network, states, "pool_networks")
     if isinstance(recipe.objective, TrajectoryMatching):
         steps = recipe.objective.student_steps
         batch = min(recipe.objective.batch_syn or images, images)

@@ -19,7 +19,7 @@ from jaxdd.learners.spans import Spans
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.nets import NETS
-from jaxdd.objectives.parts import SampleMatching
+from jaxdd.objectives.parts import MixedMatching, SampleMatching
 from jaxdd.types import Network
 
 # Epochs of experts where neither a flag nor what will be matched says how many.
@@ -215,6 +215,9 @@ def _completed(
         largest = int(np.bincount(problem.splits.train.labels).max())
         size = min(recipe.objective.batch_real, largest)
         recipe = replace(recipe, objective=replace(recipe.objective, batch_real=size))
+    if isinstance(recipe.objective, MixedMatching):
+        size = min(recipe.objective.batch_mixed, len(problem.splits.train.labels))
+        recipe = replace(recipe, objective=replace(recipe.objective, batch_mixed=size))
     if recipe.sdc is not None and recipe.sdc.horizon is None:
         # A rising weight arrives at the last step of the published run.
         horizon = run.published.steps

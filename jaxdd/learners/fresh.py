@@ -138,6 +138,8 @@ class Context(NamedTuple):
         experts: how many the bank has, where trajectories are matched.
         pixels: the space of pixels, where images are stored as such; see
             `data.Preprocess.space`.
+        as_targets: whether labels are targets of a regression, not probabilities;
+            `build` takes it from the recipe.
         student: how the objective trains a student on the set; None where it trains
             none.
     """
@@ -145,6 +147,7 @@ class Context(NamedTuple):
     microbatch: int | None = None
     experts: int | None = None
     pixels: Space | None = None
+    as_targets: bool = False
     student: Student | None = None
 
 

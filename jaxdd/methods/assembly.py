@@ -27,13 +27,16 @@ class Extras(NamedTuple):
     """Options of a method beside its axes.
 
     Attributes:
-        ema_decay: the decay of a moving average of the images, which then is the result
-            (FTD); with None the result is the images themselves.
+        ema_decay: the decay of a moving average, which then is the result; with None
+            the result is the images themselves.
+        ema_of: what is averaged: the "images" (FTD), or "all" codes, without a weight
+            for where they started (RCIG).
         prepare: (codes, inputs, step) -> codes, called before every match (TESLA's
             teacher labels, IDC's clamping).
     """
 
     ema_decay: float | None = None
+    ema_of: str = "images"
     prepare: Callable[[Codes, Inputs, Array], Codes] = lambda codes, inputs, step: codes
 
 
@@ -107,7 +110,8 @@ def make_method(
         )
         average = state.average
         if extras.ema_decay is not None:
-            average = _moved(average, codes, extras.ema_decay)
+            moved = _moved if extras.ema_of == "images" else _moved_all
+            average = moved(average, codes, extras.ema_decay, state.step)
         info = {
             **info,
             "loss": loss,
@@ -129,8 +133,21 @@ def make_method(
     return Method(init, step, result, stored)
 
 
-def _moved(average: Codes, codes: Codes, decay: float) -> Codes:
+def _moved_all(average: Codes, codes: Codes, decay: float, step: Array) -> Codes:
+    """The average of all codes after a step, corrected for its start at zero.
+
+    That of the first t codes has weights in proportion to decay^(t - i), which is a
+    mean with a share of the newest that falls from 1 to 1 - decay.
+    """
+    share = (1 - decay) / (1 - decay ** (step + 1))
+    return jax.tree.map(
+        lambda a, x: a + (share * (x - a)).astype(a.dtype), average, codes
+    )
+
+
+def _moved(average: Codes, codes: Codes, decay: float, step: Array) -> Codes:
     """The average after a step: FTD averages the images, the rest is the newest."""
+    del step
     images = jax.tree.map(
         lambda a, x: decay * a + (1 - decay) * x, average.images, codes.images
     )

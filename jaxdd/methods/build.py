@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from jaxdd import augment as augmentations
 from jaxdd.learners.fresh import Context, in_passes
@@ -12,16 +11,16 @@ from jaxdd.learners.lessons import after_lessons
 from jaxdd.methods.assembly import Extras, make_method
 from jaxdd.methods.recipe import Recipe
 from jaxdd.nets import has_batch_statistics
-from jaxdd.objectives.parts import SampleMatching
-from jaxdd.objectives.trajectory import TrajectoryMatching
+from jaxdd.objectives.parts import LearnsStepSize, SampleMatching
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.primitives.trees import global_norm
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.labels import TeacherLabels
-from jaxdd.synthetic.optimizer import STEP_SIZE_MOMENTUM, make_optimizer
+from jaxdd.synthetic.optimizer import make_optimizer
 from jaxdd.types import (
     Array,
     Codes,
+    Decoder,
     Inputs,
     Key,
     LearnerSource,
@@ -60,6 +59,7 @@ def source_of(
         UserError: segments are to be learned by networks that do not begin anew.
     """
     objective = recipe.objective
+    context = context._replace(as_targets=recipe.as_targets)
     if isinstance(objective, UnrolledLoss):
         parts = recipe.parts(network, _microbatch(network, context))
         student = objective.student(network, parts)
@@ -73,6 +73,13 @@ def source_of(
         source = after_lessons(source, network, lessons, augment, microbatch)
     in_order = isinstance(objective, SampleMatching) and objective.sampling == "passes"
     return in_passes(source) if in_order else source
+
+
+def decoder_of(recipe: Recipe, context: Context = ANYWHERE) -> Decoder:
+    """The decoder of a recipe."""
+    objective, space = recipe.objective, recipe.images.stored_in(context.pixels)
+    positive = isinstance(objective, LearnsStepSize) and objective.log_step_size
+    return make_decoder(recipe.labels.name, recipe.formation, space, positive)
 
 
 def extras_of(network: Network, recipe: Recipe) -> Extras:
@@ -90,7 +97,7 @@ def extras_of(network: Network, recipe: Recipe) -> Extras:
             codes = relabel(codes, inputs)
         return clip(codes, step) if images.space == "pixels" else codes
 
-    return Extras(images.ema_decay or None, prepare)
+    return Extras(images.ema_decay or None, images.ema_of, prepare)
 
 
 def build(network: Network, recipe: Recipe, context: Context = ANYWHERE) -> Method:
@@ -115,12 +122,12 @@ def build(network: Network, recipe: Recipe, context: Context = ANYWHERE) -> Meth
     """
     images, labels, objective = recipe.images, recipe.labels, recipe.objective
     of_step_size = None
-    if isinstance(objective, TrajectoryMatching) and objective.step_size_lr:
-        of_step_size = optax.sgd(objective.step_size_lr, momentum=STEP_SIZE_MOMENTUM)
+    if isinstance(objective, LearnsStepSize):
+        of_step_size = objective.step_size_updates()
     return make_method(
         objective_of(network, recipe, context),
         source_of(network, recipe, context),
-        make_decoder(labels.name, recipe.formation, images.stored_in(context.pixels)),
+        decoder_of(recipe, context),
         make_optimizer(
             images.updates(), labels.updates(images), of_step_size, images.gate
         ),
@@ -162,8 +169,7 @@ def term_share(
     full = objective_of(network, recipe, context)
     bare = objective_of(network, recipe.without_terms(), context)
     source = source_of(network, recipe, context)
-    space = recipe.images.stored_in(context.pixels)
-    decoder = make_decoder(recipe.labels.name, recipe.formation, space)
+    decoder = decoder_of(recipe, context)
 
     def share(key: Key, state: MethodState, inputs: Inputs) -> Array:
         key_draw, key_match = jax.random.split(key)

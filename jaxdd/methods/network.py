@@ -10,6 +10,7 @@ from jaxdd.devices import policy
 from jaxdd.devices.precision import AUTO, PRECISIONS
 from jaxdd.fields import Choice, option
 from jaxdd.nets import NETS, make_network
+from jaxdd.nets.layers import ACTIVATIONS
 from jaxdd.types import Network
 
 
@@ -96,8 +97,8 @@ class NetworkSpec(Choice):
     )
     activation: str | None = option(
         None,
-        "activation function of the network: relu, leaky_relu, sigmoid or swish; "
-        "default: the network's own",
+        f"activation function of the network: {', '.join(ACTIVATIONS)}; default: the "
+        "network's own",
     )
     pooling: str | None = option(
         None,

@@ -21,6 +21,7 @@ from jaxdd.methods.network import NetworkSpec
 from jaxdd.methods.published import STEPS, published
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
+from jaxdd.methods.regressions import settings
 from jaxdd.modifiers.curriculum import Window
 from jaxdd.objectives.contrastive import ContrastiveMatching
 from jaxdd.training.schedules import EvaluationSpec
@@ -169,7 +170,10 @@ def loops(ipc: int, contrastive: bool = False) -> tuple[int, int]:
 
 # The networks of methods that were published with others than the usual ConvNet, by
 # the name of their objective.
-USUAL_NETWORKS: dict[str, NetworkSpec] = {}
+USUAL_NETWORKS: dict[str, NetworkSpec] = {
+    "regression": NetworkSpec("convnet_double", match_norm="batch"),
+    "convex": NetworkSpec("convnet_double", match_activation="softplus"),
+}
 
 
 def usual_network(recipe: Recipe) -> NetworkSpec:
@@ -377,6 +381,16 @@ def _without_flip(strategy: str, dataset: str) -> str:
     return strategy if mirrored else strategy.replace("flip_", "")
 
 
+def _regression(
+    method: str, recipe: Recipe, dataset: str, ipc: int, net: str
+) -> Preset:
+    """FRePo and RCIG: `regressions.py`."""
+    del method, net
+    evaluation = EvaluationSpec(schedule="cosine", optimizer="adam", loss="mse")
+    row = settings(recipe.objective.name, dataset, ipc)
+    return override(Preset(recipe, Length(), evaluation), row)
+
+
 # The way a preset is looked up follows from where the networks come from.
 _FAMILIES = {
     "pool": _matching,
@@ -384,6 +398,7 @@ _FAMILIES = {
     "real_pool": _formations,
     "spans": _trajectory,
     "windows": _unrolled,
+    "aged_pool": _regression,
 }
 
 

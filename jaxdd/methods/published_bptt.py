@@ -47,7 +47,7 @@ DIGITS: dict[str, Any] = {
     "horizon": 20,
     "student_steps": 15,
     "batch_mixed": 256,
-    "inner_lr": 0.01,
+    "student_lr": 0.01,
     "image_lr": 0.03,
     "eval_lr": 0.01,
     "eval_epochs": 100,

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from jaxdd.errors import UserError
 from jaxdd.fields import variant
+from jaxdd.learners.aged import AgedPool
 from jaxdd.learners.fresh import Context, Fresh
 from jaxdd.learners.interpolated import Interpolated
 from jaxdd.learners.pools import Pool, RealPool
@@ -14,15 +15,18 @@ from jaxdd.modifiers.masks import Mask
 from jaxdd.modifiers.sdc import SDC
 from jaxdd.modifiers.segments import Segments
 from jaxdd.objectives.contrastive import ContrastiveMatching
+from jaxdd.objectives.convex import ConvexRegression
 from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.gradient import GradientMatching
-from jaxdd.objectives.parts import Parts
+from jaxdd.objectives.parts import LearnsStepSize, Parts
+from jaxdd.objectives.regression import FeatureRegression
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.synthetic.formation import Formation
 from jaxdd.synthetic.images import Images
 from jaxdd.synthetic.labels import (
     LABELS,
+    LOSS_OF,
     HardLabels,
     SoftLabels,
     Targets,
@@ -108,12 +112,14 @@ class Recipe:
         | ContrastiveMatching
         | FeatureMatching
         | TrajectoryMatching
+        | FeatureRegression
+        | ConvexRegression
         | UnrolledLoss
         | OwnObjective
     ) = variant(GradientMatching(), "what is matched", "objective")
-    learner: Fresh | Pool | RealPool | Spans | Interpolated | Windows | OwnLearner = (
-        variant(Pool(), "where networks come from", "source")
-    )
+    learner: (
+        Fresh | Pool | RealPool | AgedPool | Spans | Interpolated | Windows | OwnLearner
+    ) = variant(Pool(), "where networks come from", "source")
     images: Images = Images()
     labels: HardLabels | SoftLabels | TeacherLabels | Targets | Weights = variant(
         HardLabels(),
@@ -180,11 +186,9 @@ class Recipe:
 
     @property
     def step_size(self) -> float:
-        """The student's learning rate at the start; 0.01 where there is no student."""
+        """The scalar that is learned, at the start; 0.01 where none is."""
         objective = self.objective
-        if isinstance(objective, TrajectoryMatching):
-            return objective.step_size
-        return 0.01
+        return objective.step_size if isinstance(objective, LearnsStepSize) else 0.01
 
     @property
     def count(self) -> int:
@@ -196,13 +200,24 @@ class Recipe:
         return isinstance(self.labels, SoftLabels)
 
     @property
+    def as_targets(self) -> bool:
+        """Whether labels are targets of a regression, not probabilities."""
+        return self.labels.space == "targets"
+
+    @property
+    def loss(self) -> str:
+        """The loss of a network on the set, by the space of its labels."""
+        return LOSS_OF[self.labels.space]
+
+    @property
     def formation(self) -> Formation:
         """How many training images a stored image becomes."""
         return self.images.forming(self.objective.batch_syn)
 
     def parts(self, network: Network, microbatch: int | None) -> Parts:
         """What the modifiers hand to the objective."""
-        terms = {} if self.sdc is None else self.sdc.make(network, microbatch)
+        sdc = self.sdc
+        terms = {} if sdc is None else sdc.make(network, microbatch, self.loss)
         return Parts(
             terms,
             None if self.mask is None else self.mask.make(),
@@ -210,7 +225,8 @@ class Recipe:
             self.segments.make() if self.segments and self.count > 1 else None,
             microbatch,
             self.learner.matches,
-            bool(terms) and self.sdc is not None and self.sdc.at == "path",
+            bool(terms) and sdc is not None and sdc.at == "path",
+            self.as_targets,
             self._longest,
             self.labels.space,
         )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from jaxdd.learners.aged import AgedPool
 from jaxdd.learners.fresh import Fresh
 from jaxdd.learners.interpolated import Interpolated
 from jaxdd.learners.pools import Pool, RealPool
@@ -11,14 +12,16 @@ from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.masks import Mask
 from jaxdd.modifiers.segments import Segments
 from jaxdd.objectives.contrastive import ContrastiveMatching
+from jaxdd.objectives.convex import ConvexRegression
 from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.feature_distances import MMD, Attention, CharacteristicFunction
 from jaxdd.objectives.gradient import GradientMatching
+from jaxdd.objectives.regression import FeatureRegression
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.synthetic.images import Images
-from jaxdd.synthetic.labels import SoftLabels
-from jaxdd.synthetic.optimizer import SGD, Adam, AdamW
+from jaxdd.synthetic.labels import SoftLabels, Targets
+from jaxdd.synthetic.optimizer import LAMB, SGD, AdaBelief, Adam, AdamW
 
 DSA = "color_crop_cutout_flip_scale_rotate"
 
@@ -121,6 +124,21 @@ rat_bptt = Recipe(
     Images(init="unit_noise", lr=1e-3, optimizer=Adam(), clip=2.0),
 )
 
+# Zhou, Nezhadarya, Ba, NeurIPS 2022 (official code).
+frepo = Recipe(
+    FeatureRegression(),
+    AgedPool(),
+    Images(lr=3e-4, optimizer=LAMB(), schedule="cosine"),
+    Targets(lr=3e-4),
+)
+# Loo et al., ICML 2023 (official code).
+rcig = Recipe(
+    ConvexRegression(),
+    AgedPool(networks=30, max_age=99, most_steps=15, network_lr=5e-5),
+    Images(lr=3e-3, optimizer=AdaBelief(), ema_decay=0.99, ema_of="all"),
+    Targets(lr=3e-3),
+)
+
 METHODS: dict[str, Recipe] = {
     "dc": dc,
     "dsa": dsa,
@@ -137,5 +155,7 @@ METHODS: dict[str, Recipe] = {
     "tesla": tesla,
     "datm": datm,
     "pad": pad,
+    "frepo": frepo,
+    "rcig": rcig,
     "rat_bptt": rat_bptt,
 }

@@ -31,6 +31,7 @@ def sdc(
     norm: str = "mean",
     at: str = "start",
     microbatch: int | None = None,
+    loss: str = "cross_entropy",
 ) -> Term:
     """Sample difficulty correction: the gradient norm of the synthetic samples.
 
@@ -48,6 +49,8 @@ def sdc(
             which computes these norms anyway (mean norm only; ours).
         microbatch: samples per chunk of a mean gradient that the match has not
             computed.
+        loss: of the samples' own gradients, a name in `losses.LOSSES`; that of a mean
+            gradient is the match's.
 
     Raises:
         UserError: the norm or the place is unknown, or both cannot be combined; on a
@@ -59,7 +62,7 @@ def sdc(
         >>> float(sdc(network, "per_sample")(key, learner, evidence)) > 0
         True
     """
-    loss = mean_loss(network)
+    of_sample = mean_loss(network, loss=loss)
 
     def mean_gradient(
         key: Key, learner: Learner, evidence: Evidence | PathEvidence
@@ -69,10 +72,10 @@ def sdc(
     def per_sample(
         key: Key, learner: Learner, evidence: Evidence | PathEvidence
     ) -> Scalar:
-        norms = per_sample_gradient_norms(loss)(
+        norms = per_sample_gradient_norms(of_sample)(
             learner.params, evidence.batch, learner.stats
         )
-        present = jax.lax.stop_gradient(jnp.any(evidence.batch.labels > 0, axis=-1))
+        present = jax.lax.stop_gradient(jnp.any(evidence.batch.labels != 0, axis=-1))
         return jnp.sum(norms) / jnp.maximum(jnp.sum(present), 1)
 
     def along_path(
@@ -173,14 +176,17 @@ class SDC(Choice):
             )
 
     def make(
-        self, network: Network, microbatch: int | None = None
+        self,
+        network: Network,
+        microbatch: int | None = None,
+        loss: str = "cross_entropy",
     ) -> dict[str, WeightedTerm]:
         """The weighted term by its name, none at weight 0."""
         if self.weight == 0:
             return {}
         horizon = LAST_STEP if self.horizon is None else self.horizon
         schedule = weight_schedule(self.schedule, self.weight, horizon)
-        term = sdc(network, self.norm, self.at, microbatch)
+        term = sdc(network, self.norm, self.at, microbatch, loss)
         return {"sdc": WeightedTerm(schedule, term, self.relative)}
 
 

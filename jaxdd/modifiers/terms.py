@@ -90,7 +90,7 @@ def add_terms(
         # The match's key does not depend on the terms: a run draws the same samples and
         # augmentations with and without them.
         value, evidence = match(jax.random.fold_in(key, 0), synthetic, target, learner)
-        total, info = value, {"match": value}
+        total, info = value, {"match": value, **getattr(evidence, "info", {})}
         for i, (name, entry) in enumerate(terms.items()):
             key_term = jax.random.fold_in(key, i + 1)
             penalty = entry.term(key_term, learner, evidence)

@@ -54,3 +54,52 @@ class ConvNet(nn.Module):
             maps.append(before)
         logits = Dense(self.num_classes, name="head")(features[-1])
         return Outputs(logits, tuple(features), tuple(maps))
+
+
+# Share of a new batch in the running statistics of `DoublingConvNet` (FRePo).
+FRESH_SHARE = 0.9
+
+
+class DoublingBlock(nn.Module):
+    """Norm, 3x3 convolution, activation, 2x2 pooling of [B, H, W, C]."""
+
+    width: int
+    norm: str
+    activation: str
+    padding: int = 1
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        x = Norm(self.norm, FRESH_SHARE, unbiased=False, name="norm")(x, train)
+        x = Conv(self.width, padding=self.padding, name="conv")(x)
+        return avg_pool2(ACTIVATIONS[self.activation](x))
+
+
+class DoublingConvNet(nn.Module):
+    """ConvNet whose blocks double in channels: width, 2 width, 4 width, ...
+
+    Blocks after the first have their norm in front of the convolution. Source: the
+    official code of FRePo (batch norm where it matches) and RCIG (no norm).
+    """
+
+    num_classes: int
+    width: int = 128
+    depth: int = 3
+    norm: str = "none"
+    activation: str = "relu"
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Outputs:
+        features = []
+        for i in range(self.depth):
+            block = DoublingBlock(
+                self.width * 2**i,
+                self.norm if i else "none",
+                self.activation,
+                1 if i else first_padding(x.shape[1:], 1),
+                name=f"block{i}",
+            )
+            x = block(x, train)
+            features.append(flatten(x))
+        logits = Dense(self.num_classes, name="head")(features[-1])
+        return Outputs(logits, tuple(features))

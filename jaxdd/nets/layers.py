@@ -19,12 +19,14 @@ from jaxdd.primitives.trees import aligned
 EPSILON = 1e-5
 MOMENTUM = 0.1  # share of the new batch in the running statistics of batch norm
 GROUPS = 4
+SHARPNESS = 60.0  # of the softplus, a smooth ReLU (RCIG's official code)
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
     "leaky_relu": partial(jax.nn.leaky_relu, negative_slope=0.01),
     "sigmoid": jax.nn.sigmoid,
     "swish": jax.nn.swish,
+    "softplus": lambda x: jax.nn.softplus(SHARPNESS * x) / SHARPNESS,
 }
 NORMS = ("instance", "group", "layer", "batch", "none")
 
@@ -79,18 +81,23 @@ class Norm(nn.Module):
     batch: per channel, over B x H x W; scale and bias [C]; running statistics
     none: the identity
 
+    `share` and `unbiased` are those of `BatchStatistics`.
+
     Raises:
         UserError: the name is not in `NORMS`.
     """
 
     kind: str
+    share: float = MOMENTUM
+    unbiased: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         if self.kind == "none":
             return x
         if self.kind == "batch":
-            return self._affine(BatchStatistics(name="statistics")(x, train), (3,))
+            running = BatchStatistics(self.share, self.unbiased, name="statistics")
+            return self._affine(running(x, train), (3,))
         if self.kind == "instance":
             return self._affine(standardize(x, (1, 2)), (3,))
         if self.kind == "layer":
@@ -109,11 +116,15 @@ class Norm(nn.Module):
 class BatchStatistics(nn.Module):
     """Standardisation over B x H x W, in training by the batch's own statistics.
 
-    With `train`, running <- 0.9 running + 0.1 batch, where the batch variance is
-    biased in the normalisation and unbiased in the running buffer (PyTorch). Without,
-    the running statistics are used, so a result does not depend on the rest of the
-    batch. Rows that are padding count like any other: do not pad a training batch.
+    With `train`, running <- (1 - share) running + share batch, where the batch variance
+    is biased in the normalisation and, with `unbiased`, unbiased in the running buffer
+    (PyTorch). Without, the running statistics are used, so a result does not depend on
+    the rest of the batch. Rows that are padding count like any other: do not pad a
+    training batch.
     """
+
+    share: float = MOMENTUM
+    unbiased: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -128,15 +139,17 @@ class BatchStatistics(nn.Module):
         batch_variance = jnp.square(centred).mean((0, 1, 2))
         if not self.is_initializing():
             count = x.size // x.shape[-1]
-            unbiased = batch_variance * (count / max(count - 1, 1))
-            mean.value = _update(mean.value, batch_mean)
-            variance.value = _update(variance.value, unbiased)
+            factor = count / max(count - 1, 1) if self.unbiased else 1.0
+            mean.value = _update(mean.value, batch_mean, self.share)
+            variance.value = _update(
+                variance.value, batch_variance * factor, self.share
+            )
         return centred * aligned(jax.lax.rsqrt(batch_variance + EPSILON), x)
 
 
-def _update(running: jax.Array, batch: jax.Array) -> jax.Array:
+def _update(running: jax.Array, batch: jax.Array, share: float) -> jax.Array:
     """The running statistics after one batch, in their own dtype."""
-    new = (1 - MOMENTUM) * running + MOMENTUM * batch
+    new = (1 - share) * running + share * batch
     return new.astype(running.dtype)
 
 

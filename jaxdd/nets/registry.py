@@ -12,8 +12,8 @@ from jaxdd.devices import policy
 from jaxdd.devices.precision import AUTO
 from jaxdd.errors import UserError, quoted
 from jaxdd.nets.classic import MLP, AlexNet, LeNet
-from jaxdd.nets.convnet import POOLINGS, ConvNet
-from jaxdd.nets.draws import draw_params, initial_stats
+from jaxdd.nets.convnet import POOLINGS, ConvNet, DoublingConvNet
+from jaxdd.nets.draws import draw_lecun, draw_params, initial_stats
 from jaxdd.nets.layers import ACTIVATIONS, GROUPS, NORMS, first_padding
 from jaxdd.nets.resnet import ResNet18
 from jaxdd.nets.vgg import VGG11
@@ -32,12 +32,14 @@ class Builder(NamedTuple):
         options: options of the network with their values; None for positive integers.
         smallest: (options) -> least height and width of an image, in pixels.
         fixed: options that the name determines.
+        draw: (key, shapes) -> initial parameters.
     """
 
     module: Callable[..., nn.Module]
     options: Mapping[str, tuple[str, ...] | None]
     smallest: Callable[[Options], int] = lambda options: 1
     fixed: Mapping[str, str] = {}
+    draw: Callable[[Key, Any], Params] = draw_params
 
 
 def _smallest_convnet(options: Options) -> int:
@@ -58,6 +60,17 @@ _INSTANCE_OR_BATCH = {"norm": ("instance", "batch")}
 NETS: dict[str, Builder] = {
     "convnet": Builder(ConvNet, {**_CONVNET, "norm": NORMS}, _smallest_convnet),
     "convnet_bn": Builder(ConvNet, _CONVNET, _smallest_convnet, _BATCH),
+    "convnet_double": Builder(
+        DoublingConvNet,
+        {
+            "width": None,
+            "depth": None,
+            "activation": tuple(ACTIVATIONS),
+            "norm": ("none", "batch"),
+        },
+        _smallest_convnet,
+        draw=draw_lecun,
+    ),
     "mlp": Builder(MLP, {"width": None}),
     "lenet": Builder(LeNet, {}, lambda options: 16),
     "alexnet": Builder(AlexNet, {"norm": ("none", "batch")}, lambda options: 8),
@@ -145,7 +158,7 @@ def _as_functions(
         images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
         shapes = jax.eval_shape(partial(module.init, train=False), key, images)
         stats = initial_stats(shapes.get("batch_stats", {}))
-        return draw_params(key, shapes["params"]), stats
+        return NETS[name].draw(key, shapes["params"]), stats
 
     def apply(
         params: Params, stats: Stats, images: Array, train: bool

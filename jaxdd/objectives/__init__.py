@@ -6,6 +6,10 @@ distribution  features (DM); feature_distances are how they are compared
 calibration   what trained networks say of the synthetic images (NCFM)
 trajectory    the end of an expert's span
 unrolled      the loss of a student through a window of its training
+regression    labels of real samples, predicted from features of the set (FRePo)
+convex        the same after training in a linearisation (RCIG)
+linearised    the inner problem of `convex`
+prototypes    the rows that both predict from
 lifts         from a match to an objective of the whole set
 parts         what modifiers hand to an objective
 sampling      which samples of a class a match is shown
@@ -16,9 +20,11 @@ from jaxdd.modifiers.forgetting import REMEMBERED, Forgetting, forgetting
 from jaxdd.modifiers.terms import add_terms
 from jaxdd.objectives.compose import switch
 from jaxdd.objectives.contrastive import contrastive_match
+from jaxdd.objectives.convex import convex_match
 from jaxdd.objectives.distribution import FEATURES, feature_match, joint_feature_match
 from jaxdd.objectives.gradient import gradient_match
 from jaxdd.objectives.lifts import per_batch, per_class, per_set, per_span
+from jaxdd.objectives.regression import regression_match
 from jaxdd.objectives.sampling import Sampling, minibatch_of_step
 from jaxdd.objectives.trajectory import minibatches, trajectory_match
 from jaxdd.objectives.unrolled import unrolled_match
@@ -30,6 +36,7 @@ __all__ = [
     "Sampling",
     "add_terms",
     "contrastive_match",
+    "convex_match",
     "feature_match",
     "forgetting",
     "gradient_match",
@@ -40,6 +47,7 @@ __all__ = [
     "per_class",
     "per_set",
     "per_span",
+    "regression_match",
     "switch",
     "trajectory_match",
     "unrolled_match",

@@ -76,7 +76,7 @@ def feature_match(
         >>> float(match(key, batch, batch, learner)[0])
         0.0
     """
-    _check(features, mask)
+    first_block(features, mask)  # refuses what cannot be
 
     def sample(learner: Learner, batch: Batch) -> Sample:
         outputs, _ = network.apply(learner.params, learner.stats, batch.images, False)
@@ -136,7 +136,7 @@ def joint_feature_match(
         >>> round(float(match(key, start, fetch, learner)[0]), 6)
         0.0
     """
-    _check(features, mask)
+    first_block(features, mask)  # refuses what cannot be
 
     def samples(learner: Learner, batch: Batch) -> Sample:
         """The samples of every class, [K, n, F] in each leaf, of images [K, n, ...]."""
@@ -177,8 +177,13 @@ def joint_feature_match(
     return match
 
 
-def _check(features: str, mask: Masking | None) -> None:
-    """Refuse features that there are not, and a mask on those of one block."""
+def first_block(features: str, mask: Masking | None) -> int:
+    """Index of the first block that is matched.
+
+    Raises:
+        UserError: there are no such features, or a mask chooses among those of one
+            block.
+    """
     if features not in FEATURES:
         raise UserError(
             f"unknown features {quoted(features)}: choose one of {', '.join(FEATURES)}"
@@ -187,6 +192,7 @@ def _check(features: str, mask: Masking | None) -> None:
         raise UserError(
             "a mask chooses among the features of all blocks: add --features=all"
         )
+    return 0 if features == "all" else -1
 
 
 @dataclass(frozen=True)

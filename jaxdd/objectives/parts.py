@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
+import optax
 
 from jaxdd.fields import Choice, option
 from jaxdd.modifiers.forgetting import Forgetting
@@ -28,6 +30,7 @@ class Parts(NamedTuple):
         microbatch: chunk length of gradients over a batch; None for the whole batch.
         matches: steps per network of the learner.
         along_path: whether a term needs gradient norms along a student.
+        as_targets: whether labels are targets of a regression, not probabilities.
         longest: the most steps of a student's window that the learner source draws;
             None where it draws none.
         label_space: what the labels of the set are, see `synthetic.labels`.
@@ -39,13 +42,47 @@ class Parts(NamedTuple):
     microbatch: int | None = None
     matches: int = 1
     along_path: bool = False
+    as_targets: bool = False
     longest: int | None = None
     label_space: str = "probabilities"
+
+
+@runtime_checkable
+class LearnsStepSize(Protocol):
+    """An objective that learns the step size of a set, or another scalar in its place.
+
+    Attributes:
+        log_step_size: whether its logarithm is what is updated.
+    """
+
+    log_step_size: ClassVar[bool]
+
+    @property
+    def step_size(self) -> float:
+        """Its value at the start of a run."""
+        ...
+
+    def step_size_updates(self) -> optax.GradientTransformation | None:
+        """Its optimiser; None keeps it as it is."""
+        ...
 
 
 def parameters_of(network: Network) -> Any:
     """The shapes of a network's parameters, as `jax.ShapeDtypeStruct`s."""
     return jax.eval_shape(network.init, jax.random.key(0))[0]
+
+
+def features_of(network: Network, image_shape: tuple[int, ...]) -> Any:
+    """The shapes of the features of an image by block, as `jax.ShapeDtypeStruct`s."""
+    image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    outputs, _ = jax.eval_shape(
+        lambda key, x: network.apply(*network.init(key), x, False),
+        jax.random.key(0), image,
+    )  # fmt: skip
+    return {
+        f"block{i}": jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+        for i, x in enumerate(outputs.features)
+    }
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxdd import augment as augmentations
 from jaxdd.fields import Choice, option
@@ -16,6 +17,7 @@ from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.primitives.trees import apply_mask, total
 from jaxdd.primitives.unroll import student_step, unroll
+from jaxdd.synthetic.optimizer import STEP_SIZE_MOMENTUM
 from jaxdd.synthetic.sets import flatten, present
 from jaxdd.types import (
     Array,
@@ -174,6 +176,7 @@ class TrajectoryMatching(Choice):
 
     name: ClassVar[str] = "trajectory"
     subject: ClassVar[str] = "matching trajectories"
+    log_step_size: ClassVar[bool] = False
 
     augmentation: str = option("none", AUGMENTATION)
     batch_syn: int | None = option(
@@ -207,6 +210,12 @@ class TrajectoryMatching(Choice):
         "the step size",
         at_least=0,
     )
+
+    def step_size_updates(self) -> optax.GradientTransformation | None:
+        """SGD with momentum on the step size; None at a rate of 0."""
+        if not self.step_size_lr:
+            return None
+        return optax.sgd(self.step_size_lr, momentum=STEP_SIZE_MOMENTUM)
 
     def make(self, network: Network, parts: Parts) -> Objective:
         """The objective."""

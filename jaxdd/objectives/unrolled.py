@@ -175,8 +175,8 @@ class UnrolledLoss(MixedMatching):
         student_steps: W, steps of the window.
         inner_classes: classes in a step of a student; None for all.
         inner_images: images of each of them; None for all.
-        inner_optimizer: of the student, "adam" or "sgd" (momentum 0.9 and decay 5e-4).
-        inner_lr: its learning rate.
+        student_optimizer: of the student, "adam" or "sgd" (momentum 0.9 and decay 5e-4).
+        student_lr: its learning rate.
     """
 
     name: ClassVar[str] = "bptt"
@@ -197,13 +197,13 @@ class UnrolledLoss(MixedMatching):
         "training; default: all",
         above=0,
     )
-    inner_optimizer: str = option(
+    student_optimizer: str = option(
         "adam",
         "optimiser of a student's training on the synthetic set: adam, or sgd with a "
         "momentum of 0.9 and a weight decay of 0.0005",
         choices=INNER_OPTIMIZERS,
     )
-    inner_lr: float = option(
+    student_lr: float = option(
         1e-3, "learning rate of a student's training on the synthetic set", above=0
     )
 
@@ -242,7 +242,7 @@ class UnrolledLoss(MixedMatching):
 
     def optimizer(self) -> InnerOptimizer:
         """The optimiser of a student."""
-        return INNER_OPTIMIZERS[self.inner_optimizer](self.inner_lr)
+        return INNER_OPTIMIZERS[self.student_optimizer](self.student_lr)
 
     def student(self, network: Network, parts: Parts) -> Student:
         """How a network is trained on the set, for the probes of a learner source."""

@@ -13,7 +13,11 @@ def known_gradient(gradient: Params) -> MeanGradient:
 
 
 def later_gradient(
-    network: Network, learner: Learner, batch: Batch, train: bool = False
+    network: Network,
+    learner: Learner,
+    batch: Batch,
+    train: bool = False,
+    loss: str = "cross_entropy",
 ) -> MeanGradient:
     """A gradient that is computed if a term asks for it, for the evidence of a match.
 
@@ -24,6 +28,7 @@ def later_gradient(
         learner: its state.
         batch: the batch that was matched.
         train: whether batch norm uses the statistics of the batch.
+        loss: a name in `losses.LOSSES`.
 
     Example:
         >>> images = jax.numpy.ones((6, 8, 8, 1))
@@ -34,7 +39,9 @@ def later_gradient(
     """
 
     def compute(params, stats, batch: Batch, microbatch: int | None = None) -> Params:
-        gradient = inner_gradient(mean_loss(network, train), microbatch)
+        # Chunks are weighed by the mass of their labels, as this loss alone is.
+        chunk = microbatch if loss == "cross_entropy" else None
+        gradient = inner_gradient(mean_loss(network, train, loss), chunk)
         return gradient(params, batch, stats)
 
     return Partial(compute, learner.params, learner.stats, batch)

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -257,14 +257,16 @@ class _Loop:
             stop = self._chunk_end(step)
             state, infos, sound = self._chunk(state, step, stop)
             done = int(state.method.step)
-            finite = all(
-                np.isfinite(x[: done - step + 1]).all() for x in infos.values()
-            )
+            wrong = {
+                name
+                for name, x in infos.items()
+                if not np.isfinite(x[: done - step + 1]).all()
+            }
             infos = {name: x[: done - step] for name, x in infos.items()}
             self._log(metrics, step, done, infos)
             if not sound:
                 self.states.save(done, state)
-                raise Diverged(_fault(done + 1, finite, self.folder))
+                raise Diverged(_fault(done + 1, wrong, self.folder))
             step = signals.done = done
             if step % self.schedule.measure_every == 0:
                 state = self._observe(state, metrics, step, infos)
@@ -368,11 +370,14 @@ def _entry(infos, index: int) -> dict[str, float]:
     return {name: float(x[index]) for name, x in infos.items()}
 
 
-def _fault(step: int, finite: bool, folder: Path | None) -> str:
-    """Why a run ends before `step`, and what to change."""
-    if finite:
+def _fault(step: int, wrong: Collection[str], folder: Path | None) -> str:
+    """Why a run ends before `step`, and what to change; `wrong` is not finite."""
+    if not wrong:
         fault = f"the step size would be negative after step {step}"
         remedy = "lower --step_size_lr"
+    elif "residual" in wrong:
+        fault = f"the linear system of step {step} could not be solved"
+        remedy = "raise the ridge or lower --image_lr"
     else:
         fault = f"the loss of step {step} is not finite"
         remedy = "lower --image_lr or the weights"

@@ -27,6 +27,7 @@ def make_decoder(
     labels: str = "hard",
     formation: Formation = Formation(),  # noqa: B008 - immutable
     space: Space = INPUT,
+    positive: bool = False,
 ) -> Decoder:
     """A decoder whose codes are a Synthetic: images, labels, step size.
 
@@ -36,6 +37,8 @@ def make_decoder(
             "targets" or "weights" for numbers that are learned as they are.
         formation: the training images in a stored image.
         space: the space in which images are stored.
+        positive: whether the code of the step size is its logarithm, so that it stays
+            positive however it is updated (RCIG's inverse temperature).
 
     Raises:
         UserError: `labels` is another text.
@@ -64,10 +67,12 @@ def make_decoder(
 
     def init(key: Key, start: Synthetic) -> Codes:
         del key
-        return start._replace(images=space.encode(start.images))
+        scalar = jnp.log(start.step_size) if positive else start.step_size
+        return start._replace(images=space.encode(start.images), step_size=scalar)
 
     def stored(codes: Codes) -> Synthetic:
-        return codes._replace(labels=decoded(codes))
+        scalar = jnp.exp(codes.step_size) if positive else codes.step_size
+        return codes._replace(labels=decoded(codes), step_size=scalar)
 
     def decode(codes: Codes) -> Synthetic:
         return decode_stored(stored(codes), formation, space)

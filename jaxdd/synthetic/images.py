@@ -53,6 +53,8 @@ class Images(Choice):
         gate: the largest matching loss that still updates anything (DATM); 0 for none.
         ema_decay: decay of the moving average of the images, which then is the result
             (FTD); 0 for none.
+        ema_of: what is averaged: the "images" (FTD), or "all", with labels that are
+            learned (RCIG).
     """
 
     subject: ClassVar[str] = "the images"
@@ -132,6 +134,13 @@ class Images(Choice):
         "for no average",
         at_least=0,
         below=1,
+    )
+
+    ema_of: str = option(
+        "images",
+        "what the moving average is taken of: the images alone (images), or the labels "
+        "too, without a weight for where they started (all)",
+        choices=("images", "all"),
     )
 
     def __post_init__(self) -> None:

@@ -20,6 +20,12 @@ from jaxdd.synthetic.sets import present
 from jaxdd.types import Array, Codes, Inputs, Network
 
 LABEL_SPACES = ("probabilities", "targets", "weights")
+# What networks are trained with on such labels, a name in `primitives.losses.LOSSES`.
+LOSS_OF = {
+    "probabilities": "cross_entropy",
+    "targets": "mse",
+    "weights": "row_cross_entropy",
+}
 
 Relabel = Callable[[Codes, Inputs], Codes]
 
@@ -115,6 +121,7 @@ class Targets(Choice):
 
     Attributes:
         lr: of the optimiser of the images, on the labels.
+        scale: a divisor of the first labels (FRePo: sqrt(K / 10)).
     """
 
     name: ClassVar[str] = "targets"
@@ -128,9 +135,16 @@ class Targets(Choice):
         3e-4, "learning rate of soft labels", flag="label_lr", at_least=0
     )
 
+    scale: float = option(
+        1.0,
+        "divisor of the targets that labels start from (--labels=targets)",
+        flag="label_scale",
+        above=0,
+    )
+
     def begin(self, labels: Array) -> Array:
         """The first labels, of hard or soft ones [..., K]."""
-        return centred(labels)
+        return centred(labels) / self.scale
 
     def updates(self, images: Images) -> optax.GradientTransformation | None:
         """The optimiser of the images; None at a rate of 0."""

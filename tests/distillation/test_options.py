@@ -172,7 +172,7 @@ def test_axes_lack_what_is_of_other_variants():
     pool = words("network_lr network_momentum network_decay pool_augmentation")
     on_real, of_gradients = words("pool_samples pool_batch"), words("distance tensors")
     window = words("policy horizon min_warmup radius inner_classes inner_images")
-    window |= words("inner_optimizer inner_lr batch_mixed")
+    window |= words("student_optimizer student_lr batch_mixed")
     sgd = words("image_momentum image_steps batch_syn")
     kinds = {n for n, f in FLAGS.items() if f.selector == "feature_distance"}
     of_features = kinds | words("features feature_distance calibration")

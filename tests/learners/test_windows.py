@@ -27,7 +27,7 @@ from tests.toy_runs import go, kill_at, outcome, uninterrupted
 
 NETWORK, INPUTS = smooth_network(), toy_inputs()
 STEPS, HORIZON = 2, 6
-OBJECTIVE = UnrolledLoss(student_steps=STEPS, inner_lr=0.05, inner_images=1)
+OBJECTIVE = UnrolledLoss(student_steps=STEPS, student_lr=0.05, inner_images=1)
 STUDENT = OBJECTIVE.student(NETWORK, Parts())
 CONTEXT = Context(student=STUDENT)
 

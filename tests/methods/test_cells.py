@@ -16,6 +16,7 @@ from jaxdd.fields import override
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.modifiers.segments import keep_hardest
 from jaxdd.objectives.distribution import FeatureMatching
+from jaxdd.objectives.regression import OnFeatures
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Inputs
 from tests.helpers import new_learner
@@ -30,10 +31,10 @@ from tests.toy_methods import (
 
 BASES = (
     "dc", "dsa", "dcc", "dsac", "idc", "dm", "m3d", "datadam", "ncfm", "mtt", "ftd",
-    "tesla", "datm", "rat_bptt",
+    "tesla", "datm", "frepo", "rcig", "rat_bptt",
 )  # fmt: skip
 # Those whose axes the others have as well are left to `make test-slow`.
-OTHERS = ("dc", "dcc", "m3d", "mtt", "ftd", "tesla")
+OTHERS = ("dc", "dcc", "m3d", "mtt", "ftd", "tesla", "rcig")
 MODIFIERS = {
     "sdc": {"sdc_weight": 0.5},
     "fiex": {},
@@ -79,7 +80,7 @@ def program(base: str, changes: tuple):
     flags = dict(changes)
     if recipe.objective.augmentation != "none":  # one operation compiles quickest
         flags["augmentation"] = "flip"
-    if isinstance(recipe.objective, FeatureMatching):
+    if isinstance(recipe.objective, FeatureMatching | OnFeatures):
         flags["features"] = "all"  # what a mask can choose from
     recipe = override(recipe, flags)
     method, traces = toy_method(recipe), []

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from jaxdd import augment
+from jaxdd.learners.aged import aged_pool
 from jaxdd.learners.fresh import fresh, in_passes
 from jaxdd.learners.interpolated import interpolated
 from jaxdd.learners.pools import pool, real_pool
@@ -17,12 +18,14 @@ from jaxdd.modifiers.masks import kernels_only
 from jaxdd.objectives import (
     Sampling,
     contrastive_match,
+    convex_match,
     feature_match,
     gradient_match,
     per_batch,
     per_class,
     per_set,
     per_span,
+    regression_match,
     switch,
     trajectory_match,
 )
@@ -35,6 +38,7 @@ from jaxdd.objectives.feature_distances import (
 from jaxdd.objectives.sampling import minibatch_of_step
 from jaxdd.objectives.unrolled import unrolled_match
 from jaxdd.primitives import DISTANCES, inner_adam
+from jaxdd.primitives.quadratic import by_conjugate_gradients
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.formation import Formation
 from jaxdd.synthetic.optimizer import SGD, clip_by_running_norm, make_optimizer
@@ -171,6 +175,32 @@ def rat_bptt() -> Method:
     )
 
 
+def frepo() -> Method:
+    """LAMB on images and targets along a cosine, a pool of two networks."""
+    between = Training(1, 0.01, batch_size=1000, optimizer="adam", loss="mse")
+    lamb = optax.lamb(optax.cosine_decay_schedule(0.05, 1000, alpha=0.1))
+    return make_method(
+        per_batch(regression_match(NETWORK, NONE, ridge=0.01), 18),
+        aged_pool(NETWORK, 2, 101, between, (1, 2)),
+        make_decoder("targets"),
+        make_optimizer(lamb, lamb),
+    )
+
+
+def rcig() -> Method:
+    """AdaBelief on images, targets and the logarithm of a scale; their average."""
+    solver = by_conjugate_gradients(3)
+    between = Training(1, 0.01, batch_size=1000, optimizer="adam", loss="mse")
+    of_images, of_scale = optax.adabelief(0.05), optax.adabelief(0.1)
+    return make_method(
+        per_batch(convex_match(NETWORK, solver, solver, NONE), 18),
+        aged_pool(NETWORK, 2, 99, between, (1, 2)),
+        make_decoder("targets", positive=True),
+        make_optimizer(of_images, of_images, of_scale),
+        Extras(ema_decay=0.9, ema_of="all"),
+    )
+
+
 BY_HAND = {
     "dc": dc,
     "dsa": dsa,
@@ -184,11 +214,8 @@ BY_HAND = {
     "tesla": lambda: trajectories(truncated=True),
     "datm": datm,
     "rat_bptt": rat_bptt,
-}
-# Flags beside a recipe's own.
-CHANGES = {
-    "dsac": {"warmup_networks": 1, "warmup_matches": 1},
-    "rat_bptt": {"augmentation": "flip"},
+    "frepo": frepo,
+    "rcig": rcig,
 }
 
 
@@ -196,6 +223,7 @@ CHANGES = {
 CHANGES = {
     "dsac": {"warmup_networks": 1, "warmup_matches": 1},
     "m3d": {"matches": 2, "kernel": "polynomial"},
+    "rat_bptt": {"augmentation": "flip"},
 }
 
 

@@ -104,6 +104,37 @@ CELLS = [
     ("idc", "svhn_cropped", 1, {"factor": 1}, {
         "eval_augmentation": "idc:color_crop_cutout_scale_rotate",
     }),
+    # FRePo: the arguments of its commands and the table in its `eval.py`.
+    ("frepo", "cifar10", 10, {}, {
+        "objective": "regression", "source": "aged_pool", "steps": 500_000,
+        "batch_mixed": 1024, "flip": True, "ridge": 1e-6, "features": "last",
+        "augmentation": "none", "pool_networks": 10, "max_age": 101, "most_steps": 1,
+        "network_lr": 3e-4, "pool_images": 1000, "image_optimizer": "lamb",
+        "image_lr": 3e-4, "image_schedule": "cosine", "labels": "targets",
+        "label_lr": 3e-4, "label_scale": 1.0, "init": "real", "zca": True,
+        "eval_optimizer": "adam", "eval_loss": "mse", "eval_schedule": "cosine",
+        "eval_lr": 3e-4, "eval_batch": 500, "eval_epochs": 2000,
+        "eval_augmentation": "frepo:flip_color_crop_rotate_translate_cutout",
+    }),
+    # 40 000 updates of ten batches each; labels over sqrt(10); no mirror images.
+    ("frepo", "cifar100", 50, {}, {
+        "flip": False, "label_scale": 10**0.5, "eval_epochs": 4000,
+    }),
+    ("frepo", "mnist", 1, {}, {
+        "flip": False, "zca": False, "eval_epochs": 1000,
+        "eval_augmentation": "frepo:crop_rotate_translate_cutout",
+    }),
+    # RCIG: its configurations, the readme's number of steps, or that of shipped sets.
+    ("rcig", "cifar10", 1, {}, {
+        "objective": "convex", "source": "aged_pool", "steps": 15_000,
+        "batch_mixed": 1024, "flip": True, "inner_ridge": 5e-4, "solver": "cg",
+        "solver_steps": 20, "temperature_lr": 0.03, "pool_networks": 30,
+        "most_steps": 15, "network_lr": 5e-5, "image_optimizer": "adabelief",
+        "image_lr": 3e-3, "label_lr": 3e-3, "label_scale": 1.0, "ema_decay": 0.99,
+        "ema_of": "all", "zca": True, "eval_optimizer": "adam", "eval_lr": 1e-4,
+        "eval_loss": "mse", "eval_batch": 256, "eval_epochs": 1000,
+    }),
+    ("rcig", "cifar100", 10, {}, {"steps": 10_000, "flip": True, "eval_epochs": 500}),
     ("idc", "mnist", 10, {}, {
         "distance": "l1", "pool_samples": 500, "image_lr": 1e-4,
         "augmentation": "idc:color_crop", "pool_augmentation": "idc:color_crop",
@@ -127,7 +158,7 @@ CELLS = [
     ("rat_bptt", "cifar10", 10, {}, {
         "objective": "bptt", "source": "windows", "policy": "random", "horizon": 200,
         "student_steps": 60, "batch_mixed": 5000, "inner_images": 10,
-        "inner_classes": 10, "inner_optimizer": "adam", "inner_lr": 1e-3,
+        "inner_classes": 10, "student_optimizer": "adam", "student_lr": 1e-3,
         "image_optimizer": "adam", "image_lr": 1e-3, "image_clip": 2.0,
         "init": "unit_noise", "labels": "hard", "augmentation": "flip_rotate",
         "min_warmup": 0, "zca": True, "eval_optimizer": "adam", "eval_lr": 1e-3,

@@ -114,10 +114,11 @@ def test_activations():
         "leaky_relu": np.array([-0.02, 0, 3]),
         "sigmoid": sigmoid,
         "swish": x * sigmoid,
+        "softplus": np.array([0, np.log(2) / 60, 3]),
     }
     assert set(ACTIVATIONS) == set(expected)
     for name, function in ACTIVATIONS.items():
-        np.testing.assert_allclose(function(x), expected[name], rtol=1e-6)
+        np.testing.assert_allclose(function(x), expected[name], rtol=1e-6, atol=1e-9)
 
 
 def test_initial_values_are_uniform_within_the_bounds_of_pytorch():

@@ -183,7 +183,7 @@ def test_padding_is_drawn_last_and_counts_nothing():
 def test_the_correction_reaches_the_steps_of_the_window():
     """That at the start of a student is in `test_methods`."""
     start, learner = toy_start(INPUTS), new_learner(NETWORK)
-    objective = UnrolledLoss(batch_mixed=8, student_steps=2, inner_lr=0.05)
+    objective = UnrolledLoss(batch_mixed=8, student_steps=2, student_lr=0.05)
     terms = SDC(1.0, at="path").make(NETWORK)
     made = objective.make(NETWORK, Parts(terms, along_path=True))
 

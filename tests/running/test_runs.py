@@ -84,6 +84,22 @@ def test_a_fault_in_memory_says_nothing_of_a_folder():
     )
 
 
+def test_a_solve_that_failed_is_named_as_such():
+    """Whatever else is not finite then."""
+    method = toy_method(BAD_STEP)
+
+    def step(key, state, inputs):
+        new, info = method.step(key, state, inputs)
+        return new, {**info, "residual": 0 * info["loss"]}
+
+    with pytest.raises(Diverged) as error:
+        go(None, method=method._replace(step=step))
+    assert str(error.value) == (
+        f"the linear system of step {BAD_STEP} could not be solved: raise the ridge or "
+        "lower --image_lr"
+    )
+
+
 @pytest.mark.parametrize("seconds", [0.0, 1e9])
 def test_chunk_boundaries_do_not_change_bits(tmp_path, monkeypatch, expected, seconds):
     monkeypatch.setattr(runs, "CHUNK_SECONDS", seconds)
