@@ -175,7 +175,7 @@ class UnrolledLoss(MixedMatching):
         student_steps: W, steps of the window.
         inner_classes: classes in a step of a student; None for all.
         inner_images: images of each of them; None for all.
-        student_optimizer: of the student, "adam" or "sgd" (momentum 0.9 and decay 5e-4).
+        student_optimizer: of the student, "adam" or "sgd" (momentum 0.9, decay 5e-4).
         student_lr: its learning rate.
     """
 

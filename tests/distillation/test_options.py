@@ -173,10 +173,15 @@ def test_axes_lack_what_is_of_other_variants():
     on_real, of_gradients = words("pool_samples pool_batch"), words("distance tensors")
     window = words("policy horizon min_warmup radius inner_classes inner_images")
     window |= words("student_optimizer student_lr batch_mixed")
+    regressions = words("flip label_margin label_scale ridge inner_ridge inner_lr")
+    regressions |= words("hessian_lr temperature_lr solver solver_steps max_age")
+    regressions |= words("pool_networks pool_images least_steps most_steps")
     sgd = words("image_momentum image_steps batch_syn")
     kinds = {n for n, f in FLAGS.items() if f.selector == "feature_distance"}
     of_features = kinds | words("features feature_distance calibration")
-    both = modifiers | on_real | warm_up | kinds | {"image_decay"} | window
+    both = (
+        modifiers | on_real | warm_up | kinds | {"image_decay"} | window | regressions
+    )
     of_pools = both | pool | of_gradients | {"inner_epochs"}
     assert names["dsa"] == both | soft | experts | of_features
     assert names["dcc"] == names["dsa"] - warm_up
