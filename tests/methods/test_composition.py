@@ -223,7 +223,6 @@ BY_HAND = {
 CHANGES = {
     "dsac": {"warmup_networks": 1, "warmup_matches": 1},
     "m3d": {"matches": 2, "kernel": "polynomial"},
-    "rat_bptt": {"augmentation": "flip"},
 }
 
 
