@@ -60,7 +60,16 @@ class Config(DataFlags):
         often=True,
     )
     seeds: str = option("0,1,2", "seeds of every method, joined by commas", often=True)
+    width: int | None = option(
+        None, "channels of the ConvNet; default: the field's", above=0
+    )
     num_eval: int = option(5, "networks that judge every set", above=0)
+    eval_epochs: int | None = option(
+        None,
+        "epochs for which each network of the evaluation is trained; default: 300 "
+        "under the protocol for all, and the published ones under a method's own",
+        above=0,
+    )
     num_random: int = option(
         MIN_RANDOM,
         "random real subsets of the same size that sets are compared with, at least 5",
@@ -142,6 +151,8 @@ def config_of(config: Config, method: str) -> options.Config:
         ipc=config.ipc,
         num_eval=config.num_eval,
         num_random=config.num_random,
+        width=config.width,
+        eval_epochs=config.eval_epochs,
         validation=0.0,
         sdc_share=False,
         probes=1,
@@ -186,8 +197,8 @@ def _judge(
         place = _place(folder, runner.method, seed)
         artifact = artifacts.load(place / "distilled.npz")
         protocol = Protocol(
-            NetworkSpec().sized(problem.dataset).options(),
-            EvaluationSpec(lr=0.01).training(),
+            NetworkSpec(width=config.width).sized(problem.dataset).options(),
+            EvaluationSpec(lr=0.01).training(epochs=config.eval_epochs),
             "none",
             config.num_eval,
             config.num_random,
