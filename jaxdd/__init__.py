@@ -25,6 +25,7 @@ from jaxdd.fields import override
 from jaxdd.learners.fresh import Context, Fresh
 from jaxdd.learners.pools import Pool, RealPool
 from jaxdd.learners.spans import Spans, StartEpochs
+from jaxdd.learners.windows import Windows
 from jaxdd.methods.assembly import make_method
 from jaxdd.methods.build import build
 from jaxdd.methods.presets import preset
@@ -57,12 +58,17 @@ from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.objectives.parts import Parts
 from jaxdd.objectives.trajectory import TrajectoryMatching
+from jaxdd.objectives.unrolled import UnrolledLoss, unrolled_match
 from jaxdd.primitives import (
     DISTANCES,
     batch_gradient,
+    inner_adam,
     inner_gradient,
+    inner_sgd,
     per_sample_gradient_norms,
     student_step,
+    train_window,
+    training_step,
     unroll,
 )
 from jaxdd.primitives.trees import apply_mask
@@ -143,10 +149,12 @@ __all__ = [
     "TeacherLabels",
     "Training",
     "TrajectoryMatching",
+    "UnrolledLoss",
     "UserError",
     "WeightedTerm",
     "Weights",
     "Window",
+    "Windows",
     "accuracy",
     "add_terms",
     "apply_mask",
@@ -172,7 +180,9 @@ __all__ = [
     "influence_scores",
     "initial_from",
     "initial_set",
+    "inner_adam",
     "inner_gradient",
+    "inner_sgd",
     "joint_feature_match",
     "keep_hardest",
     "label_logits",
@@ -203,7 +213,10 @@ __all__ = [
     "student_step",
     "switch",
     "train_bank",
+    "train_window",
+    "training_step",
     "trajectory_match",
     "unroll",
+    "unrolled_match",
     "weight_schedule",
 ]

@@ -160,11 +160,20 @@ class Network(NamedTuple):
     apply: ApplyNetwork
 
 
+class StepWindow(NamedTuple):
+    """Which steps of a student's training carry a gradient."""
+
+    start: Array  # [] int32, steps before them
+    length: Array | None = None  # [] int32; None for as many as the objective takes
+
+
 class Learner(NamedTuple):
     """The network state at which something is matched or measured."""
 
     params: Params
     stats: Stats
+    # Where a source chooses it; None for the first steps of a student.
+    window: StepWindow | None = None
 
 
 @runtime_checkable

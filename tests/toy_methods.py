@@ -81,6 +81,14 @@ SHORT = {
         "pool_batch": 10,
         "image_lr": 1e-4,
     },
+    "windows": {
+        "augmentation": "flip",  # one operation compiles quickest
+        "batch_mixed": 16,
+        "student_steps": 3,
+        "horizon": 5,
+        "student_lr": 0.05,
+        "image_lr": 0.05,
+    },
     "interpolated": {"batch_real": 8, "cf_frequencies": 16, "image_lr": 2e-3},
     "aged_pool": {
         "batch_mixed": 18,
@@ -113,7 +121,7 @@ def toy_recipe(method: str, variant="plain", **flags) -> Recipe:
     short = {n: v for n, v in SHORT[recipe.learner.name].items() if n in here}
     if recipe.objective.augmentation != "none":
         of_idc = recipe.objective.augmentation.startswith("idc:")
-        short["augmentation"] = "idc:crop_flip" if of_idc else "crop_flip"
+        short.setdefault("augmentation", "idc:crop_flip" if of_idc else "crop_flip")
     if "kernel" in here:
         short["image_lr"] = 1e-3  # of pixels that are not clipped
     if recipe.images.gate:

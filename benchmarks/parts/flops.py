@@ -17,13 +17,16 @@ out, not how few operations another formulation would take.
 """
 
 import math
+from typing import Any
 
 from benchmarks.parts.cases import SDC, Case, Setting
 from jaxdd.learners.pools import Pool, RealPool
+from jaxdd.learners.windows import Windows
 from jaxdd.nets.layers import first_padding
 from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.parts import SampleMatching
 from jaxdd.objectives.trajectory import TrajectoryMatching
+from jaxdd.objectives.unrolled import UnrolledLoss
 
 
 def forward(setting: Setting) -> tuple[int, int]:
@@ -72,6 +75,8 @@ def step(case: Case) -> int:
         total = objective.student_steps * shown * student(setting, truncated)
         # The norm at the student's first step takes a gradient of its own.
         return total + (shown * match(setting) if case.name.endswith(SDC) else 0)
+    if isinstance(objective, UnrolledLoss):
+        return unrolled(setting, objective, learner, decoded)
     assert isinstance(objective, SampleMatching)
     shown = setting.classes * min(objective.batch_syn or decoded, decoded)
     real = setting.classes * objective.batch_real
@@ -85,3 +90,24 @@ def step(case: Case) -> int:
     if learner.matches > 1 and isinstance(learner, RealPool):
         trained = math.ceil(learner.samples / learner.batch) * learner.batch
     return (real + trained) * gradient(setting) + shown * match(setting)
+
+
+def unrolled(
+    setting: Setting, objective: UnrolledLoss, learner: Any, images: int
+) -> int:
+    """Of one outer step of RaT-BPTT, with the mean number of steps before a window.
+
+    The backward pass of Adam computes the gradient of a step once more.
+    """
+    classes = min(objective.inner_classes or setting.classes, setting.classes)
+    shown = classes * min(objective.inner_images or images, images)
+    steps, before = objective.student_steps, 0
+    if isinstance(learner, Windows):
+        latest = learner.horizon - steps
+        earliest = latest if learner.policy == "fixed" else learner.min_warmup
+        before = (earliest + latest) // 2
+        before += learner.horizon if learner.policy == "adaptive" else 0
+    again = gradient(setting) if objective.student_optimizer == "adam" else 0
+    of_window = steps * (student(setting) + again)
+    trained = shown * (before * gradient(setting) + of_window)
+    return trained + objective.batch_mixed * gradient(setting)

@@ -132,7 +132,7 @@ class Job:
         if self.start is not None:
             return self._begin_at(self.start)
         kind, factor = self.recipe.images.init, self.recipe.images.factor
-        count = size if kind == "noise" else size * factor**2
+        count = size if "noise" in kind else size * factor**2
         if kind == "correct":
             first, wrong = correct_set(key, real, self._right(), count)
             if wrong:

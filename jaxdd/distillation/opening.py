@@ -24,6 +24,7 @@ from jaxdd.methods.build import build
 from jaxdd.methods.recipe import Recipe
 from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.gradient import GradientMatching
+from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.progress import say
 from jaxdd.storage.files import make_folder
 from jaxdd.storage.lock import owned
@@ -130,6 +131,9 @@ def open_run(
     _check_method(matched, resolved.recipe, dataset.image_shape)
     training_augmentation(resolved.evaluation.augmentation)
     resolved.recipe.formation.check(*dataset.image_shape[:2])
+    if isinstance(resolved.recipe.objective, UnrolledLoss):
+        images = resolved.recipe.formation.count(run.task.ipc)
+        resolved.recipe.objective.check(dataset.num_classes, images)
     resolved, differences = _with_bank(bank, problem, network, resolved)
     remarks = _left_out(problem, resolved, matched, bank)
     start, init = None, resolved.recipe.images.init

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxdd.data.real import sample_classes
 from jaxdd.fields import Choice, option
 from jaxdd.primitives.keys import Draw
+from jaxdd.primitives.truncation import Student
 from jaxdd.types import Array, Inputs, Key, Learner, LearnerSource, Network, Space
 
 # Real images per class that set batch-norm statistics before a match (DC's code).
@@ -139,12 +140,15 @@ class Context(NamedTuple):
             `data.Preprocess.space`.
         as_targets: whether labels are targets of a regression, not probabilities;
             `build` takes it from the recipe.
+        student: how the objective trains a student on the set; None where it trains
+            none.
     """
 
     microbatch: int | None = None
     experts: int | None = None
     pixels: Space | None = None
     as_targets: bool = False
+    student: Student | None = None
 
 
 MATCHES = "updates of the images before a network is replaced by a new one"

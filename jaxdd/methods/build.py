@@ -12,6 +12,7 @@ from jaxdd.methods.assembly import Extras, make_method
 from jaxdd.methods.recipe import Recipe
 from jaxdd.nets import has_batch_statistics
 from jaxdd.objectives.parts import LearnsStepSize, SampleMatching
+from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.primitives.trees import global_norm
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.labels import TeacherLabels
@@ -37,10 +38,16 @@ def objective_of(
     network: Network, recipe: Recipe, context: Context = ANYWHERE
 ) -> Objective:
     """The objective of a recipe, with its terms, its mask and what it remembers."""
-    # With batch norm samples interact: a batch cannot be cut into chunks.
-    whole = has_batch_statistics(network)
-    microbatch = None if whole else context.microbatch
-    return recipe.objective.make(network, recipe.parts(network, microbatch))
+    parts = recipe.parts(network, _microbatch(network, context))
+    return recipe.objective.make(network, parts)
+
+
+def _microbatch(network: Network, context: Context) -> int | None:
+    """The chunk length of gradients.
+
+    With batch norm samples interact: a batch cannot be cut into chunks.
+    """
+    return None if has_batch_statistics(network) else context.microbatch
 
 
 def source_of(
@@ -53,6 +60,10 @@ def source_of(
     """
     objective = recipe.objective
     context = context._replace(as_targets=recipe.as_targets)
+    if isinstance(objective, UnrolledLoss):
+        parts = recipe.parts(network, _microbatch(network, context))
+        student = objective.student(network, parts)
+        context = context._replace(student=student)
     source = recipe.learner.make(network, context, objective.augmentation)
     segments = recipe.segments
     if segments is not None and segments.teaches:

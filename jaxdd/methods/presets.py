@@ -15,6 +15,7 @@ from jaxdd.errors import choose
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import Choice, option, override
 from jaxdd.learners.pools import Pool
+from jaxdd.methods import published_bptt
 from jaxdd.methods.features import FEATURES
 from jaxdd.methods.network import NetworkSpec
 from jaxdd.methods.published import STEPS, published
@@ -357,6 +358,29 @@ def _trajectory(
     return override(base, row)
 
 
+def _unrolled(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> Preset:
+    """Training through a window: `published_bptt.py`."""
+    del method, net
+    strategy = _without_flip(recipe.objective.augmentation, dataset)
+    # Whitening is published for CIFAR (there of another kind: that of KIP).
+    row: dict[str, Any] = {
+        "augmentation": strategy,
+        "eval_augmentation": strategy,
+        "zca": dataset in ("cifar10", "cifar100"),
+        "steps": DIGITS_STEPS if dataset == "digits" else published_bptt.STEPS,
+        "eval_optimizer": "adam",
+        "eval_schedule": "constant",
+        **published_bptt.settings(dataset, ipc),
+    }
+    return override(Preset(recipe, Length(), EvaluationSpec(lr=1e-3)), row)
+
+
+def _without_flip(strategy: str, dataset: str) -> str:
+    """The strategy, without mirrored digits (ours, as DSA has it)."""
+    mirrored = "flip" in dsa_strategy(dataset)
+    return strategy if mirrored else strategy.replace("flip_", "")
+
+
 def _regression(
     method: str, recipe: Recipe, dataset: str, ipc: int, net: str
 ) -> Preset:
@@ -373,6 +397,7 @@ _FAMILIES = {
     "fresh": _matching,
     "real_pool": _formations,
     "spans": _trajectory,
+    "windows": _unrolled,
     "aged_pool": _regression,
 }
 

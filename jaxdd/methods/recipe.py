@@ -10,6 +10,7 @@ from jaxdd.learners.fresh import Context, Fresh
 from jaxdd.learners.interpolated import Interpolated
 from jaxdd.learners.pools import Pool, RealPool
 from jaxdd.learners.spans import Spans
+from jaxdd.learners.windows import Windows
 from jaxdd.modifiers.masks import Mask
 from jaxdd.modifiers.sdc import SDC
 from jaxdd.modifiers.segments import Segments
@@ -20,6 +21,7 @@ from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.objectives.parts import LearnsStepSize, Parts
 from jaxdd.objectives.regression import FeatureRegression
 from jaxdd.objectives.trajectory import TrajectoryMatching
+from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.synthetic.formation import Formation
 from jaxdd.synthetic.images import Images
 from jaxdd.synthetic.labels import (
@@ -112,11 +114,12 @@ class Recipe:
         | TrajectoryMatching
         | FeatureRegression
         | ConvexRegression
+        | UnrolledLoss
         | OwnObjective
     ) = variant(GradientMatching(), "what is matched", "objective")
-    learner: Fresh | Pool | RealPool | AgedPool | Spans | Interpolated | OwnLearner = (
-        variant(Pool(), "where networks come from", "source")
-    )
+    learner: (
+        Fresh | Pool | RealPool | AgedPool | Spans | Interpolated | Windows | OwnLearner
+    ) = variant(Pool(), "where networks come from", "source")
     images: Images = Images()
     labels: HardLabels | SoftLabels | TeacherLabels | Targets | Weights = variant(
         HardLabels(),
@@ -139,6 +142,8 @@ class Recipe:
             )
         if isinstance(self.labels, TeacherLabels):
             _check_teacher(self)
+        if isinstance(self.learner, Windows):
+            _check_windows(self.learner, self.objective)
         calibration = getattr(self.objective, "calibration", 0.0)
         if calibration and not isinstance(self.learner, Interpolated):
             raise UserError(
@@ -151,9 +156,10 @@ class Recipe:
                 f"--labels={self.labels.name} needs a method that trains networks on "
                 f"such numbers, as {USED_BY[self.labels.name]} does: use hard"
             )
-        if self.sdc is not None and self.sdc.at == "path" and not trajectories:
+        trained = trajectories or isinstance(self.objective, UnrolledLoss)
+        if self.sdc is not None and self.sdc.at == "path" and not trained:
             raise UserError(
-                "--sdc_at=path needs a method that matches trajectories: use start"
+                "--sdc_at=path needs a method that trains a student: use start"
             )
 
     @property
@@ -221,11 +227,31 @@ class Recipe:
             self.learner.matches,
             bool(terms) and sdc is not None and sdc.at == "path",
             self.as_targets,
+            self._longest,
+            self.labels.space,
         )
+
+    @property
+    def _longest(self) -> int | None:
+        """The most steps of a student's window."""
+        if not isinstance(self.objective, UnrolledLoss):
+            return None
+        steps, learner = self.objective.student_steps, self.learner
+        return learner.longest(steps) if isinstance(learner, Windows) else steps
 
     def without_terms(self) -> "Recipe":
         """The same recipe without the difficulty correction."""
         return replace(self, sdc=None)
+
+
+def _check_windows(learner: Windows, objective: Any) -> None:
+    """Refuse windows of a student that is not there, or that do not fit."""
+    if not isinstance(objective, UnrolledLoss):
+        raise UserError(
+            "windows of a student's training need an objective that trains one: "
+            "UnrolledLoss"
+        )
+    learner.check(objective.student_steps)
 
 
 def _check_teacher(recipe: Recipe) -> None:

@@ -7,6 +7,7 @@ from jaxdd.learners.fresh import Fresh
 from jaxdd.learners.interpolated import Interpolated
 from jaxdd.learners.pools import Pool, RealPool
 from jaxdd.learners.spans import Spans
+from jaxdd.learners.windows import Windows
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.masks import Mask
 from jaxdd.modifiers.segments import Segments
@@ -17,9 +18,10 @@ from jaxdd.objectives.feature_distances import MMD, Attention, CharacteristicFun
 from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.objectives.regression import FeatureRegression
 from jaxdd.objectives.trajectory import TrajectoryMatching
+from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.synthetic.images import Images
 from jaxdd.synthetic.labels import SoftLabels, Targets
-from jaxdd.synthetic.optimizer import LAMB, SGD, AdaBelief, AdamW
+from jaxdd.synthetic.optimizer import LAMB, SGD, AdaBelief, Adam, AdamW
 
 DSA = "color_crop_cutout_flip_scale_rotate"
 
@@ -115,6 +117,12 @@ datm = replace(
 )
 # Li et al., 2024: DATM with a mask; its curriculum belongs to the experts.
 pad = replace(datm, mask=Mask())
+# Feng, Vedantam, Kempe, ICLR 2024; adaptive windows are those of AT-BPTT++.
+rat_bptt = Recipe(
+    UnrolledLoss(augmentation="flip_rotate"),
+    Windows(),
+    Images(init="unit_noise", lr=1e-3, optimizer=Adam(), clip=2.0),
+)
 
 # Zhou, Nezhadarya, Ba, NeurIPS 2022 (official code).
 frepo = Recipe(
@@ -149,4 +157,5 @@ METHODS: dict[str, Recipe] = {
     "pad": pad,
     "frepo": frepo,
     "rcig": rcig,
+    "rat_bptt": rat_bptt,
 }

@@ -83,7 +83,7 @@ def sdc(
     ) -> Scalar:
         if not isinstance(evidence, PathEvidence):
             raise UserError(
-                "sdc_at='path' needs a method that matches trajectories: use 'start'"
+                "sdc_at='path' needs a method that trains a student: use 'start'"
             )
         return jnp.mean(evidence.path_norms)
 

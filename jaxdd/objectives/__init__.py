@@ -5,6 +5,7 @@ contrastive   gradients of all classes together (DCC)
 distribution  features (DM); feature_distances are how they are compared
 calibration   what trained networks say of the synthetic images (NCFM)
 trajectory    the end of an expert's span
+unrolled      the loss of a student through a window of its training
 regression    labels of real samples, predicted from features of the set (FRePo)
 convex        the same after training in a linearisation (RCIG)
 linearised    the inner problem of `convex`
@@ -24,8 +25,9 @@ from jaxdd.objectives.distribution import FEATURES, feature_match, joint_feature
 from jaxdd.objectives.gradient import gradient_match
 from jaxdd.objectives.lifts import per_batch, per_class, per_set, per_span
 from jaxdd.objectives.regression import regression_match
-from jaxdd.objectives.sampling import Sampling
+from jaxdd.objectives.sampling import Sampling, minibatch_of_step
 from jaxdd.objectives.trajectory import minibatches, trajectory_match
+from jaxdd.objectives.unrolled import unrolled_match
 
 __all__ = [
     "FEATURES",
@@ -39,6 +41,7 @@ __all__ = [
     "forgetting",
     "gradient_match",
     "joint_feature_match",
+    "minibatch_of_step",
     "minibatches",
     "per_batch",
     "per_class",
@@ -47,4 +50,5 @@ __all__ = [
     "regression_match",
     "switch",
     "trajectory_match",
+    "unrolled_match",
 ]

@@ -31,6 +31,9 @@ class Parts(NamedTuple):
         matches: steps per network of the learner.
         along_path: whether a term needs gradient norms along a student.
         as_targets: whether labels are targets of a regression, not probabilities.
+        longest: the most steps of a student's window that the learner source draws;
+            None where it draws none.
+        label_space: what the labels of the set are, see `synthetic.labels`.
     """
 
     terms: Mapping[str, WeightedTerm] = {}
@@ -40,6 +43,8 @@ class Parts(NamedTuple):
     matches: int = 1
     along_path: bool = False
     as_targets: bool = False
+    longest: int | None = None
+    label_space: str = "probabilities"
 
 
 @runtime_checkable

@@ -163,3 +163,41 @@ def inner_gradient(loss: Loss, microbatch: int | None = None):
 
     gradient.defvjp(forward, backward)
     return gradient
+
+
+def batch_value(loss: Loss, microbatch: int | None = None):
+    """The loss of a batch that is constant, with its gradient from the same pass.
+
+    A custom derivative rule returns the gradient w.r.t. the parameters: memory holds
+    the activations of one chunk, and one copy of the parameters.
+
+    Args:
+        loss: (params, batch, context) -> [].
+        microbatch: chunk length, as in `batch_gradient`.
+
+    Returns:
+        (params, batch, context) -> []; differentiable w.r.t. params alone.
+
+    Example:
+        >>> loss = lambda w, batch, context: jnp.mean((batch.images @ w) ** 2)
+        >>> batch = Batch(jnp.eye(4), jnp.ones((4, 1)))
+        >>> value = batch_value(loss, microbatch=2)
+        >>> number, slope = jax.value_and_grad(value)(jnp.ones(4), batch, ())
+        >>> round(float(number), 4), slope.shape
+        (1.0, (4,))
+    """
+    both = value_and_gradients(loss, microbatch)
+
+    @jax.custom_vjp
+    def value(params, batch, context):
+        return both(params, batch, context)[0]
+
+    def forward(params, batch, context):
+        number, by_params, _ = both(params, batch, context)
+        return number, by_params
+
+    def backward(by_params, cotangent):
+        return jax.tree.map(lambda g: cotangent * g, by_params), None, None
+
+    value.defvjp(forward, backward)
+    return value

@@ -75,7 +75,7 @@ def influence_scores(
     loss = mean_loss(network)
 
     def of_network(key: Key, learner: Learner, data) -> Array:
-        params, stats = learner
+        params, stats = learner.params, learner.stats
         count = data.labels.shape[0]
         used = min(samples, count)
         indices = jnp.asarray(np.arange(used) * count // used)

@@ -11,7 +11,9 @@ from jaxdd.synthetic.decoder import INPUT
 from jaxdd.synthetic.formation import mosaic
 from jaxdd.types import Array, Key, RealData, Space, Synthetic
 
-INITIALS = ("noise", "real", "correct")
+INITIALS = ("noise", "unit_noise", "real", "correct")
+
+DRAWN = INITIALS[:-1]  # without experts
 
 
 def initial_set(key: Key, kind: str, real: RealData, ipc: int) -> Synthetic:
@@ -19,9 +21,10 @@ def initial_set(key: Key, kind: str, real: RealData, ipc: int) -> Synthetic:
 
     Args:
         key: consumed.
-        kind: "noise" for standard normal images in preprocessed space; "real" for
-            distinct random real images of the class.
-        real: the real images; "noise" only uses their shape.
+        kind: "noise" for standard normal images in preprocessed space; "unit_noise" for
+            the same with an L2 norm of 1 per image (RaT-BPTT, official code); "real"
+            for distinct random real images of the class.
+        real: the real images; noise only uses their shape.
         ipc: images per class.
 
     Raises:
@@ -35,13 +38,18 @@ def initial_set(key: Key, kind: str, real: RealData, ipc: int) -> Synthetic:
         >>> initial_set(key, "noise", real, ipc=2).images.shape
         (3, 2, 8, 8, 1)
     """
-    if kind not in ("noise", "real"):
-        raise UserError(f"unknown initial images {quoted(kind)}: choose noise or real")
+    if kind not in DRAWN:
+        raise UserError(
+            f"unknown initial images {quoted(kind)}: choose one of {', '.join(DRAWN)}"
+        )
     classes, shape = real.table.shape[0], real.images.shape[1:]
-    if kind == "noise":
-        images = jax.random.normal(key, (classes, ipc, *shape), real.scale.dtype)
-    else:
+    if kind == "real":
         images = sample_classes(key, real, ipc).images
+    else:
+        images = jax.random.normal(key, (classes, ipc, *shape), real.scale.dtype)
+    if kind == "unit_noise":
+        squares = jnp.sum(images**2, axis=(2, 3, 4), keepdims=True)
+        images = images / jnp.sqrt(squares)
     labels = jnp.broadcast_to(
         jnp.eye(classes, dtype=images.dtype)[:, None], (classes, ipc, classes)
     )

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import primitives, reference, scaling, steps, targets, unroll
+from benchmarks import primitives, reference, scaling, steps, targets, unroll, windows
 from benchmarks.parts import timing
 from jaxdd.errors import UserError
 
@@ -93,6 +93,8 @@ def test_steps_refuses_bad_flags_and_writes_nothing(tmp_path, no_torch, changes,
         (targets, {}, "run `make bench`"),
         (unroll, {"method": "dm"}, "unknown method 'dm'"),
         (unroll, {"student_steps": "20"}, "at least two"),
+        (windows, {"student_steps": "9", "horizon": "8,20"}, "smallest --horizon"),
+        (windows, {"setting": "large"}, "unknown setting 'large'"),
     ],
 )
 def test_the_others_refuse_bad_flags(tmp_path, no_torch, module, changes, words):
@@ -141,3 +143,31 @@ def test_unroll_measures_every_length(tmp_path):
     result = unroll.run(config)
     assert [r["student_steps"] for r in result["records"]] == [2, 4, 6]
     assert (tmp_path / "unroll.png").exists()
+
+
+def test_windows_measures_every_pair(tmp_path, monkeypatch):
+    """In this process; nothing compiles."""
+
+    def measured(module, flags):
+        steps, horizon = map(int, flags["one"].split(":"))
+        record = {"student_steps": steps, "horizon": horizon, "seconds": 1.0}
+        return {"records": [{**record, "temp_mb": 3.0 * steps, "parameters_mb": 1.0}]}
+
+    monkeypatch.setattr(timing, "in_fresh_process", measured)
+    config = windows.Config(str(tmp_path), student_steps="2,4", horizon="8,9")
+    result = windows.run(config)
+    pairs = [(r["student_steps"], r["horizon"]) for r in result["records"]]
+    assert pairs == [(2, 8), (4, 8), (2, 9), (4, 9)]
+    assert result["copies_per_step"] == pytest.approx(3)
+    assert "3.00 parameter copies" in (tmp_path / "windows.md").read_text()
+
+
+@pytest.mark.slow
+def test_windows_takes_steps_of_a_pair(tmp_path):
+    config = windows.Config(
+        str(tmp_path), ipc=1, setting="small", width=4, batch_mixed=8, repeats=1,
+        one="2:3",
+    )  # fmt: skip
+    (record,) = windows.run(config)["records"]
+    assert record["seconds"] > 0
+    assert record["temp_mb"] > 0

@@ -58,5 +58,10 @@ def test_operations_of_steps():
         for name in ("mtt", "tesla", "dsa", "dsa+sdc")
     }
     assert counts["tesla"] < counts["mtt"]
+    # A window of as many steps costs more: Adam's gradients and the steps before it.
+    changes = {"student_steps": 20, "horizon": 40, "batch_mixed": 1}
+    window = flops.step(settings.make_case("rat_bptt", TINY, 2, changes=changes))
+    students = counts["mtt"] + 30 * 2 * TINY.classes * flops.gradient(TINY)
+    assert window == students + flops.gradient(TINY)
     assert counts["dsa"] == counts["dsa+sdc"]
     assert 256 * flops.gradient(STANDARD) == pytest.approx(76.1e9, rel=2e-3)

@@ -176,12 +176,17 @@ def test_axes_lack_what_is_of_other_variants():
     experts |= words("min_start first_start max_start expansion")
     pool = words("network_lr network_momentum network_decay pool_augmentation")
     on_real, of_gradients = words("pool_samples pool_batch"), words("distance tensors")
+    window = words("policy horizon min_warmup radius inner_classes inner_images")
+    window |= words("student_optimizer student_lr batch_mixed")
+    regressions = words("flip label_margin label_scale ridge inner_ridge inner_lr")
+    regressions |= words("hessian_lr temperature_lr solver solver_steps max_age")
+    regressions |= words("pool_networks pool_images least_steps most_steps")
+    sgd = words("image_momentum image_steps batch_syn")
     kinds = {n for n, f in FLAGS.items() if f.selector == "feature_distance"}
     of_features = kinds | words("features feature_distance calibration")
-    both = modifiers | on_real | warm_up | kinds | {"image_decay"}
-    both |= words("batch_mixed flip ridge label_margin label_scale inner_ridge solver")
-    both |= words("solver_steps inner_lr hessian_lr temperature_lr pool_networks")
-    both |= words("max_age least_steps most_steps pool_images")
+    both = (
+        modifiers | on_real | warm_up | kinds | {"image_decay"} | window | regressions
+    )
     of_pools = both | pool | of_gradients | {"inner_epochs"}
     assert names["dsa"] == both | soft | experts | of_features
     assert names["dcc"] == names["dsa"] - warm_up
@@ -191,6 +196,8 @@ def test_axes_lack_what_is_of_other_variants():
         "batch_real sampling matches"
     )
     assert names["datm"] == names["mtt"] - soft
+    student = {"student_steps"} | window
+    assert names["rat_bptt"] == (names["mtt"] | experts | sgd) - student
     masks = {n for n, f in FLAGS.items() if f.group == "mask"}
     assert names["pad"] == names["datm"] - masks
     segments = {n for n, f in FLAGS.items() if f.group == "segments"}

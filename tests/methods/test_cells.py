@@ -31,7 +31,7 @@ from tests.toy_methods import (
 
 BASES = (
     "dc", "dsa", "dcc", "dsac", "idc", "dm", "m3d", "datadam", "ncfm", "mtt", "ftd",
-    "tesla", "datm", "frepo", "rcig",
+    "tesla", "datm", "frepo", "rcig", "rat_bptt",
 )  # fmt: skip
 # Those whose axes the others have as well are left to `make test-slow`.
 OTHERS = ("dc", "dcc", "m3d", "mtt", "ftd", "tesla", "rcig")

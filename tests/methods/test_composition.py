@@ -12,6 +12,7 @@ from jaxdd.learners.fresh import fresh, in_passes
 from jaxdd.learners.interpolated import interpolated
 from jaxdd.learners.pools import pool, real_pool
 from jaxdd.learners.spans import StartEpochs, spans
+from jaxdd.learners.windows import drawn_windows
 from jaxdd.methods.assembly import Extras, make_method
 from jaxdd.modifiers.masks import kernels_only
 from jaxdd.objectives import (
@@ -34,11 +35,13 @@ from jaxdd.objectives.feature_distances import (
     Attention,
     CharacteristicFunction,
 )
-from jaxdd.primitives import DISTANCES
+from jaxdd.objectives.sampling import minibatch_of_step
+from jaxdd.objectives.unrolled import unrolled_match
+from jaxdd.primitives import DISTANCES, inner_adam
 from jaxdd.primitives.quadratic import by_conjugate_gradients
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.formation import Formation
-from jaxdd.synthetic.optimizer import SGD, make_optimizer
+from jaxdd.synthetic.optimizer import SGD, clip_by_running_norm, make_optimizer
 from jaxdd.training.fit import Training
 from jaxdd.types import Method
 from tests.toy_methods import (
@@ -158,6 +161,20 @@ def datm() -> Method:
     return trajectories(False, "soft", labels=SGD(0.9).make(0.3), gate=10.0)
 
 
+def rat_bptt() -> Method:
+    flip = augment.per_image(augment.pipeline("flip"))
+    match = unrolled_match(
+        NETWORK, inner_adam(0.05), minibatch_of_step(flip), flip, steps=3
+    )
+    updates = optax.chain(clip_by_running_norm(2.0), optax.adam(0.05))
+    return make_method(
+        per_batch(match, 16),
+        drawn_windows(NETWORK, 0, 2),
+        make_decoder(),
+        make_optimizer(updates),
+    )
+
+
 def frepo() -> Method:
     """LAMB on images and targets along a cosine, a pool of two networks."""
     between = Training(1, 0.01, batch_size=1000, optimizer="adam", loss="mse")
@@ -196,6 +213,7 @@ BY_HAND = {
     "mtt": trajectories,
     "tesla": lambda: trajectories(truncated=True),
     "datm": datm,
+    "rat_bptt": rat_bptt,
     "frepo": frepo,
     "rcig": rcig,
 }

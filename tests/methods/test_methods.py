@@ -16,11 +16,13 @@ from jaxdd.fields import flat
 from jaxdd.learners.fresh import Context
 from jaxdd.learners.pools import Pool, TrainedBetween
 from jaxdd.learners.spans import Spans
+from jaxdd.learners.windows import Windows
 from jaxdd.methods.build import build, term_share
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.sdc import SDC
 from jaxdd.objectives.regression import OnFeatures
+from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.synthetic.optimizer import SGD
 from jaxdd.types import Inputs, Method
 from tests.helpers import assert_close, toy_start
@@ -247,7 +249,9 @@ def test_keys_are_never_used_twice(name, monkeypatch):
     uses = record_key_uses(monkeypatch)
     # It sees loops, but not folds of a used key. A student draws its minibatches once
     # more in the backward pass, from the same keys, on purpose.
-    with jax.debug_key_reuse(not METHODS[name].needs_experts):
+    recipe = METHODS[name]
+    student = recipe.needs_experts or isinstance(recipe.objective, UnrolledLoss)
+    with jax.debug_key_reuse(not student):
         step.lower(jax.random.key(0), state, inputs)
     assert len(uses) > 5
     for _, names in uses.values():
@@ -293,6 +297,10 @@ def replaced(method, **choices):
         (lambda: replaced("mtt", learner=Spans(max_start=None)), "max_start"),
         (lambda: toy_recipe("mtt", min_start=5), "0 <= lowest < first <= highest"),
         (lambda: replaced("dsa", learner=Spans()), "a bank of experts"),
+        (lambda: replaced("dsa", learner=Windows()), "UnrolledLoss"),
+        (lambda: toy_recipe("rat_bptt", student_steps=9), "does not fit"),
+        (lambda: toy_recipe("rat_bptt", min_warmup=3), "at most 2"),
+        (lambda: toy_recipe("rat_bptt", labels="targets"), "such numbers"),
         (lambda: toy_recipe("dsa", labels="teacher"), "matches trajectories"),
         (lambda: toy_recipe("mtt", labels="teacher", factor=2), "whole images"),
         (lambda: toy_recipe("dsa", sdc_weight=1.0, sdc_at="path"), "use start"),

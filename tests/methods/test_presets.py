@@ -154,6 +154,26 @@ CELLS = [
     ("idc", "tiny_imagenet", 10, {}, {
         "distance": "l1", "pool_samples": 500, "image_lr": 5e-3, "steps": 50_000,
     }),
+    # RaT-BPTT, the commands in its readme; its evaluation takes 1000 steps here.
+    ("rat_bptt", "cifar10", 10, {}, {
+        "objective": "bptt", "source": "windows", "policy": "random", "horizon": 200,
+        "student_steps": 60, "batch_mixed": 5000, "inner_images": 10,
+        "inner_classes": 10, "student_optimizer": "adam", "student_lr": 1e-3,
+        "image_optimizer": "adam", "image_lr": 1e-3, "image_clip": 2.0,
+        "init": "unit_noise", "labels": "hard", "augmentation": "flip_rotate",
+        "min_warmup": 0, "zca": True, "eval_optimizer": "adam", "eval_lr": 1e-3,
+        "eval_schedule": "constant", "eval_batch": 100, "eval_epochs": 1000,
+        "eval_augmentation": "flip_rotate",
+    }),
+    ("rat_bptt", "cifar100", 1, {}, {
+        "policy": "fixed", "horizon": 130, "student_steps": 90, "labels": "weights",
+        "label_lr": 3e-4, "image_lr": 3e-4, "eval_loss": "row_cross_entropy",
+    }),
+    ("rat_bptt", "tiny_imagenet", 10, {}, {
+        "horizon": 300, "student_steps": 100, "inner_classes": 50, "inner_images": 1,
+        "batch_mixed": 1000, "eval_batch": 50, "eval_epochs": 25, "zca": False,
+    }),
+    ("rat_bptt", "svhn_cropped", 1, {}, {"augmentation": "rotate"}),  # ours
     # Ours: digits in minutes, in whole images unless tiles are asked for.
     ("idc", "digits", 10, {}, {"steps": 300, "matches": 10, "factor": 1}),
     ("d4a", "digits", 10, {"factor": 2}, {"steps": 300, "factor": 2}),

@@ -77,7 +77,9 @@ def slow_margins(data: Batch, real, rate=None):
     for key in KEYS:
         key_init, key_fit = jax.random.split(key)
         learner, _ = fit(key_fit, Learner(*NETWORK.init(key_init)), data, rate)
-        logits = NETWORK.apply(*learner, real.images, False)[0].logits
+        logits = NETWORK.apply(learner.params, learner.stats, real.images, False)[
+            0
+        ].logits
         e = np.exp(np.asarray(logits, float))
         total += e / e.sum(1, keepdims=True)
     margins = []

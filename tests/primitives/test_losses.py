@@ -60,7 +60,7 @@ def test_padding_mass_and_networks():
     value = cross_entropy(LOGITS[:2], labels)
     np.testing.assert_allclose(value, values.sum() / 1.5, rtol=1e-6)
     network, batch = linear_network(64), toy_batch(4)
-    params, stats = new_learner(network)
+    params, stats, _ = new_learner(network)
     logits = np.asarray(batch.images).reshape(4, 64) @ np.asarray(params["kernel"])
     value = mean_loss(network)(params, batch, stats)
     expected = cross_entropy(jnp.asarray(logits), batch.labels)

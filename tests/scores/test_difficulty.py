@@ -50,7 +50,7 @@ def numpy_gradient_norms(learner, batch, only_head=False):
 
 
 def numpy_scores(name, learner, batch):
-    outputs, _ = NETWORK.apply(*learner, batch.images, False)
+    outputs, _ = NETWORK.apply(learner.params, learner.stats, batch.images, False)
     logits, labels = np.asarray(outputs.logits, float), np.asarray(batch.labels)
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     classes = labels.argmax(1)

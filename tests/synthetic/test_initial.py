@@ -43,6 +43,9 @@ def test_noise_is_normal_and_real_images_distinct():
     images = initial_set(jax.random.key(0), "noise", toy_real(), 40).images
     assert abs(images.mean()) < 0.05
     assert abs(images.std() - 1) < 0.05
+    unit = initial_set(jax.random.key(0), "unit_noise", toy_real(), 40).images
+    norms = np.linalg.norm(images.reshape(3, 40, -1), axis=2)
+    assert np.allclose(unit, images / norms[..., None, None, None], rtol=1e-5)
     real = toy_real()
     start = initial_set(jax.random.key(0), "real", real, 8)
     for k, found in enumerate(indices_of(start, real)):
@@ -61,7 +64,7 @@ def test_the_key_decides(kind):
 
 
 def test_an_unknown_kind_is_the_users_error():
-    with pytest.raises(UserError, match="noise or real"):
+    with pytest.raises(UserError, match="choose one of noise"):
         initial_set(jax.random.key(0), "mean", toy_real(), 2)
 
 

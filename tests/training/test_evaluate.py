@@ -42,7 +42,7 @@ def test_accuracy_counts_every_sample_once(counts):
     """Also when the last chunk is not full."""
     network, real = smooth_network(), toy_real(counts)
     learner = new_learner(network)
-    outputs, _ = network.apply(*learner, real.images, False)
+    outputs, _ = network.apply(learner.params, learner.stats, real.images, False)
     hits = np.argmax(outputs.logits, -1) == np.asarray(real.labels)
     value = jax.jit(lambda m, r: accuracy(network, m, r))(learner, real)
     np.testing.assert_allclose(value, 100 * hits.mean(), rtol=1e-5)

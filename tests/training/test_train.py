@@ -166,7 +166,7 @@ def test_real_data_is_fetched_and_training_learns_it():
     fit = jax.jit(make_fit(network, training, fetch=take))
     learner, _ = fit(jax.random.key(0), new_learner(network), real)
     everything = take(real, jnp.arange(real.labels.shape[0]))
-    outputs, _ = network.apply(*learner, everything.images, False)
+    outputs, _ = network.apply(learner.params, learner.stats, everything.images, False)
     assert np.mean(np.argmax(outputs.logits, -1) == real.labels) > 0.9
 
 
