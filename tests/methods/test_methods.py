@@ -112,7 +112,14 @@ def test_the_key_decides_the_result(name, variant):
     assert not np.array_equal(once.codes.images[0], once.codes.images[1])
 
 
-@pytest.mark.parametrize("name", METHODS)
+# Each operation by itself takes long to compile: what the others have is left out.
+BY_ITSELF = [
+    pytest.param(name, marks=pytest.mark.slow if name == "rcig" else ())
+    for name in METHODS
+]
+
+
+@pytest.mark.parametrize("name", BY_ITSELF)
 def test_a_step_is_the_same_without_jit_and_without_vmap(name):
     """Where there is one with the per-sample term, which contains the other steps."""
     variant = "per_sample" if name in VARIED else "plain"
