@@ -1,6 +1,6 @@
 """Opening a run: flags are checked against data before anything is written."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from jaxdd.data import Dataset, check_ipc
 from jaxdd.data.problem import Problem
 from jaxdd.devices import needs
 from jaxdd.distillation import banks, memory, resolution, sorting
+from jaxdd.distillation.commands import command_of
 from jaxdd.distillation.job import Job, describe_mask
 from jaxdd.distillation.options import run_of
 from jaxdd.distillation.place import Place
@@ -47,6 +48,7 @@ class Opened:
             set that the run begins at.
         differences: between the experts given and the method's own.
         start: the set to begin at, where --init names one.
+        command: (workdir) -> how the run was started, as text.
     """
 
     problem: Problem
@@ -56,6 +58,7 @@ class Opened:
     remarks: list[str]
     differences: list[str]
     start: Artifact | None = None
+    command: Callable[[str | None], str] = lambda workdir: ""
 
     def record(self, folder: Path) -> Record:
         """The folder's record of this run; a new run is recorded at once.
@@ -141,7 +144,13 @@ def open_run(
         start, sentences = open_start(init, problem, resolved)
         remarks += sentences
         resolved = replace(resolved, recipe=_begun_at(start, resolved.recipe, flags))
-    return Opened(problem, resolved, network, bank, remarks, differences, start)
+
+    def command(workdir: str | None) -> str:
+        return command_of(method, flags, workdir, problem.source is not None)
+
+    return Opened(
+        problem, resolved, network, bank, remarks, differences, start, command
+    )
 
 
 def _begun_at(start: Artifact, recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:

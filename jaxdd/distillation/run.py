@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,22 @@ from jaxdd.artifact.file import Artifact
 from jaxdd.data.problem import Problem
 from jaxdd.devices import memory
 from jaxdd.devices.timing import Stopwatch
-from jaxdd.distillation import segmented, sorting
+from jaxdd.distillation import evidence as evidences
+from jaxdd.distillation import reporting, segmented, sorting
+from jaxdd.distillation.evidence import Evidence, gather
 from jaxdd.distillation.finished import AGAIN, SUMMARY, as_it_lies, unfinished
 from jaxdd.distillation.job import Job
 from jaxdd.distillation.opening import Opened, open_run
 from jaxdd.distillation.options import Flags, given
 from jaxdd.distillation.place import Place
+from jaxdd.distillation.reporting import write_report
 from jaxdd.evaluation.hits import Hits
 from jaxdd.evaluation.protocol import Judge, Measured, Protocol
 from jaxdd.progress import Stage, say
 from jaxdd.report.pictures import draw
 from jaxdd.running.loop import Program
 from jaxdd.running.resume import refuse_fewer_steps
-from jaxdd.scores.probes import Probes
+from jaxdd.scores.probes import Probes, Seen
 from jaxdd.storage import provenance, records
 from jaxdd.storage.files import atomic_file, set_aside, to_json, write_atomically
 from jaxdd.storage.lock import owned
@@ -97,7 +100,7 @@ def run_in(workdir: str | Path, opened: Opened) -> Outcome:
         job = opened.job(place)  # the last that may refuse
         record.save()
         set_aside(summary)
-        outcome = distil(job, place, record, opened.differences)
+        outcome = distil(job, place, record, opened)
         return replace(outcome, summary=as_it_lies(outcome.summary, folder))
 
 
@@ -115,7 +118,7 @@ def run_in_memory(opened: Opened) -> Outcome:
     """
     with _scratch(opened.resolved.recipe.needs_experts) as scratch:
         place = Place(None, scratch)
-        return distil(opened.job(place), place, None, opened.differences)
+        return distil(opened.job(place), place, None, opened)
 
 
 @contextlib.contextmanager
@@ -127,16 +130,14 @@ def _scratch(needed: bool) -> Iterator[Path | None]:
         yield Path(folder)
 
 
-def distil(
-    job: Job, place: Place, record: Record | None, differences: list[str]
-) -> Outcome:
+def distil(job: Job, place: Place, record: Record | None, opened: Opened) -> Outcome:
     """Distil and measure, or go on with it.
 
     Args:
         job: the method, its data and its protocol.
         place: where files go, if anywhere.
         record: of the folder, None without one.
-        differences: between the experts given and the method's own.
+        opened: how the run was started.
     """
     problem, chosen = job.problem, job.resolved.records
     say(
@@ -152,10 +153,9 @@ def distil(
     made = segmented.distil(job, probes, place, record)
     timings = _timings(made.timings, record)
     synthetic = job.decode(made.stored)
-    difficulty = {
-        "start": probes.measure(job.measurable(job.decode(made.first))),
-        "end": probes.measure(job.measurable(synthetic)),
-    }
+    begun = probes.measure(job.measurable(job.decode(made.first)))
+    seen = probes.look(job.measurable(synthetic))
+    difficulty = {"start": begun, "end": probes.summary(seen)}
     protocol = job.protocol(job.resolved.evaluation.networks, job.learned(synthetic))
     artifact = _artifact(job, made.stored, made.step, protocol)
     if place.folder is not None:
@@ -170,18 +170,22 @@ def distil(
         "selected_step": made.step,
         "step_size": artifact.step_size,
         "segments": made.segments,
-        "warnings": differences,
+        "warnings": opened.differences,
         **timings,
         "evaluation_seconds": kept.seconds + watch.total_seconds,
         "evaluation_compile_seconds": watch.compile_seconds,
         "peak_mb": _megabytes(memory.peak()),
+        "command": opened.command(job.workdir),
         "config": artifact.provenance["config"],
         "seed": seed,
         "versions": provenance.versions(),
         "device": provenance.device(),
     }
     if place.folder is not None:
-        summary = _write_results(artifact, measured, summary, place.folder)
+        evidence = _write_evidence(probes, seen, problem, place.folder)
+        summary = _write_results(
+            artifact, measured, summary, made.metrics, evidence, place.folder
+        )
         kept.remove()
     return Outcome(artifact, made.metrics, summary, job.program)
 
@@ -295,13 +299,35 @@ def _write_set(artifact: Artifact, made: segmented.Made, folder: Path) -> None:
     say(f"{shown(folder)}/distilled.npz and images.png: the set; its accuracy follows")
 
 
+def _write_evidence(
+    probes: Probes, seen: Mapping[str, Seen], problem: Problem, folder: Path
+) -> Evidence | None:
+    """The difficulty of single samples, which a run can do without."""
+    if not seen:
+        return None
+    evidence = draw(gather, probes, seen, problem)
+    if evidence is not None:
+        evidences.write(evidence, folder)
+    return evidence
+
+
 def _write_results(
-    artifact: Artifact, measured: Measured, summary: dict[str, Any], folder: Path
+    artifact: Artifact,
+    measured: Measured,
+    summary: dict[str, Any],
+    metrics: list[dict[str, Any]],
+    evidence: Evidence | None,
+    folder: Path,
 ) -> dict[str, Any]:
-    """The measured set and its summary, which is written last: it says that the run is
-    finished."""
+    """The measured set, its report and its summary, which is written last: it says that
+    the run is finished."""
     with atomic_file(folder / "evaluation.npz", "wb") as file:
         np.savez_compressed(file, right=measured.hits, ids=measured.ids)
     artifacts.save(artifact, folder / "distilled.npz")
-    write_atomically(folder / "summary.json", to_json(summary))
+    text = to_json(summary)
+    draw(
+        write_report, folder / reporting.FILE, artifact, json.loads(text), metrics,
+        evidence, measured.hits, measured.ids,
+    )  # fmt: skip
+    write_atomically(folder / "summary.json", text)
     return records.read_json(folder / "summary.json", SUMMARY, AGAIN)

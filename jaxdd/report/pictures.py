@@ -16,7 +16,8 @@ def draw(function: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:
 
     Args:
         function: draws one picture, such as `report.curves` or `report.grid_png`.
-        args, kwargs: its arguments; the path of a .png among them is the picture's.
+        args, kwargs: its arguments; the path of a .png or .html among them is the
+            picture's.
 
     Returns:
         The result of the function, such as the path; None if the picture was left out.
@@ -30,7 +31,7 @@ def draw(function: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:
         raise
     except Exception as error:
         paths = (x for x in (*args, *kwargs.values()) if isinstance(x, Path))
-        name = next((x for x in paths if x.suffix == ".png"), "a picture")
+        name = next((x for x in paths if x.suffix in (".png", ".html")), "a picture")
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         cause = f"it cannot be drawn ({kind}{reason(error)})"
         say(f"warning: {shown(name)} is left out, since {cause}")

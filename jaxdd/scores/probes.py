@@ -1,7 +1,8 @@
 """The difficulty of a synthetic set and of real samples, at the same networks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +46,20 @@ def make_probes(
     return jax.jit(train_probes(network, training, samples))(keys, real)
 
 
+class Seen(NamedTuple):
+    """GraDN under networks of one kind.
+
+    Attributes:
+        of_set: [N], of the set's images; padding has 0.
+        of_real: [R], of the real samples that a percentile refers to.
+        labels: [N, K], of the set's images; padding has zeros.
+    """
+
+    of_set: Array
+    of_real: Array
+    labels: Array
+
+
 class Probes:
     """Fixed networks of some kinds, and the gradient norms of real samples under them.
 
@@ -75,6 +90,7 @@ class Probes:
         total = real.labels.shape[0]
         order = jax.random.permutation(named_key(seed, "reference"), total)
         picked = order[: min(REFERENCE, total)]
+        self.picked = picked  # [R] places of the reference among the real samples
         self.reference = real._replace(
             images=real.images[picked], labels=real.labels[picked]
         )
@@ -98,20 +114,30 @@ class Probes:
         return make_probes(self.network, real, seed, count, lengths * self.steps)
 
     def measure(self, synthetic: Synthetic) -> dict[str, float]:
-        """Difficulty of a set under networks of every kind.
+        """Difficulty of a set under networks of every kind; see `summary`."""
+        return self.summary(self.look(synthetic))
+
+    def look(self, synthetic: Synthetic) -> dict[str, Seen]:
+        """GraDN of a set's images and of real samples under networks of every kind."""
+        data = flatten(synthetic)
+        seen = {}
+        for kind in self.kinds:
+            learners, of_real = self._learners(kind, data)
+            seen[kind] = Seen(self.of_set(learners, data), of_real, data.labels)
+        return seen
+
+    def summary(self, seen: Mapping[str, Seen]) -> dict[str, float]:
+        """What `look` saw, in a few numbers.
 
         Returns:
             `grad_norm`, the mean GraDN of the set's images, and `percentile`, its place
             among those of real samples, under networks of the first kind; under those
             of another one `grad_norm_KIND` and `percentile_KIND`.
         """
-        data = flatten(synthetic)
-        images = jnp.sum(present(data.labels))
         measured: dict[str, float] = {}
-        for kind in self.kinds:
-            learners, of_real = self._learners(kind, data)
+        for kind, (of_set, of_real, labels) in seen.items():
             # Padding scores 0.
-            value = jnp.sum(self.of_set(learners, data)) / images
+            value = jnp.sum(of_set) / jnp.sum(present(labels))
             suffix = suffix_of(kind, self.kinds)
             measured[f"grad_norm{suffix}"] = float(value)
             measured[f"percentile{suffix}"] = float(percentile(value, of_real))

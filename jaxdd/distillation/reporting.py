@@ -1,0 +1,229 @@
+"""The report of a run: `report.html`, from what a run has or from its folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxdd.artifact import file as artifacts
+from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.schema import STATISTICS
+from jaxdd.distillation import evidence as evidences
+from jaxdd.distillation.evidence import Evidence
+from jaxdd.distillation.finished import SUMMARY, as_it_lies
+from jaxdd.errors import NotWritten, UserError
+from jaxdd.report.run_page import Difficulty, Run, run_page
+from jaxdd.storage import records
+from jaxdd.storage.arrays import Member, read_arrays
+from jaxdd.storage.files import write_atomically
+from jaxdd.storage.metrics import read_metrics
+from jaxdd.storage.paths import existing_folder, shown
+
+FILE = "report.html"
+TENTHS = 10
+_REMEDY = "start the run's command again, which makes what is not there"
+
+_LIST = records.list_of(records.maybe(records.number(0, 100)))
+_CLASSES = records.mapping(balanced=STATISTICS, mean=_LIST, std=_LIST)
+# What a page reads beside what every summary is checked for.
+_REPORTED = records.mapping(
+    optional={
+        "classes": records.mapping(
+            names=records.list_of(records.text()),
+            samples=records.list_of(records.integer()),
+            distilled=_CLASSES,
+            random=_CLASSES,
+        ),
+        "command": records.text(10**5),
+        "device": records.text(),
+        "versions": records.mapping(others=records.text()),
+        "warnings": records.list_of(records.text()),
+    }
+)
+_HITS = {
+    "right": Member("b", 2, 2**31, repetitive=True),
+    "ids": Member("i", 1, 2**28),
+}
+
+
+def content_of(
+    artifact: Artifact,
+    summary: Mapping[str, Any],
+    metrics: Sequence[Mapping[str, Any]],
+    workdir: str,
+    evidence: Evidence | None = None,
+    right: np.ndarray | None = None,
+    ids: np.ndarray | None = None,
+    remarks: Sequence[str] = (),
+) -> Run:
+    """A finished run as its page shows it.
+
+    Args:
+        artifact: the set.
+        summary: content of `summary.json`.
+        metrics: lines of `metrics.jsonl`.
+        workdir: its folder, as text.
+        evidence: difficulty of samples, where it was kept.
+        right: [E, M], where networks on the set are right about test samples.
+        ids: [M] of these samples, increasing.
+        remarks: sentences about what is lacking.
+    """
+    difficulty = None
+    if evidence is not None:
+        known = right is not None and ids is not None
+        difficulty = Difficulty(
+            evidence.kinds,
+            evidence.of_set,
+            evidence.of_real,
+            evidence.extremes,
+            evidence.classes,
+            evidence.hard,
+            tenths(evidence, right, ids) if known else (),  # type: ignore[arg-type]
+        )
+    return Run(
+        title=title_of(summary["config"]),
+        command=summary.get("command"),
+        workdir=workdir,
+        images=artifact.displayable(),
+        summary=summary,
+        metrics=metrics,
+        difficulty=difficulty,
+        remarks=remarks,
+    )
+
+
+def title_of(config: Mapping[str, Any]) -> str:
+    """The heading of a run's page.
+
+    Example:
+        >>> title_of({"method": "dsa", "dataset": "digits", "ipc": 1, "sdc_weight": 1})
+        'DSA with SDC on digits, 1 image per class'
+    """
+    name = str(config.get("method", "distilled")).upper()
+    modifiers = {
+        "SDC": config.get("sdc_weight"),
+        "a mask": config.get("mask", "none") != "none",
+        f"{config.get('segments')} segments": config.get("segments", 1) != 1,
+    }
+    used = [modifier for modifier, is_used in modifiers.items() if is_used]
+    extra = f" with {' and '.join(used)}" if used else ""
+    ipc = config.get("ipc")
+    images = f"{ipc} image{'' if ipc == 1 else 's'} per class"
+    return f"{name}{extra} on {config.get('dataset')}, {images}"
+
+
+def tenths(evidence: Evidence, right: np.ndarray, ids: np.ndarray) -> list[float]:
+    """Accuracy by tenths of the test samples whose difficulty is known.
+
+    Args:
+        evidence: with T test samples.
+        right: [E, M], where networks are right.
+        ids: [M] of all test samples, increasing.
+
+    Returns:
+        Ten accuracies in percent, from the easiest tenth to the hardest; none where
+        there are fewer than ten samples, or samples of another split.
+    """
+    if len(evidence.test_ids) < TENTHS or not len(ids):
+        return []
+    places = np.searchsorted(ids, evidence.test_ids)
+    if (places >= len(ids)).any() or (ids[places] != evidence.test_ids).any():
+        return []
+    order = places[np.argsort(evidence.of_test, kind="stable")]
+    by_sample = right.mean(axis=0)[order]
+    return [float(100 * x.mean()) for x in np.array_split(by_sample, TENTHS)]
+
+
+def write_report(
+    path: Path,
+    artifact: Artifact,
+    summary: Mapping[str, Any],
+    metrics: Sequence[Mapping[str, Any]],
+    evidence: Evidence | None,
+    right: np.ndarray,
+    ids: np.ndarray,
+) -> None:
+    """Write the report of a run that has just been finished; see `content_of`.
+
+    Raises:
+        NotWritten: the disk refuses.
+    """
+    run = content_of(artifact, summary, metrics, str(path.parent), evidence, right, ids)
+    write_page(path, run_page(run))
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page atomically.
+
+    Raises:
+        NotWritten: the disk refuses.
+    """
+    try:
+        write_atomically(path, page)
+    except UserError as error:
+        raise NotWritten(str(error)) from error
+
+
+def read(workdir: str | Path, what: str = "--workdirs") -> Run:
+    """A finished run as its page shows it, from its folder.
+
+    What a page can do without is left out with a remark where it is damaged.
+
+    Args:
+        workdir: the folder.
+        what: name of the path in messages.
+
+    Raises:
+        UserError: the folder is missing, holds no finished distillation, or one that is
+            damaged.
+    """
+    remedy = "give the workdirs of finished runs of experiments.distill"
+    folder = existing_folder(workdir, what, remedy)
+    path = folder / "summary.json"
+    if not path.exists():
+        begun = (folder / "run.json").exists()
+        state = "holds a run that is not finished" if begun else "holds no run"
+        raise UserError(f"{what} {shown(folder)} {state}: {remedy}")
+    if not (folder / "distilled.npz").exists():
+        raise UserError(
+            f"{what} {shown(folder)} has a summary, but no distilled.npz: {remedy}"
+        )
+    summary = records.read_json(path, SUMMARY, _REMEDY)
+    records.read_json(path, _REPORTED, _REMEDY)
+    artifact = artifacts.load(folder / "distilled.npz")
+    classes = len(artifact.images)
+    _check_classes(summary, classes, path)
+    remarks: list[str] = []
+    evidence, right, ids = None, None, None
+    try:
+        if (folder / evidences.FILE).exists():
+            evidence = evidences.read(folder, classes)
+    except UserError as error:
+        remarks.append(str(error))
+    try:
+        arrays = read_arrays(folder / "evaluation.npz", _HITS, _REMEDY)
+        if arrays["right"].shape[1] == len(arrays["ids"]) > 0 < len(arrays["right"]):
+            right, ids = arrays["right"], arrays["ids"]
+    except UserError as error:
+        remarks.append(str(error))
+    return content_of(
+        artifact, as_it_lies(summary, folder), read_metrics(folder), str(folder),
+        evidence, right, ids, remarks,
+    )  # fmt: skip
+
+
+def _check_classes(summary: Mapping[str, Any], count: int, path: Path) -> None:
+    """Refuse a summary of another number of classes than its set has."""
+    classes = summary.get("classes")
+    if classes is None:
+        return
+    lists = [classes["names"], classes["samples"]]
+    lists += [
+        classes[key][x] for key in ("distilled", "random") for x in ("mean", "std")
+    ]
+    if any(len(x) != count for x in lists):
+        raise UserError(
+            f"cannot use {shown(path)}: its classes are not the {count} of "
+            f"distilled.npz; {_REMEDY}"
+        )

@@ -1,0 +1,440 @@
+"""What the report of a run shows, section by section, from plain values."""
+
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxdd.report import drawings, page
+from jaxdd.report.page import Section
+from jaxdd.report.tiles import grid, shrunk, tiles
+
+Line = Mapping[str, Any]  # a line of `metrics.jsonl`
+Table = Sequence[Sequence[str]]
+
+KINDS = {
+    "random": "fresh networks",
+    "real_early": "networks partly trained on real data",
+    "real_late": "networks trained further on real data",
+    "synthetic": "networks trained on the set",
+}
+SET, RANDOM = "distilled set", "random real subsets"
+
+
+class Chart(NamedTuple):
+    """A chart of the course of a run: which numbers of a line, and their meaning."""
+
+    keys: Mapping[str, str]  # beginning of a number's name -> its name in the legend
+    ylabel: str
+    caption: str
+    log: bool = False
+
+
+COURSE = (
+    Chart(
+        {"match": "matching loss", "sdc": "difficulty correction, weighted"},
+        "loss", "The matching loss, and the weighted terms beside it.", True,
+    ),
+    Chart(
+        {"difficulty_percentile": "percentile"},
+        "percentile of GraDN",
+        "Difficulty of the set: its place among real samples, 0 the easiest.",
+    ),
+    Chart(
+        {"difficulty_grad_norm": "GraDN"},
+        "GraDN", "Difficulty of the set: the mean norm of a sample's gradient.", True,
+    ),
+    Chart(
+        {"step_size": "step size"}, "step size",
+        "The learning rate of the student, which is learned with the images.",
+    ),
+    Chart(
+        {"sdc_share": "share"}, "share of SDC",
+        "Share of the difficulty correction in the gradient of the images.", True,
+    ),
+)  # fmt: skip
+EACH = 3  # synthetic images of a class between the easiest and the hardest real ones
+# Numbers that say where a line is, not how the run does.
+PLACES = {"step", "seconds", "segment"}
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """GraDN of samples at the end of a run.
+
+    Attributes:
+        kinds: P kinds of networks.
+        of_set, of_real: [P, N] of the set's images, [P, R] of random real samples.
+        extremes: [S, h, w, 1 or 3] uint8, real images that are easiest and hardest.
+        classes: [S] of these.
+        hard: [S] bool.
+        deciles: mean accuracy in percent of networks on the set, in ten equal parts of
+            the test samples from easy to hard; empty where it is not known.
+    """
+
+    kinds: Sequence[str]
+    of_set: np.ndarray
+    of_real: np.ndarray
+    extremes: np.ndarray
+    classes: np.ndarray
+    hard: np.ndarray
+    deciles: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run as plain values.
+
+    Attributes:
+        title: such as "DSA on digits, 1 image per class".
+        command: that made it, or None where it is not known.
+        workdir: its folder, as text.
+        images: [K, n, H, W, C] in [0, 1].
+        summary: content of `summary.json`.
+        metrics: lines of `metrics.jsonl`.
+        difficulty: None where the run kept none.
+        remarks: sentences about what the report lacks.
+    """
+
+    title: str
+    command: str | None
+    workdir: str
+    images: np.ndarray
+    summary: Mapping[str, Any]
+    metrics: Sequence[Line]
+    difficulty: Difficulty | None = None
+    remarks: Sequence[str] = field(default=())
+
+    @property
+    def class_names(self) -> list[str]:
+        """K names; numbers where an earlier version kept none."""
+        names = self.summary.get("classes", {}).get("names")
+        return list(names or map(str, range(len(self.images))))
+
+
+def run_page(run: Run) -> str:
+    """The report of a run, one HTML file that holds everything it shows.
+
+    Args:
+        run: its values; text in them may be anything.
+
+    Returns:
+        The content of the file; equal values give equal bytes.
+    """
+    distilled, random = run.summary["distilled"], run.summary["random"]
+    lead = page.paragraph(
+        f"{accuracy_text(distilled)} % test accuracy after training on this set "
+        f"({networks(distilled['n'])}), beside {accuracy_text(random)} % on random "
+        f"real subsets of the same size ({networks(random['n'])}).",
+        "lead",
+    )
+    lead += page.code(run.command) if run.command else ""
+    sections: dict[str, Callable[[Run], str]] = {
+        "Images": images,
+        "Accuracy": accuracy,
+        "Course of the run": course,
+        "Difficulty": difficulty,
+        "Segments": segments,
+        "Time and memory": costs,
+        "Load and evaluate it": usage,
+        "Configuration": configuration,
+    }
+    return page.document(
+        run.title, lead, [Section(name, body(run)) for name, body in sections.items()]
+    )
+
+
+# --- Sections -------------------------------------------------------------------------
+
+
+def images(run: Run) -> str:
+    """The set, class by class."""
+    rows, left_out = grid(run.images, run.class_names)
+    return rows + (page.paragraph(left_out, "note") if left_out else "")
+
+
+def accuracy(run: Run) -> str:
+    """The set beside random subsets: in all, by class and by difficulty."""
+    summary = run.summary
+    distilled, random = summary["distilled"], summary["random"]
+    classes = summary.get("classes", {})
+    rows = [
+        [name, accuracy_text(summary[key]), str(summary[key]["n"]),
+         accuracy_text(classes.get(key, {}).get("balanced"))]
+        for key, name in (("distilled", SET), ("random", RANDOM))
+    ]  # fmt: skip
+    body = page.table(["trained on", "accuracy %", "networks", "balanced %"], rows)
+    gain = distilled["mean"] - random["mean"]
+    body += page.paragraph(
+        f"The set gains {gain:+.2f} points over random real images. ± is the standard "
+        "deviation over networks; balanced accuracy is the mean over classes.",
+        "note",
+    )
+    return body + page.charts([*_by_class(run), *_by_decile(run)]) + _class_table(run)
+
+
+def course(run: Run) -> str:
+    """Curves of what was logged; those with a meaning of their own first."""
+    figures, used = [], set(PLACES)
+    for chart in COURSE:
+        series = {}
+        for key, name in chart.keys.items():
+            for number in numbers_of(run.metrics):
+                kind = number.removeprefix(key).removeprefix("_")
+                if number == key or (number.startswith(f"{key}_") and kind in KINDS):
+                    label = f"{name}: {KINDS[kind]}" if kind in KINDS else name
+                    series[label] = curve(run.metrics, number)
+                    used.add(number)
+        figures.append(
+            drawings.lines(series, "step", chart.ylabel, chart.caption, chart.log)
+        )
+    others = [
+        drawings.lines({name: curve(run.metrics, name)}, "step", name, name, True)
+        for name in numbers_of(run.metrics)
+        if name not in used
+    ]
+    further = page.charts([x for x in others if x])
+    body = page.charts([x for x in figures if x])
+    body += page.details("Further numbers that were logged", further)
+    return body or page.paragraph("Nothing was logged along the run.", "note")
+
+
+def difficulty(run: Run) -> str:
+    """The set among real samples, and the easiest and hardest of these beside it."""
+    change = run.summary["difficulty"]
+    kept = run.difficulty
+    suffixes = _kinds(change, kept)
+    rows = [
+        [KINDS.get(kind, kind)]
+        + [
+            number(change[when].get(f"{name}{suffix}"))
+            for name in ("grad_norm", "percentile")
+            for when in ("start", "end")
+        ]
+        for kind, suffix in suffixes.items()
+    ]
+    header = ["difficulty for", "GraDN at start", "at end", "percentile at start",
+              "at end"]  # fmt: skip
+    body = page.table(header, rows)
+    body += page.paragraph(
+        "GraDN is the norm of the gradient of a sample's loss, mean over networks; the "
+        "percentile is the set's place among real samples.",
+        "note",
+    )
+    if kept is None:
+        lacking = "The GraDN of single samples was not kept by this run."
+        return body + page.paragraph(lacking, "note")
+    figures = []
+    for i, (kind, suffix) in enumerate(suffixes.items()):
+        marks = {
+            f"the set at the {when}": value
+            for when in ("start", "end")
+            if (value := change[when].get(f"grad_norm{suffix}")) is not None
+        }
+        caption = (
+            f"GraDN of {kept.of_real.shape[1]} real samples for "
+            f"{KINDS.get(kind, kind)}; the hardest percent shares the last bar."
+        )
+        if i < len(kept.of_real):
+            figures.append(drawings.histogram(kept.of_real[i], "GraDN", marks, caption))
+    return body + page.charts([x for x in figures if x]) + _extremes(run, kept)
+
+
+def segments(run: Run) -> str:
+    """What every segment saw; nothing of a run in one piece."""
+    rows = [
+        [
+            str(i),
+            str(x["size"]),
+            f"{sum(x['kept'])}",
+            f"{100 * x['right']:.1f}",
+            f"{100 * x['forgotten']:.1f}",
+        ]
+        for i, x in enumerate(run.summary.get("segments", []), 1)
+    ]
+    header = ["segment", "images per class", "real samples in play",
+              "judges are right %", "forgotten %"]  # fmt: skip
+    return page.table(header, rows)
+
+
+def costs(run: Run) -> str:
+    """Seconds, memory and the device."""
+    summary = run.summary
+    values = {
+        "whole distillation": _seconds(summary.get("seconds")),
+        "one step": _seconds(summary.get("seconds_per_step")),
+        "compiling": _seconds(summary.get("compile_seconds")),
+        "evaluation": _seconds(summary.get("evaluation_seconds")),
+        "compiling of the evaluation": _seconds(
+            summary.get("evaluation_compile_seconds")
+        ),
+        "peak memory": number(summary.get("peak_mb"), " MB"),
+        "device": str(summary.get("device", "not known")),
+    }
+    resumed = summary.get("resumed_at", [])
+    if resumed:
+        values["resumed at step"] = ", ".join(map(str, resumed))
+    return page.table(["what", "value"], [[k, v] for k, v in values.items()])
+
+
+def usage(run: Run) -> str:
+    """Three lines of Python and a command."""
+    path = f"{run.workdir.rstrip('/')}/distilled.npz"
+    python = (
+        f"import jaxdd\nartifact = jaxdd.load({path!r})\n"
+        "images, labels = artifact.displayable(), artifact.labels.argmax(-1)"
+    )
+    return page.code(python) + page.code(evaluating(path))
+
+
+def evaluating(path: str) -> str:
+    """The command that evaluates a file again."""
+    return f"python -m experiments.evaluate --artifact={shlex.quote(path)}"
+
+
+def configuration(run: Run) -> str:
+    """Every value of the run, the versions, and what a reader should know."""
+    summary = run.summary
+    values = [[name, text] for name, text in flattened(summary["config"]).items()]
+    versions = [[k, str(v)] for k, v in summary.get("versions", {}).items()]
+    return (
+        page.bullets([*map(str, summary.get("warnings", [])), *run.remarks])
+        + page.details("All values", page.table(["name", "value"], values))
+        + page.details("Versions", page.table(["package", "version"], versions))
+    )
+
+
+# --- Parts ----------------------------------------------------------------------------
+
+
+def _by_class(run: Run) -> list[str]:
+    classes = run.summary.get("classes")
+    if not classes:
+        return []
+    series = {
+        name: percents(classes[key]["mean"])
+        for key, name in (("distilled", SET), ("random", RANDOM))
+    }
+    caption = "Accuracy class by class, mean over networks."
+    return [drawings.bars(run.class_names, series, "accuracy %", caption)]
+
+
+def _by_decile(run: Run) -> list[str]:
+    if run.difficulty is None or not len(run.difficulty.deciles):
+        return []
+    caption = (
+        "Accuracy of networks on the set, by tenths of the test samples from the "
+        f"easiest to the hardest for {KINDS.get(run.difficulty.kinds[0], '')}."
+    )
+    tenths = [str(i) for i in range(1, 11)]
+    return [drawings.bars(tenths, {SET: run.difficulty.deciles}, "accuracy %", caption)]
+
+
+def _class_table(run: Run) -> str:
+    classes = run.summary.get("classes")
+    if not classes:
+        return ""
+    rows = []
+    for k, name in enumerate(run.class_names):
+        cells = [
+            accuracy_text(
+                {"mean": classes[key]["mean"][k], "std": classes[key]["std"][k]}
+            )
+            for key in ("distilled", "random")
+        ]
+        rows.append([name, *cells, str(classes["samples"][k])])
+    header = ["class", f"{SET} %", f"{RANDOM} %", "test samples"]
+    return page.details("Accuracy class by class", page.table(header, rows))
+
+
+def _extremes(run: Run, kept: Difficulty) -> str:
+    """Rows of classes: the easiest real images, synthetic ones, the hardest."""
+    from_set = {int(k): run.images[k] for k in np.unique(kept.classes)}
+    heads = ("class", "easiest real", "synthetic", "hardest real")
+    cells = [f'<div class="head">{head}</div>' for head in heads]
+    for k, group in from_set.items():
+        name = run.class_names[k]
+        mine = kept.classes == k
+        easy, hard = kept.extremes[mine & ~kept.hard], kept.extremes[mine & kept.hard]
+        cells += [
+            f'<div class="name">{page.escaped(name)}</div>',
+            tiles(easy, f"easiest real images of the class {name}"),
+            tiles(shrunk(group[:EACH]), f"synthetic images of the class {name}"),
+            tiles(hard, f"hardest real images of the class {name}"),
+        ]
+    if not from_set:
+        return ""
+    return (
+        page.heading("Easiest and hardest real images")
+        + page.paragraph(
+            f"Of the {kept.of_real.shape[1]} real samples above, by GraDN for "
+            f"{KINDS.get(kept.kinds[0], '')}; the first synthetic images between "
+            "them.",
+            "note",
+        )
+        + f'<div class="rows columns">{"".join(cells)}</div>'
+    )
+
+
+def _kinds(change: Mapping[str, Any], kept: Difficulty | None) -> dict[str, str]:
+    """{kind of networks: what the names of its numbers end with}, the first first."""
+    others = [x.removeprefix("percentile_") for x in change["end"]
+              if x.startswith("percentile_")]  # fmt: skip
+    first = "the probe networks" if kept is None else kept.kinds[0]
+    return {first: "", **{kind: f"_{kind}" for kind in others}}
+
+
+def numbers_of(metrics: Sequence[Line]) -> list[str]:
+    """Names of the numbers in the lines, in their order."""
+    return list(dict.fromkeys(name for line in metrics for name in line))
+
+
+def curve(metrics: Sequence[Line], name: str) -> drawings.Curve:
+    """Steps and values of the lines that have a number; null is not a number."""
+    lines = [x for x in metrics if name in x]
+    return [x["step"] for x in lines], percents([x[name] for x in lines])
+
+
+def percents(values: Sequence[float | None]) -> list[float]:
+    """Values with NaN for those that are not known."""
+    return [math.nan if x is None else float(x) for x in values]
+
+
+def accuracy_text(entry: Mapping[str, Any] | None) -> str:
+    """Mean and standard deviation, such as "51.23 ± 0.50"."""
+    if entry is None or entry["mean"] is None:
+        return "–"
+    return f"{entry['mean']:.2f} ± {entry['std']:.2f}"
+
+
+def networks(count: int) -> str:
+    """A number of networks."""
+    return f"{count} network" + "s" * (count != 1)
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """Four digits of a number."""
+    return "–" if value is None else f"{value:.4g}{unit}"
+
+
+def _seconds(value: float | None) -> str:
+    return number(value, " s")
+
+
+def flattened(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
+    """Names and texts of values, those of inner mappings by "outer.inner".
+
+    Example:
+        >>> flattened({"ipc": 1, "network": {"name": "mlp"}})
+        {'ipc': '1', 'network.name': 'mlp'}
+    """
+    texts: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            texts |= flattened(value, f"{before}{name}.")
+        else:
+            texts[f"{before}{name}"] = "none" if value is None else str(value)
+    return texts
