@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.comparing import lists, methods, pairs, shared_banks
+from experiments.comparing import lists, methods, pairs, reports, shared_banks
 from experiments.comparing.cells import Cell, Key, Records, markdown
 from experiments.comparing.comparison import opened_folder
 from experiments.comparing.filling import Filler
@@ -97,7 +97,8 @@ def run(config: Config) -> dict[str, Any]:
         records.write()  # also where it was stopped between its two files
         summary = {"cells": records.all, **pairs.provenance_of(asdict(config))}
         write_atomically(folder / "summary.json", to_json(summary))
-        say(f"{shown(folder)}: matrix.md, matrix.json")
+        reports.write(folder, markdown(records.all))
+        say(f"{shown(folder)}: matrix.md, matrix.json, report.html")
         return summary
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.comparing import lists, methods, pairs
+from experiments.comparing import lists, methods, pairs, reports
 from experiments.comparing.comparison import opened_folder
 from experiments.console.flags import main, option
 from jaxdd import fields
@@ -135,7 +135,8 @@ def run(config: Config) -> dict[str, Any]:
         }
         write_atomically(folder / "race.json", to_json(summary))
         write_atomically(folder / "race.md", table(summary) + "\n")
-        say(f"{shown(folder)}: race.md, race.json")
+        reports.write(folder, table(summary), title="Methods at equal time")
+        say(f"{shown(folder)}: race.md, race.json, report.html")
         return summary
 
 

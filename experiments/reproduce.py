@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.comparing import lists
+from experiments.comparing import lists, reports
 from experiments.console.flags import main, option
 from experiments.reproducing import cells, ledger, page, processes
 from experiments.reproducing.places import Place
@@ -90,6 +90,7 @@ def run(config: Config) -> str:
             return f"{added} records added to {shown(results / ledger.LEDGER)}"
         failed = work.fill(runs, config.data_dir, config.minutes)
     states = listed(runs, ledger.read(results / ledger.LEDGER))
+    reports.write(out, f"```\n{states}\n```\n", title="Published cells")
     return "\n\n".join([states, *(f"failed: {name}" for name in failed)])
 
 

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
 
-from experiments.comparing import lists, methods, pairs, shared_banks
+from experiments.comparing import lists, methods, pairs, reports, shared_banks
 from experiments.comparing.flags import ComparisonFlags, refuse_unused
 from experiments.comparing.groups import C, Finished, Group, Key, Opened
 from jaxdd import fields
@@ -137,7 +137,8 @@ class Comparison(Generic[C, Key]):
         write_atomically(folder / "table.json", to_json(table))
         for name, plot in self.plots.items():
             draw(plot, finished, table, folder / name)
-        written = ("table.md", "table.csv", "table.json", *self.plots)
+        reports.write(folder, self.text(table), list(self.plots))
+        written = ("table.md", "table.csv", "table.json", *self.plots, reports.FILE)
         say(f"{shown(folder)}: {', '.join(written)}")
         return table
 

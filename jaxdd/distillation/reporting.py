@@ -22,6 +22,8 @@ from jaxdd.storage.paths import existing_folder, shown
 
 FILE = "report.html"
 TENTHS = 10
+_KIND = "distillation"
+_RECORD = records.mapping(optional={"kind": records.text(100)})
 _REMEDY = "start the run's command again, which makes what is not there"
 
 _LIST = records.list_of(records.maybe(records.number(0, 100)))
@@ -180,9 +182,16 @@ def read(workdir: str | Path, what: str = "--workdirs") -> Run:
     """
     remedy = "give the workdirs of finished runs of experiments.distill"
     folder = existing_folder(workdir, what, remedy)
-    path = folder / "summary.json"
+    path, record = folder / "summary.json", folder / "run.json"
+    if record.exists():
+        kind = records.read_json(record, _RECORD, _REMEDY).get("kind", _KIND)
+        if kind != _KIND:
+            raise UserError(
+                f"{what} {shown(folder)} holds another experiment ({shown(kind)}), "
+                f"which writes a report of its own: {remedy}"
+            )
     if not path.exists():
-        begun = (folder / "run.json").exists()
+        begun = record.exists()
         state = "holds a run that is not finished" if begun else "holds no run"
         raise UserError(f"{what} {shown(folder)} {state}: {remedy}")
     if not (folder / "distilled.npz").exists():

@@ -11,7 +11,7 @@ from jaxdd.errors import UserError, quoted
 from jaxdd.report.page import escaped, figure
 
 WIDTH, HEIGHT = 420, 240
-LEFT, RIGHT, TOP, BOTTOM = 52, 10, 12, 40  # margins
+LEFT, RIGHT, TOP, BOTTOM = 60, 10, 12, 40  # margins
 COLORS = 6  # classes s0 to s5 of the page's style
 DASHES = ("", "7 3", "2 3")  # beyond six series
 MANY = 600  # points of a line; further ones cannot be seen
@@ -69,14 +69,17 @@ def lines(
     ylabel: str,
     caption: str,
     log: bool = False,
+    names: Sequence[str] = (),
 ) -> str:
-    """Lines y over x by name, with a legend where there are several.
+    """Lines y over x by name, with a legend where there are several names.
 
     Args:
         series: name -> (x [S], y [S]); a value that is not finite interrupts its line.
         xlabel, ylabel: names of the axes.
         caption: what the figure shows.
         log: whether y is logarithmic where its values are positive and far apart.
+        names: of all lines of the page, whose places in it give their colours; by
+            default those of `series`.
 
     Returns:
         HTML; empty where no value is finite.
@@ -95,14 +98,16 @@ def lines(
         return ""
     across = Axis.over(np.concatenate([x for x, _ in curves.values()]))
     upward = Axis.over(np.concatenate(finite), log)
+    styles = [list(names or curves).index(name) for name in curves]
     marks = [
         f'<path class="line s{i % COLORS}"{_dash(i)} '
         f'd="{_path(_x(across.at(x)), _y(upward.at(y)))}"/>'
-        for i, (x, y) in enumerate(curves.values())
+        for i, (x, y) in zip(styles, curves.values(), strict=True)
     ]
     drawing = _chart("".join(marks), across, upward, xlabel, ylabel, caption)
-    names = list(curves)
-    return figure(drawing + (_legend(names) if len(names) > 1 else ""), caption)
+    several = max(len(names), len(curves)) > 1
+    legend = _legend(list(curves), styles) if several else ""
+    return figure(drawing + legend, caption)
 
 
 def histogram(

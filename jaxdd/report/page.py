@@ -7,6 +7,7 @@ this folder goes through `escaped` or `literal`.
 
 import base64
 import html
+import urllib.parse
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -111,6 +112,12 @@ def code(text: str) -> str:
     return f"<pre><code>{literal(text)}</code></pre>"
 
 
+def command(text: str) -> str:
+    """A command of one line, which wraps between its flags alone."""
+    words = "</span> <span>".join(literal(text).split(" "))
+    return f'<pre class="command"><code><span>{words}</span></code></pre>'
+
+
 def details(title: str, body: str) -> str:
     """A part that is closed at first; nothing without a body.
 
@@ -140,9 +147,11 @@ def link(target: str, text: str) -> str:
         UserError: the target is an address or an absolute path, which would not
             survive a move of the page.
     """
-    if ":" in target.split("/")[0] or target.startswith("/"):
+    if "://" in target or target.startswith("/"):
         raise UserError(f"a page links only to files beside it, not to {shown(target)}")
-    return f'<a href="{html.escape(target)}">{escaped(text)}</a>'
+    # Behind "./" no part of a name can be taken for the scheme of an address.
+    path = urllib.parse.quote(target, errors="surrogateescape")
+    return f'<a href="./{path}">{escaped(text)}</a>'
 
 
 def table(

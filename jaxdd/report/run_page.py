@@ -52,7 +52,7 @@ COURSE = (
         "The learning rate of the student, which is learned with the images.",
     ),
     Chart(
-        {"sdc_share": "share"}, "share of SDC",
+        {"sdc_share": "share of SDC"}, "share of SDC",
         "Share of the difficulty correction in the gradient of the images.", True,
     ),
 )  # fmt: skip
@@ -131,7 +131,7 @@ def run_page(run: Run) -> str:
         f"real subsets of the same size ({networks(random['n'])}).",
         "lead",
     )
-    lead += page.code(run.command) if run.command else ""
+    lead += page.command(run.command) if run.command else ""
     sections: dict[str, Callable[[Run], str]] = {
         "Images": images,
         "Accuracy": accuracy,
@@ -185,7 +185,9 @@ def course(run: Run) -> str:
             for number in numbers_of(run.metrics):
                 kind = number.removeprefix(key).removeprefix("_")
                 if number == key or (number.startswith(f"{key}_") and kind in KINDS):
-                    label = f"{name}: {KINDS[kind]}" if kind in KINDS else name
+                    if number.startswith("difficulty_"):
+                        kind = kind or first_kind(run)
+                    label = KINDS.get(kind, name)
                     series[label] = curve(run.metrics, number)
                     used.add(number)
         figures.append(
@@ -206,7 +208,7 @@ def difficulty(run: Run) -> str:
     """The set among real samples, and the easiest and hardest of these beside it."""
     change = run.summary["difficulty"]
     kept = run.difficulty
-    suffixes = _kinds(change, kept)
+    suffixes = _kinds(run)
     rows = [
         [KINDS.get(kind, kind)]
         + [
@@ -287,7 +289,7 @@ def usage(run: Run) -> str:
         f"import jaxdd\nartifact = jaxdd.load({path!r})\n"
         "images, labels = artifact.displayable(), artifact.labels.argmax(-1)"
     )
-    return page.code(python) + page.code(evaluating(path))
+    return page.code(python) + page.command(evaluating(path))
 
 
 def evaluating(path: str) -> str:
@@ -379,12 +381,24 @@ def _extremes(run: Run, kept: Difficulty) -> str:
     )
 
 
-def _kinds(change: Mapping[str, Any], kept: Difficulty | None) -> dict[str, str]:
+def first_kind(run: Run) -> str:
+    """The kind of networks that is meant where none is named."""
+    if run.difficulty is not None:
+        return run.difficulty.kinds[0]
+    return str(run.summary["config"].get("probe_kinds", "")).split(",")[0]
+
+
+def name_at(run: Run, name: str, kind: str) -> str:
+    """What a run calls a number that was measured at networks of a kind."""
+    return name if kind == first_kind(run) else f"{name}_{kind}"
+
+
+def _kinds(run: Run) -> dict[str, str]:
     """{kind of networks: what the names of its numbers end with}, the first first."""
+    change = run.summary["difficulty"]
     others = [x.removeprefix("percentile_") for x in change["end"]
               if x.startswith("percentile_")]  # fmt: skip
-    first = "the probe networks" if kept is None else kept.kinds[0]
-    return {first: "", **{kind: f"_{kind}" for kind in others}}
+    return {first_kind(run): "", **{kind: f"_{kind}" for kind in others}}
 
 
 def numbers_of(metrics: Sequence[Line]) -> list[str]:

@@ -44,6 +44,8 @@ pre {
   padding: 0.7rem 0.9rem; margin: 0.6rem 0; font-size: 0.85rem; line-height: 1.5;
   white-space: pre-wrap; overflow-wrap: anywhere; user-select: all;
 }
+pre.command { overflow-x: auto; overflow-wrap: normal; }
+pre.command span { white-space: nowrap; }
 code, pre { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 .scroll { overflow-x: auto; margin: 0.6rem 0; }
 .scroll:focus-visible { outline: 2px solid var(--c0); }
@@ -57,7 +59,7 @@ th, td {
 }
 th { font-weight: 600; }
 td.number, th.number { text-align: right; white-space: nowrap; }
-tbody th { font-weight: 500; }
+tbody th { font-weight: 500; min-width: 7rem; }
 details { margin: 0.6rem 0; }
 summary { cursor: pointer; }
 figure { margin: 0; min-width: 0; }
