@@ -105,7 +105,7 @@ def extremes_of(
         >>> labels, scores = np.array([0, 0, 1, 0]), np.array([3.0, 1.0, 5.0, 2.0])
         >>> places, hard = extremes_of(labels, scores, 2)
         >>> places.tolist(), hard.tolist()
-        ([1, 0, 2], [False, True, False])
+        ([1, 3, 0, 2], [False, False, True, False])
     """
     places: list[np.ndarray] = []
     hard: list[bool] = []

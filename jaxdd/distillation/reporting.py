@@ -29,7 +29,9 @@ _REMEDY = "start the run's command again, which makes what is not there"
 _LIST = records.list_of(records.maybe(records.number(0, 100)))
 _CLASSES = records.mapping(balanced=STATISTICS, mean=_LIST, std=_LIST)
 # What a page reads beside what every summary is checked for.
+_DIFFICULTY = records.mapping(others=records.maybe(records.number(0)))
 _REPORTED = records.mapping(
+    difficulty=records.mapping(start=_DIFFICULTY, end=_DIFFICULTY),
     optional={
         "classes": records.mapping(
             names=records.list_of(records.text()),
@@ -41,7 +43,7 @@ _REPORTED = records.mapping(
         "device": records.text(),
         "versions": records.mapping(others=records.text()),
         "warnings": records.list_of(records.text()),
-    }
+    },
 )
 _HITS = {
     "right": Member("b", 2, 2**31, repetitive=True),

@@ -32,7 +32,7 @@ def html_of(text: str) -> str:
             lines.append(("code" if inside_code else _kind(line), line))
     for kind, group in groupby(lines, key=lambda x: x[0]):
         parts += _block(kind, [line for _, line in group])
-    if _HEADING.match(text):
+    if title_of(text):
         parts = parts[1:]
     return "\n".join(parts)
 

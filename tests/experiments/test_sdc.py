@@ -40,9 +40,12 @@ class Brightness(Probes):
     def __init__(self, *args):
         pass
 
-    def measure(self, synthetic):
-        value = float(jnp.abs(synthetic.images).mean())
-        return {"grad_norm": value, "percentile": min(100 * value, 100.0)}
+    def look(self, synthetic):
+        self.value = float(jnp.abs(synthetic.images).mean())
+        return {}
+
+    def summary(self, seen):
+        return {"grad_norm": self.value, "percentile": min(100 * self.value, 100.0)}
 
 
 def config(workdir, **changes) -> sdc.Config:

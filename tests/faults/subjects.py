@@ -23,13 +23,14 @@ from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.file import Artifact
 from jaxdd.data import fit_zca, load, normalisation
 from jaxdd.data.problem import DataFlags, Problem, open_problem
-from jaxdd.distillation import banks, experts, segmented
+from jaxdd.distillation import banks, evidence, experts, reporting, segmented
 from jaxdd.distillation.finished import AGAIN, SUMMARY
 from jaxdd.distillation.sorting import read_scores
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Judge, Protocol
 from jaxdd.experts import Bank, Manifest
+from jaxdd.report import run_page
 from jaxdd.storage.files import to_json
 from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.records import read_json
@@ -256,6 +257,28 @@ def _use_losses(path: Path) -> None:
     assert np.isfinite(d4a_results.read_losses(path, 20)).all()
 
 
+def _use_evidence(path: Path) -> None:
+    found = evidence.read(path.parent, 10)
+    kept = run_page.Difficulty(*found[:6])
+    assert len(run_page.run_page(dataclasses.replace(_reported(), difficulty=kept)))
+
+
+@cache
+def _reported() -> run_page.Run:
+    """A run without the difficulty of its samples."""
+    made = _artifact(zca=False, soft=False)
+    return reporting.content_of(made, _SUMMARY, [], "w")
+
+
+def _build_reported(folder: Path) -> None:
+    artifacts.save(_artifact(zca=False, soft=False), folder / "distilled.npz")
+    (folder / "summary.json").write_text(to_json(_REPORTED))
+
+
+def _use_reported(folder: Path) -> None:
+    assert run_page.run_page(reporting.read(folder)).count("<h2>") > 3
+
+
 def _use_hits(path: Path) -> None:
     assert d4a_results.by_tenth(path.parent, np.arange(20.0)).shape == (10,)
 
@@ -319,6 +342,20 @@ _SUMMARY = {
     "segments": [{"size": 1, "kept": [4, 5], "right": 0.5, "forgotten": 0.0}],
     "config": {"steps": 20, "workdir": "w"},
     "seed": 0,
+}
+_OF_CLASSES = {"balanced": _ACCURACY, "mean": [50.0] * 10, "std": [1.5] * 10}
+_REPORTED = {
+    **_SUMMARY,
+    "classes": {
+        "names": [str(k) for k in range(10)],
+        "samples": [36] * 10,
+        "distilled": _OF_CLASSES,
+        "random": _OF_CLASSES,
+    },
+    "command": "python -m experiments.distill --method=dm",
+    "device": "cpu x1",
+    "versions": {"jax": "0.10"},
+    "warnings": ["the experts differ"],
 }
 _CONFIG = {"method": "dm", "ipc": 1, "steps": 20, "network": {"name": "mlp"}}
 
@@ -453,6 +490,21 @@ FILES = {
     ),
     "hits": _arrays(
         "evaluation.npz", _use_hits, right=np.eye(5, 20) > 0, ids=np.arange(20)
+    ),
+    "evidence": _arrays(
+        "difficulty.npz",
+        _use_evidence,
+        kinds=np.array(["real_early", "random"]),
+        of_set=np.ones((2, 10), np.float32),
+        of_real=np.linspace(0, 3, 40, dtype=np.float32).reshape(2, 20),
+        extremes=np.zeros((4, 8, 8, 1), np.uint8),
+        classes=np.array([0, 0, 1, 1], np.int32),
+        hard=np.array([False, True, False, True]),
+        test_ids=np.arange(20),
+        of_test=np.linspace(0, 3, 20, dtype=np.float32),
+    ),
+    "report": Subject(
+        _build_reported, _file("summary.json", damage_json), _use_reported
     ),
     "matrix": _json(
         "matrix.json",
