@@ -130,8 +130,11 @@ def histogram(
     shown = {name: float(x) for name, x in marks.items() if np.isfinite(x)}
     if not array.size:
         return ""
-    last = max(np.quantile(array, 0.99), *shown.values(), array.min() + 1e-9)
-    first = min(array.min(), *shown.values(), last)
+    last = float(max([np.quantile(array, 0.99), *shown.values()]))
+    first = float(min([array.min(), *shown.values()]))
+    if last - first <= 1e-6 * abs(last):  # floats are too coarse for several bars
+        margin = 1e-3 * abs(last) or 0.5
+        first, last = first - margin, last + margin
     bins = int(np.clip(2 * np.cbrt(array.size), 8, 40))  # Rice's rule
     counts, edges = np.histogram(np.minimum(array, last), bins, (first, last))
     across = Axis(float(edges[0]), float(edges[-1]))
