@@ -13,7 +13,8 @@ from jaxdd.distillation import evidence as evidences
 from jaxdd.distillation.evidence import Evidence
 from jaxdd.distillation.finished import SUMMARY, as_it_lies
 from jaxdd.errors import NotWritten, UserError
-from jaxdd.report.run_page import Difficulty, Run, run_page
+from jaxdd.report.run_page import run_page
+from jaxdd.report.run_values import Difficulty, Run
 from jaxdd.storage import records
 from jaxdd.storage.arrays import Member, read_arrays
 from jaxdd.storage.files import write_atomically

@@ -3,11 +3,9 @@
 Names come from data, so every text is escaped.
 """
 
-import base64
-import html
 from collections.abc import Sequence
 
-from jaxdd.storage.paths import shown
+from jaxdd.report.page import data_uri, escaped
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -19,7 +17,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """
 
     def row(cells: Sequence[str], tag: str) -> str:
-        inner = "".join(f"<{tag}>{_escaped(cell)}</{tag}>" for cell in cells)
+        inner = "".join(f"<{tag}>{escaped(cell)}</{tag}>" for cell in cells)
         return f"<tr>{inner}</tr>"
 
     body = "".join(row(cells, "td") for cells in rows)
@@ -34,9 +32,4 @@ def picture(png: bytes | None, text: str) -> str:
     """
     if png is None:
         return ""
-    data = base64.b64encode(png).decode("ascii")
-    return f'<img src="data:image/png;base64,{data}" alt="{_escaped(text)}"><br>'
-
-
-def _escaped(text: str) -> str:
-    return html.escape(shown(text))
+    return f'<img src="{data_uri(png)}" alt="{escaped(text)}"><br>'

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from jaxdd.errors import UserError
 from jaxdd.report import drawings, page
 from jaxdd.report.page import Section
-from jaxdd.report.run_page import (
+from jaxdd.report.run_values import (
     COURSE,
     KINDS,
     Run,

@@ -30,7 +30,8 @@ from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Judge, Protocol
 from jaxdd.experts import Bank, Manifest
-from jaxdd.report import run_page
+from jaxdd.report.run_page import run_page
+from jaxdd.report.run_values import Difficulty, Run
 from jaxdd.storage.files import to_json
 from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.records import read_json
@@ -259,12 +260,12 @@ def _use_losses(path: Path) -> None:
 
 def _use_evidence(path: Path) -> None:
     found = evidence.read(path.parent, 10)
-    kept = run_page.Difficulty(*found[:6])
-    assert len(run_page.run_page(dataclasses.replace(_reported(), difficulty=kept)))
+    kept = Difficulty(*found[:6])
+    assert len(run_page(dataclasses.replace(_reported(), difficulty=kept)))
 
 
 @cache
-def _reported() -> run_page.Run:
+def _reported() -> Run:
     """A run without the difficulty of its samples."""
     made = _artifact(zca=False, soft=False)
     return reporting.content_of(made, _SUMMARY, [], "w")
@@ -276,7 +277,7 @@ def _build_reported(folder: Path) -> None:
 
 
 def _use_reported(folder: Path) -> None:
-    assert run_page.run_page(reporting.read(folder)).count("<h2>") > 3
+    assert run_page(reporting.read(folder)).count("<h2>") > 3
 
 
 def _use_hits(path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from jaxdd.report import drawings, markdown, page
-from jaxdd.report.run_page import Difficulty, Run, run_page
+from jaxdd.report.run_page import run_page
+from jaxdd.report.run_values import Difficulty, Run
 from jaxdd.report.runs_page import Named, runs_page
 from jaxdd.report.tiles import PER_CLASS, grid, png, shrunk
 from tests.helpers import refused
@@ -272,7 +273,8 @@ def test_tables_need_a_cell_per_column_and_links_stay_near():
 
 
 def test_the_tables_of_comparisons_become_html():
-    text = "# T\n\n| set | % |\n|---|---:|\n| a\\|b | **no** |\n\n- `x`\n- y\n\nOne\ntwo.\n"
+    table = "| set | % |\n|---|---:|\n| a\\|b | **no** |\n"
+    text = f"# T\n\n{table}\n- `x`\n- y\n\nOne\ntwo.\n"
     html = markdown.html_of(text)
     assert markdown.title_of(text) == "T"
     assert "<h3>" not in html
