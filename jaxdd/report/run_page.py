@@ -96,14 +96,14 @@ def course(run: Run) -> str:
     for chart in COURSE:
         series = {}
         for key, name in chart.keys.items():
-            for number in numbers_of(run.metrics):
-                kind = number.removeprefix(key).removeprefix("_")
-                if number == key or (number.startswith(f"{key}_") and kind in KINDS):
-                    if number.startswith("difficulty_"):
+            for logged in numbers_of(run.metrics):
+                kind = logged.removeprefix(key).removeprefix("_")
+                if logged == key or (logged.startswith(f"{key}_") and kind in KINDS):
+                    if logged.startswith("difficulty_"):
                         kind = kind or first_kind(run)
                     label = KINDS.get(kind, name)
-                    series[label] = curve(run.metrics, number)
-                    used.add(number)
+                    series[label] = curve(run.metrics, logged)
+                    used.add(logged)
         figures.append(
             drawings.lines(series, "step", chart.ylabel, chart.caption, chart.log)
         )
@@ -203,12 +203,8 @@ def usage(run: Run) -> str:
         f"import jaxdd\nartifact = jaxdd.load({path!r})\n"
         "images, labels = artifact.displayable(), artifact.labels.argmax(-1)"
     )
-    return page.code(python) + page.command(evaluating(path))
-
-
-def evaluating(path: str) -> str:
-    """The command that evaluates a file again."""
-    return f"python -m experiments.evaluate --artifact={shlex.quote(path)}"
+    shell = f"python -m experiments.evaluate --artifact={shlex.quote(path)}"
+    return page.code(python) + page.command(shell)
 
 
 def configuration(run: Run) -> str:
