@@ -11,12 +11,16 @@ import numpy as np
 from experiments.planning.distillation import Distillation
 from experiments.planning.estimate import Lever, Part
 from jaxdd import report
+from jaxdd.distillation.evidence import CLASSES, EACH
 from jaxdd.report.pictures import draw
+from jaxdd.report.tiles import PIXELS
 from jaxdd.running.resume import LONG_SECONDS
 from jaxdd.storage.checkpoints import Checkpoints
 
 # Bytes of a line of metrics.jsonl, and of a chart with a few lines.
 LINE_BYTES, CHART_BYTES = 200, 40_000
+# Of a report without its images, and of an image byte in it.
+REPORT_BYTES, PICTURED = 60_000, 4 / 3
 
 
 class Written(NamedTuple):
@@ -76,6 +80,8 @@ def add_files(run: Distillation) -> None:
     fitted = run.problem.preprocess.to_arrays().values()
     run.file("distilled set", image_bytes + sum(x.nbytes for x in fitted))
     run.file("pictures", cost.picture_bytes + 2 * CHART_BYTES)
+    pictured = min(stored.size, 3 * PIXELS) + 2 * EACH * CLASSES * pixels[0, 0].size
+    run.file("report", REPORT_BYTES + PICTURED * pictured)
     tested = len(run.problem.splits.test.labels)
     run.file("hits of the evaluation", tested * (resolved.evaluation.networks / 8 + 2))
     lines = run.count * (steps // records.log_every + 1)

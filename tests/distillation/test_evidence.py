@@ -7,7 +7,7 @@ import pytest
 import jaxdd
 from jaxdd.data.problem import prepare
 from jaxdd.distillation import evidence
-from jaxdd.scores.probes import Probes
+from jaxdd.scores.probes import Probes, Seen
 from jaxdd.types import Synthetic
 from tests.helpers import refused, toy_arrays
 
@@ -52,6 +52,17 @@ def test_test_samples_have_their_own_scores(gathered):
     scores = probes.of_real(probes.fixed["random"][0], data)
     assert np.array_equal(kept.test_ids, problem.splits.test.ids)
     assert np.allclose(kept.of_test, scores, rtol=1e-5)
+
+
+def test_nothing_is_compiled_for_test_samples(gathered):
+    """The real samples' program serves; the second one is that of the test above."""
+    _, problem, _ = gathered
+    network = jaxdd.make_network("mlp", problem.dataset.image_shape, 3, width=4)
+    real = problem.on_device(problem.splits.train)
+    probes = Probes(network, real, 0, 1, 1, ("random",))
+    seen = {"random": Seen(jnp.ones(2), jnp.ones(len(probes.picked)), jnp.eye(3)[:2])}
+    evidence.gather(probes, seen, problem)
+    assert probes.of_real._cache_size() == 1
 
 
 def test_it_is_read_as_it_was_written(gathered, tmp_path):
