@@ -8,8 +8,8 @@ its term against forgetting. Beside their accuracy: the accuracy on every tenth 
 test split, from easy to hard by the loss of a fixed ensemble trained on real data; the
 samples that every segment keeps per class; and how much each segment forgets. Every
 segment takes --steps updates, so D4A takes as many times more than the base. Writes
-table.md, table.csv, table.json and plots; the same command continues a stopped
-comparison.
+table.md, table.csv, table.json, plots and report.html; the same command continues a
+stopped comparison.
 """
 
 import enum

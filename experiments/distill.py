@@ -36,7 +36,7 @@ def show(summary: dict[str, Any]) -> None:
         f"step, {summary['compile_seconds']:.1f} s compiling" + _evaluated(summary)
     )
     print(
-        f"results: {shown(config['workdir'])}/distilled.npz, images.png, summary.json"
+        f"results: {shown(config['workdir'])}/distilled.npz, report.html, summary.json"
     )
 
 

@@ -6,8 +6,8 @@ FIEX filters the samples that experts are trained on (for gradient and distribut
 matching: the real batches), FIEM the parameters that are matched. Two banks of experts
 are trained first, without and with the curriculum; all seeds share them. --sweep varies
 one thing instead: the score that sorts the data, the curriculum, or the share of
-parameters that is dropped. Writes table.md, table.csv, table.json and gain.png; the
-same command continues a stopped comparison.
+parameters that is dropped. Writes table.md, table.csv, table.json, gain.png and
+report.html; the same command continues a stopped comparison.
 """
 
 from dataclasses import dataclass

@@ -7,8 +7,8 @@ Sweeps the weight (without SDC and a negative one included) with one norm and sc
 then the other norms and schedules at the reference weight; trajectory methods share one
 bank of experts. Judges the claims (a) to (d) of `experiments/comparing/claims.py`.
 Writes table.md, table.csv, table.json, difficulty.png (the set's gradient norm along
-the distillation), gain.png and grad_norm.png (both against the run without SDC); the
-same command continues a stopped comparison.
+the distillation), gain.png and grad_norm.png (both against the run without SDC) and
+report.html; the same command continues a stopped comparison.
 
 A weight means something only beside the scale of the matching loss, and that differs
 by orders of magnitude: on digits about 120 for DSA, which sums distances over classes
