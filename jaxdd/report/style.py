@@ -58,7 +58,8 @@ th, td {
   text-align: left; vertical-align: top;
 }
 th { font-weight: 600; }
-td.number, th.number { text-align: right; white-space: nowrap; }
+td.number, th.number { text-align: right; }
+td.number { white-space: nowrap; }
 tbody th { font-weight: 500; min-width: 7rem; }
 details { margin: 0.6rem 0; }
 summary { cursor: pointer; }

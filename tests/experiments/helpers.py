@@ -184,7 +184,8 @@ def records(folder) -> dict[str, str]:
     """The files of a comparison itself, wherever it is; of pictures their names."""
     return {
         file.name: "" if file.suffix in (".png", ".npz", "") else
-        file.read_text().replace(str(folder), "WORKDIR")
+        re.sub("data:image/png[^\"]*", "PICTURE", file.read_text())
+        .replace(str(folder), "WORKDIR")
         for file in Path(folder).iterdir()
         if file.is_file()
     }  # fmt: skip
