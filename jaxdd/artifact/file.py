@@ -181,7 +181,7 @@ def save(artifact: Artifact, path: str | Path) -> Path:
     return path
 
 
-def contents(artifact: Artifact) -> dict[str, np.ndarray]:
+def contents(artifact: Artifact) -> dict[str, Any]:
     """The arrays of an artifact's file by name, the JSON header among them.
 
     Raises:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxdd.errors import UserError, quoted
+from jaxdd.exchange.parquet import read_parquet
 from jaxdd.exchange.safetensors import read_safetensors
 from jaxdd.exchange.torch_files import read_torch
 from jaxdd.storage.arrays import Member, read_arrays
@@ -68,6 +69,7 @@ CONTAINERS: Mapping[str, Callable[[Path, str], Any]] = {
     ".safetensors": _safetensors,
     ".npz": _npz,
     ".npy": _npy,
+    ".parquet": read_parquet,
 }
 
 

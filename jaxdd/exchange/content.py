@@ -83,6 +83,7 @@ def _about(artifact: Artifact, pixels: np.ndarray) -> dict[str, Any]:
         about.pop(name)
     about["preprocessing"].pop("arrays")
     if artifact.preprocess.kind == "zca":
+        about["preprocessing"]["flattened"] = "(height, width, channels)"
         about["preprocessing"]["arrays"] = [
             f"{_OURS}preprocess/{name}" for name in ("mean", "matrix", "inverse")
         ]

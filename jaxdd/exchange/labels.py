@@ -1,4 +1,4 @@
-"""Labels of a foreign set: of which kind they are, and which image is of which class."""
+"""Labels of a foreign set: their kind, and the class of every image."""
 
 from typing import NamedTuple
 
@@ -135,9 +135,7 @@ def _kind(labels: np.ndarray, learned: str, where: str) -> tuple[str, list[str]]
     )
 
 
-def _order(
-    labels: np.ndarray, classes: int, where: str
-) -> tuple[np.ndarray, str]:
+def _order(labels: np.ndarray, classes: int, where: str) -> tuple[np.ndarray, str]:
     """The images class by class, where labels are soft.
 
     Learned labels may leave the class that an image was made for, so that the blocks of

@@ -1,18 +1,17 @@
 """What a person says about a foreign set: its method, scale, labels and rate."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxdd.data.problem import DataFlags
-from jaxdd.fields import Choice, option
+from jaxdd.fields import option
 from jaxdd.methods.recipes import METHODS
 
 AUTO = "auto"
 LABELS = ("auto", "hard", "probabilities", "logits", "targets", "weights")
 
 
-@dataclass(frozen=True)
-class Options(Choice):
+@dataclass(frozen=True, kw_only=True)
+class Options:
     """How a foreign file is read where it does not say so itself.
 
     Attributes:
@@ -30,8 +29,6 @@ class Options(Choice):
         net, width, depth: of the evaluation.
         eval_epochs: of the evaluation.
     """
-
-    subject: ClassVar[str] = "a foreign set"
 
     format: str = option(
         AUTO,
@@ -68,7 +65,9 @@ class Options(Choice):
     step_size: float | None = option(
         None, "learned learning rate of a foreign set", above=0
     )
-    ipc: int | None = option(None, "images per class that the file has to have", above=0)
+    ipc: int | None = option(
+        None, "images per class that the file has to have", above=0
+    )
     factor: int | None = option(
         None, "factor of IDC's decoder, by which images are cut into tiles", above=0
     )
@@ -80,9 +79,7 @@ class Options(Choice):
         None, "network of the evaluation; default: that of the method"
     )
     width: int | None = option(None, "width of the network of the evaluation", above=0)
-    depth: int | None = option(
-        None, "blocks of the ConvNet of the evaluation", above=0
-    )
+    depth: int | None = option(None, "blocks of the ConvNet of the evaluation", above=0)
     eval_epochs: int | None = option(
         None, "epochs of the evaluation; default: those of the recipe", above=0
     )
@@ -90,4 +87,16 @@ class Options(Choice):
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignFlags(Options, DataFlags):
-    """The flags of a foreign set and of the dataset that it was distilled from."""
+    """The flags of a foreign set and of the dataset that it was distilled from.
+
+    Attributes:
+        dataset: the data; None where only a file of ours will do.
+    """
+
+    dataset: str | None = option(  # type: ignore[assignment]
+        None,
+        "the data that a foreign set was distilled from: digits, folder:PATH, npz:FILE "
+        "or the name of a prepared TFDS dataset",
+        kind="dataset",
+        often=True,
+    )

@@ -36,6 +36,8 @@ class _Named:
     """What a name in a pickle stands for; a pickle cannot change it."""
 
     __slots__ = ("_function", "name")
+    name: str
+    _function: Callable[..., Any] | None
 
     def __init__(self, name: str, function: Callable[..., Any] | None):
         object.__setattr__(self, "name", name)

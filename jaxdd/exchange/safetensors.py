@@ -95,9 +95,7 @@ def _read(place: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return arrays, texts
 
 
-def _entry(
-    name: str, entry: Any, room: int
-) -> tuple[str, tuple[int, ...], int, int]:
+def _entry(name: str, entry: Any, room: int) -> tuple[str, tuple[int, ...], int, int]:
     """The type of a tensor, its shape and the range of its bytes.
 
     Raises:
@@ -106,8 +104,9 @@ def _entry(
     if not isinstance(entry, dict) or entry.get("dtype") not in DTYPES:
         kind = entry.get("dtype") if isinstance(entry, dict) else entry
         raise ValueError(f"the tensor {quoted(name)} has the type {quoted(kind)}")
-    dtype, shape = DTYPES[entry["dtype"]], entry.get("shape")
-    place = entry.get("data_offsets")
+    shape: Any = entry.get("shape")
+    place: Any = entry.get("data_offsets")
+    dtype = DTYPES[entry["dtype"]]
     for numbers in (shape, place):
         if not isinstance(numbers, list) or not all(
             type(n) is int and 0 <= n < 2**62 for n in numbers

@@ -17,9 +17,7 @@ from jaxdd.exchange.pickles import plain, read_pickle
 from jaxdd.exchange.tensors import Tensor
 from jaxdd.storage.paths import existing_file, reason, shown
 
-REMEDY = (
-    "give a file that torch.save wrote; if this is one, it may be cut off: copy it again"
-)
+REMEDY = "give a file of torch.save; if this is one, it may be cut off: copy it again"
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _LARGEST_LEGACY = 4 * 2**30  # bytes; such a file is read as a whole
 _MOST_MEMBERS = 100_000
@@ -134,7 +132,9 @@ def _legacy(place: Path) -> Any:
     protocol, end = read_pickle(data, end)
     system, end = read_pickle(data, end)
     if protocol != _LEGACY_PROTOCOL or not isinstance(system, dict):
-        raise ValueError("it is of an unknown PyTorch: save it again with a current one")
+        raise ValueError(
+            "it is of an unknown PyTorch: save it again with a current one"
+        )
     if system.get("little_endian") is not True:
         raise ValueError("its numbers are big-endian")
     described, end = read_pickle(data, end)

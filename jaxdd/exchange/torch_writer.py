@@ -122,6 +122,7 @@ class _Pickle:
             self.save(value)
         self.steps.append(b"tQ")
         self.arrays.append(array)
-        for value in (0, array.shape, stride, False):
-            self.save(value)
+        view: tuple[Any, ...] = (0, array.shape, stride, False)
+        for entry in view:
+            self.save(entry)
         self.steps.append(b"ccollections\nOrderedDict\n)RtR")

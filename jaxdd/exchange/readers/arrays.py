@@ -98,6 +98,8 @@ def _class_names(content: dict, where: str) -> tuple[str, ...] | None:
         return None
     if isinstance(names, np.ndarray):
         names = names.tolist()
-    if not isinstance(names, list | tuple) or not all(isinstance(x, str) for x in names):
+    if not isinstance(names, list | tuple) or not all(
+        isinstance(x, str) for x in names
+    ):
         raise UserError(f"the class_names of {where} are no list of texts")
     return tuple(names)
