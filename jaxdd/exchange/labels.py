@@ -113,7 +113,7 @@ def _hard(labels: np.ndarray, classes: int, where: str) -> Understood:
 
 def _is_distribution(labels: np.ndarray) -> bool:
     sums = labels.sum(axis=1, dtype=np.float64)
-    return labels.min() >= 0 and bool((np.abs(sums - 1) < _SUM).all())
+    return bool(labels.min() >= 0 and (np.abs(sums - 1) < _SUM).all())
 
 
 def _kind(labels: np.ndarray, learned: str, where: str) -> tuple[str, list[str]]:

@@ -115,6 +115,8 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: An
         raise ValueError("a tensor has no storage")
     if not isinstance(size, tuple) or not isinstance(stride, tuple):
         raise ValueError("a tensor has no size")
+    if not all(type(n) is int for n in (offset, *size, *stride)):
+        raise ValueError(f"a tensor has the size {quoted((offset, size, stride))}")
     tensor = Tensor(storage, offset, size, stride)
     tensor.check()
     return tensor

@@ -86,7 +86,8 @@ def _read(place: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             name: _entry(name, entry, size - 8 - length)
             for name, entry in header.items()
         }
-        if sum(end - start for _, _, start, end in entries.values()) > size:
+        lengths = (end - start for _, _, start, end in entries.values())
+        if sum(lengths) > size - 8 - length:
             raise ValueError("its tensors overlap")
         arrays = {}
         for name, (dtype, shape, start, end) in entries.items():
