@@ -23,6 +23,7 @@ from jaxdd.synthetic.labels import LOSS_OF
 
 # Whose evaluation judges a set of no known method: an ordinary one with augmentation.
 _PROTOCOL = "dm"
+_LARGEST_RATE = 1e3
 
 
 def assembled(
@@ -61,6 +62,11 @@ def assembled(
     images = scaled(foreign, problem, chosen, options)
     step_size = options.step_size
     step_size = foreign.step_size if step_size is None else step_size
+    if step_size is not None and not 0 < step_size < _LARGEST_RATE:
+        raise UserError(
+            f"the learned rate of {where} is {step_size:g}, at which nothing can be "
+            "trained: give --step_size"
+        )
     evaluation = chosen.evaluation
     if named.space != recipe.labels.space:
         evaluation = dataclasses.replace(evaluation, loss=LOSS_OF[named.space])

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxdd.errors import UserError, quoted
 from jaxdd.exchange.pickles import plain, read_pickle
-from jaxdd.exchange.tensors import Tensor
+from jaxdd.exchange.tensors import Storage, Tensor
 from jaxdd.storage.paths import existing_file, reason, shown
 
 REMEDY = "give a file of torch.save; if this is one, it may be cut off: copy it again"
@@ -142,22 +142,22 @@ def _legacy(place: Path) -> Any:
     if not isinstance(keys, list):
         raise ValueError("it lists no storages")
     starts = {str(key): k for k, key in enumerate(keys)}
-    sizes: dict[str, int] = {}
+    storages: dict[str, Storage] = {}
 
     def note(tensor: Tensor) -> np.ndarray:
-        sizes[tensor.storage.key] = tensor.storage.size
+        storages[tensor.storage.key] = tensor.storage
         return np.empty(0)
 
     plain(described, note, 4 * size + _SPARE)
     places: dict[str, int] = {}
     for key in sorted(starts, key=starts.__getitem__):
-        if key not in sizes or end + 8 + sizes[key] > size:
+        if key not in storages or end + 8 + storages[key].size > size:
             raise ValueError(f"its storage {quoted(key)} is cut off or belongs nowhere")
         places[key] = end + 8
         (numel,) = struct.unpack_from("<q", data, end)
-        if numel < 0 or sizes[key] % max(numel, 1):
+        if numel != storages[key].numel:
             raise ValueError(f"its storage {quoted(key)} has another length")
-        end += 8 + sizes[key]
+        end += 8 + storages[key].size
 
     def read(tensor: Tensor) -> np.ndarray:
         key = tensor.storage.key

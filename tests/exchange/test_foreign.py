@@ -82,6 +82,12 @@ def test_trajectories_with_labels_and_a_rate_beside(tmp_path):
     assert artifact.step_size == pytest.approx(0.025)
     assert artifact.training.learning_rate == pytest.approx(0.025)
     assert read(path, step_size=0.5)[0].step_size == 0.5
+    saved(-0.1, tmp_path / "lr_best.pt")
+    with refused(None, "-0.1"):
+        read(path)
+    saved([0.1, 0.2], tmp_path / "lr_best.pt")
+    with refused(None, "one number"):
+        read(path)
 
 
 def test_learned_labels_are_logits_and_images_whitened(tmp_path):
@@ -135,6 +141,14 @@ def test_named_arrays(tmp_path, ending):
     np.testing.assert_array_equal(artifact.images, by_class(INPUTS))
 
 
+def test_class_names_in_the_metadata(tmp_path):
+    texts = {"class_names": '["dog", "cat", "eel"]'}
+    path = tmp_path / "x.safetensors"
+    write_safetensors({"images": PIXELS, "labels": HARD}, path, texts)
+    with refused(None, "another order"):
+        read(path, normalisation="pixels")
+
+
 def test_one_array_with_labels_elsewhere(tmp_path):
     levels = (PIXELS * 255).astype(np.uint8)
     np.save(tmp_path / "x.npy", levels)
@@ -159,6 +173,17 @@ def test_folders_of_pictures(tmp_path, names):
     artifact, _ = read(root)
     np.testing.assert_array_equal(np.round(artifact.displayable() * 255), LEVELS)
     assert artifact.class_names == NAMES
+
+
+def test_pictures_of_ours_are_read_again(tmp_path):
+    path = saved([PIXELS, HARD], tmp_path / "data.pt")
+    artifact, _ = read(path, factor=1)
+    jaxdd.write_as(artifact, "png", tmp_path / "pngs")
+    again, said = read(tmp_path / "pngs")
+    assert "arrays.npz" in said
+    np.testing.assert_allclose(
+        again.displayable(), artifact.displayable(), atol=0.501 / 255
+    )
 
 
 def test_folders_in_another_order_are_refused(tmp_path):

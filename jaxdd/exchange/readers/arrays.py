@@ -1,5 +1,6 @@
 """Named arrays: .safetensors, .npz, or a dict in a file of PyTorch; or one array."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,13 @@ def _channels_last(images: np.ndarray, where: str) -> bool:
 
 def _class_names(content: dict, where: str) -> tuple[str, ...] | None:
     """The names of the classes, where the file has a list of them."""
+    texts = content.get("__metadata__", {})
     names = content.get("class_names")
+    if names is None and "class_names" in texts:
+        try:
+            names = json.loads(texts["class_names"])
+        except (ValueError, RecursionError):
+            names = texts["class_names"].split(",")
     if names is None:
         return None
     if isinstance(names, np.ndarray):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxdd.artifact.description import ARRAYS
 from jaxdd.data.problem import size_of
 from jaxdd.data.readers.decoding import read as read_pictures
 from jaxdd.data.readers.listing import Listing
@@ -49,6 +50,12 @@ def read(place: Path, options: ForeignFlags, class_names: tuple[str, ...]) -> Fo
         files += pictures
         of_files += [labels[name]] * len(pictures)
     images, _ = read_pictures(files, form, root)
+    lost = []
+    if (root / ARRAYS).is_file():
+        lost.append(
+            f"only the classes of the folders count: the labels in {ARRAYS} were not "
+            "read, which a .safetensors file would keep"
+        )
     by_name = set(folders) == set(class_names)
     how = "names" if by_name else "indices"
     return Foreign(
@@ -58,6 +65,7 @@ def read(place: Path, options: ForeignFlags, class_names: tuple[str, ...]) -> Fo
         pixels=True,
         said=[
             f"the classes of {len(folders)} folders are known by their {how}",
+            *lost,
             *listing.remarks(len(files)),
         ],
     )
