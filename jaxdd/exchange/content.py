@@ -21,7 +21,7 @@ KIND = "jaxdd set"
 # The entries of `Content.texts`.
 MARK, HEADER, ABOUT = "jaxdd", "jaxdd_header", "jaxdd_about"
 # The names of our own arrays in other containers.
-_OURS = "jaxdd/"
+_OURS = "stored/"
 _KIND = "preprocess/kind"
 
 
@@ -35,7 +35,7 @@ class Content:
         arrays: by name. "inputs" [N, C, H, W] float32, what a network is trained on;
             "pixels" [N, C, H, W] float32 in [0, 1], the same before the preprocessing;
             "labels" [N, K] float32; "targets" [N] int64, the class of each image; and
-            arrays of our file under "jaxdd/".
+            arrays of our file under "stored/".
         texts: by name. "jaxdd_header" is that of our file, "jaxdd_about" a JSON text
             with class names, preprocessing, rate and protocol.
         about: the same as a dict.

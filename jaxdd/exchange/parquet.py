@@ -173,11 +173,11 @@ def read_parquet(place: Path, what: str = "the file") -> dict[str, Any]:
         classes = labels.shape[1]
         images = np.moveaxis(inputs, 1, -1)
         arrays = {
-            "jaxdd/images": images.reshape(classes, -1, *images.shape[1:]),
-            "jaxdd/labels": labels.reshape(classes, -1, classes),
-            "jaxdd/step_size": np.array(np.nan if rate is None else rate, np.float32),
+            "stored/images": images.reshape(classes, -1, *images.shape[1:]),
+            "stored/labels": labels.reshape(classes, -1, classes),
+            "stored/step_size": np.array(np.nan if rate is None else rate, np.float32),
             **{
-                f"jaxdd/preprocess/{name}": np.array(values, np.float32)
+                f"stored/preprocess/{name}": np.array(values, np.float32)
                 for name, values in parts.items()
             },
         }

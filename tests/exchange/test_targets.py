@@ -171,7 +171,7 @@ def test_flags_about_a_set_of_ours_are_refused(tmp_path):
     with refused(None, "another order"):
         jaxdd.load_foreign(other, data)
     held = open_container(other)
-    held["jaxdd/images"] = held["jaxdd/images"][:2]
+    held["stored/images"] = held["stored/images"][:2]
     write_torch(held, tmp_path / "cut.pt")
     with refused(None, "cannot be used"):
         jaxdd.load_foreign(tmp_path / "cut.pt")
