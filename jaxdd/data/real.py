@@ -151,7 +151,7 @@ def sample_any(key: Key, real: RealData, size: int) -> Batch:
         >>> batch.images.shape, float(batch.labels.sum())
         ((4, 8, 8, 1), 4.0)
     """
-    columns = jnp.arange(real.table.shape[1])
+    columns = jnp.arange(real.table.shape[1])[None]
     in_play = (columns < real.counts[:, None]).ravel()
     count = jnp.sum(real.counts)
     order = jnp.where(in_play, jax.random.uniform(key, in_play.shape), jnp.inf)

@@ -136,12 +136,12 @@ class Difficulty:
         ]
         if not self.rank_correlation:
             return "\n".join(lines)
-        # Columns go by number: eleven names would not fit a line.
+        # Columns go by number: a dozen names would not fit a line.
         numbers = range(1, len(self.by_name) + 1)
         lines.append("rank correlation:")
-        lines.append(" ".join([" " * (width + 3), *(f"{n:5}" for n in numbers)]))
+        lines.append(" ".join([" " * (width + 3), *(f"{n:4}" for n in numbers)]))
         for n, (name, row) in zip(numbers, self.rank_correlation.items(), strict=True):
-            cells = " ".join(f"{_number(x):>5}" for x in row.values())
+            cells = " ".join(f"{_short(x):>4}" for x in row.values())
             lines.append(f"{name:>{width}} {n:2} {cells}")
         return "\n".join(lines)
 
@@ -172,3 +172,8 @@ class Difficulty:
 
 def _number(correlation: float | None) -> str:
     return "-" if correlation is None else f"{correlation:.2f}"
+
+
+def _short(correlation: float | None) -> str:
+    """The same without the zero before the point: .25, -.25 and 1.00."""
+    return _number(correlation).replace("0.", ".", 1)

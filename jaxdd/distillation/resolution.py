@@ -20,6 +20,7 @@ from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.nets import NETS
 from jaxdd.objectives.parts import MixedMatching, SampleMatching
+from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.types import Network
 
 # Epochs of experts where neither a flag nor what will be matched says how many.
@@ -152,6 +153,11 @@ def on_data(
     if dataset.name != run.data.dataset.partition(":")[0]:
         run = run_of(method, flags, dataset.name)
     problem = problem.scaled(scaling_of(run, dataset.name))
+    objective = run.recipe.objective
+    if isinstance(objective, UnrolledLoss) and flags.get("inner_classes") is None:
+        # A preset counts on the classes of the published data.
+        within = objective.within(dataset.num_classes)
+        run = replace(run, recipe=replace(run.recipe, objective=within))
     if run.scaling.constants is not None and flags.get("constants") is not None:
         check_constants(run.scaling.constants, dataset.image_shape[-1])
     return run, problem

@@ -123,5 +123,6 @@ class Selection(NamedTuple):
         blocks = blocks[self.first :]
         if kept is not None:
             named = {f"block{i}": x for i, x in enumerate(blocks)}
-            blocks = tuple(apply_mask(kept, named).values())
+            columns = jax.tree.map(lambda m: m[None], kept)
+            blocks = tuple(apply_mask(columns, named).values())
         return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)

@@ -1,7 +1,7 @@
 """The loss of a student that was trained on the set, through a window of its steps."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import jax
@@ -226,6 +226,11 @@ class UnrolledLoss(MixedMatching):
                     f"--{name}={asked} is more than the {there} {what} that there are: "
                     "lower it, or leave it out for all"
                 )
+
+    def within(self, classes: int) -> "UnrolledLoss":
+        """The same with no more classes in a step than there are."""
+        fewer = None if self.inner_classes is None else min(self.inner_classes, classes)
+        return replace(self, inner_classes=fewer)
 
     @property
     def batch_syn(self) -> int | None:

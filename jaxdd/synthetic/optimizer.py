@@ -207,8 +207,8 @@ def clip_by_running_norm(factor: float) -> optax.GradientTransformation:
     """
 
     def init(params):
-        del params
-        return RunningNorm(jnp.float32(0), jnp.int32(0))
+        kind = jnp.result_type(*jax.tree.leaves(params))
+        return RunningNorm(jnp.zeros((), kind), jnp.int32(0))
 
     def update(gradients, state: RunningNorm, params=None):
         del params
@@ -217,7 +217,8 @@ def clip_by_running_norm(factor: float) -> optax.GradientTransformation:
         mean = jnp.where(state.gradients == 0, norm, moved)
         scale = jnp.minimum(1, factor * mean / jnp.where(norm > 0, norm, 1))
         clipped = jax.tree.map(lambda g: (scale * g).astype(g.dtype), gradients)
-        return clipped, RunningNorm(mean.astype(jnp.float32), state.gradients + 1)
+        mean = mean.astype(state.mean.dtype)
+        return clipped, RunningNorm(mean, state.gradients + 1)
 
     return optax.GradientTransformation(init, update)
 

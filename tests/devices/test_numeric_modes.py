@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 
 from jaxdd.data.real import take
-from jaxdd.fields import override
+from jaxdd.fields import flat, override
 from jaxdd.methods.build import build
 from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers import segments
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.modifiers.judges import make_judge
 from jaxdd.nets import NETS, make_network
-from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.primitives.trees import aligned, total
 from jaxdd.scores.ensemble import ensemble_scores
 from jaxdd.scores.forgetting import forgetting_scores
@@ -90,7 +89,7 @@ def network_in(cast) -> Network:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_step_keeps_the_dtype_of_its_data(method, changes, mode, inputs):
     recipe = toy.toy_recipe(method, **changes)
-    if isinstance(recipe.objective, FeatureMatching):
+    if "features" in flat(recipe):
         recipe = override(recipe, {"features": "all"})
     check_step(recipe, mode, inputs)
 

@@ -156,7 +156,7 @@ def test_a_set_that_does_not_fit_is_refused(path, tmp_path, flags, changes, word
 @pytest.mark.parametrize(
     ("init", "words"),
     [
-        ("nosie", "--init nosie does not exist: choose one of noise, real"),
+        ("nosie", "--init nosie does not exist: choose one of noise, unit_noise"),
         ("", "must name a path"),
         ("gs://bucket/set.npz", "is an address"),
         (".", "is not a regular file"),

@@ -199,7 +199,8 @@ def drawings(names, path):
     }
 
 
-FUNCTIONS = [x for x in report.__all__ if x[0].islower() and x != "bar"]
+NO_PICTURES = ("bar", "feature_distances")
+FUNCTIONS = [x for x in report.__all__ if x[0].islower() and x not in NO_PICTURES]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -118,9 +118,9 @@ def test_a_network_without_curvature_gives_no_nan():
     """Logits so far apart that every probability is 0 or 1."""
     learners = jax.tree.map(lambda x: 1e4 * x, stacked(NETWORK, 1))
     real = toy_real((3, 3, 3), SMALL)
-    best = NETWORK.apply(
-        *jax.tree.map(lambda x: x[0], learners), take(real, jnp.arange(9)).images, False
-    )[0].logits
+    first = jax.tree.map(lambda x: x[0], learners)
+    images = take(real, jnp.arange(9)).images
+    best = NETWORK.apply(first.params, first.stats, images, False)[0].logits
     right = real._replace(labels=jnp.argmax(best, -1).astype(jnp.int32))
     found = jax.jit(influence_scores(NETWORK, take, rank=4))(KEY, learners, right)
     np.testing.assert_array_equal(found, np.zeros(9))

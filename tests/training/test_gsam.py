@@ -195,7 +195,7 @@ def test_the_second_pass_leaves_batch_statistics_alone():
     training = dataclasses.replace(TRAINING, epochs=1)
     start = new_learner(network)
     learner = trained(network, training, data)
-    _, once = network.apply(*start, data.images, True)
+    _, once = network.apply(start.params, start.stats, data.images, True)
     assert_close(learner.stats, once, rtol=1e-4)
 
 

@@ -176,7 +176,7 @@ def test_batch_norm_statistics_follow_the_batches():
     training = Training(epochs=1, learning_rate=0.1, batch_size=6)
     fit = jax.jit(make_fit(network, training, microbatch=2))
     learner, _ = fit(jax.random.key(0), start, data)
-    _, once = network.apply(*start, data.images, True)
+    _, once = network.apply(start.params, start.stats, data.images, True)
     assert_close(learner.stats, once, rtol=1e-4)
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), start.stats, once)
     assert all(x > 1e-3 for x in jax.tree.leaves(moved))
