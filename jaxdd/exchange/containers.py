@@ -45,7 +45,7 @@ def _npz(place: Path, what: str) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(place) as archive:
             names = [x.removesuffix(".npy") for x in archive.namelist()]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged zip archive can raise almost anything
         raise UserError(
             f"{what} {shown(place)} cannot be read ({reason(error)}): {_REMEDY}"
         ) from error
@@ -59,7 +59,7 @@ def _npy(place: Path, what: str) -> np.ndarray:
     try:
         # The declared size is compared with the file before anything is allocated.
         return np.array(np.load(place, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged header is parsed as Python
         raise UserError(
             f"{what} {shown(place)} cannot be read ({reason(error)}): {_REMEDY}"
         ) from error

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from jaxdd.data.problem import DataFlags
 from jaxdd.fields import option
 from jaxdd.methods.recipes import METHODS
+from jaxdd.nets import NETS
+from jaxdd.synthetic.formation import KINDS
 
 AUTO = "auto"
 LABELS = ("auto", "hard", "probabilities", "logits", "targets", "weights")
@@ -71,12 +73,18 @@ class Options:
     factor: int | None = option(
         None, "factor of IDC's decoder, by which images are cut into tiles", above=0
     )
-    formation: str = option("single", "formation of IDC's decoder: single or multi")
+    formation: str = option(
+        "single",
+        f"formation of IDC's decoder: {', '.join(KINDS)}",
+        choices=KINDS,
+    )
     experiment: int = option(
         0, "which of the sets in a file of DC, DSA or DM, from 0 on", at_least=0
     )
     net: str | None = option(
-        None, "network of the evaluation; default: that of the method"
+        None,
+        f"network of the evaluation: {', '.join(NETS)}; default: that of the method",
+        choices=NETS,
     )
     width: int | None = option(None, "width of the network of the evaluation", above=0)
     depth: int | None = option(None, "blocks of the ConvNet of the evaluation", above=0)

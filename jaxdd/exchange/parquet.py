@@ -181,7 +181,7 @@ def read_parquet(place: Path, what: str = "the file") -> dict[str, Any]:
                 for name, values in parts.items()
             },
         }
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except Exception as error:  # columns and texts can be of any form
         raise UserError(
             f"{what} {shown(place)} cannot be read ({reason(error)}): {_REMEDY}"
         ) from error

@@ -256,6 +256,23 @@ def test_bad_sets_are_refused_in_one_sentence(tmp_path, name):
         read(path, **flags)
 
 
+@pytest.mark.parametrize("ending", ["npy", "npz", "pt", "safetensors"])
+def test_damaged_files_of_arrays_are_refused(tmp_path, ending):
+    """Some of the bytes make zipfile and NumPy raise what they do not document."""
+    path = tmp_path / f"set.{ending}"
+    if ending == "npy":
+        np.save(path, PIXELS)
+    else:
+        written(tmp_path, ending, images=PIXELS, labels=HARD)
+    whole = path.read_bytes()
+    central = whole.rfind(b"PK\x01\x02")
+    version = whole[: central + 6] + b"\xff" + whole[central + 7 :]
+    for damaged in (version, whole[:90] + b"\x03" + whole[91:], whole[:50], b""):
+        path.write_bytes(damaged)
+        with refused(None, f"set.{ending}"):
+            read(path, normalisation="pixels")
+
+
 def test_a_dataset_has_to_be_named(tmp_path):
     path = saved([PIXELS, HARD], tmp_path / "data.pt")
     with refused(None, "--dataset"):
