@@ -34,7 +34,7 @@ BASES = (
     "tesla", "datm", "frepo", "rcig", "rat_bptt",
 )  # fmt: skip
 # Those whose axes the others have as well are left to `make test-slow`.
-OTHERS = ("dc", "dcc", "m3d", "mtt", "ftd", "tesla", "rcig")
+OTHERS = ("dc", "dcc", "dsac", "m3d", "datadam", "mtt", "ftd", "tesla", "rcig")
 MODIFIERS = {
     "sdc": {"sdc_weight": 0.5},
     "fiex": {},
