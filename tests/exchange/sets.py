@@ -5,6 +5,8 @@ from PIL import Image
 
 import jaxdd
 from jaxdd.data import from_arrays
+from jaxdd.exchange.safetensors import write_safetensors
+from tests.exchange.containers import saved
 
 NAMES = ("cat", "dog", "eel")
 SHAPE = (6, 6, 3)
@@ -43,3 +45,15 @@ def png_folders(root, names, levels):
         for i, image in enumerate(images):
             Image.fromarray(image).save(root / name / f"{i}.png")
     return root
+
+
+def written(tmp_path, ending, **arrays):
+    """Named arrays in a file of that kind."""
+    path = tmp_path / f"set.{ending}"
+    if ending == "npz":
+        np.savez(path, **arrays)
+    elif ending == "safetensors":
+        write_safetensors(arrays, path)
+    else:
+        saved(arrays, path)
+    return path
