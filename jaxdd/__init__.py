@@ -20,6 +20,8 @@ from jaxdd.errors import UserError
 from jaxdd.evaluation.api import evaluate
 from jaxdd.evaluation.result import Evaluation
 from jaxdd.evaluation.statistics import Statistics
+from jaxdd.exchange.opening import load_foreign
+from jaxdd.exchange.targets import write_as
 from jaxdd.experts import Bank, Manifest, train_bank
 from jaxdd.fields import override
 from jaxdd.learners.fresh import Context, Fresh
@@ -187,6 +189,7 @@ __all__ = [
     "keep_hardest",
     "label_logits",
     "load",
+    "load_foreign",
     "make_decoder",
     "make_epochs",
     "make_evaluate",
@@ -219,4 +222,5 @@ __all__ = [
     "unroll",
     "unrolled_match",
     "weight_schedule",
+    "write_as",
 ]

@@ -175,6 +175,22 @@ def save(artifact: Artifact, path: str | Path) -> Path:
         'distilled.npz'
     """
     path = local_path(path, "the artifact")
+    arrays = contents(artifact)
+    with atomic_file(path, "wb") as file:
+        np.savez_compressed(file, **arrays)
+    return path
+
+
+def contents(artifact: Artifact) -> dict[str, Any]:
+    """The arrays of an artifact's file by name, the JSON header among them.
+
+    Raises:
+        UserError: `load` would refuse the set.
+
+    Example:
+        >>> sorted(contents(_example()))[:3]
+        ['header', 'images', 'labels']
+    """
     header = {
         "format": FORMAT,
         "class_names": list(artifact.class_names),
@@ -196,10 +212,37 @@ def save(artifact: Artifact, path: str | Path) -> Path:
         **{f"preprocess/{k}": v for k, v in artifact.preprocess.to_arrays().items()},
     }
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
-    _check_saveable(arrays)
-    with atomic_file(path, "wb") as file:
-        np.savez_compressed(file, **arrays)
-    return path
+    try:
+        from_contents(arrays)
+    except ValueError as error:  # also UserError
+        raise UserError(
+            f"this set cannot be saved ({reason(error)}): correct it first"
+        ) from error
+    return arrays
+
+
+def from_contents(arrays: dict[str, np.ndarray]) -> Artifact:
+    """The inverse of `contents`, for arrays that another container held.
+
+    Raises:
+        ValueError: an array is missing or is none that a run writes; also as
+            UserError.
+
+    Example:
+        >>> from_contents(contents(_example())).digest == _example().digest
+        True
+    """
+    for name, member in {**HEADER, **ARRAYS}.items():
+        if name in arrays:
+            member.check(name, arrays[name].shape, arrays[name].dtype)
+        elif member.required:
+            raise ValueError(f"it has no array {name!r}")
+    fields = header_fields(arrays["header"])
+    if fields["format"] > FORMAT:
+        raise ValueError(f"it has the newer format {fields['format']}")
+    shapes = {name: array.shape for name, array in arrays.items()}
+    agree(shapes, len(fields["class_names"]))
+    return _artifact(fields, arrays)
 
 
 def _dumped(header: dict[str, Any]) -> str:
@@ -209,26 +252,6 @@ def _dumped(header: dict[str, Any]) -> str:
         raise UserError(
             f"this set cannot be saved ({reason(error)}): its fields have to be "
             "finite numbers, texts, lists and dicts"
-        ) from error
-
-
-def _check_saveable(arrays: dict[str, np.ndarray]) -> None:
-    """Check that `load` would accept the arrays of a file.
-
-    Raises:
-        UserError: it would not.
-    """
-    try:
-        fields = header_fields(arrays["header"])
-        for name, member in {**HEADER, **ARRAYS}.items():
-            if name in arrays:
-                member.check(name, arrays[name].shape, arrays[name].dtype)
-        shapes = {name: array.shape for name, array in arrays.items()}
-        agree(shapes, len(fields["class_names"]))
-        _artifact(fields, arrays)
-    except ValueError as error:  # also UserError
-        raise UserError(
-            f"this set cannot be saved ({reason(error)}): correct it first"
         ) from error
 
 

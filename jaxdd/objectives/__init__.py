@@ -10,7 +10,8 @@ regression    labels of real samples, predicted from features of the set (FRePo)
 convex        the same after training in a linearisation (RCIG)
 linearised    the inner problem of `convex`
 prototypes    the rows that both predict from
-lifts         from a match to an objective of the whole set
+lifts         from a match of one class to an objective
+set_lifts     from a match of the whole set to an objective
 parts         what modifiers hand to an objective
 sampling      which samples of a class a match is shown
 compose       objectives that change over time
@@ -23,9 +24,10 @@ from jaxdd.objectives.contrastive import contrastive_match
 from jaxdd.objectives.convex import convex_match
 from jaxdd.objectives.distribution import FEATURES, feature_match, joint_feature_match
 from jaxdd.objectives.gradient import gradient_match
-from jaxdd.objectives.lifts import per_batch, per_class, per_set, per_span
+from jaxdd.objectives.lifts import per_class
 from jaxdd.objectives.regression import regression_match
 from jaxdd.objectives.sampling import Sampling, minibatch_of_step
+from jaxdd.objectives.set_lifts import per_batch, per_set, per_span
 from jaxdd.objectives.trajectory import minibatches, trajectory_match
 from jaxdd.objectives.unrolled import unrolled_match
 

@@ -12,8 +12,8 @@ from jaxdd.fields import option
 from jaxdd.modifiers.masks import Masking
 from jaxdd.objectives.compose import switch
 from jaxdd.objectives.gradient import GradientMatching, masked_distance
-from jaxdd.objectives.lifts import per_set
 from jaxdd.objectives.parts import Parts
+from jaxdd.objectives.set_lifts import per_set
 from jaxdd.primitives.distances import DISTANCES, Distance
 from jaxdd.primitives.evidence import known_gradient
 from jaxdd.primitives.gradients import batch_gradient, inner_gradient

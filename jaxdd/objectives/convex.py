@@ -11,7 +11,6 @@ import optax
 from jaxdd.fields import option
 from jaxdd.modifiers.masks import Masking
 from jaxdd.objectives.distribution import first_block
-from jaxdd.objectives.lifts import per_batch
 from jaxdd.objectives.linearised import (
     body_of,
     inner_loss,
@@ -31,6 +30,7 @@ from jaxdd.objectives.prototypes import (
     weighted_mean,
 )
 from jaxdd.objectives.regression import OnFeatures
+from jaxdd.objectives.set_lifts import per_batch
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.losses import per_sample_cross_entropy
 from jaxdd.primitives.quadratic import (

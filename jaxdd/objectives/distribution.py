@@ -22,8 +22,9 @@ from jaxdd.objectives.feature_distances import (
     Means,
     Sample,
 )
-from jaxdd.objectives.lifts import per_class, per_set
+from jaxdd.objectives.lifts import per_class
 from jaxdd.objectives.parts import Parts, SampleMatching
+from jaxdd.objectives.set_lifts import per_set
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.keys import Draw
 from jaxdd.synthetic.sets import fill, flatten

@@ -11,7 +11,6 @@ from jaxdd import augment as augmentations
 from jaxdd.fields import option
 from jaxdd.modifiers.masks import Masking
 from jaxdd.objectives.distribution import FEATURES, first_block
-from jaxdd.objectives.lifts import per_batch
 from jaxdd.objectives.parts import MixedMatching, Parts, features_of
 from jaxdd.objectives.prototypes import (
     Selection,
@@ -21,6 +20,7 @@ from jaxdd.objectives.prototypes import (
     row_weights,
     weighted_mean,
 )
+from jaxdd.objectives.set_lifts import per_batch
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.regression import gram, relative_ridge, solve_ridge
 from jaxdd.synthetic.labels import centred

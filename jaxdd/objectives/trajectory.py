@@ -11,8 +11,8 @@ import optax
 from jaxdd import augment as augmentations
 from jaxdd.fields import Choice, option
 from jaxdd.modifiers.masks import Masking
-from jaxdd.objectives.lifts import per_span
 from jaxdd.objectives.parts import AUGMENTATION, Parts, parameters_of
+from jaxdd.objectives.set_lifts import per_span
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.primitives.trees import apply_mask, total

@@ -12,9 +12,9 @@ from jaxdd.errors import UserError
 from jaxdd.fields import option
 from jaxdd.modifiers.masks import Masking
 from jaxdd.nets import has_batch_statistics
-from jaxdd.objectives.lifts import per_batch
 from jaxdd.objectives.parts import MixedMatching, Parts
 from jaxdd.objectives.sampling import minibatch_of_step
+from jaxdd.objectives.set_lifts import per_batch
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.gradients import batch_value
 from jaxdd.primitives.losses import mean_loss

@@ -1,0 +1,55 @@
+"""The formats that a set is written in, by name. Another one is a line here."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from jaxdd.artifact.export import export_pngs
+from jaxdd.artifact.file import Artifact, save
+from jaxdd.errors import choose
+from jaxdd.exchange.parquet import write_parquet
+from jaxdd.exchange.writers.arrays import as_safetensors, as_torch
+from jaxdd.exchange.writers.hub import as_hub_folder
+from jaxdd.storage.paths import local_path
+
+
+def _as_pngs(artifact: Artifact, path: Path) -> Path:
+    export_pngs(artifact, path)
+    return path
+
+
+# (set, file or folder) -> the same path.
+TARGETS: Mapping[str, Callable[[Artifact, Path], Path]] = {
+    "npz": save,
+    "safetensors": as_safetensors,
+    "pt": as_torch,
+    "png": _as_pngs,
+    "parquet": write_parquet,
+    "hub": as_hub_folder,
+}
+
+
+def write_as(artifact: Artifact, to: str, path: str | Path) -> Path:
+    """Write a set in one of the formats, as a whole or not at all.
+
+    Args:
+        artifact: the set.
+        to: "npz" (the library's own file), "safetensors", "pt" (for
+            `torch.load(weights_only=True)`), "png" (a folder), "parquet" or "hub" (a
+            folder for the Hugging Face hub).
+        path: the file or folder.
+
+    Raises:
+        UserError: the format is unknown, cannot hold the set, or the disk refuses.
+
+    Example:
+        >>> import tempfile
+        >>> from jaxdd.artifact.file import _example
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "a.safetensors"
+        ...     path = write_as(_example(), "safetensors", path)
+        ...     again = jaxdd.load_foreign(path)
+        >>> again.digest == _example().digest
+        True
+    """
+    writer = choose("--to", to, TARGETS)
+    return writer(artifact, local_path(path, "--out"))

@@ -1,0 +1,77 @@
+"""Sets that cannot be used are refused in one sentence."""
+
+import numpy as np
+import pytest
+
+import jaxdd
+from tests.exchange.containers import saved
+from tests.exchange.sets import DATA, HARD, INPUTS, LOGITS, PIXELS, read, written
+from tests.helpers import refused
+
+
+def nan(array):
+    array = array.copy()
+    array.flat[3] = np.nan
+    return array
+
+
+BAD = {
+    "NaN in images": (nan(INPUTS), HARD, {}, "NaN"),
+    "NaN in labels": (INPUTS, nan(LOGITS), {}, "NaN"),
+    "other counts": (INPUTS[:5], HARD, {}, "5 images and 6 labels"),
+    "a class too few": (INPUTS[:5], HARD[:5], {}, "share equally"),
+    "classes unequal": (INPUTS, np.array([0, 0, 0, 1, 2, 2]), {}, "3 of class 0"),
+    "other classes": (INPUTS, HARD + 1, {}, "1 to 3"),
+    "halves": (INPUTS, HARD + 0.5, {}, "0.5"),
+    "more classes": (INPUTS, np.ones((6, 5), "f4"), {}, "5 classes"),
+    "another size": (INPUTS[..., 1:], HARD, {}, "--image_size"),
+    "a vector": (INPUTS[:, 0, 0], HARD, {}, "four axes"),
+    "texts": ("cat", HARD, {}, "no array"),
+    "no images": (INPUTS[:0], HARD[:0], {}, "four axes"),
+    "too large": (INPUTS * 1e7, HARD, {}, "values up to"),
+    "no pixels": (INPUTS, HARD, {"normalisation": "pixels"}, "from 0 to 1"),
+    "an unknown scale": (INPUTS, HARD, {"normalisation": "moon"}, "moon"),
+    "another ipc": (INPUTS, HARD, {"ipc": 5}, "--ipc=5"),
+    "another format": (INPUTS, HARD, {"format": "idc"}, "--format"),
+    "no format": (INPUTS, HARD, {"format": "zip"}, "unknown --format"),
+    "a factor too large": (INPUTS, HARD, {"factor": 7}, "factor"),
+    "one number as logits": (INPUTS, HARD, {"labels": "logits"}, "hard labels"),
+    "open labels": (INPUTS, LOGITS, {}, "--labels or by --method"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_sets_are_refused_in_one_sentence(tmp_path, name):
+    images, labels, flags, word = BAD[name]
+    path = saved({"data": [[images, labels]]}, tmp_path / "res_DM_toy_ConvNet_2ipc.pt")
+    with refused(None, word):
+        read(path, **flags)
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz", "pt", "safetensors"])
+def test_damaged_files_of_arrays_are_refused(tmp_path, ending):
+    """Some of the bytes make zipfile and NumPy raise what they do not document."""
+    path = tmp_path / f"set.{ending}"
+    if ending == "npy":
+        np.save(path, PIXELS)
+    else:
+        written(tmp_path, ending, images=PIXELS, labels=HARD)
+    whole = path.read_bytes()
+    central = whole.rfind(b"PK\x01\x02")
+    version = whole[: central + 6] + b"\xff" + whole[central + 7 :]
+    for damaged in (version, whole[:90] + b"\x03" + whole[91:], whole[:50], b""):
+        path.write_bytes(damaged)
+        with refused(None, f"set.{ending}"):
+            read(path, normalisation="pixels")
+
+
+def test_a_dataset_has_to_be_named(tmp_path):
+    path = saved([PIXELS, HARD], tmp_path / "data.pt")
+    with refused(None, "--dataset"):
+        jaxdd.load_foreign(path)
+    with refused(None, "does not exist"):
+        jaxdd.load_foreign(tmp_path / "nothing.pt", DATA)
+    with refused(None, "no keyword"):
+        jaxdd.load_foreign(path, DATA, normalization="pixels")
+    with refused(None, "form of no known set"):
+        read(saved({"weight": INPUTS}, tmp_path / "net.pt"))
