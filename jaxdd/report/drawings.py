@@ -235,16 +235,18 @@ def _y(places: ArrayLike) -> NDArray[np.float64]:
 
 def _path(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> str:
     """A path through points; where y is not finite it is interrupted."""
-    parts, pen = [], "M"
+    pieces: list[list[str]] = [[]]
     for x, y in zip(xs, ys, strict=True):
         if np.isfinite(y):
-            parts.append(f"{pen}{x:.1f} {y:.1f}")
-            pen = "L"
-        else:
-            pen = "M"
-    if len(parts) == 1:  # a point alone would not be seen
-        parts.append("h0.1")
-    return "".join(parts)
+            pieces[-1].append(f"{x:.1f} {y:.1f}")
+        elif pieces[-1]:
+            pieces.append([])
+    # A point alone is a short stroke, or it would not be seen.
+    return "".join(
+        f"M{'L'.join(points)}{'h0.1' if len(points) == 1 else ''}"
+        for points in pieces
+        if points
+    )
 
 
 def _chart(

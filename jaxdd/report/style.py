@@ -73,7 +73,9 @@ svg { display: block; width: 100%; height: auto; max-width: 34rem; }
 svg text { fill: var(--ink); font-size: 12px; }
 svg .axis, svg .grid { stroke: var(--rule); fill: none; }
 svg .axis { stroke: var(--faint); }
-svg .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
+svg .line {
+  fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round;
+}
 .s0 { stroke: var(--c0); } .s1 { stroke: var(--c1); } .s2 { stroke: var(--c2); }
 .s3 { stroke: var(--c3); } .s4 { stroke: var(--c4); } .s5 { stroke: var(--c5); }
 .f0 { fill: var(--c0); } .f1 { fill: var(--c1); } .f2 { fill: var(--c2); }
