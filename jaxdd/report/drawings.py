@@ -243,7 +243,7 @@ def _path(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> str:
             pieces.append([])
     # A point alone is a short stroke, or it would not be seen.
     return "".join(
-        f"M{'L'.join(points)}{'h0.1' if len(points) == 1 else ''}"
+        f"M{'L'.join(points)}{'m-2 0h4' if len(points) == 1 else ''}"
         for points in pieces
         if points
     )
