@@ -91,6 +91,10 @@ svg .line {
 .rows > .name {
   align-self: center; font-size: 0.9rem; max-width: 9rem; overflow-wrap: anywhere;
 }
+.singles { display: flex; flex-wrap: wrap; gap: 0.8rem; }
+.singles .name {
+  font-size: 0.85rem; text-align: center; max-width: 6rem; overflow-wrap: anywhere;
+}
 .tiles { display: flex; flex-wrap: wrap; gap: 3px; align-items: flex-start; }
 .tiles img { image-rendering: pixelated; display: block; max-width: 100%; }
 .columns { grid-template-columns: max-content repeat(3, minmax(0, 1fr)); }

@@ -1,11 +1,11 @@
 """Images of a set in a page, each a PNG of its own, so that a row wraps on a phone."""
 
-import struct
-import zlib
+import io
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
 from jaxdd.errors import UserError
 from jaxdd.report.page import data_uri, escaped
@@ -54,30 +54,16 @@ def shrunk(images: ArrayLike) -> NDArray[np.uint8]:
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
-    """A PNG of one image [h, w, 1 or 3], by the format's definition (RFC 2083).
+    """A PNG of one image [h, w, 1 or 3].
 
     Example:
         >>> png(np.zeros((2, 2, 1), np.uint8))[:4]
         b'\\x89PNG'
     """
-    height, width, channels = image.shape
-    kind = {1: 0, 3: 2}[channels]  # grey, or red, green and blue
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(name + content))
-        return struct.pack(">I", len(content)) + name + content + check
-
-    header = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
-    lines = image.reshape(height, width * channels)
-    unfiltered = np.pad(lines, ((0, 0), (1, 0))).tobytes()  # each line's filter is 0
-    return b"".join(
-        (
-            b"\x89PNG\r\n\x1a\n",
-            chunk(b"IHDR", header),
-            chunk(b"IDAT", zlib.compress(unfiltered, 9)),
-            chunk(b"IEND", b""),
-        )
-    )
+    file = io.BytesIO()
+    grey = image.shape[-1] == 1
+    Image.fromarray(image[..., 0] if grey else image).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def tiles(images: NDArray[np.uint8], text: str) -> str:
@@ -92,7 +78,7 @@ def tiles(images: NDArray[np.uint8], text: str) -> str:
 
 
 def grid(images: ArrayLike, class_names: Sequence[str]) -> tuple[str, str]:
-    """The images of a set, one row per class.
+    """The images of a set, one row per class; single ones lie side by side.
 
     Args:
         images: [K, n, H, W, C] in [0, 1].
@@ -117,11 +103,13 @@ def grid(images: ArrayLike, class_names: Sequence[str]) -> tuple[str, str]:
     cells = []
     for name, group in zip(class_names[:rows], array, strict=False):
         row = tiles(shrunk(group[:columns]), f"images of the class {name}")
-        cells.append(f'<div class="name">{escaped(name)}</div>{row}')
+        named = f'<div class="name">{escaped(name)}</div>'
+        cells.append(f"<div>{row}{named}</div>" if columns == 1 else named + row)
     notes = []
     if rows < classes:
         notes.append(f"the first {rows} of {classes} classes")
     if columns < count:
         notes.append(f"the first {columns} of {count} images of a class")
     left_out = f"The page shows {' and '.join(notes)}." if notes else ""
-    return f'<div class="rows">{"".join(cells)}</div>', left_out
+    layout = "singles" if columns == 1 else "rows"
+    return f'<div class="{layout}">{"".join(cells)}</div>', left_out
