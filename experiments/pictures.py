@@ -21,6 +21,7 @@ from jaxdd.artifact.file import Artifact, load
 from jaxdd.data import Dataset
 from jaxdd.data.problem import DataFlags, open_dataset
 from jaxdd.errors import UserError
+from jaxdd.methods.recipes import spelled
 from jaxdd.storage.paths import shown
 
 
@@ -81,7 +82,7 @@ def _method(artifact: Artifact) -> str:
     method = values.get("method")
     if not isinstance(method, str):
         return "distilled"
-    return method.upper() + (" + SDC" if values.get("sdc_weight") else "")
+    return spelled(method) + (" + SDC" if values.get("sdc_weight") else "")
 
 
 def _name(name: str, accuracy: dict | None) -> str:

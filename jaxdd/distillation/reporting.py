@@ -13,6 +13,7 @@ from jaxdd.distillation import evidence as evidences
 from jaxdd.distillation.evidence import Evidence
 from jaxdd.distillation.finished import SUMMARY, as_it_lies
 from jaxdd.errors import NotWritten, UserError
+from jaxdd.methods.recipes import spelled
 from jaxdd.report.run_page import run_page
 from jaxdd.report.run_values import Difficulty, Run
 from jaxdd.storage import records
@@ -105,7 +106,7 @@ def title_of(config: Mapping[str, Any]) -> str:
         >>> title_of({"method": "dsa", "dataset": "digits", "ipc": 1, "sdc_weight": 1})
         'DSA with SDC on digits, 1 image per class'
     """
-    name = str(config.get("method", "distilled")).upper()
+    name = spelled(str(config.get("method", "distilled")))
     modifiers = {
         "SDC": config.get("sdc_weight"),
         "a mask": config.get("mask", "none") != "none",

@@ -159,3 +159,20 @@ METHODS: dict[str, Recipe] = {
     "rcig": rcig,
     "rat_bptt": rat_bptt,
 }
+
+# How papers spell a method, where that is not its name in capitals.
+SPELLINGS = {
+    "datadam": "DataDAM",
+    "frepo": "FRePo",
+    "rat_bptt": "RaT-BPTT",
+}
+
+
+def spelled(method: str) -> str:
+    """A method as papers spell it.
+
+    Example:
+        >>> spelled("dsa"), spelled("frepo")
+        ('DSA', 'FRePo')
+    """
+    return SPELLINGS.get(method, method.upper())
