@@ -5,6 +5,7 @@ The bases keep the whole contract in `test_methods`; all modifiers at once are i
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,8 @@ BASES = (
 )  # fmt: skip
 # Those whose axes the others have as well are left to `make test-slow`.
 OTHERS = ("dc", "dcc", "dsac", "m3d", "datadam", "mtt", "ftd", "tesla", "rcig")
+# Those that take long to compile: the most of it, a later segment, has to do.
+LONG = ("ncfm", "rat_bptt")
 MODIFIERS = {
     "sdc": {"sdc_weight": 0.5},
     "fiex": {},
@@ -107,11 +110,14 @@ def plain(base: str) -> np.ndarray:
     return distilled(base, {}, shown("plain"))[0]
 
 
-@pytest.mark.parametrize("modifier", MODIFIERS)
-@pytest.mark.parametrize(
-    "base",
-    [pytest.param(b, marks=pytest.mark.slow if b in OTHERS else ()) for b in BASES],
-)
+def cells():
+    for base, modifier in itertools.product(BASES, MODIFIERS):
+        later = base in OTHERS or (base in LONG and modifier != "d4a")
+        marks = pytest.mark.slow if later else ()
+        yield pytest.param(base, modifier, marks=marks)
+
+
+@pytest.mark.parametrize(("base", "modifier"), cells())
 def test_a_cell_is_one_program_and_differs_from_plain(base, modifier):
     images, traces = distilled(base, MODIFIERS[modifier], shown(modifier))
     assert traces == 1
