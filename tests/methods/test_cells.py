@@ -117,7 +117,7 @@ def cells():
         yield pytest.param(base, modifier, marks=marks)
 
 
-@pytest.mark.parametrize(("base", "modifier"), cells())
+@pytest.mark.parametrize(("base", "modifier"), list(cells()))
 def test_a_cell_is_one_program_and_differs_from_plain(base, modifier):
     images, traces = distilled(base, MODIFIERS[modifier], shown(modifier))
     assert traces == 1
