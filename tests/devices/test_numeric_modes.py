@@ -85,7 +85,10 @@ def network_in(cast) -> Network:
 
 
 @MODES
-@pytest.mark.parametrize("changes", [{}, ALL], ids=["plain", "all"])
+@pytest.mark.parametrize(
+    "changes",
+    [pytest.param({}, id="plain", marks=pytest.mark.slow), pytest.param(ALL, id="all")],
+)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_step_keeps_the_dtype_of_its_data(method, changes, mode, inputs):
     recipe = toy.toy_recipe(method, **changes)

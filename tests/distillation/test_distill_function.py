@@ -41,7 +41,7 @@ def assert_same(result, other):
     assert timeless[0] == timeless[1]
 
 
-@pytest.mark.parametrize("method", CASES)
+@pytest.mark.parametrize("method", [pytest.param("datm", marks=pytest.mark.slow), "dm"])
 def test_function_and_command_give_the_same_bits(method, tmp_path, monkeypatch):
     """Also in memory, where nothing is written but experts, which are removed."""
     flags = {**SHORT, **CASES[method]}

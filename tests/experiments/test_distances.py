@@ -39,6 +39,7 @@ def config(workdir, method, **changes) -> options.Config:
     return options.Config(workdir=str(workdir), method=method, **flags)
 
 
+@pytest.mark.slow
 def test_ncfm_goes_on_with_its_experts(problem, tmp_path, monkeypatch):
     """To the bit, and the bank is not trained again."""
     distill.run(config(tmp_path / "whole", "ncfm"), problem)

@@ -58,6 +58,7 @@ def made_before(finished, folder):
 # --- A run in bfloat16 --------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_in_bfloat16_is_a_run(rounded, problem, tmp_path):
     summary, record = (
         read_json(rounded / "summary.json"),

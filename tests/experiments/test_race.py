@@ -28,6 +28,7 @@ def finished(tmp_path_factory):
     return folder, race.run(config(folder))
 
 
+@pytest.mark.slow
 def test_every_method_gets_the_same_time(finished):
     folder, summary = finished
     steps = {row["method"]: row["steps"] for row in summary["rows"]}
@@ -38,6 +39,7 @@ def test_every_method_gets_the_same_time(finished):
     assert all(len(row["one"]) == len(row["own"]) == 1 for row in summary["rows"])
 
 
+@pytest.mark.slow
 def test_the_table_has_the_best_first_and_random_beside(finished):
     folder, summary = finished
     lines = (folder / "race.md").read_text().splitlines()
@@ -47,6 +49,7 @@ def test_the_table_has_the_best_first_and_random_beside(finished):
     assert f"{np.mean(summary['random']):.1f}" in lines[4]
 
 
+@pytest.mark.slow
 def test_a_finished_race_is_read(finished, monkeypatch):
     folder, summary = finished
 

@@ -42,6 +42,7 @@ def config(folder: Path, **changes) -> reproduce.Config:
     return reproduce.Config(**{**places, "steps": 1, **changes})
 
 
+@pytest.mark.slow
 def test_what_fails_does_not_stop_the_others_and_what_is_done_is_kept_once(
     two_cells, tmp_path
 ):

@@ -282,6 +282,7 @@ def test_segments_go_on_with_the_learnability_that_was_kept(
     assert not np.array_equal(ours[:, 2:], theirs[:, 2:])
 
 
+@pytest.mark.slow
 def test_under_pdd_all_samples_stay_and_networks_learn_first(
     segmented, problem, tmp_path, capsys
 ):

@@ -260,6 +260,7 @@ def test_the_programs_of_the_readme_are_those_that_there_are():
     assert sorted(named) == sorted(programs)
 
 
+@pytest.mark.slow
 def test_a_method_from_pure_functions_beats_random_images():
     page = ROOT / "docs/own_method.md"
     namespace = {}
@@ -287,10 +288,20 @@ def shortened(source, smaller):
     return source
 
 
-@pytest.mark.parametrize(
-    "whole", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["short", "whole"]
-)
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+# Of the usual tests the one that people begin with is a part.
+ALL_NOTEBOOKS = [
+    pytest.param(
+        path,
+        whole,
+        id=f"{path.stem}-{'whole' if whole else 'short'}",
+        marks=pytest.mark.slow if whole or path != NOTEBOOKS[0] else (),
+    )
+    for path in NOTEBOOKS
+    for whole in (False, True)
+]
+
+
+@pytest.mark.parametrize(("path", "whole"), ALL_NOTEBOOKS)
 def test_notebooks_run_from_top_to_bottom(path, whole, monkeypatch):
     # As the other tests: the programs of the last time.
     cache = str(jax.config.jax_compilation_cache_dir)

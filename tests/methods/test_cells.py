@@ -36,7 +36,7 @@ BASES = (
 )  # fmt: skip
 # Those whose axes the others have as well are left to `make test-slow`.
 OTHERS = ("dc", "dcc", "dsac", "m3d", "datadam", "mtt", "ftd", "tesla", "rcig")
-# Those that take long to compile: the most of it, a later segment, has to do.
+# Those that take long to compile.
 LONG = ("ncfm", "rat_bptt")
 MODIFIERS = {
     "sdc": {"sdc_weight": 0.5},
@@ -112,7 +112,7 @@ def plain(base: str) -> np.ndarray:
 
 def cells():
     for base, modifier in itertools.product(BASES, MODIFIERS):
-        later = base in OTHERS or (base in LONG and modifier != "d4a")
+        later = base in OTHERS or (base in LONG and modifier != "sdc")
         marks = pytest.mark.slow if later else ()
         yield pytest.param(base, modifier, marks=marks)
 
