@@ -20,11 +20,13 @@ import math
 from typing import Any
 
 from benchmarks.parts.cases import SDC, Case, Setting
+from jaxdd.learners.aged import AgedPool
 from jaxdd.learners.pools import Pool, RealPool
 from jaxdd.learners.windows import Windows
 from jaxdd.nets.layers import first_padding
 from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.parts import SampleMatching
+from jaxdd.objectives.regression import FeatureRegression
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.objectives.unrolled import UnrolledLoss
 
@@ -63,8 +65,8 @@ def student(setting: Setting, truncated: bool = False) -> int:
     return gradient(setting) + backward
 
 
-def step(case: Case) -> int:
-    """Of one outer step of a method."""
+def step(case: Case) -> int | None:
+    """Of one outer step of a method; None where it is not counted."""
     setting, recipe = case.setting, case.recipe
     objective, learner = recipe.objective, recipe.learner
     decoded = recipe.formation.count(case.ipc)
@@ -77,7 +79,13 @@ def step(case: Case) -> int:
         return total + (shown * match(setting) if case.name.endswith(SDC) else 0)
     if isinstance(objective, UnrolledLoss):
         return unrolled(setting, objective, learner, decoded)
-    assert isinstance(objective, SampleMatching)
+    if isinstance(objective, FeatureRegression) and isinstance(learner, AgedPool):
+        f, rows = forward(setting)[0], count * (2 if objective.flip else 1)
+        trained = (learner.least_steps + learner.most_steps) / 2 * count
+        whole = objective.batch_mixed * f + rows * 2 * f
+        return whole + round(trained * gradient(setting))
+    if not isinstance(objective, SampleMatching):
+        return None
     shown = setting.classes * min(objective.batch_syn or decoded, decoded)
     real = setting.classes * objective.batch_real
     if isinstance(objective, FeatureMatching):

@@ -30,7 +30,7 @@ def test_an_unknown_setting_is_named():
         settings.settings_named("standard,large")
 
 
-@pytest.mark.parametrize("name", ["dcc", "idc", "dm", "datm", "dsa+sdc"])
+@pytest.mark.parametrize("name", ["dcc", "idc", "dm", "datm", "frepo", "dsa+sdc"])
 def test_a_case_has_what_a_step_needs(name):
     setting = dataclasses.replace(TINY, dataset="digits", shape=(8, 8, 1))
     case = settings.make_case(name, setting, 2)
@@ -65,3 +65,7 @@ def test_operations_of_steps():
     assert window == students + flops.gradient(TINY)
     assert counts["dsa"] == counts["dsa+sdc"]
     assert 256 * flops.gradient(STANDARD) == pytest.approx(76.1e9, rel=2e-3)
+
+
+def test_what_is_not_counted_is_no_number():
+    assert flops.step(settings.make_case("rcig", TINY, 2)) is None
