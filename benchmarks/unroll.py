@@ -10,7 +10,6 @@ unroll.md and unroll.png. Time anything only on a machine that does nothing else
 
 import dataclasses
 import json
-import statistics
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,18 +53,14 @@ def measure(config: Config, student_steps: int) -> dict[str, Any]:
         {"batch_syn": None, "sdc_weight": config.sdc_weight, "sdc_at": "path"},
     )
     size = sum(x.nbytes for x in jax.tree.leaves(case.params)) / timing.MEGA
-    found: dict[str, Any] = {"student_steps": student_steps}
+    record: dict[str, Any] = {"student_steps": student_steps}
 
     def work() -> None:
-        step, program = timing.stepper(case)
-        times = timing.alternate({"ours": step}, config.repeats)["ours"]
-        found["seconds"] = statistics.median(times)
-        found["compile_seconds"] = program.seconds
-        found["temp_mb"] = program.temp_mb
+        record.update(timing.of_step(case, config.repeats))
 
-    found["resident_mb"] = timing.peak_mb(work)
-    found["parameters_mb"] = size
-    return found
+    record["resident_mb"] = timing.peak_mb(work)
+    record["parameters_mb"] = size
+    return record
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -11,7 +11,6 @@ windows.json and windows.md. Time anything only on a machine that does nothing e
 
 import dataclasses
 import json
-import statistics
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,11 +55,7 @@ def measure(config: Config, pair: str) -> dict[str, Any]:
     record: dict[str, Any] = {"student_steps": steps, "horizon": horizon}
 
     def work() -> None:
-        step, program = timing.stepper(case)
-        times = timing.alternate({"ours": step}, config.repeats)["ours"]
-        record["seconds"] = statistics.median(times)
-        record["compile_seconds"] = program.seconds
-        record["temp_mb"] = program.temp_mb
+        record.update(timing.of_step(case, config.repeats))
 
     record["peak_mb"] = timing.peak_mb(work)
     record["parameters_mb"] = size

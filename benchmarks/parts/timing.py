@@ -85,6 +85,17 @@ def stepper(case: Case) -> tuple[Side, Compiled]:
     return advance, program
 
 
+def of_step(case: Case, repeats: int) -> dict[str, float]:
+    """The median seconds of a step, its compilation, and XLA's memory in MB."""
+    step, program = stepper(case)
+    times = alternate({"ours": step}, repeats)["ours"]
+    return {
+        "seconds": statistics.median(times),
+        "compile_seconds": program.seconds,
+        "temp_mb": program.temp_mb,
+    }
+
+
 def step_race(case: Case, theirs: Side | None) -> Race:
     """One outer step of a method."""
     ours, program = stepper(case)

@@ -24,6 +24,7 @@ from jaxdd.objectives.prototypes import (
     Prototypes,
     Selection,
     augmented,
+    features_of_blocks,
     margin_loss,
     prototypes,
     row_weights,
@@ -125,9 +126,6 @@ def convex_match(
     selection = Selection(first_block(features, mask), mask)
     loss = "mse" if as_targets else "cross_entropy"
 
-    def blocks_at(learner: Learner, images: Array) -> tuple[Array, ...]:
-        return network.apply(learner.params, learner.stats, images, False)[0].features
-
     def match(
         key: Key, synthetic: Synthetic, real: Batch, learner: Learner
     ) -> tuple[Scalar, Evidence]:
@@ -140,8 +138,8 @@ def convex_match(
         rows, batch, samples = rows_of(fixed)
         present = row_weights(samples.labels)
         kept = selection.kept(
-            (blocks_at(learner, rows.images), rows.weights),
-            (blocks_at(learner, samples.images), present),
+            (features_of_blocks(network, learner, rows.images), rows.weights),
+            (features_of_blocks(network, learner, samples.images), present),
         )
         at = linearise(network, learner, lambda x: selection.features(x, kept))
         images = jnp.sum(row_weights(batch.labels))

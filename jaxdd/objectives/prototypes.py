@@ -10,7 +10,15 @@ from jaxdd.modifiers.masks import Masking
 from jaxdd.primitives.trees import apply_mask
 from jaxdd.synthetic.labels import centred
 from jaxdd.synthetic.sets import flatten, present
-from jaxdd.types import Array, Batch, Key, Scalar, Synthetic
+from jaxdd.types import (
+    Array,
+    Batch,
+    Key,
+    Learner,
+    Network,
+    Scalar,
+    Synthetic,
+)
 
 # Features of some blocks, [N, F] each, and weights of their rows, 0 for padding.
 Seen: TypeAlias = tuple[tuple[Array, ...], Array]
@@ -43,6 +51,13 @@ def prototypes(batch: Batch, flip: bool, as_targets: bool) -> Prototypes:
         images = jnp.concatenate([images, images[:, :, ::-1]])
         targets, weights = (jnp.concatenate([x, x]) for x in (targets, weights))
     return Prototypes(images, targets, weights)
+
+
+def features_of_blocks(
+    network: Network, learner: Learner, images: Array
+) -> tuple[Array, ...]:
+    """[N, F] for every block of the network at a learner, in evaluation mode."""
+    return network.apply(learner.params, learner.stats, images, False)[0].features
 
 
 def row_weights(labels: Array) -> Array:

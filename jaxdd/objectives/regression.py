@@ -15,6 +15,7 @@ from jaxdd.objectives.parts import MixedMatching, Parts, features_of
 from jaxdd.objectives.prototypes import (
     Selection,
     augmented,
+    features_of_blocks,
     margin_loss,
     prototypes,
     row_weights,
@@ -87,15 +88,14 @@ def regression_match(
     selection = Selection(first_block(features, mask), mask)
     loss = "mse" if as_targets else "cross_entropy"
 
-    def features_at(learner: Learner, images: Array) -> tuple[Array, ...]:
-        return network.apply(learner.params, learner.stats, images, False)[0].features
-
     def match(
         key: Key, synthetic: Synthetic, real: Batch, learner: Learner
     ) -> tuple[Scalar, Evidence]:
         real, batch = augmented(key, augment, real, synthetic)
         rows = prototypes(batch, flip, as_targets)
-        of_real, of_rows = (features_at(learner, x.images) for x in (real, rows))
+        of_real, of_rows = (
+            features_of_blocks(network, learner, x.images) for x in (real, rows)
+        )
         present = row_weights(real.labels)
         kept = selection.kept((of_rows, rows.weights), (of_real, present))
         phi_real = jax.lax.stop_gradient(selection.features(of_real, kept))
