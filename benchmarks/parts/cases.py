@@ -158,7 +158,10 @@ def recipe_of(name: str, dataset: str, ipc: int, student_steps: int) -> Recipe:
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """A recipe with some flags changed; those of choices that it lacks do not count."""
-    return override(recipe, {k: v for k, v in changes.items() if k in flat(recipe)})
+    for _ in range(2):  # the first turn may open a choice whose flags follow
+        known = flat(recipe)
+        recipe = override(recipe, {k: v for k, v in changes.items() if k in known})
+    return recipe
 
 
 def decoder_of(recipe: Recipe) -> Decoder:

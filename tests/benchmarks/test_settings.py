@@ -69,3 +69,12 @@ def test_operations_of_steps():
 
 def test_what_is_not_counted_is_no_number():
     assert flops.step(settings.make_case("rcig", TINY, 2)) is None
+
+
+def test_flags_of_a_choice_that_another_flag_opens_count():
+    changes = {"sdc_weight": 0.1, "sdc_at": "path"}
+    correction = settings.make_case("mtt", TINY, 2, 2, changes).recipe.sdc
+    assert correction is not None
+    assert (correction.weight, correction.at) == (0.1, "path")
+    without = {**changes, "sdc_weight": 0.0}
+    assert settings.make_case("mtt", TINY, 2, 2, without).recipe.sdc is None
