@@ -77,6 +77,8 @@ WEIGHTS = {
 }
 # XLA's flags that a section has on a backend, beside the user's.
 EXTRA_FLAGS = {
+    # Numbers are compared, not times: the search for the fastest kernel is left out.
+    ("correctness", "gpu"): "--xla_gpu_autotune_level=0",
     # A CPU has none, and computes in one order.
     ("repeats_flags", "gpu"): "--xla_gpu_deterministic_ops=true",
     # Kernels that run as one graph name no instruction: for the profile, singly.

@@ -4,12 +4,12 @@
     python -m experiments.reproduce --cells=cifar10-dsa-1,mnist-dc-1 --data_dir=DIR
     python -m experiments.reproduce --page=docs/results.md
 
-Each cell runs by the published settings in full, in a process and a workdir of its own,
-in the order of the list: what is wanted most for its time comes first. The same
-command continues what was stopped, by a signal or before --minutes. A finished cell
-adds one record to `ledger.jsonl` in --results, and its set beside it. --pack writes
-what was made into one file; once that is unpacked into --out on another machine,
---collect adds its records there.
+Each cell runs by the published settings in full, in a process and a workdir of its own.
+Cells run in the order of --cells; in that of the list, what is wanted most for its time
+comes first. The same command continues what was stopped, by a signal or before
+--minutes. A finished cell adds one record to `ledger.jsonl` in --results, and its set
+beside it. --pack writes what was made into one file; once that is unpacked into --out
+on another machine, --collect adds its records there.
 """
 
 from collections.abc import Sequence

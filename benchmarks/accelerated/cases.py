@@ -37,7 +37,8 @@ STEP_SIZE = 0.05
 
 _DSA, _SOFT = METHODS["dsa"], METHODS["datm"]
 _ALL = override(METHODS["dsac"], {"warmup_networks": 0})
-_MTT, _IDC = METHODS["mtt"], METHODS["idc"]
+_MTT, _IDC, _MMD = METHODS["mtt"], METHODS["idc"], METHODS["m3d"]
+_REGRESSION = METHODS["frepo"]
 _SDC: dict[str, Any] = {"sdc_weight": 0.1}
 
 RECIPES: dict[str, Recipe] = {
@@ -54,6 +55,14 @@ RECIPES: dict[str, Recipe] = {
     "trajectory sdc path": override(_MTT, {**_SDC, "sdc_at": "path"}),
     "idc": _IDC,
     "idc sdc": override(_IDC, {**_SDC, "sdc_relative": True}),
+    "mmd": _MMD,
+    "mmd sdc": override(_MMD, _SDC),
+    "attention": METHODS["datadam"],
+    "characteristic function": METHODS["ncfm"],
+    "regression": _REGRESSION,
+    "regression sdc": override(_REGRESSION, _SDC),
+    "convex": METHODS["rcig"],
+    "bptt": METHODS["rat_bptt"],
 }
 
 
@@ -148,7 +157,7 @@ def draws_of_32_bits() -> Iterator[None]:
     its own.
     """
     uniform, randint = jax.random.uniform, jax.random.randint
-    bernoulli = jax.random.bernoulli
+    bernoulli, normal = jax.random.bernoulli, jax.random.normal
 
     def uniform_32(key, shape=(), dtype=jnp.float32, minval=0.0, maxval=1.0):
         low, high = jnp.float32(minval), jnp.float32(maxval)
@@ -160,10 +169,14 @@ def draws_of_32_bits() -> Iterator[None]:
     def bernoulli_32(key, p=0.5, shape=None):
         return bernoulli(key, jnp.float32(p), shape)
 
+    def normal_32(key, shape=(), dtype=jnp.float32):
+        return normal(key, shape, jnp.float32).astype(jnp.float64)
+
     with (
         mock.patch.object(jax.random, "uniform", uniform_32),
         mock.patch.object(jax.random, "randint", randint_32),
         mock.patch.object(jax.random, "bernoulli", bernoulli_32),
+        mock.patch.object(jax.random, "normal", normal_32),
     ):
         yield
 

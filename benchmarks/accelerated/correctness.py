@@ -12,6 +12,7 @@ from benchmarks.accelerated.budget import Job, Records
 from benchmarks.reference import equality
 from jaxdd.devices import policy
 from jaxdd.devices.precision import has
+from jaxdd.objectives.regression import FeatureRegression
 
 
 class Tolerance(NamedTuple):
@@ -30,13 +31,23 @@ TOLERANCES: dict[str, Tolerance] = {
     "tf32": Tolerance(2e-3, 6e-2),
     "bfloat16": Tolerance(2e-2, 2.5e-1),
 }
+# A regression solves with its kernel in float32 whatever the networks' precision, and
+# the condition number enlarges what is rounded there: a CPU gave 1e-4.
+SOLVED = Tolerance(1e-5, 1e-3)
 # Of the references, in float64.
 REFERENCES = ("dm", "dsa", "mtt", "tesla", "idc")
 
 
-def within(precision: str, loss: float, gradient: float) -> bool:
-    """Whether differences are rounding; NaN is not."""
+def tolerance(name: str, precision: str) -> Tolerance:
+    """What a case's differences may be."""
     allowed = TOLERANCES[precision]
+    if isinstance(cases.RECIPES[name].objective, FeatureRegression):
+        return Tolerance(*map(max, allowed, SOLVED))
+    return allowed
+
+
+def within(allowed: Tolerance, loss: float, gradient: float) -> bool:
+    """Whether differences are rounding; NaN is not."""
     return loss <= allowed.loss and gradient <= allowed.gradient
 
 
@@ -45,11 +56,12 @@ def compared(name: str, precision: str) -> dict[str, Any]:
     with policy.in_precision(precision):
         found = cases.numbers(name)
     loss, gradient = cases.difference(found, cases.expected()[name])
+    allowed = tolerance(name, precision)
     return {
         "loss_gap": loss,
         "gradient_gap": gradient,
-        "tolerance": TOLERANCES[precision]._asdict(),
-        "right": within(precision, loss, gradient),
+        "tolerance": allowed._asdict(),
+        "right": within(allowed, loss, gradient),
     }
 
 

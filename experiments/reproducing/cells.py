@@ -218,7 +218,7 @@ CELLS: dict[str, Cell] = {
 
 
 def chosen(names: str) -> list[Cell]:
-    """Cells by names joined by commas, or all, in the order of the list.
+    """Cells by names joined by commas, in that order, or all, in the list's.
 
     Raises:
         UserError: there is no such cell, or one is named twice.
@@ -226,4 +226,4 @@ def chosen(names: str) -> list[Cell]:
     if names == "all":
         return list(CELLS.values())
     asked = lists.names(names, "cells", CELLS)
-    return [cell for name, cell in CELLS.items() if name in asked]
+    return [CELLS[name] for name in asked]

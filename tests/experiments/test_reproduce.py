@@ -182,6 +182,12 @@ def test_the_band(std, mean, within):
     assert Published(70.0, std, "here").agrees(mean) == within
 
 
+def test_cells_run_in_the_order_of_their_names():
+    names = ["digits-dm-1", "cifar10-dsa-1", "mnist-dc-1"]
+    assert [cell.name for cell in cells.chosen(",".join(names))] == names
+    assert cells.chosen("all") == list(cells.CELLS.values())
+
+
 def test_every_cell_is_a_run_that_there_is():
     """Its flags are those of a distillation, its steps the published ones."""
     for cell in cells.CELLS.values():
