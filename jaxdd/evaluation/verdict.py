@@ -1,0 +1,291 @@
+"""The result of a referee: a table of sets and labels for every architecture."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxdd.evaluation.rows import COLUMNS
+from jaxdd.evaluation.statistics import Statistics
+from jaxdd.report import notebook, page
+from jaxdd.report.page import Section
+from jaxdd.storage.paths import shown
+from jaxdd.storage.records import (
+    anything,
+    integer,
+    list_of,
+    mapping,
+    maybe,
+    number,
+    one_of,
+    read_json,
+    text,
+    tuple_of,
+)
+
+KINDS = ("distilled", "random", "selected", "full")
+_ACCURACY = mapping(mean=number(0, 100), std=number(0, 100), n=integer(1), others=None)
+_CELL = mapping(
+    row=text(),
+    column=one_of(*COLUMNS),
+    optional={"accuracy": _ACCURACY, "lacking": text()},
+    others=None,
+)
+_NETWORK = mapping(
+    network=mapping(name=text()),
+    learning_rate=number(0),
+    chosen=maybe(
+        mapping(
+            samples=integer(1),
+            networks=integer(1),
+            accuracies=list_of(tuple_of(number(0), number(0, 100)), shortest=1),
+        )
+    ),
+    cells=list_of(_CELL, shortest=1),
+)
+_TABLE = mapping(
+    identity=text(64),
+    about=mapping(
+        training=mapping(
+            epochs=integer(), batch_size=integer(), optimizer=text(), loss=text()
+        ),
+        augmentation=text(),
+        num_eval=integer(1),
+        num_random=integer(1),
+        seed=integer(0, 2**32 - 1),
+        test=mapping(samples=integer(1)),
+        real_epochs=maybe(integer(1)),
+    ),
+    data=text(),
+    rows=list_of(
+        mapping(name=text(), kind=one_of(*KINDS), ipc=maybe(integer(1))), shortest=1
+    ),
+    teacher=maybe(
+        mapping(source=text(), network=mapping(name=text()), accuracy=number(0, 100))
+    ),
+    notes=list_of(text()),
+    networks=mapping(others=_NETWORK),
+    versions=mapping(),
+    device=anything,
+)
+_FILE = mapping(tables=list_of(_TABLE))
+
+
+def read_tables(path: Path) -> list[dict[str, Any]]:
+    """The tables in a `referee.json`, the latest first; none where there is no file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    if not path.exists():
+        return []
+    remedy = "move it away or choose another --workdir"
+    return read_json(path, _FILE, remedy)["tables"]
+
+
+class Gain(NamedTuple):
+    """How much better networks on a set are than others, in points.
+
+    Attributes:
+        points: the difference of the means.
+        error: its standard error over networks; None where one side has one network.
+    """
+
+    points: float
+    error: float | None
+
+    @classmethod
+    def of(cls, ours: Statistics, theirs: Statistics) -> "Gain":
+        """The difference of two independent means.
+
+        Example:
+            >>> str(Gain.of(Statistics(80.0, 1.0, 5), Statistics(70.0, 2.0, 17)))
+            '+10.00 ± 0.71'
+        """
+        difference = ours.mean - theirs.mean
+        if min(ours.n, theirs.n) < 2:
+            return cls(difference, None)
+        # The deviations are those of populations, as the field gives them.
+        parts = (x.std**2 / (x.n - 1) for x in (ours, theirs))
+        return cls(difference, math.sqrt(sum(parts)))
+
+    def __str__(self) -> str:
+        error = "" if self.error is None else f" ± {self.error:.2f}"
+        return f"{self.points:+.2f}{error}"
+
+
+class Verdict:
+    """A referee's table; as a text it is what `experiments.evaluate` prints.
+
+    Args:
+        table: as `referee.json` has it: "about" is all that the accuracies depend on,
+            "rows" are the sets, and "networks" has the accuracies and the learning
+            rate by architecture.
+    """
+
+    def __init__(self, table: Mapping[str, Any]):
+        self.table = table
+        self.rows: dict[str, Mapping[str, Any]] = {x["name"]: x for x in table["rows"]}
+        self._cells = {
+            net: {(x["row"], x["column"]): x for x in entry["cells"]}
+            for net, entry in table["networks"].items()
+        }
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        return tuple(self._cells)
+
+    def accuracy(self, net: str, row: str, column: str = "hard") -> Statistics | None:
+        """Accuracy in percent over networks; None where the cell is empty.
+
+        Args:
+            net: architecture.
+            row: name of a set.
+            column: "hard", "own" or "teacher", the labels that networks learn from.
+        """
+        entry = self._cells[net].get((row, column), {}).get("accuracy")
+        return None if entry is None else Statistics.of(entry)
+
+    def gains(self, net: str, row: str) -> dict[str, dict[str, Gain]]:
+        """{other row: {column: gain}} of a set over random subsets of its size and over
+        the whole training data.
+
+        With labels that the other row cannot have, it has those of the classes.
+        """
+        gains: dict[str, dict[str, Gain]] = {}
+        for name, other in self.rows.items():
+            of_its_size = other["kind"] == "random" and (
+                other["ipc"] == self.rows[row]["ipc"]
+            )
+            if not of_its_size and other["kind"] != "full":
+                continue
+            for column in COLUMNS:
+                ours = self.accuracy(net, row, column)
+                theirs = self.accuracy(net, name, column)
+                theirs = theirs or self.accuracy(net, name)
+                if ours is not None and theirs is not None:
+                    gains.setdefault(name, {})[column] = Gain.of(ours, theirs)
+        return gains
+
+    def __str__(self) -> str:
+        parts = [self.lead]
+        for net in self.networks:
+            table = [("set", "per class", *self.columns), *self.cells(net)]
+            widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+            lines = [self.title(net)]
+            for row in table:
+                cells = zip(row, widths, strict=True)
+                lines.append("  ".join(f"{x:>{width}}" for x, width in cells))
+            parts.append("\n".join([*lines, *self.sentences(net)]))
+        if self.table["notes"]:
+            parts.append("\n".join(f"note: {x}" for x in self.table["notes"]))
+        return "\n\n".join(parts)
+
+    def __repr__(self) -> str:
+        return f"Verdict({', '.join(self.rows)} on {', '.join(self.networks)})"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns in which some set has labels."""
+        filled = {
+            column
+            for cells in self._cells.values()
+            for (_, column), cell in cells.items()
+            if "accuracy" in cell
+        }
+        return tuple(column for column in COLUMNS if column in filled)
+
+    @property
+    def lead(self) -> str:
+        """The protocol of all rows, in sentences."""
+        about = self.table["about"]
+        training = about["training"]
+        sentences = [
+            f"accuracy in percent on {about['test']['samples']} test samples of "
+            f"{shown(self.table['data'])}, mean ± standard deviation over "
+            f"{about['num_eval']} networks (random: one on each of "
+            f"{about['num_random']} subsets)",
+            f"each is measured once, after the last of {training['epochs']} epochs "
+            f"({training['optimizer']}, {training['loss']}, batch "
+            f"{training['batch_size']}, augmentation {about['augmentation']}, seed "
+            f"{about['seed']})",
+        ]
+        if any(row["kind"] == "full" for row in self.rows.values()):
+            sentences.append(
+                f"full: all training data for {about['real_epochs']} epochs in smaller "
+                "batches"
+            )
+        teacher = self.table["teacher"]
+        if teacher is not None:
+            sentences.append(
+                f"teacher: {teacher['network']['name']}, {teacher['source']}, "
+                f"{teacher['accuracy']:.2f} % on the test samples"
+            )
+        return "\n".join(sentences)
+
+    def title(self, net: str) -> str:
+        """An architecture with its learning rate, and how that was chosen."""
+        entry = self.table["networks"][net]
+        chosen = entry["chosen"]
+        if chosen is None:
+            why = "the protocol's"
+        else:
+            tried = ", ".join(f"{rate:g} {x:.2f}" for rate, x in chosen["accuracies"])
+            why = f"chosen on {chosen['samples']} validation samples: {tried}"
+        return f"{net}, learning rate {entry['learning_rate']:g} ({why})"
+
+    def cells(self, net: str) -> list[tuple[str, ...]]:
+        """The rows of an architecture's table as texts."""
+        rows = []
+        for name, row in self.rows.items():
+            accuracies = (self.accuracy(net, name, x) for x in self.columns)
+            cells = ("-" if x is None else str(x) for x in accuracies)
+            size = "all" if row["ipc"] is None else str(row["ipc"])
+            rows.append((shown(name), size, *cells))
+        return rows
+
+    def sentences(self, net: str) -> list[str]:
+        """The gains of the sets, and why cells are empty."""
+        lines = []
+        for name, row in self.rows.items():
+            if row["kind"] == "distilled":
+                for other, gains in self.gains(net, name).items():
+                    points = ", ".join(f"{x} {gain}" for x, gain in gains.items())
+                    lines.append(f"gain of {shown(name)} over {other}: {points}")
+        if lines:
+            lines[-1] += " (± standard error over networks)"
+        reasons: dict[str, list[str]] = {}
+        for (name, column), cell in self._cells[net].items():
+            if "lacking" in cell and column in self.columns:
+                where = f"{column} of {shown(name)}"
+                reasons.setdefault(cell["lacking"], []).append(where)
+        lines += [f"- {', '.join(x)}: {why}" for why, x in reasons.items()]
+        return lines
+
+    def page(self) -> str:
+        """The same as one HTML file that reads nothing from elsewhere."""
+        header = ("set", "images per class", *self.columns)
+        sections = [
+            Section(
+                net,
+                page.paragraph(self.title(net))
+                + page.table(header, self.cells(net))
+                + page.bullets([x.removeprefix("- ") for x in self.sentences(net)]),
+            )
+            for net in self.networks
+        ]
+        sections.append(Section("Notes", page.bullets(self.table["notes"])))
+        lead = page.paragraph(f"{'. '.join(_capitals(self.lead))}.", "lead")
+        return page.document("Referee's table", lead, sections)
+
+    def _repr_html_(self) -> str:
+        header = ("set", "per class", *self.columns)
+        return "".join(
+            f"<p>{page.escaped(self.title(net))}</p>"
+            + notebook.table(header, self.cells(net))
+            for net in self.networks
+        )
+
+
+def _capitals(text: str) -> Sequence[str]:
+    return [line[:1].upper() + line[1:] for line in text.splitlines()]
