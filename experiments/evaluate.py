@@ -20,7 +20,7 @@ data, under hard, own and a teacher's labels, by one protocol (`jaxdd.referee`):
 """
 
 from experiments.console.flags import main
-from experiments.planning import plans as planning
+from experiments.planning import refereeing as planning
 from jaxdd.evaluation import referee
 from jaxdd.evaluation import run as evaluation
 from jaxdd.evaluation.options import Config, is_asked, plain

@@ -68,11 +68,18 @@ class Opened:
 
     @property
     def first(self) -> Artifact:
+        """The set that decides where only one can."""
         return next(iter(self.sets.values()))
+
+    @property
+    def first_protocol(self) -> Protocol:
+        """The protocol with the first architecture; the others differ by that alone."""
+        return next(iter(self.protocols.values()))
 
     def described(self) -> dict[str, Any]:
         """All that the accuracies depend on but for networks, device and versions."""
-        protocol, tested = next(iter(self.protocols.values())), self.tested
+        protocol, tested = self.first_protocol, self.tested
+        teacher = "trained here" if self.bank is None else self.bank.manifest.digest
         real = FULL in self.baselines or (self.teaches and self.bank is None)
         return {
             "sets": [
@@ -85,13 +92,7 @@ class Opened:
                 for name, artifact in self.sets.items()
             ],
             "baselines": list(self.baselines),
-            "teacher": (
-                None
-                if not self.teaches
-                else "trained here"
-                if self.bank is None
-                else self.bank.manifest.digest
-            ),
+            "teacher": teacher if self.teaches else None,
             "real_epochs": self.real_epochs if real else None,
             "rates": list(self.rates),
             "training": json.loads(json.dumps(dataclasses.asdict(protocol.training))),
@@ -236,8 +237,8 @@ def notes_of(
     (name, first), *others = sets.items()
     notes = []
     unlike = [
-        other
-        for other, artifact in others
+        x
+        for x, artifact in sets.items()
         if (artifact.training, artifact.augmentation)
         != (protocol.training, protocol.augmentation)
     ]

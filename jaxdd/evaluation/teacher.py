@@ -59,37 +59,39 @@ def _labels(network: Network, learner: Learner, images: Array) -> Array:
     return policy.map_chunks(of_chunk, images.shape[0], CHUNK)
 
 
-def train_teacher(
-    problem: Problem,
-    network: dict[str, Any],
-    epochs: int,
-    seed: int,
-    precision: str,
-    tested: Split,
-) -> Teacher:
-    """One network on the whole training split, by a plain protocol.
+def protocol_of_teacher(
+    network: dict[str, Any], epochs: int, protocol: Protocol
+) -> Protocol:
+    """How a teacher is trained: plain SGD on the whole training split.
 
-    SGD with momentum 0.9 and weight decay 5e-4 at the learning rate 0.01, without
+    With momentum 0.9 and weight decay 5e-4 at the learning rate 0.01, without
     augmentation, taken after the last epoch.
 
     Args:
-        problem: the data.
         network: name and options.
         epochs: passes over the training split.
-        seed: of the network.
-        precision: of the products in it.
-        tested: the samples on which its accuracy is told.
+        protocol: whose seed and precision it has.
     """
     training = Training(epochs, 0.01, momentum=0.9, weight_decay=5e-4, batch_size=BATCH)
-    protocol = Protocol(network, training, "none", 1, 1, seed, precision)
-    whole = Whole(problem, protocol, epochs)
-    learner = whole.train(named_key(seed, "teacher"))
+    return Protocol(network, training, "none", 1, 1, protocol.seed, protocol.precision)
+
+
+def train_teacher(problem: Problem, protocol: Protocol, tested: Split) -> Teacher:
+    """One network on the whole training split.
+
+    Args:
+        problem: the data.
+        protocol: see `protocol_of_teacher`.
+        tested: the samples on which its accuracy is told.
+    """
+    whole = Whole(problem, protocol, protocol.training.epochs)
+    learner = whole.train(named_key(protocol.seed, "teacher"))
     right = whole.right(learner, problem.on_device(tested))
     about = {
         "source": "trained here",
-        "network": network,
+        "network": protocol.network,
         "training": dataclasses.asdict(whole.training),
-        "augmentation": "none",
+        "augmentation": protocol.augmentation,
         "accuracy": 100.0 * float(right.mean()),
     }
     return Teacher(whole.network, learner, problem.preprocess, about)

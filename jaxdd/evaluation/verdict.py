@@ -256,7 +256,8 @@ class Verdict:
             lines[-1] += " (± standard error over networks)"
         reasons: dict[str, list[str]] = {}
         for (name, column), cell in self._cells[net].items():
-            if "lacking" in cell and column in self.columns:
+            is_set = self.rows[name]["kind"] == "distilled"
+            if "lacking" in cell and (is_set or column in self.columns):
                 where = f"{column} of {shown(name)}"
                 reasons.setdefault(cell["lacking"], []).append(where)
         lines += [f"- {', '.join(x)}: {why}" for why, x in reasons.items()]

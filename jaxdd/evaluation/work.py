@@ -20,7 +20,12 @@ from jaxdd.evaluation.protocol import Judge, Protocol, Watch
 from jaxdd.evaluation.rates import NETWORKS, best_rate
 from jaxdd.evaluation.rows import COLUMNS, Row
 from jaxdd.evaluation.statistics import statistics
-from jaxdd.evaluation.teacher import Teacher, teacher_from, train_teacher
+from jaxdd.evaluation.teacher import (
+    Teacher,
+    protocol_of_teacher,
+    teacher_from,
+    train_teacher,
+)
 from jaxdd.evaluation.whole import Whole
 from jaxdd.methods.network import network_for
 from jaxdd.progress import say
@@ -45,23 +50,20 @@ class Work:
     @cached_property
     def teacher(self) -> Teacher | None:
         """The network that labels images; None where there is none."""
-        opened, protocol = self.opened, self._protocol
+        opened, protocol = self.opened, self.opened.first_protocol
         if not opened.teaches:
             return None
         problem, tested = opened.problem, opened.tested.split
         if opened.bank is not None:
             return teacher_from(opened.bank, problem, tested)
-        network = opened.first.network
-        epochs = opened.real_epochs
-        say(f"training the teacher: {network['name']}, {epochs} epochs")
-        return train_teacher(
-            problem, network, epochs, protocol.seed, protocol.precision, tested
-        )
+        how = protocol_of_teacher(opened.first.network, opened.real_epochs, protocol)
+        say(f"training the teacher: {how.network['name']}, {opened.real_epochs} epochs")
+        return train_teacher(problem, how, tested)
 
     @cached_property
     def rows(self) -> list[Row]:
         """All rows but that of the whole training data, in the order of the table."""
-        opened, protocol = self.opened, self._protocol
+        opened, protocol = self.opened, self.opened.first_protocol
         problem, preprocess = opened.problem, opened.problem.preprocess
         table = [rows.distilled(name, x) for name, x in opened.sets.items()]
         sizes = list(dict.fromkeys(row.ipc for row in table))
@@ -78,10 +80,6 @@ class Work:
                     row = rows.selected(name, real, chosen[baseline, size], preprocess)
                 table.append(row)
         return [row.taught(self.teacher) for row in table]
-
-    @property
-    def _protocol(self) -> Protocol:
-        return next(iter(self.opened.protocols.values()))
 
     def table(self, networks: Mapping[str, Any]) -> dict[str, Any]:
         """The table with its architectures as `referee.json` has it."""
