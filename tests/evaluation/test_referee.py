@@ -12,8 +12,10 @@ import jaxdd
 from experiments import evaluate as program
 from jaxdd.artifact import file as artifacts
 from jaxdd.data.real import take
-from jaxdd.evaluation import referee, rows
+from jaxdd.evaluation import referee, rows, work
+from jaxdd.evaluation import run as evaluation
 from jaxdd.evaluation.hits import Hits
+from jaxdd.evaluation.opening import open_referee
 from jaxdd.evaluation.options import Config, is_asked
 from jaxdd.evaluation.protocol import Judge, Protocol
 from jaxdd.evaluation.statistics import Statistics
@@ -35,33 +37,58 @@ from tests.helpers import Killed, refused
 PROTOCOL = Protocol(HARD.network, HARD.training, "none", 5, 5, 0, "float32")
 
 
+def opened_of(sets, **flags):
+    """The table of sets in memory before anything is computed."""
+    return open_referee(Config(artifact="in memory", **flags), sets, DATA)
+
+
+def all_right(judge, group, first, hits, *rest):
+    """In the place of a measurement, which compiles."""
+    places = np.arange(first, first + len(group[0]))
+    hits.add(places, np.ones((len(places), hits.right.shape[1]), bool))
+
+
 # --- Rows and columns -----------------------------------------------------------------
 
 
-def test_the_numbers_are_those_of_a_plain_evaluation():
+@pytest.fixture(scope="module")
+def both():
+    """The table of a set with hard labels and of the same with soft ones."""
+    return judged({"dm": HARD, "tesla": SOFT})
+
+
+def test_the_numbers_are_those_of_a_plain_evaluation(both):
     """To the bit: of every set with its own labels, and of random subsets."""
-    verdict = judged({"mine": SOFT, "plain": HARD})
-    for name, made, column in (("mine", SOFT, "own"), ("plain", HARD, "hard")):
+    for name, made, column in (("dm", HARD, "hard"), ("tesla", SOFT, "own")):
         alone = jaxdd.evaluate(made, dataset=DATA)["mlp"]
-        assert verdict.accuracy("mlp", name, column) == alone.accuracy
-        assert verdict.accuracy("mlp", "random") == alone.random
-    assert verdict.accuracy("mlp", "mine") == verdict.accuracy("mlp", "plain")
-    assert verdict.accuracy("mlp", "plain").n == 5
-    assert verdict.accuracy("mlp", "plain", "own") is None
-    assert verdict.accuracy("mlp", "random", "own") is None
-    text = str(verdict)
-    assert "own of plain: its own labels are those of the classes" in text
+        assert both.accuracy("mlp", name, column) == alone.accuracy
+        assert both.accuracy("mlp", "random") == alone.random
+    assert both.accuracy("mlp", "tesla") == both.accuracy("mlp", "dm")
+    assert both.accuracy("mlp", "dm").n == 5
+    assert both.accuracy("mlp", "dm", "own") is None
+    text = str(both)
+    assert "own of dm: its own labels are those of the classes" in text
     assert f"own of random: {rows.NO_LABELS}" in text
 
 
-def test_sets_of_other_sizes_and_inputs_share_a_table():
-    other = artifact(2, OTHER_INPUTS)
-    verdict = judged({"one": HARD, "two": other}, baselines="random,loss_easy")
-    assert list(verdict.rows) == [
-        "one", "two", "random, ipc 1", "random, ipc 2", "loss_easy, ipc 1",
-        "loss_easy, ipc 2",
+def test_sets_of_other_sizes_and_inputs_share_a_table(monkeypatch):
+    chosen = {("loss_easy", n): np.arange(3 * n).reshape(3, n) for n in (1, 2)}
+    monkeypatch.setattr(work, "select", lambda names, sizes, *_: chosen)
+    sets = {"one": HARD, "two": artifact(2, OTHER_INPUTS)}
+    table = work.Work(opened_of(sets, baselines="loss_easy,random"))
+    ours = {row.name: row for row in table.rows}
+    assert list(ours) == [
+        "one", "two", "loss_easy, ipc 1", "loss_easy, ipc 2", "random, ipc 1",
+        "random, ipc 2",
     ]  # fmt: skip
-    alone = jaxdd.evaluate(other, dataset=DATA)["mlp"].accuracy
+    real = PROBLEM.on_device(PROBLEM.splits.train)
+    batch = take(real, jnp.arange(6))
+    row = ours["loss_easy, ipc 2"]
+    assert np.array_equal(row.images[0], batch.images)
+    assert np.array_equal(row.labels["hard"].values[0], batch.labels)
+    assert ours["random, ipc 2"].images.shape == (5, 6, 8, 8, 1)
+    verdict = judged(sets)
+    alone = jaxdd.evaluate(sets["two"], dataset=DATA)["mlp"].accuracy
     assert verdict.accuracy("mlp", "two") == alone
     assert list(verdict.gains("mlp", "two")) == ["random, ipc 2"]
     assert "two: measured with the set's own preprocessing" in str(verdict)
@@ -114,7 +141,7 @@ def test_padding_gets_no_label(teacher):
         assert mass[0] == pytest.approx([1, 0, 1])
 
 
-def test_a_teacher_comes_from_a_bank(tmp_path, teacher):
+def test_a_teacher_comes_from_a_bank(tmp_path, teacher, monkeypatch):
     network, epochs = (
         teacher.network,
         jaxdd.make_epochs(teacher.network, Training(2, 0.1), fetch=take),
@@ -125,10 +152,9 @@ def test_a_teacher_comes_from_a_bank(tmp_path, teacher):
         jaxdd.experts.layout(network),
     )  # fmt: skip
     real = PROBLEM.on_device(PROBLEM.splits.train)
-    for name in ("bank", "data", "preprocess"):
-        (tmp_path / name).mkdir()
-    bank = jaxdd.train_bank(tmp_path / "bank", manifest, network, epochs, real)
-    verdict = judged(HARD, teacher_bank=tmp_path / "bank", baselines="random")
+    bank = jaxdd.train_bank(tmp_path, manifest, network, epochs, real)
+    monkeypatch.setattr(Judge, "measure", all_right)
+    verdict = judged(HARD, teacher_bank=tmp_path, baselines="random")
     about = verdict.table["teacher"]
     params, stats = network.init(jax.random.key(0))
     expert = jaxdd.Learner(bank.snapshot(0, 2, params), stats)
@@ -137,11 +163,12 @@ def test_a_teacher_comes_from_a_bank(tmp_path, teacher):
     assert about["accuracy"] == pytest.approx(accuracy)
     assert verdict.accuracy("mlp", "distilled", "teacher") is not None
     assert verdict.accuracy("mlp", "random", "teacher") is not None
-    for field, words in (("data", "other data"), ("preprocess", "preprocessing")):
-        other = dataclasses.replace(manifest, **{field: {}})
-        jaxdd.train_bank(tmp_path / field, other, network, epochs, real)
+    file = tmp_path / "manifest.json"
+    trained = file.read_text()
+    for field, words in (("fingerprint", "other data"), ("digest", "preprocessing")):
+        file.write_text(trained.replace(f'"{field}": "', f'"{field}": "x'))
         with refused(words, "--teacher"):
-            judged(HARD, teacher_bank=tmp_path / field)
+            judged(HARD, teacher_bank=tmp_path)
 
 
 def test_all_training_data_are_a_row():
@@ -180,11 +207,6 @@ def test_a_rate_is_chosen_on_validation_data_alone():
     tried = dict(map(tuple, entry["chosen"]["accuracies"]))
     assert tried.keys() == {1e-9, 0.2}
     assert tried[0.2] > tried[1e-9]
-    # 0.2 is the protocol's own rate.
-    usual = jaxdd.evaluate(HARD, dataset=DATA)["mlp"]
-    assert verdict.accuracy("mlp", "distilled").mean == pytest.approx(
-        usual.accuracy.mean, abs=0.1
-    )
     assert "learning rate 0.2 (chosen on 15 validation samples: 1e-09 " in str(verdict)
     other = judged(HARD, test_dataset=wrong, **flags)
     assert other.table["networks"]["mlp"]["chosen"] == entry["chosen"]
@@ -193,9 +215,16 @@ def test_a_rate_is_chosen_on_validation_data_alone():
 
 def test_validation_data_are_split_off_where_none_are_held_out():
     seen = dataclasses.replace(HARD, dataset={**HARD.dataset, "validation": 0})
-    verdict = judged({"mine": seen}, select_lr="0.2", baselines="random")
-    assert verdict.table["networks"]["mlp"]["chosen"]["samples"] == 6
-    assert "mine: distilled with the samples on which learning rates" in str(verdict)
+    opened = opened_of({"mine": seen}, select_lr="auto")
+    assert opened.rates == (0.2, 0.1, 0.03, 0.01, 0.003, 0.001)
+    train, validation, test = opened.problem.splits
+    assert len(validation.labels) == 6
+    assert not {*train.ids} & {*validation.ids}
+    assert len(train.ids) + len(validation.ids) == len(DATA.labels)
+    assert len(test.labels) == len(DATA.test_labels)
+    (note,) = opened.notes
+    assert "mine: distilled with the samples on which learning rates" in note
+    assert not opened_of({"mine": HARD}, select_lr="auto").notes
 
 
 # --- Flags ----------------------------------------------------------------------------
@@ -240,10 +269,14 @@ def test_sets_of_different_data_are_refused(changes, words):
 
 def test_the_protocol_is_given_by_flags():
     flags = {"eval_epochs": 2, "eval_lr": 0.3, "eval_schedule": "constant"}
-    verdict = judged({"a": HARD, "b": SOFT}, **flags)
-    training = verdict.table["about"]["training"]
-    assert (training["epochs"], training["learning_rate"]) == (2, 0.3)
-    assert "a, b: measured by a protocol that is not the set's own" in str(verdict)
+    opened = opened_of({"a": HARD, "b": SOFT}, nets="mlp,convnet", **flags)
+    for protocol in opened.protocols.values():
+        training = protocol.training
+        assert (training.epochs, training.learning_rate) == (2, 0.3)
+        assert training.decay_epochs == ()
+    (note,) = opened.notes
+    assert note == "a, b: measured by a protocol that is not the set's own"
+    assert opened.identity != opened_of({"a": HARD, "b": SOFT}).identity
 
 
 # --- The program ----------------------------------------------------------------------
@@ -281,13 +314,13 @@ def test_the_program_stores_what_it_prints(paths, tmp_path, capsys, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(Judge, "measure", lambda *_: pytest.fail("measured again"))
         assert program.run(config(paths, tmp_path)).table == verdict.table
+    monkeypatch.setattr(Judge, "measure", all_right)
     again = program.run(config(paths, tmp_path, seed=1, num_random=6))
     stored = json.loads((tmp_path / "out" / "referee.json").read_text())
     assert stored["tables"] == [again.table, verdict.table]
 
 
-def test_a_table_that_was_killed_goes_on(paths, tmp_path, monkeypatch):
-    whole = program.run(config(paths, tmp_path / "whole"))
+def test_a_table_that_was_killed_goes_on(both, paths, tmp_path, monkeypatch):
     measured, usual, add = [], Judge.measure, Hits.add
 
     def dying(hits, networks, right):
@@ -307,7 +340,7 @@ def test_a_table_that_was_killed_goes_on(paths, tmp_path, monkeypatch):
     monkeypatch.setattr(Judge, "measure", counting)
     verdict = program.run(config(paths, tmp_path))
     assert measured == [3, 5, 5]  # of twenty, seven are there
-    assert verdict.table["networks"] == whole.table["networks"]
+    assert verdict.table["networks"] == both.table["networks"]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"tables": [{}]}', '{"tables": 3}'])
@@ -320,7 +353,7 @@ def test_a_damaged_file_is_refused_and_kept(paths, tmp_path, content):
     assert file.read_text() == content
 
 
-def test_a_plain_evaluation_stays_one(paths, tmp_path):
+def test_a_plain_evaluation_stays_one(paths, tmp_path, monkeypatch):
     first = paths.split(",")[0]
     assert not is_asked(config(first, tmp_path, nets="mlp", num_eval=2))
     for flags in ({"baselines": "random"}, {"teacher": True}, {"eval_lr": 0.1}):
@@ -328,5 +361,8 @@ def test_a_plain_evaluation_stays_one(paths, tmp_path):
     assert is_asked(config(paths, tmp_path))
     with refused("names a set twice"):
         program.run(config(f"{first},{first}", tmp_path))
-    outcome = program.run(config(first, tmp_path))
-    assert isinstance(outcome[0], jaxdd.Evaluation)
+    given = []
+    monkeypatch.setattr(program.evaluation, "run", given.append)
+    program.run(config(first, tmp_path, num_eval=2))
+    folder = str(tmp_path / "out")
+    assert given == [evaluation.Config(first, num_eval=2, workdir=folder)]
