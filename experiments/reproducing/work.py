@@ -123,7 +123,9 @@ class Work:
     def _packed(self) -> Iterator[Path]:
         # Of `Path.rglob` and this, only this one passes over folders that vanish.
         walked = os.walk(self.out)
-        for file in sorted(Path(top) / name for top, _, names in walked for name in names):
+        for file in sorted(
+            Path(top) / name for top, _, names in walked for name in names
+        ):
             folder = self.out / file.relative_to(self.out).parts[0]
             finished = (folder / ledger.RECORD).exists()
             # Locks, and files that are being written, have hidden names.

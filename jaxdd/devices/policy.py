@@ -102,7 +102,7 @@ TABLE: dict[str, Choices] = {
     # Four steps were timed with all classes at once, 0.10 to 0.20 of PyTorch's time on
     # the same card. Ten steps of DSA give other bits when they run again.
     "NVIDIA H200": Choices(
-        measured="steps alone, NVIDIA H200, JAX 0.11.2, 2026-11-26; forms as of an H100",
+        measured="steps, NVIDIA H200, JAX 0.11.2, 2026-11-26; forms as of an H100",
         classes=1,
         experts=1,
         precision="tf32",

@@ -40,11 +40,20 @@ class Piece:
         probes: the networks that measure difficulty; None measures none.
         index: of the segment.
         inputs: what a step may look at, without its span.
+        grown: the stored set that this one begins with, where a set grows.
     """
 
-    def __init__(self, job: Job, probes: Probes | None, index: int, inputs: Inputs):
+    def __init__(
+        self,
+        job: Job,
+        probes: Probes | None,
+        index: int,
+        inputs: Inputs,
+        grown: Synthetic | None = None,
+    ):
         self.job, self.probes = job, probes
-        self.index, self.inputs = index, inputs
+        self.index, self.grown = index, grown
+        self.inputs = inputs._replace(rates=job.rates(index))
         self.bank, self.method = job.bank, job.method
         self.span_index = job.span_index
         self.short: Snapshots | None = None
@@ -66,6 +75,9 @@ class Piece:
         real = self.inputs.real if index else self.inputs.full
         key = named_key(self.seed, "initial")
         first = job.first(key, real, job.parts[index])
+        if self.grown is not None:
+            grown = job.go_on(self.grown)
+            first = segments.join([grown, first])._replace(step_size=grown.step_size)
         return segments.pad(first, job.slots, job.recipe.labels.absent)
 
     def start(self) -> MethodState:
@@ -190,13 +202,13 @@ class Piece:
             say("selecting on validation data")
             best = hooks.track(state.best, stored, chosen)
             stored, chosen = best.synthetic, int(best.step)
-        size = self.job.parts[self.index]
+        size = self.job.size(self.index)
         return _only(stored, size), chosen, metrics, timings._asdict()
 
     def begun(self) -> Synthetic:
         """The stored set at step 0, without empty slots."""
         stored = self.method.stored(self.start())
-        return _only(stored, self.job.parts[self.index])
+        return _only(stored, self.job.size(self.index))
 
 
 def _only(stored: Synthetic, size: int) -> Synthetic:
@@ -209,7 +221,8 @@ class Made:
     """What a finished distillation leaves.
 
     Attributes:
-        parts: what each segment made, as it is stored; of a plain run one.
+        parts: what each segment made, as it is stored; of a plain run, and where the
+            set grows, one.
         begun: the same before the first step.
         step: updates behind each of them.
         metrics: lines with a global "step".

@@ -15,8 +15,8 @@ import jaxdd
 from experiments import reproduce
 from experiments.reproducing import cells, ledger, page, processes
 from experiments.reproducing.cells import Cell, Published
-from experiments.reproducing.work import Work
 from experiments.reproducing.processes import Task
+from experiments.reproducing.work import Work
 from jaxdd.distillation import experts, options
 from jaxdd.errors import UserError
 from jaxdd.storage.signals import Interrupted
