@@ -22,6 +22,7 @@ from jaxdd.modifiers import segments
 from jaxdd.primitives.keys import named_key
 from jaxdd.progress import Stage, say
 from jaxdd.running import resume as runs
+from jaxdd.running.spans import Spans
 from jaxdd.scores.probes import Probes
 from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.paths import shown
@@ -116,10 +117,10 @@ class Piece:
         span = self.short.span(expert, start, length, job.params)
         return span._replace(whole=whole)
 
-    def spans(self) -> runs.Spans | None:
+    def spans(self) -> Spans | None:
         """Where the spans come from, for a method that matches trajectories."""
         index = self.span_index
-        return None if index is None else runs.Spans(index, self.read)
+        return None if index is None else Spans(index, self.read)
 
     def inputs_at(self, step: int) -> Inputs:
         """What a step sees, its span included."""
