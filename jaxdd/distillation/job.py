@@ -228,8 +228,13 @@ class Job:
         return self.recipe.sdc is not None and self.recipe.sdc.weight != 0
 
     @property
+    def sets(self) -> int:
+        """How many sets the segments make: each one its own, or all of them one."""
+        return 1 if self.boosts else len(self.parts)
+
+    @property
     def formed(self) -> int:
-        """Training images per class of a full segment."""
+        """Training images per class of a set that is full."""
         return self.recipe.formation.evaluated().count(self.slots)
 
     def earlier(self, made: Sequence[Synthetic]) -> Synthetic | None:

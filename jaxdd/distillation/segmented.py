@@ -299,8 +299,7 @@ class _Segmented:
         say(f"training {self.asked.judges} judges on what has been made so far")
         padded = [segments.pad(job.decode(x), job.formed) for x in made]
         empty = jax.tree.map(jnp.zeros_like, padded[0])
-        count = 1 if job.boosts else len(job.parts)
-        whole = segments.join([*padded, *[empty] * (count - len(padded))])
+        whole = segments.join([*padded, *[empty] * (job.sets - len(padded))])
         keys = jax.random.split(job.key(f"judges {index}"), self.asked.judges)
         rate = made[-1].step_size if self.learned else None
         data = self.protocol.trained_on(flatten(whole), self.protocol.label_space)
