@@ -15,7 +15,8 @@ from typing import Any
 
 from jaxdd.evaluation.hits import Hits
 from jaxdd.evaluation.opening import Opened, open_referee
-from jaxdd.evaluation.verdict import Verdict, read_tables
+from jaxdd.evaluation.tables import read_tables
+from jaxdd.evaluation.verdict import Verdict
 from jaxdd.evaluation.work import Work
 from jaxdd.progress import say
 from jaxdd.storage.files import to_json, write_atomically

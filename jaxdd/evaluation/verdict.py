@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxdd.evaluation.rows import COLUMNS
@@ -10,77 +9,6 @@ from jaxdd.evaluation.statistics import Statistics
 from jaxdd.report import notebook, page
 from jaxdd.report.page import Section
 from jaxdd.storage.paths import shown
-from jaxdd.storage.records import (
-    anything,
-    integer,
-    list_of,
-    mapping,
-    maybe,
-    number,
-    one_of,
-    read_json,
-    text,
-    tuple_of,
-)
-
-KINDS = ("distilled", "random", "selected", "full")
-_ACCURACY = mapping(mean=number(0, 100), std=number(0, 100), n=integer(1), others=None)
-_CELL = mapping(
-    row=text(),
-    column=one_of(*COLUMNS),
-    optional={"accuracy": _ACCURACY, "lacking": text()},
-    others=None,
-)
-_NETWORK = mapping(
-    network=mapping(name=text()),
-    learning_rate=number(0),
-    chosen=maybe(
-        mapping(
-            samples=integer(1),
-            networks=integer(1),
-            accuracies=list_of(tuple_of(number(0), number(0, 100)), shortest=1),
-        )
-    ),
-    cells=list_of(_CELL, shortest=1),
-)
-_TABLE = mapping(
-    identity=text(64),
-    about=mapping(
-        training=mapping(
-            epochs=integer(), batch_size=integer(), optimizer=text(), loss=text()
-        ),
-        augmentation=text(),
-        num_eval=integer(1),
-        num_random=integer(1),
-        seed=integer(0, 2**32 - 1),
-        test=mapping(samples=integer(1)),
-        real_epochs=maybe(integer(1)),
-    ),
-    data=text(),
-    rows=list_of(
-        mapping(name=text(), kind=one_of(*KINDS), ipc=maybe(integer(1))), shortest=1
-    ),
-    teacher=maybe(
-        mapping(source=text(), network=mapping(name=text()), accuracy=number(0, 100))
-    ),
-    notes=list_of(text()),
-    networks=mapping(others=_NETWORK),
-    versions=mapping(),
-    device=anything,
-)
-_FILE = mapping(tables=list_of(_TABLE))
-
-
-def read_tables(path: Path) -> list[dict[str, Any]]:
-    """The tables in a `referee.json`, the latest first; none where there is no file.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    if not path.exists():
-        return []
-    remedy = "move it away or choose another --workdir"
-    return read_json(path, _FILE, remedy)["tables"]
 
 
 class Gain(NamedTuple):
@@ -250,18 +178,26 @@ class Verdict:
         for name, row in self.rows.items():
             if row["kind"] == "distilled":
                 for other, gains in self.gains(net, name).items():
-                    points = ", ".join(f"{x} {gain}" for x, gain in gains.items())
+                    points = ", ".join(
+                        f"{x} {gain}"
+                        if self.accuracy(net, other, x) is not None
+                        else f"{x} over hard {gain}"
+                        for x, gain in gains.items()
+                    )
                     lines.append(f"gain of {shown(name)} over {other}: {points}")
         if lines:
             lines[-1] += " (± standard error over networks)"
-        reasons: dict[str, list[str]] = {}
+        return lines + [f"- {where}: {why}" for where, why in self.reasons(net)]
+
+    def reasons(self, net: str) -> list[tuple[str, str]]:
+        """(which cells, why they are empty), of columns that are shown and of sets."""
+        grouped: dict[tuple[str, str], list[str]] = {}
         for (name, column), cell in self._cells[net].items():
             is_set = self.rows[name]["kind"] == "distilled"
             if "lacking" in cell and (is_set or column in self.columns):
-                where = f"{column} of {shown(name)}"
-                reasons.setdefault(cell["lacking"], []).append(where)
-        lines += [f"- {', '.join(x)}: {why}" for why, x in reasons.items()]
-        return lines
+                key = column, cell["lacking"]
+                grouped.setdefault(key, []).append(shown(name))
+        return [(f"{x} of {', '.join(who)}", why) for (x, why), who in grouped.items()]
 
     def page(self) -> str:
         """The same as one HTML file that reads nothing from elsewhere."""
