@@ -109,7 +109,7 @@ def names_of_baselines(text: str | None) -> tuple[str, ...]:
             raise UserError(
                 f"unknown {quoted(name)} in --baselines: choose from {RANDOM}, {FULL}, "
                 f"{', '.join(BY_FEATURES)}, or one of {', '.join(SCORES)} followed by "
-                f"{' or '.join('_' + end for end in ENDS)}"
+                f"{', '.join('_' + end for end in ENDS)}"
             )
     if len(set(names)) < len(names):
         raise UserError(f"--baselines names a row twice: {quoted(text)}")

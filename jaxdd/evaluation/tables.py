@@ -55,7 +55,18 @@ _TABLE = mapping(
         mapping(name=text(), kind=one_of(*KINDS), ipc=maybe(integer(1))), shortest=1
     ),
     teacher=maybe(
-        mapping(source=text(), network=mapping(name=text()), accuracy=number(0, 100))
+        mapping(
+            source=text(),
+            network=mapping(name=text()),
+            training=mapping(
+                epochs=integer(1),
+                learning_rate=number(0),
+                batch_size=integer(1),
+                optimizer=text(),
+            ),
+            augmentation=text(),
+            accuracy=number(0, 100),
+        )
     ),
     notes=list_of(text()),
     networks=mapping(others=_NETWORK),

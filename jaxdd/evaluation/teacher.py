@@ -136,7 +136,9 @@ def teacher_from(bank: Bank, problem: Problem, tested: Split) -> Teacher:
     about = {
         "source": f"bank {manifest.digest}",
         "network": manifest.network,
-        "training": {**manifest.training, "epochs": manifest.last_epoch},
+        "training": dataclasses.asdict(
+            Training(**{**manifest.training, "epochs": manifest.last_epoch})
+        ),
         "augmentation": manifest.augmentation,
         "accuracy": float(np.asarray(measure(learner, problem.on_device(tested)))),
     }

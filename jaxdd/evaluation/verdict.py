@@ -145,9 +145,13 @@ class Verdict:
             )
         teacher = self.table["teacher"]
         if teacher is not None:
+            how = teacher["training"]
             sentences.append(
                 f"teacher: {teacher['network']['name']}, {teacher['source']}, "
-                f"{teacher['accuracy']:.2f} % on the test samples"
+                f"{how['epochs']} epochs of {how['optimizer']} at "
+                f"{how['learning_rate']:g}, batch {how['batch_size']}, augmentation "
+                f"{teacher['augmentation']}, {teacher['accuracy']:.2f} % on the test "
+                "samples"
             )
         return "\n".join(sentences)
 

@@ -7,6 +7,8 @@ from jaxdd.artifact.file import Artifact
 from jaxdd.data import from_arrays
 from jaxdd.data.preprocess import Preprocess
 from jaxdd.data.problem import prepare
+from jaxdd.evaluation.opening import open_referee
+from jaxdd.evaluation.options import Config
 from tests.helpers import toy_arrays
 
 NAMES = ("cat", "dog", "eel")
@@ -57,3 +59,18 @@ HARD, SOFT = artifact(), artifact(soft=True)
 def judged(sets, **flags):
     """The table of sets in memory."""
     return jaxdd.referee(sets, dataset=DATA, **flags)
+
+
+def opened_of(sets, **flags):
+    """The table of sets in memory before anything is computed."""
+    return open_referee(Config(artifact="in memory", **flags), sets, DATA)
+
+
+def config(paths, tmp_path, **flags):
+    return Config(artifact=paths, workdir=str(tmp_path / "out"), **flags)
+
+
+def all_right(judge, group, first, hits, *rest):
+    """In the place of a measurement, which compiles."""
+    places = np.arange(first, first + len(group[0]))
+    hits.add(places, np.ones((len(places), hits.right.shape[1]), bool))

@@ -1,7 +1,6 @@
 """The referee: one table of sets, real samples and labels, by one protocol."""
 
 import dataclasses
-import json
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +8,8 @@ import numpy as np
 import pytest
 
 import jaxdd
-from experiments import evaluate as program
-from jaxdd.artifact import file as artifacts
 from jaxdd.data.real import take
-from jaxdd.evaluation import referee, rows, work
-from jaxdd.evaluation import run as evaluation
-from jaxdd.evaluation.hits import Hits
-from jaxdd.evaluation.opening import open_referee
-from jaxdd.evaluation.options import Config, is_asked
+from jaxdd.evaluation import rows, work
 from jaxdd.evaluation.protocol import Judge, Protocol
 from jaxdd.evaluation.statistics import Statistics
 from jaxdd.evaluation.teacher import protocol_of_teacher, train_teacher
@@ -32,29 +25,12 @@ from tests.evaluation.tables import (
     artifact,
     judged,
 )
-from tests.helpers import Killed, refused
+from tests.helpers import refused
 
 PROTOCOL = Protocol(HARD.network, HARD.training, "none", 5, 5, 0, "float32")
 
 
-def opened_of(sets, **flags):
-    """The table of sets in memory before anything is computed."""
-    return open_referee(Config(artifact="in memory", **flags), sets, DATA)
-
-
-def all_right(judge, group, first, hits, *rest):
-    """In the place of a measurement, which compiles."""
-    places = np.arange(first, first + len(group[0]))
-    hits.add(places, np.ones((len(places), hits.right.shape[1]), bool))
-
-
 # --- Rows and columns -----------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def both():
-    """The table of a set with hard labels and of the same with soft ones."""
-    return judged({"dm": HARD, "tesla": SOFT})
 
 
 def test_the_numbers_are_those_of_a_plain_evaluation(both):
@@ -148,7 +124,7 @@ def test_a_teacher_comes_from_a_bank(tmp_path, teacher, monkeypatch):
     )
     manifest = jaxdd.Manifest(
         {"fingerprint": DATA.fingerprint}, {"digest": PROBLEM.preprocess.digest},
-        HARD.network, {"epochs": 2}, {}, "none", 0, 1, 0, 2, "float32",
+        HARD.network, {"learning_rate": 0.1}, {}, "none", 0, 1, 0, 2, "float32",
         jaxdd.experts.layout(network),
     )  # fmt: skip
     real = PROBLEM.on_device(PROBLEM.splits.train)
@@ -225,144 +201,3 @@ def test_validation_data_are_split_off_where_none_are_held_out():
     (note,) = opened.notes
     assert "mine: distilled with the samples on which learning rates" in note
     assert not opened_of({"mine": HARD}, select_lr="auto").notes
-
-
-# --- Flags ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        ({"baselines": "el2n"}, "unknown 'el2n' in --baselines.*el2n.* followed by"),
-        ({"baselines": "random,random"}, "names a row twice"),
-        ({"teacher": True, "teacher_bank": "x"}, "leave one out"),
-        ({"real_epochs": 3}, "add --teacher or --baselines=full"),
-        ({"select_lr": "0.1,x"}, "--select_lr must be numbers"),
-        ({"select_lr": "0.1,0.1"}, "different positive numbers"),
-        ({"select_lr": "nan"}, "different positive numbers"),
-        ({"export": "x"}, "--export is about a set that is evaluated alone"),
-        ({"eval_epochs": 0}, "--eval_epochs must be positive"),
-        ({"eval_augmentation": "spin"}, "'spin'"),
-        ({"teacher_bank": "none"}, "no bank of experts"),
-        ({"baseline": "random"}, "no keyword 'baseline', perhaps baselines"),
-    ],
-    ids=str,
-)
-def test_bad_flags_are_refused(flags, words):
-    with refused(words):
-        judged(HARD, **flags)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"class_names": ("dog", "cat", "eel")}, "of other classes"),
-        ({"dataset": {**HARD.dataset, "fingerprint": "x"}}, "from other data"),
-        ({"images": HARD.images[:, :, :4]}, "of other shapes"),
-    ],
-    ids=lambda x: "" if isinstance(x, dict) else x,
-)
-def test_sets_of_different_data_are_refused(changes, words):
-    with refused(words, "'b' and 'a'"):
-        judged({"a": HARD, "b": dataclasses.replace(HARD, **changes)})
-
-
-def test_the_protocol_is_given_by_flags():
-    flags = {"eval_epochs": 2, "eval_lr": 0.3, "eval_schedule": "constant"}
-    opened = opened_of({"a": HARD, "b": SOFT}, nets="mlp,convnet", **flags)
-    for protocol in opened.protocols.values():
-        training = protocol.training
-        assert (training.epochs, training.learning_rate) == (2, 0.3)
-        assert training.decay_epochs == ()
-    (note,) = opened.notes
-    assert note == "a, b: measured by a protocol that is not the set's own"
-    assert opened.identity != opened_of({"a": HARD, "b": SOFT}).identity
-
-
-# --- The program ----------------------------------------------------------------------
-
-
-@pytest.fixture
-def paths(tmp_path, monkeypatch):
-    """--artifact of two sets, whose data are found."""
-    monkeypatch.setattr("jaxdd.evaluation.reopening.open_dataset", lambda flags: DATA)
-    names = {"dm": HARD, "tesla": SOFT}
-    for name, made in names.items():
-        (tmp_path / name).mkdir()
-        artifacts.save(made, tmp_path / name / "distilled.npz")
-    return ",".join(str(tmp_path / name / "distilled.npz") for name in names)
-
-
-def config(paths, tmp_path, **flags):
-    return Config(artifact=paths, workdir=str(tmp_path / "out"), **flags)
-
-
-def test_the_program_stores_what_it_prints(paths, tmp_path, capsys, monkeypatch):
-    verdict = program.run(config(paths, tmp_path))
-    assert list(verdict.rows) == ["dm", "tesla", "random"]
-    program.show(verdict)
-    assert f"{verdict.accuracy('mlp', 'dm')}" in capsys.readouterr().out
-    stored = json.loads((tmp_path / "out" / "referee.json").read_text())
-    assert stored["tables"] == [verdict.table]
-    page = (tmp_path / "out" / "referee.html").read_text()
-    assert f"{verdict.accuracy('mlp', 'tesla', 'own')}" in page
-    assert "<script" not in page
-    assert sorted(x.name for x in (tmp_path / "out").iterdir()) == [
-        ".evaluation.lock", "referee.html", "referee.json",
-    ]  # fmt: skip
-    # What is measured is not measured again, and another table leaves it where it is.
-    with monkeypatch.context() as patch:
-        patch.setattr(Judge, "measure", lambda *_: pytest.fail("measured again"))
-        assert program.run(config(paths, tmp_path)).table == verdict.table
-    monkeypatch.setattr(Judge, "measure", all_right)
-    again = program.run(config(paths, tmp_path, seed=1, num_random=6))
-    stored = json.loads((tmp_path / "out" / "referee.json").read_text())
-    assert stored["tables"] == [again.table, verdict.table]
-
-
-def test_a_table_that_was_killed_goes_on(both, paths, tmp_path, monkeypatch):
-    measured, usual, add = [], Judge.measure, Hits.add
-
-    def dying(hits, networks, right):
-        add(hits, networks, right)
-        hits.save()
-        if hits.done.sum() == 7:
-            raise Killed
-
-    def counting(judge, group, first, hits, *rest):
-        measured.append(int((~hits.done[first : first + len(group[0])]).sum()))
-        usual(judge, group, first, hits, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Hits, "add", dying)
-        with pytest.raises(Killed):
-            program.run(config(paths, tmp_path))
-    monkeypatch.setattr(Judge, "measure", counting)
-    verdict = program.run(config(paths, tmp_path))
-    assert measured == [3, 5, 5]  # of twenty, seven are there
-    assert verdict.table["networks"] == both.table["networks"]
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '{"tables": [{}]}', '{"tables": 3}'])
-def test_a_damaged_file_is_refused_and_kept(paths, tmp_path, content):
-    file = tmp_path / "out" / referee.FILE
-    file.parent.mkdir()
-    file.write_text(content)
-    with refused("move it away"):
-        program.run(config(paths, tmp_path))
-    assert file.read_text() == content
-
-
-def test_a_plain_evaluation_stays_one(paths, tmp_path, monkeypatch):
-    first = paths.split(",")[0]
-    assert not is_asked(config(first, tmp_path, nets="mlp", num_eval=2))
-    for flags in ({"baselines": "random"}, {"teacher": True}, {"eval_lr": 0.1}):
-        assert is_asked(config(first, tmp_path, **flags))
-    assert is_asked(config(paths, tmp_path))
-    with refused("names a set twice"):
-        program.run(config(f"{first},{first}", tmp_path))
-    given = []
-    monkeypatch.setattr(program.evaluation, "run", given.append)
-    program.run(config(first, tmp_path, num_eval=2))
-    folder = str(tmp_path / "out")
-    assert given == [evaluation.Config(first, num_eval=2, workdir=folder)]
