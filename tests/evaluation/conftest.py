@@ -17,7 +17,7 @@ def paths(tmp_path, monkeypatch):
     """--artifact of two sets, whose data are found."""
     monkeypatch.setattr("jaxdd.evaluation.reopening.open_dataset", lambda flags: DATA)
     names = {"dm": HARD, "tesla": SOFT}
-    for name, made in names.items():
+    for name, artifact in names.items():
         (tmp_path / name).mkdir()
-        artifacts.save(made, tmp_path / name / "distilled.npz")
+        artifacts.save(artifact, tmp_path / name / "distilled.npz")
     return ",".join(str(tmp_path / name / "distilled.npz") for name in names)

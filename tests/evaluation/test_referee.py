@@ -22,8 +22,10 @@ from tests.evaluation.tables import (
     OTHER_INPUTS,
     PROBLEM,
     SOFT,
+    all_right,
     artifact,
     judged,
+    opened_of,
 )
 from tests.helpers import refused
 
@@ -35,8 +37,8 @@ PROTOCOL = Protocol(HARD.network, HARD.training, "none", 5, 5, 0, "float32")
 
 def test_the_numbers_are_those_of_a_plain_evaluation(both):
     """To the bit: of every set with its own labels, and of random subsets."""
-    for name, made, column in (("dm", HARD, "hard"), ("tesla", SOFT, "own")):
-        alone = jaxdd.evaluate(made, dataset=DATA)["mlp"]
+    for name, distilled, column in (("dm", HARD, "hard"), ("tesla", SOFT, "own")):
+        alone = jaxdd.evaluate(distilled, dataset=DATA)["mlp"]
         assert both.accuracy("mlp", name, column) == alone.accuracy
         assert both.accuracy("mlp", "random") == alone.random
     assert both.accuracy("mlp", "tesla") == both.accuracy("mlp", "dm")
@@ -104,8 +106,8 @@ def test_a_teacher_labels_images_whatever_their_inputs_are(teacher):
     pixels = theirs.preprocess.invert(np.asarray(theirs.images[0]))
     inputs = jnp.asarray(PROBLEM.preprocess.apply(pixels))
     logits = teacher.network.apply(*learner[:2], inputs, False)[0].logits
-    found = theirs.labels["teacher"].values[0]
-    assert np.allclose(found, jax.nn.softmax(logits), atol=1e-5)
+    labels = theirs.labels["teacher"].values[0]
+    assert np.allclose(labels, jax.nn.softmax(logits), atol=1e-5)
 
 
 def test_padding_gets_no_label(teacher):
