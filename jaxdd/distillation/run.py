@@ -116,7 +116,7 @@ def run_in_memory(opened: Opened) -> Outcome:
     The experts of a trajectory method are read from disk: they lie in a temporary
     folder for as long as the run takes.
     """
-    with _scratch(opened.resolved.recipe.needs_experts) as scratch:
+    with _scratch(opened.resolved.bank is not None) as scratch:
         place = Place(None, scratch)
         return distil(opened.job(place), place, None, opened)
 
