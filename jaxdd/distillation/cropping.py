@@ -36,8 +36,7 @@ def cropped(
 
     images, scores = chosen(key, real, teacher.learner)
     say(
-        f"{count} crops per class, {crops.realism} ones of {crops.per_image} of each "
-        f"of at most {crops.images} images: {crops.score} {float(scores.mean()):.3g} "
-        f"on average under the teacher"
+        f"the first images are cut from real ones: the teacher's {crops.score} of the "
+        f"{crops.realism} ones is {float(scores.mean()):.3g} on average"
     )
     return with_hard_labels(images)

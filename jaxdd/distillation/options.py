@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jaxdd.data.problem import DataFlags, Scaling
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import Choice, Flag, config_class, flags_of, option, override, typed
 from jaxdd.methods.network import Arithmetic, NetworkSpec
@@ -22,7 +22,7 @@ from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.curriculum import Curriculum, Window
 from jaxdd.modifiers.segments import Segments, sizes
 from jaxdd.scores.probes import USUAL, kinds_of
-from jaxdd.scores.table import SCORES, score_named
+from jaxdd.scores.table import SCORES
 from jaxdd.storage.paths import existing_file, shown
 from jaxdd.synthetic.crops import Crops
 from jaxdd.synthetic.images import INITIAL_CHOICES
@@ -370,8 +370,12 @@ def _check_crops(run: Run, flags: Mapping[str, Any], who: str) -> None:
         if name in flags and images.init != "crops":
             raise UserError(f"--{name} is about crops: {Crops.remedy}")
     score = images.crops.score
-    if score_named(score).needs != "networks":
-        able = [name for name, known in SCORES.items() if known.needs == "networks"]
+    able = [name for name, known in SCORES.items() if known.needs == "networks"]
+    if score not in SCORES:
+        raise UserError(
+            f"unknown {quoted(score)} in --realism_score: choose from {', '.join(able)}"
+        )
+    if score not in able:
         raise UserError(
             f"--realism_score={score} is a score of whole datasets, and crops are new "
             f"images: choose from {', '.join(able)}"
