@@ -52,6 +52,7 @@ NEW = {
     "segment_rule",
     "segment_score",
     "lesson_epochs",
+    "boost_rate",
     "reference_epochs",
     "eval_optimizer",
     "eval_loss",
