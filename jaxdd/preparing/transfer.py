@@ -53,7 +53,9 @@ def fetch(archive: Archive, folder: Path) -> Path:
                 failures = 0 if arrived > have else failures + 1
                 if failures >= TRIES:
                     raise _given_up(archive, part, str(cut)) from None
-                say(f"the transfer of {archive.name} was cut ({cut}) and goes on")
+                say(
+                    f"the transfer of {archive.name} stopped ({cut}); it is tried again"
+                )
                 time.sleep(WAIT_SECONDS)
             have = _length(part)
     try:
@@ -87,9 +89,9 @@ def _transfer(archive: Archive, part: Path, bar: Stage) -> None:
         if error.code < 500:
             raise _given_up(archive, part, f"the server says {error.code}") from None
         raise _Cut(f"the server says {error.code}") from None
-    except (urllib.error.URLError, http.client.HTTPException) as error:
-        raise _Cut(reason(error)) from None
-    except (TimeoutError, ConnectionError) as error:
+    except urllib.error.URLError as error:
+        raise _Cut(shown(error.reason)) from None
+    except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
         raise _Cut(reason(error)) from None
     if _length(part) < archive.size:
         raise _Cut(f"after {_length(part)} of {archive.size} bytes")
@@ -130,5 +132,5 @@ def _given_up(archive: Archive, part: Path, why: str) -> UserError:
     kept = f"; the same command goes on from {shown(part)}" if _length(part) else ""
     return UserError(
         f"{archive.name} cannot be fetched from {archive.address} ({why}): check the "
-        f"network, or fetch it elsewhere and give --archive={archive.name}{kept}"
+        f"network, or fetch it elsewhere and put it into {shown(part.parent)}{kept}"
     )

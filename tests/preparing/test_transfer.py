@@ -118,7 +118,7 @@ def test_a_cut_transfer_goes_on_where_it_was_cut(server, archive, folder):
 def test_a_later_start_goes_on_too(server, archive, folder, monkeypatch):
     monkeypatch.setattr(transfer, "TRIES", 1)
     server.cuts = [1_000_000, 0]
-    with refused(None, "images.tar", "--archive=images.tar", "goes on from"):
+    with refused(None, "images.tar", folder, "goes on from"):
         transfer.fetch(archive, folder)
     assert [x.name for x in folder.iterdir()] == ["images.tar.part"]
     assert transfer.fetch(archive, folder).read_bytes() == content(server)
@@ -151,7 +151,7 @@ def test_more_than_was_declared_is_refused(server, archive, folder):
 
 def test_nobody_who_answers(server, archive, folder):
     missing = archive._replace(address=f"{server.address}/absent.tar")
-    with refused(None, "absent.tar", "404", "--archive"):
+    with refused(None, "absent.tar", "404", folder):
         transfer.fetch(missing, folder)
     assert len(server.asked) == 1  # what is not there is not asked for again
     nobody = archive._replace(address="http://127.0.0.1:9/images.tar")

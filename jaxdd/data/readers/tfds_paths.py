@@ -197,7 +197,7 @@ def _not_prepared(
     prepared = f" (prepared there: {', '.join(versions)})" if versions else ""
     return UserError(
         f"dataset {parts.path!r} is not prepared{version} in {shown(root)}{prepared}; "
-        f"{_advice(parts, root)}"
+        + _advice(parts, root)
     )
 
 
