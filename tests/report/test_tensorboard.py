@@ -20,7 +20,8 @@ from tests.helpers import refused
 
 RUN = {
     **SMALL, **QUICK, "steps": 6, "log_every": 2, "measure_every": 3, "save_every": 2,
-    "num_eval": 1, "num_random": 5, "eval_epochs": 1, "probes": 1, "probe_steps": 1, "probe_kinds": "random",
+    "num_eval": 1, "num_random": 5, "eval_epochs": 1, "probes": 1, "probe_steps": 1,
+    "probe_kinds": "random",
 }  # fmt: skip
 
 
