@@ -8,7 +8,7 @@ images.
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,34 @@ class Artifact:
         )
         space = self.preprocess.space() if self.space == "pixels" else INPUT
         return decode_stored(stored, Formation(self.factor, self.formation), space)
+
+    def first(self, ipc: int) -> "Artifact":
+        """The first images of every class alone, not measured yet.
+
+        A set that was distilled with `--segment_rule=boost` is one for every number of
+        images that its segments end at.
+
+        Args:
+            ipc: stored images per class that are kept.
+
+        Raises:
+            UserError: there are not so many.
+
+        Example:
+            >>> import dataclasses
+            >>> one = _example()
+            >>> images, labels = (np.repeat(x, 2, 1) for x in (one.images, one.labels))
+            >>> two = dataclasses.replace(one, images=images, labels=labels)
+            >>> two.first(1).images.shape, two.ipc
+            ((2, 1, 4, 4, 1), 2)
+        """
+        if not 1 <= ipc <= self.ipc:
+            raise UserError(
+                f"the first {ipc} images per class cannot be taken of a set that has "
+                f"{self.ipc}: choose 1 to {self.ipc}"
+            )
+        images, labels = self.images[:, :ipc], self.labels[:, :ipc]
+        return replace(self, images=images, labels=labels, measured={})
 
     def displayable(self) -> np.ndarray:
         """Stored images as pixels, [K, n, H, W, C] float32 clipped to [0, 1]."""

@@ -386,23 +386,31 @@ def _check_segments(run: Run, flags: Mapping[str, Any], who: str) -> None:
         )
 
 
+# Flags of segments that one rule alone makes use of.
+RULE_OF = {
+    "lesson_epochs": "pdd",
+    "boost_rate": "boost",
+    "min_keep": "filter",
+    "segment_score": "filter",
+    "reference_epochs": "filter",
+    "segment_experts": "filter",
+    "segment_epochs": "filter",
+}
+
+
 def _check_rule(segments: Segments, flags: Mapping[str, Any]) -> None:
     """Refuse flags that the rule or the score of segments makes no use of."""
-    used: dict[str, bool] = {
-        "lesson_epochs": segments.teaches,
-        "min_keep": not segments.teaches,
-        "segment_score": not segments.teaches,
-        "reference_epochs": not segments.teaches and segments.keeps_learnable,
-    }
-    other = "filter" if segments.teaches else "pdd"
-    remedies = dict.fromkeys(used, f"--segment_rule={other}")
-    if not segments.teaches:
-        remedies["reference_epochs"] = "--segment_score=learnability"
-    for name, of_use in used.items():
-        if name in flags and not of_use:
+    for name, rule in RULE_OF.items():
+        if name in flags and segments.rule != rule:
             raise UserError(
-                f"--{name} has no effect here: add {remedies[name]}, or leave it out"
+                f"--{name} has no effect here: add --segment_rule={rule}, or leave it "
+                "out"
             )
+    if "reference_epochs" in flags and not segments.keeps_learnable:
+        raise UserError(
+            "--reference_epochs has no effect here: add --segment_score=learnability, "
+            "or leave it out"
+        )
 
 
 def _check_window(window: Window) -> None:
