@@ -189,6 +189,14 @@ def test_the_method_of_your_own_runs(short_runs, tmp_path):
     assert (tmp_path / "runs/mine/distilled.npz").exists()
 
 
+def test_data_of_your_own_are_read(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    for block in blocks(ROOT / "docs/own_data.md", "python"):
+        exec(compile(block, "own_data.md", "exec"), namespace)
+    assert namespace["dataset"].images.shape == (60, 8, 8, 1)
+
+
 # --- All pages ------------------------------------------------------------------------
 
 

@@ -27,6 +27,16 @@ def labels(count, classes):
     return [(7 * i + 3) % classes for i in range(count)]
 
 
+def digits(count, seed):
+    return images(count, (28, 28), seed), labels(count, 10)
+
+
+def batches(sizes, classes):
+    return [
+        (images(n, (32, 32, 3), i), labels(n, classes)) for i, n in enumerate(sizes)
+    ]
+
+
 def idx_bytes(array):
     array = np.asarray(array, np.uint8)
     head = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)

@@ -1,6 +1,5 @@
 """Datasets written from small archives in every original format, and read again."""
 
-import gzip
 import hashlib
 import sys
 from pathlib import Path
@@ -23,23 +22,6 @@ FIRST_TRAIN = [5, 0, 4, 1, 9, 2, 1, 3, 1, 4, 3, 5, 3, 6, 1, 7, 2, 8, 6, 9]
 FIRST_TEST = [7, 2, 1, 0, 4, 1, 4, 9, 5, 9, 0, 6, 9, 0, 1, 5, 9, 7, 3, 4]
 
 
-@pytest.fixture(autouse=True)
-def folders(tmp_path, monkeypatch):
-    """Folders for the archives and for what is made of them, and no cache of a user."""
-    monkeypatch.setenv("JAXDD_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "archives").mkdir()
-
-
-@pytest.fixture
-def source(tmp_path):
-    return tmp_path / "archives"
-
-
-@pytest.fixture
-def made(tmp_path):
-    return tmp_path / "tfds"
-
-
 def official_order(split, count):
     """The indices in the order of TFDS: by the hash of the split's name and the index.
 
@@ -49,12 +31,8 @@ def official_order(split, count):
     return np.argsort(digests)
 
 
-def digits(count, seed):
-    return archives.images(count, (28, 28), seed), archives.labels(count, 10)
-
-
 def test_mnist_has_the_order_and_the_metadata_of_the_official_builder(source, made):
-    train, test = digits(40, 0), digits(12, 1)
+    train, test = archives.digits(40, 0), archives.digits(12, 1)
     original = archives.mnist(source, train, test)
     events = []
     with listening(events.append):
@@ -81,7 +59,7 @@ def test_mnist_has_the_order_and_the_metadata_of_the_official_builder(source, ma
 def test_tfds_itself_reads_what_was_written(source, made):
     import tensorflow_datasets as tfds
 
-    train, test = digits(20, 0), digits(12, 1)
+    train, test = archives.digits(20, 0), archives.digits(12, 1)
     prepare("mnist", source, made, archives.mnist(source, train, test))
     assert tfds.builder("mnist", data_dir=made).is_prepared()
     builder = tfds.builder_from_directory(str(made / "mnist/3.0.1"))
@@ -94,16 +72,9 @@ def test_tfds_itself_reads_what_was_written(source, made):
 
 
 def test_fashion_mnist_has_names(source, made):
-    original = archives.mnist(source, digits(20, 0), digits(12, 1))
+    original = archives.mnist(source, archives.digits(20, 0), archives.digits(12, 1))
     prepare("fashion_mnist", source, made, original)
     assert load("fashion_mnist", made).class_names[9] == "Ankle boot"
-
-
-def batches(sizes, classes):
-    return [
-        (archives.images(n, (32, 32, 3), i), archives.labels(n, classes))
-        for i, n in enumerate(sizes)
-    ]
 
 
 CIFAR = {
@@ -117,7 +88,7 @@ CIFAR = {
 @pytest.mark.parametrize("case", CIFAR)
 def test_both_archives_of_cifar_give_the_same(case, source, made):
     name, write, sizes, classes = CIFAR[case]
-    parts = batches(sizes, classes)
+    parts = archives.batches(sizes, classes)
     kind = case.rpartition("-")[2]
     number = name.removeprefix("cifar")
     path = write(source / f"cifar-{number}-{kind}.tar.gz", parts)
@@ -138,7 +109,7 @@ def test_cifar_keeps_the_features_of_the_builder(source, made):
     import tensorflow_datasets as tfds
 
     path = source / "cifar-100-python.tar.gz"
-    archives.cifar100_python(path, batches([120, 5], 100))
+    archives.cifar100_python(path, archives.batches([120, 5], 100))
     prepare("cifar100", source, made, archives.original("cifar100", source))
     folder = str(made / "cifar100/3.0.2")
     record = tfds.builder_from_directory(folder).as_data_source("test")[0]
@@ -147,7 +118,7 @@ def test_cifar_keeps_the_features_of_the_builder(source, made):
 
 
 def test_svhn_has_zero_for_ten(source, made):
-    train, test = batches([20, 5], 10)
+    train, test = archives.batches([20, 5], 10)
     prepare("svhn_cropped", source, made, archives.svhn(source, train, test))
     dataset = load("svhn_cropped", made)
     order = official_order("train", 20)
@@ -199,86 +170,8 @@ def test_the_table_has_what_tfds_has():
             assert recorded[archive.address] == (archive.size, archive.checksum)
 
 
-# --- What is refused ------------------------------------------------------------------
-
-
-def test_what_is_there_stays(source, made):
-    original = archives.mnist(source, digits(20, 0), digits(12, 1))
-    folder = prepare("mnist", source, made, original).folder
-    before = {x.name: x.stat().st_mtime_ns for x in folder.iterdir()}
-    again = prepare("mnist", source, made, original)
-    assert again == (folder, {"train": 20, "test": 12}, False)
-    assert {x.name: x.stat().st_mtime_ns for x in folder.iterdir()} == before
-
-
-def test_an_archive_that_is_not_the_original_is_refused_by_name(source, made):
-    original = archives.mnist(source, digits(20, 0), digits(12, 1))
-    path = source / "t10k-labels-idx1-ubyte.gz"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    with refused(None, str(path), "sha256"):
-        prepare("mnist", source, made, original)
-    path.write_bytes(content[:-1])
-    with refused(None, str(path), f"{len(content)}"):
-        prepare("mnist", source, made, original)
-    path.unlink()
-    with refused(None, path.name, "lacks"):
-        prepare("mnist", source, made, original)
-    with refused(None, "several"):
-        prepare("mnist", source / "train-images-idx3-ubyte.gz", made, original)
-    assert not made.exists()
-
-
-def broken(name, source):
-    """A path of an archive with the right checksum and wrong content."""
-    if name == "hostile":
-        batch = archives.hostile_pickle()
-        files = {"cifar-10-batches-py/data_batch_1": batch}
-        archives.tar(source / "cifar-10-python.tar.gz", files)
-        return "cifar10", "builtins.print"
-    if name == "no tar":
-        (source / "cifar-10-binary.tar.gz").write_bytes(b"x" * 600)
-        return "cifar10", "cifar-10-binary.tar.gz"
-    if name == "cut images":
-        files = {f"cifar-10-batches-bin/data_batch_{i}.bin": b"1" for i in range(1, 6)}
-        archives.tar(source / "cifar-10-binary.tar.gz", files)
-        return "cifar10", "no whole number"
-    if name == "labels":
-        archives.mnist(source, digits(20, 0), digits(12, 1))
-        more = archives.idx_bytes(archives.labels(21, 10))
-        (source / "train-labels-idx1-ubyte.gz").write_bytes(more)
-        return "mnist", "21 labels"
-    if name == "huge":
-        archives.mnist(source, digits(20, 0), digits(12, 1))
-        head = b"\0\0\x08\x03" + b"\xff" * 12
-        (source / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(head))
-        return "mnist", "declares the shape"
-    if name == "matlab":
-        archives.svhn(source, *batches([20, 5], 10))
-        (source / "test_32x32.mat").write_bytes(b"MATLAB" * 100)
-        return "svhn_cropped", "test_32x32.mat"
-    assert name == "picture"
-    path = archives.tiny_imagenet(source / "tiny-imagenet-200.zip")
-    content = path.read_bytes()
-    cut = content.index(b"\xff\xd8") + 700  # inside the first picture
-    path.write_bytes(content[:cut] + bytes([content[cut] ^ 255]) + content[cut + 1 :])
-    return "tiny_imagenet", "n02_0.JPEG"
-
-
-@pytest.mark.parametrize(
-    "case", ["hostile", "no tar", "cut images", "labels", "huge", "matlab", "picture"]
-)
-def test_broken_content_is_refused_and_nothing_is_written(case, source, made):
-    name, words = broken(case, source)
-    with refused(None, words):
-        prepare(name, source, made, archives.original(name, source))
-    left = [x for x in made.rglob("*") if x.name != ".lock"]
-    assert left == [made / name]
-
-
 def test_the_program_says_where_the_dataset_is(source, made, monkeypatch, capsys):
-    original = archives.mnist(source, digits(20, 0), digits(12, 1))
+    original = archives.mnist(source, archives.digits(20, 0), archives.digits(12, 1))
     monkeypatch.setitem(ORIGINALS, "mnist", original)
     config = program.Config(dataset="mnist", archive=str(source), data_dir=str(made))
     for words in ("is written to", "left as it is"):
