@@ -41,6 +41,23 @@ def fetch(archive: Archive, folder: Path) -> Path:
         check(target, archive)
         return target
     part = folder / f"{archive.name}.part"
+    try:
+        _fill(archive, part)
+        part.replace(target)
+    except OSError as error:  # those of the network are none by now
+        raise UserError(
+            f"cannot write {shown(part)} ({reason(error)}): free the disk or choose "
+            "another --data_dir"
+        ) from error
+    return target
+
+
+def _fill(archive: Archive, part: Path) -> None:
+    """Transfer what a part lacks, and compare the whole; a wrong one is removed.
+
+    Raises:
+        UserError: as `fetch`.
+    """
     failures, have = 0, _length(part)
     with Stage(f"fetching {archive.name}", _megabytes(archive.size), unit="MB") as bar:
         while have != archive.size:
@@ -63,8 +80,6 @@ def fetch(archive: Archive, folder: Path) -> Path:
     except UserError:
         part.unlink()  # or every later start would fail alike
         raise
-    part.replace(target)
-    return target
 
 
 def _transfer(archive: Archive, part: Path, bar: Stage) -> None:

@@ -4,8 +4,11 @@ import gzip
 
 import pytest
 
+from jaxdd.errors import UserError
+from jaxdd.preparing import writing
 from jaxdd.preparing.whole import prepare
-from tests.helpers import refused
+from jaxdd.storage.lock import owned
+from tests.helpers import Killed, die, full_disk, refused
 from tests.preparing import archives
 
 
@@ -82,3 +85,31 @@ def test_broken_content_is_refused_and_nothing_is_written(case, source, made):
         prepare(name, source, made, archives.original(name, source))
     left = [x for x in made.rglob("*") if x.name != ".lock"]
     assert left == [made / name]
+
+
+def test_what_is_interrupted_leaves_nothing_and_can_be_done_again(
+    source, made, monkeypatch
+):
+    split = archives.digits(20, 0)
+    original = archives.mnist(source, split, split)
+    for failing in (full_disk, die):
+        with monkeypatch.context() as patch:
+            patch.setattr(writing, "_finish", failing)
+            with pytest.raises((UserError, Killed)):
+                prepare("mnist", source, made, original)
+        assert [x.name for x in (made / "mnist").iterdir()] == [".lock"]
+    assert prepare("mnist", source, made, original).anew
+
+
+def test_a_folder_that_is_no_dataset_is_named(source, made):
+    split = archives.digits(20, 0)
+    (made / "mnist/3.0.1").mkdir(parents=True)
+    with refused(None, made / "mnist/3.0.1", "remove it"):
+        prepare("mnist", source, made, archives.mnist(source, split, split))
+
+
+def test_two_at_once_do_not_mix(source, made):
+    split = archives.digits(20, 0)
+    original = archives.mnist(source, split, split)
+    with owned(made / "mnist"), refused(None, made / "mnist"):
+        prepare("mnist", source, made, original)

@@ -11,7 +11,7 @@ from jaxdd.data import load
 from jaxdd.preparing import transfer
 from jaxdd.preparing.whole import prepare
 from jaxdd.progress import Progress, listening
-from tests.helpers import refused
+from tests.helpers import full_disk, refused
 from tests.preparing import archives
 
 
@@ -157,6 +157,16 @@ def test_nobody_who_answers(server, archive, folder):
     nobody = archive._replace(address="http://127.0.0.1:9/images.tar")
     with refused(None, "images.tar", "check the network"):
         transfer.fetch(nobody, folder)
+
+
+def test_a_full_disk_keeps_what_has_arrived(server, archive, folder, monkeypatch):
+    server.cuts = [1_000_000]
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer, "say", full_disk)
+        with refused(None, folder / "images.tar.part", "No space left"):
+            transfer.fetch(archive, folder)
+    assert transfer.fetch(archive, folder).read_bytes() == content(server)
+    assert server.asked[-1][1] == "bytes=1000000-"
 
 
 def test_a_dataset_from_the_network(server, tmp_path, monkeypatch):
