@@ -24,7 +24,12 @@ class Archive(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The file's name, the end of its address."""
+        """The file's name, the end of its address.
+
+        Example:
+            >>> ORIGINALS["tiny_imagenet"].archives[0].name
+            'tiny-imagenet-200.zip'
+        """
         return self.address.rpartition("/")[2]
 
 

@@ -57,8 +57,21 @@ def given(place: str | Path, original: Original) -> list[Path]:
 def check(path: Path, archive: Archive) -> None:
     """Refuse a file that is not the original.
 
+    Args:
+        path: the file.
+        archive: what it has to be.
+
     Raises:
         UserError: it has another size or checksum, or cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from jaxdd.data.originals import ORIGINALS
+        >>> with tempfile.NamedTemporaryFile() as file:  # doctest: +ELLIPSIS
+        ...     check(Path(file.name), ORIGINALS["mnist"].archives[0])
+        Traceback (most recent call last):
+        ...
+        jaxdd.errors.UserError: ... is not the original train-images-idx3-ubyte.gz: ...
     """
     try:
         size = path.stat().st_size

@@ -60,6 +60,15 @@ def read_idx(path: Path, rank: int) -> np.ndarray:
 
     Raises:
         UserError: it is damaged, or holds something else.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     content = b"\\0\\0\\x08\\x01" + b"\\0\\0\\0\\x03" + bytes([7, 2, 1])
+        ...     _ = file.write(gzip.compress(content))
+        ...     file.flush()
+        ...     print(read_idx(Path(file.name), 1))
+        [7 2 1]
     """
     try:
         with gzip.open(path, "rb") as file:
