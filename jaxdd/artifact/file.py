@@ -38,7 +38,7 @@ from jaxdd.devices.precision import unspecified
 from jaxdd.errors import UserError
 from jaxdd.nets import make_network
 from jaxdd.storage.arrays import read_arrays
-from jaxdd.storage.files import atomic_file
+from jaxdd.storage.files import atomic_file, make_folder
 from jaxdd.storage.paths import local_path, reason, shown
 from jaxdd.synthetic.decoder import INPUT, decode_stored
 from jaxdd.synthetic.formation import Formation
@@ -187,7 +187,7 @@ def save(artifact: Artifact, path: str | Path) -> Path:
 
     Args:
         artifact: the set.
-        path: the file, usually `distilled.npz`.
+        path: the file, usually `distilled.npz`; folders above it are made.
 
     Returns:
         The path.
@@ -204,6 +204,7 @@ def save(artifact: Artifact, path: str | Path) -> Path:
     """
     path = local_path(path, "the artifact")
     arrays = contents(artifact)
+    make_folder(path.parent, "path for the artifact")
     with atomic_file(path, "wb") as file:
         np.savez_compressed(file, **arrays)
     return path
