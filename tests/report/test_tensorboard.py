@@ -96,8 +96,9 @@ def test_curves_are_those_of_the_metrics_and_are_written_once(tmp_path):
 
 
 @pytest.mark.slow
-def test_steps_of_segments_follow_each_other(tmp_path):
-    flags = {**RUN, "ipc": 2, "segments": 2, "judge_epochs": 1, "judges": 1}
+@pytest.mark.parametrize("rule", [{"judge_epochs": 1}, {"segment_rule": "boost"}])
+def test_steps_of_segments_follow_each_other(rule, tmp_path):
+    flags = {**RUN, "ipc": 2, "segments": 2, **rule}
     distill.run(Config(**flags, workdir=str(tmp_path), tensorboard=True))
     assert set(agree(tmp_path)) == {0, 3, 6, 9, 12}
 
