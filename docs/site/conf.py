@@ -38,7 +38,8 @@ include_patterns = [
     "benchmarks/README.md",
     "results/README.md",
 ]
-exclude_patterns = ["**/.ipynb_checkpoints"]
+# Folders without pages, which Sphinx would search otherwise.
+exclude_patterns = [".*", "build", "runs", "tests", "jaxdd", "experiments"]
 # Fields of several classes have the same name, and lists of fields refer to each.
 suppress_warnings = ["ref.python"]
 

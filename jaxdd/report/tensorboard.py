@@ -18,6 +18,7 @@ from jaxdd import report
 from jaxdd.devices import hosts
 from jaxdd.errors import UserError
 from jaxdd.progress import Event, Measured, Pictures, also
+from jaxdd.report.pictures import draw
 from jaxdd.storage.metrics import read_metrics
 from jaxdd.storage.paths import reason, shown
 
@@ -63,10 +64,12 @@ class Recorder:
                 with self._writing(step) as writer:
                     _add(writer, step, values)
             case Pictures(_, step, names, images):
-                grid = Image.open(io.BytesIO(report.grid_png(images(), names)))
-                pixels = np.asarray(grid.convert("RGB"))
-                with self._writing(step) as writer:
-                    writer.add_image("images", pixels, step, dataformats="HWC")
+                content = draw(report.grid_png, images(), names)
+                if content is not None:
+                    grid = Image.open(io.BytesIO(content)).convert("RGB")
+                    pixels = np.asarray(grid)
+                    with self._writing(step) as writer:
+                        writer.add_image("images", pixels, step, dataformats="HWC")
 
     def close(self) -> None:
         """Finish the file."""

@@ -126,6 +126,16 @@ def test_a_run_that_asks_late_has_its_earlier_lines(tmp_path):
     assert seen(tmp_path) == {"loss": {0: 0, 1: 1, 2: 20}}
 
 
+def test_images_that_cannot_be_drawn_are_left_out(tmp_path):
+    heard = []
+    recording = tensorboard.recording(tmp_path, True)
+    with listening(heard.append), recording, Stage("dm", 1) as stage:
+        stage.pictures(0, ("a", "b"), lambda: np.zeros(3))
+        stage.measured(0, {"loss": 1.0})
+    assert seen(tmp_path) == {"loss": {0: 1.0}}
+    assert any("left out" in str(x) for x in heard)
+
+
 def test_numbers_that_are_not_finite_are_left_out(tmp_path):
     with tensorboard.recording(tmp_path, True), Stage("dm", 1) as stage:
         stage.measured(0, {"loss": None, "match": 1.0})
