@@ -21,6 +21,7 @@ from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.curriculum import Curriculum, Window
 from jaxdd.modifiers.segments import Segments, sizes
+from jaxdd.report.tensorboard import require
 from jaxdd.scores.probes import USUAL, kinds_of
 from jaxdd.scores.table import SCORES
 from jaxdd.storage.paths import existing_file, shown
@@ -91,6 +92,7 @@ class Records(Choice):
         log_every: steps between lines of metrics.jsonl.
         measure_every: steps between measurements; None for ten in a published run.
         save_every: steps between checkpoints.
+        tensorboard: whether the workdir gets files for TensorBoard.
     """
 
     subject: ClassVar[str] = "the records"
@@ -124,6 +126,12 @@ class Records(Choice):
     )
     save_every: int = option(
         50, "steps between checkpoints, from which a stopped run goes on", above=0
+    )
+
+    tensorboard: bool = option(
+        False,
+        "whether the lines of metrics.jsonl and the images are also written for "
+        "TensorBoard, into WORKDIR/tensorboard (needs the extra tensorboard)",
     )
 
     def __post_init__(self):
@@ -333,6 +341,8 @@ def _check(run: Run, flags: Mapping[str, Any], who: str) -> None:
         _check_no_step(run, who)
     _check_segments(run, flags, who)
     _check_window(run.window)
+    if run.records.tensorboard:
+        require()
     mask = run.recipe.mask
     named = "mask" in flags and "mask_ratio" not in flags
     if named and mask is not None and mask.ratio == 0:

@@ -135,7 +135,12 @@ class Piece:
     def hooks(self, bar: Stage) -> runs.Hooks:
         job, resolved = self.job, self.job.resolved
 
+        def logged(line: dict[str, Any]) -> None:
+            values = {name: x for name, x in line.items() if name != "step"}
+            bar.measured(self.steps_before + line["step"], values)
+
         def measure(state: MethodState) -> dict[str, float]:
+            self.show(bar, int(state.step), self.method.stored(state))
             numbers: dict[str, float] = {}
             if self.probes is not None:
                 difficulty = self.probes.measure(
@@ -151,7 +156,7 @@ class Piece:
             return numbers
 
         if resolved.task.select == "last":
-            return runs.Hooks(measure, None, bar, say)
+            return runs.Hooks(measure, None, bar, say, logged)
         held_out = job.problem.splits.validation
         assert held_out is not None, "check() refuses selection without validation"
         judge = Judge(job.problem, job.protocol(SELECTION_NETWORKS), held_out)
@@ -164,7 +169,25 @@ class Piece:
                 return best
             return runs.Best(jnp.float32(accuracy), jnp.int32(step), stored)
 
-        return runs.Hooks(measure, track, bar, say)
+        return runs.Hooks(measure, track, bar, say, logged)
+
+    @property
+    def steps_before(self) -> int:
+        """Updates in the segments before this one."""
+        return self.index * self.job.resolved.length.steps
+
+    def show(self, bar: Stage, step: int, stored: Synthetic) -> None:
+        """Offer the images of a set, as pixels, to whoever listens."""
+        problem, size = self.job.problem, self.job.size(self.index)
+
+        def images() -> np.ndarray:
+            pixels = np.asarray(_only(stored, size).images)
+            if self.job.recipe.images.space == "input":
+                pixels = problem.preprocess.invert(pixels)
+            return np.clip(pixels, 0.0, 1.0)
+
+        names = tuple(problem.dataset.class_names)
+        bar.pictures(self.steps_before + step, names, images)
 
     def run(
         self, folder: Path | None, record: Record | None
@@ -176,7 +199,7 @@ class Piece:
         def on_resume(step: int) -> None:
             say(f"continuing at step {step}")
             if step > 0 and record is not None:
-                record.resumed_at.append(self.index * steps + step)
+                record.resumed_at.append(self.steps_before + step)
                 record.save()
 
         schedule = runs.RunSchedule(
@@ -199,7 +222,8 @@ class Piece:
                 folder, self.job.program, self.start, self.inputs, self.seed, schedule,
                 hooks, on_resume, self.spans(),
             )  # fmt: skip
-        stored, chosen = self.method.stored(state.method), steps
+            stored, chosen = self.method.stored(state.method), steps
+            self.show(bar, steps, stored)
         if state.best is not None and hooks.track is not None:
             say("selecting on validation data")
             best = hooks.track(state.best, stored, chosen)

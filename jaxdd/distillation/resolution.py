@@ -305,8 +305,8 @@ def _spec(run: Run, experts: Experts, epochs: int) -> BankSpec:
 PLACES = ("workdir", "data_dir", "dataset", "scores", "constants", "channels",
           "image_size")  # fmt: skip
 PACE = ("steps", "save_every", "log_every", "measure_every")
-MEASURED = ("probes", "probe_steps", "probe_kinds", "sdc_share", "num_eval",
-            "num_random")  # fmt: skip
+MEASURED = ("probes", "probe_steps", "probe_kinds", "sdc_share", "tensorboard",
+            "num_eval", "num_random")  # fmt: skip
 SCHEDULE = ("eval_epochs", "eval_lr", "eval_batch", "eval_schedule",
             "eval_augmentation", "eval_optimizer", "eval_loss",
             "temperature")  # fmt: skip

@@ -158,6 +158,12 @@ def referee(
         test_in_memory, test_name = (
             (None, None) if test_dataset is None else as_problem_data(test_dataset)
         )
+        for flag in ("artifact", "workdir"):
+            if flag in flags:
+                raise UserError(
+                    f"there is no keyword {quoted(flag)}: the sets come first, and "
+                    "only python -m experiments.evaluate writes"
+                )
         config = from_keywords(
             options.Config,
             artifact="in memory",

@@ -113,12 +113,14 @@ class Hooks:
             no best set is kept.
         progress: (step, loss, seconds per step), called after every chunk.
         warn: (sentence), called where the workdir is not as a run leaves it.
+        logged: (line), called with every new line of metrics.jsonl.
     """
 
     measure: Callable[[MethodState], dict[str, float]]
     track: Callable[[Best, Synthetic, int], Best] | None = None
     progress: Callable[[int, float, float], None] = lambda step, loss, seconds: None
     warn: Callable[[str], None] = lambda sentence: None
+    logged: Callable[[dict[str, Any]], None] = lambda line: None
 
 
 def run(
@@ -321,7 +323,11 @@ class _Loop:
         for t in range(step + 1, done + 1):
             measured = t % self.schedule.measure_every == 0
             if t % self.schedule.log_every == 0 and not measured:
-                metrics.write(self._line(t, _entry(infos, t - step - 1)))
+                self._write(metrics, t, _entry(infos, t - step - 1))
+
+    def _write(self, metrics: Metrics, step: int, values: dict[str, Any]) -> None:
+        if metrics.write(self._line(step, values)):
+            self.hooks.logged(metrics.lines[-1])
 
     def _line(self, step: int, values: dict[str, Any]) -> dict[str, Any]:
         seconds = self.before + time.perf_counter() - self.began
@@ -337,7 +343,7 @@ class _Loop:
             best = self.hooks.track(state.best, synthetic, step)
             # The method's buffers are donated, so the best set must be a copy.
             state = state._replace(best=jax.tree.map(jnp.copy, best))
-        metrics.write(self._line(step, values))
+        self._write(metrics, step, values)
         self.measure_seconds = hosts.most(time.perf_counter() - began)
         return state
 
