@@ -48,6 +48,7 @@ class Opened:
         baselines: rows of real data.
         bank: whose first expert is the teacher.
         teaches: whether there is a teacher.
+        views: whether it labels augmented images, minibatch by minibatch.
         real_epochs: of networks on the whole training data.
         rates: to choose from; none for the protocol's.
         folder: for the results.
@@ -61,6 +62,7 @@ class Opened:
     baselines: Sequence[str]
     bank: Bank | None
     teaches: bool
+    views: bool
     real_epochs: int
     rates: tuple[float, ...]
     folder: Path
@@ -93,6 +95,8 @@ class Opened:
             ],
             "baselines": list(self.baselines),
             "teacher": teacher if self.teaches else None,
+            # Tables that were begun without the flag stay the same.
+            **({"views": True} if self.views else {}),
             "real_epochs": self.real_epochs if real else None,
             "rates": list(self.rates),
             "training": json.loads(json.dumps(dataclasses.asdict(protocol.training))),
@@ -167,6 +171,11 @@ def open_referee(
         raise UserError(
             "--teacher trains a teacher and --teacher_bank takes one: leave one out"
         )
+    if config.teacher_views and not teaches:
+        raise UserError(
+            "--teacher_views is about a teacher's labels: add --teacher or "
+            "--teacher_bank"
+        )
     if config.real_epochs is not None and not (config.teacher or FULL in baselines):
         raise UserError(
             "--real_epochs is about networks on all training data: add --teacher or "
@@ -200,6 +209,7 @@ def open_referee(
         baselines,
         bank,
         teaches,
+        config.teacher_views,
         config.real_epochs or EPOCHS,
         rates,
         opened.folder,

@@ -46,6 +46,11 @@ class RefereeFlags(evaluation.Config):
     teacher_bank: str | None = option(
         None, "bank of experts, the first of which is the teacher instead", kind="path"
     )
+    teacher_views: bool = option(
+        False,
+        "the teacher labels every augmented minibatch anew, instead of every image "
+        "once",
+    )
     real_epochs: int | None = option(
         None,
         "epochs of networks that are trained on all training data: the teacher, and "

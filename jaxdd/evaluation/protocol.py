@@ -21,10 +21,10 @@ from jaxdd.methods.network import network_for
 from jaxdd.primitives.keys import named_key
 from jaxdd.storage.signals import Signals
 from jaxdd.synthetic.labels import trainable
-from jaxdd.synthetic.sets import flatten
+from jaxdd.synthetic.sets import flatten, present
 from jaxdd.training.evaluate import make_hits, random_subsets, repeat
 from jaxdd.training.fit import Training
-from jaxdd.types import Batch, RealData, Synthetic
+from jaxdd.types import Array, Batch, Key, RealData, Synthetic
 
 # Fewer random subsets than this say little: they differ far more than networks do (on
 # digits at one image per class the standard deviation is 5 points against 0.5).
@@ -79,9 +79,23 @@ class Measured(NamedTuple):
 
 
 class Judge:
-    """One evaluation of a problem, for as many sets as needed."""
+    """One evaluation of a problem, for as many sets as needed.
 
-    def __init__(self, problem: Problem, protocol: Protocol, held_out: Split):
+    Args:
+        problem: the data.
+        protocol: how sets are judged.
+        held_out: what networks are measured on.
+        relabel: images [B, ...] -> probabilities [B, K] of every augmented minibatch,
+            in the place of the labels of the set; None for those.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        protocol: Protocol,
+        held_out: Split,
+        relabel: Callable[[Array], Array] | None = None,
+    ):
         network = network_for(problem.dataset, protocol.network, protocol.precision)
         self.protocol = protocol
         self.held_out, self.ids = problem.on_device(held_out), held_out.ids
@@ -89,7 +103,7 @@ class Judge:
         self.hits = make_hits(
             network,
             protocol.training,
-            augment.training(protocol.augmentation),
+            views(protocol, relabel),
             problem.microbatch(protocol.network),
         )
 
@@ -204,6 +218,27 @@ class Judge:
             if received := signals.agreed():
                 hits.save()
                 signals.stop(received)
+
+
+def views(
+    protocol: Protocol, relabel: Callable[[Array], Array] | None
+) -> augment.Augment:
+    """The augmentation of a training, after which a teacher may label the images.
+
+    Args:
+        protocol: whose augmentation and loss it has.
+        relabel: images [B, ...] -> probabilities [B, K]; None to keep the labels.
+    """
+    augmented = augment.training(protocol.augmentation)
+    if relabel is None:
+        return augmented
+
+    def labelled(key: Key, batch: Batch) -> Batch:
+        batch = augmented(key, batch)
+        labels = relabel(batch.images) * present(batch.labels)[:, None]
+        return protocol.trained_on(batch._replace(labels=labels), "probabilities")
+
+    return labelled
 
 
 def _at_once(count: int) -> int:

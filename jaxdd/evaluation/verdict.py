@@ -151,7 +151,7 @@ class Verdict:
                 f"{how['epochs']} epochs of {how['optimizer']} at "
                 f"{how['learning_rate']:g}, batch {how['batch_size']}, augmentation "
                 f"{teacher['augmentation']}, {teacher['accuracy']:.2f} % on the test "
-                "samples"
+                "samples" + (", for every view anew" if about.get("views") else "")
             )
         return "\n".join(sentences)
 

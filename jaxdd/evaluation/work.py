@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from jaxdd.scores.selection import select
 from jaxdd.storage import provenance
 from jaxdd.storage.files import to_json
 from jaxdd.storage.signals import Signals
+from jaxdd.types import Array
 
 FULL_ALONE = "all training data are measured with the labels of their classes alone"
 
@@ -169,21 +170,22 @@ class Work:
         self, protocol: Protocol, held_out: Split, rate: float | None
     ) -> list[Cell]:
         """Every row with every kind of labels that it has."""
-        judges: dict[str, Judge] = {}
+        judges: dict[tuple[str, bool], Judge] = {}
 
-        def judge_of(preprocess: Preprocess) -> Judge:
-            key = preprocess.digest
+        def judge_of(preprocess: Preprocess, column: str) -> Judge:
+            views = self.opened.views and column == "teacher"
+            key = preprocess.digest, views
             if key not in judges:
                 problem = dataclasses.replace(
                     self.opened.problem, preprocess=preprocess
                 )
-                judges[key] = self._judge(problem, protocol, held_out)
+                judges[key] = self._judge(problem, protocol, held_out, views)
             return judges[key]
 
         def cell_of(row: Row, column: str) -> Cell:
             random = row.kind == RANDOM
             count = protocol.num_random if random else protocol.num_eval
-            judge = judge_of(row.preprocess)
+            judge = judge_of(row.preprocess, column)
 
             def measure(first: int, hits: Hits, signals: Signals, watch: Watch) -> None:
                 group = judge.keys(count), row.sets(column, count, protocol)
@@ -195,12 +197,25 @@ class Work:
             cell_of(row, x) for row in self.rows for x in COLUMNS if x in row.labels
         ]
 
-    def _judge(self, problem: Problem, protocol: Protocol, held_out: Split) -> Judge:
+    def _judge(
+        self,
+        problem: Problem,
+        protocol: Protocol,
+        held_out: Split,
+        views: bool = False,
+    ) -> Judge:
         """A judge that is compiled once for all rates that are tried."""
-        key = id(held_out), problem.preprocess.digest, json.dumps(protocol.network)
+        preprocess, network = problem.preprocess, json.dumps(protocol.network)
+        key = id(held_out), preprocess.digest, network, views
         if key not in self._judges:
-            self._judges[key] = Judge(problem, protocol, held_out)
+            relabel = partial(self._probabilities, preprocess) if views else None
+            self._judges[key] = Judge(problem, protocol, held_out, relabel)
         return self._judges[key]
+
+    def _probabilities(self, preprocess: Preprocess, images: Array) -> Array:
+        """The teacher's, [B, K] of a minibatch."""
+        assert self.teacher is not None, "opening has seen to a teacher"
+        return self.teacher.labels(images[None], preprocess)[0]
 
     @cached_property
     def _judges(self) -> dict[Any, Judge]:

@@ -53,6 +53,7 @@ NEW = {
     "segment_score",
     "lesson_epochs",
     "boost_rate",
+    "tensorboard",
     "reference_epochs",
     "eval_optimizer",
     "eval_loss",

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 import jaxdd
+from jaxdd import augment
 from jaxdd.data.real import take
 from jaxdd.evaluation import rows, work
-from jaxdd.evaluation.protocol import Judge, Protocol
+from jaxdd.evaluation.protocol import Judge, Protocol, views
 from jaxdd.evaluation.statistics import Statistics
 from jaxdd.evaluation.teacher import protocol_of_teacher, train_teacher
 from jaxdd.evaluation.verdict import Gain
 from jaxdd.evaluation.whole import Whole, schedule
 from jaxdd.training.fit import Training
+from jaxdd.types import Batch
 from tests.evaluation.tables import (
     DATA,
     HARD,
@@ -29,6 +31,7 @@ from tests.evaluation.tables import (
 )
 from tests.helpers import refused
 
+SLOPES = jnp.array([-1.0, 0.0, 1.0])
 PROTOCOL = Protocol(HARD.network, HARD.training, "none", 5, 5, 0, "float32")
 
 
@@ -203,3 +206,21 @@ def test_validation_data_are_split_off_where_none_are_held_out():
     (note,) = opened.notes
     assert "mine: distilled with the samples on which learning rates" in note
     assert not opened_of({"mine": HARD}, select_lr="auto").notes
+
+
+# --- A teacher's labels of views ------------------------------------------------------
+
+
+def test_a_teacher_labels_every_view_anew():
+    """After its augmentation; what is padding stays so, and targets are centred."""
+    of_brightness = lambda x: jax.nn.softmax(x.mean(axis=(1, 2))[:, [0, 0, 0]] * SLOPES)
+    images = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
+    batch = Batch(images, jnp.eye(3)[jnp.array([0, 1, 2, 0])].at[3].set(0))
+    protocol = dataclasses.replace(PROTOCOL, augmentation="color_crop")
+    seen = views(protocol, of_brightness)(jax.random.key(1), batch)
+    augmented = augment.training("color_crop")(jax.random.key(1), batch)
+    np.testing.assert_array_equal(seen.images, augmented.images)
+    expected = of_brightness(seen.images).at[3].set(0)
+    np.testing.assert_allclose(seen.labels, expected, rtol=1e-6)
+    same = views(protocol, None)(jax.random.key(1), batch)
+    np.testing.assert_array_equal(same.labels, batch.labels)

@@ -28,6 +28,7 @@ from tests.helpers import Killed, refused
         ({"baselines": "random,random"}, "names a row twice"),
         ({"teacher": True, "teacher_bank": "x"}, "leave one out"),
         ({"real_epochs": 3}, "add --teacher or --baselines=full"),
+        ({"teacher_views": True}, "about a teacher.s labels: add --teacher"),
         ({"select_lr": "0.1,x"}, "--select_lr must be numbers"),
         ({"select_lr": "0.1,0.1"}, "different positive numbers"),
         ({"select_lr": "nan"}, "different positive numbers"),
