@@ -4,7 +4,8 @@
         --workdir=runs/experts
 
 How they are trained follows --method: plain SGD for mtt and tesla, adaptive GSAM for
-ftd, datm and pad, and pad's curriculum over samples sorted by difficulty. The same
+ftd, datm and pad, and pad's curriculum over samples sorted by difficulty; for rded a
+bank of one network, the teacher that chooses among crops and labels them. The same
 command continues a stopped training. Use the bank by `python -m experiments.distill
 --experts=runs/experts`.
 """

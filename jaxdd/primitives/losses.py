@@ -82,8 +82,9 @@ def tempered(labels: Float[Array, "B K"], temperature: float) -> Float[Array, "B
     A probability of 0 stays 0, and so do the labels of a class.
 
     Example:
-        >>> tempered(jnp.array([[0.8, 0.2], [1.0, 0.0]]), 2.0).round(3).tolist()
-        [[0.667, 0.333], [1.0, 0.0]]
+        >>> labels = tempered(jnp.array([[0.8, 0.2], [1.0, 0.0]]), 2.0)
+        >>> (100 * labels).round().astype(int).tolist()
+        [[67, 33], [100, 0]]
     """
     powers = labels ** (1 / temperature)
     total = jnp.sum(powers, axis=-1, keepdims=True)

@@ -9,7 +9,7 @@ import pytest
 from jaxdd.errors import UserError
 from jaxdd.synthetic.decoder import INPUT
 from jaxdd.synthetic.initial import (
-    INITIALS,
+    DRAWN,
     correct_set,
     initial_set,
     label_logits,
@@ -17,8 +17,6 @@ from jaxdd.synthetic.initial import (
 )
 from jaxdd.types import Space, Synthetic
 from tests.helpers import COUNTS, toy_real
-
-WITHOUT_EXPERTS = [kind for kind in INITIALS if kind != "correct"]
 
 
 def indices_of(start, real):
@@ -29,7 +27,7 @@ def indices_of(start, real):
     return matches.argmax(2)
 
 
-@pytest.mark.parametrize("kind", WITHOUT_EXPERTS)
+@pytest.mark.parametrize("kind", DRAWN)
 def test_shapes_labels_and_step_size(kind):
     start = initial_set(jax.random.key(0), kind, toy_real(), 4)
     chex.assert_shape(start.images, (3, 4, 8, 8, 1))
@@ -53,7 +51,7 @@ def test_noise_is_normal_and_real_images_distinct():
         assert np.all(np.asarray(real.labels)[found] == k)
 
 
-@pytest.mark.parametrize("kind", WITHOUT_EXPERTS)
+@pytest.mark.parametrize("kind", DRAWN)
 def test_the_key_decides(kind):
     real = toy_real()
     a, b, c = (
