@@ -247,7 +247,6 @@ def _artifact(job: Job, stored: Synthetic, step: int, protocol: Protocol) -> Art
     resolved, dataset = job.resolved, job.problem.dataset
     data, images = resolved.data, job.recipe.images
     formation = job.recipe.formation.evaluated()
-    form = {"channels": data.channels, "image_size": data.image_size}
     return Artifact(
         images=np.asarray(stored.images),
         labels=np.asarray(stored.labels),
@@ -259,8 +258,8 @@ def _artifact(job: Job, stored: Synthetic, step: int, protocol: Protocol) -> Art
             "fingerprint": dataset.fingerprint,
             "validation": data.validation,
             "split_seed": resolved.split_seed,
-            # What images were turned into, where it was asked for.
-            **{name: value for name, value in form.items() if value is not None},
+            **dataset.described,
+            **data.form,  # how the data was read, where it was asked for
         },
         network=protocol.network,
         factor=formation.factor,

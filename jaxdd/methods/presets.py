@@ -218,7 +218,7 @@ def preset(
         50
     """
     recipe = choose("method", method, METHODS)
-    dataset = dataset.partition(":")[0]
+    dataset = settings_of(dataset)
     # Tiles of an 8x8 image are 4x4: see DIGITS_IDC.
     usual = 1 if dataset == "digits" else recipe.images.factor
     recipe = override(recipe, {"factor": usual if factor is None else factor})
@@ -227,6 +227,21 @@ def preset(
     if method not in OWN_CONSTANTS:
         chosen = override(chosen, {"constants": CONSTANTS.get(dataset)})
     return chosen
+
+
+# Small sets of other shapes, with the settings of digits (ours).
+SMALL = ("breast_cancer", "wine", "waves", "table")
+
+
+def settings_of(dataset: str) -> str:
+    """The dataset by whose name settings are looked up; a version does not matter.
+
+    Example:
+        >>> settings_of("cifar10:3.0.2"), settings_of("table:pets.csv")
+        ('cifar10', 'digits')
+    """
+    name = dataset.partition(":")[0]
+    return "digits" if name in SMALL else name
 
 
 def _dc_evaluation(dataset: str, net: str) -> str:
@@ -409,6 +424,7 @@ def completed(recipe: Recipe, dataset: str) -> Preset:
     evaluation trains with the match's augmentation, 1000 epochs with one and 300
     without.
     """
+    dataset = settings_of(dataset)
     augmentation = recipe.objective.augmentation
     experts = Experts() if recipe.needs_experts else None
     row: dict[str, Any] = {

@@ -57,6 +57,10 @@ NEW = {
     "eval_loss",
     "match_norm",
     "match_activation",
+    "modality",
+    "label",
+    "id_column",
+    "missing",
 }  # values that the version before did not have
 
 

@@ -1,0 +1,87 @@
+"""A run fitted to the shape of its samples: what presets say of images falls away.
+
+A flag that is given stays, and is refused where it does not fit.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from jaxdd.data import Dataset
+from jaxdd.distillation.options import Run
+from jaxdd.methods.network import NetworkSpec
+from jaxdd.modality import Modality, check_augmentation, check_pixels
+
+# Epochs of an evaluation without augmentation, where it had one (DC's official code).
+PLAIN_EPOCHS = 300
+# Flags of what is done to pixels, with the value that does nothing to them.
+_OF_PIXELS = {"factor": 1, "formation": "single", "space": "input"}
+
+
+def fit(run: Run, flags: Mapping[str, Any], dataset: Dataset) -> Run:
+    """The run for samples of a dataset, whatever their shape (ours).
+
+    Vectors and sequences get the usual network of their shape, no tiles, no stored
+    pixels, and in place of an augmentation of images that of `Modality.usual`; where
+    none is left, the evaluation has 300 epochs at most. Images stay as they are.
+
+    Args:
+        run: its choices.
+        flags: {flag: value} of those that were given.
+        dataset: the data.
+
+    Raises:
+        UserError: a choice does not fit the samples.
+    """
+    shape, usual = dataset.image_shape, dataset.modality.usual
+    if usual is not None:
+        run = _without_pixels(run, flags, dataset.modality, usual)
+    for name in _augmentations(run):
+        check_augmentation(name, shape)
+    for flag, plain in _OF_PIXELS.items():
+        value = getattr(run.recipe.images, flag)
+        if value != plain:
+            check_pixels(f"--{flag}={value}", shape)
+    return run
+
+
+def _without_pixels(
+    run: Run, flags: Mapping[str, Any], modality: Modality, usual: str
+) -> Run:
+    given = {name for name, value in flags.items() if value is not None}
+    if "net" not in given:
+        fields = [field.name for field in dataclasses.fields(NetworkSpec)]
+        own = {name: getattr(run.network, name) for name in fields if name in given}
+        own["net"] = modality.networks[0]
+        run = replace(run, network=NetworkSpec(**own))
+    recipe, evaluation = run.recipe, run.evaluation
+    plain: dict[str, Any] = {
+        name: x for name, x in _OF_PIXELS.items() if name not in given
+    }
+    recipe = replace(recipe, images=replace(recipe.images, **plain))
+    if "augmentation" not in given:
+        recipe = replace(recipe, objective=_augmented(recipe.objective, usual))
+    if "pool_augmentation" not in given:
+        recipe = replace(recipe, learner=_augmented(recipe.learner, usual))
+    if "eval_augmentation" not in given:
+        evaluation = _augmented(evaluation, usual)
+        without = evaluation.augmentation == "none" != run.evaluation.augmentation
+        if without and "eval_epochs" not in given:
+            epochs = min(evaluation.epochs, PLAIN_EPOCHS)
+            evaluation = replace(evaluation, epochs=epochs)
+    return replace(run, recipe=recipe, evaluation=evaluation)
+
+
+def _augmented(choice: Any, usual: str) -> Any:
+    """A choice with the usual augmentation where it has one."""
+    if getattr(choice, "augmentation", None) in (None, "none"):
+        return choice
+    return replace(choice, augmentation=usual)
+
+
+def _augmentations(run: Run) -> list[str]:
+    """The augmentations of the match, of networks in between, of the evaluation."""
+    parts = run.recipe.objective, run.recipe.learner, run.evaluation
+    names = [getattr(part, "augmentation", None) for part in parts]
+    return [name for name in names if name is not None]
