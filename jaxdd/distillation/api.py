@@ -62,6 +62,7 @@ def distill(
     with listening(progress):
         if "dataset" in flags:
             raise UserError("the dataset is the first argument: leave out dataset=")
+        # Of data by name it is a flag like others.
         modality = None if isinstance(data, str) else flags.pop("modality", None)
         dataset, name = as_problem_data(data, modality)
         flags = {**flags, "ipc": ipc, "seed": seed, "dataset": name}

@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxdd import report
 from jaxdd.artifact import file as artifacts
+from jaxdd.artifact.csv_file import write_csv
 from jaxdd.artifact.file import Artifact
 from jaxdd.data.problem import Problem
 from jaxdd.devices import memory
@@ -284,6 +285,8 @@ def _write_set(artifact: Artifact, made: segmented.Made, folder: Path) -> None:
     artifacts.save(artifact, folder / "distilled.npz")
     pictures = artifact.displayable()
     draw(report.image_grid, pictures, artifact.class_names, folder / "images.png")
+    if not artifact.modality.pixels:
+        write_csv(artifact, folder / "samples.csv")
     if made.segments:
         write_lines(folder / "metrics.jsonl", made.metrics)
     for name, key, label in (

@@ -74,9 +74,19 @@ def evaluate(
         2
     """
     with listening(progress):
-        in_memory, name = (None, None) if dataset is None else as_problem_data(dataset)
+        if isinstance(artifact, str | Path):
+            distilled = read_artifact(artifact)
+        else:
+            distilled = _artifact_of(artifact)
+        # Arrays [n, a, b] are sequences where the set has sequences.
+        modality = distilled.modality.name
+        in_memory, name = (
+            (None, None) if dataset is None else as_problem_data(dataset, modality)
+        )
         test_in_memory, test_name = (
-            (None, None) if test_dataset is None else as_problem_data(test_dataset)
+            (None, None)
+            if test_dataset is None
+            else as_problem_data(test_dataset, modality)
         )
         config = from_keywords(
             Config,
@@ -92,12 +102,7 @@ def evaluate(
             test_part=test_part,
         )
         config = fields.understood(config)
-        distilled = (
-            read_artifact(config) if isinstance(artifact, str | Path) else artifact
-        )
-        opened = open_artifact(
-            _artifact_of(distilled), config, in_memory, test_in_memory
-        )
+        opened = open_artifact(distilled, config, in_memory, test_in_memory)
         return Evaluation(dict(measure(opened)))
 
 

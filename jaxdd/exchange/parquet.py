@@ -66,6 +66,11 @@ def write_parquet(artifact: Artifact, path: Path, alone: bool = True) -> Path:
             whitened and alone, or the disk refuses.
     """
     arrow, parquet = pyarrow()
+    if not artifact.modality.pixels:
+        raise UserError(
+            "a Parquet file of a set holds pictures, and this set has "
+            f"{artifact.modality.name}: use --to=csv or --to=safetensors"
+        )
     if artifact.images.shape[-1] not in _CHANNELS:
         raise UserError(
             f"images of {artifact.images.shape[-1]} channels cannot be pictures in a "

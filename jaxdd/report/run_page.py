@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxdd.report import drawings, page
+from jaxdd.report import drawings, page, samples
 from jaxdd.report.page import Section
 from jaxdd.report.run_values import (
     COURSE,
@@ -24,6 +24,8 @@ from jaxdd.report.run_values import (
 from jaxdd.report.tiles import grid, shrunk, tiles
 
 EACH = 3  # synthetic images of a class between the easiest and the hardest real ones
+# The heading of the set by the number of its axes.
+SECTIONS = {5: "Images", 4: "Sequences", 3: "Rows"}
 SET, RANDOM = "distilled set", "random real subsets"
 # Numbers that say where a line is, not how the run does.
 PLACES = {"step", "seconds", "segment"}
@@ -47,7 +49,7 @@ def run_page(run: Run) -> str:
     )
     lead += page.command(run.command) if run.command else ""
     sections: dict[str, Callable[[Run], str]] = {
-        "Images": images,
+        SECTIONS[run.images.ndim]: images,
         "Accuracy": accuracy,
         "Course of the run": course,
         "Difficulty": difficulty,
@@ -65,9 +67,19 @@ def run_page(run: Run) -> str:
 
 
 def images(run: Run) -> str:
-    """The set, class by class."""
-    rows, left_out = grid(run.images, run.class_names)
-    return rows + (page.paragraph(left_out, "note") if left_out else "")
+    """The set, class by class: pictures, lines over time, or rows of a table."""
+    if run.images.ndim == 5:
+        body, left_out = grid(run.images, run.class_names)
+        return body + (page.paragraph(left_out, "note") if left_out else "")
+    named = [
+        samples.numbered(name, group)
+        for name, group in zip(run.class_names, run.images, strict=True)
+    ]
+    if run.images.ndim == 4:
+        return samples.sequences(dict(zip(run.class_names, named, strict=True)))
+    return samples.vectors(
+        {k: x for group in named for k, x in group.items()}, run.columns
+    )
 
 
 def accuracy(run: Run) -> str:
@@ -263,8 +275,20 @@ def _class_table(run: Run) -> str:
 
 
 def _extremes(run: Run, kept: Difficulty) -> str:
-    """Rows of classes: the easiest real images, synthetic ones, the hardest."""
+    """Rows of classes: the easiest real samples, synthetic ones, the hardest."""
+    if run.images.ndim != kept.extremes.ndim + 1:
+        return ""
     from_set = {int(k): run.images[k] for k in np.unique(kept.classes)}
+    if not from_set:
+        return ""
+    sorted_by = (
+        f"Of the {kept.of_real.shape[1]} real samples above, by GraDN for "
+        f"{KINDS.get(kept.kinds[0], '')}; the first synthetic ones between them."
+    )
+    if run.images.ndim < 5:
+        title = "Easiest and hardest real samples"
+        note = page.paragraph(sorted_by, "note")
+        return page.heading(title) + note + _other_extremes(run, kept)
     heads = ("class", "easiest real", "synthetic", "hardest real")
     cells = [f'<div class="head">{head}</div>' for head in heads]
     for k, group in from_set.items():
@@ -277,8 +301,6 @@ def _extremes(run: Run, kept: Difficulty) -> str:
             tiles(shrunk(group[:EACH]), f"synthetic images of the class {name}"),
             tiles(hard, f"hardest real images of the class {name}"),
         ]
-    if not from_set:
-        return ""
     return (
         page.heading("Easiest and hardest real images")
         + page.paragraph(
@@ -289,6 +311,22 @@ def _extremes(run: Run, kept: Difficulty) -> str:
         )
         + f'<div class="rows columns">{"".join(cells)}</div>'
     )
+
+
+def _other_extremes(run: Run, kept: Difficulty) -> str:
+    """The same as lines over time, or as one table for every class."""
+    body, charts = "", {}
+    for k in np.unique(kept.classes):
+        mine, name = kept.classes == k, run.class_names[k]
+        named = {
+            **samples.numbered("easiest", kept.extremes[mine & ~kept.hard][:1]),
+            **samples.numbered("synthetic", run.images[k][:1]),
+            **samples.numbered("hardest", kept.extremes[mine & kept.hard][:1]),
+        }
+        charts[name] = named
+        if run.images.ndim == 3:
+            body += page.details(name, samples.vectors(named, run.columns))
+    return body if run.images.ndim == 3 else samples.sequences(charts)
 
 
 def _kinds(run: Run) -> dict[str, str]:
