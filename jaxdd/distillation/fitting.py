@@ -24,7 +24,8 @@ def fit(run: Run, flags: Mapping[str, Any], dataset: Dataset) -> Run:
 
     Vectors and sequences get the usual network of their shape, no tiles, no stored
     pixels, and in place of an augmentation of images that of `Modality.usual`; where
-    none is left, the evaluation has 300 epochs at most. Images stay as they are.
+    none is left, the evaluation has 300 epochs at most. Of an MLP all tensors are
+    matched where a method matches the kernels of convolutions. Images stay as they are.
 
     Args:
         run: its choices.
@@ -62,6 +63,10 @@ def _without_pixels(
     recipe = replace(recipe, images=replace(recipe.images, **plain))
     if "augmentation" not in given:
         recipe = replace(recipe, objective=_augmented(recipe.objective, usual))
+    objective: Any = recipe.objective
+    of_kernels = getattr(objective, "tensors", None) == "kernels"
+    if of_kernels and run.network.net == "mlp" and "tensors" not in given:
+        recipe = replace(recipe, objective=replace(objective, tensors="all"))
     if "pool_augmentation" not in given:
         recipe = replace(recipe, learner=_augmented(recipe.learner, usual))
     if "eval_augmentation" not in given:

@@ -135,7 +135,7 @@ def _npz(place: Path) -> Columns:
         with zipfile.ZipFile(place) as archive:
             files = [name for name in archive.namelist() if name.endswith(".npy")]
     except (zipfile.BadZipFile, OSError) as error:
-        raise _refusal(place, reason(error)) from error
+        raise _refusal(place, "it is no .npz archive") from error
     names = [name.removesuffix(".npy") for name in files]
     _check_names(place, names)
     member = Member("biufU", 1, LARGEST)
