@@ -10,11 +10,17 @@ from typing import Any
 
 from jaxdd.data import Dataset
 from jaxdd.distillation.options import Run
+from jaxdd.fields import flat, override
 from jaxdd.methods.network import NetworkSpec
 from jaxdd.modality import Modality, check_augmentation, check_pixels
 
 # Epochs of an evaluation without augmentation, where it had one (DC's official code).
 PLAIN_EPOCHS = 300
+# Rates by learner source (ours): published ones are for thousands of pixels, and with
+# dozens of numbers their runs diverge. Experts take small batches, or an epoch of a
+# small table would hardly move them.
+_SPANS = {"image_lr": 1.0, "step_size_lr": 1e-7, "expert_batch": 16}
+_FRESH = 0.1  # of the published rate of images
 # Flags of what is done to pixels, with the value that does nothing to them.
 _OF_PIXELS = {"factor": 1, "formation": "single", "space": "input"}
 
@@ -22,7 +28,7 @@ _OF_PIXELS = {"factor": 1, "formation": "single", "space": "input"}
 def fit(run: Run, flags: Mapping[str, Any], dataset: Dataset) -> Run:
     """The run for samples of a dataset, whatever their shape (ours).
 
-    Vectors and sequences get the usual network of their shape, no tiles, no stored
+    Vectors and sequences get rates of their own, the usual network of their shape, no tiles, no stored
     pixels, and in place of an augmentation of images that of `Modality.usual`; where
     none is left, the evaluation has 300 epochs at most. Of an MLP all tensors are
     matched where a method matches the kernels of convolutions. Images stay as they are.
@@ -75,7 +81,16 @@ def _without_pixels(
         if without and "eval_epochs" not in given:
             epochs = min(evaluation.epochs, PLAIN_EPOCHS)
             evaluation = replace(evaluation, epochs=epochs)
-    return replace(run, recipe=recipe, evaluation=evaluation)
+    run = replace(run, recipe=recipe, evaluation=evaluation)
+    return override(run, {n: x for n, x in _rates(run).items() if n not in given})
+
+
+def _rates(run: Run) -> dict[str, float]:
+    """Rates of the matching of paths and of features, by flag."""
+    source, own = run.recipe.learner.name, flat(run)
+    if source == "fresh":
+        return {"image_lr": _FRESH * own["image_lr"]}
+    return {n: x for n, x in _SPANS.items() if source == "spans" and n in own}
 
 
 def _augmented(choice: Any, usual: str) -> Any:
