@@ -28,10 +28,11 @@ _OF_PIXELS = {"factor": 1, "formation": "single", "space": "input"}
 def fit(run: Run, flags: Mapping[str, Any], dataset: Dataset) -> Run:
     """The run for samples of a dataset, whatever their shape (ours).
 
-    Vectors and sequences get rates of their own, the usual network of their shape, no tiles, no stored
-    pixels, and in place of an augmentation of images that of `Modality.usual`; where
-    none is left, the evaluation has 300 epochs at most. Of an MLP all tensors are
-    matched where a method matches the kernels of convolutions. Images stay as they are.
+    Vectors and sequences get the usual network of their shape, rates of their own, no
+    tiles, no stored pixels, and in place of an augmentation of images that of
+    `Modality.usual`; where none is left, the evaluation has 300 epochs at most. Of an
+    MLP all tensors are matched where a method matches the kernels of convolutions.
+    Images stay as they are.
 
     Args:
         run: its choices.
