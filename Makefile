@@ -3,13 +3,15 @@
 # make venv   only the environment
 # make pictures  distil the digits three times and draw the picture of the README
 # make bench  PyTorch beside it, then every method against the original kind of loop
+# make docs   the pages, the notebooks (run) and the API as a site: build/site/index.html
 # make reference  PyTorch's float64 numbers anew, which the tests compare ours with
 
 PYTHON ?= python3
+NOTEBOOKS ?= force
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: venv demo test test-slow lint pictures bench reference
+.PHONY: venv demo test test-slow lint docs pictures bench reference
 
 venv: $(STAMP)
 
@@ -36,6 +38,11 @@ lint: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs/site -d build/doctrees \
+	  -D nb_execution_mode=$(NOTEBOOKS) . build/site
+	@echo "build/site/index.html"
 
 pictures: $(STAMP)
 	for method in dsa dm mtt; do \

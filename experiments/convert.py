@@ -3,6 +3,7 @@
     python -m experiments.convert --source=res_DSA_CIFAR10_ConvNet_10ipc.pt \\
         --dataset=cifar10 --data_dir=TFDS --out=dsa.npz
     python -m experiments.convert --source=dsa.npz --to=pt --out=dsa.pt
+    python -m experiments.convert --source=dsa.npz --first=5 --out=five.npz
 
 What a foreign file does not say (normalisation or ZCA, kind of labels, rate, protocol)
 is taken from the published recipe of its method, or from a flag, and is said. Evaluate
@@ -38,6 +39,11 @@ class Config(ForeignFlags):
         "folder to upload to Hugging Face",
         often=True,
     )
+    first: int | None = option(
+        None,
+        "number of stored images per class that are kept, the first ones; default: all",
+        above=0,
+    )
 
 
 def run(config: Config) -> tuple[Artifact, str]:
@@ -55,6 +61,8 @@ def run(config: Config) -> tuple[Artifact, str]:
     """
     choose("--to", config.to, TARGETS)
     artifact = open_foreign(config.source, config)
+    if config.first is not None:
+        artifact = artifact.first(config.first)
     return artifact, str(write_as(artifact, config.to, config.out))
 
 

@@ -23,7 +23,8 @@ from jaxdd.data.problem import DataFlags, open_dataset
 from jaxdd.errors import UserError
 from jaxdd.methods.recipes import spelled
 from jaxdd.modality import check_pixels
-from jaxdd.storage.paths import shown
+from jaxdd.storage.files import make_folder
+from jaxdd.storage.paths import local_path, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,7 @@ def run(config: Config) -> Path:
     sizes = {row.shape for row in rows}
     if len(sizes) > 1:
         raise UserError(f"the images of --artifacts differ in size: {sorted(sizes)}")
+    make_folder(local_path(config.out, "--out").parent, "--out")
     return report.image_grid(np.stack(rows), names, config.out)
 
 

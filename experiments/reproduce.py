@@ -22,7 +22,7 @@ from experiments.reproducing import cells, ledger, page, processes
 from experiments.reproducing.places import Place
 from experiments.reproducing.work import Work
 from jaxdd import fields
-from jaxdd.storage.files import write_atomically
+from jaxdd.storage.files import make_folder, write_atomically
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import shown
 
@@ -83,6 +83,8 @@ def run(config: Config) -> str:
         return listed(runs, ledger.read(results / ledger.LEDGER))
     processes.refuse_too_short(config.minutes)
     packed = None if config.pack is None else Path(config.pack)
+    if packed is not None:
+        make_folder(packed.parent, "--pack")
     with owned(out):
         work = Work(out, results, config.at_once, config.revision, packed)
         if config.collect:
@@ -96,6 +98,7 @@ def run(config: Config) -> str:
 
 def _written(results: Path, path: Path) -> str:
     """Write the page."""
+    make_folder(path.parent, "--page")
     known = ledger.read(results / ledger.LEDGER)
     sets = [file.name for file in (results / ledger.SETS).glob("*.npz")]
     write_atomically(path, page.text(known, sets))

@@ -17,9 +17,10 @@ from jaxdd.distillation.difficulties import Difficulty
 from jaxdd.distillation.result import Result
 from jaxdd.distillation.scoring import difficulty
 from jaxdd.errors import UserError
-from jaxdd.evaluation.api import evaluate
+from jaxdd.evaluation.api import evaluate, referee
 from jaxdd.evaluation.result import Evaluation
 from jaxdd.evaluation.statistics import Statistics
+from jaxdd.evaluation.verdict import Verdict
 from jaxdd.exchange.opening import load_foreign
 from jaxdd.exchange.targets import write_as
 from jaxdd.experts import Bank, Manifest, train_bank
@@ -153,6 +154,7 @@ __all__ = [
     "TrajectoryMatching",
     "UnrolledLoss",
     "UserError",
+    "Verdict",
     "WeightedTerm",
     "Weights",
     "Window",
@@ -210,6 +212,7 @@ __all__ = [
     "preset",
     "random_subsets",
     "real_data",
+    "referee",
     "save",
     "sdc",
     "siamese",

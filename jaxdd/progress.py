@@ -10,9 +10,11 @@ that `listening` installed, and do nothing where there is none:
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import NamedTuple, TypeAlias
+
+import numpy as np
 
 from jaxdd.devices import hosts
 
@@ -87,7 +89,49 @@ class Ended(NamedTuple):
         return f"{self.stage}: ended"
 
 
-Event: TypeAlias = Message | Started | Progress | Ended
+class Measured(NamedTuple):
+    """A run has logged a step.
+
+    Attributes:
+        stage: its name, as in `Started`.
+        step: completed updates, those of earlier segments included.
+        values: what else a line of `metrics.jsonl` has, by name; None is not finite.
+    """
+
+    stage: str
+    step: int
+    values: Mapping[str, float | None]
+
+    def __str__(self) -> str:
+        numbers = (
+            f"{name} {value:.4g}"
+            for name, value in self.values.items()
+            if value is not None
+        )
+        return f"{self.stage}: step {self.step}: {', '.join(numbers)}"
+
+
+class Pictures(NamedTuple):
+    """A run has images to look at.
+
+    Attributes:
+        stage: its name, as in `Started`.
+        step: completed updates, as in `Measured`.
+        class_names: names of the K classes.
+        images: () -> [K, n, H, W, C] in [0, 1]; it works only until the callback
+            returns, and costs nothing where it is not called.
+    """
+
+    stage: str
+    step: int
+    class_names: tuple[str, ...]
+    images: Callable[[], np.ndarray]
+
+    def __str__(self) -> str:
+        return f"{self.stage}: images of step {self.step}"
+
+
+Event: TypeAlias = Message | Started | Progress | Measured | Pictures | Ended
 Callback: TypeAlias = Callable[[Event], object]
 
 _callback: ContextVar[Callback | None] = ContextVar("progress", default=None)
@@ -124,6 +168,28 @@ def listening(callback: Callback | None) -> Iterator[None]:
         _callback.reset(token)
 
 
+@contextlib.contextmanager
+def also(callback: Callback) -> Iterator[None]:
+    """Send all events inside the `with` block to a callback beside the one in place.
+
+    Example:
+        >>> first, second = [], []
+        >>> with listening(first.append), also(second.append):
+        ...     say("training")
+        >>> first == second == [Message("training")]
+        True
+    """
+    outer = _callback.get()
+
+    def both(event: Event) -> None:
+        if outer is not None:
+            outer(event)
+        callback(event)
+
+    with listening(both):
+        yield
+
+
 def say(text: str) -> None:
     """Send a sentence to the callback."""
     _send(Message(text))
@@ -156,6 +222,16 @@ class Stage:
         """Report finished units of work without a loss; the total may have changed."""
         self.total = total
         self._advance(done, seconds, None)
+
+    def measured(self, step: int, values: Mapping[str, float | None]) -> None:
+        """Report what was logged of a step; see `Measured`."""
+        _send(Measured(self.name, step, values))
+
+    def pictures(
+        self, step: int, names: tuple[str, ...], images: Callable[[], np.ndarray]
+    ) -> None:
+        """Report that there are images to look at; see `Pictures`."""
+        _send(Pictures(self.name, step, names, images))
 
     def _advance(self, done: int, seconds: float, loss: float | None) -> None:
         _send(Progress(self.name, done, self.total, self.unit, seconds, loss))

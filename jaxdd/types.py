@@ -88,6 +88,9 @@ class Inputs(NamedTuple):
     # [] uint32, one for a whole run: the seed of the passes over the real samples of a
     # class; None where every step draws at random. A method with passes sets it itself.
     order: Array | None = None
+    # [n]: by how much the updates of every slot are scaled; None where all slots have
+    # the learning rate of the run.
+    rates: Array | None = None
 
     def expert_span(self) -> Span:
         """The span, where a step needs one.

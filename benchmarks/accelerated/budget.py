@@ -93,7 +93,13 @@ class Records:
         self.write()
 
     def fits(self, what: str, family: str, times: float = 1.0) -> bool:
-        """Whether there is time for a measurement; it is skipped where there is not."""
+        """Whether there is time for a measurement; it is skipped where there is not.
+
+        Args:
+            what: the measurement in words.
+            family: as in `measure`.
+            times: what it is expected to take, by the others of its family.
+        """
         expected, left = times * self.expected(family), self.budget.left()
         if expected <= left:
             return True

@@ -14,6 +14,7 @@ from jaxdd.distillation.job import Job
 from jaxdd.errors import choose
 from jaxdd.fields import flat
 from jaxdd.methods import build, presets
+from jaxdd.methods.published.trajectories import WINDOWS
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
 from jaxdd.objectives.contrastive import ContrastiveMatching
@@ -72,7 +73,7 @@ def in_one_piece(method: str) -> bool:
 
 def has_filters(method: str) -> bool:
     """Whether a method has a mask or a curriculum of its own."""
-    return _recipe(method).mask is not None or method in presets.WINDOWS
+    return _recipe(method).mask is not None or method in WINDOWS
 
 
 # --- Published values ---------------------------------------------------------------

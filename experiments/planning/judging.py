@@ -54,7 +54,7 @@ def _add_judges(run: Distillation, own: Any) -> None:
     judges = segments.judges
     protocol = job.protocol(1, epochs=segments.judge_epochs)
     training, full = protocol.training, job.inputs.full
-    padded = run.count * job.formed * full.table.shape[0]
+    padded = job.sets * job.formed * full.table.shape[0]
     index = jnp.arange(padded) % own.labels.shape[0]
     cost = fit_cost(
         run.network,

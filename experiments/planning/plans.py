@@ -91,10 +91,10 @@ def distillation(
     add_evaluation(parts)
     add_files(parts)
     name = f"{resolved.method} on {resolved.data_name}, {resolved.task.ipc} per class"
-    time = [*parts.time, _compiling(parts.compiling)]
+    time = [*parts.time, compiling_part(parts.compiling)]
     precision = resolved.arithmetic.precision
     around = Around(opened.problem, precision, room, notes, parts.buffer)
-    return _plan(name, time, parts.programs, parts.disk, around)
+    return assembled(name, time, parts.programs, parts.disk, around)
 
 
 def experts(
@@ -133,7 +133,7 @@ def experts(
         banks.reach(one, network, problem.on_device(held_out))
     time.append(Part("accuracy of the experts", count * watch.seconds))
     compiling["their accuracy"] = watch.compile_seconds
-    time.append(_compiling(compiling))
+    time.append(compiling_part(compiling))
     batch = min(manifest.training["batch_size"], len(problem.splits.train.labels))
     programs = {"training": (fitted.memory, Lever("batch_size", batch))}
     # While it is trained, a group's parameters lie beside the bank, twice.
@@ -149,7 +149,7 @@ def experts(
     ]
     name = f"experts of {config.method} on {config.dataset}"
     around = Around(problem, manifest.precision, room, notes)
-    return _plan(name, time, programs, disk, around)
+    return assembled(name, time, programs, disk, around)
 
 
 def evaluation(config: evaluate.Config, room: Room | None = None) -> Plan:
@@ -178,14 +178,14 @@ def evaluation(config: evaluate.Config, room: Room | None = None) -> Plan:
         ]
         compiling[net] = cost.compile_seconds
         programs[f"evaluation of {net}"] = cost.fitted.memory, None
-    time.append(_compiling(compiling))
+    time.append(compiling_part(compiling))
     entry = 2000.0 + 150.0 * len(artifact.class_names)
     disk = [Part("evaluation.json", entry * len(opened.judges))]
     if config.export:
         disk.append(Part("exported images", own.images.nbytes / 4))
     name = f"evaluation of {config.artifact}"
     around = Around(problem, opened.precision, room, [], network=False)
-    return _plan(name, time, programs, disk, around)
+    return assembled(name, time, programs, disk, around)
 
 
 def _begun(folder: Path, compare: Callable[[], object]) -> list[str]:
@@ -199,13 +199,13 @@ def _begun(folder: Path, compare: Callable[[], object]) -> list[str]:
     return []
 
 
-def _compiling(seconds: Mapping[str, float]) -> Part:
+def compiling_part(seconds: Mapping[str, float]) -> Part:
     """All that is compiled, as one row."""
     detail = ", ".join(f"{name} {x:.1f}" for name, x in seconds.items() if x >= 0.05)
     return Part("compilation", sum(seconds.values()), detail)
 
 
-def _plan(
+def assembled(
     name: str,
     time: Sequence[Part],
     programs: Programs,
@@ -237,4 +237,14 @@ def _plan(
     return plan
 
 
-__all__ = ["Plan", "Room", "distillation", "evaluation", "experts", "total"]
+__all__ = [
+    "Around",
+    "Plan",
+    "Room",
+    "assembled",
+    "compiling_part",
+    "distillation",
+    "evaluation",
+    "experts",
+    "total",
+]

@@ -21,8 +21,8 @@ from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation.pieces import Piece
 from jaxdd.experts import Manifest, Snapshots
 from jaxdd.progress import Stage
+from jaxdd.running import spans
 from jaxdd.running.loop import longest_chunk
-from jaxdd.running.resume import SPAN_BYTES
 from jaxdd.scores.probes import KINDS, Probes, probe_training
 from jaxdd.types import Inputs, Network, Params
 
@@ -101,7 +101,7 @@ def _inputs(piece: Piece) -> tuple[Inputs, int, int]:
         return devices.everywhere(piece.inputs), longest_chunk(), 0
     span = piece.inputs_at(0).span
     size = sum(x.nbytes for x in jax.tree.leaves(span))
-    length = int(np.clip(SPAN_BYTES // size, 1, longest_chunk()))
+    length = spans.held(size)
     repeated = jax.tree.map(lambda x: jnp.repeat(x[None], length, axis=0), span)
     inputs = piece.inputs._replace(span=repeated)
     return devices.everywhere(inputs), length, length * size

@@ -1,5 +1,7 @@
 """Fill places, collect what was filled elsewhere, pack what was made."""
 
+import contextlib
+import os
 import subprocess
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -108,18 +110,27 @@ class Work:
         """Results of finished runs and all of others, without experts, in one file."""
         with atomic_file(path, "wb") as file, zipfile.ZipFile(file, "w") as archive:
             for inside in self._packed():
-                archive.write(
-                    inside, inside.relative_to(self.out), zipfile.ZIP_DEFLATED
-                )
+                if inside == path:
+                    continue
+                # Runs go on meanwhile, and remove the checkpoints that they replace.
+                with contextlib.suppress(FileNotFoundError):
+                    if inside.stat().st_size <= ledger.LARGEST_SET:
+                        name = str(inside.relative_to(self.out))
+                        content = inside.read_bytes()
+                        archive.writestr(name, content, zipfile.ZIP_DEFLATED)
         say(f"{shown(path)}: what was made, without experts and whitening matrices")
 
     def _packed(self) -> Iterator[Path]:
-        for file in sorted(path for path in self.out.rglob("*") if path.is_file()):
+        # Of `Path.rglob` and this, only this one passes over folders that vanish.
+        walked = os.walk(self.out)
+        for file in sorted(
+            Path(top) / name for top, _, names in walked for name in names
+        ):
             folder = self.out / file.relative_to(self.out).parts[0]
             finished = (folder / ledger.RECORD).exists()
-            wanted = file.name in RESULTS if finished else file.name != ".lock"
-            small = file.stat().st_size <= ledger.LARGEST_SET
-            if wanted and small and not folder.name.startswith(places.EXPERTS):
+            # Locks, and files that are being written, have hidden names.
+            wanted = file.name in RESULTS if finished else file.name[0] != "."
+            if wanted and not folder.name.startswith(places.EXPERTS):
                 yield file
 
 

@@ -8,7 +8,7 @@ images.
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from jaxdd.errors import UserError
 from jaxdd.modality import Modality, check_augmentation, check_pixels, modality_of
 from jaxdd.nets import make_network
 from jaxdd.storage.arrays import read_arrays
-from jaxdd.storage.files import atomic_file
+from jaxdd.storage.files import atomic_file, make_folder
 from jaxdd.storage.paths import local_path, reason, shown
 from jaxdd.synthetic.decoder import INPUT, decode_stored
 from jaxdd.synthetic.formation import Formation
@@ -126,6 +126,34 @@ class Artifact:
         space = self.preprocess.space() if self.space == "pixels" else INPUT
         return decode_stored(stored, Formation(self.factor, self.formation), space)
 
+    def first(self, ipc: int) -> "Artifact":
+        """The first images of every class alone, not measured yet.
+
+        A set that was distilled with `--segment_rule=boost` is one for every number of
+        images that its segments end at.
+
+        Args:
+            ipc: stored images per class that are kept.
+
+        Raises:
+            UserError: there are not so many.
+
+        Example:
+            >>> import dataclasses
+            >>> one = _example()
+            >>> images, labels = (np.repeat(x, 2, 1) for x in (one.images, one.labels))
+            >>> two = dataclasses.replace(one, images=images, labels=labels)
+            >>> two.first(1).images.shape, two.ipc
+            ((2, 1, 4, 4, 1), 2)
+        """
+        if not 1 <= ipc <= self.ipc:
+            raise UserError(
+                f"the first {ipc} images per class cannot be taken of a set that has "
+                f"{self.ipc}: choose 1 to {self.ipc}"
+            )
+        images, labels = self.images[:, :ipc], self.labels[:, :ipc]
+        return replace(self, images=images, labels=labels, measured={})
+
     def displayable(self) -> np.ndarray:
         """Stored images as pixels, [K, n, H, W, C] float32 clipped to [0, 1].
 
@@ -177,7 +205,7 @@ def save(artifact: Artifact, path: str | Path) -> Path:
 
     Args:
         artifact: the set.
-        path: the file, usually `distilled.npz`.
+        path: the file, usually `distilled.npz`; folders above it are made.
 
     Returns:
         The path.
@@ -194,6 +222,7 @@ def save(artifact: Artifact, path: str | Path) -> Path:
     """
     path = local_path(path, "the artifact")
     arrays = contents(artifact)
+    make_folder(path.parent, "path for the artifact")
     with atomic_file(path, "wb") as file:
         np.savez_compressed(file, **arrays)
     return path

@@ -3,6 +3,7 @@
 dataset     `Dataset`, checked arrays in host memory
 load        datasets by name; a new reader is a file in `readers` and a line here
 readers     digits, folders of pictures, .npz archives, prepared TFDS sets
+originals   where the original archives of published datasets are, with checksums
 checks      checks that every reader shares
 splits      training, validation and test splits
 preprocess  normalisation and ZCA whitening

@@ -1,5 +1,6 @@
 """Maps from pixels to network inputs and back: affine per channel, or ZCA."""
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -138,6 +139,14 @@ class Preprocess:
             lambda x: ((rows(x) - mean) @ matrix).reshape(x.shape),
             0.5,
         )
+
+    @property
+    def digest(self) -> str:
+        """A hash of the map, 16 characters: equal maps have equal ones."""
+        digest = hashlib.sha256()
+        for name, array in sorted(self.to_arrays().items()):
+            digest.update(name.encode() + array.tobytes())
+        return digest.hexdigest()[:16]
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The arrays that `from_arrays` needs, for an .npz file without pickles."""

@@ -90,13 +90,25 @@ TABLE: dict[str, Choices] = {
         precision="float32",
         steps=256,
     ),
-    # Four steps were timed, 0.10 to 0.20 of PyTorch's time on the same card; no form
-    # was compared with another. Ten steps of DSA give other bits when they run again.
-    "NVIDIA H200": Choices(
-        measured="steps alone, NVIDIA H200, JAX 0.11.2, 2026-11-26", precision="tf32"
+    # Batched weights make grouped convolutions, which cuDNN is slow at: one class after
+    # another takes 0.56 of the time of all at once in a step of DSA, one expert after
+    # another 0.22 (width 128, 32x32). Other forms were not compared.
+    "NVIDIA H100 80GB HBM3": Choices(
+        measured="classes and experts, NVIDIA H100, JAX 0.11.2, 2026-11-26",
+        classes=1,
+        experts=1,
+        precision="tf32",
     ),
-    # JAX's own precision on NVIDIA GPUs that have it.
-    "gpu": Choices(measured=NOT_MEASURED, precision="tf32"),
+    # Four steps were timed with all classes at once, 0.10 to 0.20 of PyTorch's time on
+    # the same card. Ten steps of DSA give other bits when they run again.
+    "NVIDIA H200": Choices(
+        measured="steps, NVIDIA H200, JAX 0.11.2, 2026-11-26; forms as of an H100",
+        classes=1,
+        experts=1,
+        precision="tf32",
+    ),
+    # JAX's own precision on NVIDIA GPUs that have it; forms as of an H100.
+    "gpu": Choices(measured=NOT_MEASURED, classes=1, experts=1, precision="tf32"),
     "tpu": Choices(measured=NOT_MEASURED),
 }
 

@@ -69,7 +69,7 @@ def manifest_of(
         },
         preprocess={
             "kind": problem.preprocess.kind,
-            "digest": _digest(problem.preprocess.to_arrays()),
+            "digest": problem.preprocess.digest,
         },
         network=resolved.network.options(),
         training=training,
@@ -97,13 +97,6 @@ def _file_digest(path: str | None) -> str:
     with open(place, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return f"file {digest[:16]}"
-
-
-def _digest(arrays: dict) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(name.encode() + arrays[name].tobytes())
-    return digest.hexdigest()[:16]
 
 
 def make(

@@ -82,7 +82,8 @@ class Job:
         matched: the networks that are matched.
         method: one for all segments, as is its compiled `program`.
         span_index: which span of the experts a step gets, where the method has them.
-        parts: images per class of each segment, `slots` the most of them.
+        parts: images per class that each segment adds; `slots` the most of a set that
+            is distilled at once.
         inputs: of the first segment.
     """
 
@@ -113,7 +114,8 @@ class Job:
         source = methods.source_of(self.matched, self.recipe, self.context)
         self.span_index = source.span_index
         self.parts = segments.sizes(resolved.task.ipc, self.recipe.count)
-        self.slots = max(self.parts)
+        self.boosts = self.recipe.segments is not None and self.recipe.segments.boosts
+        self.slots = sum(self.parts) if self.boosts else max(self.parts)
         curriculum = resolved.curriculum
         # Experts have seen their curriculum already; other methods match through it, as
         # it is at the end where they have experts too.
@@ -123,6 +125,29 @@ class Job:
         table, _ = class_table(np.asarray(real.labels), real.table.shape[0])
         self.inputs = Inputs(window, real._replace(table=jnp.asarray(table)))
         self.params = jax.eval_shape(network.init, jax.random.key(0))[0]
+
+    def size(self, index: int) -> int:
+        """Images per class of the set that a segment distils."""
+        return sum(self.parts[: index + 1]) if self.boosts else self.parts[index]
+
+    def rates(self, index: int) -> Array | None:
+        """The rates of a segment's slots, see `Inputs.rates`."""
+        if not self.boosts:
+            return None
+        assert self.recipe.segments is not None
+        earlier = jnp.arange(self.slots) < sum(self.parts[:index])
+        return jnp.where(earlier, jnp.float32(self.recipe.segments.boost_rate), 1)
+
+    def go_on(self, stored: Synthetic) -> Synthetic:
+        """A stored set as one to start from: in the input space, with what is learned.
+
+        Logits come back from probabilities, which are the same for all that differ by
+        a constant.
+        """
+        labels = stored.labels
+        if self.recipe.learned_labels:
+            labels = jnp.log(jnp.maximum(labels, jnp.finfo(labels.dtype).tiny))
+        return stored._replace(images=self.space.decode(stored.images), labels=labels)
 
     def first(self, key: jax.Array, real: RealData, size: int) -> Synthetic:
         """Images to start from, in the input space, `size` per class.
@@ -203,12 +228,22 @@ class Job:
         return self.recipe.sdc is not None and self.recipe.sdc.weight != 0
 
     @property
+    def sets(self) -> int:
+        """How many sets the segments make: each one its own, or all of them one."""
+        return 1 if self.boosts else len(self.parts)
+
+    @property
     def formed(self) -> int:
-        """Training images per class of a full segment."""
+        """Training images per class of a set that is full."""
         return self.recipe.formation.evaluated().count(self.slots)
 
-    def earlier(self, made: Sequence[Synthetic]) -> Synthetic:
-        """What was made so far, decoded, with empty slots for what may come."""
+    def earlier(self, made: Sequence[Synthetic]) -> Synthetic | None:
+        """What was made so far, decoded, with empty slots for what may come.
+
+        None where it is part of the set that is distilled next.
+        """
+        if self.boosts:
+            return None
         formation = self.recipe.formation
         dataset = self.problem.dataset
         classes, shape = dataset.num_classes, dataset.image_shape

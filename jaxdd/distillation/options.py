@@ -20,6 +20,7 @@ from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.curriculum import Curriculum, Window
 from jaxdd.modifiers.segments import Segments, sizes
+from jaxdd.report.tensorboard import require
 from jaxdd.scores.probes import USUAL, kinds_of
 from jaxdd.storage.paths import existing_file, shown
 from jaxdd.synthetic.images import INITIAL_CHOICES
@@ -88,6 +89,7 @@ class Records(Choice):
         log_every: steps between lines of metrics.jsonl.
         measure_every: steps between measurements; None for ten in a published run.
         save_every: steps between checkpoints.
+        tensorboard: whether the workdir gets files for TensorBoard.
     """
 
     subject: ClassVar[str] = "the records"
@@ -121,6 +123,12 @@ class Records(Choice):
     )
     save_every: int = option(
         50, "steps between checkpoints, from which a stopped run goes on", above=0
+    )
+
+    tensorboard: bool = option(
+        False,
+        "whether the lines of metrics.jsonl and the images are also written for "
+        "TensorBoard, into WORKDIR/tensorboard (needs the extra tensorboard)",
     )
 
     def __post_init__(self):
@@ -316,6 +324,8 @@ def _check(run: Run, flags: Mapping[str, Any], who: str) -> None:
                 )
     _check_segments(run, flags, who)
     _check_window(run.window)
+    if run.records.tensorboard:
+        require()
     mask = run.recipe.mask
     named = "mask" in flags and "mask_ratio" not in flags
     if named and mask is not None and mask.ratio == 0:
@@ -376,23 +386,31 @@ def _check_segments(run: Run, flags: Mapping[str, Any], who: str) -> None:
         )
 
 
+# Flags of segments that one rule alone makes use of.
+RULE_OF = {
+    "lesson_epochs": "pdd",
+    "boost_rate": "boost",
+    "min_keep": "filter",
+    "segment_score": "filter",
+    "reference_epochs": "filter",
+    "segment_experts": "filter",
+    "segment_epochs": "filter",
+}
+
+
 def _check_rule(segments: Segments, flags: Mapping[str, Any]) -> None:
     """Refuse flags that the rule or the score of segments makes no use of."""
-    used: dict[str, bool] = {
-        "lesson_epochs": segments.teaches,
-        "min_keep": not segments.teaches,
-        "segment_score": not segments.teaches,
-        "reference_epochs": not segments.teaches and segments.keeps_learnable,
-    }
-    other = "filter" if segments.teaches else "pdd"
-    remedies = dict.fromkeys(used, f"--segment_rule={other}")
-    if not segments.teaches:
-        remedies["reference_epochs"] = "--segment_score=learnability"
-    for name, of_use in used.items():
-        if name in flags and not of_use:
+    for name, rule in RULE_OF.items():
+        if name in flags and segments.rule != rule:
             raise UserError(
-                f"--{name} has no effect here: add {remedies[name]}, or leave it out"
+                f"--{name} has no effect here: add --segment_rule={rule}, or leave it "
+                "out"
             )
+    if "reference_epochs" in flags and not segments.keeps_learnable:
+        raise UserError(
+            "--reference_epochs has no effect here: add --segment_score=learnability, "
+            "or leave it out"
+        )
 
 
 def _check_window(window: Window) -> None:

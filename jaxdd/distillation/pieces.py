@@ -22,6 +22,7 @@ from jaxdd.modifiers import segments
 from jaxdd.primitives.keys import named_key
 from jaxdd.progress import Stage, say
 from jaxdd.running import resume as runs
+from jaxdd.running.spans import Spans
 from jaxdd.scores.probes import Probes
 from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.paths import shown
@@ -40,11 +41,20 @@ class Piece:
         probes: the networks that measure difficulty; None measures none.
         index: of the segment.
         inputs: what a step may look at, without its span.
+        grown: the stored set that this one begins with, where a set grows.
     """
 
-    def __init__(self, job: Job, probes: Probes | None, index: int, inputs: Inputs):
+    def __init__(
+        self,
+        job: Job,
+        probes: Probes | None,
+        index: int,
+        inputs: Inputs,
+        grown: Synthetic | None = None,
+    ):
         self.job, self.probes = job, probes
-        self.index, self.inputs = index, inputs
+        self.index, self.grown = index, grown
+        self.inputs = inputs._replace(rates=job.rates(index))
         self.bank, self.method = job.bank, job.method
         self.span_index = job.span_index
         self.short: Snapshots | None = None
@@ -66,6 +76,9 @@ class Piece:
         real = self.inputs.real if index else self.inputs.full
         key = named_key(self.seed, "initial")
         first = job.first(key, real, job.parts[index])
+        if self.grown is not None:
+            grown = job.go_on(self.grown)
+            first = segments.join([grown, first])._replace(step_size=grown.step_size)
         return segments.pad(first, job.slots, job.recipe.labels.absent)
 
     def start(self) -> MethodState:
@@ -104,10 +117,10 @@ class Piece:
         span = self.short.span(expert, start, length, job.params)
         return span._replace(whole=whole)
 
-    def spans(self) -> runs.Spans | None:
+    def spans(self) -> Spans | None:
         """Where the spans come from, for a method that matches trajectories."""
         index = self.span_index
-        return None if index is None else runs.Spans(index, self.read)
+        return None if index is None else Spans(index, self.read)
 
     def inputs_at(self, step: int) -> Inputs:
         """What a step sees, its span included."""
@@ -121,7 +134,12 @@ class Piece:
     def hooks(self, bar: Stage) -> runs.Hooks:
         job, resolved = self.job, self.job.resolved
 
+        def logged(line: dict[str, Any]) -> None:
+            values = {name: x for name, x in line.items() if name != "step"}
+            bar.measured(self.steps_before + line["step"], values)
+
         def measure(state: MethodState) -> dict[str, float]:
+            self.show(bar, int(state.step), self.method.stored(state))
             numbers: dict[str, float] = {}
             if self.probes is not None:
                 difficulty = self.probes.measure(
@@ -137,7 +155,7 @@ class Piece:
             return numbers
 
         if resolved.task.select == "last":
-            return runs.Hooks(measure, None, bar, say)
+            return runs.Hooks(measure, None, bar, say, logged)
         held_out = job.problem.splits.validation
         assert held_out is not None, "check() refuses selection without validation"
         judge = Judge(job.problem, job.protocol(SELECTION_NETWORKS), held_out)
@@ -150,7 +168,25 @@ class Piece:
                 return best
             return runs.Best(jnp.float32(accuracy), jnp.int32(step), stored)
 
-        return runs.Hooks(measure, track, bar, say)
+        return runs.Hooks(measure, track, bar, say, logged)
+
+    @property
+    def steps_before(self) -> int:
+        """Updates in the segments before this one."""
+        return self.index * self.job.resolved.length.steps
+
+    def show(self, bar: Stage, step: int, stored: Synthetic) -> None:
+        """Offer the images of a set, as pixels, to whoever listens."""
+        problem, size = self.job.problem, self.job.size(self.index)
+
+        def images() -> np.ndarray:
+            pixels = np.asarray(_only(stored, size).images)
+            if self.job.recipe.images.space == "input":
+                pixels = problem.preprocess.invert(pixels)
+            return np.clip(pixels, 0.0, 1.0)
+
+        names = tuple(problem.dataset.class_names)
+        bar.pictures(self.steps_before + step, names, images)
 
     def run(
         self, folder: Path | None, record: Record | None
@@ -162,7 +198,7 @@ class Piece:
         def on_resume(step: int) -> None:
             say(f"continuing at step {step}")
             if step > 0 and record is not None:
-                record.resumed_at.append(self.index * steps + step)
+                record.resumed_at.append(self.steps_before + step)
                 record.save()
 
         schedule = runs.RunSchedule(
@@ -185,18 +221,19 @@ class Piece:
                 folder, self.job.program, self.start, self.inputs, self.seed, schedule,
                 hooks, on_resume, self.spans(),
             )  # fmt: skip
-        stored, chosen = self.method.stored(state.method), steps
+            stored, chosen = self.method.stored(state.method), steps
+            self.show(bar, steps, stored)
         if state.best is not None and hooks.track is not None:
             say("selecting on validation data")
             best = hooks.track(state.best, stored, chosen)
             stored, chosen = best.synthetic, int(best.step)
-        size = self.job.parts[self.index]
+        size = self.job.size(self.index)
         return _only(stored, size), chosen, metrics, timings._asdict()
 
     def begun(self) -> Synthetic:
         """The stored set at step 0, without empty slots."""
         stored = self.method.stored(self.start())
-        return _only(stored, self.job.parts[self.index])
+        return _only(stored, self.job.size(self.index))
 
 
 def _only(stored: Synthetic, size: int) -> Synthetic:
@@ -209,7 +246,8 @@ class Made:
     """What a finished distillation leaves.
 
     Attributes:
-        parts: what each segment made, as it is stored; of a plain run one.
+        parts: what each segment made, as it is stored; of a plain run, and where the
+            set grows, one.
         begun: the same before the first step.
         step: updates behind each of them.
         metrics: lines with a global "step".

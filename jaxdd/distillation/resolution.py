@@ -304,8 +304,8 @@ def _spec(run: Run, experts: Experts, epochs: int) -> BankSpec:
 # way and at the end. A start may change them.
 PLACES = ("workdir", "data_dir", "dataset", "scores", "constants", *FORM)
 PACE = ("steps", "save_every", "log_every", "measure_every")
-MEASURED = ("probes", "probe_steps", "probe_kinds", "sdc_share", "num_eval",
-            "num_random")  # fmt: skip
+MEASURED = ("probes", "probe_steps", "probe_kinds", "sdc_share", "tensorboard",
+            "num_eval", "num_random")  # fmt: skip
 SCHEDULE = ("eval_epochs", "eval_lr", "eval_batch", "eval_schedule",
             "eval_augmentation", "eval_optimizer", "eval_loss")  # fmt: skip
 # What the numbers in a summary depend on beside the set.

@@ -29,9 +29,11 @@ from jaxdd.distillation.opening import Opened, open_run
 from jaxdd.distillation.options import Flags, given
 from jaxdd.distillation.place import Place
 from jaxdd.distillation.reporting import write_report
+from jaxdd.errors import UserError
 from jaxdd.evaluation.hits import Hits
 from jaxdd.evaluation.protocol import Judge, Measured, Protocol
-from jaxdd.progress import Stage, say
+from jaxdd.progress import Pictures, Stage, say
+from jaxdd.report import tensorboard
 from jaxdd.report.pictures import draw
 from jaxdd.running.loop import Program
 from jaxdd.running.resume import refuse_fewer_steps
@@ -84,7 +86,8 @@ def run(config: Flags, problem: Problem | None = None) -> dict[str, Any]:
 def run_in(workdir: str | Path, opened: Opened) -> Outcome:
     """Distil in a folder, or continue, or read what is finished."""
     resolved = opened.resolved
-    with owned(workdir) as folder:
+    wanted = resolved.records.tensorboard
+    with owned(workdir) as folder, tensorboard.recording(folder, wanted):
         record = opened.record(folder)
         segmented.refuse_other_steps(folder, resolved)
         sorting.refuse_other_scores(opened.problem, resolved, folder)
@@ -95,7 +98,13 @@ def run_in(workdir: str | Path, opened: Opened) -> Outcome:
             change = unfinished(folder, known, resolved.values(str(folder)))
             if change is None:
                 say(f"{shown(folder)} is finished: nothing to do")
-                return _finished(folder, known)
+                outcome = _finished(folder, known)
+                if wanted:
+                    made = outcome.artifact
+                    last = known["config"]["steps"], made.class_names
+                    pictures = Pictures(resolved.method, *last, made.displayable)
+                    tensorboard.catch_up(folder, outcome.metrics, pictures)
+                return outcome
             say(f"{shown(folder)} is finished, but {change}")
         place = Place(folder)
         job = opened.job(place)  # the last that may refuse
@@ -116,7 +125,15 @@ def run_in_memory(opened: Opened) -> Outcome:
 
     The experts of a trajectory method are read from disk: they lie in a temporary
     folder for as long as the run takes.
+
+    Raises:
+        UserError: files are asked for.
     """
+    if opened.resolved.records.tensorboard:
+        raise UserError(
+            "tensorboard=True writes into the workdir, and this run has none: give "
+            "workdir= too"
+        )
     with _scratch(opened.resolved.recipe.needs_experts) as scratch:
         place = Place(None, scratch)
         return distil(opened.job(place), place, None, opened)

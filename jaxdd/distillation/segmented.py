@@ -170,8 +170,9 @@ class _Segmented:
         place = self.place.inner("segments", str(index))
         real = self._kept(index)
         inputs = job.inputs._replace(real=real, earlier=job.earlier(self.made))
-        piece = self.last = Piece(job, self.probes, index, inputs)
-        if job.recipe.follows and index > 0:
+        grown = self.made[0] if job.boosts and index > 0 else None
+        piece = self.last = Piece(job, self.probes, index, inputs, grown)
+        if job.recipe.follows and index > 0 and self.asked.filters:
             piece.use_short_experts(*self._short_experts(index, place, real))
         finished = None if place.folder is None else place.folder / "segment.npz"
         if finished is not None and finished.exists():
@@ -211,7 +212,7 @@ class _Segmented:
         """
         job = self.job
         dataset, samples = job.problem.dataset, job.inputs.full.labels.shape[0]
-        shape = (dataset.num_classes, job.parts[index], *dataset.image_shape)
+        shape = (dataset.num_classes, job.size(index), *dataset.image_shape)
         scored = self.asked.keeps_learnable
         arrays = read_segment(path, shape, samples, scored)
         steps = int(arrays["steps"])
@@ -224,9 +225,18 @@ class _Segmented:
         """Take a finished segment into account."""
         step_size = jnp.asarray(arrays["step_size"])
         images, labels = (jnp.asarray(arrays[k]) for k in NAMES)
-        self.made.append(Synthetic(images, labels, step_size))
+        made = Synthetic(images, labels, step_size)
         images, labels = (jnp.asarray(arrays[f"begun_{k}"]) for k in NAMES)
-        self.begun.append(Synthetic(images, labels, step_size))
+        begun = Synthetic(images, labels, step_size)
+        if self.job.boosts:
+            new = slice(-self.job.parts[index], None)
+            added = begun._replace(
+                images=begun.images[:, new], labels=begun.labels[:, new]
+            )
+            self.made, self.begun = [made], [segments.join([*self.begun, added])]
+        else:
+            self.made.append(made)
+            self.begun.append(begun)
         margins = jnp.asarray(arrays["margins"])
         lost = segments.forgotten(self.margins[-1], margins) if index else 0.0
         self.margins.append(margins)
@@ -253,11 +263,13 @@ class _Segmented:
         real = self.job.inputs.real
         if index == 0:
             return real
-        if self.asked.teaches:
+        if not self.asked.filters:
+            how = "by networks that have learned the earlier segments"
+            if self.asked.boosts:
+                how = "by the images of all segments so far"
             say(
                 f"segment {index + 1}/{len(self.job.parts)}: all {real.counts.sum()} "
-                "training samples are matched, by networks that have learned the "
-                "earlier segments"
+                f"training samples are matched, {how}"
             )
             return real
         least = self.asked.min_keep
@@ -287,7 +299,7 @@ class _Segmented:
         say(f"training {self.asked.judges} judges on what has been made so far")
         padded = [segments.pad(job.decode(x), job.formed) for x in made]
         empty = jax.tree.map(jnp.zeros_like, padded[0])
-        whole = segments.join([*padded, *[empty] * (len(job.parts) - len(padded))])
+        whole = segments.join([*padded, *[empty] * (job.sets - len(padded))])
         keys = jax.random.split(job.key(f"judges {index}"), self.asked.judges)
         rate = made[-1].step_size if self.learned else None
         data = self.protocol.trained_on(flatten(whole), self.protocol.label_space)

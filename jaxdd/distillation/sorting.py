@@ -1,7 +1,5 @@
 """Sorting the training samples by difficulty, for windows over them (FIEX)."""
 
-from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -11,50 +9,16 @@ from jaxdd.data.problem import Problem
 from jaxdd.distillation.resolution import Resolved
 from jaxdd.errors import UserError
 from jaxdd.modifiers.curriculum import Curriculum, describe
-from jaxdd.primitives.keys import named_key
-from jaxdd.progress import say
-from jaxdd.scores.ensemble import measure
-from jaxdd.scores.probes import make_probes
-from jaxdd.scores.table import Effort, score_named
+from jaxdd.scores.dataset import compute as compute
+from jaxdd.scores.table import score_named
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
 from jaxdd.storage.files import atomic_file
 from jaxdd.storage.paths import shown
-from jaxdd.types import Learner, Network, RealData
+from jaxdd.types import Network, RealData
 
 SCORES_REMEDY = "give the scores.npz of python -m experiments.difficulty"
 SCORES_FILE = "scores.npz"
 _SCORES = {"scores": Member("f", 1), "ids": Member("iu", 1)}
-
-
-def compute(
-    network: Network,
-    real: RealData,
-    seed: int,
-    names: Sequence[str],
-    effort: Effort = Effort(),  # noqa: B008 - immutable
-) -> dict[str, np.ndarray]:
-    """Scores [M] by name; the networks are shared by all but forgetting.
-
-    Raises:
-        UserError: an unknown score, or one that is not finite.
-    """
-    for name in names:
-        score_named(name)
-
-    @cache
-    def probes() -> Learner:
-        return make_probes(network, real, seed, effort.networks, effort.train_steps)
-
-    scores = {}
-    for name in names:
-        say(f"{name}: {effort.networks} networks, {real.labels.shape[0]} samples")
-        key = named_key(seed, name)
-        scores[name] = np.asarray(measure(name, network, key, probes, real, effort))
-        if not np.isfinite(scores[name]).all():
-            raise UserError(
-                f"the score {name} is not finite: train the networks for fewer steps"
-            )
-    return scores
 
 
 def read_scores(path: str | Path, ids: np.ndarray) -> np.ndarray:

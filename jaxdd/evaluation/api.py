@@ -1,15 +1,20 @@
-"""`jaxdd.evaluate`: a set measured in one call."""
+"""`jaxdd.evaluate` and `jaxdd.referee`: sets measured in one call."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from jaxdd import fields
 from jaxdd.artifact.file import Artifact
+from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.errors import UserError, quoted
+from jaxdd.evaluation import options
+from jaxdd.evaluation import referee as refereeing
+from jaxdd.evaluation.opening import open_referee
 from jaxdd.evaluation.result import Evaluation
 from jaxdd.evaluation.run import Config, measure, open_artifact, read_artifact
+from jaxdd.evaluation.verdict import Verdict
 from jaxdd.fields import from_keywords
 from jaxdd.progress import Callback, listening
 
@@ -40,7 +45,8 @@ def evaluate(
 
     The protocol (schedule, augmentation, preprocessing, seeds) is the one stored in the
     artifact, so its own network gives exactly the stored number on the same kind of
-    device and versions. Nothing is written.
+    device and versions. Nothing is written. Several sets, selected real samples and a
+    teacher's labels are compared by `jaxdd.referee`.
 
     Args:
         artifact: the set: the path of a `distilled.npz`, what `jaxdd.load` returns, or
@@ -74,20 +80,9 @@ def evaluate(
         2
     """
     with listening(progress):
-        if isinstance(artifact, str | Path):
-            distilled = read_artifact(artifact)
-        else:
-            distilled = _artifact_of(artifact)
-        # Arrays [n, a, b] are sequences where the set has sequences.
-        modality = distilled.modality.name
-        in_memory, name = (
-            (None, None) if dataset is None else as_problem_data(dataset, modality)
-        )
-        test_in_memory, test_name = (
-            (None, None)
-            if test_dataset is None
-            else as_problem_data(test_dataset, modality)
-        )
+        distilled = _read(artifact)
+        in_memory, name = _data_like(distilled, dataset)
+        test_in_memory, test_name = _data_like(distilled, test_dataset)
         config = from_keywords(
             Config,
             artifact=artifact if isinstance(artifact, str | Path) else "in memory",
@@ -104,6 +99,106 @@ def evaluate(
         config = fields.understood(config)
         opened = open_artifact(distilled, config, in_memory, test_in_memory)
         return Evaluation(dict(measure(opened)))
+
+
+Source = str | Path | Artifact | HasArtifact
+
+
+def referee(
+    artifacts: Source | Sequence[Source] | Mapping[str, Source],
+    nets: str | Sequence[str] | None = None,
+    *,
+    dataset: Data | None = None,
+    test_dataset: Data | None = None,
+    progress: Callback | None = None,
+    **flags: Any,
+) -> Verdict:
+    """Compare distilled sets with real data and with each other, by one protocol.
+
+    The same values give the same table as `python -m experiments.evaluate`. Nothing is
+    written.
+
+    Args:
+        artifacts: one set or several, each as `jaxdd.evaluate` takes it; with a mapping
+            by the names that they shall have.
+        nets: names of networks, as a list or joined by commas; default: that of the
+            first set.
+        dataset, test_dataset: as of `jaxdd.evaluate`.
+        progress: called with events, see `jaxdd.progress`.
+        flags: of `experiments.evaluate`, such as `baselines="random,herding,full"`,
+            `teacher=True`, `select_lr="auto"`, `num_eval=10` or `eval_epochs=300`.
+
+    Returns:
+        The table: `verdict.accuracy("mlp", "random", "teacher").mean` is a cell, and
+        `verdict.gains("mlp", name)` has the gains of a set.
+
+    Raises:
+        UserError: an argument cannot be used, or the sets are of different data.
+
+    Source: ours.
+
+    Example:
+        >>> import dataclasses, jaxdd, numpy as np
+        >>> from jaxdd.artifact.file import _example
+        >>> images, labels = np.zeros((20, 4, 4, 1), np.uint8), np.arange(20) % 2
+        >>> data = jaxdd.from_arrays(images, labels, images, labels, ("cat", "dog"))
+        >>> origin = {**_example().dataset, "fingerprint": data.fingerprint}
+        >>> artifact = dataclasses.replace(_example(), dataset=origin)
+        >>> verdict = referee({"mine": artifact}, dataset=data, num_random=5)
+        >>> verdict.accuracy("mlp", "mine").n, list(verdict.gains("mlp", "mine"))
+        (5, ['random'])
+    """
+    with listening(progress):
+        sets = {name: _read(x) for name, x in _named(artifacts).items()}
+        first = next(iter(sets.values()))
+        in_memory, name = _data_like(first, dataset)
+        test_in_memory, test_name = _data_like(first, test_dataset)
+        config = from_keywords(
+            options.Config,
+            artifact="in memory",
+            nets=nets if nets is None or isinstance(nets, str) else _joined(nets),
+            dataset=name,
+            test_dataset=test_name,
+            **flags,
+        )
+        opened = open_referee(
+            fields.understood(config), sets, in_memory, test_in_memory
+        )
+        table: dict[str, Any] = {}
+        for latest in refereeing.measure(opened):
+            table = latest
+        return Verdict(table)
+
+
+def _named(artifacts: Any) -> dict[str, Any]:
+    """{name: set}; those without a name are numbered."""
+    if isinstance(artifacts, Mapping):
+        named = {str(name): x for name, x in artifacts.items()}
+    elif isinstance(artifacts, list | tuple):
+        named = {f"set {i}": x for i, x in enumerate(artifacts, 1)}
+    else:
+        named = {"distilled": artifacts}
+    if not named:
+        raise UserError("there is no set to compare: give one or more")
+    for name in named:
+        if name in options.BASELINES:
+            raise UserError(f"{quoted(name)} is the name of a baseline: choose another")
+    return named
+
+
+def _data_like(
+    distilled: Artifact, data: Data | None
+) -> tuple[Dataset | None, str | None]:
+    """Data in memory, or their name; arrays [n, a, b] are what the set has."""
+    if data is None:
+        return None, None
+    return as_problem_data(data, distilled.modality.name)
+
+
+def _read(distilled: Any) -> Artifact:
+    if isinstance(distilled, str | Path):
+        return read_artifact(fields.understood(Config(str(distilled))))
+    return _artifact_of(distilled)
 
 
 def _joined(nets: Sequence[str]) -> str:

@@ -140,7 +140,7 @@ class Judge:
         with contextlib.nullcontext() if kept is None else signals.installed():
             first = 0
             for group in groups:
-                self._measure(group, first, hits, signals, watch)
+                self.measure(group, first, hits, signals, watch)
                 first += len(group[0])
             # What follows may be killed, too: nothing measured is to be lost.
             hits.save()
@@ -162,8 +162,14 @@ class Judge:
         """`class_statistics` of hits [E, M] on the held-out data."""
         return class_statistics(hits, self.labels, self.num_classes)
 
-    def _measure(
-        self, group: Any, first: int, hits: Hits, signals: Signals, watch: Watch
+    def measure(
+        self,
+        group: Any,
+        first: int,
+        hits: Hits,
+        signals: Signals,
+        watch: Watch,
+        rate: float | None = None,
     ) -> None:
         """Train and measure the networks of a group that are not done yet.
 
@@ -173,6 +179,13 @@ class Judge:
         Args:
             group: (keys [G], sets [G, ...]).
             first: place of the group's first network among all.
+            hits: what is measured so far, and takes the rest.
+            signals: a signal that was received is obeyed after every dispatch.
+            watch: called after every dispatch.
+            rate: replaces the schedule's learning rate.
+
+        Raises:
+            signals.Interrupted: a signal was received; `hits` is saved.
         """
         count = len(group[0])
         size = _at_once(count)
@@ -184,7 +197,7 @@ class Judge:
                 continue
             with Stopwatch() as stopwatch:
                 keys, sets = jax.tree.map(lambda x, i=index: x[jnp.asarray(i)], group)
-                right = np.asarray(self.hits(keys, sets, self.held_out)) > 0
+                right = np.asarray(self.hits(keys, sets, self.held_out, rate)) > 0
             hits.add(new, right[: len(new)])
             signals.done = int(hits.done.sum())
             watch(signals.done, len(hits.done), stopwatch.seconds / len(new))

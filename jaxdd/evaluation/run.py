@@ -229,17 +229,17 @@ def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
         UserError: bad input, named.
     """
     fields.check(config)
-    return open_artifact(read_artifact(config.artifact), config, dataset)
+    return open_artifact(read_artifact(config), config, dataset)
 
 
-def read_artifact(path: str | Path) -> Artifact:
-    """The artifact in a file.
+def read_artifact(config: Config) -> Artifact:
+    """The artifact of a configuration.
 
     Raises:
         UserError: there is no such file, or it is damaged.
     """
     remedy = "give the path of a distilled.npz"
-    return artifacts.load(existing_file(path, "the artifact", remedy))
+    return artifacts.load(existing_file(config.artifact, "the artifact", remedy))
 
 
 def open_artifact(

@@ -1,4 +1,4 @@
-"""Pickles of PyTorch's files, read without running anything in them.
+"""Pickles of arrays and tensors, read without running anything in them.
 
 A pickle is a program. Ours admits the instructions that build lists, dicts, tuples,
 numbers and texts, and calls by name a short list of functions, all of which are written
@@ -27,9 +27,7 @@ _REFUSED = {
     "EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER", "READONLY_BUFFER", "BYTEARRAY8",
 }  # fmt: skip
 # Types of NumPy's numbers that a pickle may name.
-_NUMBERS = {
-    f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)
-} | {"f2", "f4", "f8", "b1"}  # fmt: skip
+_NUMBERS = {x + n for x in "iu" for n in "1248"} | {"f2", "f4", "f8", "b1"}
 
 
 class _Named:
@@ -97,6 +95,8 @@ class _NumpyArray:
         if not fits or not isinstance(state[2], _NumpyType):
             raise ValueError("it has an array of NumPy in an unknown form")
         _, shape, kind, fortran, data = state
+        if isinstance(data, str):  # Python 2 wrote bytes as texts
+            data = data.encode("latin1")
         if not isinstance(data, bytes) or not isinstance(shape, tuple):
             raise ValueError("it has an array of NumPy that is not made of numbers")
         if not all(type(n) is int and 0 <= n < _LARGEST_NUMBER for n in shape):
@@ -189,12 +189,15 @@ def _is_storage(pid: tuple) -> bool:
     return isinstance(named, _Named) and named.name.removeprefix("torch.") in STORAGES
 
 
-def read_pickle(data: bytes, start: int = 0) -> tuple[Any, int]:
+def read_pickle(
+    data: bytes, start: int = 0, most: int = _MOST_BYTES
+) -> tuple[Any, int]:
     """One pickle of plain data.
 
     Args:
         data: the bytes of a file.
         start: where the pickle begins.
+        most: bytes that it may take.
 
     Returns:
         The content, in which `Tensor` describes a tensor, and where the pickle ends.
@@ -212,8 +215,8 @@ def read_pickle(data: bytes, start: int = 0) -> tuple[Any, int]:
         ValueError: it asks for 'builtins.print', and only tensors, numbers, ...
     """
     end = _checked_end(data, start)
-    if end - start > _MOST_BYTES:
-        raise ValueError(f"its pickle takes more than {_MOST_BYTES} bytes")
+    if end - start > most:
+        raise ValueError(f"its pickle takes more than {most} bytes")
     reader = _Reader(io.BytesIO(data[start:end]), encoding="latin1")
     try:
         return reader.load(), end

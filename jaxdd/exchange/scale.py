@@ -9,7 +9,7 @@ from jaxdd.data.problem import Problem, Scaling
 from jaxdd.errors import UserError
 from jaxdd.exchange.foreign import Foreign
 from jaxdd.exchange.options import AUTO, Options
-from jaxdd.methods.presets import Preset
+from jaxdd.methods.published.preset import Preset
 from jaxdd.synthetic.images import Images
 
 _BEYOND = 1e-3  # by which pixels may leave [0, 1]

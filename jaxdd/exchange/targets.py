@@ -10,6 +10,7 @@ from jaxdd.errors import choose
 from jaxdd.exchange.parquet import write_parquet
 from jaxdd.exchange.writers.arrays import as_safetensors, as_torch
 from jaxdd.exchange.writers.hub import as_hub_folder
+from jaxdd.storage.files import make_folder
 from jaxdd.storage.paths import local_path
 
 
@@ -38,7 +39,7 @@ def write_as(artifact: Artifact, to: str, path: str | Path) -> Path:
         to: "npz" (the library's own file), "safetensors", "pt" (for
             `torch.load(weights_only=True)`), "png" (a folder), "parquet", "csv" (of
             rows and sequences) or "hub" (a folder for the Hugging Face hub).
-        path: the file or folder.
+        path: the file or folder; folders above it are made.
 
     Raises:
         UserError: the format is unknown, cannot hold the set, or the disk refuses.
@@ -54,4 +55,6 @@ def write_as(artifact: Artifact, to: str, path: str | Path) -> Path:
         True
     """
     writer = choose("--to", to, TARGETS)
-    return writer(artifact, local_path(path, "--out"))
+    target = local_path(path, "--out")
+    make_folder(target.parent, "--out")
+    return writer(artifact, target)

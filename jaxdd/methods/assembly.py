@@ -104,6 +104,7 @@ def make_method(
         updates, optimizer_state = update(
             gradient, state.optimizer, codes, value=info.get("match", loss)
         )
+        updates = _at_rates(updates, inputs.rates)
         codes = optax.apply_updates(codes, updates)
         advanced = source.advance(
             key_advance, state.source, learner, decoder.decode(codes), inputs
@@ -131,6 +132,19 @@ def make_method(
         return decoder.stored(chosen(state))
 
     return Method(init, step, result, stored)
+
+
+def _at_rates(updates: Codes, rates: Array | None) -> Codes:
+    """Updates of images and labels, scaled slot by slot."""
+    if rates is None:
+        return updates
+
+    def scaled(x: Array) -> Array:
+        return x * rates.astype(x.dtype).reshape(-1, *[1] * (x.ndim - 2))
+
+    return updates._replace(
+        images=scaled(updates.images), labels=scaled(updates.labels)
+    )
 
 
 def _moved_all(average: Codes, codes: Codes, decay: float, step: Array) -> Codes:

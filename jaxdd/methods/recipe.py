@@ -157,6 +157,8 @@ class Recipe:
                 f"such numbers, as {USED_BY[self.labels.name]} does: use hard"
             )
         trained = trajectories or isinstance(self.objective, UnrolledLoss)
+        if self.segments is not None and self.segments.boosts:
+            _check_boosting(self.segments)
         if self.sdc is not None and self.sdc.at == "path" and not trained:
             raise UserError(
                 "--sdc_at=path needs a method that trains a student: use start"
@@ -252,6 +254,14 @@ def _check_windows(learner: Windows, objective: Any) -> None:
             "UnrolledLoss"
         )
     learner.check(objective.student_steps)
+
+
+def _check_boosting(segments: Segments) -> None:
+    if segments.forgetting != "none":
+        raise UserError(
+            "--segment_rule=boost keeps the earlier images in the set that is matched, "
+            "so that there is nothing to forget: use --forgetting=none"
+        )
 
 
 def _check_teacher(recipe: Recipe) -> None:

@@ -103,7 +103,8 @@ mtt = Recipe(
 )
 # Du et al., CVPR 2023.
 ftd = replace(mtt, images=replace(mtt.images, ema_decay=0.999))
-# Cui et al., ICML 2023. Half of the official image rate: see `published.TESLA`.
+# Cui et al., ICML 2023. Half of the official image rate: see TESLA in
+# `published.trajectories`.
 tesla = replace(
     mtt,
     objective=replace(mtt.students, gradient="truncated"),

@@ -18,7 +18,7 @@ from jaxdd.modifiers.forgetting import REMEMBERED, Forgetting, forgetting
 from jaxdd.training.fit import Training
 from jaxdd.types import Array, RealData, Synthetic
 
-RULES = ("filter", "pdd")
+RULES = ("filter", "pdd", "boost")
 KEEPING = ("margin", "learnability")
 # That of nearly all evaluations in the field.
 LESSONS = Training(1, 0.01, momentum=0.9, weight_decay=5e-4)
@@ -126,10 +126,14 @@ class Segments(Choice):
     Attributes:
         count: the number of segments.
         rule: how later segments differ from the first: "filter", by the real samples,
-            which the earlier segments do not teach; or "pdd", by the networks, which
-            have learned the earlier segments, while all real samples stay (PDD).
+            which the earlier segments do not teach; "pdd", by the networks, which have
+            learned the earlier segments, while all real samples stay (PDD); or "boost",
+            by the set, which grows: the earlier images are in it and go on being
+            optimised at a smaller rate (Boost-DD), so that the first images of each
+            class are a set for their number.
         score: which samples the filter keeps: those with the largest "margin" of a
             wrong class, or the largest "learnability", see `scores.learnability`.
+        boost_rate: by how much the updates of earlier images are scaled, under "boost".
         lesson_epochs: epochs on the earlier segments of every new network, under "pdd".
         reference_epochs: epochs on all real data of the networks that learnability
             compares with.
@@ -156,9 +160,10 @@ class Segments(Choice):
     )
     rule: str = option(
         "filter",
-        "what a later segment is distilled from: the real samples that the earlier "
-        "segments do not teach (filter), or all of them by networks that have learned "
-        "the earlier segments (pdd)",
+        "how a later segment is distilled: from the real samples that the earlier "
+        "segments do not teach (filter), from all of them by networks that have "
+        "learned the earlier segments (pdd), or from all of them together with the "
+        "earlier images, which move on at a smaller rate (boost)",
         flag="segment_rule",
         choices=RULES,
     )
@@ -169,6 +174,12 @@ class Segments(Choice):
         "networks trained on all data find much easier than the judges (learnability)",
         flag="segment_score",
         choices=KEEPING,
+    )
+    boost_rate: float = option(
+        0.1,
+        "share of the learning rate at which images of earlier segments are optimised "
+        "with those of later ones (--segment_rule=boost); 0 keeps them",
+        at_least=0.0,
     )
     lesson_epochs: int = option(
         20,
@@ -225,9 +236,19 @@ class Segments(Choice):
         return self.rule == "pdd" and self.count > 1
 
     @property
+    def boosts(self) -> bool:
+        """Whether a segment is a larger set that holds the earlier ones."""
+        return self.rule == "boost" and self.count > 1
+
+    @property
+    def filters(self) -> bool:
+        """Whether later segments leave out real samples."""
+        return self.rule == "filter"
+
+    @property
     def keeps_learnable(self) -> bool:
         """Whether the filter keeps what can be learned, rather than what is wrong."""
-        return self.score == "learnability"
+        return self.filters and self.score == "learnability"
 
     def lessons(self) -> Training:
         """The training of new networks on the earlier segments (ours)."""

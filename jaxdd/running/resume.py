@@ -15,6 +15,7 @@ from jaxdd.devices import hosts
 from jaxdd.devices import mesh as devices
 from jaxdd.errors import Diverged, UserError
 from jaxdd.running.loop import Program, longest_chunk
+from jaxdd.running.spans import SpanBuffer, Spans
 from jaxdd.storage.checkpoints import States, states_in
 from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.paths import shown
@@ -22,19 +23,14 @@ from jaxdd.storage.signals import Signals
 from jaxdd.types import (
     Array,
     Inputs,
-    Key,
     Method,
     MethodState,
-    Span,
-    SpanIndex,
     Synthetic,
 )
 
 # Seconds that one dispatch should take: short enough for signals and progress, long
 # enough that the host costs nothing.
 CHUNK_SECONDS = 1.0
-# Spans of experts that wait on the device for the steps of one chunk.
-SPAN_BYTES = 64 * 2**20
 # The state is saved before any step or measurement that is expected to take longer than
 # this, so that a signal does not lose it.
 LONG_SECONDS = 5.0
@@ -117,24 +113,14 @@ class Hooks:
             no best set is kept.
         progress: (step, loss, seconds per step), called after every chunk.
         warn: (sentence), called where the workdir is not as a run leaves it.
+        logged: (line), called with every new line of metrics.jsonl.
     """
 
     measure: Callable[[MethodState], dict[str, float]]
     track: Callable[[Best, Synthetic, int], Best] | None = None
     progress: Callable[[int, float, float], None] = lambda step, loss, seconds: None
     warn: Callable[[str], None] = lambda sentence: None
-
-
-class Spans(NamedTuple):
-    """Where the spans of experts come from, for a method that matches trajectories.
-
-    Attributes:
-        span_index: the learner source's: which span a step gets.
-        read: (indices [2]) -> the span of this expert and start epoch, on the host.
-    """
-
-    span_index: SpanIndex
-    read: Callable[[np.ndarray], Span]
+    logged: Callable[[dict[str, Any]], None] = lambda line: None
 
 
 def run(
@@ -243,7 +229,7 @@ class _Loop:
         self.compile_seconds = 0.0
         self.per_step: list[float] = []
         self.measure_seconds = 0.0  # of the last measurement
-        self.spans = None if spans is None else _SpanBuffer(spans, self.root)
+        self.spans = None if spans is None else SpanBuffer(spans, self.root)
 
     def go(self, state: RunState, metrics: Metrics, signals: Signals) -> RunState:
         self.began, self.before = time.perf_counter(), metrics.seconds
@@ -337,7 +323,11 @@ class _Loop:
         for t in range(step + 1, done + 1):
             measured = t % self.schedule.measure_every == 0
             if t % self.schedule.log_every == 0 and not measured:
-                metrics.write(self._line(t, _entry(infos, t - step - 1)))
+                self._write(metrics, t, _entry(infos, t - step - 1))
+
+    def _write(self, metrics: Metrics, step: int, values: dict[str, Any]) -> None:
+        if metrics.write(self._line(step, values)):
+            self.hooks.logged(metrics.lines[-1])
 
     def _line(self, step: int, values: dict[str, Any]) -> dict[str, Any]:
         seconds = self.before + time.perf_counter() - self.began
@@ -353,7 +343,7 @@ class _Loop:
             best = self.hooks.track(state.best, synthetic, step)
             # The method's buffers are donated, so the best set must be a copy.
             state = state._replace(best=jax.tree.map(jnp.copy, best))
-        metrics.write(self._line(step, values))
+        self._write(metrics, step, values)
         self.measure_seconds = hosts.most(time.perf_counter() - began)
         return state
 
@@ -387,34 +377,3 @@ def _fault(step: int, wrong: Collection[str], folder: Path | None) -> str:
         f"{fault}: the state before it is kept in {shown(folder)}; {remedy} and use "
         "another --workdir"
     )
-
-
-class _SpanBuffer:
-    """The spans of one chunk's steps, read from disk into one buffer."""
-
-    def __init__(self, spans: Spans, root: Key):
-        self.source, self.root = spans.read, root
-        self.indices = jax.jit(jax.vmap(spans.span_index, in_axes=(None, 0)))
-        example = self._one(0)
-        size = sum(x.nbytes for x in jax.tree.leaves(example))
-        self.length = int(np.clip(SPAN_BYTES // size, 1, longest_chunk()))
-        self.buffer = jax.tree.map(
-            lambda x: np.zeros((self.length, *x.shape), x.dtype), example
-        )
-
-    def _one(self, step: int) -> Span:
-        indices = np.asarray(self.indices(self.root, jnp.arange(step, step + 1)))
-        return self.source(indices[0])
-
-    def read(self, step: int, stop: int) -> Span:
-        """Spans of the steps step ... stop - 1, on the device; [length, ...]."""
-        steps = step + jnp.arange(self.length, dtype=jnp.int32)
-        indices = np.asarray(self.indices(self.root, steps))
-        for slot in range(stop - step):
-            # Copied leaf by leaf, so that a chunk costs what its steps read.
-            span = self.source(indices[slot])
-            for whole, part in zip(
-                jax.tree.leaves(self.buffer), jax.tree.leaves(span), strict=True
-            ):
-                whole[slot] = part
-        return devices.everywhere(jax.tree.map(jnp.array, self.buffer))

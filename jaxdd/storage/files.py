@@ -71,6 +71,9 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO]:
                 os.unlink(part)
             raise
     except OSError as error:
+        # What the caller could not read meanwhile is no fault of this file.
+        if error.filename not in (None, str(part)):
+            raise
         raise UserError(
             f"cannot write {shown(path)}: {reason(error)}; free the disk or choose "
             "another folder"

@@ -79,20 +79,23 @@ class Metrics:
         """Seconds spent up to the last line, over all starts of the run."""
         return self.lines[-1]["seconds"] if self.lines else 0.0
 
-    def write(self, line: dict[str, Any]) -> None:
+    def write(self, line: dict[str, Any]) -> bool:
         """Append one line (with `step` and `seconds`) unless the file has that step.
 
         Numbers that are not finite become null.
+
+        Returns:
+            Whether the line is a new one, which `lines` then ends with.
 
         Raises:
             UserError: the disk refuses.
         """
         if self.lines and line["step"] <= self.lines[-1]["step"]:
-            return
+            return False
         line = finite(line)
         self.lines.append(line)
         if self.path is None or not hosts.primary():
-            return
+            return True
         try:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(_line(line))
@@ -101,6 +104,7 @@ class Metrics:
                 f"cannot write {shown(self.path)}: {reason(error)}; free the disk and "
                 "start the same command again"
             ) from error
+        return True
 
 
 def _content(path: Path) -> bytes:

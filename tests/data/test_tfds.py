@@ -121,11 +121,22 @@ def test_unknown_name(toy):
 def test_known_but_not_prepared(toy):
     message = failure("cifar100", toy)
     assert "not prepared" in message
+    command = f"python -m experiments.prepare --dataset=cifar100 --data_dir={toy}"
+    assert command in message
+    failure("tiny_imagenet", toy, "not prepared", "--dataset=tiny_imagenet")
+
+
+def test_what_our_program_does_not_prepare_needs_tensorflow(toy):
+    failure("mnist:1.0.0", toy, "needs TensorFlow", "download_and_prepare")
+    message = failure("kmnist", toy)
     assert (
         'python -c "import tensorflow_datasets as tfds; '
-        f"tfds.builder('cifar100', data_dir='{toy}')"
+        f"tfds.builder('kmnist', data_dir='{toy}')"
         ".download_and_prepare(file_format='array_record')\""
     ) in message
+
+
+def test_an_unfinished_dataset_counts_as_none(toy):
     (toy / "mnist" / "3.0.1.incompleteXYZ").mkdir(parents=True)
     failure("mnist", toy, "'mnist' is not prepared")
 
@@ -439,7 +450,9 @@ def test_the_machine_is_not_blamed_on_the_data(toy, monkeypatch):
 def test_the_command_can_be_copied_whatever_the_folder_is_called(toy):
     root = toy / 'a "b" $(c)'
     root.mkdir()
-    program = shlex.split(failure("mnist", root).rpartition(": ")[2])[-1]
+    own = shlex.split(failure("mnist", root).rpartition(": ")[2])
+    assert own[-1] == f"--data_dir={root}"
+    program = shlex.split(failure("kmnist", root).rpartition(": ")[2])[-1]
     assert repr(str(root)) in program
     compile(program, "command", "exec")
 

@@ -27,6 +27,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "scores": {"drop_hardest": 0.2},
     "segment_epochs": {"expert_epochs": 1},
     "lesson_epochs": {"segment_rule": "pdd"},
+    "boost_rate": {"segment_rule": "boost"},
     "reference_epochs": {"segment_score": "learnability"},
     "image_decay": {"image_optimizer": "adamw"},
     "image_horizon": {"image_schedule": "cosine"},

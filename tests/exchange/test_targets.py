@@ -43,12 +43,26 @@ SETS = variants()
 @pytest.mark.parametrize("name", SETS)
 def test_arrays_come_back_as_the_same_set(tmp_path, to, name):
     artifact = SETS[name]
-    path = write_as(artifact, to, tmp_path / f"set.{to}")
+    path = write_as(artifact, to, tmp_path / f"a new folder/set.{to}")
     again = jaxdd.load_foreign(path)
     assert again.digest == artifact.digest
     assert again.training == artifact.training
     assert again.measured == artifact.measured
     assert again.dataset == artifact.dataset
+
+
+def test_the_first_images_of_every_class_alone(tmp_path, capsys):
+    whole = make()
+    source = write_as(whole, "npz", tmp_path / "whole.npz")
+    flags = {"source": str(source), "out": str(tmp_path / "first.npz")}
+    artifact, path = convert.run(convert.Config(**flags, first=1))
+    again = jaxdd.load(path)
+    assert again.digest == artifact.digest
+    assert again.ipc == 1 < whole.ipc
+    assert np.array_equal(again.images, whole.images[:, :1])
+    assert not again.measured  # what was measured is the whole
+    with refused("the first 9 .* choose 1 to"):
+        convert.run(convert.Config(**flags, first=9))
 
 
 @pytest.mark.parametrize("to", ["safetensors", "pt"])

@@ -21,7 +21,7 @@ CASES = {
     "not prepared": (
         "distill",
         {"dataset": "mnist", "data_dir": "{here}/data"},
-        ["'mnist'", "not prepared", "{here}/data", "download_and_prepare"],
+        ["'mnist'", "not prepared", "{here}/data", "experiments.prepare"],
     ),
     "truncated shard": (
         "distill",

@@ -16,6 +16,7 @@ from experiments import reproduce
 from experiments.reproducing import cells, ledger, page, processes
 from experiments.reproducing.cells import Cell, Published
 from experiments.reproducing.processes import Task
+from experiments.reproducing.work import Work
 from jaxdd.distillation import experts, options
 from jaxdd.errors import UserError
 from jaxdd.storage.signals import Interrupted
@@ -147,6 +148,18 @@ def test_a_signal_stops_the_processes_too(number, tmp_path, monkeypatch):
             logs=tmp_path,
         )
     assert ended == {"a": True, "b": False}
+
+
+def test_what_a_run_removes_while_it_is_packed_is_left_out(tmp_path, monkeypatch):
+    kept, gone = (tmp_path / f"digits-dm-1-seed0/{name}" for name in ("run.json", "x"))
+    kept.parent.mkdir()
+    kept.write_text("{}")
+    gone.symlink_to(tmp_path / "a checkpoint that is not there any more")
+    packed = tmp_path / "made.zip"  # among what is packed
+    packed.touch()
+    Work(tmp_path, tmp_path / "results", revision="x").pack(packed)
+    with zipfile.ZipFile(packed) as archive:
+        assert archive.namelist() == ["digits-dm-1-seed0/run.json"]
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "settings": (*SETTINGS, "standard,small"),
     "removals": ("4:0.1", "2:0.1,4:0.2"),
     "select": ("last", "validation"),
+    "baselines": ("random", "herding,el2n_hard,full", "el2n", "full,full"),
+    "select_lr": ("auto", "0.1,0.01", "0.1,0.1"),
 }
 
 

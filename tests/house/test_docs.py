@@ -8,6 +8,7 @@ import importlib.util
 import re
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import nbformat
@@ -17,6 +18,7 @@ from nbclient import NotebookClient
 
 import jaxdd
 from jaxdd.data import digits
+from jaxdd.progress import Stage, listening
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -187,6 +189,32 @@ def test_the_method_of_your_own_runs(short_runs, tmp_path):
     namespace = {"jaxdd": jaxdd, "images": data.images, "labels": data.labels}
     exec(compile(mine, "README.md", "exec"), namespace)
     assert (tmp_path / "runs/mine/distilled.npz").exists()
+
+
+def test_data_of_your_own_are_read(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    for block in blocks(ROOT / "docs/own_data.md", "python"):
+        exec(compile(block, "own_data.md", "exec"), namespace)
+    assert namespace["dataset"].images.shape == (60, 8, 8, 1)
+
+
+def test_a_tracker_of_ten_lines_gets_numbers_and_images():
+    (block,) = (
+        x for x in blocks(ROOT / "docs/commands.md", "python") if "tracker" in x
+    )
+    logged = []
+    tracker = SimpleNamespace(log=lambda values, step: logged.append((step, values)))
+    namespace = {"tracker": tracker}
+    exec(compile(block, "commands.md", "exec"), namespace)
+    with listening(namespace["log"]), Stage("dm", 5) as stage:
+        stage.measured(3, {"loss": 1.0})
+        stage.pictures(3, ("a",), lambda: np.zeros((1, 1, 2, 2, 1)))
+        stage(4, 0.5, 0.1)
+    assert [(step, set(values)) for step, values in logged] == [
+        (3, {"loss"}),
+        (3, {"images"}),
+    ]
 
 
 # --- All pages ------------------------------------------------------------------------

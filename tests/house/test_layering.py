@@ -29,7 +29,9 @@ RESERVED = {
     "pytest": [],
 }
 # Packages that take seconds to import, or are not there, and that few runs need.
-RARELY_NEEDED = ("array_record", "pyarrow", "sklearn", "tensorflow_datasets")
+RARELY_NEEDED = (
+    "array_record", "pyarrow", "sklearn", "tensorboardX", "tensorflow_datasets",
+)  # fmt: skip
 # Files that write to standard error: the last words of a run that a signal ends, and
 # the bar that a caller asks for.
 SPEAKERS = ("jaxdd/storage/signals.py", "jaxdd/report/progress.py")

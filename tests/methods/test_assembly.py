@@ -26,6 +26,21 @@ def sum_objective(key, synthetic, learner, inputs, step):
     return (1 + step) * jnp.sum(synthetic.images), {}
 
 
+def test_slots_move_at_their_rates():
+    """A slot at rate 0 stays; one at rate 1 moves to the very bits of a run without."""
+    optimizer = make_optimizer(SGD().make(0.1), SGD().make(0.1))
+    method = make_method(sum_objective, fresh(NETWORK), make_decoder(), optimizer)
+    start = toy_start(INPUTS)
+    key, begun = jax.random.key(0), method.init(jax.random.key(0), start)
+    plain, half, mixed = (
+        method.step(key, begun, INPUTS._replace(rates=rates))[0].codes.images
+        for rates in (None, jnp.array([0.5, 0.5]), jnp.array([0.0, 1.0]))
+    )
+    assert np.array_equal(mixed[:, 0], start.images[:, 0])
+    assert np.array_equal(mixed[:, 1], plain[:, 1])
+    assert_close(half - start.images, 0.5 * (plain - start.images), rtol=1e-5)
+
+
 def test_a_step_is_one_update_by_the_optimiser_through_the_decoder():
     optimizer = optax.sgd(0.1, momentum=0.5)
     method = make_method(sum_objective, fresh(NETWORK), doubling(), optimizer)

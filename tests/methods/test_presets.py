@@ -11,7 +11,9 @@ from jaxdd.augment import pipeline, training
 from jaxdd.errors import UserError
 from jaxdd.fields import flat, override
 from jaxdd.methods.network import network_size
-from jaxdd.methods.presets import DIGITS_IDC, loops, preset
+from jaxdd.methods.presets import preset
+from jaxdd.methods.published.formations import DIGITS_IDC
+from jaxdd.methods.published.matching import loops
 from jaxdd.methods.recipes import METHODS
 from jaxdd.training.fit import Training
 from jaxdd.training.schedules import EvaluationSpec

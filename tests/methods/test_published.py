@@ -7,8 +7,9 @@ import pytest
 
 from jaxdd.fields import flags_of, flat, override
 from jaxdd.learners.spans import StartEpochs
-from jaxdd.methods.presets import COMPLETED_BY, Preset, preset
-from jaxdd.methods.published import TABLES
+from jaxdd.methods.presets import preset
+from jaxdd.methods.published.preset import Preset
+from jaxdd.methods.published.trajectories import COMPLETED_BY, TABLES
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.curriculum import Curriculum

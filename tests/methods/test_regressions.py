@@ -11,8 +11,8 @@ import pytest
 from jaxdd.errors import Diverged
 from jaxdd.methods.network import NetworkSpec
 from jaxdd.methods.presets import preset, usual_network
+from jaxdd.methods.published.regressions import FREPO_UPDATES, settings
 from jaxdd.methods.recipes import METHODS
-from jaxdd.methods.regressions import FREPO_UPDATES, settings
 from jaxdd.running.loop import Program
 from jaxdd.running.resume import Hooks, RunSchedule, run
 from jaxdd.synthetic.labels import HardLabels, Weights

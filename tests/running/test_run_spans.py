@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdd.running import resume as runs
+from jaxdd.running import spans
 from jaxdd.running.resume import RunSchedule
 from jaxdd.types import Method, Span
 from tests.helpers import Killed
@@ -48,8 +49,8 @@ def recorded_read():
     return read, asked
 
 
-def spans_from(read) -> runs.Spans:
-    return runs.Spans(span_index, read)
+def spans_from(read) -> spans.Spans:
+    return spans.Spans(span_index, read)
 
 
 EVERY = RunSchedule(steps=10, log_every=1, measure_every=4, save_every=7)
@@ -74,7 +75,7 @@ def test_every_step_gets_the_span_that_its_index_names(
 ):
     """However many fit on the device, and wherever chunks end."""
     monkeypatch.setattr(runs, "CHUNK_SECONDS", seconds)
-    monkeypatch.setattr(runs, "SPAN_BYTES", held * SPAN + SPAN // 2)
+    monkeypatch.setattr(spans, "SPAN_BYTES", held * SPAN + SPAN // 2)
     read, _ = recorded_read()
     chunks = []
     result = go(

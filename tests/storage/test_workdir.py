@@ -57,6 +57,15 @@ def test_a_full_disk_is_told_and_the_old_file_stays(tmp_path, monkeypatch, faili
     assert names(tmp_path) == ["file"]
 
 
+def test_another_file_that_cannot_be_read_is_no_fault_of_the_one_that_is_written(
+    tmp_path,
+):
+    path = tmp_path / "file"
+    with pytest.raises(FileNotFoundError, match="another"), atomic_file(path) as file:
+        file.write((tmp_path / "another").read_text())
+    assert names(tmp_path) == []
+
+
 def test_writers_of_one_file_never_mix(tmp_path):
     """Two open at once: each writes a file of its own, and the last one wins."""
     path = tmp_path / "file"

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxdd.data.originals import ORIGINALS
 from jaxdd.data.readers.tfds_info import INFO_FILE, read_info
 from jaxdd.errors import UserError, quoted
 from jaxdd.storage.paths import local_path, reason, shown
@@ -60,7 +61,7 @@ def find_prepared(name: str, data_dir: Path) -> Path:
     root = data_dir.parent if own else data_dir
     directory = root / parts.base
     if not os.path.isdir(directory):
-        if _known_to_tfds(parts.base):
+        if parts.base in ORIGINALS or _known_to_tfds(parts.base):
             raise _not_prepared(parts, root)
         raise _unknown(name, root)
     directory = _config_dir(parts, directory)
@@ -132,8 +133,7 @@ def _check_info(directory: Path, parts: Name, root: Path) -> Path:
         raise UserError(
             f"dataset {parts.path!r} in {shown(directory)} is stored as "
             f"{shown(file_format)}, but only array_record can be read without "
-            "TensorFlow; remove that directory and prepare it again on a machine "
-            f"with TensorFlow: {_command(parts, root)}"
+            f"TensorFlow; remove that directory, {_advice(parts, root)}"
         )
     return directory
 
@@ -168,17 +168,26 @@ def tensorflow_datasets() -> Any:
         ) from error
 
 
-def _command(parts: Name, root: Path) -> str:
-    """A line for a shell, quoted so that it works with any name of the folder."""
+def _advice(parts: Name, root: Path) -> str:
+    """How to prepare a dataset: by our program, or by TFDS if ours has no archive.
+
+    It ends with a line for a shell, quoted so that any name of the folder works.
+    """
+    original = ORIGINALS.get(parts.path)
+    if original and parts.version in (None, original.version):
+        return (
+            "this command fetches it, or writes it from an archive that you have "
+            f"(--archive): python -m experiments.prepare --dataset={parts.base} "
+            f"--data_dir={shlex.quote(str(root))}"
+        )
     program = (
         "import tensorflow_datasets as tfds; "
         f"tfds.builder({parts.path!r}, data_dir={str(root)!r})"
         ".download_and_prepare(file_format='array_record')"
     )
     quotes = {'"', "$", "`", "\\", "!"}  # special inside double quotes
-    if quotes & set(program):
-        return f"python -c {shlex.quote(program)}"
-    return f'python -c "{program}"'
+    quoted_program = shlex.quote(program) if quotes & set(program) else f'"{program}"'
+    return f"preparing needs TensorFlow and a network once: python -c {quoted_program}"
 
 
 def _not_prepared(
@@ -188,7 +197,7 @@ def _not_prepared(
     prepared = f" (prepared there: {', '.join(versions)})" if versions else ""
     return UserError(
         f"dataset {parts.path!r} is not prepared{version} in {shown(root)}{prepared}; "
-        f"preparing needs TensorFlow and a network once: {_command(parts, root)}"
+        + _advice(parts, root)
     )
 
 

@@ -1,4 +1,4 @@
-"""Published settings of distribution matching beyond means, per method: data.
+"""Published settings of distribution matching beyond means, per method.
 
 A function returns the flags of a method for a dataset and a number of images per class;
 what a paper leaves open is marked "ours". `digits` is ours.
@@ -8,6 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxdd.augment import dsa_strategy, idc_strategy
+from jaxdd.experts.recipe import Experts
+from jaxdd.fields import override
+from jaxdd.methods.published import digits
+from jaxdd.methods.published.preset import Length, Preset
+from jaxdd.methods.recipe import Recipe
+from jaxdd.training.schedules import EvaluationSpec
 
 # M3D's official repository is empty; these are the defaults of its configurations, read
 # in forks. Recipes there have an image learning rate near the number of images per
@@ -22,7 +28,7 @@ NCFM_EPOCHS = {("tiny_imagenet", 10): 300, ("tiny_imagenet", 50): 40}
 # Ours on digits: as cheap as DM, whole images (tiles would have 4x4 pixels). M3D's rate
 # of 1 per image makes noise of them: at one image per class, width 16 and 200 steps,
 # one seed, rates of 0.01 and 0.1 gave 85 %, 1 gave 37 % and random images 73 %.
-DIGITS: dict[str, Any] = {"steps": 300, "batch_real": 64}
+DIGITS: dict[str, Any] = {"steps": digits.STEPS, "batch_real": 64}
 DIGITS_LR_PER_IMAGE = 0.03
 # DataDAM's rate of 1 makes its loss rise at first; 0.1 gave 87 %, 1 gave 83 % and
 # random images 70 % under the same conditions.
@@ -93,3 +99,17 @@ FEATURES: dict[str, Callable[[str, int], Row]] = {
     "datadam": datadam,
     "ncfm": ncfm,
 }
+# NCFM's, without the momentum, decays and CutMix of its official code, and on disk
+# after every epoch instead of the first and the last alone (ours).
+EXPERTS = {"ncfm": Experts(count=20, epochs=60, batch_size=128)}
+
+
+def features(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> Preset:
+    """Distribution matching beyond means."""
+    del net
+    row = FEATURES[method](dataset, ipc)
+    experts = EXPERTS.get(method)
+    base = Preset(recipe, Length(), EvaluationSpec(lr=0.01), experts=experts)
+    if experts is not None and dataset == "digits":
+        row |= digits.EXPERTS
+    return override(base, row)

@@ -8,6 +8,10 @@ images is derived here, too; what is ours is marked so.
 from typing import Any
 
 from jaxdd.augment import frepo_strategy
+from jaxdd.fields import override
+from jaxdd.methods.published.preset import Length, Preset
+from jaxdd.methods.recipe import Recipe
+from jaxdd.training.schedules import EvaluationSpec
 
 # Classes of the datasets with published settings, by the beginning of their name.
 CLASSES = {
@@ -143,3 +147,13 @@ def _rcig(name: str | None, images: int, ipc: int) -> dict[str, Any]:
 
 
 _FAMILIES = {"regression": _frepo, "convex": _rcig}
+
+
+def regressions(
+    method: str, recipe: Recipe, dataset: str, ipc: int, net: str
+) -> Preset:
+    """FRePo and RCIG."""
+    del method, net
+    evaluation = EvaluationSpec(schedule="cosine", optimizer="adam", loss="mse")
+    row = settings(recipe.objective.name, dataset, ipc)
+    return override(Preset(recipe, Length(), evaluation), row)

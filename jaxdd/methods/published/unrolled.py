@@ -1,10 +1,17 @@
-"""Settings of training through a window (RaT-BPTT), per dataset and ipc: data.
+"""Settings of training through a window (RaT-BPTT), per dataset and ipc.
 
 Source: Feng, Vedantam, Kempe, "Embarrassingly Simple Dataset Distillation", ICLR 2024,
 the commands in the readme of the official code. A row names flags.
 """
 
 from typing import Any, NamedTuple
+
+from jaxdd.augment import dsa_strategy
+from jaxdd.fields import override
+from jaxdd.methods.published import digits
+from jaxdd.methods.published.preset import Length, Preset
+from jaxdd.methods.recipe import Recipe
+from jaxdd.training.schedules import EvaluationSpec
 
 
 class Row(NamedTuple):
@@ -86,3 +93,26 @@ def _evaluation(row: Row, images: int) -> dict[str, Any]:
     if row.labels == "weights":
         flags |= {"label_lr": row.image_lr, "eval_loss": "row_cross_entropy"}
     return flags
+
+
+def unrolled(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> Preset:
+    """Training through a window."""
+    del method, net
+    strategy = _without_flip(recipe.objective.augmentation, dataset)
+    # Whitening is published for CIFAR (there of another kind: that of KIP).
+    row: dict[str, Any] = {
+        "augmentation": strategy,
+        "eval_augmentation": strategy,
+        "zca": dataset in ("cifar10", "cifar100"),
+        "steps": digits.STEPS if dataset == "digits" else STEPS,
+        "eval_optimizer": "adam",
+        "eval_schedule": "constant",
+        **settings(dataset, ipc),
+    }
+    return override(Preset(recipe, Length(), EvaluationSpec(lr=1e-3)), row)
+
+
+def _without_flip(strategy: str, dataset: str) -> str:
+    """The strategy, without mirrored digits (ours, as DSA has it)."""
+    mirrored = "flip" in dsa_strategy(dataset)
+    return strategy if mirrored else strategy.replace("flip_", "")

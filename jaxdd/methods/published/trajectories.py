@@ -1,10 +1,20 @@
-"""Published settings of trajectory matching, per dataset and images per class: data.
+"""Published settings of trajectory matching, per dataset and images per class.
 
 A row names flags; the comment above a table says where it is from. Start epochs:
 `max_start` is exclusive (T+), `first_start` the bound at step 0 (T).
 """
 
+from dataclasses import replace
 from typing import Any
+
+from jaxdd.augment import dsa_strategy
+from jaxdd.experts.recipe import Experts
+from jaxdd.fields import override
+from jaxdd.methods.published import digits
+from jaxdd.methods.published.preset import Length, Preset
+from jaxdd.methods.recipe import Recipe
+from jaxdd.modifiers.curriculum import Window
+from jaxdd.training.schedules import EvaluationSpec
 
 Rows = dict[tuple[str, int], dict[str, Any]]
 
@@ -130,6 +140,38 @@ TABLES: dict[str, Rows] = {
 }
 # Updates of the images: the official loops run from 0 to `Iteration` inclusive.
 STEPS = {"mtt": 5001, "ftd": 5001, "tesla": 10001, "datm": 10001, "pad": 10001}
+# Ours, for trajectories on digits: small experts that are trained within seconds.
+DIGITS_TRAJECTORY: dict[str, Any] = {
+    "student_steps": 20,
+    "expert_epochs": 2,
+    "max_start": 6,
+    "image_lr": 10.0,
+    "step_size_lr": 1e-5,
+    "step_size": 0.01,
+}
+DIGITS_LABEL_LR = 1.0
+# PAD removes easy samples once in the paper, which does not say when (its code: 10 %
+# after epoch 40 and 20 % after 60): the first of the code's two steps is ours.
+REMOVALS = ((40, 0.1),)
+
+# Experts of each method; FTD's alpha per dataset is in its table. PAD's window is
+# its Table 7, with AEE 40 where no other value is published.
+EXPERTS = {
+    "mtt": Experts(),
+    "ftd": Experts(gsam_rho=0.01, gsam_alpha=0.4),
+    "tesla": Experts(),
+    "datm": Experts(gsam_rho=0.01, gsam_alpha=0.3),
+    "pad": Experts(gsam_rho=0.01, gsam_alpha=0.3),
+}
+WINDOWS = {
+    "pad": Window(init_ratio=0.75, add_end_epoch=40, removals=REMOVALS),
+}
+AEE = {"cifar10": 20}
+DIGITS_WINDOW: dict[str, Any] = {"add_end_epoch": 3, "removals": ((5, 0.1),)}
+# Whose settings fill what a method's own table leaves out.
+COMPLETED_BY = {"pad": "datm"}
+# DATM and PAD evaluate, and start, as learned labels need it.
+SOFT_EVALUATION: dict[str, Any] = {"eval_batch": 128}
 
 
 def published(method: str, dataset: str, ipc: int) -> dict[str, Any] | None:
@@ -143,3 +185,46 @@ def published(method: str, dataset: str, ipc: int) -> dict[str, Any] | None:
         if images == ipc and of_name:
             return dict(row)
     return None
+
+
+def trajectories(
+    method: str, recipe: Recipe, dataset: str, ipc: int, net: str
+) -> Preset:
+    """Trajectory matching; MTT's defaults where nothing is published."""
+    del net
+    open_ended = replace(recipe.spans, max_start=None)
+    base = Preset(
+        replace(recipe, learner=open_ended),
+        Length(),
+        EvaluationSpec(),
+        window=WINDOWS.get(method, Window()),
+        experts=EXPERTS[method],
+    )
+    strategy = dsa_strategy(dataset)
+    row: dict[str, Any] = {
+        "augmentation": strategy,
+        "eval_augmentation": strategy,
+        "eval_epochs": 1000,
+        "steps": STEPS[method],
+    }
+    if recipe.learned_labels:
+        row |= SOFT_EVALUATION
+    table = published(method, dataset, ipc)
+    if table is not None:
+        # Whitening is published for CIFAR, and by DATM and PAD for all their datasets.
+        row["zca"] = recipe.learned_labels or dataset in ("cifar10", "cifar100")
+        completed = COMPLETED_BY.get(method, method)
+        row |= {**(published(completed, dataset, ipc) or {}), **table}
+    windowed = method in WINDOWS
+    if windowed and dataset in AEE:
+        row["add_end_epoch"] = AEE[dataset]
+    if dataset == "digits":
+        row |= {"steps": digits.STEPS, **DIGITS_TRAJECTORY, **digits.EXPERTS}
+        row |= DIGITS_WINDOW if windowed else {}
+        if recipe.learned_labels:
+            row["label_lr"] = DIGITS_LABEL_LR
+        if recipe.mask is not None:
+            row["mask_ratio"] = 0.25
+        if recipe.images.ema_decay:
+            row["ema_decay"] = 0.99  # a few hundred steps
+    return override(base, row)

@@ -1,0 +1,1 @@
+"""Published settings, a file per family of methods: tables, and how they are read."""

@@ -1,0 +1,49 @@
+"""All choices of a run that depend on method, dataset and images per class."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxdd.data.problem import Scaling
+from jaxdd.experts.recipe import Experts
+from jaxdd.fields import Choice, option
+from jaxdd.methods.recipe import Recipe
+from jaxdd.modifiers.curriculum import Window
+from jaxdd.training.schedules import EvaluationSpec
+
+
+@dataclass(frozen=True)
+class Length(Choice):
+    """How far a run goes.
+
+    Attributes:
+        steps: updates of the images.
+    """
+
+    subject: ClassVar[str] = "the run"
+
+    steps: int = option(
+        1, "number of updates of the synthetic images", above=0, often=True
+    )
+
+
+@dataclass(frozen=True)
+class Preset:
+    """All choices of a run that depend on method, dataset and ipc.
+
+    Attributes:
+        recipe: the method. For trajectories without published settings
+            `learner.max_start` is None: up to the last epoch that leaves room for a
+            span.
+        length: updates of the images.
+        evaluation: the official one.
+        scaling: how images are normalised.
+        window: which real samples are in play.
+        experts: how experts are trained; None where none are needed.
+    """
+
+    recipe: Recipe
+    length: Length
+    evaluation: EvaluationSpec
+    scaling: Scaling = Scaling()
+    window: Window = Window()
+    experts: Experts | None = None

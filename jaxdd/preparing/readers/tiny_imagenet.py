@@ -1,0 +1,97 @@
+"""Tiny ImageNet: pictures in a zip archive, kept as the JPEG files that they are.
+
+TFDS has no builder of it. The splits are the archive's `train` and `val`; its test
+pictures have no public labels. Classes come in the order of their WordNet numbers.
+"""
+
+import re
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jaxdd.errors import UserError
+from jaxdd.preparing.content import Content, Example, Part
+from jaxdd.storage.paths import reason, shown
+
+_ROOT = "tiny-imagenet-200"
+_TRAIN = re.compile(rf"{_ROOT}/train/(n\d+)/images/(n\d+_\d+\.JPEG)")
+_LARGEST = 2**24  # bytes of a file in the archive
+
+
+def read(paths: Sequence[Path]) -> Content:
+    """The splits `train` and `validation`.
+
+    Args:
+        paths: the one archive.
+
+    Raises:
+        UserError: the archive is damaged, or lacks pictures or names.
+    """
+    (path,) = paths
+    try:
+        archive = zipfile.ZipFile(path)
+        classes = sorted(_text(archive, "wnids.txt").split())
+        if len(set(classes)) < 2 or len(set(classes)) != len(classes):
+            raise ValueError("wnids.txt does not name each class once")
+        numbers = {name: i for i, name in enumerate(classes)}
+        train = [
+            (match[0], match[2], numbers[match[1]])
+            for name in archive.namelist()
+            if (match := _TRAIN.fullmatch(name)) and match[1] in numbers
+        ]
+        validation = []
+        for line in _text(archive, "val/val_annotations.txt").splitlines():
+            file, label, *_ = line.split("\t")
+            place = f"{_ROOT}/val/images/{file}"
+            archive.getinfo(place)
+            validation.append((place, file, numbers[label]))
+        if not train or not validation:
+            raise ValueError("it has no pictures")
+        names = _readable(classes, _text(archive, "words.txt"))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{shown(path)} cannot be read ({reason(error)}): fetch it again"
+        ) from error
+    parts = {
+        "train": Part(len(train), _examples(path, archive, train)),
+        "validation": Part(len(validation), _examples(path, archive, validation)),
+    }
+    return Content(parts, {"label": names})
+
+
+def _examples(
+    path: Path, archive: zipfile.ZipFile, pictures: list[tuple[str, str, int]]
+) -> Iterator[Example]:
+    for place, file, label in pictures:
+        try:
+            image = _bytes(archive, place)
+        except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(
+                f"{shown(place)} in {shown(path)} cannot be read ({reason(error)}): "
+                "fetch the archive again"
+            ) from error
+        yield file, {"id": file, "image": image, "label": label}
+
+
+def _bytes(archive: zipfile.ZipFile, place: str) -> bytes:
+    if archive.getinfo(place).file_size > _LARGEST:
+        raise ValueError(f"{place} declares {archive.getinfo(place).file_size} bytes")
+    return archive.read(place)
+
+
+def _text(archive: zipfile.ZipFile, name: str) -> str:
+    return _bytes(archive, f"{_ROOT}/{name}").decode("utf-8", "replace")
+
+
+def _readable(classes: list[str], words: str) -> list[str]:
+    """The first word of each class, with its WordNet number where two share a word."""
+    lines = (line.split("\t") for line in words.splitlines() if "\t" in line)
+    spoken = {number: text.split(",")[0].strip() for number, text, *_ in lines}
+    firsts = [spoken.get(name) or name for name in classes]
+    counts = Counter(firsts)
+    return [
+        first if counts[first] == 1 else f"{first} ({name})"
+        for first, name in zip(firsts, classes, strict=True)
+    ]

@@ -1,0 +1,95 @@
+"""The site of `make docs`: built without a warning, whole, and without a network.
+
+The notebooks are not run here; `make docs` runs them.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxdd
+
+ROOT = Path(__file__).resolve().parents[2]
+API = ROOT / "docs/site/api"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    command = (
+        sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going",
+        "-c", ROOT / "docs/site", "-d", folder / "doctrees", ROOT, folder / "site",
+    )  # fmt: skip
+    # Signatures come from the source: no test wraps them there.
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [str(x) for x in command], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    return folder / "site"
+
+
+def page(name):
+    """The path of a page of docs/ in the site."""
+    return f"docs/{name}.html"
+
+
+def pages(site):
+    texts = {
+        x.relative_to(site).as_posix(): x.read_text() for x in site.rglob("*.html")
+    }
+    assert len(texts) > 30
+    return texts
+
+
+def test_every_page_and_notebook_is_in_the_site(site):
+    sources = [
+        *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.ipynb"), ROOT / "README.md",
+        *ROOT.glob("docs/site/**/*.md"), ROOT / "benchmarks/README.md",
+    ]  # fmt: skip
+    expected = {x.relative_to(ROOT).with_suffix(".html").as_posix() for x in sources}
+    assert not expected - set(pages(site))
+
+
+def test_links_between_pages_lead_to_pages_that_are_there(site):
+    for name, text in pages(site).items():
+        for target in re.findall(r'href="([^"#]+\.html)(?:#[^"]*)?"', text):
+            if "://" not in target:
+                there = ((site / name).parent / target).resolve()
+                assert there.exists(), f"{name} links to {target}"
+    assert 'href="exactness.html#pad-fiex-and-fiem"' in pages(site)[page("pad")]
+    first = pages(site)["index.html"]
+    assert page("site/index") in first
+
+
+def test_pages_load_nothing_from_the_network(site):
+    loading = re.compile(
+        r'<(?:script|img|link|iframe)[^>]*(?:src|href)="(https?:[^"]*)'
+    )
+    for name, text in pages(site).items():
+        assert not loading.findall(text), name
+    assert "<math" in "".join(x for n, x in pages(site).items() if "02_traj" in n)
+
+
+def test_the_api_is_what_its_docstrings_say(site):
+    text = pages(site)[page("site/api/runs")]
+    assert 'id="jaxdd.distill"' in text
+    for part in ("Parameters", "Raises", "Example", "UserError"):
+        assert part in text
+    choices = pages(site)[page("site/api/choices")]
+    assert 'id="jaxdd.METHODS"' in choices
+    assert "rat_bptt" in choices
+    assert "Alias for field" not in "".join(pages(site).values())
+
+
+def test_the_api_has_every_public_name_once():
+    listed = []
+    for path in API.glob("*.md"):
+        blocks = re.findall(r"\.\. api:: jaxdd\n\n((?:   .*\n)+)", path.read_text())
+        listed += " ".join(blocks).split()
+    modules = {"report", "theory"}
+    assert sorted(listed) == sorted(set(jaxdd.__all__) - modules)
