@@ -67,9 +67,10 @@ def preset(
     Published where there is such a value; elsewhere documented ones (ours): the loops
     of DC and DSA follow the rule of `matching.loops`, trajectory methods take MTT's
     defaults with start epochs from 0 up to the last that leaves room for a span. On the
-    small `digits` there are 300 steps, 64 real samples per class, and for DC and DSA 10
-    matches per network, 10 epochs in between and an image learning rate of 0.03. DM's
-    image learning rate is 10 from 100 images per class on for CIFAR-10.
+    small `digits`, and on the sets of other shapes in `SMALL`, there are 300 steps, 64
+    real samples per class, and for DC and DSA 10 matches per network, 10 epochs in
+    between and an image learning rate of 0.03. DM's image learning rate is 10 from 100
+    images per class on for CIFAR-10.
 
     Raises:
         UserError: an unknown method.
