@@ -149,6 +149,12 @@ def referee(
         (5, ['random'])
     """
     with listening(progress):
+        for flag in ("artifact", "workdir"):
+            if flag in flags:
+                raise UserError(
+                    f"there is no keyword {quoted(flag)}: the sets come first, and "
+                    "only python -m experiments.evaluate writes"
+                )
         sets = {name: _read(x) for name, x in _named(artifacts).items()}
         first = next(iter(sets.values()))
         in_memory, name = _data_like(first, dataset)

@@ -35,6 +35,7 @@ from tests.helpers import Killed, refused
         ({"eval_epochs": 0}, "--eval_epochs must be positive"),
         ({"eval_augmentation": "spin"}, "'spin'"),
         ({"teacher_bank": "none"}, "no bank of experts"),
+        ({"workdir": "x"}, "only python -m experiments.evaluate writes"),
         ({"baseline": "random"}, "no keyword 'baseline', perhaps baselines"),
     ],
     ids=str,
