@@ -57,6 +57,7 @@ NEW = {
     "eval_loss",
     "match_norm",
     "match_activation",
+    "tensorboard",
     "modality",
     "label",
     "id_column",

@@ -71,7 +71,7 @@ def step_shapes(base, flags, shape_name):
 
 
 # Of the usual tests, those whose axes differ most; `make test-slow` has the others.
-USUAL = {"vectors": ("dm", "mtt"), "sequences": ("idc",)}
+USUAL = {"vectors": ("dm", "mtt"), "sequences": ()}
 ALL_CELLS = [
     pytest.param(
         base,
@@ -106,10 +106,7 @@ def problems():
     [
         ("vectors", "dsa", "mlp", "none"),
         ("vectors", "idc", "mlp", "none"),
-        ("vectors", "frepo", "mlp", "none"),
         ("sequences", "dsa", "convnet1d", "sequence:jitter_scale_shift"),
-        ("sequences", "dc", "convnet1d", "none"),
-        ("sequences", "idc", "convnet1d", "sequence:jitter_scale_shift"),
     ],
 )
 def test_defaults_follow_the_shape(problems, shape_name, method, net, augmentation):
@@ -118,8 +115,7 @@ def test_defaults_follow_the_shape(problems, shape_name, method, net, augmentati
     recipe, evaluation = resolved.recipe, resolved.evaluation
     assert recipe.objective.augmentation == augmentation
     assert (recipe.images.factor, recipe.images.space) == (1, "input")
-    if method != "frepo":
-        assert evaluation.augmentation == augmentation
+    assert evaluation.augmentation == augmentation
     given = {"ipc": 1, "net": "mlp", "augmentation": "none", "eval_epochs": 7}
     resolved = open_run(method, given, problems[shape_name]).resolved
     assert resolved.network.net == "mlp"
