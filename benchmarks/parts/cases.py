@@ -45,8 +45,8 @@ from jaxdd.types import (
 BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm")
 SDC = "+sdc"  # behind a method: with the difficulty correction
 ALL = (*BASES, "dsa" + SDC)
-# D4A is IDC in segments; one of its steps is one of IDC's.
-KNOWN = tuple(name for name in METHODS if name != "d4a")
+# D4A is IDC in segments; one of its steps is one of IDC's. RDED takes none.
+KNOWN = tuple(name for name in METHODS if name not in ("d4a", "rded"))
 
 
 @dataclass(frozen=True)

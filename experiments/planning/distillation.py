@@ -159,8 +159,11 @@ class Distillation:
 
     def steps(self) -> None:
         """The updates of the images; all segments have one program."""
-        say("plan: compiling the steps and timing a few of them")
         steps = self.resolved.length.steps
+        self.buffer, self.per_step = 0, 0.0
+        if steps == 0:
+            return
+        say("plan: compiling the steps and timing a few of them")
         cost = steps_cost(self.piece, steps)
         self.compiling["the steps"] = cost.compile_seconds
         objective = self.job.recipe.objective

@@ -97,7 +97,7 @@ def steps_cost(piece: Piece, steps: int) -> Steps:
 
 def _inputs(piece: Piece) -> tuple[Inputs, int, int]:
     """(inputs as the loop takes them, steps of the longest chunk, bytes of spans)."""
-    if piece.bank is None:
+    if piece.span_index is None:
         return devices.everywhere(piece.inputs), longest_chunk(), 0
     span = piece.inputs_at(0).span
     size = sum(x.nbytes for x in jax.tree.leaves(span))

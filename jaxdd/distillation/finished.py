@@ -23,7 +23,7 @@ _SEGMENT = records.mapping(
     forgotten=records.number(0, 1),
 )
 SUMMARY = records.mapping(
-    config=records.mapping(steps=records.integer(1), workdir=records.text()),
+    config=records.mapping(steps=records.integer(0), workdir=records.text()),
     distilled=STATISTICS,
     random=STATISTICS,
     difficulty=records.mapping(start=_DIFFICULTY, end=_DIFFICULTY),

@@ -11,10 +11,12 @@ from jaxdd.artifact.file import Artifact
 from jaxdd.artifact.restart import initial_from
 from jaxdd.data.problem import Problem
 from jaxdd.data.real import class_table
+from jaxdd.distillation.cropping import cropped
 from jaxdd.distillation.resolution import Resolved
 from jaxdd.errors import UserError
 from jaxdd.evaluation.protocol import Protocol
 from jaxdd.experts import Snapshots
+from jaxdd.experts.teaching import Teaching, first_teacher
 from jaxdd.learners.fresh import Context
 from jaxdd.methods import build as methods
 from jaxdd.methods.recipe import Recipe
@@ -26,7 +28,7 @@ from jaxdd.progress import say
 from jaxdd.running.loop import Program
 from jaxdd.synthetic import decoder as decoders
 from jaxdd.synthetic.initial import correct_set, initial_set, label_logits, mosaics
-from jaxdd.synthetic.labels import probabilities_of
+from jaxdd.synthetic.labels import TeacherLabels, probabilities_of
 from jaxdd.synthetic.sets import flatten
 from jaxdd.training.evaluate import right
 from jaxdd.types import Array, Inputs, Learner, Network, Params, RealData, Synthetic
@@ -162,6 +164,8 @@ class Job:
             first, wrong = correct_set(key, real, self._right(), count)
             if wrong:
                 say(f"{wrong} initial images are right for none of the experts")
+        elif kind == "crops":
+            first = cropped(key, real, count, self.recipe.images.crops, self.teacher)
         else:
             first = initial_set(key, kind, real, count)
         if self.recipe.learned_labels:
@@ -170,6 +174,8 @@ class Job:
                 next(self._logits(images))
             ]  # fmt: skip
             first = first._replace(labels=label_logits(first, logits))
+        elif isinstance(self.recipe.labels, TeacherLabels) and kind == "crops":
+            first = first._replace(labels=self.teacher.probabilities(first.images))
         else:
             first = first._replace(labels=self.recipe.labels.begin(first.labels))
         if count > size:
@@ -204,6 +210,13 @@ class Job:
         if formation is None:
             formation = self.recipe.formation.evaluated()
         return decoders.decode_stored(stored, formation, self.space)
+
+    @cached_property
+    def teacher(self) -> Teaching:
+        """The first expert, with the network that is evaluated."""
+        assert self.bank is not None, "opening has seen to a bank"
+        learner = first_teacher(self.bank, self.network, self.inputs.full)
+        return Teaching(self.network, learner)
 
     @cached_property
     def share(self) -> Callable:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jaxdd.data.problem import DataFlags, Scaling
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import Choice, Flag, config_class, flags_of, option, override, typed
 from jaxdd.methods.network import Arithmetic, NetworkSpec
@@ -16,13 +16,16 @@ from jaxdd.methods.presets import (
     preset,
     usual_network,
 )
+from jaxdd.methods.published.crops import teacher
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.curriculum import Curriculum, Window
 from jaxdd.modifiers.segments import Segments, sizes
 from jaxdd.report.tensorboard import require
 from jaxdd.scores.probes import USUAL, kinds_of
+from jaxdd.scores.table import SCORES
 from jaxdd.storage.paths import existing_file, shown
+from jaxdd.synthetic.crops import Crops
 from jaxdd.synthetic.images import INITIAL_CHOICES
 from jaxdd.synthetic.initial import INITIALS
 from jaxdd.training.schedules import EvaluationSpec
@@ -250,6 +253,8 @@ def run_of(
     early = {n: v for n, v in flags.items() if FLAGS.get(n) and _is_early(n)}
     base = override(_without_flags(method, flags), early, who)
     chosen = _preset(method, flags, base, dataset)
+    data = base.data.dataset if dataset is None else dataset
+    chosen = replace(chosen, experts=_experts(chosen, flags, data.partition(":")[0]))
     filled = {part.name: getattr(chosen, part.name) for part in fields(chosen)}
     epochs = None if chosen.experts is None else chosen.experts.epochs
     published = Published(chosen.length.steps, epochs)
@@ -283,6 +288,15 @@ def _preset(
     return preset(method, name, base.task.ipc, flags.get("factor"), net)
 
 
+def _experts(chosen: Preset, flags: Mapping[str, Any], dataset: str) -> Experts | None:
+    """The experts of a method, or the teacher that chooses its first images."""
+    if chosen.recipe.needs_experts:
+        return chosen.experts
+    if flags.get("init", chosen.recipe.images.init) != "crops":
+        return None
+    return chosen.experts or teacher(dataset)
+
+
 def scaling_of(run: Run, dataset: str) -> Scaling:
     """How the images of a dataset are normalised: its own constants have no name."""
     scaling = run.scaling
@@ -310,18 +324,21 @@ def _check(run: Run, flags: Mapping[str, Any], who: str) -> None:
     network = run.network
     if run.experts is None:
         _check_without_experts(run, flags, who)
-    elif network.match_norm is not None or network.match_activation is not None:
+    elif run.recipe.needs_experts and (network.match_norm or network.match_activation):
         raise UserError(
             "--match_norm and --match_activation are for methods without experts, and "
             f"{who} matches those: leave them out"
         )
-    elif run.experts.bank is not None:
+    if run.experts is not None and run.experts.bank is not None:
         for name in ("num_experts", "bank_epochs"):
             if name in flags:
                 raise UserError(
                     f"--{name} is for a bank made here, and --experts names one: give "
                     "one of them"
                 )
+    _check_crops(run, flags, who)
+    if run.length.steps == 0:
+        _check_no_step(run, who)
     _check_segments(run, flags, who)
     _check_window(run.window)
     if run.records.tensorboard:
@@ -349,6 +366,61 @@ def _check_without_experts(run: Run, flags: Mapping[str, Any], who: str) -> None
     if labels.needs_experts:
         raise UserError(
             f"--labels={labels.name} needs experts, which {who} has not: use hard"
+        )
+
+
+# Flags about crops, by name; nothing else makes use of them.
+CROPS = tuple(flags_of(Crops))
+
+
+def _check_crops(run: Run, flags: Mapping[str, Any], who: str) -> None:
+    """Refuse crops that no teacher can choose, and flags about crops without any."""
+    images, labels = run.recipe.images, run.recipe.labels
+    for name in CROPS:
+        if name in flags and images.init != "crops":
+            raise UserError(f"--{name} is about crops: {Crops.remedy}")
+    score = images.crops.score
+    able = [name for name, known in SCORES.items() if known.needs == "networks"]
+    if score not in SCORES:
+        raise UserError(
+            f"unknown {quoted(score)} in --realism_score: choose from {', '.join(able)}"
+        )
+    if score not in able:
+        raise UserError(
+            f"--realism_score={score} is a score of whole datasets, and crops are new "
+            f"images: choose from {', '.join(able)}"
+        )
+    if labels.name == "soft" and not run.recipe.needs_experts:
+        raise UserError(
+            f"--labels=soft needs a method that matches experts, which {who} does not: "
+            "use hard or teacher"
+        )
+
+
+def _check_no_step(run: Run, who: str) -> None:
+    """Refuse a run without a step where its images are not chosen, and what acts in
+    steps."""
+    recipe = run.recipe
+    if recipe.images.init != "crops":
+        raise UserError(
+            "--steps=0 keeps the first images, which is for those that are chosen "
+            "(--init=crops): give at least 1"
+        )
+    idle = {}
+    if recipe.sdc is not None and recipe.sdc.weight:
+        idle["sdc_weight"] = f"{recipe.sdc.weight:g}"
+    if recipe.mask is not None and recipe.mask.ratio:
+        idle["mask_ratio"] = f"{recipe.mask.ratio:g}"
+    segments = recipe.segments
+    if segments is not None and recipe.count > 1:
+        if not segments.filters:
+            idle["segment_rule"] = segments.rule
+        if segments.forgetting != "none":
+            idle["forgetting"] = segments.forgetting
+    for name, value in idle.items():
+        raise UserError(
+            f"--{name}={value} acts on updates of the images, and {who} makes none: "
+            "give --steps, or leave it out"
         )
 
 

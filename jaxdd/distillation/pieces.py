@@ -73,7 +73,8 @@ class Piece:
     def first(self) -> Synthetic:
         """The set at the start, in the input space, with empty slots at its end."""
         index, job = self.index, self.job
-        real = self.inputs.real if index else self.inputs.full
+        chosen = index > 0 or job.recipe.needs_teacher
+        real = self.inputs.real if chosen else self.inputs.full
         key = named_key(self.seed, "initial")
         first = job.first(key, real, job.parts[index])
         if self.grown is not None:

@@ -227,10 +227,11 @@ def _completed(
         recipe = replace(recipe, objective=replace(recipe.objective, batch_mixed=size))
     if recipe.sdc is not None and recipe.sdc.horizon is None:
         # A rising weight arrives at the last step of the published run.
-        horizon = run.published.steps
+        horizon = run.published.steps or max(1, run.length.steps)
         recipe = replace(recipe, sdc=replace(recipe.sdc, horizon=horizon))
     if recipe.images.schedule != "constant" and recipe.images.horizon is None:
-        images = replace(recipe.images, horizon=run.published.steps)
+        horizon = run.published.steps or max(1, run.length.steps)
+        images = replace(recipe.images, horizon=horizon)
         recipe = replace(recipe, images=images)
     if run.experts is None:
         return recipe, None
@@ -307,7 +308,8 @@ PACE = ("steps", "save_every", "log_every", "measure_every")
 MEASURED = ("probes", "probe_steps", "probe_kinds", "sdc_share", "tensorboard",
             "num_eval", "num_random")  # fmt: skip
 SCHEDULE = ("eval_epochs", "eval_lr", "eval_batch", "eval_schedule",
-            "eval_augmentation", "eval_optimizer", "eval_loss")  # fmt: skip
+            "eval_augmentation", "eval_optimizer", "eval_loss",
+            "temperature")  # fmt: skip
 # What the numbers in a summary depend on beside the set.
 RESULT = ("probes", "probe_steps", "probe_kinds", "num_eval", "num_random", *SCHEDULE)
 

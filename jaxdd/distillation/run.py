@@ -134,7 +134,7 @@ def run_in_memory(opened: Opened) -> Outcome:
             "tensorboard=True writes into the workdir, and this run has none: give "
             "workdir= too"
         )
-    with _scratch(opened.resolved.recipe.needs_experts) as scratch:
+    with _scratch(opened.resolved.bank is not None) as scratch:
         place = Place(None, scratch)
         return distil(opened.job(place), place, None, opened)
 

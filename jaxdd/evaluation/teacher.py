@@ -10,16 +10,16 @@ import numpy as np
 from jaxdd.data import Split
 from jaxdd.data.preprocess import Preprocess
 from jaxdd.data.problem import Problem
-from jaxdd.devices import policy
 from jaxdd.errors import UserError
 from jaxdd.evaluation.protocol import Protocol
 from jaxdd.evaluation.whole import BATCH, Whole
 from jaxdd.experts.bank import Bank
 from jaxdd.experts.manifest import layout
+from jaxdd.experts.teaching import Teaching, first_teacher
 from jaxdd.methods.network import network_for
 from jaxdd.primitives.keys import named_key
 from jaxdd.storage.paths import shown
-from jaxdd.training.evaluate import CHUNK, accuracy
+from jaxdd.training.evaluate import accuracy
 from jaxdd.training.fit import Training
 from jaxdd.types import Array, Learner, Network
 
@@ -45,18 +45,7 @@ class Teacher:
         if preprocess.digest != self.preprocess.digest:
             pixels = preprocess.space().encode(images)
             images = self.preprocess.space().decode(pixels)
-        rows = images.reshape(-1, *images.shape[2:])
-        labels = jax.jit(_labels, static_argnums=0)(self.network, self.learner, rows)
-        return labels.reshape(*images.shape[:2], -1)
-
-
-def _labels(network: Network, learner: Learner, images: Array) -> Array:
-    def of_chunk(index: Array) -> Array:
-        part = images[index]
-        outputs, _ = network.apply(learner.params, learner.stats, part, False)
-        return jax.nn.softmax(outputs.logits)
-
-    return policy.map_chunks(of_chunk, images.shape[0], CHUNK)
+        return Teaching(self.network, self.learner).probabilities(images)
 
 
 def protocol_of_teacher(
@@ -130,8 +119,8 @@ def teacher_from(bank: Bank, problem: Problem, tested: Split) -> Teacher:
             f"the bank {shown(bank.folder)} holds parameters of other shapes than its "
             "network has: use another bank, or --teacher"
         )
-    params, stats = network.init(jax.random.key(0))
-    learner = Learner(bank.snapshot(0, manifest.last_epoch, params), stats)
+    real = problem.on_device(problem.splits.train)
+    learner = first_teacher(bank, network, real)
     measure = jax.jit(lambda x, real: accuracy(network, x, real))
     about = {
         "source": f"bank {manifest.digest}",

@@ -85,7 +85,9 @@ def decoder_of(recipe: Recipe, context: Context = ANYWHERE) -> Decoder:
 def extras_of(network: Network, recipe: Recipe) -> Extras:
     """The average, an expert's labels and clipped pixels, where the recipe has them."""
     images, labels, matches = recipe.images, recipe.labels, recipe.learner.matches
-    relabel = labels.relabel(network) if isinstance(labels, TeacherLabels) else None
+    relabel = None
+    if isinstance(labels, TeacherLabels) and recipe.needs_experts:
+        relabel = labels.relabel(network)
 
     def clip(codes: Codes, step: Array) -> Codes:
         clipped = jnp.clip(codes.images, 0, 1)

@@ -7,6 +7,7 @@ from jaxdd.experts.recipe import Experts
 from jaxdd.fields import override
 from jaxdd.methods.network import NetworkSpec
 from jaxdd.methods.published import digits
+from jaxdd.methods.published.crops import crops, teacher
 from jaxdd.methods.published.features import FEATURES, features
 from jaxdd.methods.published.formations import formations
 from jaxdd.methods.published.matching import matching
@@ -89,6 +90,8 @@ def preset(
     usual = 1 if dataset == "digits" else recipe.images.factor
     recipe = override(recipe, {"factor": usual if factor is None else factor})
     look_up = features if method in FEATURES else _FAMILIES[recipe.learner.name]
+    if recipe.needs_teacher:
+        look_up = crops
     chosen = look_up(method, recipe, dataset, ipc, net)
     if method not in OWN_CONSTANTS:
         chosen = override(chosen, {"constants": CONSTANTS.get(dataset)})
@@ -120,12 +123,14 @@ def completed(recipe: Recipe, dataset: str) -> Preset:
     dataset = settings_of(dataset)
     augmentation = recipe.objective.augmentation
     experts = Experts() if recipe.needs_experts else None
+    if recipe.needs_teacher and experts is None:
+        experts = teacher(dataset)
     row: dict[str, Any] = {
         "steps": digits.STEPS if dataset == "digits" else OWN_STEPS,
         "eval_augmentation": augmentation,
         "eval_epochs": 300 if augmentation == "none" else 1000,
     }
-    if experts is not None and dataset == "digits":
+    if recipe.needs_experts and dataset == "digits":
         row |= digits.EXPERTS
     rate = None if recipe.follows else 0.01
     return override(

@@ -124,7 +124,7 @@ class Recipe:
     labels: HardLabels | SoftLabels | TeacherLabels | Targets | Weights = variant(
         HardLabels(),
         "labels of the synthetic images: of their class (hard), learned as "
-        "probabilities (soft), predicted by an expert in every step (teacher), or "
+        "probabilities (soft), predicted by an expert (teacher), or "
         "learned as numbers that networks put out (targets) or weigh classes by "
         "(weights)",
         "labels",
@@ -168,6 +168,11 @@ class Recipe:
     def needs_experts(self) -> bool:
         """Whether networks come from a bank of experts."""
         return getattr(self.learner, "needs_experts", False)
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether an expert chooses the first images."""
+        return self.images.init == "crops"
 
     @property
     def follows(self) -> bool:
@@ -266,10 +271,13 @@ def _check_boosting(segments: Segments) -> None:
 
 def _check_teacher(recipe: Recipe) -> None:
     """Refuse labels of an expert where none is at hand, or images in tiles."""
-    if not recipe.needs_experts:
+    if not recipe.needs_experts and not recipe.needs_teacher:
         raise UserError(
-            "--labels=teacher needs a method that matches trajectories: use hard"
+            "--labels=teacher needs a method that matches trajectories, or "
+            "--init=crops: use hard"
         )
+    if not recipe.needs_experts:
+        return  # labelled once, at the start
     if (recipe.images.factor, recipe.images.space) != (1, "input"):
         raise UserError(
             "--labels=teacher needs whole images as the network sees them: use "

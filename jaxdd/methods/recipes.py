@@ -20,7 +20,7 @@ from jaxdd.objectives.regression import FeatureRegression
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.synthetic.images import Images
-from jaxdd.synthetic.labels import SoftLabels, Targets
+from jaxdd.synthetic.labels import SoftLabels, Targets, TeacherLabels
 from jaxdd.synthetic.optimizer import LAMB, SGD, AdaBelief, Adam, AdamW
 
 DSA = "color_crop_cutout_flip_scale_rotate"
@@ -139,6 +139,8 @@ rcig = Recipe(
     Images(lr=3e-3, optimizer=AdaBelief(), ema_decay=0.99, ema_of="all"),
     Targets(lr=3e-3),
 )
+# Sun et al., CVPR 2024: no step is published; DM's are those that would follow.
+rded = replace(dm, images=replace(dm.images, init="crops"), labels=TeacherLabels())
 
 METHODS: dict[str, Recipe] = {
     "dc": dc,
@@ -159,6 +161,7 @@ METHODS: dict[str, Recipe] = {
     "frepo": frepo,
     "rcig": rcig,
     "rat_bptt": rat_bptt,
+    "rded": rded,
 }
 
 # How papers spell a method, where that is not its name in capitals.

@@ -1,5 +1,7 @@
 """Losses on soft labels, in which a row of zeros is padding."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -46,6 +48,18 @@ def squared_error(
     return _mean_over_rows(squares, targets)
 
 
+def kl_divergence(
+    logits: Float[Array, "B K"], labels: Float[Array, "B K"]
+) -> Float[Array, ""]:
+    """Mean over rows of the Kullback-Leibler divergence of predictions from labels.
+
+    0 where a network predicts the labels. Its gradient is that of the cross-entropy.
+    """
+    entropy = -jnp.sum(jax.scipy.special.xlogy(labels, labels), axis=-1)
+    values = per_sample_cross_entropy(logits, labels) - entropy
+    return _mean_over_rows(values, labels)
+
+
 def _mean_over_rows(values: Array, labels: Array) -> Array:
     """The mean of values [B] over the rows that are no padding."""
     present = jax.lax.stop_gradient(jnp.any(labels != 0, axis=-1))
@@ -53,12 +67,45 @@ def _mean_over_rows(values: Array, labels: Array) -> Array:
     return total / jnp.maximum(jnp.sum(present), 1)
 
 
-# Losses of a training by name. The last two weigh every row alike.
+# Losses of a training by name. All but the first weigh every row alike.
 LOSSES = {
     "cross_entropy": cross_entropy,
     "row_cross_entropy": row_cross_entropy,
     "mse": squared_error,
+    "kl": kl_divergence,
 }
+
+
+def tempered(labels: Float[Array, "B K"], temperature: float) -> Float[Array, "B K"]:
+    """Labels at a temperature: softmax(z / T), where they are mass * softmax(z).
+
+    A probability of 0 stays 0, and so do the labels of a class.
+
+    Example:
+        >>> tempered(jnp.array([[0.8, 0.2], [1.0, 0.0]]), 2.0).round(3).tolist()
+        [[0.667, 0.333], [1.0, 0.0]]
+    """
+    powers = labels ** (1 / temperature)
+    total = jnp.sum(powers, axis=-1, keepdims=True)
+    mass = jnp.sum(labels, axis=-1, keepdims=True)
+    return powers * mass / jnp.where(total > 0, total, 1)
+
+
+def at_temperature(name: str, temperature: float) -> Callable[[Array, Array], Array]:
+    """A loss of predictions and labels that are both softened by a temperature.
+
+    Without the factor T^2 of Hinton et al. (2015), as in RDED's official code.
+
+    Args:
+        name: in `LOSSES`, of those on probabilities.
+        temperature: T; 1 for the loss as it is.
+    """
+    of_batch = LOSSES[name]
+    if temperature == 1:
+        return of_batch
+    return lambda logits, labels: of_batch(
+        logits / temperature, tempered(labels, temperature)
+    )
 
 
 def correct(logits: Float[Array, "B K"], labels: Float[Array, "B K"]) -> Array:
@@ -67,15 +114,20 @@ def correct(logits: Float[Array, "B K"], labels: Float[Array, "B K"]) -> Array:
     return jnp.where(jnp.any(labels > 0, axis=-1), hit, False).astype(jnp.float32)
 
 
-def mean_loss(network: Network, train: bool = False, loss: str = "cross_entropy"):
+def mean_loss(
+    network: Network,
+    train: bool = False,
+    loss: str = "cross_entropy",
+    temperature: float = 1.0,
+):
     """The mean loss of a network: (params, batch, stats) -> [].
 
     Running statistics are an argument (the `context` of the primitives' losses), so
     that nothing traced is closed over. With `train`, batch norm uses the statistics of
     the batch; `train` has no effect on networks without batch norm. `loss` is a name in
-    `LOSSES`.
+    `LOSSES`, at a `temperature` as in `at_temperature`.
     """
-    of_batch = LOSSES[loss]
+    of_batch = at_temperature(loss, temperature)
 
     def mean(params: Params, batch: Batch, stats: Stats) -> Scalar:
         outputs, _ = network.apply(params, stats, batch.images, train)

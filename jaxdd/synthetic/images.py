@@ -1,12 +1,13 @@
 """How the images of a set are stored and updated, as a choice of a recipe."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import optax
 
 from jaxdd.errors import UserError
 from jaxdd.fields import Choice, option, variant
+from jaxdd.synthetic.crops import Crops
 from jaxdd.synthetic.decoder import INPUT
 from jaxdd.synthetic.formation import KINDS, Formation
 from jaxdd.synthetic.initial import INITIALS
@@ -36,8 +37,10 @@ class Images(Choice):
     """How images are stored, where they start, and how they are updated.
 
     Attributes:
-        init: "noise", "real", "correct" (images that an expert gets right, DATM), or
-            the path of a distilled set.
+        init: "noise", "real", "correct" (images that an expert gets right, DATM),
+            "crops" of real images that a teacher chooses (RDED), or the path of a
+            distilled set.
+        crops: how those are cut and chosen.
         lr: learning rate of the images.
         optimizer: how they are updated.
         schedule: of the rate, "constant", or a "cosine" to a tenth of it (FRePo).
@@ -62,8 +65,10 @@ class Images(Choice):
     init: str = option(
         "real",
         f"images that the run begins at: {', '.join(INITIALS)} (real ones that an "
-        "expert classifies correctly), or the path of a distilled.npz",
+        "expert classifies correctly; crops that a teacher chooses), or the path of a "
+        "distilled.npz",
     )
+    crops: Crops = field(default_factory=Crops)
     lr: float = option(
         0.1,
         "learning rate of the synthetic images",

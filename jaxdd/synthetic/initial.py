@@ -11,9 +11,8 @@ from jaxdd.synthetic.decoder import INPUT
 from jaxdd.synthetic.formation import mosaic
 from jaxdd.types import Array, Key, RealData, Space, Synthetic
 
-INITIALS = ("noise", "unit_noise", "real", "correct")
-
-DRAWN = INITIALS[:-1]  # without experts
+DRAWN = ("noise", "unit_noise", "real")  # without experts
+INITIALS = (*DRAWN, "correct", "crops")
 
 
 def initial_set(key: Key, kind: str, real: RealData, ipc: int) -> Synthetic:
@@ -50,6 +49,17 @@ def initial_set(key: Key, kind: str, real: RealData, ipc: int) -> Synthetic:
     if kind == "unit_noise":
         squares = jnp.sum(images**2, axis=tuple(range(2, images.ndim)), keepdims=True)
         images = images / jnp.sqrt(squares)
+    return with_hard_labels(images)
+
+
+def with_hard_labels(images: Array) -> Synthetic:
+    """The set of some images [K, n, ...], labelled by their class.
+
+    Example:
+        >>> with_hard_labels(jnp.ones((3, 2, 8, 8, 1))).labels.shape
+        (3, 2, 3)
+    """
+    classes, ipc = images.shape[:2]
     labels = jnp.broadcast_to(
         jnp.eye(classes, dtype=images.dtype)[:, None], (classes, ipc, classes)
     )

@@ -80,7 +80,11 @@ class SoftLabels(Choice):
 
 @dataclass(frozen=True)
 class TeacherLabels(Choice):
-    """The labels are an expert's probabilities, anew in every step (TESLA)."""
+    """The labels are an expert's probabilities.
+
+    They are made anew in every step where spans of experts are matched (TESLA), and
+    once, of the first images, elsewhere (RDED).
+    """
 
     name: ClassVar[str] = "teacher"
     space: ClassVar[str] = "probabilities"
@@ -92,7 +96,7 @@ class TeacherLabels(Choice):
         return labels
 
     def updates(self, images: Images) -> None:
-        """Nothing updates them: every step makes them anew."""
+        """Nothing updates them."""
         del images
 
     def relabel(self, network: Network) -> Relabel:

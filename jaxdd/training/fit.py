@@ -10,7 +10,7 @@ import optax
 
 from jaxdd.augment import Augment
 from jaxdd.primitives.gradients import batch_gradient
-from jaxdd.primitives.losses import LOSSES, mean_loss
+from jaxdd.primitives.losses import at_temperature, mean_loss
 from jaxdd.training.gsam import gsam
 from jaxdd.types import Array, Batch, Key, Learner, Network
 
@@ -39,6 +39,9 @@ class Training:
             all.
         final_share: the share of the learning rate to which it falls like a cosine,
             update by update; 1 for no cosine.
+        cosine_span: the length of that cosine as a multiple of the training: with 2, it
+            ends half way down.
+        temperature: of predictions and labels in the loss.
     """
 
     epochs: int
@@ -55,6 +58,8 @@ class Training:
     loss: str = "cross_entropy"
     warmup_steps: int = 0
     final_share: float = 1.0
+    cosine_span: float = 1.0
+    temperature: float = 1.0
 
     def updates(self) -> optax.GradientTransformationExtraArgs:
         """The optimiser, before its updates are scaled by minus the learning rate."""
@@ -71,7 +76,7 @@ class Training:
             0.0 if self.warmup_steps else 1.0,
             1.0,
             min(self.warmup_steps, total // 2),
-            max(total, 1),
+            max(round(total * self.cosine_span), 1),
             self.final_share,
         )
         return schedule(update)
@@ -140,14 +145,17 @@ def make_epochs(
         'Learner'
     """
     optimizer = training.updates()
-    of_batch = LOSSES[training.loss]
+    of_batch = at_temperature(training.loss, training.temperature)
     if training.loss != "cross_entropy":
         microbatch = None  # chunks are weighed by the mass of their labels
 
     def gradient(learner: Learner, batch: Batch):
         if not jax.tree.leaves(learner.stats):
             accumulate = batch_gradient(
-                mean_loss(network, loss=training.loss), microbatch
+                mean_loss(
+                    network, loss=training.loss, temperature=training.temperature
+                ),
+                microbatch,
             )
             return accumulate(learner.params, batch, learner.stats), learner.stats
 

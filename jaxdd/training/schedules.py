@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from jaxdd.errors import UserError
 from jaxdd.fields import Choice, option
 from jaxdd.primitives.losses import LOSSES
 from jaxdd.training.fit import OPTIMIZERS, Training
@@ -67,6 +68,14 @@ def cosine_schedule(epochs: int, learning_rate: float, batch_size: int) -> Train
     return dataclasses.replace(base, warmup_steps=500, final_share=0.01)
 
 
+def half_cosine_schedule(
+    epochs: int, learning_rate: float, batch_size: int
+) -> Training:
+    """RDED's: E epochs, the first half of a cosine, update by update (ours)."""
+    base = _base(epochs, learning_rate, batch_size)
+    return dataclasses.replace(base, final_share=0.0, cosine_span=2.0)
+
+
 # (E, learning rate at the start, samples per minibatch) -> schedule.
 SCHEDULES: Mapping[str, Callable[[int, float, int], Training]] = {
     "dc": dc_schedule,
@@ -74,6 +83,7 @@ SCHEDULES: Mapping[str, Callable[[int, float, int], Training]] = {
     "halving": halving_schedule,
     "fifths": fifths_schedule,
     "cosine": cosine_schedule,
+    "half_cosine": half_cosine_schedule,
     "constant": _base,
 }
 # What PyTorch's optimisers do where nothing is said.
@@ -95,6 +105,7 @@ class EvaluationSpec(Choice):
         optimizer: a name in `training.fit.OPTIMIZERS`; SGD has momentum 0.9 and weight
             decay 5e-4, AdamW a decoupled decay of 0.01, Adam none.
         loss: a name in `primitives.losses.LOSSES`.
+        temperature: of predictions and labels in the loss.
         augmentation: of the training, see `augment.training`.
     """
 
@@ -136,8 +147,8 @@ class EvaluationSpec(Choice):
     schedule: str = option(
         "dc",
         "schedule of the learning rate in the evaluation: of DC (dc), of IDC (idc), of "
-        "DataDAM (halving), of NCFM (fifths), a warm-up and a cosine (cosine), or none "
-        "(constant)",
+        "DataDAM (halving), of NCFM (fifths), a warm-up and a cosine (cosine), the "
+        "first half of a cosine (half_cosine), or none (constant)",
         flag="eval_schedule",
         choices=SCHEDULES,
     )
@@ -150,15 +161,30 @@ class EvaluationSpec(Choice):
     loss: str = option(
         "cross_entropy",
         "loss of the networks' training in the evaluation: cross_entropy, the same "
-        "with labels of any sum (row_cross_entropy), or the squared error (mse)",
+        "with labels of any sum (row_cross_entropy), the squared error (mse), or the "
+        "Kullback-Leibler divergence (kl)",
         flag="eval_loss",
         choices=LOSSES,
+    )
+    temperature: float = option(
+        1.0,
+        "temperature of predictions and labels in the loss of the evaluation; 1 for "
+        "none",
+        above=0,
     )
     augmentation: str = option(
         "none",
         "augmentation of the networks' training in the evaluation, or none",
         flag="eval_augmentation",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.temperature != 1 and self.loss == "mse":
+            raise UserError(
+                f"--temperature={self.temperature:g} softens probabilities, and "
+                "--eval_loss=mse has none: use --eval_loss=kl, or leave it out"
+            )
 
     def training(
         self, step_size: float | None = None, epochs: int | None = None
@@ -172,7 +198,9 @@ class EvaluationSpec(Choice):
         rate = next(x for x in (self.lr, step_size, 0.01) if x is not None)
         schedule = SCHEDULES[self.schedule]
         training = schedule(epochs or self.epochs, rate, self.batch)
-        training = dataclasses.replace(training, loss=self.loss)
+        training = dataclasses.replace(
+            training, loss=self.loss, temperature=self.temperature
+        )
         if self.optimizer == "sgd":
             return training
         return dataclasses.replace(

@@ -14,7 +14,6 @@ import pytest
 from jaxdd.data.real import take
 from jaxdd.fields import flat, override
 from jaxdd.methods.build import build
-from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers import segments
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.modifiers.judges import make_judge
@@ -89,7 +88,7 @@ def network_in(cast) -> Network:
     "changes",
     [pytest.param({}, id="plain", marks=pytest.mark.slow), pytest.param(ALL, id="all")],
 )
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", toy.STEPPING)
 def test_a_step_keeps_the_dtype_of_its_data(method, changes, mode, inputs):
     recipe = toy.toy_recipe(method, **changes)
     if "features" in flat(recipe):

@@ -12,6 +12,7 @@ from jaxdd.errors import UserError
 from jaxdd.fields import Flag, flags_of, flat, override, type_of
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
+from jaxdd.synthetic.crops import Crops
 
 # Flags that create a choice, by the field that holds it.
 OPENING: dict[str, dict[str, Any]] = {
@@ -32,6 +33,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "image_decay": {"image_optimizer": "adamw"},
     "image_horizon": {"image_schedule": "cosine"},
     "least_steps": {"most_steps": 15},
+    **{name: {"init": "crops"} for name in flags_of(Crops)},
 }
 # Another value than the default, where the field does not say what may be given.
 TEXTS = {
@@ -48,6 +50,7 @@ OTHERS = {
     "removals": "7:0.1",
     "sdc_at": "path",
     "probe_kinds": "random",
+    "realism_score": "grad_norm",
 }
 
 
@@ -206,7 +209,7 @@ def test_axes_lack_what_is_of_other_variants():
 
 
 def lacks_experts(method):
-    return not METHODS[method].needs_experts
+    return run_of(method, {"ipc": 5}).experts is None
 
 
 @pytest.mark.parametrize("name", [n for n, f in FLAGS.items() if f.group == "experts"])

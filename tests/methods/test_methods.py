@@ -19,7 +19,6 @@ from jaxdd.learners.spans import Spans
 from jaxdd.learners.windows import Windows
 from jaxdd.methods.build import build, term_share
 from jaxdd.methods.recipe import Recipe
-from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.sdc import SDC
 from jaxdd.objectives.regression import OnFeatures
 from jaxdd.objectives.unrolled import UnrolledLoss
@@ -29,6 +28,7 @@ from tests.helpers import assert_close, toy_start
 from tests.toy_methods import (
     INPUTS,
     NETWORK,
+    STEPPING,
     VARIANTS,
     inputs_of,
     is_new,
@@ -39,11 +39,11 @@ from tests.toy_methods import (
 
 # Terms meet the objective: all variants for its first method, the others plain. That
 # the correction has an effect on every method is in `test_cells`.
-FIRST = {METHODS[m].objective.name: m for m in reversed(METHODS)}
+FIRST = {STEPPING[m].objective.name: m for m in reversed(STEPPING)}
 # Whose terms meet the same evidence as those of another objective.
 ALIKE = ("convex",)
 VARIED = [m for name, m in FIRST.items() if name not in ALIKE][::-1]
-PAIRS = [(m, v) for m in METHODS for v in VARIANTS if v == "plain" or m in VARIED]
+PAIRS = [(m, v) for m in STEPPING for v in VARIANTS if v == "plain" or m in VARIED]
 # The mean gradient's norm is a part of what the per-sample one needs.
 CELLS = [
     pytest.param(m, v, marks=pytest.mark.slow if v == "mean" else ()) for m, v in PAIRS
@@ -120,7 +120,7 @@ def test_the_key_decides_the_result(name, variant):
 # what the others have.
 BY_ITSELF = [
     pytest.param(name, marks=() if name in VARIED else pytest.mark.slow)
-    for name in METHODS
+    for name in STEPPING
 ]
 
 
@@ -195,7 +195,7 @@ def norms_of(trees):
 
 
 BY_SGD = [
-    c for c in CELLS if isinstance(METHODS[str(c.values[0])].images.optimizer, SGD)
+    c for c in CELLS if isinstance(STEPPING[str(c.values[0])].images.optimizer, SGD)
 ]
 
 
@@ -253,7 +253,7 @@ def record_key_uses(monkeypatch):
     return uses
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", STEPPING)
 def test_keys_are_never_used_twice(name, monkeypatch):
     """A key is drawn from or split once, or numbers are folded into it."""
     variant = "per_sample" if name in VARIED else "plain"
@@ -263,7 +263,7 @@ def test_keys_are_never_used_twice(name, monkeypatch):
     uses = record_key_uses(monkeypatch)
     # It sees loops, but not folds of a used key. A student draws its minibatches once
     # more in the backward pass, from the same keys, on purpose.
-    recipe = METHODS[name]
+    recipe = STEPPING[name]
     student = recipe.needs_experts or isinstance(recipe.objective, UnrolledLoss)
     with jax.debug_key_reuse(not student):
         step.lower(jax.random.key(0), state, inputs)
@@ -362,7 +362,7 @@ def test_the_result_of_ftd_is_the_moving_average_of_the_images():
     assert np.abs(average - state.codes.images).max() > 1e-2
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", STEPPING)
 def test_the_buffers_of_a_state_can_be_given_away(name):
     """No two leaves are one buffer, nor one of the start's."""
     method, start = cell(name, "plain").method, start_for(cell(name, "plain").recipe)
@@ -374,16 +374,16 @@ def test_the_buffers_of_a_state_can_be_given_away(name):
 
 
 @pytest.mark.parametrize(
-    "name", [m for m in METHODS if isinstance(METHODS[m].learner, TrainedBetween)]
+    "name", [m for m in STEPPING if isinstance(STEPPING[m].learner, TrainedBetween)]
 )
 def test_a_network_is_trained_between_matches_and_replaced_after_the_last(name):
     run = cell(name, "plain")
     sources = [of_seed(run.start.source, 0)]
     sources += [of_seed(states.source, 0) for states, _ in history(name, "plain")[:7]]
-    if flat(METHODS[name])["sampling"] == "passes":
+    if flat(STEPPING[name])["sampling"] == "passes":
         assert len({int(s.order) for s in sources}) == 1  # one for the whole run
         sources = [s.source for s in sources]
-    of_pool = isinstance(METHODS[name].learner, Pool)
+    of_pool = isinstance(STEPPING[name].learner, Pool)
     learners = [s.learner if of_pool else s.training.learner for s in sources]
     assert [int(s.age) for s in sources] == [0, 1, 2, 0, 1, 2, 0, 1]
     assert [is_new(x) for x in learners] == [s.age == 0 for s in sources]

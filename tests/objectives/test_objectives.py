@@ -131,7 +131,7 @@ def test_equal_batches_match_perfectly_under_every_siamese_draw(kind):
 TWO_SIDED = [
     name
     for name, recipe in METHODS.items()
-    if isinstance(recipe.objective, SampleMatching)
+    if isinstance(recipe.objective, SampleMatching) and name != "rded"  # as DM
 ]
 
 

@@ -6,10 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd.primitives.losses import (
+    at_temperature,
     correct,
     cross_entropy,
     mean_loss,
     per_sample_cross_entropy,
+    tempered,
 )
 from jaxdd.types import Batch
 from tests.helpers import linear_network, new_learner, toy_batch
@@ -67,3 +69,24 @@ def test_padding_mass_and_networks():
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     empty = Batch(batch.images, jnp.zeros((4, 3)))
     assert mean_loss(network)(params, empty, stats) == 0
+
+
+def test_a_temperature_softens_predictions_and_labels():
+    logits, teacher = jax.random.normal(jax.random.key(3), (2, 4, 5))
+    labels = jax.nn.softmax(teacher)
+    loss = at_temperature("kl", 4.0)
+    p, q = jax.nn.softmax(teacher / 4), jax.nn.softmax(logits / 4)
+    expected = jnp.mean(jnp.sum(p * (jnp.log(p) - jnp.log(q)), axis=-1))
+    np.testing.assert_allclose(loss(logits, labels), expected, rtol=1e-4)
+    np.testing.assert_allclose(loss(teacher, labels), 0, atol=1e-6)
+    # Padding has no weight, and hard labels stay hard.
+    padded = jnp.concatenate([labels, jnp.zeros((2, 5))])
+    more = jnp.concatenate([logits, jnp.ones((2, 5))])
+    np.testing.assert_allclose(loss(more, padded), expected, rtol=1e-4)
+    hard = jnp.eye(5)[:4]
+    np.testing.assert_array_equal(tempered(hard, 20.0), hard)
+    slopes = [
+        jax.grad(at_temperature(name, 4.0))(logits, labels)
+        for name in ("kl", "cross_entropy")
+    ]
+    np.testing.assert_allclose(*slopes, atol=1e-6)

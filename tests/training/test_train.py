@@ -319,6 +319,13 @@ def test_schedules_of_the_evaluation(name):
     assert (training.warmup_steps, training.final_share) == expected
 
 
+def test_half_a_cosine_ends_at_half_the_rate():
+    training = EvaluationSpec(schedule="half_cosine", epochs=7).training()
+    shares = [float(training.rate_share(jnp.int32(x), 30)) for x in (0, 15, 30)]
+    expected = [0.5 * (1 + np.cos(np.pi * x / 60)) for x in (0, 15, 30)]
+    np.testing.assert_allclose(shares, expected, rtol=1e-5)
+
+
 def test_labels_of_any_mass_weigh_rows_alike():
     logits = jnp.array([[1.0, 2.0], [0.5, 0.0], [3.0, 1.0]])
     labels = jnp.array([[2.0, 1.0], [0.5, 0.0], [0.0, 0.0]])

@@ -16,13 +16,17 @@ class Length(Choice):
     """How far a run goes.
 
     Attributes:
-        steps: updates of the images.
+        steps: updates of the images; 0 where the first images are the result.
     """
 
     subject: ClassVar[str] = "the run"
 
     steps: int = option(
-        1, "number of updates of the synthetic images", above=0, often=True
+        1,
+        "number of updates of the synthetic images; 0 keeps the first ones, where they "
+        "are chosen (--init=crops)",
+        at_least=0,
+        often=True,
     )
 
 
