@@ -59,6 +59,7 @@ NEW = {
     "match_norm",
     "match_activation",
     "tensorboard",
+    "boost_rate",
     "modality",
     "label",
     "id_column",
