@@ -35,7 +35,8 @@ class Config(ForeignFlags):
     to: str = option(
         "npz",
         f"what is written: {', '.join(TARGETS)}; npz is jaxdd's own, pt is for "
-        "torch.load, png a folder of pictures, hub a folder to upload to Hugging Face",
+        "torch.load, png a folder of pictures, csv a table of rows or sequences, hub a "
+        "folder to upload to Hugging Face",
         often=True,
     )
     first: int | None = option(

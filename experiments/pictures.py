@@ -22,6 +22,7 @@ from jaxdd.data import Dataset
 from jaxdd.data.problem import DataFlags, open_dataset
 from jaxdd.errors import UserError
 from jaxdd.methods.recipes import spelled
+from jaxdd.modality import check_pixels
 from jaxdd.storage.files import make_folder
 from jaxdd.storage.paths import local_path, shown
 
@@ -47,6 +48,7 @@ def run(config: Config) -> Path:
     if not paths:
         raise UserError("--artifacts names no file: give one distilled.npz or more")
     dataset = open_dataset(config)
+    check_pixels("a grid of pictures", dataset.image_shape)
     artifacts = [load(path) for path in paths]
     for path, artifact in zip(paths, artifacts, strict=True):
         if artifact.dataset["fingerprint"] != dataset.fingerprint:

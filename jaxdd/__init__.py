@@ -10,7 +10,7 @@ from jaxdd.artifact.export import export_pngs
 from jaxdd.artifact.file import Artifact, load, save
 from jaxdd.artifact.restart import initial_from
 from jaxdd.augment import dsa, on_images, per_image, siamese
-from jaxdd.data import from_arrays, from_folder, from_npz, from_tfds
+from jaxdd.data import from_arrays, from_folder, from_npz, from_table, from_tfds
 from jaxdd.data.real import real_data
 from jaxdd.distillation.api import distill
 from jaxdd.distillation.difficulties import Difficulty
@@ -178,6 +178,7 @@ __all__ = [
     "from_arrays",
     "from_folder",
     "from_npz",
+    "from_table",
     "from_tfds",
     "gradient_match",
     "gsam",

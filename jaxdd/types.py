@@ -5,6 +5,9 @@ NamedTuples of arrays (pytrees); methods and their parts are NamedTuples of pure
 functions. The signature of every such function is a Protocol below; arguments are
 passed by position.
 
+Samples are written as images, [.., H, W, C]; sequences [.., L, C] and vectors [.., F]
+stand in their place everywhere but in what is about pixels: see `modality`.
+
 A key that a function "consumes" must not be used again by its caller.
 
 Letters used for shapes throughout:

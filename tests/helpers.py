@@ -53,7 +53,7 @@ def toy_arrays(counts=COUNTS, shape=SHAPE, seed=0):
     patterns = np.random.default_rng(99).normal(size=(len(counts), *shape))
     labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
     noise = 0.5 * rng.normal(size=(len(labels), *shape))
-    means = 0.5 * labels[:, None, None, None]
+    means = 0.5 * labels.reshape(-1, *[1] * len(shape))
     return (patterns[labels] + means + noise).astype(np.float32), labels
 
 

@@ -18,6 +18,7 @@ from jaxdd.artifact.file import Artifact
 from jaxdd.artifact.replacing import recover, replace, strangers
 from jaxdd.devices import hosts
 from jaxdd.errors import UserError
+from jaxdd.modality import check_pixels
 from jaxdd.storage.files import temporary_sibling, to_json
 from jaxdd.storage.paths import local_path, reason, shown
 from jaxdd.synthetic.formation import Formation
@@ -103,13 +104,16 @@ def check_export(artifact: Artifact, folder: str | Path) -> Path:
             does not fit them, or the folder is the current one or holds files that no
             export wrote.
     """
+    check_pixels("a folder of PNGs", artifact.images.shape[2:])
     channels = artifact.images.shape[-1]
     if channels not in _CHANNELS:
         raise UserError(
             f"images of {channels} channels cannot be exported, since PNGs have 1 to "
             f"{_CHANNELS[-1]}: use the arrays of the artifact"
         )
-    Formation(artifact.factor, artifact.formation).check(*artifact.images.shape[2:4])
+    Formation(artifact.factor, artifact.formation).check_samples(
+        artifact.images.shape[2:]
+    )
     place = local_path(folder, "--export")
     try:
         target = place.resolve()

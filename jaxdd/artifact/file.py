@@ -33,9 +33,11 @@ from jaxdd.artifact.values import (
     preprocess_of,
     training_of,
 )
+from jaxdd.data.columns import Column
 from jaxdd.data.preprocess import Preprocess
 from jaxdd.devices.precision import unspecified
 from jaxdd.errors import UserError
+from jaxdd.modality import Modality, check_augmentation, check_pixels, modality_of
 from jaxdd.nets import make_network
 from jaxdd.storage.arrays import read_arrays
 from jaxdd.storage.files import atomic_file, make_folder
@@ -54,14 +56,16 @@ class Artifact:
     """A distilled set with everything that is needed to use and to evaluate it.
 
     Attributes:
-        images: [K, n, H, W, C] float32, as stored: preprocessed, or pixels (`space`).
+        images: [K, n, H, W, C], [K, n, L, C] or [K, n, F] float32, as stored:
+            preprocessed, or pixels (`space`).
         labels: [K, n, K] float32 probabilities, or numbers of `label_space`.
         step_size: learned learning rate of the student, or None.
         preprocess: the map from pixels to network inputs, and back.
         class_names: K names.
         dataset: the distilled data, {"name", "fingerprint", "validation",
-            "split_seed"}; the last two determine the training split. "channels" and
-            "image_size" are present if its images were converted.
+            "split_seed"}; the last two determine the training split. What
+            `problem.FORM` lists is present where it was given; of a table, "columns"
+            has {"name", "levels"} of each.
         network: {"name", and options of `nets.make_network`} of the evaluation.
         augmentation: augmentation of the evaluation, a name for `augment.training`.
         training: schedule of the evaluation.
@@ -151,11 +155,25 @@ class Artifact:
         return replace(self, images=images, labels=labels, measured={})
 
     def displayable(self) -> np.ndarray:
-        """Stored images as pixels, [K, n, H, W, C] float32 clipped to [0, 1]."""
+        """Stored images as pixels, [K, n, H, W, C] float32 clipped to [0, 1].
+
+        Sequences and vectors are in the units of their data, and not clipped.
+        """
         pixels = self.images
         if self.space == "input":
             pixels = self.preprocess.invert(pixels)
-        return np.clip(pixels, 0.0, 1.0)
+        return np.clip(pixels, 0.0, 1.0) if self.modality.pixels else pixels
+
+    @property
+    def modality(self) -> Modality:
+        """What its samples are."""
+        return modality_of(self.images.shape[2:])
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of the table that it was made from; () elsewhere."""
+        stored = self.dataset.get("columns", ())
+        return tuple(Column(x["name"], tuple(x["levels"])) for x in stored)
 
     @property
     def digest(self) -> str:
@@ -372,7 +390,11 @@ def _check_usable(artifact: Artifact) -> None:
         ValueError: it cannot be.
     """
     shape = artifact.images.shape[2:]
-    if artifact.factor > min(shape[:2]):
+    if artifact.factor > 1 or artifact.space == "pixels":
+        check_pixels("its decoder", shape)
+    if artifact.columns and shape != (sum(x.features for x in artifact.columns),):
+        raise ValueError("the columns of its table do not fit its samples")
+    if artifact.modality.pixels and artifact.factor > min(shape[:2]):
         raise ValueError(
             f"its decoder has the factor {artifact.factor}, but its images are "
             f"{shape[0]}x{shape[1]}"
@@ -385,6 +407,7 @@ def _check_usable(artifact: Artifact) -> None:
     options = {k: v for k, v in artifact.network.items() if k != "name"}
     make_network(artifact.network["name"], shape, len(artifact.class_names), **options)
     augment.training(artifact.augmentation)
+    check_augmentation(artifact.augmentation, shape)
     converted = artifact.preprocess.invert(artifact.images)
     if artifact.space == "pixels":
         converted = artifact.preprocess.apply(artifact.images)

@@ -1,11 +1,14 @@
 """The fields and arrays of an artifact's file: types, shapes and sizes, no values."""
 
+import math
 from typing import Any
 
 import numpy as np
 
+from jaxdd.data.readers.table import MISSING
 from jaxdd.devices.precision import PRECISIONS
 from jaxdd.errors import LARGEST_INTEGER
+from jaxdd.modality import MODALITIES, modality_of
 from jaxdd.nets import NETS
 from jaxdd.primitives.losses import LOSSES
 from jaxdd.storage.arrays import Member, Shapes
@@ -31,6 +34,9 @@ STATISTICS = mapping(mean=number(0, 100), std=number(0, 100), n=integer(1))
 # unknown options of the network, the training or the decoder are refused.
 _CONFIG = mapping(optional={"precision": one_of(*PRECISIONS)})
 
+# A column of a table, as `data.columns.Column`.
+_column = mapping(name=text(), levels=list_of(text()))
+
 
 def _config(value: Any, where: str) -> None:
     """Whatever other code has written, but no precision that there is not."""
@@ -45,7 +51,15 @@ FIELDS: dict[str, Schema] = {
         fingerprint=text(),
         validation=number(0, 1),
         split_seed=_SEED,
-        optional={"channels": one_of(1, 3), "image_size": text(20)},
+        optional={
+            "channels": one_of(1, 3),
+            "image_size": text(20),
+            "modality": one_of(*MODALITIES),
+            "label": text(),
+            "id_column": text(),
+            "missing": one_of(*MISSING),
+            "columns": list_of(_column, shortest=1),
+        },
     ),
     "labels": one_of("hard", "soft", "targets", "weights"),
     "network": mapping(
@@ -87,7 +101,7 @@ OPTIONAL: dict[str, Schema] = {
 # The arrays. A header with 10,000 classes takes 4 MB.
 HEADER = {"header": Member("U", 0, largest=16 * 2**20)}
 ARRAYS = {
-    "images": Member("f", 5),
+    "images": Member("f", None),
     "labels": Member("f", 3, repetitive=True),  # one-hot
     "step_size": Member("f", 0),
     "preprocess/kind": Member("U", 0, largest=1000),
@@ -121,12 +135,18 @@ def agree(shapes: Shapes, classes: int) -> None:
         ValueError: they do not.
     """
     images = shapes["images"]
-    if images[0] != classes or 0 in images:
+    if not 3 <= len(images) <= 5:
         raise ValueError(
-            f"images have shape {images}; expected ({classes}, ipc, H, W, C)"
+            f"images have shape {images}; expected ({classes}, ipc, H, W, C), "
+            f"({classes}, ipc, L, C) or ({classes}, ipc, F)"
         )
-    ipc, height, width, channels = images[1:]
-    values = height * width * channels
+    if images[0] != classes or 0 in images:
+        axes = ", ".join(modality_of(images[2:]).axes)
+        raise ValueError(
+            f"images have shape {images}; expected ({classes}, ipc, {axes})"
+        )
+    ipc, channels = images[1], images[-1]
+    values = math.prod(images[2:])
     expected: dict[str, list[tuple[int, ...]]] = {
         "labels": [(classes, ipc, classes)],
         # With whitening the mean has one entry per value of an image.

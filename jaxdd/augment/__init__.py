@@ -2,6 +2,7 @@
 
 ops         operations on one image
 frepo       the operations of FRePo's evaluation
+sequences   operations on one sequence
 pipelines   choices among ops, and their lifts to batches: `per_image`, `siamese`
 mixing      CutMix
 dc          the augmentation of DC's own evaluation

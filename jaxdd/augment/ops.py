@@ -24,10 +24,11 @@ Image: TypeAlias = Float[Array, "H W C"]
 
 
 class Op(NamedTuple):
-    """One augmentation of ONE image; it keeps the image's shape and dtype."""
+    """One augmentation of ONE sample; it keeps the sample's shape and dtype."""
 
     draw: Callable[[Key, Shape], Draws]
-    apply: Callable[[Draws, Image], Image]
+    apply: Callable[[Draws, Any], Any]
+    rank: int = 3  # axes of a sample: an image, or 2 for a sequence [L, C]
 
 
 # --- Colour -------------------------------------------------------------------------

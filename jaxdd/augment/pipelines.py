@@ -16,7 +16,9 @@ from jax import lax
 
 from jaxdd.augment.frepo import OPS as FREPO_OPS
 from jaxdd.augment.ops import OPS, Op, cutout
+from jaxdd.augment.sequences import OPS as SEQUENCE_OPS
 from jaxdd.errors import UserError, quoted
+from jaxdd.modality import SEQUENCE
 from jaxdd.types import Array, Key
 
 Pipeline: TypeAlias = tuple[tuple[Op, ...], ...]  # groups; one op of each is applied
@@ -97,8 +99,24 @@ def frepo_strategy(dataset_name: str) -> str:
     return f"{flip}color_crop_rotate_translate_cutout"
 
 
+def sequence(strategy: str) -> Pipeline:
+    """The pipeline of sequences [L, C]: every named operation in each call (ours).
+
+    Args:
+        strategy: names of ops of `augment.sequences` joined by "_".
+
+    Raises:
+        UserError: an op is unknown.
+
+    Example:
+        >>> [len(group) for group in sequence("jitter_shift")]
+        [1, 1]
+    """
+    return tuple((SEQUENCE_OPS[name],) for name in _names(strategy, SEQUENCE_OPS))
+
+
 def pipeline(name: str) -> Pipeline:
-    """DSA's pipeline for a strategy; IDC's and FRePo's after "idc:" and "frepo:".
+    """DSA's pipeline for a strategy; others after "idc:", "frepo:" and "sequence:".
 
     Example:
         >>> len(pipeline("color_crop_cutout")), len(pipeline("idc:color_crop_cutout"))
@@ -108,6 +126,8 @@ def pipeline(name: str) -> Pipeline:
         return idc(name.removeprefix("idc:"))
     if name.startswith("frepo:"):
         return frepo(name.removeprefix("frepo:"))
+    if name.startswith(SEQUENCE):
+        return sequence(name.removeprefix(SEQUENCE))
     return dsa(name)
 
 
@@ -141,7 +161,8 @@ def per_image(pipeline: Pipeline) -> Callable[[Key, Array], Array]:
     on the key and on i, not on B, so padding a batch changes no other image.
 
     Raises:
-        UserError: in `augment`, if images are not floating point with four axes.
+        UserError: in `augment`, if images are not floating point or have axes that
+            the operations are not for.
 
     Example:
         >>> augment = per_image(dsa("crop_flip"))
@@ -157,7 +178,7 @@ def per_image(pipeline: Pipeline) -> Callable[[Key, Array], Array]:
         return jax.vmap(augment_one)(jnp.arange(images.shape[0]), images)
 
     def augment(key: Key, images: Array) -> Array:
-        _common_shape((images,))
+        _check(pipeline, (images,))
         return _run(pipeline, lift, key, images)
 
     return augment
@@ -170,8 +191,8 @@ def siamese(pipeline: Pipeline) -> Callable[..., tuple[Array, ...]]:
     order. Source: Zhao & Bilen 2021, eq. 5.
 
     Raises:
-        UserError: in `augment`, if batches are not floating point with four axes, or
-            differ in H, W or C.
+        UserError: in `augment`, if batches are not floating point, have axes that the
+            operations are not for, or differ in the shape of a sample.
 
     Example:
         >>> augment = siamese(dsa("crop_flip"))
@@ -186,7 +207,7 @@ def siamese(pipeline: Pipeline) -> Callable[..., tuple[Array, ...]]:
         return tuple(jax.vmap(partial(op.apply, drawn))(batch) for batch in batches)
 
     def augment(key: Key, *batches: Array) -> tuple[Array, ...]:
-        _common_shape(batches)
+        _check(pipeline, batches)
         return _run(pipeline, lift, key, batches)
 
     return augment
@@ -201,12 +222,19 @@ def _run(pipeline: Pipeline, lift: Callable, key: Key, images: Any) -> Any:
     return images
 
 
-def _common_shape(batches: tuple[Array, ...]) -> None:
+def _check(pipeline: Pipeline, batches: tuple[Array, ...]) -> None:
+    """Refuse batches that the ops of a pipeline are not for.
+
+    Raises:
+        UserError: samples differ in shape, have other axes or are no floats.
+    """
     shapes = {batch.shape[1:] for batch in batches}
-    if len(shapes) != 1 or any(batch.ndim != 4 for batch in batches):
+    ranks = {op.rank for group in pipeline for op in group}
+    if len(shapes) != 1 or not {len(shape) for shape in shapes} >= ranks:
         listed = ", ".join(str(batch.shape) for batch in batches) or "none"
+        axes = "L, C" if ranks == {2} else "H, W, C"
         raise UserError(
-            f"augmentation needs batches [B, H, W, C] of one image size, not {listed}"
+            f"augmentation needs batches [B, {axes}] of one size, not {listed}"
         )
     for batch in batches:
         if not jnp.issubdtype(batch.dtype, jnp.floating):

@@ -2,7 +2,8 @@
 
 dataset     `Dataset`, checked arrays in host memory
 load        datasets by name; a new reader is a file in `readers` and a line here
-readers     digits, folders of pictures, .npz archives, prepared TFDS sets
+readers     digits, folders of pictures, .npz archives, tables, prepared TFDS sets
+columns     columns of a table, and rows that are readable again
 originals   where the original archives of published datasets are, with checksums
 checks      checks that every reader shares
 splits      training, validation and test splits
@@ -17,6 +18,7 @@ from jaxdd.data.preprocess import Preprocess, check_constants, fit_zca, normalis
 from jaxdd.data.readers.digits import digits
 from jaxdd.data.readers.folder import from_folder
 from jaxdd.data.readers.npz import from_npz
+from jaxdd.data.readers.table import from_table
 from jaxdd.data.readers.tfds import from_tfds
 from jaxdd.data.splits import Split, Splits, split
 
@@ -32,6 +34,7 @@ __all__ = [
     "from_arrays",
     "from_folder",
     "from_npz",
+    "from_table",
     "from_tfds",
     "load",
     "normalisation",

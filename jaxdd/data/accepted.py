@@ -18,7 +18,9 @@ _FORMS = (
 _NAME = "arrays"
 
 
-def as_problem_data(data: Any) -> tuple[Dataset | None, str | None]:
+def as_problem_data(
+    data: Any, modality: str | None = None
+) -> tuple[Dataset | None, str | None]:
     """The dataset that a function was given, or its name.
 
     Reports what was left out or held out of a dataset in memory, as readers do.
@@ -28,6 +30,7 @@ def as_problem_data(data: Any) -> tuple[Dataset | None, str | None]:
             split, always the same; (images, labels, test_images, test_labels); a
             `Dataset`; or a name, as `--dataset` takes it. Images are as in
             `data.from_arrays`.
+        modality: what samples of arrays are, as in `data.from_arrays`.
 
     Returns:
         (the dataset, None), or (None, its name), which is not read yet.
@@ -48,10 +51,13 @@ def as_problem_data(data: Any) -> tuple[Dataset | None, str | None]:
     if isinstance(data, Dataset):
         dataset = validate(data)
     elif isinstance(data, tuple | list) and len(data) == 2:
-        dataset = _held_out(*data)
+        images, labels = data
+        dataset = _held_out(images, labels, modality)
     elif isinstance(data, tuple | list) and len(data) == 4:
         images, labels, test_images, test_labels = data
-        dataset = from_arrays(images, labels, test_images, test_labels, name=_NAME)
+        dataset = from_arrays(
+            images, labels, test_images, test_labels, name=_NAME, modality=modality
+        )
     else:
         size = f" of {len(data)}" if isinstance(data, tuple | list) else ""
         raise UserError(f"data cannot be a {type(data).__name__}{size}: {_FORMS}")
@@ -60,11 +66,11 @@ def as_problem_data(data: Any) -> tuple[Dataset | None, str | None]:
     return dataset, None
 
 
-def _held_out(images: Any, labels: Any) -> Dataset:
+def _held_out(images: Any, labels: Any, modality: str | None) -> Dataset:
     """A dataset whose test split is a fifth of its images."""
     array = as_array(f"images of {_NAME!r}", images)
     if array.ndim == 0:
         raise UserError(f"images cannot be a single value: {_FORMS}")
     remark = held_out_remark("this data", len(array))
     integers = as_labels(f"labels of {_NAME!r}", labels)
-    return with_test_split(_NAME, array, integers, None, [remark])
+    return with_test_split(_NAME, array, integers, None, [remark], modality)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxdd.errors import UserError
+from jaxdd.modality import MODALITIES, Modality
 
 
 def as_array(where: str, values: Any) -> np.ndarray:
@@ -103,15 +104,37 @@ def check_labels(
 
 
 def check_rank(where: str, shape: tuple[int, ...]) -> None:
-    """Refuse a shape of images that is not [M, H, W, C].
+    """Refuse a shape that is none of images, sequences or vectors.
 
     Raises:
-        UserError: the number of axes is not four, or H, W or C is zero.
+        UserError: the number of axes is not two to four, or one of them is zero.
     """
-    if len(shape) != 4 or 0 in shape[1:]:
+    if not 2 <= len(shape) <= 4 or 0 in shape[1:]:
+        others = ", ".join(f"[M, {', '.join(x.axes)}] ({x.name})" for x in _OTHERS)
         raise UserError(
-            f"the images of the {where} must have shape [M, H, W, C], but have {shape}"
-            f"{channels_hint(shape)}"
+            f"the images of the {where} must have shape [M, H, W, C], or be {others}, "
+            f"but have {shape}{channels_hint(shape)}"
+        )
+
+
+_OTHERS = [modality for modality in MODALITIES.values() if not modality.pixels]
+
+
+def check_modality(where: str, shape: tuple[int, ...], modality: Modality) -> None:
+    """Refuse an array [M, ...] whose samples are no images, sequences or vectors.
+
+    Args:
+        where: name of the samples in messages.
+        shape: of the array.
+        modality: what its samples have to be.
+
+    Raises:
+        UserError: it has other axes, or an empty one.
+    """
+    if len(shape) != 1 + len(modality.axes) or 0 in shape[1:]:
+        raise UserError(
+            f"{modality.name} have shape [M, {', '.join(modality.axes)}], but the "
+            f"{where} have {shape}"
         )
 
 
@@ -128,7 +151,8 @@ def check_range(where: str, images: np.ndarray) -> None:
     if low < 0 or high > 1:
         raise UserError(
             f"float images must lie in [0, 1], but those of the {where} range from "
-            f"{low:g} to {high:g}; rescale them or give uint8"
+            f"{low:g} to {high:g}; rescale them or give uint8, or name sequences "
+            "[M, L, C] by modality=sequences"
         )
 
 

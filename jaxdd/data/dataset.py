@@ -12,13 +12,17 @@ from jaxdd.data.checks import (
     as_array,
     as_labels,
     channels_hint,
+    check_finite,
     check_labels,
+    check_modality,
     check_no_gap,
     check_range,
     check_rank,
     count_classes,
 )
-from jaxdd.errors import UserError
+from jaxdd.data.columns import Column
+from jaxdd.errors import UserError, choose
+from jaxdd.modality import IMAGES, MODALITIES, Modality, modality_of
 from jaxdd.storage.paths import shown
 
 CHANNELS = (1, 3)  # grey and RGB, the channels of all networks and pictures
@@ -26,15 +30,18 @@ CHANNELS = (1, 3)  # grey and RGB, the channels of all networks and pictures
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled training and test images in host memory.
+    """Labelled training and test samples in host memory.
 
     Attributes:
         name: name of the dataset in messages and files.
-        images, test_images: [M, H, W, C] uint8, or float32 in [0, 1]; C is 1 or 3.
+        images, test_images: the samples: images [M, H, W, C] uint8, or float32 in
+            [0, 1], where C is 1 or 3; or sequences [M, L, C] or vectors [M, F] of any
+            finite float32.
         labels, test_labels: [M] int32, indices into `class_names`.
         class_names: K names; characters that no terminal prints are escaped.
         remarks: sentences about files that a reader left out and choices that it made;
             not part of the fingerprint.
+        columns: of a table, whose rows are vectors; () elsewhere.
     """
 
     name: str
@@ -44,16 +51,29 @@ class Dataset:
     test_labels: np.ndarray
     class_names: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C) in pixels and channels."""
-        height, width, channels = self.images.shape[1:]
-        return height, width, channels
+    def image_shape(self) -> tuple[int, ...]:
+        """(H, W, C) in pixels and channels; (L, C) of sequences, (F,) of vectors."""
+        return self.images.shape[1:]
+
+    @property
+    def modality(self) -> Modality:
+        """What the samples are."""
+        return modality_of(self.image_shape)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What a set that is distilled from it keeps, to be readable: the columns."""
+        if not self.columns:
+            return {}
+        listed = [{"name": x.name, "levels": list(x.levels)} for x in self.columns]
+        return {"columns": listed}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -74,24 +94,35 @@ def from_arrays(
     class_names: Sequence[str] | None = None,
     name: str = "arrays",
     remarks: Sequence[str] = (),
+    modality: str | None = None,
+    columns: Sequence[Column] = (),
 ) -> Dataset:
     """A checked `Dataset` from array-likes.
 
     Args:
-        images, test_images: [M, H, W, C], or [M, H, W] for one channel; uint8, or any
-            float type with values in [0, 1], stored as float32.
+        images, test_images: images [M, H, W, C], or [M, H, W] for one channel; uint8,
+            or any float type with values in [0, 1], stored as float32. Or vectors
+            [M, F], or sequences [M, L, C], of any real numbers.
         labels, test_labels: [M] integers, stored as int32.
         class_names: K names; "0", "1", ... up to the largest training label by default.
         name: name of the dataset in messages and files.
         remarks: as in `Dataset`.
+        modality: "images", "sequences" or "vectors"; by default what the number of axes
+            says, where [M, H, W] are grey images: sequences have to be named.
+        columns: of a table, as in `Dataset`.
 
     Raises:
-        UserError: `validate` refuses the dataset.
+        UserError: `validate` refuses the dataset, or the modality is unknown or has
+            other axes.
 
     Example:
         >>> images, labels = np.zeros((6, 8, 8), np.uint8), np.arange(6) % 3
         >>> from_arrays(images, labels, images, labels).image_shape
         (8, 8, 1)
+        >>> waves = np.zeros((6, 16, 2))
+        >>> sequences = from_arrays(waves, labels, waves, labels, modality="sequences")
+        >>> sequences.image_shape, sequences.modality.name
+        ((16, 2), 'sequences')
     """
     labels = as_labels(f"training labels of {name!r}", labels)
     test_labels = as_labels(f"test labels of {name!r}", test_labels)
@@ -100,12 +131,13 @@ def from_arrays(
         class_names = [str(k) for k in range(count)]
     dataset = Dataset(
         name=name,
-        images=_images(f"training images of {name!r}", images),
+        images=as_samples(f"training images of {name!r}", images, modality),
         labels=labels,
-        test_images=_images(f"test images of {name!r}", test_images),
+        test_images=as_samples(f"test images of {name!r}", test_images, modality),
         test_labels=test_labels,
         class_names=tuple(shown(n) for n in class_names),
         remarks=tuple(remarks),
+        columns=tuple(columns),
     )
     return validate(dataset)
 
@@ -160,17 +192,42 @@ def check_ipc(labels: np.ndarray, num_classes: int, ipc: int) -> None:
         )
 
 
-def _images(where: str, images: Any) -> np.ndarray:
-    """Images as [M, H, W, C] uint8 or float32; their values are not checked yet."""
-    array = as_array(where, images)
+def as_samples(where: str, samples: Any, modality: str | None = None) -> np.ndarray:
+    """Samples as uint8 or float32 with all their axes; values are not checked yet.
+
+    Args:
+        where: name of the samples in messages.
+        samples: [M, ...].
+        modality: a name in `MODALITIES`, or None, see `from_arrays`.
+
+    Raises:
+        UserError: the modality is unknown, or the samples have other axes.
+    """
+    array = as_array(where, samples)
+    kind = None if modality is None else choose("modality", modality, MODALITIES)
+    if kind not in (None, IMAGES):
+        check_modality(where, array.shape, kind)
+    is_vector = array.ndim == 2 and kind != IMAGES
+    if (kind not in (None, IMAGES) or is_vector) and array.dtype.kind in "biuf":
+        check_finite(where, array)
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
     if np.issubdtype(array.dtype, np.floating):
         with np.errstate(over="ignore"):  # an infinity, which is refused
             array = array.astype(np.float32, copy=False)
-    return array[..., None] if array.ndim == 3 else array
+    return array[..., None] if array.ndim == 3 and kind in (None, IMAGES) else array
 
 
 def _check_images(where: str, images: np.ndarray) -> None:
     check_rank(where, images.shape)
+    if not modality_of(images.shape[1:]).pixels:
+        if images.dtype != np.float32:
+            raise UserError(
+                f"the {modality_of(images.shape[1:]).name} of the {where} must be real "
+                f"numbers, but are {images.dtype}"
+            )
+        check_finite(f"values of the {where}", images)
+        return
     channels = images.shape[-1]
     if channels not in CHANNELS:
         raise UserError(

@@ -9,12 +9,20 @@ from jaxdd.data.readers.digits import digits
 from jaxdd.data.readers.folder import from_folder
 from jaxdd.data.readers.npz import from_npz
 from jaxdd.data.readers.pictures import Form, fit_arrays
+from jaxdd.data.readers.small import breast_cancer, waves, wine
+from jaxdd.data.readers.table import from_table
 from jaxdd.data.readers.tfds import from_tfds
+from jaxdd.errors import UserError
+from jaxdd.modality import check_pixels
 
 # Datasets that come with the installed packages, by name.
-BUILT_IN: Mapping[str, Callable[[], Dataset]] = {"digits": digits}
-# Readers of files, by the word before the path: (path, channels, size) -> dataset.
-READERS: Mapping[str, Callable[..., Dataset]] = {"folder": from_folder, "npz": from_npz}
+BUILT_IN: Mapping[str, Callable[[], Dataset]] = {
+    "digits": digits,
+    "breast_cancer": breast_cancer,
+    "wine": wine,
+    "waves": waves,
+}
+TABLE = "table"  # what stands before the path of a table
 
 
 def load(
@@ -22,25 +30,50 @@ def load(
     data_dir: str | Path | None = None,
     channels: int | None = None,
     image_size: tuple[int, int] | None = None,
+    modality: str | None = None,
+    label: str | None = None,
+    id_column: str | None = None,
+    missing: str | None = None,
 ) -> Dataset:
-    """The dataset called "digits", "folder:PATH", "npz:FILE", or by its TFDS name.
+    """The dataset of a name: one in `BUILT_IN`, of a file, or of TFDS.
 
     Args:
-        name: "digits", "folder:PATH", "npz:FILE", or the name of a TFDS dataset.
+        name: a name in `BUILT_IN`, "folder:PATH", "npz:FILE", "table:FILE", or the name
+            of a TFDS dataset.
         data_dir: folder of prepared TFDS datasets, see `from_tfds`.
         channels: 1 (grey) or 3 (RGB), to which images are converted; None keeps theirs.
         image_size: (H, W) in pixels; images are cut to that shape about their centre
             and resized.
+        modality: what the arrays of an .npz are, see `from_arrays`.
+        label, id_column, missing: how a table is read, see `from_table`.
 
     Raises:
-        UserError: the dataset does not exist or cannot be read.
+        UserError: the dataset does not exist or cannot be read, or an argument is about
+            data of another kind.
     """
     kind, _, place = name.partition(":")
-    if kind in READERS:
-        return READERS[kind](place, channels, image_size)
-    if name not in BUILT_IN:
+    form = Form(channels, image_size).checked()
+    of_tables = {"label": label, "id_column": id_column, "missing": missing}
+    given = next((flag for flag, x in of_tables.items() if x is not None), None)
+    if given is not None and kind != TABLE:
+        raise UserError(
+            f"--{given} is about tables (--dataset=table:FILE): leave it out"
+        )
+    if modality is not None and kind != "npz":
+        raise UserError(
+            "--modality says what the arrays of an .npz are, and other data says so "
+            "itself: leave it out"
+        )
+    if kind == "folder":
+        return from_folder(place, channels, image_size)
+    if kind == "npz":
+        return from_npz(place, channels, image_size, modality)
+    if kind != TABLE and name not in BUILT_IN:
         return from_tfds(name, data_dir, channels, image_size)
-    dataset, form = BUILT_IN[name](), Form(channels, image_size).checked()
+    dataset = from_table(place, **of_tables) if kind == TABLE else BUILT_IN[name]()
+    if form == Form():
+        return dataset
+    check_pixels("converting channels or sizes", dataset.image_shape)
     images = fit_arrays(name, dataset.images, form)
     test_images = fit_arrays(name, dataset.test_images, form)
     return replace(dataset, images=images, test_images=test_images)

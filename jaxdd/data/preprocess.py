@@ -1,6 +1,7 @@
 """Maps from pixels to network inputs and back: affine per channel, or ZCA."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd.errors import UserError
+from jaxdd.modality import modality_of
 from jaxdd.types import Array, Space
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -21,19 +23,22 @@ _PUBLISHED = {
     "cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
 }
 _STD_FLOOR = 1e-3  # a quarter of a grey level: below it a channel is constant
+# Numbers of any unit are constant where float32 cannot tell them apart.
+_RELATIVE_FLOOR, _LEAST = 1e-6, 1e-30
 _ROWS = 1000  # images per block, to bound the memory of float copies
 _FIELDS = {"affine": ("mean", "std"), "zca": ("mean", "matrix", "inverse")}
 
 
 @dataclass(frozen=True, eq=False)
 class Preprocess:
-    """An invertible map between pixels and network inputs.
+    """An invertible map between samples as they are read and network inputs.
 
-    Pixels are uint8 in 0..255, or floats on the [0, 1] scale. The arrays of the other
-    kind are empty.
+    Pixels are uint8 in 0..255, or floats on the [0, 1] scale; sequences and vectors are
+    floats in units of their own. The arrays of the other kind are empty. For vectors
+    every feature is a channel.
 
     Attributes:
-        kind: "affine" for (x - mean) / std, or "zca" for (x - mean) @ matrix on images
+        kind: "affine" for (x - mean) / std, or "zca" for (x - mean) @ matrix on samples
             flattened to D = H * W * C.
         mean: [C] float32, or [D] with "zca".
         std: [C] float32, with "affine".
@@ -50,10 +55,10 @@ class Preprocess:
         """Preprocessed images.
 
         Args:
-            images: [..., H, W, C] uint8, or float on the [0, 1] scale.
+            images: samples [..., H, W, C], [..., L, C] or [..., F], as they are read.
 
         Returns:
-            [..., H, W, C] float32.
+            The same shape, float32.
 
         Raises:
             UserError: the images do not have the shape of the fitted ones.
@@ -79,10 +84,11 @@ class Preprocess:
         """Pixels of preprocessed images.
 
         Args:
-            z: [..., H, W, C] float.
+            z: [..., H, W, C], [..., L, C] or [..., F] float.
 
         Returns:
-            [..., H, W, C] float32 on the [0, 1] scale, not clipped.
+            The same shape, float32: pixels on the [0, 1] scale, not clipped, or the
+            units of the data.
 
         Raises:
             UserError: the images do not have the shape of the fitted ones.
@@ -103,10 +109,10 @@ class Preprocess:
         with ZCA they are whitened here, as float32.
 
         Args:
-            images: [M, H, W, C] uint8 or float32.
+            images: [M, ..., C] uint8 or float32.
 
         Returns:
-            [M, H, W, C], [C] float32, [C] float32.
+            [M, ..., C], [C] float32, [C] float32.
 
         Raises:
             UserError: the images do not have the shape of the fitted ones.
@@ -126,7 +132,7 @@ class Preprocess:
         inverse = jnp.asarray(self.inverse)
 
         def rows(images: Array) -> Array:
-            return images.reshape(*images.shape[:-3], -1)
+            return images.reshape(*images.shape[: -_axes(images.shape, len(mean))], -1)
 
         return Space(
             lambda z: (rows(z) @ inverse + mean).reshape(z.shape),
@@ -186,12 +192,17 @@ class Preprocess:
             )
 
     def _check_size(self, images: np.ndarray) -> int:
-        if int(np.prod(images.shape[-3:])) != len(self.mean):
+        if not _axes(images.shape, len(self.mean)):
             raise UserError(
                 f"images of shape {images.shape} do not fit a whitening of "
                 f"{len(self.mean)} values per image; use that of their own dataset"
             )
         return len(self.mean)
+
+
+def _axes(shape: tuple[int, ...], values: int) -> int:
+    """How many of the last axes, three at most, hold so many values; 0 for none."""
+    return next((k for k in (3, 2, 1) if math.prod(shape[-k:]) == values), 0)
 
 
 def unit(images: np.ndarray) -> np.ndarray:
@@ -232,13 +243,19 @@ def check_constants(dataset_name: str, channels: int) -> None:
 def normalisation(dataset_name: str, images: np.ndarray) -> Preprocess:
     """The usual per-channel normalisation of a dataset.
 
-    A constant channel gets a small standard deviation instead of zero.
+    A constant channel of images gets a small standard deviation instead of zero; a
+    constant channel of sequences or feature of vectors is standardised to zero.
 
     Args:
-        dataset_name: the dataset whose published constants are used.
-        images: [M, H, W, C] uint8 or float32, the training images, from which the
+        dataset_name: the dataset whose published constants are used, for images.
+        images: [M, ..., C] uint8 or float32, the training samples, from which the
             constants are computed if none are published.
     """
+    if not modality_of(images.shape[1:]).pixels:
+        mean, std = _measure(images)
+        floor = np.maximum(_RELATIVE_FLOOR * np.abs(mean), _LEAST)
+        std = np.where(std > floor, std, 1.0)
+        return Preprocess("affine", mean.astype(np.float32), std.astype(np.float32))
     constants = _published(dataset_name)
     # Data of the user may have the name of a published dataset.
     if constants is None or len(constants[0]) != images.shape[-1]:
@@ -307,7 +324,8 @@ def _measure(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         total, square = np.zeros(channels), np.zeros(channels)
         for i in range(0, len(images), _ROWS):
             block = images[i : i + _ROWS].astype(np.float64)
-            total += block.sum((0, 1, 2))
-            square += (block**2).sum((0, 1, 2))
+            others = tuple(range(block.ndim - 1))
+            total += block.sum(others)
+            square += (block**2).sum(others)
     mean = total / count
     return mean, np.sqrt(np.maximum(square / count - mean**2, 0))

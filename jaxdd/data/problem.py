@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,10 +16,12 @@ from jaxdd.data import (
     normalisation,
     split,
 )
+from jaxdd.data.readers.table import MISSING
 from jaxdd.data.real import real_data
 from jaxdd.devices import policy
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import Choice, option
+from jaxdd.modality import MODALITIES, check_pixels
 from jaxdd.progress import say
 from jaxdd.types import RealData
 
@@ -30,9 +32,10 @@ class DataFlags:
 
     dataset: str = option(
         "digits",
-        "the data: digits, folder:PATH (a sub-folder of PNG, JPEG, BMP, WebP, TIFF, "
-        "GIF or PPM images per class), npz:FILE (as MedMNIST's) or the name of a "
-        "prepared TFDS dataset",
+        "the data: digits, breast_cancer, wine or waves (built in), folder:PATH (a "
+        "sub-folder of PNG, JPEG, BMP, WebP, TIFF, GIF or PPM images per class), "
+        "npz:FILE (as MedMNIST's), table:FILE (CSV, Parquet or NPZ, with --label) or "
+        "the name of a prepared TFDS dataset",
         kind="dataset",
         often=True,
     )
@@ -49,6 +52,35 @@ class DataFlags:
         "size in pixels, N or HxW, to which images are cut about their centre and "
         "resized",
     )
+    modality: str | None = option(
+        None,
+        f"what the samples of an npz:FILE or of arrays are: {', '.join(MODALITIES)}; "
+        "default: what the number of axes says, where [n, H, W] are grey images",
+        choices=MODALITIES,
+    )
+    label: str | None = option(
+        None, "name of the column of a table:FILE that holds the classes"
+    )
+    id_column: str | None = option(
+        None, "name of a column of a table:FILE that names its rows and is no feature"
+    )
+    missing: str | None = option(
+        None,
+        "what becomes of a cell of a table:FILE without a value: the table is refused "
+        "(refuse), or it is the mean of its column over the training rows (mean); "
+        "default: refuse",
+        choices=MISSING,
+    )
+
+    @property
+    def form(self) -> dict[str, str | int]:
+        """The flags that say how data is read, where they are given, by name."""
+        values = {name: getattr(self, name) for name in FORM}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+# Flags of `DataFlags` that an artifact keeps, so that its data can be read again.
+FORM = ("channels", "image_size", "modality", "label", "id_column", "missing")
 
 
 @dataclass(frozen=True)
@@ -159,7 +191,8 @@ def open_dataset(data: DataFlags) -> Dataset:
         UserError: the dataset cannot be used.
     """
     size = size_of(data.image_size)
-    dataset = load(data.dataset, data.data_dir, data.channels, size)
+    form: dict[str, Any] = {**data.form, "image_size": size}
+    dataset = load(data.dataset, data.data_dir, **form)
     for remark in dataset.remarks:
         say(remark)
     return dataset
@@ -200,6 +233,8 @@ def prepare(
 
 
 def _fit(scaling: Scaling, dataset: Dataset, images: np.ndarray) -> Preprocess:
+    if scaling.constants is not None:
+        check_pixels(f"--constants={scaling.constants}", dataset.image_shape)
     if scaling.zca:
         return fit_zca(images)
     return normalisation(scaling.constants or dataset.name, images)

@@ -53,7 +53,8 @@ def real_data(
     """Put a split on the device with every sample in play.
 
     Args:
-        images: [M, H, W, C], uint8 or preprocessed floats of any range.
+        images: [M, H, W, C], [M, L, C] or [M, F], uint8 or preprocessed floats of any
+            range.
         labels: [M] int, numbered from 0.
         num_classes: K, at least 2; a class may be without samples.
         scale, shift: [C], so that `images * scale + shift` is preprocessed; None for

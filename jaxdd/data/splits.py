@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxdd.data.checks import check_labels, check_no_gap, count_classes
+from jaxdd.data.columns import Column
 from jaxdd.data.dataset import Dataset, from_arrays
 from jaxdd.errors import UserError
 
@@ -21,7 +22,7 @@ class Split(NamedTuple):
     `validation`) or in its test array (`test`).
     """
 
-    images: np.ndarray  # [M, H, W, C] uint8 or float32
+    images: np.ndarray  # [M, ...] uint8 or float32
     labels: np.ndarray  # [M] int32
     ids: np.ndarray  # [M] int64, increasing
 
@@ -102,6 +103,8 @@ def with_test_split(
     labels: np.ndarray,
     class_names: Sequence[str] | None,
     remarks: Sequence[str] = (),
+    modality: str | None = None,
+    columns: Sequence[Column] = (),
 ) -> Dataset:
     """A dataset whose test split is a fixed stratified fifth of all images.
 
@@ -109,10 +112,11 @@ def with_test_split(
 
     Args:
         name: name of the dataset.
-        images: [M, H, W, C], or [M, H, W] for one channel.
+        images: the samples [M, ...], as in `from_arrays`.
         labels: [M] integers from 0 on.
         class_names: K names, None for numbers.
-        remarks: as in `Dataset`.
+        remarks, columns: as in `Dataset`.
+        modality: as in `from_arrays`.
 
     Raises:
         UserError: the labels do not fit the images or leave out a class; or as in
@@ -125,14 +129,14 @@ def with_test_split(
     train, test = hold_out(labels, TEST_FRACTION, TEST_SEED)
     return from_arrays(
         images[train], labels[train], images[test], labels[test], class_names, name,
-        remarks,
+        remarks, modality, columns,
     )  # fmt: skip
 
 
-def held_out_remark(name: str, total: int) -> str:
+def held_out_remark(name: str, total: int, what: str = "images") -> str:
     """The remark about `with_test_split` on `total` samples."""
     return (
-        f"{name} has no test split: a stratified fifth of its {total} images is held "
+        f"{name} has no test split: a stratified fifth of its {total} {what} is held "
         "out as one, always the same"
     )
 

@@ -31,7 +31,8 @@ def distill(
     Args:
         data: (images, labels), of which a fifth is held out for the test; (images,
             labels, test_images, test_labels); a `Dataset`; or a name, as `--dataset`
-            takes it.
+            takes it. Images may be vectors [n, F] as well, and with
+            `modality="sequences"` sequences [n, L, C].
         method: a name in `METHODS`, or a recipe of your own.
         ipc: synthetic images per class.
         workdir: the folder of the run. The same call continues a stopped run there, and
@@ -61,7 +62,9 @@ def distill(
     with listening(progress):
         if "dataset" in flags:
             raise UserError("the dataset is the first argument: leave out dataset=")
-        dataset, name = as_problem_data(data)
+        # Of data by name it is a flag like others.
+        modality = None if isinstance(data, str) else flags.pop("modality", None)
+        dataset, name = as_problem_data(data, modality)
         flags = {**flags, "ipc": ipc, "seed": seed, "dataset": name}
         opened = open_run(method, flags, dataset=dataset)
         if workdir is None:

@@ -23,7 +23,8 @@ class Samples(NamedTuple):
     """Some training samples of every class.
 
     Attributes:
-        images: [K, n, H, W, C] float32, pixels in [0, 1].
+        images: [K, n, H, W, C] float32, pixels in [0, 1]; [K, n, L, C] or [K, n, F] as
+            they were read.
         ids: [K, n], places in the dataset's training array.
         scores: [K, n].
     """

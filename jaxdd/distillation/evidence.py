@@ -36,7 +36,8 @@ class Evidence(NamedTuple):
         of_set: [P, N] of the set's images.
         of_real: [P, R] of random training samples.
         extremes: [S, h, w, 1 or 3] uint8, the easiest and the hardest of those samples
-            in each of the first classes, the easiest and the hardest first.
+            in each of the first classes, the easiest and the hardest first; sequences
+            [S, L, C] and vectors [S, F] float32, as they were read.
         classes: [S] of these images.
         hard: [S] bool, whether an image is among the hardest.
         test_ids: [T] of random test samples, increasing.
@@ -73,7 +74,9 @@ def gather(probes: Probes, seen: Mapping[str, Seen], problem: Problem) -> Eviden
     labels = train.labels[picked]
     places, hard = extremes_of(labels, of_real[0], problem.dataset.num_classes)
     images = train.images[picked[places]]
-    unit = 255 if images.dtype == np.uint8 else 1
+    if problem.dataset.modality.pixels:
+        unit = 255 if images.dtype == np.uint8 else 1
+        images = shrunk(np.asarray(images, np.float32) / unit)
     test_ids, of_test = np.zeros(0, np.int64), np.zeros(0, np.float32)
     if kinds[0] in probes.fixed:  # others change with the set and are not kept
         test_ids, of_test = _of_test(probes, kinds[0], problem)
@@ -81,7 +84,7 @@ def gather(probes: Probes, seen: Mapping[str, Seen], problem: Problem) -> Eviden
         kinds,
         of_set,
         of_real,
-        shrunk(np.asarray(images, np.float32) / unit),
+        images,
         labels[places],
         hard,
         test_ids,
@@ -142,7 +145,7 @@ _MEMBERS = {
     "kinds": Member("U", 1, 10_000),
     "of_set": Member("f", 2, 256 * _MEGABYTE),
     "of_real": Member("f", 2, _MEGABYTE),
-    "extremes": Member("u", 4, 64 * _MEGABYTE, repetitive=True),
+    "extremes": Member("uf", None, 64 * _MEGABYTE, repetitive=True),
     "classes": Member("i", 1, 10_000, repetitive=True),
     "hard": Member("b", 1, 10_000, repetitive=True),
     "test_ids": Member("i", 1, _MEGABYTE),
@@ -173,6 +176,8 @@ def read(folder: Path, num_classes: int) -> Evidence:
     evidence = Evidence(kinds=kinds, **arrays)
     classes = evidence.classes
     there = bool(np.all((classes >= 0) & (classes < num_classes)))
+    is_picture = evidence.extremes.ndim == 4
+    there &= is_picture == (evidence.extremes.dtype == np.uint8)
     if not (there and set(evidence.kinds) <= set(KINDS)):
         raise UserError(f"{shown(folder / FILE)} is of another run: {remedy}")
     return evidence
@@ -189,7 +194,9 @@ def _agree(shapes: Shapes) -> None:
     one = len({images[0], *shapes["classes"], *shapes["hard"]}) == 1
     if not one or not kinds == shapes["of_set"][0] == shapes["of_real"][0] > 0:
         raise ValueError("its arrays do not fit each other")
-    if images[3] not in (1, 3) or max(images[1:3]) > 2 * LARGE or 0 in images[1:]:
+    if not 2 <= len(images) <= 4 or 0 in images[1:]:
+        raise ValueError("its images have an impossible size")
+    if len(images) == 4 and (images[3] not in (1, 3) or max(images[1:3]) > 2 * LARGE):
         raise ValueError("its images have an impossible size")
     if shapes["test_ids"] != shapes["of_test"]:
         raise ValueError("its test samples do not fit each other")

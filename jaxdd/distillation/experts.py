@@ -222,7 +222,7 @@ def open_run(config: BankFlags, problem: Problem | None = None) -> Opened:
     record = dataclasses.asdict(dataclasses.replace(manifest, complete=True))
     remark = sorting.describe_window(problem, resolved)
     # Or it would be refused after the sorting.
-    augment.dsa(resolved.recipe.objective.augmentation)
+    augment.pipeline(resolved.recipe.objective.augmentation)
     return Opened(problem, resolved, network, manifest, record, remark)
 
 

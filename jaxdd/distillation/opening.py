@@ -133,7 +133,7 @@ def open_run(
     matched = resolved.matched(dataset, network)
     _check_method(matched, resolved.recipe, dataset.image_shape)
     training_augmentation(resolved.evaluation.augmentation)
-    resolved.recipe.formation.check(*dataset.image_shape[:2])
+    resolved.recipe.formation.check_samples(dataset.image_shape)
     if isinstance(resolved.recipe.objective, UnrolledLoss):
         images = resolved.recipe.formation.count(run.task.ipc)
         resolved.recipe.objective.check(dataset.num_classes, images)

@@ -88,10 +88,11 @@ def content_of(
             tenths(evidence, right, ids) if known else (),  # type: ignore[arg-type]
         )
     return Run(
-        title=title_of(summary["config"]),
+        title=title_of(summary["config"], _NOUNS[artifact.modality.name]),
         command=summary.get("command"),
         workdir=workdir,
         images=artifact.displayable(),
+        columns=artifact.columns,
         summary=summary,
         metrics=metrics,
         difficulty=difficulty,
@@ -99,7 +100,10 @@ def content_of(
     )
 
 
-def title_of(config: Mapping[str, Any]) -> str:
+_NOUNS = {"images": "image", "sequences": "sequence", "vectors": "row"}
+
+
+def title_of(config: Mapping[str, Any], noun: str = "image") -> str:
     """The heading of a run's page.
 
     Example:
@@ -115,7 +119,7 @@ def title_of(config: Mapping[str, Any]) -> str:
     used = [modifier for modifier, is_used in modifiers.items() if is_used]
     extra = f" with {' and '.join(used)}" if used else ""
     ipc = config.get("ipc")
-    images = f"{ipc} image{'' if ipc == 1 else 's'} per class"
+    images = f"{ipc} {noun}{'' if ipc == 1 else 's'} per class"
     return f"{name}{extra} on {config.get('dataset')}, {images}"
 
 

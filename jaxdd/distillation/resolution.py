@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from jaxdd.data import Dataset, Preprocess, check_constants, normalisation
-from jaxdd.data.problem import Problem, Scaling, open_problem, prepare
+from jaxdd.data.problem import FORM, Problem, Scaling, open_problem, prepare
 from jaxdd.devices import precision
+from jaxdd.distillation.fitting import fit
 from jaxdd.distillation.options import FLAGS, Flags, Run, given, run_of, scaling_of
 from jaxdd.errors import UserError, check_integer
 from jaxdd.experts import Manifest
@@ -160,7 +161,7 @@ def on_data(
         run = replace(run, recipe=replace(run.recipe, objective=within))
     if run.scaling.constants is not None and flags.get("constants") is not None:
         check_constants(run.scaling.constants, dataset.image_shape[-1])
-    return run, problem
+    return fit(run, flags, dataset), problem
 
 
 def resolve(
@@ -302,8 +303,7 @@ def _spec(run: Run, experts: Experts, epochs: int) -> BankSpec:
 
 # Values that alter no step: where things are, how far to go, what is measured on the
 # way and at the end. A start may change them.
-PLACES = ("workdir", "data_dir", "dataset", "scores", "constants", "channels",
-          "image_size")  # fmt: skip
+PLACES = ("workdir", "data_dir", "dataset", "scores", "constants", *FORM)
 PACE = ("steps", "save_every", "log_every", "measure_every")
 MEASURED = ("probes", "probe_steps", "probe_kinds", "sdc_share", "tensorboard",
             "num_eval", "num_random")  # fmt: skip

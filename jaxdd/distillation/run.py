@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxdd import report
 from jaxdd.artifact import file as artifacts
+from jaxdd.artifact.csv_file import write_csv
 from jaxdd.artifact.file import Artifact
 from jaxdd.data.problem import Problem
 from jaxdd.devices import memory
@@ -264,7 +265,6 @@ def _artifact(job: Job, stored: Synthetic, step: int, protocol: Protocol) -> Art
     resolved, dataset = job.resolved, job.problem.dataset
     data, images = resolved.data, job.recipe.images
     formation = job.recipe.formation.evaluated()
-    form = {"channels": data.channels, "image_size": data.image_size}
     return Artifact(
         images=np.asarray(stored.images),
         labels=np.asarray(stored.labels),
@@ -276,8 +276,8 @@ def _artifact(job: Job, stored: Synthetic, step: int, protocol: Protocol) -> Art
             "fingerprint": dataset.fingerprint,
             "validation": data.validation,
             "split_seed": resolved.split_seed,
-            # What images were turned into, where it was asked for.
-            **{name: value for name, value in form.items() if value is not None},
+            **dataset.described,
+            **data.form,  # how the data was read, where it was asked for
         },
         network=protocol.network,
         factor=formation.factor,
@@ -302,6 +302,8 @@ def _write_set(artifact: Artifact, made: segmented.Made, folder: Path) -> None:
     artifacts.save(artifact, folder / "distilled.npz")
     pictures = artifact.displayable()
     draw(report.image_grid, pictures, artifact.class_names, folder / "images.png")
+    if not artifact.modality.pixels:
+        write_csv(artifact, folder / "samples.csv")
     if made.segments:
         write_lines(folder / "metrics.jsonl", made.metrics)
     for name, key, label in (

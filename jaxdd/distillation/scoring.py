@@ -44,7 +44,11 @@ class Config(DataFlags, PrecisionFlag):
     )
     seed: int = option(0, "seed of the split and of the networks", kind="seed")
     validation: float = option(0.0, "share of the training split that is left out")
-    net: str = option("convnet", "network at which the samples are scored")
+    net: str | None = option(
+        None,
+        "network at which the samples are scored; default: convnet, mlp for vectors, "
+        "convnet1d for sequences",
+    )
     width: int | None = option(None, "channels of the ConvNet")
     depth: int | None = option(None, "blocks of the ConvNet")
     networks: int = option(5, "networks that a score is averaged over")
@@ -62,7 +66,7 @@ def difficulty(
     data: Data,
     score: str | Sequence[str] = "grad_norm",
     *,
-    net: str = "convnet",
+    net: str | None = None,
     width: int | None = None,
     depth: int | None = None,
     seed: int = 0,
@@ -76,6 +80,10 @@ def difficulty(
     data_dir: str | Path | None = None,
     channels: int | None = None,
     image_size: str | int | None = None,
+    modality: str | None = None,
+    label: str | None = None,
+    id_column: str | None = None,
+    missing: str | None = None,
     progress: Callback | None = None,
 ) -> Difficulty:
     """Score every training sample: which are easy, which are hard?
@@ -89,7 +97,8 @@ def difficulty(
             takes it.
         score: name of a score, several of them as a list or joined by commas, or "all";
             see `jaxdd.scores.table.SCORES`. In every score larger means harder.
-        net: name of the network.
+        net: name of the network; default: "convnet", for vectors "mlp", for sequences
+            "convnet1d".
         width, depth: channels and blocks of the ConvNet; default: the dataset's.
         seed: of the validation split and the networks.
         networks: networks that a score is averaged over.
@@ -102,6 +111,10 @@ def difficulty(
         data_dir: folder of prepared TFDS datasets.
         channels, image_size: what the images of a named dataset are converted to, as
             `--channels` and `--image_size` say.
+        modality: what samples in memory or in an .npz are: "images", "sequences" or
+            "vectors"; needed for sequences alone.
+        label, id_column, missing: how a table is read, as `--label`, `--id_column` and
+            `--missing` say.
         progress: called with events, see `jaxdd.progress`; `jaxdd.report.bar` draws a
             bar.
 
@@ -118,11 +131,14 @@ def difficulty(
         (16,)
     """
     with listening(progress):
-        dataset, name = as_problem_data(data)
-        if name is None and not (data_dir is channels is image_size is None):
+        by_name = isinstance(data, str)
+        dataset, name = as_problem_data(data, None if by_name else modality)
+        of_files = data_dir, channels, image_size, label, id_column, missing
+        if not by_name and any(x is not None for x in of_files):
             raise UserError(
-                "data_dir, channels and image_size are about datasets that are read by "
-                "name: leave them out, and convert the images that are in memory"
+                "data_dir, channels, image_size, label, id_column and missing are "
+                "about datasets that are read by name: leave them out, and convert the "
+                "images that are in memory"
             )
         config = from_keywords(
             Config,
@@ -143,6 +159,10 @@ def difficulty(
             data_dir=data_dir,
             channels=channels,
             image_size=str(image_size) if isinstance(image_size, int) else image_size,
+            modality=modality if by_name else None,
+            label=label,
+            id_column=id_column,
+            missing=missing,
         )
         return compute(open_run(fields.understood(config), dataset))
 
@@ -210,7 +230,8 @@ def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
         problem = open_problem(config, config.validation, config.seed)
     else:
         problem = prepare(dataset, config.validation, config.seed)
-    spec = NetworkSpec(config.net, config.width, config.depth).sized(problem.dataset)
+    net = config.net or problem.dataset.modality.networks[0]
+    spec = NetworkSpec(net, config.width, config.depth).sized(problem.dataset)
     options, network = spec.options(), spec.make(problem.dataset, arithmetic)
     wanted = needs.networks(network, effort.networks, "networks")
     if "influence" in names:

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from jaxdd import fields
 from jaxdd.artifact.file import Artifact
+from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.errors import UserError, quoted
 from jaxdd.evaluation import options
@@ -79,10 +80,9 @@ def evaluate(
         2
     """
     with listening(progress):
-        in_memory, name = (None, None) if dataset is None else as_problem_data(dataset)
-        test_in_memory, test_name = (
-            (None, None) if test_dataset is None else as_problem_data(test_dataset)
-        )
+        distilled = _read(artifact)
+        in_memory, name = _data_like(distilled, dataset)
+        test_in_memory, test_name = _data_like(distilled, test_dataset)
         config = from_keywords(
             Config,
             artifact=artifact if isinstance(artifact, str | Path) else "in memory",
@@ -97,12 +97,7 @@ def evaluate(
             test_part=test_part,
         )
         config = fields.understood(config)
-        distilled = (
-            read_artifact(config) if isinstance(artifact, str | Path) else artifact
-        )
-        opened = open_artifact(
-            _artifact_of(distilled), config, in_memory, test_in_memory
-        )
+        opened = open_artifact(distilled, config, in_memory, test_in_memory)
         return Evaluation(dict(measure(opened)))
 
 
@@ -154,16 +149,16 @@ def referee(
         (5, ['random'])
     """
     with listening(progress):
-        in_memory, name = (None, None) if dataset is None else as_problem_data(dataset)
-        test_in_memory, test_name = (
-            (None, None) if test_dataset is None else as_problem_data(test_dataset)
-        )
         for flag in ("artifact", "workdir"):
             if flag in flags:
                 raise UserError(
                     f"there is no keyword {quoted(flag)}: the sets come first, and "
                     "only python -m experiments.evaluate writes"
                 )
+        sets = {name: _read(x) for name, x in _named(artifacts).items()}
+        first = next(iter(sets.values()))
+        in_memory, name = _data_like(first, dataset)
+        test_in_memory, test_name = _data_like(first, test_dataset)
         config = from_keywords(
             options.Config,
             artifact="in memory",
@@ -172,7 +167,6 @@ def referee(
             test_dataset=test_name,
             **flags,
         )
-        sets = {name: _read(x) for name, x in _named(artifacts).items()}
         opened = open_referee(
             fields.understood(config), sets, in_memory, test_in_memory
         )
@@ -196,6 +190,15 @@ def _named(artifacts: Any) -> dict[str, Any]:
         if name in options.BASELINES:
             raise UserError(f"{quoted(name)} is the name of a baseline: choose another")
     return named
+
+
+def _data_like(
+    distilled: Artifact, data: Data | None
+) -> tuple[Dataset | None, str | None]:
+    """Data in memory, or their name; arrays [n, a, b] are what the set has."""
+    if data is None:
+        return None, None
+    return as_problem_data(data, distilled.modality.name)
 
 
 def _read(distilled: Any) -> Artifact:

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxdd.artifact.file import Artifact
 from jaxdd.data import Dataset, Split
-from jaxdd.data.problem import DataFlags, Problem, open_dataset, prepare
+from jaxdd.data.problem import FORM, DataFlags, Problem, open_dataset, prepare
 from jaxdd.errors import UserError, quoted
 
 PARTS = ("test", "all")
@@ -59,7 +59,11 @@ def reopen(
 
 def _flags(artifact: Artifact, name: str, data_dir: str | None) -> DataFlags:
     """The flags of data whose images are converted as the artifact's were."""
-    form = {key: artifact.dataset.get(key) for key in ("channels", "image_size")}
+    form = {key: artifact.dataset.get(key) for key in FORM}
+    if name.partition(":")[0] != "table":
+        form |= dict.fromkeys(("label", "id_column", "missing"))
+    if name.partition(":")[0] != "npz":
+        form["modality"] = None
     return DataFlags(dataset=name, data_dir=data_dir, **form)
 
 
@@ -74,6 +78,11 @@ def check_kind(artifact: Artifact, dataset: Dataset, name: str) -> None:
         raise UserError(
             f"the dataset {quoted(name)} has {difference}: give data with the "
             "artifact's classes, in its order"
+        )
+    if artifact.columns and dataset.columns not in ((), artifact.columns):
+        raise UserError(
+            f"the table {quoted(name)} has other columns or categories than that of "
+            "the artifact: give a table with the same ones, in its order"
         )
     if artifact.images.shape[2:] != dataset.image_shape:
         raise UserError(

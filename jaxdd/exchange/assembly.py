@@ -87,7 +87,6 @@ def assembled(
         said.append(f"each stored image is cut into {factor} x {factor}")
     order, classes = named.order, dataset.num_classes
     stored = images.images[order], named.labels[order]
-    form = {"channels": options.channels, "image_size": options.image_size}
     artifact = Artifact(
         images=stored[0].reshape(classes, ipc, *stored[0].shape[1:]),
         labels=stored[1].reshape(classes, ipc, classes),
@@ -99,7 +98,7 @@ def assembled(
             "fingerprint": dataset.fingerprint,
             "validation": 0.0,
             "split_seed": 0,
-            **{name: value for name, value in form.items() if value is not None},
+            **options.form,
         },
         network=network.sized(dataset).options(),
         augmentation=evaluation.augmentation,

@@ -33,7 +33,8 @@ class Content:
 
     Attributes:
         arrays: by name. "inputs" [N, C, H, W] float32, what a network is trained on;
-            "pixels" [N, C, H, W] float32 in [0, 1], the same before the preprocessing;
+            "pixels" [N, C, H, W] float32 in [0, 1], the same before the preprocessing,
+            or "values" [N, C, L] or [N, F] in the units of the data;
             "labels" [N, K] float32; "targets" [N] int64, the class of each image; and
             arrays of our file under "stored/".
         texts: by name. "jaxdd_header" is that of our file, "jaxdd_about" a JSON text
@@ -50,10 +51,12 @@ class Content:
         batch = flatten(artifact.synthetic())
         classes, per_class = labels.shape[:2]
         self.about = _about(artifact, pixels)
+        drawn = artifact.modality.pixels
+        pixels = np.clip(pixels, 0, 1) if drawn else pixels
         self.arrays: dict[str, np.ndarray] = {
             "inputs": _channels_first(np.asarray(batch.images, np.float32)),
-            "pixels": _channels_first(
-                np.clip(pixels, 0, 1).reshape(-1, *pixels.shape[2:])
+            "pixels" if drawn else "values": _channels_first(
+                pixels.reshape(-1, *pixels.shape[2:])
             ),
             "labels": np.asarray(labels, np.float32).reshape(-1, classes),
             "targets": np.repeat(np.arange(classes, dtype=np.int64), per_class),

@@ -18,6 +18,7 @@ from jaxdd.artifact.description import training_pixels
 from jaxdd.artifact.file import Artifact
 from jaxdd.errors import UserError
 from jaxdd.exchange.content import Content
+from jaxdd.storage.arrow import pyarrow
 from jaxdd.storage.files import atomic_file
 from jaxdd.storage.paths import reason, shown
 
@@ -25,22 +26,6 @@ _CHANNELS = (1, 3)  # of PNGs in a dataset of the hub
 _LARGEST = 8 * 2**30  # bytes of all columns
 _SHAPE, _PARTS = "jaxdd_shape", "jaxdd_preprocess"
 _REMEDY = "give a .parquet file that experiments.convert wrote"
-
-
-def _pyarrow() -> Any:
-    """The modules pyarrow and pyarrow.parquet.
-
-    Raises:
-        UserError: pyarrow is not installed.
-    """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise UserError(
-            "Parquet needs pyarrow, which is not installed: pip install 'jaxdd[hub]'"
-        ) from None
-    return pyarrow, pyarrow.parquet
 
 
 def decoded(artifact: Artifact) -> Artifact:
@@ -80,7 +65,12 @@ def write_parquet(artifact: Artifact, path: Path, alone: bool = True) -> Path:
         UserError: pyarrow is missing, images have no 1 or 3 channels, the set is
             whitened and alone, or the disk refuses.
     """
-    arrow, parquet = _pyarrow()
+    arrow, parquet = pyarrow()
+    if not artifact.modality.pixels:
+        raise UserError(
+            "a Parquet file of a set holds pictures, and this set has "
+            f"{artifact.modality.name}: use --to=csv or --to=safetensors"
+        )
     if artifact.images.shape[-1] not in _CHANNELS:
         raise UserError(
             f"images of {artifact.images.shape[-1]} channels cannot be pictures in a "
@@ -155,7 +145,7 @@ def read_parquet(place: Path, what: str = "the file") -> dict[str, Any]:
     Raises:
         UserError: pyarrow is missing, or the file is none of ours or damaged.
     """
-    _, parquet = _pyarrow()
+    _, parquet = pyarrow()
     try:
         file = parquet.ParquetFile(place)
         held = file.schema_arrow.metadata or {}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from jaxdd.artifact.csv_file import write_csv
 from jaxdd.artifact.export import export_pngs
 from jaxdd.artifact.file import Artifact, save
 from jaxdd.errors import choose
@@ -25,6 +26,7 @@ TARGETS: Mapping[str, Callable[[Artifact, Path], Path]] = {
     "pt": as_torch,
     "png": _as_pngs,
     "parquet": write_parquet,
+    "csv": write_csv,
     "hub": as_hub_folder,
 }
 
@@ -35,8 +37,8 @@ def write_as(artifact: Artifact, to: str, path: str | Path) -> Path:
     Args:
         artifact: the set.
         to: "npz" (the library's own file), "safetensors", "pt" (for
-            `torch.load(weights_only=True)`), "png" (a folder), "parquet" or "hub" (a
-            folder for the Hugging Face hub).
+            `torch.load(weights_only=True)`), "png" (a folder), "parquet", "csv" (of
+            rows and sequences) or "hub" (a folder for the Hugging Face hub).
         path: the file or folder; folders above it are made.
 
     Raises:

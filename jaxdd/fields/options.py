@@ -13,7 +13,7 @@ from jaxdd.storage.paths import local_path
 
 LARGEST_SEED = 2**32 - 1
 # How a dataset's path is to be read, before the path itself.
-_READERS = ("folder:", "npz:")
+_READERS = ("folder:", "npz:", "table:")
 
 T = TypeVar("T")
 

@@ -11,6 +11,7 @@ from jaxdd.devices.precision import AUTO, PRECISIONS
 from jaxdd.fields import Choice, option
 from jaxdd.nets import NETS, make_network
 from jaxdd.nets.layers import ACTIVATIONS
+from jaxdd.nets.registry import MAX_DEPTH
 from jaxdd.types import Network
 
 
@@ -18,13 +19,16 @@ def network_size(dataset: str, image_shape: tuple[int, ...]) -> tuple[int, int]:
     """(width, depth) of the ConvNet.
 
     The field's ConvNet has width 128 and as many blocks as leave 4 pixels along the
-    shorter side: 3 at 28 and 32 pixels, 4 at 64, 5 at 128. `digits` (8x8) gets width 32
-    and depth 2 (ours), for speed.
+    shorter side: 3 at 28 and 32 pixels, 4 at 64, 5 at 128; of a sequence, 4 steps
+    (ours). `digits` (8x8) gets width 32 and depth 2 (ours), and `waves` width 32, for
+    speed.
     """
     if dataset == "digits":
         return 32, 2
-    side = max(8, min(image_shape[:2]))
+    side = max(8, min(image_shape[:-1], default=8))
     depth = max(1, int(math.log2(side / 4) + 0.5))
+    if len(image_shape) == 2:
+        return 32 if dataset == "waves" else 128, min(depth, MAX_DEPTH)
     return 128, depth
 
 
@@ -73,7 +77,8 @@ class NetworkSpec(Choice):
     net: str = option(
         "convnet",
         f"network that is matched and evaluated: {', '.join(NETS)}; default: convnet, "
-        "or the one that the method was published with",
+        "or the one that the method was published with; mlp for vectors and convnet1d "
+        "for sequences",
         choices=NETS,
         often=True,
     )

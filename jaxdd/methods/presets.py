@@ -68,9 +68,10 @@ def preset(
     Published where there is such a value; elsewhere documented ones (ours): the loops
     of DC and DSA follow the rule of `matching.loops`, trajectory methods take MTT's
     defaults with start epochs from 0 up to the last that leaves room for a span. On the
-    small `digits` there are 300 steps, 64 real samples per class, and for DC and DSA 10
-    matches per network, 10 epochs in between and an image learning rate of 0.03. DM's
-    image learning rate is 10 from 100 images per class on for CIFAR-10.
+    small `digits`, and on the sets of other shapes in `SMALL`, there are 300 steps, 64
+    real samples per class, and for DC and DSA 10 matches per network, 10 epochs in
+    between and an image learning rate of 0.03. DM's image learning rate is 10 from 100
+    images per class on for CIFAR-10.
 
     Raises:
         UserError: an unknown method.
@@ -84,7 +85,7 @@ def preset(
         50
     """
     recipe = choose("method", method, METHODS)
-    dataset = dataset.partition(":")[0]
+    dataset = settings_of(dataset)
     # Tiles of an 8x8 image are 4x4: see `formations.DIGITS_IDC`.
     usual = 1 if dataset == "digits" else recipe.images.factor
     recipe = override(recipe, {"factor": usual if factor is None else factor})
@@ -97,6 +98,21 @@ def preset(
     return chosen
 
 
+# Small sets of other shapes, with the settings of digits (ours).
+SMALL = ("breast_cancer", "wine", "waves", "table")
+
+
+def settings_of(dataset: str) -> str:
+    """The dataset by whose name settings are looked up; a version does not matter.
+
+    Example:
+        >>> settings_of("cifar10:3.0.2"), settings_of("table:pets.csv")
+        ('cifar10', 'digits')
+    """
+    name = dataset.partition(":")[0]
+    return "digits" if name in SMALL else name
+
+
 def completed(recipe: Recipe, dataset: str) -> Preset:
     """Choices for a recipe of your own, where nothing is published (ours).
 
@@ -104,6 +120,7 @@ def completed(recipe: Recipe, dataset: str) -> Preset:
     evaluation trains with the match's augmentation, 1000 epochs with one and 300
     without.
     """
+    dataset = settings_of(dataset)
     augmentation = recipe.objective.augmentation
     experts = Experts() if recipe.needs_experts else None
     if recipe.needs_teacher and experts is None:

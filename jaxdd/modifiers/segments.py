@@ -52,7 +52,8 @@ def pad(synthetic: Synthetic, slots: int, absent: float = 0.0) -> Synthetic:
             logits.
     """
     rows = ((0, 0), (0, slots - synthetic.images.shape[1]))
-    images = jnp.pad(synthetic.images, (*rows, (0, 0), (0, 0), (0, 0)))
+    sides = ((0, 0),) * (synthetic.images.ndim - 2)
+    images = jnp.pad(synthetic.images, (*rows, *sides))
     labels = jnp.pad(synthetic.labels, (*rows, (0, 0)), constant_values=absent)
     return synthetic._replace(images=images, labels=labels)
 

@@ -101,6 +101,23 @@ def avg_pool2(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
     return _windows2(x).mean((2, 4))
 
 
+def avg_pool1d(x: Float[Array, "B L 1 C"]) -> Float[Array, "B l 1 C"]:
+    """Means over 2 steps in time with stride 2: [B, L, 1, C] -> [B, L // 2, 1, C].
+
+    An odd last step is dropped, as in PyTorch.
+    """
+    return _pairs(x).mean(2)
+
+
+def max_pool1d(x: Float[Array, "B L 1 C"]) -> Float[Array, "B l 1 C"]:
+    """Maxima over 2 steps in time with stride 2: [B, L, 1, C] -> [B, L // 2, 1, C].
+
+    An odd last step is dropped; the gradient goes to one step, as in `max_pool2`.
+    """
+    first, second = _pairs(x)[:, :, 0], _pairs(x)[:, :, 1]
+    return jnp.where((second > first) | jnp.isnan(second), second, first)
+
+
 def max_pool2(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
     """Maxima over 2x2 windows with stride 2: [B, H, W, C] -> [B, H // 2, W // 2, C].
 
@@ -115,6 +132,12 @@ def max_pool2(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
         # A select, not `maximum`, whose gradient would be split among equal values.
         top = jnp.where((value > top) | jnp.isnan(value), value, top)
     return top
+
+
+def _pairs(x: jax.Array) -> jax.Array:
+    """[B, L, 1, C] -> [B, L // 2, 2, 1, C]."""
+    batch, length, _, channels = x.shape
+    return x[:, : length // 2 * 2].reshape(batch, length // 2, 2, 1, channels)
 
 
 def _windows2(x: jax.Array) -> jax.Array:

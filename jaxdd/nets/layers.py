@@ -41,19 +41,25 @@ def first_padding(image_shape: tuple[int, ...], usual: int) -> int:
 
 
 class Conv(nn.Module):
-    """Convolution [B, H, W, C] -> [B, Ho, Wo, features], see `conv.conv2d`."""
+    """Convolution [B, H, W, C] -> [B, Ho, Wo, features], see `conv.conv2d`.
+
+    With `in_time` it is along the first axis alone, for sequences [B, L, 1, C].
+    """
 
     features: int
     size: int = 3
     stride: int = 1
     padding: int = 0
     bias: bool = True
+    in_time: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (self.size, self.size, x.shape[-1], self.features)
+        across = 1 if self.in_time else self.size
+        padding = (self.padding, 0) if self.in_time else self.padding
+        shape = (self.size, across, x.shape[-1], self.features)
         kernel = self.param("kernel", _zeros, shape)
-        y = conv2d(x, kernel, stride=self.stride, padding=self.padding)
+        y = conv2d(x, kernel, stride=self.stride, padding=padding)
         if not self.bias:
             return y
         return y + aligned(self.param("bias", _zeros, (self.features,)), y)

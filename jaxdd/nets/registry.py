@@ -11,6 +11,7 @@ from flax import linen as nn
 from jaxdd.devices import policy
 from jaxdd.devices.precision import AUTO
 from jaxdd.errors import UserError, quoted
+from jaxdd.modality import check_network
 from jaxdd.nets.classic import MLP, AlexNet, LeNet
 from jaxdd.nets.convnet import POOLINGS, ConvNet, DoublingConvNet
 from jaxdd.nets.draws import draw_lecun, draw_params, initial_stats
@@ -20,7 +21,7 @@ from jaxdd.nets.vgg import VGG11
 from jaxdd.types import Array, Key, Network, Outputs, Params, Stats
 
 MAX_DEPTH = 8  # the official ConvNetD1 to ConvNetD8; also keeps block names in order
-ImageShape = tuple[int, int, int]
+ImageShape = tuple[int, ...]  # of one sample
 Options = Mapping[str, Any]
 
 
@@ -30,7 +31,8 @@ class Builder(NamedTuple):
     Attributes:
         module: (num_classes, **options) -> flax module.
         options: options of the network with their values; None for positive integers.
-        smallest: (options) -> least height and width of an image, in pixels.
+        smallest: (options) -> least height and width of an image, in pixels, or least
+            length of a sequence.
         fixed: options that the name determines.
         draw: (key, shapes) -> initial parameters.
     """
@@ -71,6 +73,7 @@ NETS: dict[str, Builder] = {
         _smallest_convnet,
         draw=draw_lecun,
     ),
+    "convnet1d": Builder(ConvNet, {**_CONVNET, "norm": NORMS}, _smallest_convnet),
     "mlp": Builder(MLP, {"width": None}),
     "lenet": Builder(LeNet, {}, lambda options: 16),
     "alexnet": Builder(AlexNet, {"norm": ("none", "batch")}, lambda options: 8),
@@ -98,11 +101,12 @@ def make_network(
     pooling: str | None = None,
     precision: str = AUTO,
 ) -> Network:
-    """The network `name` for images [H, W, C] = `image_shape`.
+    """The network `name` for samples of `image_shape`.
 
     Args:
         name: a name in `NETS`.
-        image_shape: (H, W, C).
+        image_shape: (H, W, C); (L, C) of a sequence; (F,) of a vector. `modality` says
+            which networks take which.
         num_classes: K.
         width, depth, norm, activation, pooling: options of the network; None for the
             official value.
@@ -111,14 +115,14 @@ def make_network(
     Returns:
         `init(key)` gives (params, stats): nested dicts of the layers by the names
         block0, block1, ..., head, in order of depth; stats is {} without batch norm.
-        `apply(params, stats, images [B, H, W, C], train)` gives (Outputs, new stats);
+        `apply(params, stats, images [B, ...], train)` gives (Outputs, new stats);
         with `train`, batch norm uses the batch and updates the stats, else it uses the
         stats.
 
     Raises:
         UserError: the name or the precision is unknown, the network has no such option
-            or value, or images are too small for it; in `apply`, images have another
-            shape.
+            or value, or takes no samples of that many axes or of that size; in `apply`,
+            samples have another shape.
 
     Example:
         >>> network = make_network("convnet", (8, 8, 1), 10, width=4, depth=2)
@@ -138,6 +142,7 @@ def make_network(
     }
     options = {key: value for key, value in arguments.items() if value is not None}
     shape = _check_shape(image_shape, num_classes)
+    check_network(name, shape)
     _check_options(name, options)
     _check_size(name, shape, options)
     module = NETS[name].module(num_classes, **NETS[name].fixed, **options)
@@ -163,7 +168,7 @@ def _as_functions(
     def apply(
         params: Params, stats: Stats, images: Array, train: bool
     ) -> tuple[Outputs, Stats]:
-        if images.ndim != 4 or images.shape[1:] != image_shape:
+        if images.shape[1:] != image_shape:
             raise UserError(
                 f"{name} was made for images [B, {', '.join(map(str, image_shape))}], "
                 f"not {list(images.shape)}"
@@ -180,15 +185,14 @@ def _as_functions(
 
 
 def _check_shape(image_shape: Sequence[int], num_classes: int) -> ImageShape:
-    if len(image_shape) != 3 or any(int(n) < 1 for n in image_shape):
+    if not 1 <= len(image_shape) <= 3 or any(int(n) < 1 for n in image_shape):
         raise UserError(
-            f"image_shape={image_shape} must be three positive numbers: height, width, "
-            "channels"
+            f"image_shape={image_shape} must be positive numbers: height, width, "
+            "channels; length, channels; or features"
         )
     if num_classes < 1:
         raise UserError(f"num_classes={num_classes} must be at least 1")
-    height, width, channels = (int(n) for n in image_shape)
-    return height, width, channels
+    return tuple(int(n) for n in image_shape)
 
 
 def _check_options(name: str, options: Options) -> None:
@@ -224,11 +228,13 @@ def _check_options(name: str, options: Options) -> None:
 
 
 def _check_size(name: str, image_shape: ImageShape, options: Options) -> None:
-    height, width, _ = image_shape
     smallest = NETS[name].smallest(options)
-    if min(height, width) + 2 * first_padding(image_shape, 0) < smallest:
+    sides = image_shape[:-1]
+    if min(sides, default=smallest) + 2 * first_padding(image_shape, 0) < smallest:
         remedy = " or a smaller depth" if "depth" in NETS[name].options else ""
-        raise UserError(
-            f"{name} needs images of at least {smallest}x{smallest} pixels{remedy}, "
-            f"not {height}x{width}"
-        )
+        if len(sides) == 1:
+            least, actual = f"sequences of at least {smallest} steps", f"{sides[0]}"
+        else:
+            least = f"images of at least {smallest}x{smallest} pixels"
+            actual = f"{sides[0]}x{sides[1]}"
+        raise UserError(f"{name} needs {least}{remedy}, not {actual}")

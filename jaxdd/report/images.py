@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from jaxdd.errors import UserError
+from jaxdd.report import profiles
 from jaxdd.report.figures import (
     DPI,
     LONGEST_LINE,
@@ -46,7 +47,8 @@ def image_grid(
     two channels are drawn by their mean, as grey. Images above 96 pixels are averaged
     down, and a side of a few pixels beside a long one is stretched. At most 20 images
     of a class are drawn, and as many classes as fit a page. The title counts the images
-    and classes that are left out.
+    and classes that are left out. Sequences [K, n, L, C] and vectors [K, n, F] are
+    drawn as lines, see `profiles.grid`.
 
     Raises:
         UserError: the shape is another one, or there is not one name per class.
@@ -62,6 +64,8 @@ def grid_png(
 
 
 def _grid(images: ArrayLike, class_names: Sequence[str], title: str | None) -> Figure:
+    if np.ndim(images) in (3, 4):
+        return profiles.grid(images, class_names, title)
     array = _checked(images, class_names, "images")
     classes, count, *size, _ = array.shape
     scale = _scale(size, classes)
@@ -111,6 +115,8 @@ def extremes_png(
 def _extremes(
     easiest: ArrayLike, hardest: ArrayLike, class_names: Sequence[str]
 ) -> Figure:
+    if np.ndim(easiest) in (3, 4):
+        return profiles.extremes(easiest, hardest, class_names)
     left = _checked(easiest, class_names, "easiest")
     right = _checked(hardest, class_names, "hardest")
     if left.shape[2:] != right.shape[2:]:

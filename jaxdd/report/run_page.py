@@ -3,14 +3,12 @@
 import shlex
 from collections.abc import Callable
 
-import numpy as np
-
 from jaxdd.report import drawings, page
 from jaxdd.report.page import Section
+from jaxdd.report.run_samples import SECTIONS, extremes, images
 from jaxdd.report.run_values import (
     COURSE,
     KINDS,
-    Difficulty,
     Run,
     accuracy_text,
     curve,
@@ -21,9 +19,7 @@ from jaxdd.report.run_values import (
     numbers_of,
     percents,
 )
-from jaxdd.report.tiles import grid, shrunk, tiles
 
-EACH = 3  # synthetic images of a class between the easiest and the hardest real ones
 SET, RANDOM = "distilled set", "random real subsets"
 # Numbers that say where a line is, not how the run does.
 PLACES = {"step", "seconds", "segment"}
@@ -47,7 +43,7 @@ def run_page(run: Run) -> str:
     )
     lead += page.command(run.command) if run.command else ""
     sections: dict[str, Callable[[Run], str]] = {
-        "Images": images,
+        SECTIONS[run.images.ndim]: images,
         "Accuracy": accuracy,
         "Course of the run": course,
         "Difficulty": difficulty,
@@ -62,12 +58,6 @@ def run_page(run: Run) -> str:
 
 
 # --- Sections -------------------------------------------------------------------------
-
-
-def images(run: Run) -> str:
-    """The set, class by class."""
-    rows, left_out = grid(run.images, run.class_names)
-    return rows + (page.paragraph(left_out, "note") if left_out else "")
 
 
 def accuracy(run: Run) -> str:
@@ -156,7 +146,7 @@ def difficulty(run: Run) -> str:
         )
         if i < len(kept.of_real):
             figures.append(drawings.histogram(kept.of_real[i], "GraDN", marks, caption))
-    return body + page.charts([x for x in figures if x]) + _extremes(run, kept)
+    return body + page.charts([x for x in figures if x]) + extremes(run, kept)
 
 
 def segments(run: Run) -> str:
@@ -260,35 +250,6 @@ def _class_table(run: Run) -> str:
         rows.append([name, *cells, str(classes["samples"][k])])
     header = ["class", f"{SET} %", f"{RANDOM} %", "test samples"]
     return page.details("Accuracy class by class", page.table(header, rows))
-
-
-def _extremes(run: Run, kept: Difficulty) -> str:
-    """Rows of classes: the easiest real images, synthetic ones, the hardest."""
-    from_set = {int(k): run.images[k] for k in np.unique(kept.classes)}
-    heads = ("class", "easiest real", "synthetic", "hardest real")
-    cells = [f'<div class="head">{head}</div>' for head in heads]
-    for k, group in from_set.items():
-        name = run.class_names[k]
-        mine = kept.classes == k
-        easy, hard = kept.extremes[mine & ~kept.hard], kept.extremes[mine & kept.hard]
-        cells += [
-            f'<div class="name">{page.escaped(name)}</div>',
-            tiles(easy, f"easiest real images of the class {name}"),
-            tiles(shrunk(group[:EACH]), f"synthetic images of the class {name}"),
-            tiles(hard, f"hardest real images of the class {name}"),
-        ]
-    if not from_set:
-        return ""
-    return (
-        page.heading("Easiest and hardest real images")
-        + page.paragraph(
-            f"Of the {kept.of_real.shape[1]} real samples above, by GraDN for "
-            f"{KINDS.get(kept.kinds[0], '')}; the first synthetic images between "
-            "them.",
-            "note",
-        )
-        + f'<div class="rows columns">{"".join(cells)}</div>'
-    )
 
 
 def _kinds(run: Run) -> dict[str, str]:

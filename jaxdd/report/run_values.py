@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxdd.data.columns import Column
 from jaxdd.report import drawings
 
 Line = Mapping[str, Any]  # a line of `metrics.jsonl`
@@ -60,7 +61,8 @@ class Difficulty:
     Attributes:
         kinds: P kinds of networks.
         of_set, of_real: [P, N] of the set's images, [P, R] of random real samples.
-        extremes: [S, h, w, 1 or 3] uint8, real images that are easiest and hardest.
+        extremes: [S, h, w, 1 or 3] uint8, real images that are easiest and hardest; or
+            [S, L, C] or [S, F] in the units of the data.
         classes: [S] of these.
         hard: [S] bool.
         deciles: mean accuracy in percent of networks on the set, in ten equal parts of
@@ -84,11 +86,13 @@ class Run:
         title: such as "DSA on digits, 1 image per class".
         command: that made it, or None where it is not known.
         workdir: its folder, as text.
-        images: [K, n, H, W, C] in [0, 1].
+        images: [K, n, H, W, C] in [0, 1]; [K, n, L, C] or [K, n, F] in the units of the
+            data.
         summary: content of `summary.json`.
         metrics: lines of `metrics.jsonl`.
         difficulty: None where the run kept none.
         remarks: sentences about what the report lacks.
+        columns: of the table that vectors come from.
     """
 
     title: str
@@ -99,6 +103,7 @@ class Run:
     metrics: Sequence[Line]
     difficulty: Difficulty | None = None
     remarks: Sequence[str] = field(default=())
+    columns: Sequence[Column] = field(default=())
 
     @property
     def class_names(self) -> list[str]:

@@ -111,6 +111,11 @@ def cut(image: Array, box: Array) -> Array:
     )
 
 
+def _as_it_is(image: Array, box: Array) -> Array:
+    del box
+    return image
+
+
 def kept(scores: Array, present: Array, count: int, realism: str) -> Array:
     """The positions of `count` scores at an end of them, or in their middle.
 
@@ -154,7 +159,8 @@ def crop_classes(
         score: their difficulty.
 
     Returns:
-        images [K, count, H, W, C] and their scores [K, count]. Pure, not jitted.
+        images [K, count, H, W, C] (of whole samples, of any shape), and their scores
+        [K, count]. Pure, not jitted.
 
     Example:
         >>> by_mean = lambda batch: jnp.mean(batch.images, axis=(1, 2, 3))
@@ -164,7 +170,9 @@ def crop_classes(
     """
     classes, width = real.table.shape
     candidates = max(min(crops.images, width), count)
-    each = crops.per_image
+    # Whole samples, which may be other than images, have one view alone.
+    whole = crops.area == 1
+    each, view = (1, _as_it_is) if whole else (crops.per_image, cut)
 
     def of_class(xs: tuple[Key, Array]) -> tuple[Array, Array]:
         key, index = xs
@@ -174,7 +182,7 @@ def crop_classes(
         boxes = boxes.reshape(candidates, each, 3)
 
         def of_images(chosen: Array) -> Array:
-            parts = jax.vmap(jax.vmap(cut, (None, 0)))(
+            parts = jax.vmap(jax.vmap(view, (None, 0)))(
                 batch.images[chosen], boxes[chosen]
             )
             labels = jnp.repeat(batch.labels[chosen], each, axis=0)
@@ -188,7 +196,7 @@ def crop_classes(
         boxes, scores = boxes[rows, best], scores[rows, best]
         present = rows < jnp.maximum(real.counts[index], count)
         chosen = kept(scores, present, count, crops.realism)
-        return jax.vmap(cut)(batch.images[chosen], boxes[chosen]), scores[chosen]
+        return jax.vmap(view)(batch.images[chosen], boxes[chosen]), scores[chosen]
 
     keys = jax.random.split(key, classes)
     return jax.lax.map(of_class, (keys, jnp.arange(classes)))

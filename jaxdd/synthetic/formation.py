@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.errors import UserError, quoted
+from jaxdd.modality import check_pixels
 from jaxdd.types import Array
 
 KINDS = ("single", "multi", "bound")
@@ -99,6 +100,16 @@ class Formation:
             f"{largest}"
         )
 
+    def check_samples(self, shape: tuple[int, ...]) -> None:
+        """`check` for samples of any shape; only images can be cut.
+
+        Raises:
+            UserError: a factor does not fit, or the samples are no images.
+        """
+        if self.factor > 1:
+            check_pixels(f"a factor of {self.factor}", shape)
+            self.check(*shape[:2])
+
     def runs(self, stored: Array):
         """(slice of [K, n, ...], factor) for every run."""
         first = 0
@@ -132,7 +143,7 @@ def form(images: Array, formation: Formation, grey: float = 0.0) -> Array:
         >>> form(jnp.ones((3, 2, 8, 8, 1)), Formation(2)).shape
         (3, 8, 8, 8, 1)
     """
-    formation.check(*images.shape[2:4])
+    formation.check_samples(images.shape[2:])
     parts = [tiles(x, factor, grey) for x, factor in formation.runs(images)]
     return jnp.concatenate(parts, axis=1)
 

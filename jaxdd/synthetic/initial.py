@@ -47,7 +47,7 @@ def initial_set(key: Key, kind: str, real: RealData, ipc: int) -> Synthetic:
     else:
         images = jax.random.normal(key, (classes, ipc, *shape), real.scale.dtype)
     if kind == "unit_noise":
-        squares = jnp.sum(images**2, axis=(2, 3, 4), keepdims=True)
+        squares = jnp.sum(images**2, axis=tuple(range(2, images.ndim)), keepdims=True)
         images = images / jnp.sqrt(squares)
     return with_hard_labels(images)
 

@@ -42,7 +42,7 @@ def float_images(value):
 @pytest.mark.parametrize(
     ("changes", "quoted"),
     [
-        ({"images": np.zeros((12, 60), np.uint8)}, "(12, 60)"),
+        ({"images": np.zeros((12, 4, 5, 3, 1), np.uint8)}, "(12, 4, 5, 3, 1)"),
         ({"images": np.zeros((12, 4, 0, 3), np.uint8)}, "(12, 4, 0, 3)"),
         ({"images": np.zeros((12, 4, 5, 3), np.int64)}, "int64"),
         ({"images": [[1, 2], [3]]}, "training images"),

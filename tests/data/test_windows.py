@@ -328,7 +328,7 @@ GOOD = {
         ({"labels": np.zeros(6, int), "num_classes": 1}, "1 class"),
         ({"images": np.full((6, 4, 4, 1), np.nan)}, "not finite"),
         ({"images": jnp.full((6, 4, 4, 1), jnp.inf)}, "not finite"),
-        ({"images": np.zeros((6, 16))}, "(6, 16)"),
+        ({"images": np.zeros(6)}, "(6,)"),
         ({"images": np.zeros((0, 4, 4, 1)), "labels": np.zeros(0, int)}, "empty"),
         ({"scores": np.zeros(5)}, "(5,)"),
         ({"scores": np.full(6, np.nan)}, "scores"),

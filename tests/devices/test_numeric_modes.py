@@ -118,9 +118,10 @@ def check_step(recipe, mode, inputs):
 @pytest.mark.parametrize("name", NETS)
 def test_networks(name, mode):
     norms = ("instance", "batch", "layer", "group") if name == "convnet" else (None,)
+    shape = (32, 3) if name == "convnet1d" else (32, 32, 3)
     with mode() as (dtype, cast):
         for norm in norms:
-            network = make_network(name, (32, 32, 3), 4, norm=norm)
+            network = make_network(name, shape, 4, norm=norm)
 
             def slope(key, images):
                 params, stats = cast(network.init(key))
@@ -132,7 +133,7 @@ def test_networks(name, mode):
 
                 return jax.grad(loss, has_aux=True)(params)
 
-            images = jax.ShapeDtypeStruct((2, 32, 32, 3), dtype)
+            images = jax.ShapeDtypeStruct((2, *shape), dtype)
             assert floats(jax.eval_shape(slope, jax.random.key(0), images)) == {dtype}
 
 

@@ -42,7 +42,7 @@ TEXTS = {
     "norm": "batch", "activation": "swish", "pooling": "max", "augmentation": "flip",
     "pool_augmentation": "flip", "eval_augmentation": "flip", "init": "real",
     "constants": "cifar10", "score": "grand", "scores": "/scores.npz",
-    "experts": "/bank",
+    "experts": "/bank", "label": "kind", "id_column": "id",
 }  # fmt: skip
 OTHERS = {
     **TEXTS,

@@ -105,7 +105,7 @@ def test_parquet_has_pictures_and_exact_inputs(tmp_path):
     again = jaxdd.load_foreign(tiles)
     assert again.factor == 1
     np.testing.assert_array_equal(again.images, SETS["in tiles"].synthetic().images)
-    _, module = parquet._pyarrow()
+    _, module = parquet.pyarrow()
     table = module.read_table(path)
     assert table.column_names == ["image", "label", "soft_label", "input"]
     row = table.slice(5, 1).to_pylist()[0]
@@ -120,7 +120,7 @@ def test_parquet_has_pictures_and_exact_inputs(tmp_path):
 
 
 def test_parquet_of_others_is_refused(tmp_path):
-    arrow, module = pytest.importorskip("pyarrow"), parquet._pyarrow()[1]
+    arrow, module = pytest.importorskip("pyarrow"), parquet.pyarrow()[1]
     module.write_table(arrow.table({"a": [1, 2]}), tmp_path / "a.parquet")
     (tmp_path / "b.parquet").write_bytes(b"PAR1 and no more")
     for name in ("a.parquet", "b.parquet"):

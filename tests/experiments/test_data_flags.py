@@ -15,7 +15,9 @@ from jaxdd.distillation import experts, options, scoring
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
 
-GIVEN = {"dataset": "folder:zoo", "data_dir": "d", "channels": 3, "image_size": "20x30"}
+GIVEN = {"dataset": "folder:zoo", "data_dir": "d", "channels": 3, "image_size": "20x30",
+         "modality": "images", "label": "kind", "id_column": "id",
+         "missing": "mean"}  # fmt: skip
 
 
 def data_flags(config) -> dict:

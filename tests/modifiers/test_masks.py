@@ -28,7 +28,7 @@ from tests.helpers import flat
 @functools.cache
 def shapes_of(name):
     """Shapes of the parameters; nothing is drawn."""
-    network = make_network(name, (32, 32, 3), 10)
+    network = make_network(name, (32, 3) if name == "convnet1d" else (32, 32, 3), 10)
     params, _ = jax.eval_shape(network.init, jax.random.key(0))
     return params
 

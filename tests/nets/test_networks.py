@@ -44,7 +44,7 @@ def sizes_and_shapes(network, image_shape, train=True):
 
 def smallest_shape(name):
     size = max(8, NETS[name].smallest({}))
-    return size, size, 1
+    return (size, 1) if name == "convnet1d" else (size, size, 1)
 
 
 @pytest.mark.parametrize(("name", "shape", "classes", "options", "count"), COUNTS)
@@ -175,7 +175,9 @@ def test_derivatives_of_the_convnet_by_finite_differences(activation, pooling, n
         ("lenet", (8, 8, 1), {}, "at least 16x16 pixels, not 8x8"),
         ("alexnet", (7, 8, 1), {}, "at least 8x8 pixels, not 7x8"),
         ("vgg11", (28, 28, 3), {}, "at least 32x32 pixels, not 28x28"),
-        ("mlp", (8, 8), {}, "image_shape=(8, 8) must be three positive numbers"),
+        ("convnet1d", (4, 2), {}, "sequences of at least 8 steps"),
+        ("convnet", (8, 2), {}, "does not take sequences [L, C]: use convnet1d, mlp"),
+        ("mlp", (8, 0), {}, "image_shape=(8, 0) must be positive numbers"),
     ],
 )
 def test_bad_requests_are_refused(name, shape, options, message):

@@ -84,7 +84,7 @@ def test_image_grid_clips_and_cuts(tmp_path):
 def test_images_that_cannot_be_shown(tmp_path):
     path = tmp_path / "none.png"
     good = random_images(2, 3, 4, 4, 3)
-    for bad in (good[0], good[..., :0], good[:, :0]):
+    for bad in (good[0, 0, 0], good[..., :0], good[:, :0]):
         with pytest.raises(UserError, match=r"\[K, n, H, W, C\]"):
             report.image_grid(bad, names(2), path)
     with pytest.raises(UserError, match="2 classes but 3 names"):

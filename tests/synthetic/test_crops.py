@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdd.data.real import real_data
 from jaxdd.synthetic.crops import (
     REALISMS,
     Crops,
@@ -86,6 +87,20 @@ def test_a_key_decides_about_all_crops():
     other, _ = cropped("easy", seed=1)
     np.testing.assert_array_equal(cropped("easy")[0], again)
     assert not np.array_equal(again, other)
+
+
+def test_whole_samples_may_have_any_shape():
+    """And each is kept once, in the order of the scores."""
+    rng = np.random.default_rng(0)
+    samples, labels = rng.normal(size=(9, 4)).astype(np.float32), np.arange(9) % 3
+    real = real_data(samples, labels, 3)
+    crops = Crops(area=1.0, per_image=5)
+    score = lambda batch: batch.images[:, 0]
+    chosen, scores = crop_classes(jax.random.key(0), real, 2, crops, score)
+    for of_class, images in enumerate(np.asarray(chosen)):
+        own = samples[labels == of_class]
+        np.testing.assert_array_equal(images, own[np.argsort(own[:, 0])[:2]])
+    np.testing.assert_array_equal(chosen[..., 0], scores)
 
 
 def test_a_small_class_is_cut_several_times():

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from jaxdd.data.checks import as_labels, check_rank
-from jaxdd.data.dataset import Dataset, from_arrays
+from jaxdd.data.dataset import Dataset, as_samples, from_arrays
 from jaxdd.data.readers.pictures import Form, fit_arrays
 from jaxdd.data.splits import held_out_remark, with_test_split
 from jaxdd.errors import UserError
+from jaxdd.modality import IMAGES, check_pixels, modality_of
 from jaxdd.storage.arrays import Member, Shapes, read_arrays, shapes_of
 from jaxdd.storage.paths import shown
 
@@ -40,6 +41,7 @@ def from_npz(
     path: str | Path,
     channels: int | None = None,
     image_size: tuple[int, int] | None = None,
+    modality: str | None = None,
 ) -> Dataset:
     """The dataset in an .npz archive; nothing in it is executed.
 
@@ -51,6 +53,7 @@ def from_npz(
             is optional. Images are as for `from_arrays`; labels are [M] or [M, 1]
             integers.
         channels, image_size: form to which images are converted, as for `from_folder`.
+        modality: what the samples are, as for `from_arrays`.
 
     Raises:
         UserError: the archive cannot be used, or `from_arrays` refuses its arrays.
@@ -81,12 +84,16 @@ def from_npz(
 
     def agree(shapes: Shapes) -> None:
         for pair in pairs:
-            _check_shapes(pair, shapes)
+            _check_shapes(pair, shapes, modality)
 
     arrays = read_arrays(path, _members(pairs), _REMEDY, "the dataset", agree)
 
     def read_pair(pair: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
-        images = fit_arrays(f"array {pair[0]!r}", arrays[pair[0]], form)
+        images = as_samples(f"array {pair[0]!r}", arrays[pair[0]], modality)
+        if form != Form():
+            check_pixels("converting channels or sizes", images.shape[1:])
+        if modality_of(images.shape[1:]).pixels:
+            images = fit_arrays(f"array {pair[0]!r}", arrays[pair[0]], form)
         # MedMNIST's are [M, 1].
         labels = arrays[pair[1]].reshape(len(images))
         return images, as_labels(f"labels {pair[1]!r}", labels)
@@ -101,10 +108,10 @@ def from_npz(
     ]
     if splits:
         return from_arrays(
-            images, labels, *read_pair(splits[0]), class_names, name, remarks
+            images, labels, *read_pair(splits[0]), class_names, name, remarks, modality
         )
     remarks.append(held_out_remark(name, len(labels)))
-    return with_test_split(name, images, labels, class_names, remarks)
+    return with_test_split(name, images, labels, class_names, remarks, modality)
 
 
 def _members(pairs: Sequence[tuple[str, str]]) -> dict[str, Member]:
@@ -118,14 +125,15 @@ def _count(shape: tuple[int, ...]) -> int:
     return shape[0] if shape else 0
 
 
-def _check_shapes(pair: tuple[str, str], shapes: Shapes) -> None:
+def _check_shapes(pair: tuple[str, str], shapes: Shapes, modality: str | None) -> None:
     """Check that every image has one class index, before the arrays take memory.
 
     Raises:
         UserError: the shapes do not fit.
     """
     images, labels = (shapes[name] for name in pair)
-    check_rank(f"array {pair[0]!r}", (*images, 1) if len(images) == 3 else images)
+    grey = len(images) == 3 and modality in (None, IMAGES.name)
+    check_rank(f"array {pair[0]!r}", (*images, 1) if grey else images)
     if len(labels) == 2 and labels[1] != 1:
         raise UserError(
             f"the labels {pair[1]!r} have shape {labels}, {labels[1]} values per "
