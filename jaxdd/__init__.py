@@ -79,6 +79,7 @@ from jaxdd.scores.ensemble import ensemble_scores
 from jaxdd.scores.forgetting import forgetting_scores
 from jaxdd.scores.influence import influence_scores
 from jaxdd.scores.table import SCORES
+from jaxdd.synthetic.crops import Crops, crop_classes
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.formation import Formation
 from jaxdd.synthetic.images import Images
@@ -118,6 +119,7 @@ __all__ = [
     "Batch",
     "Context",
     "ContrastiveMatching",
+    "Crops",
     "Curriculum",
     "Difficulty",
     "Evaluation",
@@ -166,6 +168,7 @@ __all__ = [
     "build",
     "contrastive_match",
     "correct_set",
+    "crop_classes",
     "difficulty",
     "distill",
     "dsa",
