@@ -10,6 +10,7 @@ import jax
 
 from jaxdd.data.problem import Problem, Scaling
 from jaxdd.distillation import options, resolution
+from jaxdd.distillation.choices import Run
 from jaxdd.distillation.job import Job
 from jaxdd.errors import choose
 from jaxdd.fields import flat
@@ -29,7 +30,7 @@ def _recipe(method: str) -> Recipe:
     return choose("method", method, METHODS)
 
 
-def _run(base: options.Flags) -> options.Run:
+def _run(base: options.Flags) -> Run:
     return options.run_of(base.method, options.given(base))
 
 

@@ -13,12 +13,8 @@ from jaxdd.data.problem import Problem
 from jaxdd.devices import needs
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation import banks, resolution, sorting
-from jaxdd.distillation.options import (
-    FLAGS,
-    Run,
-    filled_by_preset,
-    run_of,
-)
+from jaxdd.distillation.choices import Run
+from jaxdd.distillation.options import FLAGS, filled_by_preset, run_of
 from jaxdd.distillation.resolution import Resolved
 from jaxdd.errors import UserError, quoted
 from jaxdd.evaluation.statistics import statistics

@@ -6,7 +6,7 @@ from typing import Any
 from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.schema import STATISTICS
 from jaxdd.distillation import resolution
-from jaxdd.distillation.options import Run
+from jaxdd.distillation.choices import Run
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import stored
 from jaxdd.storage import records

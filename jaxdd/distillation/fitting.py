@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from jaxdd.data import Dataset
-from jaxdd.distillation.options import Run
+from jaxdd.distillation.choices import Run
 from jaxdd.fields import flat, override
 from jaxdd.methods.network import NetworkSpec
 from jaxdd.modality import Modality, check_augmentation, check_pixels

@@ -6,7 +6,7 @@ import jax
 
 from jaxdd.data.problem import Problem
 from jaxdd.devices.needs import KEY, NUMBER, Need, evaluation, networks
-from jaxdd.distillation.options import Run
+from jaxdd.distillation.choices import Run
 from jaxdd.learners.aged import AgedPool
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.objectives.unrolled import UnrolledLoss

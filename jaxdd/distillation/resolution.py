@@ -10,8 +10,9 @@ import numpy as np
 from jaxdd.data import Dataset, Preprocess, check_constants, normalisation
 from jaxdd.data.problem import FORM, Problem, Scaling, open_problem, prepare
 from jaxdd.devices import precision
+from jaxdd.distillation.choices import Run
 from jaxdd.distillation.fitting import fit
-from jaxdd.distillation.options import FLAGS, Flags, Run, given, run_of, scaling_of
+from jaxdd.distillation.options import FLAGS, Flags, given, run_of, scaling_of
 from jaxdd.errors import UserError, check_integer
 from jaxdd.experts import Manifest
 from jaxdd.experts.recipe import Experts

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from jaxdd.data.problem import Scaling
-from jaxdd.distillation.options import FLAGS, Config, Run, given, run_of
+from jaxdd.distillation.choices import Run
+from jaxdd.distillation.options import FLAGS, Config, given, run_of
 from jaxdd.errors import UserError
 from jaxdd.fields import Flag, flags_of, flat, override, type_of
 from jaxdd.methods.recipe import Recipe
