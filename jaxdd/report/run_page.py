@@ -73,7 +73,7 @@ def accuracy(run: Run) -> str:
     body = page.table(["trained on", "accuracy %", "networks", "balanced %"], rows)
     gain = distilled["mean"] - random["mean"]
     body += page.paragraph(
-        f"Against random real images the set has {gain:+.2f} points. ± is the standard "
+        f"Against random real samples the set has {gain:+.2f} points. ± is the standard "
         "deviation over networks; balanced accuracy is the mean over classes.",
         "note",
     )
