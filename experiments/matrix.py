@@ -61,7 +61,7 @@ class Config(DataFlags):
     modifiers: str = option(
         ",".join(MODIFIERS), "modifiers, the columns of the table, joined by commas"
     )
-    steps: int = option(20, "updates of the synthetic images in each cell")
+    steps: int = option(20, "updates of the synthetic images in each cell", above=0)
     seed: int = option(0, "seed of all random numbers", kind="seed")
     width: int | None = option(None, "channels of the ConvNet; default: the field's")
     num_experts: int = option(2, "trajectory methods: experts in each bank")

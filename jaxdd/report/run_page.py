@@ -73,8 +73,8 @@ def accuracy(run: Run) -> str:
     body = page.table(["trained on", "accuracy %", "networks", "balanced %"], rows)
     gain = distilled["mean"] - random["mean"]
     body += page.paragraph(
-        f"Against random real samples the set has {gain:+.2f} points. ± is the standard "
-        "deviation over networks; balanced accuracy is the mean over classes.",
+        f"Against random real samples the set has {gain:+.2f} points. ± is the "
+        "standard deviation over networks; balanced accuracy is the mean over classes.",
         "note",
     )
     return body + page.charts([*_by_class(run), *_by_decile(run)]) + _class_table(run)

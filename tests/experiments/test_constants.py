@@ -32,7 +32,7 @@ def dataset_of(name):
 @pytest.fixture
 def datasets(monkeypatch):
     """Three classes of noise under the name that is asked for."""
-    monkeypatch.setattr(problem, "load", lambda name, *form: dataset_of(name))
+    monkeypatch.setattr(problem, "load", lambda name, *_, **form: dataset_of(name))
 
 
 def config_of(method, dataset="cifar100", **flags):
@@ -93,9 +93,12 @@ def test_runs_of_different_constants_are_different_runs(datasets):
 def test_data_are_read_once_and_fitted_as_often_as_they_are_seen(datasets, monkeypatch):
     read = []
     loading = problem.load
-    monkeypatch.setattr(
-        problem, "load", lambda *args: read.append(args) or loading(*args)
-    )
+
+    def load(*args, **form):
+        read.append(args)
+        return loading(*args, **form)
+
+    monkeypatch.setattr(problem, "load", load)
     names = ("dc", "dsa", "dcc", "mtt", "datm")
     zca = {"mtt": None, "datm": None}  # published with whitening, or without
     found = resolution.open_each(

@@ -89,18 +89,18 @@ def test_the_set_can_be_had_before_its_accuracy(copy, whole, problem, monkeypatc
 
 def watched(monkeypatch, at, act):
     """Counts the networks that are trained, and acts after the `at`-th."""
-    trained, usual = [], Judge._measure
+    trained, usual = [], Judge.measure
 
-    def measure(judge, group, first, kept, signals, watch):
+    def measure(judge, group, first, kept, signals, watch, *rate):
         def counted(done, total, seconds):
             trained.append(done)
             if len(trained) == at:
                 act()
             watch(done, total, seconds)
 
-        usual(judge, group, first, kept, signals, counted)
+        usual(judge, group, first, kept, signals, counted, *rate)
 
-    monkeypatch.setattr(Judge, "_measure", measure)
+    monkeypatch.setattr(Judge, "measure", measure)
     return trained
 
 

@@ -174,11 +174,11 @@ def test_an_evaluation_and_a_checked_flag(finished, tmp_path):
     plan = planning.evaluation(config)
     assert not (tmp_path / "new").exists()
     assert {"mlp: the set", "mlp: random sets"} <= set(plan.seconds)
-    flags = {"plan": "true", "steps": 0, "workdir": tmp_path / "a"}
+    flags = {"plan": "true", "steps": -1, "workdir": tmp_path / "a"}
     with start("distill", **flags) as process:
         out, error = process.communicate()
     assert (process.returncode, out) == (2, "")
-    assert error == "error: --steps must be positive, not 0\n"
+    assert error == "error: --steps must be at least 0, not -1\n"
     assert not (tmp_path / "a").exists()
 
 

@@ -4,14 +4,11 @@ import dataclasses
 import math
 import re
 from html.parser import HTMLParser
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdd.progress import Ended, Progress
 from jaxdd.report import drawings, markdown, page
 from jaxdd.report.run_page import run_page
 from jaxdd.report.run_values import Difficulty, Run
@@ -286,16 +283,3 @@ def test_the_tables_of_comparisons_become_html():
     assert "<ul><li><code>x</code></li><li>y</li></ul>" in html
     assert "<p>One two.</p>" in html
     assert "<pre><code>a\n&lt;b</code></pre>" in markdown.html_of("```\na\n<b\n```")
-
-
-def test_another_tracker_listens_as_the_docs_say():
-    text = (Path(__file__).parents[2] / "docs/commands.md").read_text()
-    (block,) = re.findall(r"^```python\n(.*?)^```$", text, re.S | re.M)
-    logged = []
-    tracker = SimpleNamespace(log=lambda values, step: logged.append((values, step)))
-    names = {"tracker": tracker}
-    exec(compile(block, "commands.md", "exec"), names)
-    for loss in (None, 2.5):
-        names["log"](Progress("distillation", 3, 10, "step", 0.1, loss))
-    names["log"](Ended("distillation"))
-    assert logged == [({"loss": 2.5}, 3)]
