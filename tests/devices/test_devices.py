@@ -66,7 +66,14 @@ def test_every_device_gets_its_share():
     assert sorted(seen) == list(range(8))
 
 
-@pytest.mark.parametrize("method", ["dsa", "dm", "dcc", "idc", "mtt"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "dsa",
+        "mtt",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("dm", "dcc", "idc")),
+    ],
+)
 def test_a_step_is_that_of_one_device(method):
     recipe = toy.toy_recipe(method, "mean")
     built = toy.toy_method(recipe)

@@ -62,6 +62,12 @@ def strict():
         yield np.dtype("float64"), to64
 
 
+# One of every objective, and with learned labels; the others are left to the slow ones.
+USUAL = ("dsa", "dsac", "dm", "datm", "frepo", "rat_bptt")
+METHODS = [
+    pytest.param(name, marks=() if name in USUAL else pytest.mark.slow)
+    for name in toy.STEPPING
+]
 MODES = pytest.mark.parametrize("mode", [allowed, strict], ids=lambda f: f.__name__)
 
 
@@ -88,7 +94,7 @@ def network_in(cast) -> Network:
     "changes",
     [pytest.param({}, id="plain", marks=pytest.mark.slow), pytest.param(ALL, id="all")],
 )
-@pytest.mark.parametrize("method", toy.STEPPING)
+@pytest.mark.parametrize("method", METHODS)
 def test_a_step_keeps_the_dtype_of_its_data(method, changes, mode, inputs):
     recipe = toy.toy_recipe(method, **changes)
     if "features" in flat(recipe):

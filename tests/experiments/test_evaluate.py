@@ -70,7 +70,7 @@ def test_a_fresh_process_gets_exactly_the_stored_number(path, tmp_path):
     assert evaluation.by_class() in out
 
 
-@pytest.mark.parametrize("method", ["dm", "mtt"])
+@pytest.mark.parametrize("method", ["dm", pytest.param("mtt", marks=pytest.mark.slow)])
 def test_the_stored_protocol_is_the_one_that_was_used(tmp_path, monkeypatch, method):
     """It is recorded where networks are trained, and not where the file is written.
 

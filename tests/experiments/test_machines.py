@@ -20,6 +20,7 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_two_processes_and_then_one_make_the_run_of_one(tmp_path):
     """Classes and networks are spread over both; what they saved, one restores."""
     finished, short = tmp_path / "whole", {**SMALL, **QUICK, "steps": 20}

@@ -48,6 +48,7 @@ def test_every_cell_of_a_row_works(finished):
     assert "3 of 3 cells work" in (folder / "matrix.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_command_distils_the_cell_alone(finished, tmp_path):
     _, table = finished
     cell = next(x for x in table["cells"] if x["modifier"] == "sdc")

@@ -78,6 +78,7 @@ def test_a_run_in_bfloat16_is_a_run(rounded, problem, tmp_path):
     assert abs(exact["distilled"]["mean"] - summary["distilled"]["mean"]) < 15
 
 
+@pytest.mark.slow
 def test_a_set_is_evaluated_in_its_own_precision(rounded):
     path = rounded / "distilled.npz"
     own = jaxdd.evaluate(path, num_eval=2)["convnet"]

@@ -55,7 +55,13 @@ def images(folder) -> np.ndarray:
     return jaxdd.load(Path(folder) / "distilled.npz").images
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(x, marks=() if x in ("mtt", "datm") else pytest.mark.slow)
+        for x in METHODS
+    ],
+)
 def test_every_method_runs_from_the_same_bank(runs, method, problem):
     found = jaxdd.load(runs / method / "distilled.npz")
     summary = read_json(runs / method / "summary.json")

@@ -242,7 +242,12 @@ def features_of(problem) -> list[int]:
 
 @pytest.mark.parametrize(
     ("method", "kind"),
-    [("dm", "depth"), ("dm", "loss"), ("dc", "depth"), ("dc", "loss")],
+    [
+        ("dm", "depth"),
+        ("dc", "loss"),
+        pytest.param("dm", "loss", marks=pytest.mark.slow),
+        pytest.param("dc", "depth", marks=pytest.mark.slow),
+    ],
 )
 def test_a_mask_is_told_and_changes_the_match(run, problem, method, kind, capsys):
     changes = {"method": method}

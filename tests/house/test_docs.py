@@ -322,7 +322,7 @@ ALL_NOTEBOOKS = [
         path,
         whole,
         id=f"{path.stem}-{'whole' if whole else 'short'}",
-        marks=pytest.mark.slow if whole or path != NOTEBOOKS[0] else (),
+        marks=pytest.mark.slow,
     )
     for path in NOTEBOOKS
     for whole in (False, True)

@@ -37,7 +37,7 @@ BASES = (
 # Those whose axes the others have as well are left to `make test-slow`.
 OTHERS = ("dc", "dcc", "dsac", "m3d", "datadam", "mtt", "ftd", "tesla", "rcig")
 # Those that take long to compile.
-LONG = ("ncfm", "rat_bptt")
+LONG = ("ncfm", "rat_bptt", "idc")
 MODIFIERS = {
     "sdc": {"sdc_weight": 0.5},
     "fiex": {},

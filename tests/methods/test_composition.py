@@ -226,7 +226,14 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("name", BY_HAND)
+# One of every objective and decoder; the others are left to `make test-slow`.
+USUAL = ("dsa", "dcc", "idc", "dm", "datm", "frepo", "rat_bptt")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(x, marks=() if x in USUAL else pytest.mark.slow) for x in BY_HAND],
+)
 def test_a_method_by_hand_is_that_of_its_recipe(name):
     """To the bit, over two steps: all of the state, and what is logged."""
     recipe = toy_recipe(name, **CHANGES.get(name, {}))

@@ -44,9 +44,13 @@ FIRST = {STEPPING[m].objective.name: m for m in reversed(STEPPING)}
 ALIKE = ("convex",)
 VARIED = [m for name, m in FIRST.items() if name not in ALIKE][::-1]
 PAIRS = [(m, v) for m in STEPPING for v in VARIANTS if v == "plain" or m in VARIED]
-# The mean gradient's norm is a part of what the per-sample one needs.
+# The mean gradient's norm is a part of what the per-sample one needs, and a method
+# whose objective is the first of none is made of axes that the others have.
 CELLS = [
-    pytest.param(m, v, marks=pytest.mark.slow if v == "mean" else ()) for m, v in PAIRS
+    pytest.param(
+        m, v, marks=() if m in VARIED and v == "per_sample" else pytest.mark.slow
+    )
+    for m, v in PAIRS
 ]
 SEEDS = 2
 STEPS = 30
@@ -116,10 +120,10 @@ def test_the_key_decides_the_result(name, variant):
     assert not np.array_equal(once.codes.images[0], once.codes.images[1])
 
 
-# Each operation by itself takes long to compile: one method of every objective, without
-# what the others have.
+# Each operation by itself takes long to compile: two methods, and the others are left
+# to `make test-slow`.
 BY_ITSELF = [
-    pytest.param(name, marks=() if name in VARIED else pytest.mark.slow)
+    pytest.param(name, marks=() if name in ("dsa", "mtt") else pytest.mark.slow)
     for name in STEPPING
 ]
 
