@@ -6,18 +6,12 @@ from pathlib import Path
 
 import jax
 import pytest
-from beartype import BeartypeConf
-from beartype.claw import beartype_packages
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".pytest_cache" / "xla"
 # XLA:CPU's older way to generate code; it compiles in two thirds of the time.
 QUICK_CODE = "--xla_cpu_use_fusion_emitters=false"
 DEVICES = 8
-# Where arrays have their shapes in annotations, jaxtyping checks them (`setup.cfg`). It
-# makes every instance of a dataclass slow, of which the other packages have many: there
-# beartype alone checks what functions get and return.
-SHAPED = ("augment", "nets", "primitives")
 
 
 def keep_to_own_cores():
@@ -34,16 +28,7 @@ def keep_to_own_cores():
         os.sched_setaffinity(0, own)
 
 
-def check_types():
-    """Check the arguments and results of all functions that have no shapes."""
-    rooms = (x.stem for x in (ROOT / "jaxdd").iterdir() if x.suffix in ("", ".py"))
-    names = [f"jaxdd.{x}" for x in rooms if x.isidentifier() and x not in SHAPED]
-    names = [x for x in names if not x.endswith(("__", ".types"))]
-    beartype_packages(names, conf=BeartypeConf(claw_is_pep526=False))
-
-
 def pytest_configure():
-    check_types()
     keep_to_own_cores()
     # For `test_devices`; all else runs on the first of them. Programs that the tests
     # start have as many: their number has a part in how a program is compiled.
