@@ -99,12 +99,8 @@ class Opened:
             **({"views": True} if self.views else {}),
             "real_epochs": self.real_epochs if real else None,
             "rates": list(self.rates),
-            "training": json.loads(json.dumps(dataclasses.asdict(protocol.training))),
-            "augmentation": protocol.augmentation,
-            "num_eval": protocol.num_eval,
-            "num_random": protocol.num_random,
-            "seed": protocol.seed,
-            "precision": protocol.precision,
+            # As `referee.json` has it, where tuples are lists.
+            **json.loads(json.dumps(protocol.described())),
             "test": {
                 "part": tested.part,
                 "fingerprint": tested.fingerprint,

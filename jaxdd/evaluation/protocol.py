@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -56,6 +56,20 @@ class Protocol:
     seed: int
     precision: str
     label_space: str = "probabilities"
+
+    def described(self) -> dict[str, Any]:
+        """What accuracies depend on, beside the network, the set and the held-out data.
+
+        The identities of results that are on disk follow from it.
+        """
+        return {
+            "training": asdict(self.training),
+            "augmentation": self.augmentation,
+            "num_eval": self.num_eval,
+            "num_random": self.num_random,
+            "seed": self.seed,
+            "precision": self.precision,
+        }
 
     def trained_on(self, batch: Batch, label_space: str) -> Batch:
         """A batch with the labels that the loss of the training takes."""

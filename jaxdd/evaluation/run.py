@@ -1,6 +1,5 @@
 """Re-evaluate a distilled set from its file alone, on any network."""
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,12 +145,7 @@ class Opened:
         return {
             "artifact": self.artifact.digest,
             "network": protocol.network,
-            "training": dataclasses.asdict(protocol.training),
-            "augmentation": protocol.augmentation,
-            "num_eval": protocol.num_eval,
-            "num_random": protocol.num_random,
-            "seed": protocol.seed,
-            "precision": protocol.precision,
+            **protocol.described(),
             "test": {
                 "dataset": tested.name,
                 "part": tested.part,
