@@ -9,6 +9,7 @@ from jaxdd.data.dataset import Dataset, from_arrays
 from jaxdd.data.readers.decoding import read
 from jaxdd.data.readers.listing import Listing, many
 from jaxdd.data.readers.pictures import SUFFIXES, Form
+from jaxdd.data.readers.tiny_imagenet import is_unpacked, read_unpacked
 from jaxdd.data.splits import held_out_remark, with_test_split
 from jaxdd.errors import UserError, quoted
 from jaxdd.storage.paths import existing_folder, shown
@@ -32,7 +33,9 @@ def from_folder(
         path: a folder with the class folders, or with `train` that has the class
             folders and, for testing, the first of `test`, `testing`, `val`, `valid` and
             `validation` that exists. Without a test split a fixed stratified fifth is
-            held out. Images may lie deeper inside the folder of their class.
+            held out. Images may lie deeper inside the folder of their class. A folder
+            laid out as the archive of Tiny ImageNet is read as `readers.tiny_imagenet`
+            says.
         channels: 1 or 3, to which images are converted; by default grey and RGB are
             kept and have to be the same in all files.
         image_size: (H, W) in pixels; images are cut to that shape about their centre
@@ -54,6 +57,8 @@ def from_folder(
     """
     form = Form(channels, image_size).checked()
     root = existing_folder(path, "the image folder", "check the path")
+    if is_unpacked(root):
+        return read_unpacked(root, form)
     name = f"folder:{shown(root.resolve().name)}"
     listing = Listing(root)
     classes, test = _layout(listing)
