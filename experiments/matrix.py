@@ -163,7 +163,9 @@ def _bank_of(config: Config, key: Key) -> Path:
         )
     )
     window = "fiex" if key.modifier == "fiex" else None
-    parts = ("experts", window, "zca" if scaling.zca else None, scaling.constants)
+    blocks = f"blocks{scaling.zca_blocks}" if scaling.zca_blocks else None
+    zca = "zca" if scaling.zca else None
+    parts = ("experts", window, zca, blocks, scaling.constants)
     return Path(config.workdir) / "-".join(filter(None, parts))
 
 
@@ -177,7 +179,8 @@ def _train_banks(
         scaling = methods.scaling_of(cell.config)
         training = shared_banks.training_of(
             cell.config, Path(path), config.num_experts, EPOCHS, method="mtt",
-            zca=scaling.zca, constants=scaling.constants, **window,
+            zca=scaling.zca, zca_blocks=scaling.zca_blocks, constants=scaling.constants,
+            **window,
         )  # fmt: skip
         served = f"{cell.key.modifier} trajectories"
         shared_banks.train(training, problems[cell.key.method], served)

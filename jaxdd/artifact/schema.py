@@ -147,13 +147,20 @@ def agree(shapes: Shapes, classes: int) -> None:
         )
     ipc, channels = images[1], images[-1]
     values = math.prod(images[2:])
+    # Whitened whole, or in square blocks.
+    sizes = {values}
+    if len(images) == 5:
+        common = math.gcd(*images[2:4])
+        sides = (n for n in range(1, common + 1) if common % n == 0)
+        sizes |= {n * n * channels for n in sides}
+    matrices: list[tuple[int, ...]] = [(n, n) for n in sorted(sizes, reverse=True)]
     expected: dict[str, list[tuple[int, ...]]] = {
         "labels": [(classes, ipc, classes)],
         # With whitening the mean has one entry per value of an image.
         "preprocess/mean": [(channels,), (values,)],
         "preprocess/std": [(channels,)],
-        "preprocess/matrix": [(values, values)],
-        "preprocess/inverse": [(values, values)],
+        "preprocess/matrix": matrices,
+        "preprocess/inverse": matrices,
     }
     for name, fitting in expected.items():
         if name in shapes and shapes[name] not in fitting:

@@ -1,5 +1,6 @@
 """A dataset with its splits and preprocessing, as every run starts from it."""
 
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from jaxdd.data import (
 )
 from jaxdd.data.readers.table import MISSING
 from jaxdd.data.real import real_data
+from jaxdd.data.whitening import LARGEST_WHOLE, cost, side_for
 from jaxdd.devices import policy
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import Choice, option
@@ -89,6 +91,8 @@ class Scaling(Choice):
 
     Attributes:
         zca: whether images are ZCA-whitened.
+        zca_blocks: side of the blocks that are whitened, in pixels; None for whole
+            images.
         constants: the dataset whose mean and standard deviation normalise images that
             are not whitened; None for their own.
     """
@@ -96,6 +100,12 @@ class Scaling(Choice):
     subject: ClassVar[str] = "the preprocessing"
 
     zca: bool = option(False, "whether images are ZCA-whitened instead of normalised")
+    zca_blocks: int | None = option(
+        None,
+        "side in pixels of the blocks in which --zca whitens images, a divisor of "
+        "their height and width; needed from 64x64 on; default: whole images",
+        above=0,
+    )
     constants: str | None = option(
         None,
         "dataset whose mean and standard deviation normalise the images; default: "
@@ -236,5 +246,11 @@ def _fit(scaling: Scaling, dataset: Dataset, images: np.ndarray) -> Preprocess:
     if scaling.constants is not None:
         check_pixels(f"--constants={scaling.constants}", dataset.image_shape)
     if scaling.zca:
-        return fit_zca(images)
+        shape, asked = dataset.image_shape, scaling.zca_blocks
+        side = side_for(shape, asked)
+        values = math.prod(shape) if side is None else side * side * shape[-1]
+        if values > LARGEST_WHOLE:
+            rows = len(images) * math.prod(shape) // values
+            say(f"ZCA whitening takes about {cost(values, rows)}")
+        return fit_zca(images, block=asked)
     return normalisation(scaling.constants or dataset.name, images)

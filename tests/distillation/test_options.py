@@ -34,6 +34,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "image_decay": {"image_optimizer": "adamw"},
     "image_horizon": {"image_schedule": "cosine"},
     "least_steps": {"most_steps": 15},
+    "zca_blocks": {"zca": True},
     **{name: {"init": "crops"} for name in flags_of(Crops)},
 }
 # Another value than the default, where the field does not say what may be given.
@@ -284,6 +285,7 @@ def test_impossible_values_are_refused_alike_in_python_and_by_flag(name):
     [
         ("dsa", {"select": "validation", "validation": 0.0}, "needs validation data"),
         ("mtt", {"constants": "cifar10", "zca": True}, "--constants normalise images"),
+        ("dm", {"zca_blocks": 4}, "--zca_blocks says how --zca whitens"),
         ("dsa", {"removals": "4:0.1"}, "--removals is about experts"),
         ("dsa", {"init": "correct"}, "--init=correct needs experts"),
         ("dsa", {"labels": "soft"}, "--labels=soft needs experts"),

@@ -69,6 +69,7 @@ NEW = {
     "crop_images",
     "crop_area",
     "temperature",
+    "zca_blocks",
 }  # values that the version before did not have
 
 
