@@ -114,6 +114,7 @@ def cell_of(config: Config, key: Key) -> Cell:
         "dataset": config.dataset,
         "data_dir": config.data_dir,
         **config.form,
+        "subset": config.subset,
         "method": key.method,
         "ipc": config.ipc,
         "seed": config.seed,

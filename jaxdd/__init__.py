@@ -14,6 +14,7 @@ from jaxdd.data import from_arrays, from_folder, from_npz, from_table, from_tfds
 from jaxdd.data.real import real_data
 from jaxdd.distillation.api import distill
 from jaxdd.distillation.difficulties import Difficulty
+from jaxdd.distillation.pruning import Pruned, prune
 from jaxdd.distillation.result import Result
 from jaxdd.distillation.scoring import difficulty
 from jaxdd.errors import UserError
@@ -138,6 +139,7 @@ __all__ = [
     "Network",
     "Parts",
     "Pool",
+    "Pruned",
     "RealData",
     "RealPool",
     "Recipe",
@@ -214,6 +216,7 @@ __all__ = [
     "per_set",
     "per_span",
     "preset",
+    "prune",
     "random_subsets",
     "real_data",
     "referee",

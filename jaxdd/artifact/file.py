@@ -65,7 +65,8 @@ class Artifact:
         dataset: the distilled data, {"name", "fingerprint", "validation",
             "split_seed"}; the last two determine the training split. What
             `problem.FORM` lists is present where it was given; of a table, "columns"
-            has {"name", "levels"} of each.
+            has {"name", "levels"} of each; "subset" says which training samples there
+            were, where not all (`data.subsets.Subset.record`).
         network: {"name", and options of `nets.make_network`} of the evaluation.
         augmentation: augmentation of the evaluation, a name for `augment.training`.
         training: schedule of the evaluation.

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxdd.data.readers.table import MISSING
+from jaxdd.data.subsets import subset_record
 from jaxdd.devices.precision import PRECISIONS
 from jaxdd.errors import LARGEST_INTEGER
 from jaxdd.modality import MODALITIES, modality_of
@@ -59,6 +60,7 @@ FIELDS: dict[str, Schema] = {
             "id_column": text(),
             "missing": one_of(*MISSING),
             "columns": list_of(_column, shortest=1),
+            "subset": subset_record,
         },
     ),
     "labels": one_of("hard", "soft", "targets", "weights"),

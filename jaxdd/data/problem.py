@@ -19,12 +19,14 @@ from jaxdd.data import (
 )
 from jaxdd.data.readers.table import MISSING
 from jaxdd.data.real import real_data
+from jaxdd.data.subsets import checked_ids, read_index
 from jaxdd.data.whitening import LARGEST_WHOLE, cost, side_for
 from jaxdd.devices import policy
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import Choice, option
 from jaxdd.modality import MODALITIES, check_pixels
 from jaxdd.progress import say
+from jaxdd.storage.paths import shown
 from jaxdd.types import RealData
 
 
@@ -72,6 +74,12 @@ class DataFlags:
         "(refuse), or it is the mean of its column over the training rows (mean); "
         "default: refuse",
         choices=MISSING,
+    )
+    subset: str | None = option(
+        None,
+        "an index that experiments.prune wrote: the training split is restricted to "
+        "its samples before anything else",
+        kind="path",
     )
 
     @property
@@ -205,7 +213,28 @@ def open_dataset(data: DataFlags) -> Dataset:
     dataset = load(data.dataset, data.data_dir, **form)
     for remark in dataset.remarks:
         say(remark)
-    return dataset
+    return restricted(dataset, data.subset, data.dataset)
+
+
+def restricted(dataset: Dataset, path: str | None, name: str) -> Dataset:
+    """The dataset with the training samples that --subset names.
+
+    Args:
+        dataset: the data.
+        path: of the index; None for all samples.
+        name: what the data is called in messages.
+
+    Raises:
+        UserError: the index cannot be read, is of other data, or has ids that are out
+            of range, occur twice or leave a class empty.
+    """
+    if path is None:
+        return dataset
+    index = read_index(path)
+    index.check(name, dataset.fingerprint)
+    ids = checked_ids(index.ids, len(dataset.labels), shown(path))
+    say(f"{shown(path)}: {len(ids)} of {len(dataset.labels)} training samples")
+    return dataset.subset(ids)
 
 
 def size_of(text: object) -> tuple[int, int] | None:

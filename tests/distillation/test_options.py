@@ -44,7 +44,7 @@ TEXTS = {
     "norm": "batch", "activation": "swish", "pooling": "max", "augmentation": "flip",
     "pool_augmentation": "flip", "eval_augmentation": "flip", "init": "real",
     "constants": "cifar10", "score": "grand", "scores": "/scores.npz",
-    "experts": "/bank", "label": "kind", "id_column": "id",
+    "experts": "/bank", "label": "kind", "id_column": "id", "subset": "/index.json",
 }  # fmt: skip
 OTHERS = {
     **TEXTS,

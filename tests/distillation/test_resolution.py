@@ -70,6 +70,7 @@ NEW = {
     "crop_area",
     "temperature",
     "zca_blocks",
+    "subset",
 }  # values that the version before did not have
 
 
