@@ -23,6 +23,7 @@ from jaxdd.evaluation.result import Evaluation
 from jaxdd.evaluation.statistics import Statistics
 from jaxdd.evaluation.verdict import Verdict
 from jaxdd.exchange.opening import load_foreign
+from jaxdd.exchange.shortening import shorten
 from jaxdd.exchange.targets import write_as
 from jaxdd.experts import Bank, Manifest, train_bank
 from jaxdd.fields import override
@@ -222,6 +223,7 @@ __all__ = [
     "referee",
     "save",
     "sdc",
+    "shorten",
     "siamese",
     "student_step",
     "switch",
