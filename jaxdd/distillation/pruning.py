@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -214,18 +214,24 @@ def run(config: Config) -> tuple[Pruned, Path]:
     target = local_path(config.out, "--out")
     if target.is_dir() or target.suffix.lower() == ".png":
         raise UserError(f"--out={config.out} must be a JSON file, such as INDEX.json")
-    pruned = chosen(config)
+    ready = lambda: make_folder(target.parent, "path for the index")
+    pruned = chosen(config, ready=ready)
     path = pruned.save(target)
     pruned.picture(path.with_suffix(".png"))
     return pruned, path
 
 
-def chosen(config: Config, dataset: Dataset | None = None) -> Pruned:
+def chosen(
+    config: Config,
+    dataset: Dataset | None = None,
+    ready: Callable[[], object] = lambda: None,
+) -> Pruned:
     """The samples that the flags keep.
 
     Args:
         config: the flags.
         dataset: the data, where it is in memory.
+        ready: called once the flags and the data are checked, before long work.
 
     Raises:
         UserError: bad input, named.
@@ -234,9 +240,10 @@ def chosen(config: Config, dataset: Dataset | None = None) -> Pruned:
     if config.score is not None and config.scores is not None:
         raise UserError("--score measures what --scores reads: leave one of them out")
     if config.scores is None:
-        scored, whole, name, about = _measured(config, dataset)
+        scored, whole, name, about = _measured(config, dataset, ready)
     else:
         scored, whole, name, about = _read(config, config.scores, dataset)
+        ready()
     (scores,) = scored.by_name.values()
     places = share_by_score(
         scores, whole.labels, config.keep, config.end, config.balanced
@@ -255,7 +262,9 @@ def chosen(config: Config, dataset: Dataset | None = None) -> Pruned:
 Scored = tuple[Difficulty, Dataset, str, dict[str, Any]]
 
 
-def _measured(config: Config, dataset: Dataset | None) -> Scored:
+def _measured(
+    config: Config, dataset: Dataset | None, ready: Callable[[], object]
+) -> Scored:
     """Scores that are computed now, the data and its name, and how."""
     opened = scoring.open_run(config, config.score or USUAL_SCORE, dataset)
     if len(opened.names) > 1:
@@ -273,6 +282,7 @@ def _measured(config: Config, dataset: Dataset | None) -> Scored:
         "device": provenance.device(),
     }
     problem = opened.problem
+    ready()
     return scoring.compute(opened), problem.dataset, problem.name, about
 
 

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from jaxdd.artifact import file as artifacts
-from jaxdd.data import Preprocess, fit_zca, from_arrays
+from jaxdd.data import Preprocess, fit_zca, from_arrays, whitening
+from jaxdd.data import problem as problems
 from jaxdd.data.problem import Scaling, prepare
 from jaxdd.data.whitening import from_rows, to_rows
 from jaxdd.methods.presets import preset
+from jaxdd.progress import listening
 from tests.artifact.test_artifact import make
 from tests.helpers import refused
 
@@ -149,3 +151,16 @@ def test_arrays_of_blocks_come_back():
     fitted = fit_zca(colour(), block=4)
     again = Preprocess.from_arrays(fitted.to_arrays())
     np.testing.assert_array_equal(again.apply(colour()), fitted.apply(colour()))
+
+
+def test_large_blocks_are_whitened_where_they_are_asked_for(monkeypatch):
+    """And what they take is said."""
+    for module in (whitening, problems):
+        monkeypatch.setattr(module, "LARGEST_WHOLE", 100)
+    said = []
+    with listening(said.append):
+        fitted = problem(Scaling(zca=True, zca_blocks=8), (8, 8, 3)).preprocess
+    assert fitted.matrix.shape == (192, 192)
+    assert any("ZCA whitening takes about 0.0 GB (5 arr" in str(x) for x in said)
+    with refused(None, "--zca_blocks=4 to whiten", ", 8 to whiten them whole"):
+        problem(Scaling(zca=True), (8, 8, 3))
