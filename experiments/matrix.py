@@ -115,6 +115,7 @@ def cell_of(config: Config, key: Key) -> Cell:
         "data_dir": config.data_dir,
         **config.form,
         "subset": config.subset,
+        "stream": config.stream,
         "method": key.method,
         "ipc": config.ipc,
         "seed": config.seed,

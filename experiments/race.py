@@ -148,6 +148,7 @@ def config_of(config: Config, method: str) -> options.Config:
         data_dir=config.data_dir,
         **config.form,
         subset=config.subset,
+        stream=config.stream,
         method=method,
         ipc=config.ipc,
         num_eval=config.num_eval,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdd.data.streaming.rows import HostArray, blocks
 from jaxdd.data.whitening import from_rows, side_for, to_rows
 from jaxdd.errors import UserError
 from jaxdd.modality import modality_of
@@ -26,7 +27,7 @@ _PUBLISHED = {
 _STD_FLOOR = 1e-3  # a quarter of a grey level: below it a channel is constant
 # Numbers of any unit are constant where float32 cannot tell them apart.
 _RELATIVE_FLOOR, _LEAST = 1e-6, 1e-30
-_ROWS = 1000  # images per block, to bound the memory of float copies
+ROWS = 1000  # images per block, to bound the memory of float copies
 _WHITENING = ("mean", "matrix", "inverse")
 _FIELDS = {"affine": ("mean", "std"), "zca": _WHITENING, "zca_blocks": _WHITENING}
 
@@ -78,11 +79,11 @@ class Preprocess:
         shape = self._check_size(images)
         samples, target = images.reshape(shape), out.reshape(shape)
         side = self.block(shape)
-        for i in range(0, len(samples), _ROWS):
-            chunk = samples[i : i + _ROWS]
+        for i in range(0, len(samples), ROWS):
+            chunk = samples[i : i + ROWS]
             centred = unit(chunk) - self.mean.reshape(shape[1:])
             rows = to_rows(centred, side) @ self.matrix
-            target[i : i + _ROWS] = from_rows(rows, chunk.shape, side)
+            target[i : i + ROWS] = from_rows(rows, chunk.shape, side)
         return out
 
     def invert(self, z: np.ndarray) -> np.ndarray:
@@ -109,8 +110,8 @@ class Preprocess:
         return pixels.reshape(z.shape)
 
     def device_images(
-        self, images: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self, images: HostArray
+    ) -> tuple[HostArray, np.ndarray, np.ndarray]:
         """(stored, scale, shift) with stored * scale + shift equal to apply(images).
 
         With an affine map images stay raw, so that uint8 takes a quarter of the memory;
@@ -127,9 +128,12 @@ class Preprocess:
         """
         if self.kind == "affine":
             return images, *self._affine(images)
-        channels = images.shape[-1]
-        one, zero = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-        return self.apply(images), one, zero
+        return self.apply(np.asarray(images)), *self.unscaled(images.shape[-1])
+
+    @staticmethod
+    def unscaled(channels: int) -> tuple[np.ndarray, np.ndarray]:
+        """The scale and shift of images that are preprocessed already."""
+        return np.ones(channels, np.float32), np.zeros(channels, np.float32)
 
     def space(self) -> Space:
         """The map to pixels and back as pure functions on the device."""
@@ -190,7 +194,7 @@ class Preprocess:
             kind, **{name: np.asarray(arrays[name]) for name in _FIELDS[kind]}
         )
 
-    def _affine(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _affine(self, images: HostArray) -> tuple[np.ndarray, np.ndarray]:
         """Scale and shift, [C] float32, for raw images of this dtype."""
         self._check_channels(images)
         std = self.std.astype(np.float64)
@@ -199,7 +203,7 @@ class Preprocess:
             np.float32
         )
 
-    def _check_channels(self, images: np.ndarray) -> None:
+    def _check_channels(self, images: HostArray) -> None:
         if images.shape[-1] != len(self.mean):
             raise UserError(
                 f"images of shape {images.shape} do not fit a normalisation of "
@@ -278,7 +282,7 @@ def check_constants(dataset_name: str, channels: int) -> None:
         )
 
 
-def normalisation(dataset_name: str, images: np.ndarray) -> Preprocess:
+def normalisation(dataset_name: str, images: HostArray) -> Preprocess:
     """The usual per-channel normalisation of a dataset.
 
     A constant channel of images gets a small standard deviation instead of zero; a
@@ -305,7 +309,7 @@ def normalisation(dataset_name: str, images: np.ndarray) -> Preprocess:
 
 
 def fit_zca(
-    images: np.ndarray, eps: float | int = 0.1, block: int | None = None
+    images: HostArray, eps: float | int = 0.1, block: int | None = None
 ) -> Preprocess:
     """ZCA whitening as used by MTT and its successors (kornia's ZCAWhitening).
 
@@ -340,15 +344,14 @@ def fit_zca(
             f"ZCA whitening needs at least 2 training images, but got {len(images)}"
         )
     side = None if block is None else side_for(images.shape[1:], block)
-    starts = range(0, len(images), _ROWS)
     total = np.zeros(images.shape[1:])
-    for i in starts:
-        total += unit(images[i : i + _ROWS]).sum(0, dtype=np.float64)
+    for chunk in blocks(images, ROWS):
+        total += unit(chunk).sum(0, dtype=np.float64)
     mean = (total / len(images)).astype(np.float32)
     values = mean.size if side is None else side * side * images.shape[-1]
     covariance, count = np.zeros((values, values)), 0
-    for i in starts:
-        centred = to_rows(unit(images[i : i + _ROWS]) - mean, side)
+    for chunk in blocks(images, ROWS):
+        centred = to_rows(unit(chunk) - mean, side)
         covariance += centred.T @ centred  # float32 products, float64 sum
         count += len(centred)
     places = count // len(images)
@@ -364,23 +367,21 @@ def fit_zca(
     )
 
 
-def _measure(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _measure(images: HostArray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation per channel, [C] float64, on the [0, 1] scale."""
     channels = images.shape[-1]
-    count = images.size // channels
+    count = math.prod(images.shape[:-1])
     if images.dtype == np.uint8:  # exact and fast: only 256 values can occur
         values = np.arange(256) / 255
-        hist = np.stack(
-            [
-                np.bincount(images[..., c].ravel(), minlength=256)
-                for c in range(channels)
-            ]
-        )
+        hist = np.zeros((channels, 256), np.int64)
+        for block in blocks(images):
+            for c in range(channels):
+                hist[c] += np.bincount(block[..., c].ravel(), minlength=256)
         total, square = hist @ values, hist @ values**2
     else:
         total, square = np.zeros(channels), np.zeros(channels)
-        for i in range(0, len(images), _ROWS):
-            block = images[i : i + _ROWS].astype(np.float64)
+        for block in blocks(images, ROWS):
+            block = block.astype(np.float64)
             others = tuple(range(block.ndim - 1))
             total += block.sum(others)
             square += (block**2).sum(others)

@@ -165,7 +165,7 @@ def test_a_run_is_known_by_its_samples_and_its_set_finds_them(tmp_path, scores_f
         assert problem.dataset.fingerprint == dataset.fingerprint
         train = problem.splits.train
         np.testing.assert_array_equal(train.ids, runs[1].problem.splits.train.ids)
-        tested = reopening.tested_on(artifact, problem, "digits", "test", None)
+        tested = reopening.tested_on(artifact, problem, "digits", "test", None, "never")
         assert tested.own
     with refused("its fingerprint differs"):
         reopening.reopen(artifact, None, None, digits().subset(np.arange(1000)))

@@ -1,12 +1,25 @@
 """The images of a dataset's files as one array, or one sentence about all that fail."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from jaxdd.data.readers.ahead import in_order
+from jaxdd.data.readers.cache import digest_of
 from jaxdd.data.readers.listing import LISTED
-from jaxdd.data.readers.pictures import FORMATS, Form, Kind, look_at, read_file
+from jaxdd.data.readers.pictures import (
+    FORMATS,
+    Form,
+    Kind,
+    look_at,
+    quietly,
+    read_quietly,
+)
+from jaxdd.data.streaming.choice import streams
+from jaxdd.data.streaming.places import store_folder
+from jaxdd.data.streaming.rows import HostArray
+from jaxdd.data.streaming.store import Part, stored
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import shown
 
@@ -14,19 +27,84 @@ from jaxdd.storage.paths import shown
 def read(files: Sequence[Path], form: Form, root: Path) -> tuple[np.ndarray, int]:
     """All files as [M, H, W, C] uint8, and how many have more than one frame."""
     images, moving = None, 0
-    for i, file in enumerate(files):
-        try:
-            image, kind = read_file(file, form)
-        except ValueError as error:
-            raise refusal(files, form, root, file, str(error)) from error
+    for i, (image, kind) in enumerate(decoded(files, form, root)):
         if images is None:
             images = _empty(len(files), image.shape, root)
-        if image.shape != images.shape[1:]:
-            raise refusal(files, form, root)
         images[i] = image
         moving += kind.moving
     assert images is not None  # every class has a file
     return images, moving
+
+
+def images_of(
+    files: list[Path],
+    labels: list[int],
+    form: Form,
+    root: Path,
+    name: str,
+    stream: str,
+) -> tuple[HostArray, int]:
+    """All images, on disk where they are streamed, and how many have several frames.
+
+    Of images on disk the frames are not counted.
+
+    Args:
+        files, labels: of all splits, one after another.
+        form: the form to which images are converted.
+        root: the folder of the dataset.
+        name: of the dataset.
+        stream: one of `streaming.choice.STREAM`.
+
+    Raises:
+        UserError: an image cannot be decoded, images differ, or the disk refuses.
+    """
+    if stream != "never":
+        image, _ = next(decoded(files, form, root))
+        if streams(stream, len(files), image.shape):
+            folder = store_folder(name, digest_of(files, repr(tuple(form))))
+
+            def samples(first: int) -> Iterator[tuple[np.ndarray, int]]:
+                rest = decoded(files, form, root, first)
+                return ((x, k) for (x, _), k in zip(rest, labels[first:], strict=True))
+
+            part = Part("images", len(files), samples)
+            return stored(folder, name, [part], image.shape)["images"].rows, 0
+    return read(files, form, root)
+
+
+def decoded(
+    files: Sequence[Path], form: Form, root: Path, first: int = 0
+) -> Iterator[tuple[np.ndarray, Kind]]:
+    """The images of all files from one on, of equal shape, and their properties.
+
+    Raises:
+        UserError: a file cannot be decoded, or has another size than the first of all.
+    """
+
+    def opened(file: Path) -> tuple[Path, np.ndarray, Kind]:
+        try:
+            return file, *read_quietly(file, form)
+        except ValueError as error:
+            raise _Undecodable(file, str(error)) from error
+
+    with quietly():
+        shape = None if first == 0 else opened(files[0])[1].shape
+        try:
+            for _, image, kind in in_order(opened, files[first:], block=8):
+                shape = shape or image.shape
+                if image.shape != shape:
+                    raise refusal(files, form, root)
+                yield image, kind
+        except _Undecodable as error:
+            raise refusal(files, form, root, error.file, error.why) from error
+
+
+class _Undecodable(Exception):
+    """A file that is no image that could be used."""
+
+    def __init__(self, file: Path, why: str):
+        super().__init__(why)
+        self.file, self.why = file, why
 
 
 def _empty(count: int, shape: tuple[int, ...], root: Path) -> np.ndarray:

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from jaxdd.data.dataset import Dataset, from_arrays
-from jaxdd.data.readers.decoding import read
+from jaxdd.data.readers.decoding import images_of
 from jaxdd.data.readers.listing import Listing, many
 from jaxdd.data.readers.pictures import SUFFIXES, Form
 from jaxdd.data.readers.tiny_imagenet import is_unpacked, read_unpacked
 from jaxdd.data.splits import held_out_remark, with_test_split
+from jaxdd.data.streaming.rows import pick
 from jaxdd.errors import UserError, quoted
 from jaxdd.storage.paths import existing_folder, shown
 
@@ -23,6 +24,7 @@ def from_folder(
     path: str | Path,
     channels: int | None = None,
     image_size: tuple[int, int] | None = None,
+    stream: str = "never",
 ) -> Dataset:
     """Images in one sub-folder per class, the classes in the order of their names.
 
@@ -40,6 +42,7 @@ def from_folder(
             kept and have to be the same in all files.
         image_size: (H, W) in pixels; images are cut to that shape about their centre
             and resized.
+        stream: whether decoded images stay on disk, one of `streaming.choice.STREAM`.
 
     Returns:
         Images are [M, H, W, C] uint8, C = 1 for grey and 3 for RGB. `remarks` lists the
@@ -58,7 +61,7 @@ def from_folder(
     form = Form(channels, image_size).checked()
     root = existing_folder(path, "the image folder", "check the path")
     if is_unpacked(root):
-        return read_unpacked(root, form)
+        return read_unpacked(root, form, stream)
     name = f"folder:{shown(root.resolve().name)}"
     listing = Listing(root)
     classes, test = _layout(listing)
@@ -73,7 +76,7 @@ def from_folder(
     if test is not None:
         more, more_labels = _labelled(listing, test, names)
         files, labels = files + more, labels + more_labels
-    images, moving = read(files, form, root)
+    images, moving = images_of(files, labels, form, root, name, stream)
     remarks = listing.remarks(len(files))
     if moving:
         remarks.append(
@@ -85,9 +88,10 @@ def from_folder(
     if test is None:
         remarks.append(held_out_remark(name, count))
         return with_test_split(name, images, array, readable, remarks)
+    train_ids, test_ids = np.split(np.arange(len(files)), [count])
     return from_arrays(
-        images[:count], array[:count], images[count:], array[count:], readable, name,
-        remarks,
+        pick(images, train_ids), array[:count], pick(images, test_ids), array[count:],
+        readable, name, remarks,
     )  # fmt: skip
 
 

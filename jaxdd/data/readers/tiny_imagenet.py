@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from jaxdd.data.dataset import Dataset, from_arrays
-from jaxdd.data.readers.decoding import read
+from jaxdd.data.readers.decoding import images_of
 from jaxdd.data.readers.listing import Listing, many
 from jaxdd.data.readers.pictures import SUFFIXES, Form
+from jaxdd.data.streaming.rows import pick
 from jaxdd.errors import UserError, quoted
 from jaxdd.storage.paths import existing_file, reason, shown
 
@@ -106,7 +107,7 @@ def is_unpacked(root: Path) -> bool:
     return all(map(os.path.isdir, folders)) and any(map(os.path.isfile, texts))
 
 
-def read_unpacked(root: Path, form: Form) -> Dataset:
+def read_unpacked(root: Path, form: Form, stream: str = "never") -> Dataset:
     """Tiny ImageNet, or some of its classes, from a folder for which `is_unpacked`.
 
     Some of the images are grey; without `form.channels` they become RGB, as they do
@@ -115,6 +116,7 @@ def read_unpacked(root: Path, form: Form) -> Dataset:
     Args:
         root: the folder.
         form: the form to which images are converted.
+        stream: whether decoded images stay on disk, one of `streaming.choice.STREAM`.
 
     Returns:
         The dataset, by the name whose published settings apply; `val` is its test
@@ -151,21 +153,23 @@ def read_unpacked(root: Path, form: Form) -> Dataset:
             f"{shown(root / _ANNOTATIONS)} lists no image of the classes in "
             f"{shown(root / 'train')}: {_REMEDY}"
         )
-    files += [_place(root, file, name) for file, name in listed]
-    labels += [classes.index(name) for _, name in listed]
+    files += [_place(root, file, label) for file, label in listed]
+    labels += [classes.index(label) for _, label in listed]
     wanted = Form(form.channels or 3, form.size)
-    images, _ = read(files, wanted, root)
+    name = NAME if len(classes) == CLASSES else f"{NAME}_subset"
+    images, _ = images_of(files, labels, wanted, root, name, stream)
+    train_ids, test_ids = np.split(np.arange(len(files)), [count])
     array = np.array(labels, np.int32)
     _leave_out(listing, {file for file, _ in listed}, form)
     words = root / "words.txt"
     spoken = _bytes(words).decode("utf-8", "replace") if os.path.isfile(words) else ""
     return from_arrays(
-        images[:count],
+        pick(images, train_ids),
         array[:count],
-        images[count:],
+        pick(images, test_ids),
         array[count:],
         readable(classes, spoken),
-        NAME if len(classes) == CLASSES else f"{NAME}_subset",
+        name,
         listing.remarks(len(files)),
     )
 
