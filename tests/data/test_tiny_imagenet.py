@@ -6,7 +6,8 @@ import zipfile
 import pytest
 from PIL import Image
 
-from jaxdd.data import load
+from jaxdd.data import fit_zca, load
+from jaxdd.data.streaming.rows import Rows
 from jaxdd.preparing.whole import prepare
 from tests.helpers import refused
 from tests.preparing import archives
@@ -125,3 +126,15 @@ def test_what_is_broken_gives_a_sentence(unpacked, case):
     damage(unpacked)
     with refused(None, words):
         read(unpacked)
+
+
+def test_it_is_streamed_restricted_and_whitened_with_the_same_bits(unpacked):
+    whole, streamed = read(unpacked), read(unpacked, stream="always")
+    assert isinstance(streamed.images, Rows)
+    assert streamed.fingerprint == whole.fingerprint
+    ids = [0, 2, 3]
+    some, ours = whole.subset(ids), streamed.subset(ids)
+    assert isinstance(ours.images, Rows)
+    assert ours.fingerprint == some.fingerprint
+    fitted = [fit_zca(x.images, block=8) for x in (some, ours)]
+    assert fitted[0].digest == fitted[1].digest
