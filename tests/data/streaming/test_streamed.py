@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import jaxdd
+from experiments.console import refusals
 from jaxdd.data import load
 from jaxdd.data.problem import DataFlags, Scaling, open_problem, prepare
 from jaxdd.data.real import real_data, sample_any, sample_classes, take
@@ -208,6 +209,21 @@ def test_memory_decides(monkeypatch, tmp_path):
     monkeypatch.setattr(choice, "host_memory", lambda: 1000)
     assert isinstance(load("toy", tmp_path, stream="auto").images, Rows)
     assert isinstance(load("toy", tmp_path, stream="never").images, np.ndarray)
+
+
+def test_a_store_that_is_cut_short_meanwhile_is_one_sentence(pair, key, caplog):
+    _, there = pair()
+    total = jax.jit(lambda real: sample_any(key, real, 8).images.sum())
+    assert np.isfinite(total(there))
+    os.truncate(there.images.rows.file.path, 100)
+    refusals.quieten()
+    with pytest.raises(Exception, match="cut short") as error:
+        total(there).block_until_ready()
+    told = refusals.sentence(error.value)
+    assert told is not None
+    assert "\n" not in told
+    assert "train.rows was cut short" in told
+    assert not caplog.records
 
 
 def test_tables_can_be_on_disk_too():
