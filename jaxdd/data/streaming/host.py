@@ -56,8 +56,10 @@ class HostImages:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, indices: Array) -> Array:
-        """The images at `indices`, an array of integers of any shape."""
+    def __getitem__(self, indices: Array | slice) -> Array:
+        """The images at `indices`, an array of integers of any shape or a slice."""
+        if isinstance(indices, slice):
+            indices = jax.numpy.arange(len(self))[indices]
         indices = jax.numpy.asarray(indices)
         result = jax.ShapeDtypeStruct(
             (*indices.shape, *self.shape[1:]), jax.dtypes.canonicalize_dtype(self.dtype)
