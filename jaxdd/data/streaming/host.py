@@ -12,7 +12,20 @@ import jax
 import numpy as np
 
 from jaxdd.data.streaming.rows import Rows
+from jaxdd.devices import mesh
+from jaxdd.errors import UserError
 from jaxdd.types import Array
+
+_refusals: list[str] = []
+
+
+def refusal_of(error: Exception) -> str | None:
+    """The sentence by which reading failed, where that is why a program failed.
+
+    Args:
+        error: what JAX raised.
+    """
+    return next((x for x in _refusals if x in str(error)), None)
 
 
 @jax.tree_util.register_static
@@ -43,19 +56,31 @@ class HostImages:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, indices: Array) -> Array:
-        """The images at `indices`, an array of integers of any shape."""
+    def __getitem__(self, indices: Array | slice) -> Array:
+        """The images at `indices`, an array of integers of any shape or a slice."""
+        if isinstance(indices, slice):
+            indices = jax.numpy.arange(len(self))[indices]
         indices = jax.numpy.asarray(indices)
         result = jax.ShapeDtypeStruct(
             (*indices.shape, *self.shape[1:]), jax.dtypes.canonicalize_dtype(self.dtype)
         )
-        # The rows of all slices of a mapped axis are read together.
-        return jax.pure_callback(
-            self._read, result, indices, vmap_method="broadcast_all"
-        )
+
+        def read(indices: Array) -> Array:
+            # The rows of all slices of a mapped axis are read together.
+            return jax.pure_callback(
+                self._read, result, indices, vmap_method="broadcast_all"
+            )
+
+        # Of several machines, each reads what its own devices ask for.
+        return mesh.on_every_device(read)(indices)
 
     def _read(self, indices: Array) -> np.ndarray:
-        return self.rows[np.asarray(indices)]
+        try:
+            return self.rows[np.asarray(indices)]
+        except UserError as error:
+            # JAX raises an error of its own, in which this one is a text.
+            _refusals.append(str(error))
+            raise
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, HostImages) and self.rows == other.rows

@@ -10,13 +10,21 @@ import numpy as np
 import pytest
 
 import jaxdd
+from experiments.console import refusals
 from jaxdd.data import load
 from jaxdd.data.problem import DataFlags, Scaling, open_problem, prepare
-from jaxdd.data.real import real_data, sample_any, sample_classes, take
+from jaxdd.data.real import (
+    real_data,
+    sample_any,
+    sample_class,
+    sample_classes,
+    take,
+)
 from jaxdd.data.streaming import choice
 from jaxdd.data.streaming.host import HostImages
 from jaxdd.data.streaming.moving import moved
 from jaxdd.data.streaming.rows import Rows
+from jaxdd.devices import mesh, policy
 from jaxdd.distillation.result import Result
 from jaxdd.storage.files import make_folder
 from tests.data.conftest import png, samples, write_tfds
@@ -208,6 +216,41 @@ def test_memory_decides(monkeypatch, tmp_path):
     monkeypatch.setattr(choice, "host_memory", lambda: 1000)
     assert isinstance(load("toy", tmp_path, stream="auto").images, Rows)
     assert isinstance(load("toy", tmp_path, stream="never").images, np.ndarray)
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_every_device_reads_what_it_asks_for(pair, key, devices):
+    here, there = pair()
+
+    def batches(real):
+        def of_class(k, real):
+            return sample_class(jax.random.fold_in(key, k), real, k, 4).images.sum()
+
+        spread = policy.spread_axis(of_class, jnp.arange(3), real)
+        return spread, sample_any(key, real, 6)
+
+    expected = jax.jit(batches)(here)
+    with mesh.use(devices):
+        check_equal(expected, jax.jit(batches)(there))
+        chosen = jnp.array([2, 5])
+        picked = there.images[chosen]  # without a program
+        check_equal(jax.jit(lambda x: x + 1)(picked), here.images[chosen] + 1)
+        check_equal(there.images[3:9:2], here.images[3:9:2])
+
+
+def test_a_store_that_is_cut_short_meanwhile_is_one_sentence(pair, key, caplog):
+    _, there = pair()
+    total = jax.jit(lambda real: sample_any(key, real, 8).images.sum())
+    assert np.isfinite(total(there))
+    os.truncate(there.images.rows.file.path, 100)
+    refusals.quieten()
+    with pytest.raises(Exception, match="cut short") as error:
+        total(there).block_until_ready()
+    told = refusals.sentence(error.value)
+    assert told is not None
+    assert "\n" not in told
+    assert "train.rows was cut short" in told
+    assert not caplog.records
 
 
 def test_tables_can_be_on_disk_too():
