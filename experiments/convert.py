@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from experiments.console.flags import main, option
 from jaxdd import fields
-from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.data.subsets import ENDS
 from jaxdd.errors import UserError, choose
 from jaxdd.exchange.opening import open_foreign

@@ -17,7 +17,8 @@ import numpy as np
 
 from experiments.console.flags import main, option
 from jaxdd import fields, report
-from jaxdd.artifact.file import Artifact, load
+from jaxdd.artifact.artifact import Artifact
+from jaxdd.artifact.file import load
 from jaxdd.data import Dataset
 from jaxdd.data.problem import DataFlags, open_dataset
 from jaxdd.errors import UserError

@@ -6,8 +6,9 @@ composed). The names below are the public API; modules are public too.
 
 from jaxdd import report as report
 from jaxdd import theory as theory
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.export import export_pngs
-from jaxdd.artifact.file import Artifact, load, save
+from jaxdd.artifact.file import load, save
 from jaxdd.artifact.restart import initial_from
 from jaxdd.augment import dsa, on_images, per_image, siamese
 from jaxdd.data import from_arrays, from_folder, from_npz, from_table, from_tfds

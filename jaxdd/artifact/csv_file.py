@@ -4,7 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.data.columns import readable
 from jaxdd.errors import UserError
 from jaxdd.storage.files import write_atomically
@@ -32,7 +32,7 @@ def write_csv(artifact: Artifact, path: Path) -> Path:
 
     Example:
         >>> import dataclasses, tempfile
-        >>> from jaxdd.artifact.file import _example
+        >>> from jaxdd.artifact.artifact import _example
         >>> rows = np.zeros((2, 1, 3), np.float32)
         >>> centred = dataclasses.replace(_example().preprocess, mean=np.ones(3),
         ...                               std=np.ones(3))

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.data.preprocess import Preprocess
 from jaxdd.synthetic.formation import Formation, form, form_labels
 

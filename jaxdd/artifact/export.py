@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.class_folders import folder_names
 from jaxdd.artifact.description import ARRAYS, MARK, description, training_pixels
-from jaxdd.artifact.file import Artifact
 from jaxdd.artifact.replacing import recover, replace, strangers
 from jaxdd.devices import hosts
 from jaxdd.errors import UserError
@@ -61,7 +61,7 @@ def export_pngs(artifact: Artifact, folder: str | Path) -> list[Path]:
 
     Example:
         >>> import tempfile
-        >>> from jaxdd.artifact.file import _example
+        >>> from jaxdd.artifact.artifact import _example
         >>> with tempfile.TemporaryDirectory() as temporary:
         ...     folder = Path(temporary) / "pictures"
         ...     paths = export_pngs(_example(), folder)

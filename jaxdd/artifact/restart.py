@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.data.preprocess import Preprocess
 from jaxdd.types import Array, Synthetic
 
@@ -36,7 +36,7 @@ def initial_from(
         UserError: the preprocessing does not fit the images.
 
     Example:
-        >>> from jaxdd.artifact.file import _example
+        >>> from jaxdd.artifact.artifact import _example
         >>> start = initial_from(_example())
         >>> start.images.shape, start.labels.argmax(-1).tolist()
         ((2, 1, 4, 4, 1), [[0], [1]])

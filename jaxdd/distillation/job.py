@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.restart import initial_from
 from jaxdd.data.problem import Problem
 from jaxdd.data.real import class_table

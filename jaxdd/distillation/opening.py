@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.augment import training as training_augmentation
 from jaxdd.data import Dataset, check_ipc
 from jaxdd.data.problem import Problem

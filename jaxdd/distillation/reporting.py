@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxdd.artifact import file as artifacts
-from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.schema import STATISTICS
 from jaxdd.distillation import evidence as evidences
 from jaxdd.distillation.evidence import Evidence

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxdd import report
-from jaxdd.artifact.file import Artifact, save
+from jaxdd.artifact.artifact import Artifact
+from jaxdd.artifact.file import save
 from jaxdd.evaluation.statistics import Statistics
 from jaxdd.report import notebook
 from jaxdd.report.pictures import draw

@@ -15,8 +15,8 @@ import numpy as np
 
 from jaxdd import report
 from jaxdd.artifact import file as artifacts
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.csv_file import write_csv
-from jaxdd.artifact.file import Artifact
 from jaxdd.data.problem import Problem
 from jaxdd.devices import memory
 from jaxdd.devices.timing import Stopwatch

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxdd.artifact import file as artifacts
+from jaxdd.artifact.artifact import Artifact
+from jaxdd.artifact.file import load
 from jaxdd.artifact.restart import same_preprocessing
 from jaxdd.data.problem import Problem
 from jaxdd.distillation.resolution import Resolved
@@ -22,7 +23,7 @@ class Start(NamedTuple):
         remarks: sentences about what of it is used, and how.
     """
 
-    artifact: artifacts.Artifact
+    artifact: Artifact
     remarks: list[str]
 
 
@@ -39,7 +40,7 @@ def open_start(path: str, problem: Problem, resolved: Resolved) -> Start:
             number of images, another decoder or kind of preprocessing than the run.
     """
     place = existing_file(path, "--init", INITIAL_CHOICES)
-    artifact = artifacts.load(place)
+    artifact = load(place)
     check_kind(artifact, problem.dataset, problem.name)
     recipe = resolved.recipe
     formation = recipe.formation.evaluated()
@@ -69,9 +70,7 @@ def open_start(path: str, problem: Problem, resolved: Resolved) -> Start:
     return Start(artifact, _told(artifact, place, problem, recipe.labels.name))
 
 
-def _told(
-    artifact: artifacts.Artifact, place: Path, problem: Problem, labels: str
-) -> list[str]:
+def _told(artifact: Artifact, place: Path, problem: Problem, labels: str) -> list[str]:
     """What a start from this set means, where it is not obvious."""
     remarks = [f"beginning at the images of {shown(place)}"]
     same = same_preprocessing(artifact.preprocess, problem.preprocess)

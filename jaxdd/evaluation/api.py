@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from jaxdd import fields
-from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.errors import UserError, quoted
@@ -71,7 +71,7 @@ def evaluate(
 
     Example:
         >>> import dataclasses, jaxdd, numpy as np
-        >>> from jaxdd.artifact.file import _example
+        >>> from jaxdd.artifact.artifact import _example
         >>> images, labels = np.zeros((20, 4, 4, 1), np.uint8), np.arange(20) % 2
         >>> data = jaxdd.from_arrays(images, labels, images, labels, ("cat", "dog"))
         >>> origin = {**_example().dataset, "fingerprint": data.fingerprint}
@@ -139,7 +139,7 @@ def referee(
 
     Example:
         >>> import dataclasses, jaxdd, numpy as np
-        >>> from jaxdd.artifact.file import _example
+        >>> from jaxdd.artifact.artifact import _example
         >>> images, labels = np.zeros((20, 4, 4, 1), np.uint8), np.arange(20) % 2
         >>> data = jaxdd.from_arrays(images, labels, images, labels, ("cat", "dog"))
         >>> origin = {**_example().dataset, "fingerprint": data.fingerprint}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdd import fields
-from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.data import Dataset, split
 from jaxdd.data.problem import Problem
 from jaxdd.errors import UserError, quoted

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.data import Dataset, Split
 from jaxdd.data.problem import FORM, DataFlags, Problem, open_dataset, prepare
 from jaxdd.data.subsets import Subset

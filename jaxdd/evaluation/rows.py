@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.data.preprocess import Preprocess
 from jaxdd.data.real import take
 from jaxdd.evaluation.protocol import Protocol

@@ -7,8 +7,8 @@ from typing import Any
 
 from jaxdd import fields
 from jaxdd.artifact import file as artifacts
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.export import check_export, export_pngs
-from jaxdd.artifact.file import Artifact
 from jaxdd.data import Dataset
 from jaxdd.data.problem import Problem
 from jaxdd.data.streaming.choice import STREAM

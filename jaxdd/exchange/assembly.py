@@ -4,7 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from jaxdd.artifact.file import Artifact, contents, from_contents
+from jaxdd.artifact.artifact import Artifact
+from jaxdd.artifact.file import contents, from_contents
 from jaxdd.data import Dataset
 from jaxdd.data.problem import Problem
 from jaxdd.errors import UserError, quoted

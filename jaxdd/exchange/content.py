@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.description import description, training_pixels
-from jaxdd.artifact.file import Artifact, contents, from_contents
+from jaxdd.artifact.file import contents, from_contents
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import reason, shown
 from jaxdd.synthetic.sets import flatten

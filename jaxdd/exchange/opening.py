@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxdd import fields
-from jaxdd.artifact.file import Artifact, load
+from jaxdd.artifact.artifact import Artifact
+from jaxdd.artifact.file import load
 from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.data.problem import DataFlags, Problem, open_problem, prepare

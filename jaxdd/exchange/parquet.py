@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.description import training_pixels
-from jaxdd.artifact.file import Artifact
 from jaxdd.errors import UserError
 from jaxdd.exchange.content import Content
 from jaxdd.storage.arrow import pyarrow

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxdd.artifact.file import Artifact, load
+from jaxdd.artifact.artifact import Artifact
+from jaxdd.artifact.file import load
 from jaxdd.data.real import real_data
 from jaxdd.data.subsets import ENDS
 from jaxdd.errors import UserError, check_integer, choose
@@ -59,7 +60,7 @@ def shorten(
     after a few steps, is ours.
 
     Example:
-        >>> from jaxdd.artifact.file import _example
+        >>> from jaxdd.artifact.artifact import _example
         >>> two = _example().keep(np.zeros((2, 2), int))
         >>> one = shorten(two, 1, networks=1, train_steps=1)
         >>> one.images.shape, one.provenance["shortened"]["of"]
@@ -112,7 +113,7 @@ def image_scores(
         UserError: the score is unknown or not finite.
 
     Example:
-        >>> from jaxdd.artifact.file import _example
+        >>> from jaxdd.artifact.artifact import _example
         >>> few = Effort(networks=1, train_steps=1)
         >>> image_scores(_example(), "loss", 0, few).shape
         (2, 1)

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.csv_file import write_csv
 from jaxdd.artifact.export import export_pngs
-from jaxdd.artifact.file import Artifact, save
+from jaxdd.artifact.file import save
 from jaxdd.errors import choose
 from jaxdd.exchange.parquet import write_parquet
 from jaxdd.exchange.writers.arrays import as_safetensors, as_torch
@@ -46,7 +47,7 @@ def write_as(artifact: Artifact, to: str, path: str | Path) -> Path:
 
     Example:
         >>> import tempfile
-        >>> from jaxdd.artifact.file import _example
+        >>> from jaxdd.artifact.artifact import _example
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "a.safetensors"
         ...     path = write_as(_example(), "safetensors", path)

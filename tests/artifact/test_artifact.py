@@ -12,7 +12,7 @@ import pytest
 
 import jaxdd
 from jaxdd.artifact import file as artifacts
-from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.artifact import Artifact, _example
 from jaxdd.artifact.schema import FIELDS, agree
 from jaxdd.data import fit_zca, normalisation
 from jaxdd.errors import UserError
@@ -419,7 +419,7 @@ UNSAVEABLE = {
 
 @pytest.mark.parametrize("name", UNSAVEABLE)
 def test_nothing_is_saved_that_could_not_be_loaded(tmp_path, name):
-    artifact = dataclasses.replace(artifacts._example(), **UNSAVEABLE[name])
+    artifact = dataclasses.replace(_example(), **UNSAVEABLE[name])
     with pytest.raises(UserError, match="this set cannot be saved") as error:
         jaxdd.save(artifact, tmp_path / "distilled.npz")
     assert "\n" not in str(error.value)
@@ -429,7 +429,7 @@ def test_nothing_is_saved_that_could_not_be_loaded(tmp_path, name):
 
 def test_an_artifact_cannot_be_saved_to_an_address():
     with pytest.raises(UserError, match=r"the artifact gs:.* is an address"):
-        jaxdd.save(artifacts._example(), "gs://bucket/distilled.npz")
+        jaxdd.save(_example(), "gs://bucket/distilled.npz")
 
 
 @pytest.mark.parametrize("space", ["targets", "weights"])

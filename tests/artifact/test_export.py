@@ -276,7 +276,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from jaxdd.artifact import export
-from jaxdd.artifact.file import _example
+from jaxdd.artifact.artifact import _example
 target, step = Path(sys.argv[1]), sys.argv[2]
 export.export_pngs(_example(), target)
 rename, count = Path.rename, 0

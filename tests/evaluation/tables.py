@@ -3,7 +3,7 @@
 import numpy as np
 
 import jaxdd
-from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.data import from_arrays
 from jaxdd.data.preprocess import Preprocess
 from jaxdd.data.problem import prepare

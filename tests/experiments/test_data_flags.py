@@ -9,7 +9,7 @@ from PIL import Image
 from experiments import d4a, matrix, pad, sdc
 from experiments.comparing.cells import Key
 from experiments.comparing.flags import base_of
-from jaxdd.artifact import file as artifacts
+from jaxdd.artifact.artifact import _example
 from jaxdd.data.problem import DataFlags, open_problem, size_of
 from jaxdd.distillation import experts, options, scoring
 from jaxdd.errors import UserError
@@ -71,7 +71,7 @@ def test_what_is_left_out_is_said_and_data_are_found_again(zoo, capsys):
         "split_seed": 0, "channels": 3, "image_size": "6x4",
     }  # fmt: skip
     artifact = dataclasses.replace(
-        artifacts._example(),
+        _example(),
         dataset=made_from,
         preprocess=problem.preprocess,
         class_names=problem.dataset.class_names,

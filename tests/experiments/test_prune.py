@@ -10,6 +10,7 @@ from PIL import Image
 import jaxdd
 from experiments import prune as program
 from jaxdd.artifact import file as artifacts
+from jaxdd.artifact.artifact import _example
 from jaxdd.data import digits
 from jaxdd.data.problem import DataFlags, open_problem
 from jaxdd.distillation import pruning
@@ -145,7 +146,7 @@ def test_a_run_is_known_by_its_samples_and_its_set_finds_them(tmp_path, scores_f
     assert "subset" not in second  # known by what is in it, not by its path
     dataset = runs[1].problem.dataset
     artifact = dataclasses.replace(
-        artifacts._example(),
+        _example(),
         images=np.zeros((10, 1, 8, 8, 1), np.float32),
         labels=np.eye(10, dtype=np.float32)[:, None],
         class_names=dataset.class_names,

@@ -20,7 +20,7 @@ from experiments import experts as experts_program
 from experiments.comparing import cells, d4a_results, pairs
 from experiments.comparing.sdc_results import read_measured
 from jaxdd.artifact import file as artifacts
-from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.data import fit_zca, load, normalisation
 from jaxdd.data.problem import DataFlags, Problem, open_problem
 from jaxdd.distillation import banks, evidence, experts, reporting, segmented

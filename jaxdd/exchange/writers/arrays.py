@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.exchange.content import Content
 from jaxdd.exchange.safetensors import write_safetensors
 from jaxdd.exchange.torch_writer import write_torch

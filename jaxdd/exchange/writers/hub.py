@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from jaxdd.artifact.file import Artifact
+from jaxdd.artifact.artifact import Artifact
 from jaxdd.devices import hosts
 from jaxdd.errors import UserError
 from jaxdd.exchange.content import Content
