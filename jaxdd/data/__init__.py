@@ -9,20 +9,24 @@ checks      checks that every reader shares
 subsets     some of the training samples, and files that name them
 splits      training, validation and test splits
 whitening   rows and blocks that are whitened, and what that takes
-preprocess  normalisation and ZCA whitening
+preprocess  `Preprocess`, from pixels to network inputs and back
+constants   the normalisation of a dataset, by published constants or measured ones
+zca         the ZCA whitening of a dataset
 problem     a dataset with its splits and preprocessing, from flags or from memory
 real        a split on the device, and class-wise sampling
 """
 
+from jaxdd.data.constants import check_constants, normalisation
 from jaxdd.data.dataset import Dataset, check_ipc, from_arrays, validate
 from jaxdd.data.load import load
-from jaxdd.data.preprocess import Preprocess, check_constants, fit_zca, normalisation
+from jaxdd.data.preprocess import Preprocess
 from jaxdd.data.readers.digits import digits
 from jaxdd.data.readers.folder import from_folder
 from jaxdd.data.readers.npz import from_npz
 from jaxdd.data.readers.table import from_table
 from jaxdd.data.readers.tfds import from_tfds
 from jaxdd.data.splits import Split, Splits, split
+from jaxdd.data.zca import fit_zca
 
 __all__ = [
     "Dataset",

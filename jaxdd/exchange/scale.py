@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxdd.data.preprocess import Preprocess, check_constants
+from jaxdd.data.constants import check_constants
+from jaxdd.data.preprocess import Preprocess
 from jaxdd.data.problem import Problem, Scaling
 from jaxdd.errors import UserError
 from jaxdd.exchange.foreign import Foreign
