@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxdd.running import resume as runs
 from jaxdd.running.loop import Program
-from jaxdd.running.resume import Best, Hooks, RunSchedule
+from jaxdd.running.schedule import Hooks, RunSchedule
+from jaxdd.running.state import Best
 from jaxdd.storage.checkpoints import Checkpoints
 from jaxdd.types import Method, MethodState
 from tests.helpers import Killed, toy_inputs, toy_start

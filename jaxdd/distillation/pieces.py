@@ -22,7 +22,9 @@ from jaxdd.modifiers import segments
 from jaxdd.primitives.keys import named_key
 from jaxdd.progress import Stage, say
 from jaxdd.running import resume as runs
+from jaxdd.running.schedule import Hooks, RunSchedule
 from jaxdd.running.spans import Spans
+from jaxdd.running.state import Best
 from jaxdd.scores.probes import Probes
 from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.paths import shown
@@ -132,7 +134,7 @@ class Piece:
         span = jax.tree.map(jnp.asarray, self.read(indices))
         return self.inputs._replace(span=span)
 
-    def hooks(self, bar: Stage) -> runs.Hooks:
+    def hooks(self, bar: Stage) -> Hooks:
         job, resolved = self.job, self.job.resolved
 
         def logged(line: dict[str, Any]) -> None:
@@ -156,20 +158,20 @@ class Piece:
             return numbers
 
         if resolved.task.select == "last":
-            return runs.Hooks(measure, None, bar, say, logged)
+            return Hooks(measure, None, bar, say, logged)
         held_out = job.problem.splits.validation
         assert held_out is not None, "check() refuses selection without validation"
         judge = Judge(job.problem, job.protocol(SELECTION_NETWORKS), held_out)
         learned = resolved.evaluation.lr is None
 
-        def track(best: runs.Best, stored: Synthetic, step: int) -> runs.Best:
+        def track(best: Best, stored: Synthetic, step: int) -> Best:
             rate = stored.step_size if learned else None
             accuracy = judge.distilled(job.decode(stored), rate)["mean"]
             if accuracy <= float(best.accuracy):
                 return best
-            return runs.Best(jnp.float32(accuracy), jnp.int32(step), stored)
+            return Best(jnp.float32(accuracy), jnp.int32(step), stored)
 
-        return runs.Hooks(measure, track, bar, say, logged)
+        return Hooks(measure, track, bar, say, logged)
 
     @property
     def steps_before(self) -> int:
@@ -202,7 +204,7 @@ class Piece:
                 record.resumed_at.append(self.steps_before + step)
                 record.save()
 
-        schedule = runs.RunSchedule(
+        schedule = RunSchedule(
             steps,
             records.log_every,
             records.measure_every or steps,

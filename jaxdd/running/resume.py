@@ -3,9 +3,8 @@
 import contextlib
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,18 +14,14 @@ from jaxdd.devices import hosts
 from jaxdd.devices import mesh as devices
 from jaxdd.errors import Diverged, UserError
 from jaxdd.running.loop import Program, longest_chunk
+from jaxdd.running.schedule import Hooks, RunSchedule
 from jaxdd.running.spans import SpanBuffer, Spans
+from jaxdd.running.state import Best, RunResult, RunState, Timings
 from jaxdd.storage.checkpoints import States, states_in
 from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.paths import shown
 from jaxdd.storage.signals import Signals
-from jaxdd.types import (
-    Array,
-    Inputs,
-    Method,
-    MethodState,
-    Synthetic,
-)
+from jaxdd.types import Inputs, Method, MethodState
 
 # Seconds that one dispatch should take: short enough for signals and progress, long
 # enough that the host costs nothing.
@@ -36,91 +31,8 @@ CHUNK_SECONDS = 1.0
 LONG_SECONDS = 5.0
 
 
-class Best(NamedTuple):
-    """The best set seen so far, as it is stored, by validation accuracy."""
-
-    accuracy: Array  # [] percent; -1 before the first measurement
-    step: Array  # [] int32
-    synthetic: Synthetic
-
-
-class RunState(NamedTuple):
-    """Everything that a run needs to continue."""
-
-    method: MethodState
-    best: Best | None  # None unless the run selects
-
-
-class Timings(NamedTuple):
-    """How long a run took.
-
-    Attributes:
-        seconds: all of it, over all starts.
-        seconds_per_step: the median over the chunks of this start; 0 where it took no
-            step.
-        compile_seconds: the compilation of this start; 0 where it took no step.
-    """
-
-    seconds: float
-    seconds_per_step: float
-    compile_seconds: float
-
-
-class RunResult(NamedTuple):
-    """A finished run.
-
-    Attributes:
-        state: the state after the last step.
-        metrics: the lines that were logged.
-        timings: how long it took.
-        program: the program that was run, with what was compiled for it.
-    """
-
-    state: RunState
-    metrics: Metrics
-    timings: Timings
-    program: Program
-
-
-@dataclass(frozen=True)
-class RunSchedule:
-    """When a run logs, measures, saves and ends. All steps count completed updates.
-
-    Attributes:
-        steps: the last step.
-        log_every: steps between lines of metrics.jsonl.
-        measure_every: steps between calls of `measure`, from step 0 on.
-        save_every: steps between checkpoints.
-    """
-
-    steps: int
-    log_every: int
-    measure_every: int
-    save_every: int
-
-
 def _next(step: int, every: int) -> int:
     return (step // every + 1) * every
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """Functions that the caller has called along the way.
-
-    Attributes:
-        measure: (state) -> flat dict of numbers for the metrics.
-        track: (best, stored set, step) -> best, called after each `measure`; with None
-            no best set is kept.
-        progress: (step, loss, seconds per step), called after every chunk.
-        warn: (sentence), called where the workdir is not as a run leaves it.
-        logged: (line), called with every new line of metrics.jsonl.
-    """
-
-    measure: Callable[[MethodState], dict[str, float]]
-    track: Callable[[Best, Synthetic, int], Best] | None = None
-    progress: Callable[[int, float, float], None] = lambda step, loss, seconds: None
-    warn: Callable[[str], None] = lambda sentence: None
-    logged: Callable[[dict[str, Any]], None] = lambda line: None
 
 
 def run(

@@ -12,7 +12,8 @@ from jaxdd.devices import policy
 from jaxdd.errors import UserError
 from jaxdd.experts import training
 from jaxdd.running.loop import Program
-from jaxdd.running.resume import Hooks, RunSchedule, run
+from jaxdd.running.resume import run
+from jaxdd.running.schedule import Hooks, RunSchedule
 from jaxdd.training.evaluate import make_hits, random_subsets
 from jaxdd.training.fit import Training
 from tests import toy_methods as toy

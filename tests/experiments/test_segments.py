@@ -14,6 +14,7 @@ from jaxdd.distillation import segmented as driver
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
 from jaxdd.running import resume as runs
+from jaxdd.running.schedule import Hooks
 from tests.experiments.helpers import FOLLOWING, assert_same_run, metrics, read_json
 from tests.helpers import Killed, die, refused
 
@@ -175,7 +176,7 @@ def kill_in_segment(index, patch):
             if piece.index == index and step >= 3:
                 raise Killed
 
-        return runs.Hooks(found.measure, found.track, progress)
+        return Hooks(found.measure, found.track, progress)
 
     patch.setattr(pieces.Piece, "hooks", hooks)
     patch.setattr(runs, "CHUNK_SECONDS", 0.0)

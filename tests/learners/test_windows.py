@@ -13,7 +13,7 @@ from jaxdd.methods.recipes import METHODS
 from jaxdd.objectives.parts import Parts
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.primitives.truncation import train_window
-from jaxdd.running.resume import RunSchedule
+from jaxdd.running.schedule import RunSchedule
 from jaxdd.types import Batch, StepWindow
 from tests.helpers import (
     Killed,

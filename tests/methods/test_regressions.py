@@ -14,7 +14,8 @@ from jaxdd.methods.presets import preset, usual_network
 from jaxdd.methods.published.regressions import FREPO_UPDATES, settings
 from jaxdd.methods.recipes import METHODS
 from jaxdd.running.loop import Program
-from jaxdd.running.resume import Hooks, RunSchedule, run
+from jaxdd.running.resume import run
+from jaxdd.running.schedule import Hooks, RunSchedule
 from jaxdd.synthetic.labels import HardLabels, Weights
 from tests.helpers import refused
 from tests.toy_methods import INPUTS, start_for, toy_method, toy_recipe

@@ -16,7 +16,7 @@ from jaxdd.modifiers.segments import (
 )
 from jaxdd.running import resume as runs
 from jaxdd.running.loop import Program
-from jaxdd.running.resume import Hooks, RunSchedule
+from jaxdd.running.schedule import Hooks, RunSchedule
 from jaxdd.scores import learnability
 from jaxdd.synthetic.sets import flatten
 from jaxdd.training.fit import Training, make_fit

@@ -9,7 +9,7 @@ import pytest
 
 from jaxdd.running import resume as runs
 from jaxdd.running import spans
-from jaxdd.running.resume import RunSchedule
+from jaxdd.running.schedule import RunSchedule
 from jaxdd.types import Method, Span
 from tests.helpers import Killed
 from tests.toy_runs import go, kill_at, lines, outcome, toy_method, uninterrupted

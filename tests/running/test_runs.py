@@ -13,7 +13,7 @@ from jaxdd.fields import override
 from jaxdd.methods.build import build
 from jaxdd.methods.recipes import METHODS
 from jaxdd.running import resume as runs
-from jaxdd.running.resume import RunSchedule
+from jaxdd.running.schedule import RunSchedule
 from jaxdd.storage.checkpoints import Checkpoints
 from jaxdd.storage.metrics import Metrics
 from jaxdd.types import Method
