@@ -13,7 +13,8 @@ hardest of these. In Python, `jaxdd.prune` does the same and writes nothing.
 from pathlib import Path
 
 from experiments.console.flags import main
-from jaxdd.distillation.pruning import Config, Pruned, run
+from jaxdd.distillation.pruned import Pruned
+from jaxdd.distillation.pruning import Config, run
 from jaxdd.storage.paths import shown
 
 

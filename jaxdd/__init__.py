@@ -15,7 +15,8 @@ from jaxdd.data import from_arrays, from_folder, from_npz, from_table, from_tfds
 from jaxdd.data.real import real_data
 from jaxdd.distillation.api import distill
 from jaxdd.distillation.difficulties import Difficulty
-from jaxdd.distillation.pruning import Pruned, prune
+from jaxdd.distillation.pruned import Pruned
+from jaxdd.distillation.pruning import prune
 from jaxdd.distillation.result import Result
 from jaxdd.distillation.scoring import difficulty
 from jaxdd.errors import UserError

@@ -2,37 +2,34 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from jaxdd import fields, report
-from jaxdd.data import Dataset, Split
+from jaxdd import fields
+from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.data.problem import open_problem, prepare, restricted
-from jaxdd.data.subsets import ENDS, FORMAT, KIND, Subset
-from jaxdd.distillation import scoring
+from jaxdd.data.subsets import ENDS
+from jaxdd.distillation import measuring
 from jaxdd.distillation.difficulties import Difficulty
+from jaxdd.distillation.pruned import Pruned
 from jaxdd.distillation.sorting import read_scores
 from jaxdd.errors import UserError
 from jaxdd.fields import from_keywords, option
 from jaxdd.progress import Callback, listening
-from jaxdd.report.pictures import draw
 from jaxdd.scores.selection import share_by_score
 from jaxdd.scores.table import SCORES
 from jaxdd.storage import provenance
-from jaxdd.storage.files import make_folder, to_json, write_atomically
+from jaxdd.storage.files import make_folder
 from jaxdd.storage.paths import existing_file, local_path
 
 USUAL_SCORE = "grad_norm"
-SHOWN = 10  # images per class in the picture
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(scoring.ScoreFlags):
+class Config(measuring.ScoreFlags):
     """Flags of `experiments.prune`."""
 
     out: str = option(
@@ -74,90 +71,6 @@ class Config(scoring.ScoreFlags):
         "so that classes lose more or fewer",
         often=True,
     )
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Pruned:
-    """A share of a dataset's training samples.
-
-    Attributes:
-        dataset: the data with these samples, and all of its test samples.
-        places: [m] of these samples among those that were scored, increasing.
-        scored: the score of every training sample that there was.
-        about: how they were chosen, as the index has it.
-        name: what the data is called.
-    """
-
-    dataset: Dataset
-    places: np.ndarray
-    scored: Difficulty
-    about: Mapping[str, Any]
-    name: str
-
-    @property
-    def subset(self) -> Subset:
-        """Which samples, and of what."""
-        assert self.dataset.restricted is not None, "some samples were chosen"
-        return self.dataset.restricted
-
-    @property
-    def ids(self) -> np.ndarray:
-        """[m] int64, increasing, places in the training array of the whole dataset."""
-        return self.subset.ids
-
-    @property
-    def kept(self) -> list[dict[str, Any]]:
-        """Of every class: {"class", "samples", "kept"}, its name and two counts."""
-        names = self.dataset.class_names
-        before, after = (
-            np.bincount(labels, minlength=len(names)).tolist()
-            for labels in (self.scored.train.labels, self.dataset.labels)
-        )
-        return [
-            {"class": name, "samples": m, "kept": n}
-            for name, m, n in zip(names, before, after, strict=True)
-        ]
-
-    def save(self, path: str | Path) -> Path:
-        """Write the index that `--subset` takes.
-
-        Args:
-            path: the JSON file; folders above it are made.
-
-        Raises:
-            UserError: the disk refuses.
-        """
-        target, subset = local_path(path, "the index"), self.subset
-        make_folder(target.parent, "path for the index")
-        content = {
-            "kind": KIND,
-            "format": FORMAT,
-            "dataset": {
-                "name": self.name,
-                "fingerprint": subset.fingerprint,
-                "samples": subset.samples,
-            },
-            **self.about,
-            "kept": self.kept,
-            "ids": subset.ids.tolist(),
-        }
-        write_atomically(target, to_json(content))
-        return target
-
-    def picture(self, path: Path) -> None:
-        """Draw the easiest and the hardest samples of every class that are kept."""
-        by_name = {k: x[self.places] for k, x in self.scored.by_name.items()}
-        dataset, ids = self.dataset, self.scored.ids[self.places]
-        kept = Split(dataset.images, dataset.labels, ids)
-        few = dataclasses.replace(self.scored, by_name=by_name, train=kept)
-        easiest, hardest = few.easiest(SHOWN).images, few.hardest(SHOWN).images
-        draw(report.extremes, easiest, hardest, dataset.class_names, path)
-
-    def __repr__(self) -> str:
-        return (
-            f"Pruned({len(self.dataset.labels)} of {len(self.scored.ids)} training "
-            f"samples of {self.name})"
-        )
 
 
 def prune(
@@ -266,7 +179,7 @@ def _measured(
     config: Config, dataset: Dataset | None, ready: Callable[[], object]
 ) -> Scored:
     """Scores that are computed now, the data and its name, and how."""
-    opened = scoring.open_run(config, config.score or USUAL_SCORE, dataset)
+    opened = measuring.open_run(config, config.score or USUAL_SCORE, dataset)
     if len(opened.names) > 1:
         raise UserError(
             f"samples are kept by one score, not by {len(opened.names)}: name one in "
@@ -283,7 +196,7 @@ def _measured(
     }
     problem = opened.problem
     ready()
-    return scoring.compute(opened), problem.dataset, problem.name, about
+    return measuring.compute(opened), problem.dataset, problem.name, about
 
 
 def _read(config: Config, path: str, dataset: Dataset | None) -> Scored:

@@ -1,64 +1,26 @@
 """Score every training sample of a dataset."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from jaxdd import fields, report
-from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
-from jaxdd.data.problem import (
-    DataFlags,
-    Problem,
-    open_problem,
-    prepare,
-    restricted,
-)
-from jaxdd.devices import needs
 from jaxdd.devices.precision import AUTO
-from jaxdd.distillation import sorting
 from jaxdd.distillation.difficulties import Difficulty
+from jaxdd.distillation.measuring import ScoreFlags, compute, open_run
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import from_keywords, option
-from jaxdd.methods.network import Arithmetic, NetworkSpec, PrecisionFlag
 from jaxdd.progress import Callback, listening
 from jaxdd.report.pictures import draw
-from jaxdd.scores.ranks import rank_correlation
-from jaxdd.scores.table import SCORES, Effort, score_named
-from jaxdd.storage import provenance
+from jaxdd.scores.table import SCORES
 from jaxdd.storage.files import make_folder, to_json, write_atomically
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import local_path, shown
-from jaxdd.types import Network
 
 SHOWN = 10  # images per class in the picture
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreFlags(DataFlags, PrecisionFlag):
-    """The flags that say how samples are scored."""
-
-    seed: int = option(0, "seed of the split and of the networks", kind="seed")
-    net: str | None = option(
-        None,
-        "network at which the samples are scored; default: convnet, mlp for vectors, "
-        "convnet1d for sequences",
-    )
-    width: int | None = option(None, "channels of the ConvNet")
-    depth: int | None = option(None, "blocks of the ConvNet")
-    networks: int = option(5, "networks that a score is averaged over")
-    train_steps: int = option(
-        100, "SGD steps that each network is trained before it scores"
-    )
-    forgetting_epochs: int = option(10, "epochs over which forgetting is counted")
-    damping: float = option(
-        0.1, "damping of influence, as a share of the curvature's largest eigenvalue"
-    )
-    rank: int = option(16, "eigenpairs of the curvature that influence uses")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,101 +171,12 @@ def run(config: Config) -> Difficulty:
         return scored
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A scoring whose flags are checked, before anything is computed or written.
-
-    Attributes:
-        options: of the network, as `summary.json` has them.
-        precision: of its products.
-        names: of the scores, each once.
-    """
-
-    problem: Problem
-    network: Network
-    options: dict[str, Any]
-    precision: str
-    names: list[str]
-    effort: Effort
-    seed: int
-
-
-def open_run(
-    config: ScoreFlags,
-    score: str,
-    dataset: Dataset | None = None,
-    validation: float = 0.0,
-) -> Opened:
-    """Read the data and check the flags.
-
-    Args:
-        config: the flags.
-        score: as --score says.
-        dataset: the data, where it is in memory.
-        validation: share of the training split that is left out.
-
-    Raises:
-        UserError: bad input, named.
-    """
-    fields.check(config)
-    arithmetic = Arithmetic(precision=config.precision).resolved()
-    names = score_names(score)
-    effort = effort_of(config)
-    if dataset is None:
-        problem = open_problem(config, validation, config.seed)
-    else:
-        dataset = restricted(dataset, config.subset, dataset.name)
-        problem = prepare(dataset, validation, config.seed)
-    net = config.net or problem.dataset.modality.networks[0]
-    spec = NetworkSpec(net, config.width, config.depth).sized(problem.dataset)
-    options, network = spec.options(), spec.make(problem.dataset, arithmetic)
-    wanted = needs.networks(network, effort.networks, "networks")
-    if "influence" in names:
-        wanted += needs.networks(
-            network, min(effort.rank, needs.parameters(network)), "rank"
-        )
-    needs.check(wanted)
-    return Opened(
-        problem, network, options, arithmetic.precision, names, effort, config.seed
-    )
-
-
 def refuse_run(folder: Path) -> None:
     """Raise UserError where a folder belongs to another program."""
     if (folder / "run.json").exists():
         raise UserError(
             f"{shown(folder)} holds a run of another program: choose another --workdir"
         )
-
-
-def compute(opened: Opened) -> Difficulty:
-    """The scores of the training split, with their summary."""
-    problem, names = opened.problem, opened.names
-    train = problem.splits.train
-    scores = sorting.compute(
-        opened.network, problem.on_device(train), opened.seed, names, opened.effort
-    )
-    correlations: dict[str, dict[str, float | None]] = {}
-    if len(names) > 1:
-        matrix = np.asarray(rank_correlation(scores))
-        # A constant score has no ranks to compare.
-        cells = [[float(x) if np.isfinite(x) else None for x in row] for row in matrix]
-        correlations = {
-            a: dict(zip(names, row, strict=True))
-            for a, row in zip(names, cells, strict=True)
-        }
-    summary = {
-        "scores": {
-            k: {f: float(getattr(v, f)()) for f in ("mean", "std", "min", "max")}
-            for k, v in scores.items()
-        },
-        "rank_correlation": correlations,
-        "network": opened.options,
-        "precision": opened.precision,
-        "versions": provenance.versions(),
-        "device": provenance.device(),
-    }
-    return Difficulty(scores, train, problem.dataset.class_names, summary)
 
 
 def write(scored: Difficulty, folder: Path) -> None:
@@ -327,30 +200,3 @@ def write_score(scored: Difficulty, name: str, folder: Path) -> None:
     easiest, hardest = scored.easiest(SHOWN, name), scored.hardest(SHOWN, name)
     path = folder / "extremes.png"
     draw(report.extremes, easiest.images, hardest.images, scored.class_names, path)
-
-
-def score_names(score: str) -> list[str]:
-    """The names in `--score`, each once.
-
-    Raises:
-        UserError: an unknown one.
-    """
-    names: dict[str, None] = {}
-    for name in score.split(","):
-        if name != "all":
-            score_named(name)
-        names |= dict.fromkeys(SCORES if name == "all" else [name])
-    return list(names)
-
-
-def effort_of(config: ScoreFlags) -> Effort:
-    """The flags that say how the scores are measured.
-
-    Raises:
-        UserError: one that is not positive.
-    """
-    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(Effort)}
-    for name, value in values.items():
-        if not 0 < value < np.inf:
-            raise UserError(f"--{name} must be positive, not {value}")
-    return Effort(**values)

@@ -131,7 +131,7 @@ def test_a_constant_score_has_no_correlation(tmp_path, monkeypatch, capsys):
     """Nothing is ever forgotten on easy data; that is a result, not an error."""
     count = len(digits().labels)
     found = {"loss": np.arange(count, dtype=np.float32), "el2n": np.zeros(count)}
-    monkeypatch.setattr(scoring.sorting, "compute", lambda *_: found)
+    monkeypatch.setattr(sorting, "compute", lambda *_: found)
     scored = scoring.run(config(tmp_path, score="loss,el2n"))
     assert scored.rank_correlation["loss"]["el2n"] is None
     assert scored.summary == read_json(tmp_path / "summary.json")

@@ -17,7 +17,7 @@ import pytest
 import jaxdd
 from experiments import distill as distill_program
 from jaxdd.artifact import file as artifacts
-from jaxdd.distillation import options, resolution, scoring
+from jaxdd.distillation import options, resolution, scoring, sorting
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.evaluation import hits
@@ -430,7 +430,7 @@ def test_two_evaluations_of_one_folder_are_refused(copy):
 
 
 def test_two_scorings_in_one_folder_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(scoring.sorting, "compute", die)
+    monkeypatch.setattr(sorting, "compute", die)
     config = scoring.Config(workdir=str(tmp_path), net="mlp")
     with owned(tmp_path), pytest.raises(UserError, match="another live run owns"):
         scoring.run(config)

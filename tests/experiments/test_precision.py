@@ -11,7 +11,7 @@ import jaxdd
 from experiments.planning import plans as planning
 from jaxdd.artifact import file as artifacts
 from jaxdd.devices import policy, precision
-from jaxdd.distillation import experts, resolution, scoring
+from jaxdd.distillation import experts, measuring, resolution, scoring
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
@@ -104,7 +104,7 @@ def test_scores_and_experts_have_a_precision(problem, tmp_path):
     assert np.isfinite(scored.scores).all()
     config = scoring.Config(workdir=str(tmp_path), precision="tf32")
     with pytest.raises(UserError, match="--precision=tf32"):
-        scoring.open_run(config)
+        measuring.open_run(config, config.score)
     bank = {**flags, "num_experts": 1, "epochs": 2, "augmentation": "none"}
     folder = tmp_path / "bank"
     summary = experts.run(experts.Config(workdir=str(folder), **bank), problem)
