@@ -144,8 +144,10 @@ def _curriculum(manifest: Manifest) -> Curriculum:
     return Curriculum(**fields)
 
 
-def needed_epochs(recipe: Recipe) -> tuple[int, int]:
-    """The first and the last snapshot that a method may read."""
+def needed_epochs(recipe: Recipe, bank: Manifest) -> tuple[int, int]:
+    """The first and the last snapshot of a bank that a method may read."""
+    if recipe.taught or not recipe.needs_experts:
+        return bank.last_epoch, bank.last_epoch  # those of a teacher
     if not recipe.follows:
         return 0, 1  # the first one, and any that is trained
     starts = recipe.spans.starts()

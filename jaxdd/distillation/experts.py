@@ -60,7 +60,8 @@ class BankFlags:
     workdir: str = option(..., "folder for the bank", kind="path", often=True)
     method: str = option(
         "mtt",
-        "method whose experts are trained: mtt, ftd, tesla, datm, pad, ncfm or rded",
+        "method whose experts are trained: mtt, ftd, tesla, datm, pad, ncfm, rded, "
+        "sre2l or cda",
         often=True,
     )
     keep_first: int | None = option(None, "first epoch that is stored; default: 0")
@@ -194,7 +195,7 @@ def open_run(config: BankFlags, problem: Problem | None = None) -> Opened:
     if run_of(config.method, {}).experts is None:
         raise UserError(
             f"--method={config.method} has no experts: choose mtt, ftd, tesla, datm, "
-            "pad, ncfm or rded"
+            "pad, ncfm, rded, sre2l or cda"
         )
     flags = _given(config)
     run = run_of(config.method, flags)

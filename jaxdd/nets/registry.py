@@ -117,7 +117,7 @@ def make_network(
         block0, block1, ..., head, in order of depth; stats is {} without batch norm.
         `apply(params, stats, images [B, ...], train)` gives (Outputs, new stats);
         with `train`, batch norm uses the batch and updates the stats, else it uses the
-        stats.
+        stats and the outputs have the moments of its inputs.
 
     Raises:
         UserError: the name or the precision is unknown, the network has no such option
@@ -176,10 +176,14 @@ def _as_functions(
         forward: Any = module.apply  # flax declares no return type
         variables = {"params": params, **({"batch_stats": stats} if stats else {})}
         with policy.in_precision(precision):
-            if not (stats and train):
+            if not stats:
                 return forward(variables, images, train), stats
-            outputs, new = forward(variables, images, train, mutable=["batch_stats"])
-            return outputs, new["batch_stats"]
+            if train:
+                changed = ["batch_stats"]
+                outputs, new = forward(variables, images, train, mutable=changed)
+                return outputs, new["batch_stats"]
+            outputs, seen = forward(variables, images, train, mutable=["moments"])
+            return outputs._replace(moments=seen["moments"]), stats
 
     return Network(init, apply)
 
