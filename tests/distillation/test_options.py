@@ -74,7 +74,8 @@ NEED_EXPERTS = ("labels", "sdc_at", "segment_experts", "segment_epochs", "init_r
 
 
 # Flags that only these methods take, or whose companions do.
-ONLY = {"calibration": ("ncfm",), "least_steps": ("frepo",)}
+ONLY = {"calibration": ("ncfm",), "least_steps": ("frepo",),
+        "view_horizon": ("sre2l",)}  # fmt: skip
 
 
 def method_with(name: str) -> str:

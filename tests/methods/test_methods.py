@@ -158,6 +158,8 @@ def test_info_has_constant_keys_and_finite_values(name, variant):
     expected = {"loss", "match", "image_gradient", "update"}
     if flat(cell(name, variant).recipe).get("calibration"):
         expected |= {"calibration"}
+    if cell(name, variant).recipe.taught:
+        expected |= {"entropy", "statistics"}
     expected |= {"sdc"} if variant != "plain" else set()
     regression = isinstance(cell(name, variant).recipe.objective, OnFeatures)
     expected |= {"residual"} if regression else set()
