@@ -57,6 +57,7 @@ _CONVNET: dict[str, tuple[str, ...] | None] = {
 }
 _BATCH = {"norm": "batch"}
 _AVERAGE = {"pooling": "avg"}
+_IMAGENET = {"stem": "imagenet", **_BATCH}
 _INSTANCE_OR_BATCH = {"norm": ("instance", "batch")}
 
 NETS: dict[str, Builder] = {
@@ -86,6 +87,9 @@ NETS: dict[str, Builder] = {
         ResNet18, {"width": None, **_INSTANCE_OR_BATCH}, fixed=_AVERAGE
     ),
     "resnet18_ap_bn": Builder(ResNet18, {"width": None}, fixed={**_AVERAGE, **_BATCH}),
+    "resnet18_imagenet": Builder(
+        ResNet18, {"width": None}, lambda options: 32, _IMAGENET
+    ),
 }
 
 
