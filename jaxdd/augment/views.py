@@ -100,7 +100,8 @@ class Views(Choice):
 
         Example:
             >>> views = Views(area=0.5, schedule="cosine", horizon=100)
-            >>> [round(float(views.least_area(t)), 3) for t in (0, 50, 100, 200)]
+            >>> steps = map(jnp.int32, (0, 50, 100, 200))
+            >>> [round(float(views.least_area(t)), 3) for t in steps]
             [1.0, 0.75, 0.5, 0.5]
         """
         if self.schedule == "constant":

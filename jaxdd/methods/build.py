@@ -107,10 +107,10 @@ def extras_of(network: Network, recipe: Recipe, context: Context = ANYWHERE) -> 
         before = images.space == "pixels" and images.clipping != "update"
         return clip(codes, step) if before else codes
 
-    finish = Extras.finish
-    if images.clipping == "update":
-        finish = _clipped(images, context.pixels)
-    return Extras(images.ema_decay or None, images.ema_of, prepare, finish)
+    extras = Extras(images.ema_decay or None, images.ema_of, prepare)
+    if images.clipping != "update":
+        return extras
+    return extras._replace(finish=_clipped(images, context.pixels))
 
 
 def _clipped(images: Images, pixels: Space | None) -> Callable[[Codes], Codes]:
