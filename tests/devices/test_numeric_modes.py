@@ -63,7 +63,7 @@ def strict():
 
 
 # One of every objective, and with learned labels; the others are left to the slow ones.
-USUAL = ("dsa", "dsac", "dm", "datm", "frepo", "rat_bptt", "sre2l")
+USUAL = ("dsa", "dsac", "dm", "datm", "frepo", "rat_bptt")
 METHODS = [
     pytest.param(name, marks=() if name in USUAL else pytest.mark.slow)
     for name in toy.STEPPING

@@ -15,8 +15,18 @@ from jaxdd.methods.published.preset import Length, Preset
 from jaxdd.methods.recipe import Recipe
 from jaxdd.training.schedules import EvaluationSpec
 
+# Ours. Whole images, as on CIFAR: at ten images per class a network has 76 % on 30 %
+# held out (hard labels, width 16, one seed), 62 % with views of 60 % and rolls by a
+# pixel. CDA has no order without views.
+DIGITS: dict[str, Any] = {
+    "steps": 300,
+    "view_area": 1.0,
+    "view_roll": 0,
+    "view_flip": False,
+}
 # Settings of both methods, and what CDA has of its own.
 TABLE: dict[str, dict[str, Any]] = {
+    "digits": DIGITS,
     "imagenet": {"statistics_weight": 0.01, "image_lr": 0.25, "steps": 4000,
                  "view_roll": 32},
     "tiny_imagenet": {"statistics_weight": 1.0, "image_lr": 0.1, "steps": 4000},
@@ -30,6 +40,7 @@ TABLE: dict[str, dict[str, Any]] = {
                 "eval_epochs": 400},
 }  # fmt: skip
 CURRICULUM: dict[str, dict[str, Any]] = {
+    "digits": {"view_area": 0.3, "view_roll": 1},
     "tiny_imagenet": {"statistics_weight": 0.05, "image_lr": 0.4},
     # An order of views needs views; as on ImageNet (ours).
     "cifar100": {"view_area": 0.08, "view_roll": 4},
@@ -37,12 +48,6 @@ CURRICULUM: dict[str, dict[str, Any]] = {
 }
 # Where nothing is published (ours): SRe2L's of ImageNet, with rolls for small images.
 ELSEWHERE: dict[str, Any] = {"steps": 2000}
-DIGITS: dict[str, Any] = {
-    "steps": 300,
-    "view_area": 0.3,
-    "view_roll": 1,
-    "view_flip": False,
-}
 
 
 def settings(method: str, dataset: str) -> dict[str, Any]:
@@ -50,18 +55,16 @@ def settings(method: str, dataset: str) -> dict[str, Any]:
 
     Args:
         method: "sre2l", or "cda" with values of its own.
-        dataset: a name such as "imagenet_resized/64x64" has 64 pixels: it counts as
-            Tiny ImageNet.
+        dataset: its name. "imagenet2012" is ImageNet, and "imagenet_resized/64x64",
+            of as many pixels, counts as Tiny ImageNet.
 
     Example:
         >>> [settings(x, "tiny_imagenet")["image_lr"] for x in ("sre2l", "cda")]
         [0.1, 0.4]
     """
-    if dataset == "digits":
-        return dict(DIGITS)
     name = dataset.partition("/")[0]
-    if name == "imagenet_resized":
-        name = "tiny_imagenet"
+    if name.startswith("imagenet"):
+        name = "tiny_imagenet" if name == "imagenet_resized" else "imagenet"
     if name not in TABLE:
         return {**ELSEWHERE, "view_flip": "flip" in dsa_strategy(dataset)}
     own = CURRICULUM.get(name, {}) if method == "cda" else {}
