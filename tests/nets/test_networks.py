@@ -67,7 +67,11 @@ def test_outputs_of_every_network(name, train):
     blocks = [f"block{i}" for i in range(len(outputs.features))]
     assert sorted(params) == [*blocks, "head"]  # in order of depth
     chex.assert_trees_all_equal_structs(stats, new_stats)
-    assert has_batch_statistics(network) == bool(stats) == name.endswith("_bn")
+    assert (
+        has_batch_statistics(network)
+        == bool(stats)
+        == name.endswith(("_bn", "_imagenet"))
+    )
     leaves = jax.tree.leaves((params, outputs, new_stats))
     assert all(leaf.dtype == jnp.float32 and not leaf.weak_type for leaf in leaves)
 
