@@ -52,16 +52,32 @@ class Synthetic(NamedTuple):
     step_size: Array  # [] the student's learning rate, where the method learns one
 
 
+class Images(Protocol):
+    """Images [M, ...] that are indexed: an array, or images that stay on the host."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all images."""
+
+    @property
+    def dtype(self) -> Any:
+        """Of their values."""
+
+    def __getitem__(self, indices: Any, /) -> Array:
+        """The images at an array of integers, on the device."""
+
+
 class RealData(NamedTuple):
     """Real samples on the device, with the range of each class that is in play.
 
     `table` lists the samples of each class (sorted easy -> hard where scores are
     known), padded on the right; the first `counts[k]` entries of row k are in play.
     A preprocessed image is `images[i] * scale + shift`, so that raw uint8 images can
-    stay as they are on the device.
+    stay as they are on the device. Images that memory does not hold are on the host,
+    and every batch is read there: see `data.streaming`.
     """
 
-    images: Array  # [M, H, W, C] uint8 or float32
+    images: Images  # [M, H, W, C] uint8 or float32
     labels: Array  # [M] int32
     table: Array  # [K, m] int32 indices into images
     counts: Array  # [K] int32

@@ -144,6 +144,7 @@ def main(
 
     def go(argv: list[str]) -> None:
         logging.set_verbosity(logging.ERROR)  # JAX tells which backends it lacks
+        refusals.quieten()
         names = [f.name for f in dataclasses.fields(config_type)]
         given = config_type(**{name: flags.FLAGS[name].value for name in names})
         work, tell = run, show

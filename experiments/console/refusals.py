@@ -5,9 +5,11 @@ memory that runs out, a disk, a package that does not import. A bug of the progr
 none of this and keeps its traceback.
 """
 
+import logging
 from collections.abc import Callable
 
 from experiments.console import guard
+from jaxdd.data.streaming.host import refusal_of
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import reason, shown
 
@@ -29,12 +31,24 @@ def sentence(error: Exception) -> str | None:
     return guard.import_sentence(error)
 
 
+def quieten() -> None:
+    """Have JAX not log what a sentence will say: why images could not be read."""
+    logging.getLogger("jax._src.callback").addFilter(_is_no_refusal)
+
+
+def _is_no_refusal(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], UserError))
+
+
 def _of_host(error: Exception) -> str:
     detail = f" ({reason(error)})" if str(error) else ""
     return f"the memory of this machine is used up{detail}: {_LESS}"
 
 
 def _of_device(error: Exception) -> str | None:
+    told = refusal_of(error)
+    if told is not None:
+        return told
     if any(x in str(error) for x in _NO_ROOM):
         return f"the memory of the device is used up ({reason(error)}): {_LESS}"
     return None

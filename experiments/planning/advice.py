@@ -54,6 +54,8 @@ def _sentence(
         f"goes into {most.name} ({text(most.amount)})"
     )
     lever = most.lever
+    if most.instead:
+        otherwise = f"{most.instead} or {otherwise}"
     if lever is None:
         return f"{detail}: use {otherwise}"
     if lever.also:

@@ -160,7 +160,7 @@ class Distillation:
     def steps(self) -> None:
         """The updates of the images; all segments have one program."""
         steps = self.resolved.length.steps
-        self.buffer, self.per_step = 0, 0.0
+        self.buffer, self.per_step, self.read = 0, 0.0, 0
         if steps == 0:
             return
         say("plan: compiling the steps and timing a few of them")
@@ -175,7 +175,7 @@ class Distillation:
         detail = f"{segments}{steps} x {cost.seconds:.3g} s"
         seconds = self.count * steps * cost.seconds
         self.time.append(Part("steps", seconds, detail, Lever("steps", steps)))
-        self.per_step = cost.seconds
+        self.per_step, self.read = cost.seconds, cost.read
 
     def whole(self) -> Synthetic:
         """As many stored images as the run will have, all segments together."""

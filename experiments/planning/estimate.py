@@ -35,12 +35,14 @@ class Part:
         amount: in seconds or bytes.
         detail: where it comes from, e.g. "300 x 0.05 s".
         lever: the flag that decides, if there is one.
+        instead: a way to do without it, e.g. "--stream=always".
     """
 
     name: str
     amount: float
     detail: str = ""
     lever: Lever | None = None
+    instead: str = ""
 
 
 @dataclass(frozen=True)

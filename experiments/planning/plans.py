@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from experiments.planning.advice import advise
 from experiments.planning.distillation import Distillation
 from experiments.planning.estimate import Lever, Part, Plan, total
@@ -28,6 +30,8 @@ from experiments.planning.programs import Memory
 from experiments.planning.room import Room, nearest, peak_resident, room_for
 from experiments.planning.steps import Imagined
 from jaxdd.data.problem import Problem
+from jaxdd.data.streaming.rows import Rows
+from jaxdd.devices.memory import size_text
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation import banks, options, segmented
 from jaxdd.distillation import experts as banks_of_experts
@@ -90,6 +94,7 @@ def distillation(
     parts.steps()
     add_evaluation(parts)
     add_files(parts)
+    notes += _streaming(opened.problem, parts.read)
     name = f"{resolved.method} on {resolved.data_name}, {resolved.task.ipc} per class"
     time = [*parts.time, compiling_part(parts.compiling)]
     precision = resolved.arithmetic.precision
@@ -148,6 +153,7 @@ def experts(
         ),
         Part("checkpoints, until it is done", states),
     ]
+    notes += _streaming(problem)
     name = f"experts of {config.method} on {config.dataset}"
     around = Around(problem, manifest.precision, room, notes)
     return assembled(name, time, programs, disk, around)
@@ -185,8 +191,21 @@ def evaluation(config: evaluate.Config, room: Room | None = None) -> Plan:
     if config.export:
         disk.append(Part("exported images", own.images.nbytes / 4))
     name = f"evaluation of {config.artifact}"
-    around = Around(problem, opened.precision, room, [], network=False)
+    notes = _streaming(problem)
+    around = Around(problem, opened.precision, room, notes, network=False)
     return assembled(name, time, programs, disk, around)
+
+
+def _streaming(problem: Problem, read: int = 0) -> list[str]:
+    """What there is to say of images on disk, of which a step reads so many bytes."""
+    images = problem.splits.train.images
+    if not isinstance(images, Rows):
+        return []
+    parts = problem.dataset.images, problem.dataset.test_images
+    size = size_text(sum(x.nbytes for x in parts))
+    place = shown(images.file.path.parent)
+    of_step = f", and a step reads {size_text(read)} of them" if read else ""
+    return [f"decoded images are on disk ({size}, {place}){of_step}"]
 
 
 def _begun(folder: Path, compare: Callable[[], object]) -> list[str]:
@@ -225,11 +244,12 @@ def assembled(
     dataset = around.problem.dataset
     arrays = [dataset.images, dataset.test_images]
     arrays += [part.images for part in splits if part is not None]
-    unique = {id(x.base if x.base is not None else x): x.nbytes for x in arrays}
+    in_memory = [x for x in arrays if isinstance(x, np.ndarray)]
+    unique = {id(x if x.base is None else x.base): x.nbytes for x in in_memory}
     data = sum(unique.values())
     # Measured after everything was compiled and run once.
     rest = max(0, peak_resident() - data - buffer)
-    host = [Part("dataset", data), Part("interpreter, compiler, arrays", rest)]
+    host = [Part("dataset", data, instead="--stream=always"), Part("interpreter, compiler, arrays", rest)]
     if buffer:
         host.insert(1, Part("spans of experts", buffer))
     title = f"plan: {name}, on {provenance.device()}, in {around.precision}"

@@ -16,6 +16,7 @@ from experiments.planning.programs import (
     together,
 )
 from jaxdd.data.real import take
+from jaxdd.data.streaming.rows import Rows
 from jaxdd.devices import mesh as devices
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation.pieces import Piece
@@ -57,6 +58,7 @@ class Steps(NamedTuple):
     seconds: float  # of one, on average over a run
     memory: Memory
     buffer: int  # bytes of the spans that wait for their steps
+    read: int  # bytes that a step reads from the disk
 
 
 def steps_cost(piece: Piece, steps: int) -> Steps:
@@ -84,15 +86,20 @@ def steps_cost(piece: Piece, steps: int) -> Steps:
         done = int(state.step) - first + (0 if sound else 1)
         return state, (time.perf_counter() - started) / max(1, done)
 
+    train = piece.job.problem.splits.train.images
+    file = train.file if isinstance(train, Rows) else None
+    before = file.bytes_read if file else 0
     began = time.perf_counter()
     state, one = timed(state, 0, 1)
+    read = file.bytes_read - before if file else 0
     count = int(np.clip(PLACE_SECONDS / one, 1, min(longest, steps)))
     durations = []
     for first in (0, (steps - count) // 2, steps - count):
         if time.perf_counter() - began < ENOUGH_SECONDS:
             state, each = timed(state, first, count)
             durations.append(each)
-    return Steps(spent, float(np.mean(durations or [one])), memory_of(compiled), buffer)
+    each = float(np.mean(durations or [one]))
+    return Steps(spent, each, memory_of(compiled), buffer, read)
 
 
 def _inputs(piece: Piece) -> tuple[Inputs, int, int]:

@@ -21,6 +21,7 @@ from jaxdd.data.checks import (
     count_classes,
 )
 from jaxdd.data.columns import Column
+from jaxdd.data.streaming.rows import HostArray, Rows, blocks, hash_rows
 from jaxdd.errors import UserError, choose
 from jaxdd.modality import IMAGES, MODALITIES, Modality, modality_of
 from jaxdd.storage.paths import shown
@@ -30,13 +31,13 @@ CHANNELS = (1, 3)  # grey and RGB, the channels of all networks and pictures
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled training and test samples in host memory.
+    """Labelled training and test samples on the host.
 
     Attributes:
         name: name of the dataset in messages and files.
         images, test_images: the samples: images [M, H, W, C] uint8, or float32 in
             [0, 1], where C is 1 or 3; or sequences [M, L, C] or vectors [M, F] of any
-            finite float32.
+            finite float32. They are in memory, or `Rows` of a file on disk.
         labels, test_labels: [M] int32, indices into `class_names`.
         class_names: K names; characters that no terminal prints are escaped.
         remarks: sentences about files that a reader left out and choices that it made;
@@ -45,9 +46,9 @@ class Dataset:
     """
 
     name: str
-    images: np.ndarray
+    images: HostArray
     labels: np.ndarray
-    test_images: np.ndarray
+    test_images: HostArray
     test_labels: np.ndarray
     class_names: tuple[str, ...]
     remarks: tuple[str, ...] = ()
@@ -80,9 +81,8 @@ class Dataset:
         """SHA-256 (hex) over shapes, dtypes and bytes of the four arrays."""
         digest = hashlib.sha256()
         for array in (self.images, self.labels, self.test_images, self.test_labels):
-            array = np.ascontiguousarray(array)
             digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(array.reshape(-1).view(np.uint8).data)
+            hash_rows(array, digest.update)
         return digest.hexdigest()
 
 
@@ -192,17 +192,19 @@ def check_ipc(labels: np.ndarray, num_classes: int, ipc: int) -> None:
         )
 
 
-def as_samples(where: str, samples: Any, modality: str | None = None) -> np.ndarray:
+def as_samples(where: str, samples: Any, modality: str | None = None) -> HostArray:
     """Samples as uint8 or float32 with all their axes; values are not checked yet.
 
     Args:
         where: name of the samples in messages.
-        samples: [M, ...].
+        samples: [M, ...]; `Rows` of a file are as they have to be.
         modality: a name in `MODALITIES`, or None, see `from_arrays`.
 
     Raises:
         UserError: the modality is unknown, or the samples have other axes.
     """
+    if isinstance(samples, Rows):
+        return samples
     array = as_array(where, samples)
     kind = None if modality is None else choose("modality", modality, MODALITIES)
     if kind not in (None, IMAGES):
@@ -218,7 +220,7 @@ def as_samples(where: str, samples: Any, modality: str | None = None) -> np.ndar
     return array[..., None] if array.ndim == 3 and kind in (None, IMAGES) else array
 
 
-def _check_images(where: str, images: np.ndarray) -> None:
+def _check_images(where: str, images: HostArray) -> None:
     check_rank(where, images.shape)
     if not modality_of(images.shape[1:]).pixels:
         if images.dtype != np.float32:
@@ -226,7 +228,8 @@ def _check_images(where: str, images: np.ndarray) -> None:
                 f"the {modality_of(images.shape[1:]).name} of the {where} must be real "
                 f"numbers, but are {images.dtype}"
             )
-        check_finite(f"values of the {where}", images)
+        for block in blocks(images):
+            check_finite(f"values of the {where}", block)
         return
     channels = images.shape[-1]
     if channels not in CHANNELS:
@@ -239,7 +242,8 @@ def _check_images(where: str, images: np.ndarray) -> None:
             f"the images of the {where} must be uint8 or float32, "
             f"but are {images.dtype}"
         )
-    check_range(where, images)
+    for block in blocks(images) if images.dtype != np.uint8 else ():
+        check_range(where, block)
 
 
 def _check_labels(

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from jaxdd.data.dataset import Dataset
 from jaxdd.data.readers.digits import digits
 from jaxdd.data.readers.folder import from_folder
@@ -12,6 +14,7 @@ from jaxdd.data.readers.pictures import Form, fit_arrays
 from jaxdd.data.readers.small import breast_cancer, waves, wine
 from jaxdd.data.readers.table import from_table
 from jaxdd.data.readers.tfds import from_tfds
+from jaxdd.data.streaming.moving import moved
 from jaxdd.errors import UserError
 from jaxdd.modality import check_pixels
 
@@ -34,6 +37,7 @@ def load(
     label: str | None = None,
     id_column: str | None = None,
     missing: str | None = None,
+    stream: str = "never",
 ) -> Dataset:
     """The dataset of a name: one in `BUILT_IN`, of a file, or of TFDS.
 
@@ -46,11 +50,33 @@ def load(
             and resized.
         modality: what the arrays of an .npz are, see `from_arrays`.
         label, id_column, missing: how a table is read, see `from_table`.
+        stream: whether images stay on disk, one of `streaming.choice.STREAM`. Folders
+            and TFDS datasets are decoded to the disk; other data has to fit into memory
+            once.
 
     Raises:
         UserError: the dataset does not exist or cannot be read, or an argument is about
             data of another kind.
     """
+    dataset = _read(
+        name, data_dir, channels, image_size, modality, label, id_column, missing,
+        stream,
+    )  # fmt: skip
+    return moved(dataset) if stream == "always" else dataset
+
+
+def _read(
+    name: str,
+    data_dir: str | Path | None,
+    channels: int | None,
+    image_size: tuple[int, int] | None,
+    modality: str | None,
+    label: str | None,
+    id_column: str | None,
+    missing: str | None,
+    stream: str,
+) -> Dataset:
+    """The dataset of `load`, on disk where its reader decodes to the disk."""
     kind, _, place = name.partition(":")
     form = Form(channels, image_size).checked()
     of_tables = {"label": label, "id_column": id_column, "missing": missing}
@@ -65,15 +91,15 @@ def load(
             "itself: leave it out"
         )
     if kind == "folder":
-        return from_folder(place, channels, image_size)
+        return from_folder(place, channels, image_size, stream)
     if kind == "npz":
         return from_npz(place, channels, image_size, modality)
     if kind != TABLE and name not in BUILT_IN:
-        return from_tfds(name, data_dir, channels, image_size)
+        return from_tfds(name, data_dir, channels, image_size, stream)
     dataset = from_table(place, **of_tables) if kind == TABLE else BUILT_IN[name]()
     if form == Form():
         return dataset
     check_pixels("converting channels or sizes", dataset.image_shape)
-    images = fit_arrays(name, dataset.images, form)
-    test_images = fit_arrays(name, dataset.test_images, form)
+    images = fit_arrays(name, np.asarray(dataset.images), form)
+    test_images = fit_arrays(name, np.asarray(dataset.test_images), form)
     return replace(dataset, images=images, test_images=test_images)

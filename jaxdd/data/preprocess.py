@@ -2,12 +2,13 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdd.data.streaming.rows import HostArray, blocks
 from jaxdd.errors import UserError
 from jaxdd.modality import modality_of
 from jaxdd.types import Array, Space
@@ -25,7 +26,7 @@ _PUBLISHED = {
 _STD_FLOOR = 1e-3  # a quarter of a grey level: below it a channel is constant
 # Numbers of any unit are constant where float32 cannot tell them apart.
 _RELATIVE_FLOOR, _LEAST = 1e-6, 1e-30
-_ROWS = 1000  # images per block, to bound the memory of float copies
+ROWS = 1000  # images per block, to bound the memory of float copies
 _FIELDS = {"affine": ("mean", "std"), "zca": ("mean", "matrix", "inverse")}
 
 
@@ -74,10 +75,8 @@ class Preprocess:
             return out
         size = self._check_size(images)
         rows, target = images.reshape(-1, size), out.reshape(-1, size)
-        for i in range(0, len(rows), _ROWS):
-            target[i : i + _ROWS] = (
-                unit(rows[i : i + _ROWS]) - self.mean
-            ) @ self.matrix
+        for i in range(0, len(rows), ROWS):
+            target[i : i + ROWS] = (unit(rows[i : i + ROWS]) - self.mean) @ self.matrix
         return out
 
     def invert(self, z: np.ndarray) -> np.ndarray:
@@ -101,8 +100,8 @@ class Preprocess:
         return (rows @ self.inverse + self.mean).reshape(z.shape)
 
     def device_images(
-        self, images: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self, images: HostArray
+    ) -> tuple[HostArray, np.ndarray, np.ndarray]:
         """(stored, scale, shift) with stored * scale + shift equal to apply(images).
 
         With an affine map images stay raw, so that uint8 takes a quarter of the memory;
@@ -119,9 +118,12 @@ class Preprocess:
         """
         if self.kind == "affine":
             return images, *self._affine(images)
-        channels = images.shape[-1]
-        one, zero = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-        return self.apply(images), one, zero
+        return self.apply(np.asarray(images)), *self.unscaled(images.shape[-1])
+
+    @staticmethod
+    def unscaled(channels: int) -> tuple[np.ndarray, np.ndarray]:
+        """The scale and shift of images that are preprocessed already."""
+        return np.ones(channels, np.float32), np.zeros(channels, np.float32)
 
     def space(self) -> Space:
         """The map to pixels and back as pure functions on the device."""
@@ -175,7 +177,7 @@ class Preprocess:
             kind, **{name: np.asarray(arrays[name]) for name in _FIELDS[kind]}
         )
 
-    def _affine(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _affine(self, images: HostArray) -> tuple[np.ndarray, np.ndarray]:
         """Scale and shift, [C] float32, for raw images of this dtype."""
         self._check_channels(images)
         std = self.std.astype(np.float64)
@@ -184,7 +186,7 @@ class Preprocess:
             np.float32
         )
 
-    def _check_channels(self, images: np.ndarray) -> None:
+    def _check_channels(self, images: HostArray) -> None:
         if images.shape[-1] != len(self.mean):
             raise UserError(
                 f"images of shape {images.shape} do not fit a normalisation of "
@@ -240,7 +242,7 @@ def check_constants(dataset_name: str, channels: int) -> None:
         )
 
 
-def normalisation(dataset_name: str, images: np.ndarray) -> Preprocess:
+def normalisation(dataset_name: str, images: HostArray) -> Preprocess:
     """The usual per-channel normalisation of a dataset.
 
     A constant channel of images gets a small standard deviation instead of zero; a
@@ -266,7 +268,7 @@ def normalisation(dataset_name: str, images: np.ndarray) -> Preprocess:
     return Preprocess("affine", mean.astype(np.float32), std.astype(np.float32))
 
 
-def fit_zca(images: np.ndarray, eps: float | int = 0.1) -> Preprocess:
+def fit_zca(images: HostArray, eps: float | int = 0.1) -> Preprocess:
     """ZCA whitening as used by MTT and its successors (kornia's ZCAWhitening).
 
     With the unbiased covariance U diag(s) U' of the flattened images, the matrix is
@@ -287,15 +289,13 @@ def fit_zca(images: np.ndarray, eps: float | int = 0.1) -> Preprocess:
         raise UserError(
             f"ZCA whitening needs at least 2 training images, but got {len(images)}"
         )
-    rows = images.reshape(len(images), -1)
-    blocks = [rows[i : i + _ROWS] for i in range(0, len(rows), _ROWS)]
-    mean = sum(unit(b).sum(0, dtype=np.float64) for b in blocks) / len(rows)
-    mean = np.asarray(mean, np.float32)
-    covariance = np.zeros((rows.shape[1],) * 2)
-    for block in blocks:
+    total = sum(unit(x).sum(0, dtype=np.float64) for x in _flat_blocks(images))
+    mean = np.asarray(total / len(images), np.float32)
+    covariance = np.zeros((len(mean),) * 2)
+    for block in _flat_blocks(images):
         centred = unit(block) - mean
         covariance += centred.T @ centred  # float32 products, float64 sum
-    s, u = np.linalg.eigh(covariance / (len(rows) - 1))
+    s, u = np.linalg.eigh(covariance / (len(images) - 1))
     # Rounding may leave tiny negative eigenvalues.
     root = np.sqrt(np.maximum(s, 0) + eps)
     matrix, inverse = (u / root) @ u.T, (u * root) @ u.T
@@ -307,23 +307,27 @@ def fit_zca(images: np.ndarray, eps: float | int = 0.1) -> Preprocess:
     )
 
 
-def _measure(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _flat_blocks(images: HostArray) -> Iterator[np.ndarray]:
+    """All images, `ROWS` at a time, as rows of values."""
+    for block in blocks(images, ROWS):
+        yield block.reshape(len(block), -1)
+
+
+def _measure(images: HostArray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation per channel, [C] float64, on the [0, 1] scale."""
     channels = images.shape[-1]
-    count = images.size // channels
+    count = math.prod(images.shape[:-1])
     if images.dtype == np.uint8:  # exact and fast: only 256 values can occur
         values = np.arange(256) / 255
-        hist = np.stack(
-            [
-                np.bincount(images[..., c].ravel(), minlength=256)
-                for c in range(channels)
-            ]
-        )
+        hist = np.zeros((channels, 256), np.int64)
+        for block in blocks(images):
+            for c in range(channels):
+                hist[c] += np.bincount(block[..., c].ravel(), minlength=256)
         total, square = hist @ values, hist @ values**2
     else:
         total, square = np.zeros(channels), np.zeros(channels)
-        for i in range(0, len(images), _ROWS):
-            block = images[i : i + _ROWS].astype(np.float64)
+        for block in blocks(images, ROWS):
+            block = block.astype(np.float64)
             others = tuple(range(block.ndim - 1))
             total += block.sum(others)
             square += (block**2).sum(others)

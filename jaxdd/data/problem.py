@@ -18,6 +18,9 @@ from jaxdd.data import (
 )
 from jaxdd.data.readers.table import MISSING
 from jaxdd.data.real import real_data
+from jaxdd.data.streaming.choice import STREAM
+from jaxdd.data.streaming.moving import whitened_rows
+from jaxdd.data.streaming.rows import HostArray, Rows
 from jaxdd.devices import policy
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import Choice, option
@@ -70,6 +73,14 @@ class DataFlags:
         "(refuse), or it is the mean of its column over the training rows (mean); "
         "default: refuse",
         choices=MISSING,
+    )
+
+    stream: str = option(
+        "auto",
+        "where decoded images are: on disk, from which every step reads its batch "
+        "(always), in memory (never), or on disk if they would take more than a "
+        "quarter of it (auto); results are the same",
+        choices=STREAM,
     )
 
     @property
@@ -156,9 +167,18 @@ class Problem:
 
     def on_device(self, part: Split, scores: np.ndarray | None = None) -> RealData:
         """A split on the device; scores [M] sort each class from easy to hard."""
-        images, scale, shift = self.preprocess.device_images(part.images)
+        images, scale, shift = self._device_images(part.images)
         classes = self.dataset.num_classes
         return real_data(images, part.labels, classes, scale, shift, scores)
+
+    def _device_images(
+        self, images: HostArray
+    ) -> tuple[HostArray, np.ndarray, np.ndarray]:
+        """As `Preprocess.device_images`; whitened images of a file are a file too."""
+        if not isinstance(images, Rows) or self.preprocess.kind == "affine":
+            return self.preprocess.device_images(images)
+        whitened = whitened_rows(images, self.preprocess, self.dataset.name)
+        return whitened, *self.preprocess.unscaled(images.shape[-1])
 
 
 def open_problem(
@@ -192,7 +212,7 @@ def open_dataset(data: DataFlags) -> Dataset:
     """
     size = size_of(data.image_size)
     form: dict[str, Any] = {**data.form, "image_size": size}
-    dataset = load(data.dataset, data.data_dir, **form)
+    dataset = load(data.dataset, data.data_dir, stream=data.stream, **form)
     for remark in dataset.remarks:
         say(remark)
     return dataset
@@ -232,7 +252,7 @@ def prepare(
     return Problem(dataset, splits, fitted, seed, scaling=scaling)
 
 
-def _fit(scaling: Scaling, dataset: Dataset, images: np.ndarray) -> Preprocess:
+def _fit(scaling: Scaling, dataset: Dataset, images: HostArray) -> Preprocess:
     if scaling.constants is not None:
         check_pixels(f"--constants={scaling.constants}", dataset.image_shape)
     if scaling.zca:

@@ -13,6 +13,8 @@ from jaxdd.data.checks import (
     check_labels,
     check_rank,
 )
+from jaxdd.data.streaming.host import HostImages
+from jaxdd.data.streaming.rows import Rows
 from jaxdd.errors import UserError
 from jaxdd.primitives.trees import aligned
 from jaxdd.types import Array, Batch, Key, RealData
@@ -54,7 +56,7 @@ def real_data(
 
     Args:
         images: [M, H, W, C], [M, L, C] or [M, F], uint8 or preprocessed floats of any
-            range.
+            range; or `Rows` of a file, which stay there.
         labels: [M] int, numbered from 0.
         num_classes: K, at least 2; a class may be without samples.
         scale, shift: [C], so that `images * scale + shift` is preprocessed; None for
@@ -72,7 +74,8 @@ def real_data(
         >>> real.counts.tolist()
         [3, 2, 1]
     """
-    images = _finite("images of the real data", images)
+    if not isinstance(images, Rows):
+        images = _finite("images of the real data", images)
     check_rank("real data", images.shape)
     labels = as_labels("labels of the real data", labels)
     check_labels("real data", labels, len(images), num_classes)
@@ -94,7 +97,7 @@ def real_data(
                 "channels: give one number per channel"
             )
     return RealData(
-        jnp.asarray(images),
+        HostImages(images) if isinstance(images, Rows) else jnp.asarray(images),
         jnp.asarray(labels, jnp.int32),
         jnp.asarray(table),
         jnp.asarray(counts),

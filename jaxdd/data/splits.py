@@ -9,6 +9,7 @@ import numpy as np
 from jaxdd.data.checks import check_labels, check_no_gap, count_classes
 from jaxdd.data.columns import Column
 from jaxdd.data.dataset import Dataset, from_arrays
+from jaxdd.data.streaming.rows import HostArray, pick
 from jaxdd.errors import UserError
 
 TEST_FRACTION = 0.2  # if the source has no test split
@@ -22,7 +23,7 @@ class Split(NamedTuple):
     `validation`) or in its test array (`test`).
     """
 
-    images: np.ndarray  # [M, ...] uint8 or float32
+    images: HostArray  # [M, ...] uint8 or float32
     labels: np.ndarray  # [M] int32
     ids: np.ndarray  # [M] int64, increasing
 
@@ -99,7 +100,7 @@ def hold_out(
 
 def with_test_split(
     name: str,
-    images: np.ndarray,
+    images: HostArray,
     labels: np.ndarray,
     class_names: Sequence[str] | None,
     remarks: Sequence[str] = (),
@@ -128,8 +129,8 @@ def with_test_split(
     check_no_gap(repr(name), labels, names)
     train, test = hold_out(labels, TEST_FRACTION, TEST_SEED)
     return from_arrays(
-        images[train], labels[train], images[test], labels[test], class_names, name,
-        remarks, modality, columns,
+        pick(images, train), labels[train], pick(images, test), labels[test],
+        class_names, name, remarks, modality, columns,
     )  # fmt: skip
 
 
@@ -152,4 +153,4 @@ def _quotas(counts: np.ndarray, fraction: float) -> np.ndarray:
 
 
 def _take(dataset: Dataset, ids: np.ndarray) -> Split:
-    return Split(dataset.images[ids], dataset.labels[ids], ids)
+    return Split(pick(dataset.images, ids), dataset.labels[ids], ids)

@@ -134,6 +134,21 @@ def spread(function, xs, *shared):
     return jax.tree.map(lambda x: x[:size], gather(xs, shared))
 
 
+def on_every_device(function):
+    """A function of arrays that every device in use computes by itself.
+
+    Args:
+        function: of replicated arrays; its results are replicated, too. It closes over
+            no traced array.
+    """
+    if spread_over() == 1:
+        return function
+    every = PartitionSpec()
+    return jax.jit(
+        jax.shard_map(function, in_specs=every, out_specs=every, check_vma=False)
+    )
+
+
 def everywhere(tree):
     """A tree of arrays, replicated on all devices in use, as a step returns them."""
     if AXIS not in jax.sharding.get_abstract_mesh().axis_names:

@@ -17,6 +17,7 @@ def reopen(
     dataset: str | None,
     data_dir: str | None,
     in_memory: Dataset | None = None,
+    stream: str = "auto",
 ) -> Problem:
     """The data that an artifact was made from, with its own preprocessing.
 
@@ -24,6 +25,7 @@ def reopen(
         artifact: the set.
         dataset, data_dir: where the data is now, if it moved.
         in_memory: the data, where it is there already.
+        stream: whether images stay on disk, see `data.load`.
 
     Raises:
         UserError: the data cannot be read or is not the same, or its classes have other
@@ -35,7 +37,7 @@ def reopen(
     else:
         source = dataset or origin["name"]
         try:
-            data = open_dataset(_flags(artifact, source, data_dir))
+            data = open_dataset(_flags(artifact, source, data_dir, stream))
         except UserError as error:
             if dataset is not None:
                 raise
@@ -57,14 +59,16 @@ def reopen(
     return replace(problem, preprocess=artifact.preprocess, source=source)
 
 
-def _flags(artifact: Artifact, name: str, data_dir: str | None) -> DataFlags:
+def _flags(
+    artifact: Artifact, name: str, data_dir: str | None, stream: str
+) -> DataFlags:
     """The flags of data whose images are converted as the artifact's were."""
     form = {key: artifact.dataset.get(key) for key in FORM}
     if name.partition(":")[0] != "table":
         form |= dict.fromkeys(("label", "id_column", "missing"))
     if name.partition(":")[0] != "npz":
         form["modality"] = None
-    return DataFlags(dataset=name, data_dir=data_dir, **form)
+    return DataFlags(dataset=name, data_dir=data_dir, stream=stream, **form)
 
 
 def check_kind(artifact: Artifact, dataset: Dataset, name: str) -> None:
@@ -133,6 +137,7 @@ def tested_on(
     dataset: Dataset | str | None,
     part: str,
     data_dir: str | None,
+    stream: str,
 ) -> Tested:
     """The samples that a set is measured on: its own test split, or other data.
 
@@ -140,7 +145,7 @@ def tested_on(
         artifact, problem: the set, and the data that it was made from.
         dataset: other data, or its name; None for its own.
         part: of other data, its "test" split, or "all" of it.
-        data_dir: see `data.load`.
+        data_dir, stream: see `data.load`.
 
     Raises:
         UserError: the data cannot be read, or has other classes or another shape.
@@ -160,7 +165,7 @@ def tested_on(
     if isinstance(dataset, Dataset):
         other, name = dataset, dataset.name
     else:
-        other, name = open_dataset(_flags(artifact, dataset, data_dir)), dataset
+        other, name = open_dataset(_flags(artifact, dataset, data_dir, stream)), dataset
     check_kind(artifact, other, name)
     images, labels = other.test_images, other.test_labels
     if part == "all":

@@ -11,6 +11,7 @@ from jaxdd.artifact.export import check_export, export_pngs
 from jaxdd.artifact.file import Artifact
 from jaxdd.data import Dataset
 from jaxdd.data.problem import Problem
+from jaxdd.data.streaming.choice import STREAM
 from jaxdd.devices import needs, policy
 from jaxdd.devices.precision import AUTO, PRECISIONS, has
 from jaxdd.devices.timing import Stopwatch
@@ -70,6 +71,12 @@ class Config:
         kind="dataset",
     )
     data_dir: str | None = option(None, "folder of prepared TFDS datasets", kind="path")
+    stream: str = option(
+        "auto",
+        "where decoded images are: on disk (always), in memory (never), or on disk if "
+        "they would take more than a quarter of it (auto); results are the same",
+        choices=STREAM,
+    )
     test_dataset: str | None = option(
         None,
         "other data of the same classes, on which the networks are tested",
@@ -253,13 +260,14 @@ def open_artifact(
         _check_export(artifact, config.export, folder)
     own = artifact.network["name"]
     nets = (config.nets or own).split(",")
-    problem = reopen(artifact, config.dataset, config.data_dir, dataset)
+    problem = reopen(artifact, config.dataset, config.data_dir, dataset, config.stream)
     tested = tested_on(
         artifact,
         problem,
         test_dataset or config.test_dataset,
         config.test_part,
         config.data_dir,
+        config.stream,
     )
     seed = artifact.provenance["seed"] if config.seed is None else config.seed
     stored = artifact.measured.get("random", {}).get("n", MIN_RANDOM)

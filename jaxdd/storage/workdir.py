@@ -17,7 +17,7 @@ from jaxdd.storage.paths import shown
 
 # Keys of a configuration that may change between two starts of one run: they change
 # where files are or how many steps are taken, but not what a step computes.
-FREE = ("steps", "workdir", "data_dir", "save_every")
+FREE = ("steps", "workdir", "data_dir", "stream", "save_every")
 
 
 RUN = "run.json"

@@ -58,6 +58,7 @@ NEW = {
     "match_norm",
     "match_activation",
     "tensorboard",
+    "stream",
     "boost_rate",
     "modality",
     "label",

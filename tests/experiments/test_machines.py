@@ -28,7 +28,8 @@ def test_two_processes_and_then_one_make_the_run_of_one(tmp_path):
     tmp_path = tmp_path / "run"
     flags = {**short, "workdir": tmp_path}
     joined = {"coordinator": f"127.0.0.1:{free_port()}", "num_processes": 2}
-    half = {**flags, "steps": 10}
+    # Each of them reads the images of its own classes from the disk.
+    half = {**flags, "steps": 10, "stream": "always"}
     both = [start("distill", 1, **half, **joined, process_id=i) for i in (0, 1)]
     for process in both:
         out, err = process.communicate(timeout=300)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from jaxdd.data.dataset import Dataset, validate
+from jaxdd.data.streaming.places import cache_folder
 from jaxdd.errors import UserError
 from jaxdd.storage.arrays import Member, read_arrays
 from jaxdd.storage.files import remove_abandoned, whole_file
-from jaxdd.storage.paths import local_path
 
 _VERSION = "2"  # raise it when decoding changes, so that old entries are not read
 # The cache writes uncompressed arrays.
@@ -27,15 +27,13 @@ _MEMBERS = {
 }
 
 
-def cache_file(name: str, sources: Sequence[Path], form: str = "") -> Path | None:
-    """The path of a decoded dataset in the cache; None if there is no cache folder.
+def digest_of(sources: Sequence[Path], form: str = "") -> str:
+    """A hash of what a dataset is decoded from, hexadecimal.
 
-    It depends on the form, on the path, size and modification time of every source (of
-    a source that cannot be examined, on the path alone), and on JAXDD_CACHE (default
-    ~/.cache/jaxdd).
+    It depends on the form, and on the path, size and modification time of every source
+    (of a source that cannot be examined, on the path alone).
 
     Args:
-        name: name of the dataset.
         sources: files that the dataset is decoded from.
         form: text that identifies the form to which images are converted.
     """
@@ -46,13 +44,21 @@ def cache_file(name: str, sources: Sequence[Path], form: str = "") -> Path | Non
             stat = source.stat()
             digest.update(f"|{stat.st_size}|{stat.st_mtime_ns}".encode())
         digest.update(b"\n")
-    root = os.environ.get("JAXDD_CACHE") or "~/.cache/jaxdd"
+    return digest.hexdigest()
+
+
+def cache_file(name: str, digest: str) -> Path | None:
+    """The path of a decoded dataset in the cache; None if there is no cache folder.
+
+    Args:
+        name: name of the dataset.
+        digest: of what it is decoded from.
+    """
     plain = "".join(c if c.isalnum() else "_" for c in name)
     try:
-        folder = local_path(root, "JAXDD_CACHE")
+        return cache_folder() / f"{plain}-{digest[:24]}.npz"
     except UserError:  # such as no home folder
         return None
-    return folder / f"{plain}-{digest.hexdigest()[:24]}.npz"
 
 
 def read_cache(path: Path | None, name: str) -> Dataset | None:

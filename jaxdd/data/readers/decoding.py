@@ -1,12 +1,20 @@
 """The images of a dataset's files as one array, or one sentence about all that fail."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from jaxdd.data.readers.ahead import in_order
 from jaxdd.data.readers.listing import LISTED
-from jaxdd.data.readers.pictures import FORMATS, Form, Kind, look_at, read_file
+from jaxdd.data.readers.pictures import (
+    FORMATS,
+    Form,
+    Kind,
+    look_at,
+    quietly,
+    read_quietly,
+)
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import shown
 
@@ -14,19 +22,48 @@ from jaxdd.storage.paths import shown
 def read(files: Sequence[Path], form: Form, root: Path) -> tuple[np.ndarray, int]:
     """All files as [M, H, W, C] uint8, and how many have more than one frame."""
     images, moving = None, 0
-    for i, file in enumerate(files):
-        try:
-            image, kind = read_file(file, form)
-        except ValueError as error:
-            raise refusal(files, form, root, file, str(error)) from error
+    for i, (image, kind) in enumerate(decoded(files, form, root)):
         if images is None:
             images = _empty(len(files), image.shape, root)
-        if image.shape != images.shape[1:]:
-            raise refusal(files, form, root)
         images[i] = image
         moving += kind.moving
     assert images is not None  # every class has a file
     return images, moving
+
+
+def decoded(
+    files: Sequence[Path], form: Form, root: Path, first: int = 0
+) -> Iterator[tuple[np.ndarray, Kind]]:
+    """The images of all files from one on, of equal shape, and their properties.
+
+    Raises:
+        UserError: a file cannot be decoded, or has another size than the first of all.
+    """
+
+    def opened(file: Path) -> tuple[Path, np.ndarray, Kind]:
+        try:
+            return file, *read_quietly(file, form)
+        except ValueError as error:
+            raise _Undecodable(file, str(error)) from error
+
+    with quietly():
+        shape = None if first == 0 else opened(files[0])[1].shape
+        try:
+            for _, image, kind in in_order(opened, files[first:], block=8):
+                shape = shape or image.shape
+                if image.shape != shape:
+                    raise refusal(files, form, root)
+                yield image, kind
+        except _Undecodable as error:
+            raise refusal(files, form, root, error.file, error.why) from error
+
+
+class _Undecodable(Exception):
+    """A file that is no image that could be used."""
+
+    def __init__(self, file: Path, why: str):
+        super().__init__(why)
+        self.file, self.why = file, why
 
 
 def _empty(count: int, shape: tuple[int, ...], root: Path) -> np.ndarray:

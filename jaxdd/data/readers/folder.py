@@ -1,15 +1,20 @@
 """Datasets in folders: one sub-folder of pictures per class."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxdd.data.dataset import Dataset, from_arrays
-from jaxdd.data.readers.decoding import read
+from jaxdd.data.readers.cache import digest_of
+from jaxdd.data.readers.decoding import decoded, read
 from jaxdd.data.readers.listing import Listing, many
 from jaxdd.data.readers.pictures import SUFFIXES, Form
 from jaxdd.data.splits import held_out_remark, with_test_split
+from jaxdd.data.streaming.choice import streams
+from jaxdd.data.streaming.places import store_folder
+from jaxdd.data.streaming.rows import HostArray, pick
+from jaxdd.data.streaming.store import Part, stored
 from jaxdd.errors import UserError, quoted
 from jaxdd.storage.paths import existing_folder, shown
 
@@ -22,6 +27,7 @@ def from_folder(
     path: str | Path,
     channels: int | None = None,
     image_size: tuple[int, int] | None = None,
+    stream: str = "never",
 ) -> Dataset:
     """Images in one sub-folder per class, the classes in the order of their names.
 
@@ -37,6 +43,7 @@ def from_folder(
             kept and have to be the same in all files.
         image_size: (H, W) in pixels; images are cut to that shape about their centre
             and resized.
+        stream: whether decoded images stay on disk, one of `streaming.choice.STREAM`.
 
     Returns:
         Images are [M, H, W, C] uint8, C = 1 for grey and 3 for RGB. `remarks` lists the
@@ -68,7 +75,7 @@ def from_folder(
     if test is not None:
         more, more_labels = _labelled(listing, test, names)
         files, labels = files + more, labels + more_labels
-    images, moving = read(files, form, root)
+    images, moving = _images(files, labels, form, root, name, stream)
     remarks = listing.remarks(len(files))
     if moving:
         remarks.append(
@@ -80,10 +87,37 @@ def from_folder(
     if test is None:
         remarks.append(held_out_remark(name, count))
         return with_test_split(name, images, array, readable, remarks)
+    train_ids, test_ids = np.split(np.arange(len(files)), [count])
     return from_arrays(
-        images[:count], array[:count], images[count:], array[count:], readable, name,
-        remarks,
+        pick(images, train_ids), array[:count], pick(images, test_ids), array[count:],
+        readable, name, remarks,
     )  # fmt: skip
+
+
+def _images(
+    files: list[Path],
+    labels: list[int],
+    form: Form,
+    root: Path,
+    name: str,
+    stream: str,
+) -> tuple[HostArray, int]:
+    """All images, on disk where they are streamed, and how many have several frames.
+
+    Of images on disk the frames are not counted.
+    """
+    if stream != "never":
+        image, _ = next(decoded(files, form, root))
+        if streams(stream, len(files), image.shape):
+            folder = store_folder(name, digest_of(files, repr(tuple(form))))
+
+            def samples(first: int) -> Iterator[tuple[np.ndarray, int]]:
+                rest = decoded(files, form, root, first)
+                return ((x, k) for (x, _), k in zip(rest, labels[first:], strict=True))
+
+            part = Part("images", len(files), samples)
+            return stored(folder, name, [part], image.shape)["images"].rows, 0
+    return read(files, form, root)
 
 
 def _layout(listing: Listing) -> tuple[dict[str, Path], dict[str, Path] | None]:

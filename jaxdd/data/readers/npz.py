@@ -10,6 +10,7 @@ from jaxdd.data.checks import as_labels, check_rank
 from jaxdd.data.dataset import Dataset, as_samples, from_arrays
 from jaxdd.data.readers.pictures import Form, fit_arrays
 from jaxdd.data.splits import held_out_remark, with_test_split
+from jaxdd.data.streaming.rows import HostArray
 from jaxdd.errors import UserError
 from jaxdd.modality import IMAGES, check_pixels, modality_of
 from jaxdd.storage.arrays import Member, Shapes, read_arrays, shapes_of
@@ -88,7 +89,7 @@ def from_npz(
 
     arrays = read_arrays(path, _members(pairs), _REMEDY, "the dataset", agree)
 
-    def read_pair(pair: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    def read_pair(pair: tuple[str, str]) -> tuple[HostArray, np.ndarray]:
         images = as_samples(f"array {pair[0]!r}", arrays[pair[0]], modality)
         if form != Form():
             check_pixels("converting channels or sizes", images.shape[1:])

@@ -182,8 +182,18 @@ def read_file(path: Path, form: Form) -> tuple[np.ndarray, Kind]:
     Raises:
         ValueError: the file cannot be decoded; the message is a phrase.
     """
+    with quietly():
+        return read_quietly(path, form)
+
+
+def read_quietly(path: Path, form: Form) -> tuple[np.ndarray, Kind]:
+    """`read_file` for threads: warnings are suppressed in the thread that starts them.
+
+    Raises:
+        ValueError: as `read_file`.
+    """
     try:
-        with quietly(), open_file(path) as file, open_picture(file) as image:
+        with open_file(path) as file, open_picture(file) as image:
             kind = kind_of(image)
             channels = form.channels or kind.channels
             if channels is None:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxdd.data.dataset import Dataset, from_arrays
-from jaxdd.data.readers.cache import cache_file, read_cache, write_cache
+from jaxdd.data.readers.ahead import in_order
+from jaxdd.data.readers.cache import cache_file, digest_of, read_cache, write_cache
 from jaxdd.data.readers.pictures import MODES, Form, decode, open_picture, quietly
 from jaxdd.data.readers.tfds_info import Fields, Shard, read_fields, read_info, shards
 from jaxdd.data.readers.tfds_paths import (
@@ -21,6 +22,9 @@ from jaxdd.data.readers.tfds_paths import (
     find_prepared,
     tensorflow_datasets,
 )
+from jaxdd.data.streaming.choice import streams
+from jaxdd.data.streaming.places import store_folder
+from jaxdd.data.streaming.store import Part, stored
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import local_path, reason, shown
 
@@ -32,6 +36,7 @@ def from_tfds(
     data_dir: str | Path | None = None,
     channels: int | None = None,
     image_size: tuple[int, int] | None = None,
+    stream: str = "never",
 ) -> Dataset:
     """A prepared TFDS dataset; the test split is `test`, else `validation`.
 
@@ -43,6 +48,7 @@ def from_tfds(
         data_dir: as in TFDS (default: TFDS_DATA_DIR or ~/tensorflow_datasets), or the
             directory of the dataset itself.
         channels, image_size: form to which images are converted, as for `from_folder`.
+        stream: as for `from_folder`.
 
     Raises:
         UserError: the dataset is not found, not prepared or not readable (see
@@ -69,10 +75,30 @@ def from_tfds(
     test = shards(info, test_name, directory, len(files))
     metadata = [p for p in sorted(files) if p.suffix in (".json", ".txt")]
     sources = [*metadata, *(s.path for s in train + test)]
-    cache = cache_file(info.name, sources, repr(tuple(form)))
-    dataset = read_cache(cache, info.name)
-    if dataset is not None:
-        return dataset
+    digest = digest_of(sources, repr(tuple(form)))
+    target = _target(directory, fields, form)
+    with quietly():
+        counts = [sum(shard.length for shard in split) for split in (train, test)]
+        if stream != "never":
+            shape = _settled(target, train, fields)
+            if streams(stream, sum(counts), shape):
+                return _streamed(info.name, digest, train, test, fields, shape, target)
+        cache = cache_file(info.name, digest)
+        dataset = read_cache(cache, info.name)
+        if dataset is not None:
+            return dataset
+        images, labels = _read_split(train, fields, target)
+        # The training split determines an image size that the metadata leave open.
+        target = target.settled(images.shape[1:])
+        test_images, test_labels = _read_split(test, fields, target)
+    dataset = from_arrays(
+        images, labels, test_images, test_labels, fields.class_names, info.name
+    )
+    write_cache(cache, dataset)
+    return dataset
+
+
+def _target(directory: Path, fields: Fields, form: Form) -> "_Target":
     height, width, own = fields.shape
     channels = form.channels or own
     if channels not in MODES:
@@ -80,18 +106,39 @@ def from_tfds(
             f"the images in {shown(directory)} have {own} channels: give --channels=3 "
             "(their transparency is dropped) or 1"
         )
-    target = _Target(*(form.size or (height, width)), channels, form.size is not None)
-    with quietly():
-        images, labels = _read_split(train, fields, target)
-        # The training split determines an image size that the metadata leave open.
-        height, width, channels = images.shape[1:]
-        target = _Target(height, width, channels, target.resized)
-        test_images, test_labels = _read_split(test, fields, target)
-    dataset = from_arrays(
-        images, labels, test_images, test_labels, fields.class_names, info.name
-    )
-    write_cache(cache, dataset)
-    return dataset
+    return _Target(*(form.size or (height, width)), channels, form.size is not None)
+
+
+def _settled(
+    target: "_Target", train: list[Shard], fields: Fields
+) -> tuple[int, int, int]:
+    """The shape of every image, by the first one where the metadata leave it open."""
+    if target.height is not None and target.width is not None:
+        return target.height, target.width, target.channels
+    image, _ = next(_samples(train, fields, target))
+    height, width, channels = image.shape
+    return height, width, channels
+
+
+def _streamed(
+    name: str,
+    digest: str,
+    train: list[Shard],
+    test: list[Shard],
+    fields: Fields,
+    shape: tuple[int, int, int],
+    target: "_Target",
+) -> Dataset:
+    """The dataset with its images in a store on disk."""
+    target = target.settled(shape)
+
+    def part(split: str, shards: list[Shard]) -> Part:
+        count = sum(shard.length for shard in shards)
+        return Part(split, count, lambda first: _samples(shards, fields, target, first))
+
+    parts = [part("train", train), part("test", test)]
+    there = stored(store_folder(name, digest), shown(name), parts, shape)
+    return from_arrays(*there["train"], *there["test"], fields.class_names, name)
 
 
 class _Target(NamedTuple):
@@ -105,6 +152,11 @@ class _Target(NamedTuple):
     @property
     def shape(self) -> tuple[int | None, int | None, int]:
         return self.height, self.width, self.channels
+
+    def settled(self, shape: tuple[int, ...]) -> "_Target":
+        """The target once the shape of the images is known."""
+        height, width, channels = shape
+        return _Target(height, width, channels, self.resized)
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -132,9 +184,13 @@ def _read_split(
 
 
 def _samples(
-    shards: list[Shard], fields: Fields, target: _Target
+    shards: list[Shard], fields: Fields, target: _Target, first: int = 0
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """Checked images [H, W, C] uint8 and labels, one by one, all of the same shape."""
+    """Checked images [H, W, C] uint8 and labels, one by one, all of the same shape.
+
+    Args:
+        first: of all samples of the shards, the one to begin with.
+    """
     tfds = tensorflow_datasets()
     num_classes = len(fields.class_names)
     parser = tfds.features.FeaturesDict(
@@ -146,34 +202,40 @@ def _samples(
     raw = {fields.image_key: tfds.decode.SkipDecoding()}
     shape: tuple[int | None, ...] = target.shape
     size = target.size
+
+    def parse(place: tuple[Shard, int, bytes]) -> tuple[Shard, int, np.ndarray, int]:
+        shard, i, record = place
+        try:
+            example = parser.deserialize_example_np(record, decoders=raw)
+            image = _decode(example[fields.image_key], target.channels, size)
+            return shard, i, image, int(example[fields.label_key])
+        except Exception as error:  # Pillow and protobuf raise many types
+            raise UserError(
+                f"record {i} of the shard {shown(shard.path)} cannot be decoded "
+                f"({reason(error)}); copy or prepare the dataset again"
+            ) from error
+
+    for shard, i, image, label in in_order(parse, _records(shards, first)):
+        # Inline, once per record: function calls would cost seconds.
+        if image.shape != shape:
+            shape = _settle_shape(shard, i, image.shape, shape)
+        if not 0 <= label < num_classes:
+            raise UserError(
+                f"the label in record {i} of the shard {shown(shard.path)} is "
+                f"{label}, outside [0, {num_classes}); the dataset is wrong, "
+                "or its labels are not public"
+            )
+        yield image, label
+
+
+def _records(shards: list[Shard], first: int) -> Iterator[tuple[Shard, int, bytes]]:
+    """All records from one on, with their shards and their indices in these."""
     for shard in shards:
-        for i, record in _records(shard):
-            try:
-                example = parser.deserialize_example_np(record, decoders=raw)
-                image = _decode(example[fields.image_key], target.channels, size)
-                label = int(example[fields.label_key])
-            except Exception as error:  # Pillow and protobuf raise many types
-                raise UserError(
-                    f"record {i} of the shard {shown(shard.path)} cannot be decoded "
-                    f"({reason(error)}); copy or prepare the dataset again"
-                ) from error
-            # Inline, once per record: function calls would cost seconds.
-            if image.shape != shape:
-                shape = _settle_shape(shard, i, image.shape, shape)
-            if not 0 <= label < num_classes:
-                raise UserError(
-                    f"the label in record {i} of the shard {shown(shard.path)} is "
-                    f"{label}, outside [0, {num_classes}); the dataset is wrong, "
-                    "or its labels are not public"
-                )
-            yield image, label
-
-
-def _records(shard: Shard) -> Iterator[tuple[int, bytes]]:
-    """All records of a shard with their indices."""
-    for start in range(0, shard.length, _BLOCK):
-        stop = min(start + _BLOCK, shard.length)
-        yield from enumerate(_read_records(shard, start, stop), start)
+        for start in range(first, shard.length, _BLOCK):
+            stop = min(start + _BLOCK, shard.length)
+            for i, record in enumerate(_read_records(shard, start, stop), start):
+                yield shard, i, record
+        first = max(first - shard.length, 0)
 
 
 def _read_records(shard: Shard, start: int, stop: int) -> list[bytes]:

@@ -1,0 +1,29 @@
+"""Where stores are: folders of the cache of decoded datasets."""
+
+import os
+from pathlib import Path
+
+from jaxdd.storage.paths import local_path
+
+
+def cache_folder() -> Path:
+    """The folder of everything decoded: JAXDD_CACHE, or ~/.cache/jaxdd.
+
+    Raises:
+        UserError: there is no such folder, as where a user has no home.
+    """
+    return local_path(os.environ.get("JAXDD_CACHE") or "~/.cache/jaxdd", "JAXDD_CACHE")
+
+
+def store_folder(name: str, digest: str) -> Path:
+    """The folder of the store of some samples.
+
+    Args:
+        name: of the dataset, as text that can be shown.
+        digest: hexadecimal, of what the samples are made from.
+
+    Raises:
+        UserError: as `cache_folder`.
+    """
+    plain = "".join(c if c.isalnum() else "_" for c in name)[:100]
+    return cache_folder() / f"{plain}-{digest[:24]}.rows"

@@ -1,0 +1,94 @@
+"""Rows of a file in the place of an array."""
+
+import numpy as np
+import pytest
+
+from jaxdd.data.streaming.rows import RowFile, Rows, blocks, hash_rows, pick
+from tests.helpers import refused
+
+SHAPE = (3, 2, 1)
+
+
+@pytest.fixture(params=[np.uint8, np.float32])
+def array(request):
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (11, *SHAPE)).astype(request.param)
+
+
+def in_file(array, path, source="test") -> Rows:
+    path.write_bytes(array.tobytes())
+    return Rows(RowFile(path, len(array), array.shape[1:], array.dtype, source))
+
+
+INDICES = {
+    "one": 3,
+    "from the end": -1,
+    "slice": slice(2, 9, 3),
+    "nothing": slice(4, 4),
+    "list": [5, 5, 0],
+    "table": np.array([[1, 2], [10, 0]]),
+    "mask": np.arange(11) % 2 == 0,
+    "all": slice(None),
+}
+
+
+@pytest.mark.parametrize("index", INDICES.values(), ids=INDICES)
+def test_an_index_reads_what_it_reads_of_an_array(array, tmp_path, index):
+    rows = in_file(array, tmp_path / "rows")
+    np.testing.assert_array_equal(rows[index], array[index])
+    assert rows[index].dtype == array.dtype
+
+
+def test_it_looks_like_an_array(array, tmp_path):
+    rows = in_file(array, tmp_path / "rows")
+    assert (rows.shape, rows.dtype, rows.ndim, len(rows), rows.nbytes) == (
+        array.shape, array.dtype, array.ndim, len(array), array.nbytes,
+    )  # fmt: skip
+    np.testing.assert_array_equal(np.asarray(rows), array)
+    for wrong in (11, -12, [0, 11]):
+        with pytest.raises(IndexError):
+            rows[wrong]
+
+
+def test_a_selection_of_a_selection_reads_nothing(array, tmp_path):
+    rows = in_file(array, tmp_path / "rows")
+    ids, places = np.array([9, 1, 4, 7]), np.array([3, 0])
+    chosen = pick(pick(rows, ids), places)
+    assert rows.file.bytes_read == 0
+    np.testing.assert_array_equal(chosen[:], array[ids][places])
+    assert rows.file.bytes_read == 2 * rows.file.row_bytes
+    odd = np.arange(11) % 2 == 1
+    np.testing.assert_array_equal(pick(rows, odd)[:], pick(array, odd))
+
+
+def test_blocks_and_hashes_are_those_of_an_array(array, tmp_path):
+    rows = in_file(array, tmp_path / "rows")
+    for ours, theirs in zip(blocks(rows, 4), blocks(array, 4), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    seen: list[list[bytes]] = [[], []]
+    for images, parts in zip((rows, array), seen, strict=True):
+        hash_rows(images, lambda x, parts=parts: parts.append(bytes(x)))
+    assert b"".join(seen[0]) == b"".join(seen[1]) == array.tobytes()
+
+
+def test_equal_rows_are_known_as_equal(array, tmp_path):
+    rows, same = (in_file(array, tmp_path / name) for name in "ab")
+    other = in_file(array, tmp_path / "c", "another source")
+    ids = np.array([1, 2])
+    assert rows == same != other
+    assert hash(rows) == hash(same)
+    assert rows.select(ids) == same.select(ids.copy()) != rows
+
+
+def test_a_file_of_another_length_is_refused_at_once_and_later(array, tmp_path):
+    path = tmp_path / "rows"
+    rows = in_file(array, path)
+    with path.open("r+b") as file:
+        file.truncate(5 * rows.file.row_bytes)
+    np.testing.assert_array_equal(rows[[4]], array[[4]])
+    with refused("cut short", path.name):
+        rows[[5]]
+    with refused("bytes instead of", path.name):
+        RowFile(path, len(array), SHAPE, array.dtype, "test")
+    with refused("No such file", "missing"):
+        RowFile(tmp_path / "missing", 1, SHAPE, array.dtype, "test")
