@@ -249,7 +249,10 @@ def assembled(
     data = sum(unique.values())
     # Measured after everything was compiled and run once.
     rest = max(0, peak_resident() - data - buffer)
-    host = [Part("dataset", data, instead="--stream=always"), Part("interpreter, compiler, arrays", rest)]
+    host = [
+        Part("dataset", data, instead="--stream=always"),
+        Part("interpreter, compiler, arrays", rest),
+    ]
     if buffer:
         host.insert(1, Part("spans of experts", buffer))
     title = f"plan: {name}, on {provenance.device()}, in {around.precision}"
