@@ -4,6 +4,7 @@
         --dataset=cifar10 --data_dir=TFDS --out=dsa.npz
     python -m experiments.convert --source=dsa.npz --to=pt --out=dsa.pt
     python -m experiments.convert --source=dsa.npz --first=5 --out=five.npz
+    python -m experiments.convert --source=dsa.npz --shorten=5 --out=five.npz
 
 What a foreign file does not say (normalisation or ZCA, kind of labels, rate, protocol)
 is taken from the published recipe of its method, or from a flag, and is said. Evaluate
@@ -13,11 +14,15 @@ the result by `python -m experiments.evaluate --artifact=dsa.npz`.
 from dataclasses import dataclass
 
 from experiments.console.flags import main, option
+from jaxdd import fields
 from jaxdd.artifact.file import Artifact
-from jaxdd.errors import choose
+from jaxdd.data.subsets import ENDS
+from jaxdd.errors import UserError, choose
 from jaxdd.exchange.opening import open_foreign
 from jaxdd.exchange.options import ForeignFlags
+from jaxdd.exchange.shortening import USUAL_SCORE, shorten
 from jaxdd.exchange.targets import TARGETS, write_as
+from jaxdd.scores.table import SCORES
 from jaxdd.storage.paths import shown
 
 
@@ -44,6 +49,39 @@ class Config(ForeignFlags):
         "number of stored images per class that are kept, the first ones; default: all",
         above=0,
     )
+    shorten: int | None = option(
+        None,
+        "number of stored images per class that are kept, by a score; they lie in its "
+        "order, so that --first of the result is shorter by the same score",
+        above=0,
+    )
+    score: str | None = option(
+        None,
+        "score of --shorten, at networks that are trained on the set for a moment: "
+        f"{', '.join(SCORES)}; default: {USUAL_SCORE}",
+        choices=SCORES,
+    )
+    end: str | None = option(
+        None,
+        "which images --shorten keeps: the easiest (easy), those nearest to the middle "
+        "(median) or the hardest (hard); default: easy",
+        choices=ENDS,
+    )
+    seed: int | None = option(
+        None, "seed of the networks of --shorten; default: 0", kind="seed"
+    )
+    networks: int | None = option(
+        None, "networks that --shorten averages over; default: 5", above=0
+    )
+    train_steps: int | None = option(
+        None,
+        "SGD steps that each network of --shorten is trained on the set; default: 100",
+        above=0,
+    )
+
+
+# What the other flags of --shorten are called in `shorten`.
+_OF_SHORTEN = ("score", "end", "seed", "networks", "train_steps")
 
 
 def run(config: Config) -> tuple[Artifact, str]:
@@ -59,10 +97,24 @@ def run(config: Config) -> tuple[Artifact, str]:
         UserError: the source cannot be read or the target not be written; nothing is
             written then.
     """
+    fields.check(config)
     choose("--to", config.to, TARGETS)
+    values = {name: getattr(config, name) for name in _OF_SHORTEN}
+    given = {name: value for name, value in values.items() if value is not None}
+    if given and config.shorten is None:
+        raise UserError(
+            f"--{next(iter(given))} says how --shorten chooses images: add "
+            "--shorten=N, or leave it out"
+        )
+    if config.first is not None and config.shorten is not None:
+        raise UserError(
+            "--first and --shorten both say how many images are kept: leave one out"
+        )
     artifact = open_foreign(config.source, config)
     if config.first is not None:
         artifact = artifact.first(config.first)
+    if config.shorten is not None:
+        artifact = shorten(artifact, config.shorten, **given)
     return artifact, str(write_as(artifact, config.to, config.out))
 
 

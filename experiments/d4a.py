@@ -50,6 +50,9 @@ class Config(ComparisonFlags):
         None, "matching steps with one network before a new one; default: the method's"
     )
     width: int | None = option(None, "channels of the ConvNet; default: the field's")
+    batch_real: int | None = option(
+        None, "real samples of each class in a step; default: the method's"
+    )
     min_keep: int | None = option(
         None, "D4A: samples of each class that every segment keeps at least"
     )
@@ -78,7 +81,7 @@ def groups(config: Config) -> list[Group[Row]]:
     _check(config)
     base = base_of(
         config, config.method, width=config.width, factor=config.factor,
-        matches=config.matches, num_random=MIN_RANDOM,
+        matches=config.matches, batch_real=config.batch_real, num_random=MIN_RANDOM,
     )  # fmt: skip
     names = ("segments", "min_keep", "judges", "judge_epochs")
     segments: Flags = {

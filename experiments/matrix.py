@@ -115,6 +115,8 @@ def cell_of(config: Config, key: Key) -> Cell:
         "dataset": config.dataset,
         "data_dir": config.data_dir,
         **config.form,
+        "subset": config.subset,
+        "stream": config.stream,
         "method": key.method,
         "ipc": config.ipc,
         "seed": config.seed,
@@ -166,9 +168,11 @@ def _bank_of(config: Config, key: Key) -> Path:
         )
     )
     window = "fiex" if key.modifier == "fiex" else None
+    blocks = f"blocks{scaling.zca_blocks}" if scaling.zca_blocks else None
+    zca = "zca" if scaling.zca else None
     net = methods.usual_net(key.method)
-    parts = ("experts", window, "zca" if scaling.zca else None, scaling.constants,
-             None if net == NetworkSpec().net else net)  # fmt: skip
+    other = None if net == NetworkSpec().net else net
+    parts = ("experts", window, zca, blocks, scaling.constants, other)
     return Path(config.workdir) / "-".join(filter(None, parts))
 
 
@@ -183,7 +187,7 @@ def _train_banks(
         training = shared_banks.training_of(
             cell.config, Path(path), config.num_experts, EPOCHS, method="mtt",
             net=methods.usual_net(cell.key.method), zca=scaling.zca,
-            constants=scaling.constants, **window,
+            zca_blocks=scaling.zca_blocks, constants=scaling.constants, **window,
         )  # fmt: skip
         served = f"{cell.key.modifier} trajectories"
         shared_banks.train(training, problems[cell.key.method], served)

@@ -147,6 +147,8 @@ def config_of(config: Config, method: str) -> options.Config:
         dataset=config.dataset,
         data_dir=config.data_dir,
         **config.form,
+        subset=config.subset,
+        stream=config.stream,
         method=method,
         ipc=config.ipc,
         num_eval=config.num_eval,

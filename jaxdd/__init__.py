@@ -14,6 +14,7 @@ from jaxdd.data import from_arrays, from_folder, from_npz, from_table, from_tfds
 from jaxdd.data.real import real_data
 from jaxdd.distillation.api import distill
 from jaxdd.distillation.difficulties import Difficulty
+from jaxdd.distillation.pruning import Pruned, prune
 from jaxdd.distillation.result import Result
 from jaxdd.distillation.scoring import difficulty
 from jaxdd.errors import UserError
@@ -22,6 +23,7 @@ from jaxdd.evaluation.result import Evaluation
 from jaxdd.evaluation.statistics import Statistics
 from jaxdd.evaluation.verdict import Verdict
 from jaxdd.exchange.opening import load_foreign
+from jaxdd.exchange.shortening import shorten
 from jaxdd.exchange.targets import write_as
 from jaxdd.experts import Bank, Manifest, train_bank
 from jaxdd.fields import override
@@ -138,6 +140,7 @@ __all__ = [
     "Network",
     "Parts",
     "Pool",
+    "Pruned",
     "RealData",
     "RealPool",
     "Recipe",
@@ -214,11 +217,13 @@ __all__ = [
     "per_set",
     "per_span",
     "preset",
+    "prune",
     "random_subsets",
     "real_data",
     "referee",
     "save",
     "sdc",
+    "shorten",
     "siamese",
     "student_step",
     "switch",

@@ -70,7 +70,8 @@ def _preprocessing(preprocess: Preprocess) -> dict[str, Any]:
         formula = "(pixels / 255 - mean) / std, channel by channel"
         numbers = {k: getattr(preprocess, k).tolist() for k in ("mean", "std")}
     else:
-        formula = "(pixels / 255 - mean) @ matrix, on flattened images"
+        of = "images" if preprocess.kind == "zca" else "square blocks of images"
+        formula = f"(pixels / 255 - mean) @ matrix, on flattened {of}"
         numbers = {}
     return {"kind": preprocess.kind, "formula": formula, "arrays": ARRAYS, **numbers}
 

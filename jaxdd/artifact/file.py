@@ -65,7 +65,8 @@ class Artifact:
         dataset: the distilled data, {"name", "fingerprint", "validation",
             "split_seed"}; the last two determine the training split. What
             `problem.FORM` lists is present where it was given; of a table, "columns"
-            has {"name", "levels"} of each.
+            has {"name", "levels"} of each; "subset" says which training samples there
+            were, where not all (`data.subsets.Subset.record`).
         network: {"name", and options of `nets.make_network`} of the evaluation.
         augmentation: augmentation of the evaluation, a name for `augment.training`.
         training: schedule of the evaluation.
@@ -151,7 +152,36 @@ class Artifact:
                 f"the first {ipc} images per class cannot be taken of a set that has "
                 f"{self.ipc}: choose 1 to {self.ipc}"
             )
-        images, labels = self.images[:, :ipc], self.labels[:, :ipc]
+        places = np.broadcast_to(np.arange(ipc), (len(self.images), ipc))
+        return self.keep(places)
+
+    def keep(self, places: np.ndarray) -> "Artifact":
+        """Some images of every class, in another order, not measured yet.
+
+        Args:
+            places: [K, m] int, of the stored images of each class.
+
+        Raises:
+            UserError: there are no such images.
+
+        Example:
+            >>> _example().keep(np.zeros((2, 1), int)).ipc
+            1
+        """
+        places = np.asarray(places)
+        is_place = places.ndim == 2 and places.size and places.dtype.kind in "iu"
+        if not is_place or len(places) != len(self.images):
+            raise UserError(
+                f"images are kept by a table of places, one row for each of the "
+                f"{len(self.images)} classes"
+            )
+        if places.min() < 0 or places.max() >= self.ipc:
+            raise UserError(
+                f"the places of the {self.ipc} images of a class are 0 to "
+                f"{self.ipc - 1}, not {places.min()} to {places.max()}"
+            )
+        rows = np.arange(len(places))[:, None]
+        images, labels = self.images[rows, places], self.labels[rows, places]
         return replace(self, images=images, labels=labels, measured={})
 
     def displayable(self) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxdd.data.readers.table import MISSING
+from jaxdd.data.subsets import subset_record
 from jaxdd.devices.precision import PRECISIONS
 from jaxdd.errors import LARGEST_INTEGER
 from jaxdd.modality import MODALITIES, modality_of
@@ -59,6 +60,7 @@ FIELDS: dict[str, Schema] = {
             "id_column": text(),
             "missing": one_of(*MISSING),
             "columns": list_of(_column, shortest=1),
+            "subset": subset_record,
         },
     ),
     "labels": one_of("hard", "soft", "targets", "weights"),
@@ -147,13 +149,20 @@ def agree(shapes: Shapes, classes: int) -> None:
         )
     ipc, channels = images[1], images[-1]
     values = math.prod(images[2:])
+    # Whitened whole, or in square blocks.
+    sizes = {values}
+    if len(images) == 5:
+        common = math.gcd(*images[2:4])
+        sides = (n for n in range(1, common + 1) if common % n == 0)
+        sizes |= {n * n * channels for n in sides}
+    matrices: list[tuple[int, ...]] = [(n, n) for n in sorted(sizes, reverse=True)]
     expected: dict[str, list[tuple[int, ...]]] = {
         "labels": [(classes, ipc, classes)],
         # With whitening the mean has one entry per value of an image.
         "preprocess/mean": [(channels,), (values,)],
         "preprocess/std": [(channels,)],
-        "preprocess/matrix": [(values, values)],
-        "preprocess/inverse": [(values, values)],
+        "preprocess/matrix": matrices,
+        "preprocess/inverse": matrices,
     }
     for name, fitting in expected.items():
         if name in shapes and shapes[name] not in fitting:

@@ -6,7 +6,9 @@ readers     digits, folders of pictures, .npz archives, tables, prepared TFDS se
 columns     columns of a table, and rows that are readable again
 originals   where the original archives of published datasets are, with checksums
 checks      checks that every reader shares
+subsets     some of the training samples, and files that name them
 splits      training, validation and test splits
+whitening   rows and blocks that are whitened, and what that takes
 preprocess  normalisation and ZCA whitening
 problem     a dataset with its splits and preprocessing, from flags or from memory
 real        a split on the device, and class-wise sampling

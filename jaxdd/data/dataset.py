@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +21,8 @@ from jaxdd.data.checks import (
     count_classes,
 )
 from jaxdd.data.columns import Column
-from jaxdd.data.streaming.rows import HostArray, Rows, blocks, hash_rows
+from jaxdd.data.streaming.rows import HostArray, Rows, blocks, hash_rows, pick
+from jaxdd.data.subsets import Subset, checked_ids
 from jaxdd.errors import UserError, choose
 from jaxdd.modality import IMAGES, MODALITIES, Modality, modality_of
 from jaxdd.storage.paths import shown
@@ -43,6 +44,8 @@ class Dataset:
         remarks: sentences about files that a reader left out and choices that it made;
             not part of the fingerprint.
         columns: of a table, whose rows are vectors; () elsewhere.
+        restricted: which training samples of a larger dataset these are; None where
+            they are all.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Dataset:
     class_names: tuple[str, ...]
     remarks: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
+    restricted: Subset | None = None
 
     @property
     def num_classes(self) -> int:
@@ -70,11 +74,15 @@ class Dataset:
 
     @property
     def described(self) -> dict[str, Any]:
-        """What a set that is distilled from it keeps, to be readable: the columns."""
-        if not self.columns:
-            return {}
-        listed = [{"name": x.name, "levels": list(x.levels)} for x in self.columns]
-        return {"columns": listed}
+        """What a set that is distilled from it keeps: its columns, to be readable, and
+        which training samples it has, to be found again."""
+        kept: dict[str, Any] = {}
+        if self.columns:
+            listed = [{"name": x.name, "levels": list(x.levels)} for x in self.columns]
+            kept["columns"] = listed
+        if self.restricted is not None:
+            kept["subset"] = self.restricted.record()
+        return kept
 
     @cached_property
     def fingerprint(self) -> str:
@@ -84,6 +92,41 @@ class Dataset:
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             hash_rows(array, digest.update)
         return digest.hexdigest()
+
+    def subset(self, ids: Any) -> "Dataset":
+        """The dataset with some of its training samples, and all test samples.
+
+        Args:
+            ids: [m] integers in any order, places in the training array. The samples
+                stay in their order.
+
+        Raises:
+            UserError: an id is out of range or occurs twice, or a class is left without
+                a training sample.
+
+        Example:
+            >>> images, labels = np.zeros((6, 8, 8), np.uint8), np.arange(6) % 2
+            >>> whole = from_arrays(images, labels, images, labels)
+            >>> half = whole.subset([4, 0, 1])
+            >>> half.labels.tolist(), half.restricted.ids.tolist()
+            ([0, 1, 0], [0, 1, 4])
+        """
+        ids = checked_ids(ids, len(self.labels))
+        labels, above = self.labels[ids], self.restricted
+        counts = np.bincount(labels, minlength=self.num_classes)
+        if not counts.all():
+            lacking = int(np.argmin(counts))
+            raise UserError(
+                f"the subset leaves class {lacking} ({self.class_names[lacking]!r}) of "
+                f"{self.name!r} without a training sample: keep one of every class"
+            )
+        chosen = (
+            Subset(ids, len(self.labels), self.fingerprint)
+            if above is None
+            else replace(above, ids=above.ids[ids])
+        )
+        images = pick(self.images, ids)
+        return replace(self, images=images, labels=labels, restricted=chosen)
 
 
 def from_arrays(

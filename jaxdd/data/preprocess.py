@@ -2,13 +2,14 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdd.data.streaming.rows import HostArray, blocks
+from jaxdd.data.whitening import from_rows, side_for, to_rows
 from jaxdd.errors import UserError
 from jaxdd.modality import modality_of
 from jaxdd.types import Array, Space
@@ -27,7 +28,8 @@ _STD_FLOOR = 1e-3  # a quarter of a grey level: below it a channel is constant
 # Numbers of any unit are constant where float32 cannot tell them apart.
 _RELATIVE_FLOOR, _LEAST = 1e-6, 1e-30
 ROWS = 1000  # images per block, to bound the memory of float copies
-_FIELDS = {"affine": ("mean", "std"), "zca": ("mean", "matrix", "inverse")}
+_WHITENING = ("mean", "matrix", "inverse")
+_FIELDS = {"affine": ("mean", "std"), "zca": _WHITENING, "zca_blocks": _WHITENING}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +42,11 @@ class Preprocess:
 
     Attributes:
         kind: "affine" for (x - mean) / std, or "zca" for (x - mean) @ matrix on samples
-            flattened to D = H * W * C.
-        mean: [C] float32, or [D] with "zca".
+            flattened to D = H * W * C; "zca_blocks" for the same matrix on every block
+            of N x N pixels, flattened to d = N * N * C.
+        mean: [C] float32, or [D] where samples are whitened.
         std: [C] float32, with "affine".
-        matrix, inverse: [D, D] float32, with "zca".
+        matrix, inverse: [D, D] float32, with "zca"; [d, d] with "zca_blocks".
     """
 
     kind: str
@@ -73,10 +76,14 @@ class Preprocess:
             np.multiply(images.reshape(row), np.tile(scale, width), out=rows)
             rows += np.tile(shift, width)
             return out
-        size = self._check_size(images)
-        rows, target = images.reshape(-1, size), out.reshape(-1, size)
-        for i in range(0, len(rows), ROWS):
-            target[i : i + ROWS] = (unit(rows[i : i + ROWS]) - self.mean) @ self.matrix
+        shape = self._check_size(images)
+        samples, target = images.reshape(shape), out.reshape(shape)
+        side = self.block(shape)
+        for i in range(0, len(samples), ROWS):
+            chunk = samples[i : i + ROWS]
+            centred = unit(chunk) - self.mean.reshape(shape[1:])
+            rows = to_rows(centred, side) @ self.matrix
+            target[i : i + ROWS] = from_rows(rows, chunk.shape, side)
         return out
 
     def invert(self, z: np.ndarray) -> np.ndarray:
@@ -96,8 +103,11 @@ class Preprocess:
         if self.kind == "affine":
             self._check_channels(z)
             return z * self.std + self.mean
-        rows = z.reshape(-1, self._check_size(z))
-        return (rows @ self.inverse + self.mean).reshape(z.shape)
+        shape = self._check_size(z)
+        side = self.block(shape)
+        rows = to_rows(z.reshape(shape), side) @ self.inverse
+        pixels = from_rows(rows, shape, side) + self.mean.reshape(shape[1:])
+        return pixels.reshape(z.shape)
 
     def device_images(
         self, images: HostArray
@@ -133,12 +143,18 @@ class Preprocess:
         mean, matrix = jnp.asarray(self.mean), jnp.asarray(self.matrix)
         inverse = jnp.asarray(self.inverse)
 
-        def rows(images: Array) -> Array:
-            return images.reshape(*images.shape[: -_axes(images.shape, len(mean))], -1)
+        def mapped(images: Array, by: Array) -> Array:
+            shape = self._check_size(images)
+            side = self.block(shape)
+            rows = to_rows(images.reshape(shape), side) @ by
+            return from_rows(rows, shape, side).reshape(images.shape)
+
+        def of_sample(images: Array) -> Array:
+            return mean.reshape(self._check_size(images)[1:])
 
         return Space(
-            lambda z: (rows(z) @ inverse + mean).reshape(z.shape),
-            lambda x: ((rows(x) - mean) @ matrix).reshape(x.shape),
+            lambda z: mapped(z, inverse) + of_sample(z),
+            lambda x: mapped(x - of_sample(x), matrix),
             0.5,
         )
 
@@ -165,7 +181,8 @@ class Preprocess:
         kind = str(arrays["kind"]) if "kind" in arrays else "missing"
         if kind not in _FIELDS:
             raise UserError(
-                f"the kind of preprocessing is {kind!r}; it must be 'affine' or 'zca'"
+                f"the kind of preprocessing is {kind!r}; it must be one of "
+                f"{', '.join(map(repr, _FIELDS))}"
             )
         lacking = [name for name in _FIELDS[kind] if name not in arrays]
         if lacking:
@@ -193,13 +210,36 @@ class Preprocess:
                 f"{len(self.mean)} channels; use that of their own dataset"
             )
 
-    def _check_size(self, images: np.ndarray) -> int:
-        if not _axes(images.shape, len(self.mean)):
+    def _check_size(self, images: np.ndarray | Array) -> tuple[int, ...]:
+        """The shape [M, ...] of the samples, without further axes before them."""
+        axes = _axes(images.shape, len(self.mean))
+        shape = images.shape[len(images.shape) - axes :]
+        if not axes or not self._fits(shape):
             raise UserError(
                 f"images of shape {images.shape} do not fit a whitening of "
                 f"{len(self.mean)} values per image; use that of their own dataset"
             )
-        return len(self.mean)
+        return images.size // len(self.mean), *shape
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether the matrices are for samples of this shape."""
+        values = math.prod(shape)
+        if self.kind == "zca_blocks":
+            side = math.isqrt(len(self.matrix) // shape[-1])
+            if len(shape) < 3 or not side or shape[0] % side or shape[1] % side:
+                return False
+            values = side * side * shape[-1]
+        return self.matrix.shape == self.inverse.shape == (values, values)
+
+    def block(self, shape: tuple[int, ...]) -> int | None:
+        """Side of the blocks that are whitened, in pixels; None for whole samples.
+
+        Args:
+            shape: of samples that fit, [..., H, W, C].
+        """
+        if self.kind != "zca_blocks":
+            return None
+        return math.isqrt(len(self.matrix) // shape[-1])
 
 
 def _axes(shape: tuple[int, ...], values: int) -> int:
@@ -268,20 +308,34 @@ def normalisation(dataset_name: str, images: HostArray) -> Preprocess:
     return Preprocess("affine", mean.astype(np.float32), std.astype(np.float32))
 
 
-def fit_zca(images: HostArray, eps: float | int = 0.1) -> Preprocess:
+def fit_zca(
+    images: HostArray, eps: float | int = 0.1, block: int | None = None
+) -> Preprocess:
     """ZCA whitening as used by MTT and its successors (kornia's ZCAWhitening).
 
     With the unbiased covariance U diag(s) U' of the flattened images, the matrix is
     U diag(1 / sqrt(s + eps)) U' and its inverse U diag(sqrt(s + eps)) U'.
 
     Needs D x D float64 arrays with D = H * W * C, and the eigendecomposition of one.
+    With `block` D is block * block * C: images are cut into squares, and one covariance
+    is fitted to those of all places, each less the mean of its place, as in FRePo (its
+    official code, at 128 pixels). One matrix is small enough to be stored, sees more
+    samples than one for each place, and treats all places alike.
 
     Args:
         images: [M, H, W, C] uint8 or float32, the training images.
         eps: added to the eigenvalues.
+        block: side of the blocks in pixels, a divisor of H and W; None for whole images
+            of whatever size.
 
     Raises:
-        UserError: eps is not positive, or there are fewer than two images.
+        UserError: eps is not positive, there are fewer than two images, or blocks do
+            not fill them.
+
+    Example:
+        >>> images = np.random.default_rng(0).random((50, 8, 8, 1), np.float32)
+        >>> fit_zca(images).matrix.shape, fit_zca(images, block=4).matrix.shape
+        ((64, 64), (16, 16))
     """
     if eps <= 0:
         raise UserError(f"eps of the ZCA whitening must be positive, but is {eps}")
@@ -289,28 +343,28 @@ def fit_zca(images: HostArray, eps: float | int = 0.1) -> Preprocess:
         raise UserError(
             f"ZCA whitening needs at least 2 training images, but got {len(images)}"
         )
-    total = sum(unit(x).sum(0, dtype=np.float64) for x in _flat_blocks(images))
-    mean = np.asarray(total / len(images), np.float32)
-    covariance = np.zeros((len(mean),) * 2)
-    for block in _flat_blocks(images):
-        centred = unit(block) - mean
+    side = None if block is None else side_for(images.shape[1:], block)
+    total = np.zeros(images.shape[1:])
+    for chunk in blocks(images, ROWS):
+        total += unit(chunk).sum(0, dtype=np.float64)
+    mean = (total / len(images)).astype(np.float32)
+    values = mean.size if side is None else side * side * images.shape[-1]
+    covariance, count = np.zeros((values, values)), 0
+    for chunk in blocks(images, ROWS):
+        centred = to_rows(unit(chunk) - mean, side)
         covariance += centred.T @ centred  # float32 products, float64 sum
-    s, u = np.linalg.eigh(covariance / (len(images) - 1))
+        count += len(centred)
+    places = count // len(images)
+    s, u = np.linalg.eigh(covariance / (count - places))
     # Rounding may leave tiny negative eigenvalues.
     root = np.sqrt(np.maximum(s, 0) + eps)
     matrix, inverse = (u / root) @ u.T, (u * root) @ u.T
     return Preprocess(
-        "zca",
-        mean,
+        "zca" if side is None else "zca_blocks",
+        mean.reshape(-1),
         matrix=matrix.astype(np.float32),
         inverse=inverse.astype(np.float32),
     )
-
-
-def _flat_blocks(images: HostArray) -> Iterator[np.ndarray]:
-    """All images, `ROWS` at a time, as rows of values."""
-    for block in blocks(images, ROWS):
-        yield block.reshape(len(block), -1)
 
 
 def _measure(images: HostArray) -> tuple[np.ndarray, np.ndarray]:

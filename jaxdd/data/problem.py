@@ -1,5 +1,6 @@
 """A dataset with its splits and preprocessing, as every run starts from it."""
 
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -21,11 +22,14 @@ from jaxdd.data.real import real_data
 from jaxdd.data.streaming.choice import STREAM
 from jaxdd.data.streaming.moving import whitened_rows
 from jaxdd.data.streaming.rows import HostArray, Rows
+from jaxdd.data.subsets import checked_ids, read_index
+from jaxdd.data.whitening import LARGEST_WHOLE, cost, side_for
 from jaxdd.devices import policy
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import Choice, option
 from jaxdd.modality import MODALITIES, check_pixels
 from jaxdd.progress import say
+from jaxdd.storage.paths import shown
 from jaxdd.types import RealData
 
 
@@ -74,7 +78,12 @@ class DataFlags:
         "default: refuse",
         choices=MISSING,
     )
-
+    subset: str | None = option(
+        None,
+        "an index that experiments.prune wrote: the training split is restricted to "
+        "its samples before anything else",
+        kind="path",
+    )
     stream: str = option(
         "auto",
         "where decoded images are: on disk, from which every step reads its batch "
@@ -100,6 +109,8 @@ class Scaling(Choice):
 
     Attributes:
         zca: whether images are ZCA-whitened.
+        zca_blocks: side of the blocks that are whitened, in pixels; None for whole
+            images.
         constants: the dataset whose mean and standard deviation normalise images that
             are not whitened; None for their own.
     """
@@ -107,6 +118,12 @@ class Scaling(Choice):
     subject: ClassVar[str] = "the preprocessing"
 
     zca: bool = option(False, "whether images are ZCA-whitened instead of normalised")
+    zca_blocks: int | None = option(
+        None,
+        "side in pixels of the blocks in which --zca whitens images, a divisor of "
+        "their height and width; needed from 64x64 on; default: whole images",
+        above=0,
+    )
     constants: str | None = option(
         None,
         "dataset whose mean and standard deviation normalise the images; default: "
@@ -215,7 +232,28 @@ def open_dataset(data: DataFlags) -> Dataset:
     dataset = load(data.dataset, data.data_dir, stream=data.stream, **form)
     for remark in dataset.remarks:
         say(remark)
-    return dataset
+    return restricted(dataset, data.subset, data.dataset)
+
+
+def restricted(dataset: Dataset, path: str | None, name: str) -> Dataset:
+    """The dataset with the training samples that --subset names.
+
+    Args:
+        dataset: the data.
+        path: of the index; None for all samples.
+        name: what the data is called in messages.
+
+    Raises:
+        UserError: the index cannot be read, is of other data, or has ids that are out
+            of range, occur twice or leave a class empty.
+    """
+    if path is None:
+        return dataset
+    index = read_index(path)
+    index.check(name, dataset.fingerprint)
+    ids = checked_ids(index.ids, len(dataset.labels), shown(path))
+    say(f"{shown(path)}: {len(ids)} of {len(dataset.labels)} training samples")
+    return dataset.subset(ids)
 
 
 def size_of(text: object) -> tuple[int, int] | None:
@@ -256,5 +294,11 @@ def _fit(scaling: Scaling, dataset: Dataset, images: HostArray) -> Preprocess:
     if scaling.constants is not None:
         check_pixels(f"--constants={scaling.constants}", dataset.image_shape)
     if scaling.zca:
-        return fit_zca(images)
+        shape, asked = dataset.image_shape, scaling.zca_blocks
+        side = side_for(shape, asked)
+        values = math.prod(shape) if side is None else side * side * shape[-1]
+        if values > LARGEST_WHOLE:
+            rows = len(images) * math.prod(shape) // values
+            say(f"ZCA whitening takes about {cost(values, rows)}")
+        return fit_zca(images, block=asked)
     return normalisation(scaling.constants or dataset.name, images)

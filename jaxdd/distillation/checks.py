@@ -39,6 +39,11 @@ def check_run(run: Run, flags: Mapping[str, Any], who: str) -> None:
             "--constants normalise images, and these are whitened: leave it out, or "
             "add --nozca"
         )
+    if "zca_blocks" in flags and not run.scaling.zca:
+        raise UserError(
+            "--zca_blocks says how --zca whitens, and these images are normalised: add "
+            "--zca, or leave it out"
+        )
     network = run.network
     if run.experts is None:
         _check_without_experts(run, flags, who)

@@ -140,5 +140,6 @@ def scaling_of(run: Run, dataset: str) -> Scaling:
     """How the images of a dataset are normalised: its own constants have no name."""
     scaling = run.scaling
     if scaling.zca or scaling.constants == dataset.partition(":")[0]:
-        return Scaling(scaling.zca)
-    return scaling
+        blocks = scaling.zca_blocks if scaling.zca else None
+        return Scaling(scaling.zca, blocks)
+    return replace(scaling, zca_blocks=None)

@@ -9,7 +9,14 @@ import numpy as np
 
 from jaxdd.augment.views import Views
 from jaxdd.data import Dataset, Preprocess, check_constants, normalisation
-from jaxdd.data.problem import FORM, Problem, Scaling, open_problem, prepare
+from jaxdd.data.problem import (
+    FORM,
+    Problem,
+    Scaling,
+    open_problem,
+    prepare,
+    restricted,
+)
 from jaxdd.data.streaming.moving import moved
 from jaxdd.devices import precision
 from jaxdd.distillation.choices import Run
@@ -124,6 +131,7 @@ def open_data(run: Run, dataset: Dataset | None = None) -> Problem:
     seed = run.task.seed if run.data.split_seed is None else run.data.split_seed
     share = run.data.validation
     if dataset is not None:
+        dataset = restricted(dataset, run.data.subset, dataset.name)
         dataset = moved(dataset) if run.data.stream == "always" else dataset
         return prepare(dataset, share, seed, scaling_of(run, dataset.name))
     return open_problem(run.data, share, seed, scaling_of(run, run.data.dataset))
@@ -314,7 +322,8 @@ def _spec(run: Run, experts: Experts, epochs: int) -> BankSpec:
 
 # Values that alter no step: where things are, how far to go, what is measured on the
 # way and at the end. A start may change them.
-PLACES = ("workdir", "data_dir", "dataset", "scores", "constants", "stream", *FORM)
+PLACES = ("workdir", "data_dir", "dataset", "subset", "scores", "constants", "stream",
+          *FORM)  # fmt: skip
 PACE = ("steps", "save_every", "log_every", "measure_every")
 MEASURED = ("probes", "probe_steps", "probe_kinds", "sdc_share", "tensorboard",
             "num_eval", "num_random")  # fmt: skip

@@ -11,7 +11,13 @@ import numpy as np
 from jaxdd import fields, report
 from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
-from jaxdd.data.problem import DataFlags, Problem, open_problem, prepare
+from jaxdd.data.problem import (
+    DataFlags,
+    Problem,
+    open_problem,
+    prepare,
+    restricted,
+)
 from jaxdd.devices import needs
 from jaxdd.devices.precision import AUTO
 from jaxdd.distillation import sorting
@@ -32,18 +38,11 @@ from jaxdd.types import Network
 SHOWN = 10  # images per class in the picture
 
 
-@dataclass(frozen=True)
-class Config(DataFlags, PrecisionFlag):
-    """Flags of `experiments.difficulty`."""
+@dataclass(frozen=True, kw_only=True)
+class ScoreFlags(DataFlags, PrecisionFlag):
+    """The flags that say how samples are scored."""
 
-    workdir: str = option(..., "folder for the results", kind="path", often=True)
-    score: str = option(
-        "grad_norm",
-        f"scores of difficulty, joined by commas, or all: {', '.join(SCORES)}",
-        often=True,
-    )
     seed: int = option(0, "seed of the split and of the networks", kind="seed")
-    validation: float = option(0.0, "share of the training split that is left out")
     net: str | None = option(
         None,
         "network at which the samples are scored; default: convnet, mlp for vectors, "
@@ -60,6 +59,19 @@ class Config(DataFlags, PrecisionFlag):
         0.1, "damping of influence, as a share of the curvature's largest eigenvalue"
     )
     rank: int = option(16, "eigenpairs of the curvature that influence uses")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ScoreFlags):
+    """Flags of `experiments.difficulty`."""
+
+    workdir: str = option(..., "folder for the results", kind="path", often=True)
+    score: str = option(
+        "grad_norm",
+        f"scores of difficulty, joined by commas, or all: {', '.join(SCORES)}",
+        often=True,
+    )
+    validation: float = option(0.0, "share of the training split that is left out")
 
 
 def difficulty(
@@ -84,6 +96,7 @@ def difficulty(
     label: str | None = None,
     id_column: str | None = None,
     missing: str | None = None,
+    subset: str | Path | None = None,
     progress: Callback | None = None,
 ) -> Difficulty:
     """Score every training sample: which are easy, which are hard?
@@ -115,6 +128,7 @@ def difficulty(
             "vectors"; needed for sequences alone.
         label, id_column, missing: how a table is read, as `--label`, `--id_column` and
             `--missing` say.
+        subset: an index that `experiments.prune` wrote, whose samples are scored.
         progress: called with events, see `jaxdd.progress`; `jaxdd.report.bar` draws a
             bar.
 
@@ -163,8 +177,10 @@ def difficulty(
             label=label,
             id_column=id_column,
             missing=missing,
+            subset=subset,
         )
-        return compute(open_run(fields.understood(config), dataset))
+        config = fields.understood(config)
+        return compute(open_run(config, config.score, dataset, config.validation))
 
 
 def _joined(scores: Sequence[str]) -> str:
@@ -182,7 +198,7 @@ def run(config: Config) -> Difficulty:
     Raises:
         UserError: bad input, named; the folder belongs to another program.
     """
-    opened = open_run(config)
+    opened = open_run(config, config.score, validation=config.validation)
     # Before the folder is locked, which leaves a file in it.
     refuse_run(local_path(config.workdir, "--workdir"))
     with owned(config.workdir) as folder:
@@ -212,24 +228,32 @@ class Opened:
     seed: int
 
 
-def open_run(config: Config, dataset: Dataset | None = None) -> Opened:
+def open_run(
+    config: ScoreFlags,
+    score: str,
+    dataset: Dataset | None = None,
+    validation: float = 0.0,
+) -> Opened:
     """Read the data and check the flags.
 
     Args:
         config: the flags.
+        score: as --score says.
         dataset: the data, where it is in memory.
+        validation: share of the training split that is left out.
 
     Raises:
         UserError: bad input, named.
     """
     fields.check(config)
     arithmetic = Arithmetic(precision=config.precision).resolved()
-    names = score_names(config.score)
+    names = score_names(score)
     effort = effort_of(config)
     if dataset is None:
-        problem = open_problem(config, config.validation, config.seed)
+        problem = open_problem(config, validation, config.seed)
     else:
-        problem = prepare(dataset, config.validation, config.seed)
+        dataset = restricted(dataset, config.subset, dataset.name)
+        problem = prepare(dataset, validation, config.seed)
     net = config.net or problem.dataset.modality.networks[0]
     spec = NetworkSpec(net, config.width, config.depth).sized(problem.dataset)
     options, network = spec.options(), spec.make(problem.dataset, arithmetic)
@@ -319,7 +343,7 @@ def score_names(score: str) -> list[str]:
     return list(names)
 
 
-def effort_of(config: Config) -> Effort:
+def effort_of(config: ScoreFlags) -> Effort:
     """The flags that say how the scores are measured.
 
     Raises:

@@ -59,7 +59,9 @@ def open_start(path: str, problem: Problem, resolved: Resolved) -> Start:
             )
     own, asked = artifact.preprocess, problem.preprocess
     if own.kind != asked.kind:
-        zca = str(own.kind == "zca").lower()
+        blocks = own.block(artifact.images.shape[2:])
+        zca = str(own.kind != "affine").lower()
+        zca += "" if blocks is None else f" --zca_blocks={blocks}"
         raise UserError(
             f"the set {shown(place)} of --init has the preprocessing {own.kind} and "
             f"the run {asked.kind}: give --zca={zca}, or a set that agrees"

@@ -1,12 +1,14 @@
 """The data of an artifact, found again, and other data to judge it on."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from jaxdd.artifact.file import Artifact
 from jaxdd.data import Dataset, Split
 from jaxdd.data.problem import FORM, DataFlags, Problem, open_dataset, prepare
+from jaxdd.data.subsets import Subset
 from jaxdd.errors import UserError, quoted
 
 PARTS = ("test", "all")
@@ -47,6 +49,7 @@ def reopen(
                 "Python by dataset=(images, labels)"
             ) from error
     name = source or data.name
+    data = _restricted(data, origin)
     if data.fingerprint != origin["fingerprint"]:
         raise UserError(
             f"the dataset {quoted(name)} is not the one the artifact was made from "
@@ -57,6 +60,16 @@ def reopen(
     validation, seed = float(origin["validation"]), origin["split_seed"]
     problem = prepare(data, validation, seed)
     return replace(problem, preprocess=artifact.preprocess, source=source)
+
+
+def _restricted(data: Dataset, origin: dict[str, Any]) -> Dataset:
+    """The data with the training samples of a set's, where it had not all of them."""
+    if "subset" not in origin:
+        return data
+    subset = Subset.from_record(origin["subset"])
+    if data.fingerprint == subset.fingerprint:
+        return data.subset(subset.ids)
+    return data  # those samples already, or other data, which is refused
 
 
 def _flags(
@@ -172,5 +185,9 @@ def tested_on(
         images = np.concatenate([other.images, images])
         labels = np.concatenate([other.labels, labels])
     split = Split(images, labels, np.arange(len(labels)))
-    same = part == "test" and other.fingerprint == own.fingerprint
+    # The test split of the whole is that of some of its training samples.
+    known = {own.fingerprint}
+    if own.restricted is not None:
+        known.add(own.restricted.fingerprint)
+    same = part == "test" and other.fingerprint in known
     return Tested(split, name, part, other.fingerprint, same)

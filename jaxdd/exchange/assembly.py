@@ -98,6 +98,7 @@ def assembled(
             "fingerprint": dataset.fingerprint,
             "validation": 0.0,
             "split_seed": 0,
+            **dataset.described,
             **options.form,
         },
         network=network.sized(dataset).options(),

@@ -85,7 +85,7 @@ def _about(artifact: Artifact, pixels: np.ndarray) -> dict[str, Any]:
     for name in ("kind", "notes", "folders", "images"):
         about.pop(name)
     about["preprocessing"].pop("arrays")
-    if artifact.preprocess.kind == "zca":
+    if artifact.preprocess.kind != "affine":
         about["preprocessing"]["flattened"] = "(height, width, channels)"
         about["preprocessing"]["arrays"] = [
             f"{_OURS}preprocess/{name}" for name in ("mean", "matrix", "inverse")

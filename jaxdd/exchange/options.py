@@ -21,6 +21,7 @@ class Options:
         method: the method whose published recipe fills what nothing else says.
         normalisation: the scale of the numbers.
         zca: whether they are ZCA-whitened; None for what the recipe says.
+        zca_blocks: the blocks that were whitened; None for what the recipe says.
         labels: the kind of the labels.
         labels_file: labels that lie in another file.
         step_size: a learned rate.
@@ -55,6 +56,12 @@ class Options:
     )
     zca: bool | None = option(
         None, "whether a foreign set is ZCA-whitened; default: as in the recipe"
+    )
+    zca_blocks: int | None = option(
+        None,
+        "side in pixels of the blocks in which a foreign set is ZCA-whitened, that of "
+        "the images for whole ones; default: as in the recipe",
+        above=0,
     )
     labels: str = option(
         AUTO,

@@ -76,7 +76,7 @@ def write_parquet(artifact: Artifact, path: Path, alone: bool = True) -> Path:
             f"images of {artifact.images.shape[-1]} channels cannot be pictures in a "
             "Parquet file: use --to=safetensors"
         )
-    if alone and artifact.preprocess.kind == "zca":
+    if alone and artifact.preprocess.kind != "affine":
         raise UserError(
             "a Parquet file has no room for the matrix of ZCA whitening: use --to=hub, "
             "which puts it beside, or --to=safetensors"

@@ -120,7 +120,15 @@ def _scaling(
         zca, source = options.zca, "as --zca says"
     if zca:
         fitted = "ZCA whitening, fitted to the training images with eps 0.1"
-        return Scaling(zca=True), [f"inputs have {fitted}, {source}"]
+        blocks = options.zca_blocks or recipe.zca_blocks
+        if blocks is not None:
+            fitted += f" in blocks of {blocks}x{blocks} pixels"
+        return Scaling(True, blocks), [f"inputs have {fitted}, {source}"]
+    if options.zca_blocks is not None:
+        raise UserError(
+            "--zca_blocks says how a set was whitened, and this one is normalised: add "
+            "--zca, or leave it out"
+        )
     whose = constants or dataset
     return (
         Scaling(constants=constants),

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd.data.real import class_table, take
+from jaxdd.data.subsets import ENDS
 from jaxdd.devices import policy
 from jaxdd.scores.dataset import compute, probes_of
 from jaxdd.scores.table import SCORES, Effort
 from jaxdd.types import Array, Learner, Network, RealData
 
-ENDS = ("easy", "median", "hard")
 _CHUNK = 64
 
 
@@ -124,6 +124,44 @@ def by_score(scores: np.ndarray, real: RealData, ipc: int, end: str) -> np.ndarr
     first = {"easy": 0 * spare, "median": spare // 2, "hard": spare}[end]
     places = (first[:, None] + np.arange(ipc)) % np.maximum(counts, 1)[:, None]
     return np.take_along_axis(table, places, axis=1)
+
+
+def share_by_score(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    keep: float,
+    end: str = "easy",
+    balanced: bool = False,
+) -> np.ndarray:
+    """The places of a share of all samples, by score.
+
+    Args:
+        scores: [M], larger is harder.
+        labels: [M] int.
+        keep: the share, in (0, 1]; rounded to a number of samples, at least one.
+        end: "easy", "median" or "hard": which of the order are kept.
+        balanced: whether the share is of every class; otherwise of all samples
+            together, so that classes lose more or fewer.
+
+    Returns:
+        [m] int64, increasing. Equal scores are in the order of the samples.
+
+    Source: data pruning as in Paul et al. (NeurIPS 2021), Sorscher et al. (NeurIPS
+    2022, who balance classes in part) and Xia et al. (ICLR 2023, the middle).
+
+    Example:
+        >>> share_by_score(np.array([3., 1., 2., 0.]), np.zeros(4, int), 0.5).tolist()
+        [1, 3]
+    """
+    groups = [np.flatnonzero(labels == k) for k in np.unique(labels)]
+    parts = []
+    for members in groups if balanced else [np.arange(len(labels))]:
+        order = members[np.argsort(scores[members], kind="stable")]
+        count = max(1, round(keep * len(order)))
+        spare = len(order) - count
+        first = {"easy": 0, "median": spare // 2, "hard": spare}[end]
+        parts.append(order[first : first + count])
+    return np.sort(np.concatenate(parts))
 
 
 BY_FEATURES: Mapping[str, Callable[[Array, RealData, int], Array]] = {

@@ -35,6 +35,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "image_horizon": {"image_schedule": "cosine"},
     "view_horizon": {"view_schedule": "cosine"},
     "least_steps": {"most_steps": 15},
+    "zca_blocks": {"zca": True},
     **{name: {"init": "crops"} for name in flags_of(Crops)},
 }
 # Another value than the default, where the field does not say what may be given.
@@ -44,7 +45,7 @@ TEXTS = {
     "norm": "batch", "activation": "swish", "pooling": "max", "augmentation": "flip",
     "pool_augmentation": "flip", "eval_augmentation": "flip", "init": "real",
     "constants": "cifar10", "score": "grand", "scores": "/scores.npz",
-    "experts": "/bank", "label": "kind", "id_column": "id",
+    "experts": "/bank", "label": "kind", "id_column": "id", "subset": "/index.json",
 }  # fmt: skip
 OTHERS = {
     **TEXTS,
@@ -288,6 +289,7 @@ def test_impossible_values_are_refused_alike_in_python_and_by_flag(name):
     [
         ("dsa", {"select": "validation", "validation": 0.0}, "needs validation data"),
         ("mtt", {"constants": "cifar10", "zca": True}, "--constants normalise images"),
+        ("dm", {"zca_blocks": 4}, "--zca_blocks says how --zca whitens"),
         ("dsa", {"removals": "4:0.1"}, "--removals is about experts"),
         ("dsa", {"init": "correct"}, "--init=correct needs experts"),
         ("dsa", {"labels": "soft"}, "--labels=soft needs experts"),

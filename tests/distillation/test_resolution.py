@@ -79,6 +79,8 @@ NEW = {
     "view_roll",
     "view_schedule",
     "view_horizon",
+    "zca_blocks",
+    "subset",
 }  # values that the version before did not have
 
 

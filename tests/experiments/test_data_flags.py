@@ -17,7 +17,7 @@ from jaxdd.evaluation import run as evaluate
 
 GIVEN = {"dataset": "folder:zoo", "data_dir": "d", "channels": 3, "image_size": "20x30",
          "modality": "images", "label": "kind", "id_column": "id",
-         "missing": "mean"}  # fmt: skip
+         "missing": "mean", "subset": "index.json", "stream": "never"}  # fmt: skip
 
 
 def data_flags(config) -> dict:

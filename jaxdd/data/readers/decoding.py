@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxdd.data.readers.ahead import in_order
+from jaxdd.data.readers.cache import digest_of
 from jaxdd.data.readers.listing import LISTED
 from jaxdd.data.readers.pictures import (
     FORMATS,
@@ -15,6 +16,10 @@ from jaxdd.data.readers.pictures import (
     quietly,
     read_quietly,
 )
+from jaxdd.data.streaming.choice import streams
+from jaxdd.data.streaming.places import store_folder
+from jaxdd.data.streaming.rows import HostArray
+from jaxdd.data.streaming.store import Part, stored
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import shown
 
@@ -29,6 +34,42 @@ def read(files: Sequence[Path], form: Form, root: Path) -> tuple[np.ndarray, int
         moving += kind.moving
     assert images is not None  # every class has a file
     return images, moving
+
+
+def images_of(
+    files: list[Path],
+    labels: list[int],
+    form: Form,
+    root: Path,
+    name: str,
+    stream: str,
+) -> tuple[HostArray, int]:
+    """All images, on disk where they are streamed, and how many have several frames.
+
+    Of images on disk the frames are not counted.
+
+    Args:
+        files, labels: of all splits, one after another.
+        form: the form to which images are converted.
+        root: the folder of the dataset.
+        name: of the dataset.
+        stream: one of `streaming.choice.STREAM`.
+
+    Raises:
+        UserError: an image cannot be decoded, images differ, or the disk refuses.
+    """
+    if stream != "never":
+        image, _ = next(decoded(files, form, root))
+        if streams(stream, len(files), image.shape):
+            folder = store_folder(name, digest_of(files, repr(tuple(form))))
+
+            def samples(first: int) -> Iterator[tuple[np.ndarray, int]]:
+                rest = decoded(files, form, root, first)
+                return ((x, k) for (x, _), k in zip(rest, labels[first:], strict=True))
+
+            part = Part("images", len(files), samples)
+            return stored(folder, name, [part], image.shape)["images"].rows, 0
+    return read(files, form, root)
 
 
 def decoded(

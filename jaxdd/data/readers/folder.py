@@ -1,20 +1,17 @@
 """Datasets in folders: one sub-folder of pictures per class."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxdd.data.dataset import Dataset, from_arrays
-from jaxdd.data.readers.cache import digest_of
-from jaxdd.data.readers.decoding import decoded, read
+from jaxdd.data.readers.decoding import images_of
 from jaxdd.data.readers.listing import Listing, many
 from jaxdd.data.readers.pictures import SUFFIXES, Form
+from jaxdd.data.readers.tiny_imagenet import is_unpacked, read_unpacked
 from jaxdd.data.splits import held_out_remark, with_test_split
-from jaxdd.data.streaming.choice import streams
-from jaxdd.data.streaming.places import store_folder
-from jaxdd.data.streaming.rows import HostArray, pick
-from jaxdd.data.streaming.store import Part, stored
+from jaxdd.data.streaming.rows import pick
 from jaxdd.errors import UserError, quoted
 from jaxdd.storage.paths import existing_folder, shown
 
@@ -38,7 +35,9 @@ def from_folder(
         path: a folder with the class folders, or with `train` that has the class
             folders and, for testing, the first of `test`, `testing`, `val`, `valid` and
             `validation` that exists. Without a test split a fixed stratified fifth is
-            held out. Images may lie deeper inside the folder of their class.
+            held out. Images may lie deeper inside the folder of their class. A folder
+            laid out as the archive of Tiny ImageNet is read as `readers.tiny_imagenet`
+            says.
         channels: 1 or 3, to which images are converted; by default grey and RGB are
             kept and have to be the same in all files.
         image_size: (H, W) in pixels; images are cut to that shape about their centre
@@ -61,6 +60,8 @@ def from_folder(
     """
     form = Form(channels, image_size).checked()
     root = existing_folder(path, "the image folder", "check the path")
+    if is_unpacked(root):
+        return read_unpacked(root, form, stream)
     name = f"folder:{shown(root.resolve().name)}"
     listing = Listing(root)
     classes, test = _layout(listing)
@@ -75,7 +76,7 @@ def from_folder(
     if test is not None:
         more, more_labels = _labelled(listing, test, names)
         files, labels = files + more, labels + more_labels
-    images, moving = _images(files, labels, form, root, name, stream)
+    images, moving = images_of(files, labels, form, root, name, stream)
     remarks = listing.remarks(len(files))
     if moving:
         remarks.append(
@@ -92,32 +93,6 @@ def from_folder(
         pick(images, train_ids), array[:count], pick(images, test_ids), array[count:],
         readable, name, remarks,
     )  # fmt: skip
-
-
-def _images(
-    files: list[Path],
-    labels: list[int],
-    form: Form,
-    root: Path,
-    name: str,
-    stream: str,
-) -> tuple[HostArray, int]:
-    """All images, on disk where they are streamed, and how many have several frames.
-
-    Of images on disk the frames are not counted.
-    """
-    if stream != "never":
-        image, _ = next(decoded(files, form, root))
-        if streams(stream, len(files), image.shape):
-            folder = store_folder(name, digest_of(files, repr(tuple(form))))
-
-            def samples(first: int) -> Iterator[tuple[np.ndarray, int]]:
-                rest = decoded(files, form, root, first)
-                return ((x, k) for (x, _), k in zip(rest, labels[first:], strict=True))
-
-            part = Part("images", len(files), samples)
-            return stored(folder, name, [part], image.shape)["images"].rows, 0
-    return read(files, form, root)
 
 
 def _layout(listing: Listing) -> tuple[dict[str, Path], dict[str, Path] | None]:

@@ -112,6 +112,8 @@ def settings(objective: str, dataset: str, ipc: int) -> dict[str, Any]:
         "zca": name is not None and not grey,
         "eval_augmentation": f"frepo:{frepo_strategy(dataset)}",
     }
+    if name in LARGE:
+        row["zca_blocks"] = 64
     row |= _FAMILIES[objective](name, images, ipc)
     if name == "digits":
         row |= DIGITS[objective] | DIGITS_EVALUATION

@@ -7,17 +7,21 @@ pictures have no public labels. Classes come in the order of their WordNet numbe
 import re
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from jaxdd.data.readers.tiny_imagenet import (
+    LARGEST_TEXT,
+    annotations,
+    class_numbers,
+    readable,
+)
 from jaxdd.errors import UserError
 from jaxdd.preparing.content import Content, Example, Part
 from jaxdd.storage.paths import reason, shown
 
 _ROOT = "tiny-imagenet-200"
 _TRAIN = re.compile(rf"{_ROOT}/train/(n\d+)/images/(n\d+_\d+\.JPEG)")
-_LARGEST = 2**24  # bytes of a file in the archive
 
 
 def read(paths: Sequence[Path]) -> Content:
@@ -32,9 +36,7 @@ def read(paths: Sequence[Path]) -> Content:
     (path,) = paths
     try:
         archive = zipfile.ZipFile(path)
-        classes = sorted(_text(archive, "wnids.txt").split())
-        if len(set(classes)) < 2 or len(set(classes)) != len(classes):
-            raise ValueError("wnids.txt does not name each class once")
+        classes = class_numbers(_text(archive, "wnids.txt"))
         numbers = {name: i for i, name in enumerate(classes)}
         train = [
             (match[0], match[2], numbers[match[1]])
@@ -42,14 +44,14 @@ def read(paths: Sequence[Path]) -> Content:
             if (match := _TRAIN.fullmatch(name)) and match[1] in numbers
         ]
         validation = []
-        for line in _text(archive, "val/val_annotations.txt").splitlines():
-            file, label, *_ = line.split("\t")
+        listed = _text(archive, "val/val_annotations.txt")
+        for file, label in annotations(listed, numbers):
             place = f"{_ROOT}/val/images/{file}"
             archive.getinfo(place)
             validation.append((place, file, numbers[label]))
         if not train or not validation:
             raise ValueError("it has no pictures")
-        names = _readable(classes, _text(archive, "words.txt"))
+        names = readable(classes, _text(archive, "words.txt"))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{shown(path)} cannot be read ({reason(error)}): fetch it again"
@@ -76,22 +78,10 @@ def _examples(
 
 
 def _bytes(archive: zipfile.ZipFile, place: str) -> bytes:
-    if archive.getinfo(place).file_size > _LARGEST:
+    if archive.getinfo(place).file_size > LARGEST_TEXT:
         raise ValueError(f"{place} declares {archive.getinfo(place).file_size} bytes")
     return archive.read(place)
 
 
 def _text(archive: zipfile.ZipFile, name: str) -> str:
     return _bytes(archive, f"{_ROOT}/{name}").decode("utf-8", "replace")
-
-
-def _readable(classes: list[str], words: str) -> list[str]:
-    """The first word of each class, with its WordNet number where two share a word."""
-    lines = (line.split("\t") for line in words.splitlines() if "\t" in line)
-    spoken = {number: text.split(",")[0].strip() for number, text, *_ in lines}
-    firsts = [spoken.get(name) or name for name in classes]
-    counts = Counter(firsts)
-    return [
-        first if counts[first] == 1 else f"{first} ({name})"
-        for first, name in zip(firsts, classes, strict=True)
-    ]

@@ -1,0 +1,34 @@
+"""Keep a share of the training samples, by how hard they are: an index for --subset.
+
+    python -m experiments.prune --dataset=digits --score=el2n --keep=0.3 --end=easy \\
+        --balanced --out=runs/easy.json
+    python -m experiments.distill --dataset=digits --subset=runs/easy.json \\
+        --method=dm --ipc=1 --workdir=runs/dm
+
+The index names the samples, the data by its fingerprint, the score with its seed and
+effort, and what was kept of every class; a picture beside it shows the easiest and the
+hardest of these. In Python, `jaxdd.prune` does the same and writes nothing.
+"""
+
+from pathlib import Path
+
+from experiments.console.flags import main
+from jaxdd.distillation.pruning import Config, Pruned, run
+from jaxdd.storage.paths import shown
+
+
+def show(outcome: tuple[Pruned, Path]) -> None:
+    """Print what was kept, and how it is used."""
+    pruned, path = outcome
+    kept, about = [x["kept"] for x in pruned.kept], pruned.about
+    of, name = len(pruned.scored.ids), shown(pruned.name)
+    print(
+        f"{shown(path)}: {len(pruned.ids)} of {of} training samples of {name}, the "
+        f"{about['end']} ones by {about['score'] or 'the scores given'}, "
+        f"{min(kept)} to {max(kept)} of a class"
+    )
+    print(f"use it by --dataset={name} --subset={shown(path)}")
+
+
+if __name__ == "__main__":
+    main(Config, run, show)

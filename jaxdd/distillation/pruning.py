@@ -1,0 +1,301 @@
+"""Keep a share of a dataset's training samples, by how hard they are."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxdd import fields, report
+from jaxdd.data import Dataset, Split
+from jaxdd.data.accepted import Data, as_problem_data
+from jaxdd.data.problem import open_problem, prepare, restricted
+from jaxdd.data.subsets import ENDS, FORMAT, KIND, Subset
+from jaxdd.distillation import scoring
+from jaxdd.distillation.difficulties import Difficulty
+from jaxdd.distillation.sorting import read_scores
+from jaxdd.errors import UserError
+from jaxdd.fields import from_keywords, option
+from jaxdd.progress import Callback, listening
+from jaxdd.report.pictures import draw
+from jaxdd.scores.selection import share_by_score
+from jaxdd.scores.table import SCORES
+from jaxdd.storage import provenance
+from jaxdd.storage.files import make_folder, to_json, write_atomically
+from jaxdd.storage.paths import existing_file, local_path
+
+USUAL_SCORE = "grad_norm"
+SHOWN = 10  # images per class in the picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(scoring.ScoreFlags):
+    """Flags of `experiments.prune`."""
+
+    out: str = option(
+        ...,
+        "the index to write, a JSON file that --subset takes; a picture of the easiest "
+        "and the hardest samples that are kept lies beside it",
+        kind="path",
+        often=True,
+    )
+    keep: float = option(
+        ...,
+        "share of the training samples that is kept, rounded to a number of samples",
+        above=0,
+        at_most=1,
+        often=True,
+    )
+    score: str | None = option(
+        None,
+        f"score by which samples are kept: {', '.join(SCORES)}; default: {USUAL_SCORE}",
+        often=True,
+    )
+    scores: str | None = option(
+        None,
+        "a scores.npz that experiments.difficulty wrote with --validation=0, in place "
+        "of --score",
+        kind="path",
+        often=True,
+    )
+    end: str = option(
+        "easy",
+        "which samples are kept: the easiest (easy), those in the middle (median) or "
+        "the hardest (hard)",
+        choices=ENDS,
+        often=True,
+    )
+    balanced: bool = option(
+        False,
+        "whether the share is kept of every class; otherwise of all samples together, "
+        "so that classes lose more or fewer",
+        often=True,
+    )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Pruned:
+    """A share of a dataset's training samples.
+
+    Attributes:
+        dataset: the data with these samples, and all of its test samples.
+        places: [m] of these samples among those that were scored, increasing.
+        scored: the score of every training sample that there was.
+        about: how they were chosen, as the index has it.
+        name: what the data is called.
+    """
+
+    dataset: Dataset
+    places: np.ndarray
+    scored: Difficulty
+    about: Mapping[str, Any]
+    name: str
+
+    @property
+    def subset(self) -> Subset:
+        """Which samples, and of what."""
+        assert self.dataset.restricted is not None, "some samples were chosen"
+        return self.dataset.restricted
+
+    @property
+    def ids(self) -> np.ndarray:
+        """[m] int64, increasing, places in the training array of the whole dataset."""
+        return self.subset.ids
+
+    @property
+    def kept(self) -> list[dict[str, Any]]:
+        """Of every class: {"class", "samples", "kept"}, its name and two counts."""
+        names = self.dataset.class_names
+        before, after = (
+            np.bincount(labels, minlength=len(names)).tolist()
+            for labels in (self.scored.train.labels, self.dataset.labels)
+        )
+        return [
+            {"class": name, "samples": m, "kept": n}
+            for name, m, n in zip(names, before, after, strict=True)
+        ]
+
+    def save(self, path: str | Path) -> Path:
+        """Write the index that `--subset` takes.
+
+        Args:
+            path: the JSON file; folders above it are made.
+
+        Raises:
+            UserError: the disk refuses.
+        """
+        target, subset = local_path(path, "the index"), self.subset
+        make_folder(target.parent, "path for the index")
+        content = {
+            "kind": KIND,
+            "format": FORMAT,
+            "dataset": {
+                "name": self.name,
+                "fingerprint": subset.fingerprint,
+                "samples": subset.samples,
+            },
+            **self.about,
+            "kept": self.kept,
+            "ids": subset.ids.tolist(),
+        }
+        write_atomically(target, to_json(content))
+        return target
+
+    def picture(self, path: Path) -> None:
+        """Draw the easiest and the hardest samples of every class that are kept."""
+        by_name = {k: x[self.places] for k, x in self.scored.by_name.items()}
+        dataset, ids = self.dataset, self.scored.ids[self.places]
+        kept = Split(dataset.images, dataset.labels, ids)
+        few = dataclasses.replace(self.scored, by_name=by_name, train=kept)
+        easiest, hardest = few.easiest(SHOWN).images, few.hardest(SHOWN).images
+        draw(report.extremes, easiest, hardest, dataset.class_names, path)
+
+    def __repr__(self) -> str:
+        return (
+            f"Pruned({len(self.dataset.labels)} of {len(self.scored.ids)} training "
+            f"samples of {self.name})"
+        )
+
+
+def prune(
+    data: Data,
+    score: str | None = None,
+    keep: float | int = 0.5,
+    *,
+    progress: Callback | None = None,
+    **flags: Any,
+) -> Pruned:
+    """Keep a share of the training samples: the easiest, the middle, or the hardest.
+
+    The same values keep the same samples as `python -m experiments.prune`. Nothing is
+    written; `Pruned.dataset` can be distilled, and `Pruned.save` writes the index that
+    `--subset` takes.
+
+    Args:
+        data: (images, labels), of which a fifth is held out for the test; (images,
+            labels, test_images, test_labels); a `Dataset`; or a name, as `--dataset`
+            takes it.
+        score: name of a score, see `jaxdd.SCORES`; default: "grad_norm".
+        keep: the share that is kept, in (0, 1].
+        progress: called with events, see `jaxdd.progress`.
+        flags: every other flag of `experiments.prune`, such as end="hard",
+            balanced=True, scores="scores.npz", networks=3 or channels=3.
+
+    Raises:
+        UserError: an argument cannot be used, a score is not finite, or a class would
+            be left without a sample.
+
+    Example:
+        >>> images, labels = np.zeros((20, 8, 8, 1), np.float32), np.arange(20) % 2
+        >>> few = {"net": "mlp", "networks": 1, "train_steps": 1}
+        >>> pruned = prune((images, labels), "el2n", keep=0.25, balanced=True, **few)
+        >>> pruned, pruned.dataset.labels.tolist()
+        (Pruned(4 of 16 training samples of arrays), [0, 1, 0, 1])
+    """
+    with listening(progress):
+        modality = None if isinstance(data, str) else flags.pop("modality", None)
+        dataset, name = as_problem_data(data, modality)
+        named = name or "in memory"
+        config = from_keywords(
+            Config, dataset=named, out="none", score=score, keep=keep, **flags
+        )
+        return chosen(fields.understood(config), dataset)
+
+
+def run(config: Config) -> tuple[Pruned, Path]:
+    """Prune as `prune`, and write the index and its picture.
+
+    Raises:
+        UserError: bad input, named.
+    """
+    target = local_path(config.out, "--out")
+    if target.is_dir() or target.suffix.lower() == ".png":
+        raise UserError(f"--out={config.out} must be a JSON file, such as INDEX.json")
+    ready = lambda: make_folder(target.parent, "path for the index")
+    pruned = chosen(config, ready=ready)
+    path = pruned.save(target)
+    pruned.picture(path.with_suffix(".png"))
+    return pruned, path
+
+
+def chosen(
+    config: Config,
+    dataset: Dataset | None = None,
+    ready: Callable[[], object] = lambda: None,
+) -> Pruned:
+    """The samples that the flags keep.
+
+    Args:
+        config: the flags.
+        dataset: the data, where it is in memory.
+        ready: called once the flags and the data are checked, before long work.
+
+    Raises:
+        UserError: bad input, named.
+    """
+    fields.check(config)
+    if config.score is not None and config.scores is not None:
+        raise UserError("--score measures what --scores reads: leave one of them out")
+    if config.scores is None:
+        scored, whole, name, about = _measured(config, dataset, ready)
+    else:
+        scored, whole, name, about = _read(config, config.scores, dataset)
+        ready()
+    (scores,) = scored.by_name.values()
+    places = share_by_score(
+        scores, whole.labels, config.keep, config.end, config.balanced
+    )
+    about |= {"keep": config.keep, "end": config.end, "balanced": config.balanced}
+    try:
+        kept = whole.subset(places)
+    except UserError as error:
+        more = "" if config.balanced else ", or add --balanced"
+        raise UserError(
+            f"--keep={config.keep:g} is too little: {error}{more}"
+        ) from error
+    return Pruned(kept, places, scored, about, name)
+
+
+Scored = tuple[Difficulty, Dataset, str, dict[str, Any]]
+
+
+def _measured(
+    config: Config, dataset: Dataset | None, ready: Callable[[], object]
+) -> Scored:
+    """Scores that are computed now, the data and its name, and how."""
+    opened = scoring.open_run(config, config.score or USUAL_SCORE, dataset)
+    if len(opened.names) > 1:
+        raise UserError(
+            f"samples are kept by one score, not by {len(opened.names)}: name one in "
+            "--score"
+        )
+    about = {
+        "score": opened.names[0],
+        "seed": opened.seed,
+        "effort": dataclasses.asdict(opened.effort),
+        "network": opened.options,
+        "precision": opened.precision,
+        "versions": provenance.versions(),
+        "device": provenance.device(),
+    }
+    problem = opened.problem
+    ready()
+    return scoring.compute(opened), problem.dataset, problem.name, about
+
+
+def _read(config: Config, path: str, dataset: Dataset | None) -> Scored:
+    """Scores of a file, likewise: it does not say which they are, so that its digest
+    stands for them."""
+    if dataset is None:
+        problem = open_problem(config, 0.0, 0)
+    else:
+        problem = prepare(restricted(dataset, config.subset, dataset.name), 0.0, 0)
+    train, whole = problem.splits.train, problem.dataset
+    scores = read_scores(path, train.ids)
+    with existing_file(path, "the scores", "give a scores.npz").open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    scored = Difficulty({"scores": scores}, train, whole.class_names, {})
+    return scored, whole, problem.name, {"score": None, "scores": digest}
