@@ -9,7 +9,8 @@ from typing import Any
 import jax
 
 from jaxdd.data.problem import Problem, Scaling
-from jaxdd.distillation import options, resolution
+from jaxdd.distillation import options
+from jaxdd.distillation.bank_spec import USUAL_EPOCHS
 from jaxdd.distillation.choices import Run
 from jaxdd.distillation.job import Job
 from jaxdd.errors import choose
@@ -129,7 +130,7 @@ def bank_epochs(base: options.Flags) -> int:
     published = run.published.bank_epochs
     if run.recipe.follows and run.recipe.spans.max_start is not None:
         return max(published or 0, last_epoch(base))
-    return published or resolution.USUAL_EPOCHS
+    return published or USUAL_EPOCHS
 
 
 def bank_recipe(base: options.Flags) -> Hashable:

@@ -1,7 +1,9 @@
 """A whole run, from data to artifact, behind `jaxdd.distill`.
 
 options       every flag of a run
-resolution    `Resolved`: the flags, completed by the preset and the data
+resolution    `Resolved`: the flags, completed by the preset and the data; `bank_spec`
+              is what its experts are
+identity      which values of a run make it this run and no other
 opening       checks the flags against the data before anything is written
 run           the run from top to bottom: read this first
 job           the method, its data and its protocol; `place` says where files go

@@ -13,6 +13,7 @@ from jaxdd.data.problem import Problem
 from jaxdd.devices import needs
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation import banks, resolution, sorting
+from jaxdd.distillation.bank_spec import USUAL_EPOCHS
 from jaxdd.distillation.choices import Run
 from jaxdd.distillation.options import FLAGS, filled_by_preset, run_of
 from jaxdd.distillation.resolution import Resolved
@@ -207,9 +208,7 @@ def open_run(config: BankFlags, problem: Problem | None = None) -> Opened:
     run, problem = resolution.on_data(run, config.method, flags, problem)
     assert run.experts is not None, "experts follow from the method"
     last = next(
-        x
-        for x in (config.keep_last, run.experts.epochs, resolution.USUAL_EPOCHS)
-        if x is not None
+        x for x in (config.keep_last, run.experts.epochs, USUAL_EPOCHS) if x is not None
     )
     resolved = resolution.resolve(run, problem, epochs=last)
     network = resolved.network.make(problem.dataset, resolved.arithmetic)

@@ -5,8 +5,8 @@ from typing import Any
 
 from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.schema import STATISTICS
-from jaxdd.distillation import resolution
 from jaxdd.distillation.choices import Run
+from jaxdd.distillation.identity import RESULT
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import stored
 from jaxdd.storage import records
@@ -57,7 +57,7 @@ def unfinished(
     before = {**stored(Run, then), **then}
     changes = [
         f"{name} was {quoted(before.get(name))} and is {quoted(values[name])}"
-        for name in resolution.RESULT
+        for name in RESULT
         if before.get(name) != values[name]
     ]
     if changes:

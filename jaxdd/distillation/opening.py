@@ -14,6 +14,7 @@ from jaxdd.data.problem import Problem
 from jaxdd.devices import needs
 from jaxdd.distillation import banks, memory, resolution, sorting
 from jaxdd.distillation.commands import command_of
+from jaxdd.distillation.identity import identity
 from jaxdd.distillation.job import Job, describe_mask
 from jaxdd.distillation.options import run_of
 from jaxdd.distillation.place import Place
@@ -75,7 +76,7 @@ class Opened:
         same_run(folder, values, identity=self._identity)
 
     def _identity(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        return resolution.identity(values, self.problem)
+        return identity(values, self.problem)
 
     def job(self, place: Place) -> Job:
         """Sort the data and train experts where that is needed."""

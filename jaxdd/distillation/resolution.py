@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from jaxdd.augment.views import Views
-from jaxdd.data import Dataset, Preprocess, check_constants, normalisation
+from jaxdd.data import Dataset, Preprocess, check_constants
 from jaxdd.data.problem import (
-    FORM,
     Problem,
     Scaling,
     open_problem,
@@ -18,48 +17,25 @@ from jaxdd.data.problem import (
     restricted,
 )
 from jaxdd.data.streaming.moving import moved
-from jaxdd.devices import precision
+from jaxdd.distillation.bank_spec import (
+    USUAL_EPOCHS,
+    BankSpec,
+    bank_for_spans,
+    given_bank,
+    planned_bank,
+)
 from jaxdd.distillation.choices import Run
 from jaxdd.distillation.fitting import fit
-from jaxdd.distillation.options import FLAGS, Flags, given, run_of, scaling_of
-from jaxdd.errors import UserError, check_integer
+from jaxdd.distillation.options import Flags, given, run_of, scaling_of
 from jaxdd.experts import Manifest
 from jaxdd.experts.recipe import Experts
-from jaxdd.fields import flat, stored
+from jaxdd.fields import flat
 from jaxdd.learners.spans import Spans
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Curriculum
-from jaxdd.nets import NETS
 from jaxdd.objectives.parts import MixedMatching, SampleMatching
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.types import Network
-
-# Epochs of experts where neither a flag nor what will be matched says how many.
-USUAL_EPOCHS = 50
-
-
-@dataclass(frozen=True)
-class BankSpec:
-    """What the experts of a run are.
-
-    Attributes:
-        manifest: the digest of a bank, None as long as it is not known.
-        experts: how many there are.
-        epochs: of their training.
-        dtype: of the snapshots.
-        learning_rate, batch_size, gsam_rho, gsam_alpha: of the training.
-        seed: of the experts.
-    """
-
-    manifest: str | None
-    experts: int
-    epochs: int
-    dtype: str
-    learning_rate: float
-    batch_size: int
-    gsam_rho: float
-    gsam_alpha: float
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -220,7 +196,7 @@ def resolve(
         method=run.method,
         data_name=problem.name,
         fingerprint=dataset.fingerprint,
-        normalisation=_constants(problem.preprocess),
+        normalisation=constants_of(problem.preprocess),
         bank=experts,
     )
 
@@ -255,128 +231,15 @@ def _completed(
     if run.experts is None:
         return recipe, None
     if epochs is not None:
-        return recipe, _spec(run, run.experts, epochs)
+        return recipe, planned_bank(run, run.experts, epochs)
     if not isinstance(recipe.learner, Spans):
         epochs = run.experts.epochs or run.published.bank_epochs or USUAL_EPOCHS
-        return recipe, _given(_spec(run, run.experts, epochs), given)
-    bank, max_start = _bank(run, run.experts, recipe, given)
+        return recipe, given_bank(planned_bank(run, run.experts, epochs), given)
+    bank, max_start = bank_for_spans(run, run.experts, recipe, given)
     return replace(recipe, learner=replace(recipe.learner, max_start=max_start)), bank
 
 
-def _bank(
-    run: Run, experts: Experts, recipe: Recipe, given: Manifest | None
-) -> tuple[BankSpec, int]:
-    """What the experts are, and the exclusive bound of the start epochs."""
-    length, max_start = recipe.students.expert_epochs, recipe.spans.max_start
-    needed = run.published.bank_epochs or USUAL_EPOCHS
-    if max_start is not None:
-        needed = max(run.published.bank_epochs or 0, max_start - 1 + length)
-        check_integer("--max_start and --expert_epochs together", needed)
-    epochs = experts.epochs or max(needed, length)
-    if given is not None:
-        epochs = given.last_epoch
-    if max_start is None:
-        max_start = epochs - length + 1
-        if max_start < 1:
-            raise UserError(
-                f"experts of {epochs} epochs leave no room for a span of "
-                f"--expert_epochs={length}: lower it, or train them for longer"
-            )
-    last = max_start - 1
-    if given is None and epochs < last + length:
-        raise UserError(
-            f"--bank_epochs={epochs} is too few: start epochs up to {last} and spans "
-            f"of {length} epochs need {last + length}"
-        )
-    return _given(_spec(run, experts, epochs), given), max_start
-
-
-def _given(spec: BankSpec, bank: Manifest | None) -> BankSpec:
-    """The experts of a bank, where one was given."""
-    if bank is None:
-        return spec
-    return replace(
-        spec,
-        manifest=bank.digest,
-        experts=bank.experts,
-        epochs=bank.last_epoch,
-        dtype=bank.dtype,
-        seed=bank.seed,
-    )
-
-
-def _spec(run: Run, experts: Experts, epochs: int) -> BankSpec:
-    """The experts that a run trains."""
-    return BankSpec(
-        None,
-        experts.count,
-        epochs,
-        experts.dtype,
-        experts.learning_rate,
-        experts.batch_size,
-        experts.gsam_rho,
-        experts.gsam_alpha,
-        run.task.seed,
-    )
-
-
-# Values that alter no step: where things are, how far to go, what is measured on the
-# way and at the end. A start may change them.
-PLACES = ("workdir", "data_dir", "dataset", "subset", "scores", "constants", "stream",
-          *FORM)  # fmt: skip
-PACE = ("steps", "save_every", "log_every", "measure_every")
-MEASURED = ("probes", "probe_steps", "probe_kinds", "sdc_share", "tensorboard",
-            "num_eval", "num_random")  # fmt: skip
-SCHEDULE = ("eval_epochs", "eval_lr", "eval_batch", "eval_schedule",
-            "eval_augmentation", "eval_optimizer", "eval_loss",
-            "temperature")  # fmt: skip
-# What the numbers in a summary depend on beside the set.
-RESULT = ("probes", "probe_steps", "probe_kinds", "num_eval", "num_random", *SCHEDULE)
-
-
-def identity(values: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
-    """What of a run's values makes it this run and no other: all that alters a step.
-
-    Data is known by its fingerprint and its normalisation, whatever it was read by; a
-    bank by its digest, and scores from a file by what is in them (`sorting.sorted_real`
-    compares that), never by a path. Where networks are trained by the evaluation's
-    schedule during the run, to select the best set or to judge segments, the schedule
-    counts.
-
-    Args:
-        values: as `resolve` gives them, or an earlier version of it; a value that a
-            version did not have stands for its default.
-        problem: the data of this start.
-    """
-    before = "sampling" not in values  # written by a version that had one way only
-    others = {name: x for name, x in values.items() if name not in FLAGS}
-    values = {"precision": precision.unspecified(), **values}
-    values = {**others, **stored(Run, values)}
-    if values["objective"] == "distribution" and _has_batch_norm(values["network"]):
-        # Of real images, in batch norm: each class by itself then, all together now.
-        values["statistics"] = "of each class" if before else "of all classes"
-    if "normalisation" not in values:  # it followed from the name alone
-        name, images = str(values["dataset"]), problem.splits.train.images
-        affine = normalisation(name, images)
-        values["normalisation"] = None if values["zca"] else _constants(affine)
-    free = {*PLACES, *PACE, *MEASURED, *SCHEDULE}
-    if values["select"] == "validation":
-        free -= {*SCHEDULE, "measure_every"}
-    if values["segments"] != 1:
-        free -= {*SCHEDULE}
-        if values["judge_epochs"] is not None:
-            free.add("eval_epochs")
-    return {name: value for name, value in values.items() if name not in free}
-
-
-def _has_batch_norm(network: Any) -> bool:
-    """Whether options of `nets.make_network`, perhaps from a file, ask for it."""
-    if not isinstance(network, dict) or network.get("name") not in NETS:
-        return False
-    return {**network, **NETS[network["name"]].fixed}.get("norm") == "batch"
-
-
-def _constants(preprocess: Preprocess) -> dict[str, list[float]] | None:
+def constants_of(preprocess: Preprocess) -> dict[str, list[float]] | None:
     """The normalisation to five digits, None for a whitening, which the data gives."""
     if preprocess.kind != "affine":
         return None

@@ -10,10 +10,10 @@ import numpy as np
 
 from jaxdd.data.problem import Problem
 from jaxdd.distillation import banks, experts
+from jaxdd.distillation.bank_spec import USUAL_EPOCHS
 from jaxdd.distillation.choices import Run
 from jaxdd.distillation.experts import NAMES, Opened
 from jaxdd.distillation.options import filled_by_preset, run_of
-from jaxdd.distillation.resolution import USUAL_EPOCHS
 from jaxdd.errors import UserError
 from jaxdd.evaluation.statistics import statistics
 from jaxdd.exchange.weights import read_weights

@@ -7,9 +7,9 @@ import jax
 import pytest
 
 from jaxdd.data.problem import DataFlags, open_problem
+from jaxdd.distillation.identity import identity
 from jaxdd.distillation.opening import open_run
 from jaxdd.distillation.options import run_of
-from jaxdd.distillation.resolution import identity
 from jaxdd.errors import UserError
 from jaxdd.fields import flat
 from jaxdd.methods.presets import preset

@@ -19,6 +19,7 @@ from experiments import distill as distill_program
 from jaxdd.artifact import file as artifacts
 from jaxdd.distillation import options, resolution, scoring, sorting
 from jaxdd.distillation import run as distill
+from jaxdd.distillation.identity import identity
 from jaxdd.errors import UserError
 from jaxdd.evaluation import hits
 from jaxdd.evaluation import run as evaluate
@@ -248,10 +249,10 @@ JUDGED = {**SEGMENTED, "judge_epochs": 3}
     ],
 )
 def test_a_run_is_what_alters_its_steps(problem, base, changes, same):
-    known = resolution.identity(values_of(problem, **base), problem)
+    known = identity(values_of(problem, **base), problem)
     changes = {**base, **changes}
     values = values_of(problem, changes.pop("workdir", "w"), **changes)
-    assert (resolution.identity(values, problem) == known) is same
+    assert (identity(values, problem) == known) is same
 
 
 # Values that a version before recipes wrote in `run.json`: every setting, also those of
@@ -270,8 +271,8 @@ def test_a_value_that_a_version_did_not_have_stands_for_its_default(problem):
     for method, sampling in (("dm", "independent"), ("idc", "passes")):
         values = values_of(problem, method=method)
         assert values["sampling"] == sampling
-        before = resolution.identity(without_new(values), problem)
-        same = resolution.identity(values, problem) == before
+        before = identity(without_new(values), problem)
+        same = identity(values, problem) == before
         assert same is (sampling == "independent")
 
 
@@ -282,8 +283,8 @@ def test_a_value_that_a_version_did_not_have_stands_for_its_default(problem):
 def test_other_statistics_of_batch_norm_make_another_run(problem, method, net, goes_on):
     """Distribution matching normalised every class by itself once."""
     values = values_of(problem, method=method, net=net)
-    now = resolution.identity(values, problem)
-    before = resolution.identity(without_new(values), problem)
+    now = identity(values, problem)
+    before = identity(without_new(values), problem)
     if goes_on:
         refuse_difference(Path("w"), before, now)
         return

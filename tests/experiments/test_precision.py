@@ -11,8 +11,9 @@ import jaxdd
 from experiments.planning import plans as planning
 from jaxdd.artifact import file as artifacts
 from jaxdd.devices import policy, precision
-from jaxdd.distillation import experts, measuring, resolution, scoring
+from jaxdd.distillation import experts, measuring, scoring
 from jaxdd.distillation import run as distill
+from jaxdd.distillation.identity import identity
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.history import identity as same_protocol
@@ -225,4 +226,4 @@ def test_the_resolved_precision_is_what_counts(problem, tmp_path):
     values = opened.resolved.values(None)
     assert values["precision"] == "float32"
     other = {**values, "precision": "bfloat16"}
-    assert resolution.identity(values, problem) != resolution.identity(other, problem)
+    assert identity(values, problem) != identity(other, problem)

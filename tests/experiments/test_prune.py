@@ -14,8 +14,8 @@ from jaxdd.artifact.artifact import _example
 from jaxdd.data import digits
 from jaxdd.data.problem import DataFlags, open_problem
 from jaxdd.distillation import pruning
+from jaxdd.distillation.identity import identity
 from jaxdd.distillation.opening import open_run
-from jaxdd.distillation.resolution import identity
 from jaxdd.evaluation import reopening
 from jaxdd.scores.selection import share_by_score
 from tests.helpers import refused

@@ -11,8 +11,8 @@ import pytest
 
 import jaxdd
 from jaxdd.data.problem import DataFlags, open_problem
+from jaxdd.distillation.identity import identity
 from jaxdd.distillation.opening import open_run
-from jaxdd.distillation.resolution import identity
 from jaxdd.fields import flat, override
 from jaxdd.learners.fresh import Context, Fresh
 from jaxdd.methods.build import build, loss_at
