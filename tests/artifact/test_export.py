@@ -16,7 +16,7 @@ from jaxdd.artifact import export
 from jaxdd.artifact.export import export_pngs, folder_names
 from jaxdd.data import Preprocess
 from jaxdd.errors import UserError
-from tests.artifact.test_artifact import PIXELS, make
+from tests.artifact.sets import PIXELS, make
 from tests.helpers import content, full_disk, refused
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from jaxdd.artifact.restart import initial_from, same_preprocessing
 from jaxdd.data import Preprocess, fit_zca
-from tests.artifact.test_artifact import PIXELS, make
+from tests.artifact.sets import PIXELS, make
 
 OTHER = Preprocess("affine", np.full(1, 0.3, np.float32), np.full(1, 0.7, np.float32))
 

@@ -1,4 +1,4 @@
-"""A writer of tiny prepared TFDS datasets that needs no TensorFlow."""
+"""Data for tests to read: tiny TFDS datasets, written without TensorFlow; pictures."""
 
 import io
 import json
@@ -8,6 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+from jaxdd.data import load
+from tests.data.folders import save
+from tests.helpers import refused
+
+TRAIN_1 = "toy/1.0.0/toy-train.array_record-00001-of-00002"
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +108,22 @@ def toy(tmp_path) -> Path:
         {"train": [train[:6], train[6:]], "test": [samples(5, seed=1)]},
     )
     return tmp_path / "tfds"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """bird: 5 images of grey level 0..4; Ant: 10 of 100..109 (capitals sort first)."""
+    root = tmp_path / "zoo"
+    for i in range(5):
+        save(root / "bird" / f"{i}.png", (i, i, i))
+    for i in range(10):
+        save(root / "Ant" / f"{i}.PNG", (100 + i,) * 3)
+    return root
+
+
+def failure(name, folder, *words) -> str:
+    """The refusal of a prepared dataset, which has these words."""
+    with refused(None, *words) as error:
+        load(name, folder)
+    assert len(str(error.value)) < 700
+    return str(error.value)

@@ -13,7 +13,7 @@ from jaxdd.data.problem import Scaling, prepare
 from jaxdd.data.whitening import from_rows, to_rows
 from jaxdd.methods.presets import preset
 from jaxdd.progress import listening
-from tests.artifact.test_artifact import make
+from tests.artifact.sets import make
 from tests.helpers import refused
 
 

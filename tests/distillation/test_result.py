@@ -11,7 +11,7 @@ from PIL import Image
 
 import jaxdd
 from jaxdd.distillation.result import Result
-from tests.artifact.test_artifact import make
+from tests.artifact.sets import make
 
 SUMMARY = {
     "distilled": {"mean": 51.25, "std": 0.5, "n": 5},

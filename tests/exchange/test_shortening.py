@@ -10,7 +10,7 @@ from experiments import convert
 from jaxdd.exchange import shortening
 from jaxdd.exchange.targets import write_as
 from jaxdd.scores.table import Effort
-from tests.artifact.test_artifact import make
+from tests.artifact.sets import make
 from tests.helpers import refused
 
 QUICK = {"networks": 1, "train_steps": 2}

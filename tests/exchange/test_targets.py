@@ -16,7 +16,7 @@ from jaxdd.exchange import parquet
 from jaxdd.exchange.containers import open_container
 from jaxdd.exchange.targets import TARGETS, write_as
 from jaxdd.exchange.torch_writer import write_torch
-from tests.artifact.test_artifact import NAMES, PIXELS, make
+from tests.artifact.sets import NAMES, PIXELS, make
 from tests.exchange.containers import saved
 from tests.exchange.sets import HARD, png_folders
 from tests.exchange.sets import PIXELS as FOREIGN

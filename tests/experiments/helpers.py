@@ -237,3 +237,10 @@ def assert_same_run(folder, other) -> None:
     ours, theirs = (read_json(Path(f) / "summary.json") for f in (folder, other))
     for name in ("distilled", "random", "difficulty", "selected_step"):
         assert ours[name] == theirs[name]
+
+
+CHEAP = {**QUICK, "steps": 8, "num_eval": 2, "num_random": 5, "measure_every": 4}
+
+
+def cheap(folder, **changes) -> options.Config:
+    return small(folder, **{**CHEAP, **changes})

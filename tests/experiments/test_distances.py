@@ -8,7 +8,7 @@ from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from jaxdd.distillation.opening import open_run
 from tests.experiments.helpers import assert_same_run, read_json
-from tests.experiments.test_segments import kill_in_segment
+from tests.experiments.segments import kill_in_segment
 from tests.helpers import Killed, refused
 
 SMALL = {

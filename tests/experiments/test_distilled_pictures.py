@@ -10,7 +10,7 @@ import jaxdd
 from experiments.pictures import Config, random_images, run
 from jaxdd.data import load, normalisation
 from jaxdd.errors import UserError
-from tests.artifact.test_artifact import make
+from tests.artifact.sets import make
 
 NAMES = ("0", "1", "2")
 

@@ -9,32 +9,23 @@ import pytest
 from PIL import Image
 
 import jaxdd
-from experiments import evaluate as evaluate_program
 from jaxdd.artifact import file as artifacts
-from jaxdd.data.problem import prepare
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
-from jaxdd.evaluation import api, reopening
+from jaxdd.evaluation import api
 from jaxdd.evaluation import protocol as protocols
 from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Judge, Measured
-from jaxdd.evaluation.result import (
-    ClassAccuracy,
-    Classes,
-    Evaluation,
-    NetworkEvaluation,
-)
-from jaxdd.evaluation.statistics import Statistics, class_statistics
+from jaxdd.evaluation.statistics import Statistics
 from jaxdd.progress import Started
 from tests.experiments.helpers import (
     QUICK,
-    NoProbes,
     following,
     read_json,
     small,
     start,
 )
-from tests.helpers import Killed, die, refused
+from tests.helpers import refused
 
 
 def test_a_fresh_process_gets_exactly_the_stored_number(path, tmp_path):
@@ -150,84 +141,6 @@ def test_a_whitened_and_relabelled_artifact(tmp_path):
         np.testing.assert_array_equal(np.asarray(image), pixels)
 
 
-# --- Accuracy per class -------------------------------------------------------------
-
-
-def test_accuracy_by_class_is_that_of_a_slow_loop():
-    """On imbalanced data, where balanced accuracy is another number; one class lacks
-    samples."""
-    rng = np.random.default_rng(0)
-    labels = rng.permutation(np.repeat([0, 1, 3, 4], [50, 3, 1, 7]))
-    hits = (rng.uniform(size=(4, 61)) < np.where(labels == 0, 0.9, 0.3)).astype(int)
-    found = class_statistics(hits, labels, 5)
-    recalls = [[] for _ in range(5)]
-    for row in hits:
-        for k in range(5):
-            own = [hit for hit, label in zip(row, labels, strict=True) if label == k]
-            if own:
-                recalls[k].append(100 * sum(own) / len(own))
-    for k in (0, 1, 3, 4):
-        assert found["mean"][k] == pytest.approx(np.mean(recalls[k]))
-        assert found["std"][k] == pytest.approx(np.std(recalls[k]))
-    assert found["mean"][2] is found["std"][2] is None
-    per_network = np.mean([recalls[k] for k in (0, 1, 3, 4)], axis=0)
-    balanced = found["balanced"]
-    assert balanced["mean"] == pytest.approx(per_network.mean())
-    assert balanced["std"] == pytest.approx(per_network.std())
-    assert balanced["n"] == 4
-    assert balanced["mean"] < 100 * hits.mean() - 10
-    # With equally many samples of each class it is the accuracy.
-    even = class_statistics(hits[:, :60], np.arange(60) % 5, 5)
-    assert even["balanced"]["mean"] == pytest.approx(100 * hits[:, :60].mean())
-    json.dumps(found, allow_nan=False)
-
-
-def test_a_run_tells_its_accuracy_by_class(finished):
-    """The same as from evaluation.npz, which names the samples."""
-    summary = read_json(finished / "summary.json")
-    labels = jaxdd.data.digits().test_labels
-    with np.load(finished / "evaluation.npz") as file:
-        right, ids = file["right"], file["ids"]
-    classes = summary["classes"]
-    assert classes["names"] == list("0123456789")
-    assert classes["samples"] == [int((labels == k).sum()) for k in range(10)]
-    for k in range(10):
-        recall = 100 * right[:, labels[ids] == k].mean()
-        assert classes["distilled"]["mean"][k] == pytest.approx(recall)
-    for name in ("distilled", "random"):
-        means = classes[name]["mean"]
-        whole = np.average(means, weights=classes["samples"])
-        assert whole == pytest.approx(summary[name]["mean"])
-        assert classes[name]["balanced"]["mean"] == pytest.approx(np.mean(means))
-        assert classes[name]["balanced"]["n"] == summary[name]["n"]
-
-
-@pytest.mark.parametrize("count", [20, 21])
-@pytest.mark.parametrize("asked", [False, True])
-def test_classes_are_printed_where_they_are_few_or_asked_for(count, asked, capsys):
-    labels = np.repeat(np.arange(count - 1), 2)
-    by_class = class_statistics(np.arange(2 * count - 2)[None] % 2, labels, count)
-    samples = np.bincount(labels, minlength=count).tolist()
-    names = [f"kind\n{k}" for k in range(count)]
-    accuracies = ClassAccuracy.of(by_class)
-    entry = NetworkEvaluation(
-        Statistics(51.0, 1.0, 1),
-        Statistics(12.0, 2.0, 5),
-        None,
-        Classes(tuple(names), tuple(samples), accuracies, accuracies),
-        {},
-    )
-    evaluate_program.show((Evaluation({"mlp": entry, "convnet": entry}), asked))
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["mlp", "51.00", "±", "1.00", "50.00", "12.00", "±",
-                                "2.00", "-"]  # fmt: skip
-    rows = [line for line in lines if "kind" in line]
-    assert len(rows) == (count if count <= 20 or asked else 0)
-    if rows:
-        assert rows[0].split() == ["kind\\n0", "2", "50.00", "50.00"]
-        assert rows[-1].split() == [f"kind\\n{count - 1}", "0", "-", "-"]
-
-
 # --- The file of results ------------------------------------------------------------
 
 
@@ -300,156 +213,6 @@ def test_a_damaged_file_of_results_is_not_overwritten(
     with refused("move it away"):
         evaluate.run(evaluate.Config(str(path), workdir=str(tmp_path)))
     assert file.read_text() == content
-
-
-# --- What an artifact is judged on --------------------------------------------------
-
-
-def digits_as(name="mine", **changes):
-    """The digits as own arrays."""
-    data = jaxdd.data.digits()
-    fields = {
-        "images": data.images,
-        "labels": data.labels,
-        "test_images": data.test_images,
-        "test_labels": data.test_labels,
-        "class_names": data.class_names,
-        "name": name,
-    }
-    return jaxdd.from_arrays(**{**fields, **changes})
-
-
-def test_own_arrays_are_called_what_they_are(tmp_path, monkeypatch):
-    """And an artifact of them is evaluated with them, or says what to give."""
-    monkeypatch.setattr(distill, "Probes", NoProbes)
-    data = digits_as()
-    config = small(tmp_path, **QUICK, steps=2)
-    summary = distill.run(config, prepare(data, 0.1, 0))
-    assert summary["config"]["dataset"] == "mine"
-    path = str(tmp_path / "distilled.npz")
-    assert jaxdd.load(path).dataset["name"] == "mine"
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    with refused("calls its data 'mine'", "--dataset"):
-        evaluate.run(evaluate.Config(path, num_eval=2))
-    found = evaluate.run(evaluate.Config(path, num_eval=2), data)["mlp"]
-    expected = Statistics.of(summary["distilled"])
-    assert found.accuracy == found.stored == expected
-    by_function = jaxdd.evaluate(path, num_eval=2, dataset=data)["mlp"]
-    assert by_function.accuracy == expected
-    assert by_function.protocol == found.protocol
-    # The same numbers under another name are the same data.
-    assert evaluate.open_run(evaluate.Config(path, dataset="digits")).tested.own
-
-
-NAMES = list("0123456789")
-
-
-@pytest.mark.parametrize(
-    ("names", "words"),
-    [
-        (["1", "0", *NAMES[2:]], "class 0 is '0' there and '1' in the artifact"),
-        (["zero", *NAMES[1:]], "no class 'zero'"),
-        (["0", "0", *NAMES[2:]], "other class names"),
-    ],
-)
-def test_other_class_names_or_another_order_are_refused(path, tmp_path, names, words):
-    """Their fingerprint is the same, since it is one of numbers."""
-    made = dataclasses.replace(jaxdd.load(path), class_names=tuple(names))
-    changed = artifacts.save(made, tmp_path / "changed.npz")
-    with refused(words, "'digits'"):
-        evaluate.run(evaluate.Config(str(changed)))
-    assert [p.name for p in tmp_path.iterdir()] == ["changed.npz"]
-
-
-def test_a_set_is_judged_on_other_test_data(path, tmp_path, monkeypatch):
-    """The same samples in another order, and others in training: other data, and
-    exactly the accuracy of before."""
-    data, made = jaxdd.data.digits(), jaxdd.load(path)
-    other = digits_as(
-        "turned",
-        images=data.images[::-1],
-        labels=data.labels[::-1],
-        test_images=data.test_images[::-1],
-        test_labels=data.test_labels[::-1],
-    )
-    usual = reopening.open_dataset
-    monkeypatch.setattr(
-        reopening,
-        "open_dataset",
-        lambda flags: other if flags.dataset == "turned" else usual(flags),
-    )
-    flags = {"num_eval": 2, "workdir": str(tmp_path)}
-    config = evaluate.Config(str(path), test_dataset="turned", **flags)
-    found = evaluate.run(config)["mlp"]
-    assert found.stored is None
-    assert found.accuracy == Statistics.of(made.measured["distilled"])
-    # Random subsets are those of the training data.
-    assert found.random == Statistics.of(made.measured["random"])
-    assert found.protocol["test"] == {
-        "dataset": "turned",
-        "part": "test",
-        "fingerprint": other.fingerprint,
-        "samples": 360,
-    }
-    opened = evaluate.open_run(dataclasses.replace(config, test_part="all"))
-    both = np.concatenate([other.labels, other.test_labels])
-    assert np.array_equal(opened.tested.split.labels, both)
-    assert np.array_equal(opened.judges["mlp"].held_out.labels, both)
-    assert len(opened.problem.splits.train.labels) == len(made_train(path))
-
-
-def test_networks_are_taken_over_where_the_test_data_moved(path, tmp_path, monkeypatch):
-    data = jaxdd.data.digits()
-    monkeypatch.setattr(reopening, "open_dataset", lambda flags: data)
-    digests = []
-
-    def stopped(judge, synthetic, real, ipc, kept, watch):
-        digests.append(kept.digest)
-        die()
-
-    monkeypatch.setattr(Judge, "beside_random", stopped)
-    for name, networks in (("here", 2), ("there", 2), ("there", 3)):
-        config = evaluate.Config(
-            str(path), num_eval=networks, test_dataset=name, workdir=str(tmp_path)
-        )
-        with pytest.raises(Killed):
-            evaluate.run(config)
-    assert digests[0] == digests[1] != digests[2]
-
-
-def made_train(path):
-    return evaluate.open_run(evaluate.Config(str(path))).problem.splits.train.labels
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        ({"test_part": "all"}, "--test_part=all is about --test_dataset"),
-        ({"test_part": "some"}, "unknown --test_part='some': choose test or all"),
-        ({"test_dataset": "few"}, "3 classes, not 10"),
-        ({"test_dataset": "large"}, r"shape \(9, 8, 1\)"),
-        ({"test_dataset": "colour"}, r"shape \(8, 8, 3\)"),
-        ({"test_dataset": "folder:/no/such"}, "does not exist"),
-    ],
-)
-def test_data_that_a_set_cannot_be_judged_on(path, flags, words, monkeypatch):
-    def zeros(classes, shape):
-        images, labels = np.zeros((20, *shape), np.uint8), np.arange(20) % classes
-        return jaxdd.from_arrays(images, labels, images, labels)
-
-    others = {
-        "few": zeros(3, (8, 8, 1)),
-        "large": zeros(10, (9, 8, 1)),
-        "colour": zeros(10, (8, 8, 3)),
-    }
-    known = reopening.open_dataset
-
-    def opened(flags):
-        return others.get(flags.dataset) or known(flags)
-
-    monkeypatch.setattr(reopening, "open_dataset", opened)
-    with pytest.raises(UserError, match=words):
-        evaluate.run(evaluate.Config(str(path), **flags))
 
 
 # --- Refusals before the work -------------------------------------------------------

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +16,8 @@ import pytest
 import jaxdd
 from experiments import distill as distill_program
 from jaxdd.artifact import file as artifacts
-from jaxdd.distillation import options, resolution, scoring, sorting
 from jaxdd.distillation import run as distill
-from jaxdd.distillation.identity import identity
+from jaxdd.distillation import scoring, sorting
 from jaxdd.errors import UserError
 from jaxdd.evaluation import hits
 from jaxdd.evaluation import run as evaluate
@@ -27,17 +25,18 @@ from jaxdd.evaluation.protocol import Judge
 from jaxdd.running import resume as runs
 from jaxdd.storage.lock import owned
 from jaxdd.storage.signals import Interrupted
-from jaxdd.storage.workdir import refuse_difference
-from tests.experiments.helpers import QUICK, ROOT, assert_same_run, read_json, small
+from tests.experiments.helpers import (
+    CHEAP,
+    ROOT,
+    assert_same_run,
+    cheap,
+    read_json,
+)
+from tests.experiments.test_identity import without_new
 from tests.helpers import Killed, content, die, refused
 
 ODD = "lr=0.1,[1,2] é\n%"
-CHEAP = {**QUICK, "steps": 8, "num_eval": 2, "num_random": 5, "measure_every": 4}
 NETWORKS = CHEAP["num_eval"] + CHEAP["num_random"]
-
-
-def cheap(folder, **changes) -> options.Config:
-    return small(folder, **{**CHEAP, **changes})
 
 
 pytestmark = pytest.mark.usefixtures("no_probes")
@@ -207,89 +206,9 @@ def test_flags_that_only_watch_change_nothing(copy, problem, monkeypatch):
     assert content(copy) == before
 
 
-# --- What makes a run this run ------------------------------------------------------
-
-
-def values_of(problem, folder="w", **changes):
-    """What `run.json` has of a run."""
-    config = cheap(folder, **changes)
-    flags = options.given(config)
-    run = options.run_of(config.method, flags)
-    run, problem = resolution.on_data(run, config.method, flags, problem)
-    return resolution.resolve(run, problem).values(folder)
-
-
-SELECTING = {"select": "validation"}
-SEGMENTED = {"ipc": 2, "segments": 2}
-JUDGED = {**SEGMENTED, "judge_epochs": 3}
-
-
-@pytest.mark.parametrize(
-    ("base", "changes", "same"),
-    [
-        ({}, {"workdir": "elsewhere"}, True),
-        ({}, {"data_dir": "elsewhere", "scores": None}, True),
-        ({}, {"steps": 99, "save_every": 1}, True),
-        ({}, {"probes": 9, "probe_steps": 9, "log_every": 9}, True),
-        ({}, {"eval_epochs": 9, "eval_lr": 0.9, "eval_batch": 9}, True),
-        ({}, {"eval_schedule": "idc", "eval_augmentation": "flip"}, True),
-        ({}, {"measure_every": 3}, True),
-        ({}, {"image_lr": 0.5}, False),
-        ({}, {"seed": 1}, False),
-        ({}, {"zca": True}, False),
-        (SELECTING, {"num_eval": 9, "num_random": 9}, True),
-        (SELECTING, {"eval_epochs": 9}, False),
-        (SELECTING, {"measure_every": 3}, False),
-        (SEGMENTED, {"num_eval": 9, "measure_every": 3}, True),
-        (SEGMENTED, {"eval_epochs": 9}, False),
-        (SEGMENTED, {"eval_batch": 9}, False),
-        (JUDGED, {"eval_epochs": 9}, True),
-        (JUDGED, {"eval_lr": 0.9}, False),
-        (JUDGED, {"judge_epochs": 4}, False),
-    ],
-)
-def test_a_run_is_what_alters_its_steps(problem, base, changes, same):
-    known = identity(values_of(problem, **base), problem)
-    changes = {**base, **changes}
-    values = values_of(problem, changes.pop("workdir", "w"), **changes)
-    assert (identity(values, problem) == known) is same
-
-
 # Values that a version before recipes wrote in `run.json`: every setting, also those of
 # choices that a method lacks.
 BEFORE = read_json(ROOT / "tests" / "distillation" / "values_before.json")["usual"]
-NEW = ("normalisation", "constants", "sampling", "channels", "image_size")
-
-
-def without_new(config):
-    """Values as the version before wrote them."""
-    return {k: v for k, v in config.items() if k not in NEW}
-
-
-def test_a_value_that_a_version_did_not_have_stands_for_its_default(problem):
-    """Runs drew real samples independently then, those of IDC too."""
-    for method, sampling in (("dm", "independent"), ("idc", "passes")):
-        values = values_of(problem, method=method)
-        assert values["sampling"] == sampling
-        before = identity(without_new(values), problem)
-        same = identity(values, problem) == before
-        assert same is (sampling == "independent")
-
-
-@pytest.mark.parametrize(
-    ("method", "net", "goes_on"),
-    [("dm", "convnet_bn", False), ("dm", "convnet", True), ("dsa", "convnet_bn", True)],
-)
-def test_other_statistics_of_batch_norm_make_another_run(problem, method, net, goes_on):
-    """Distribution matching normalised every class by itself once."""
-    values = values_of(problem, method=method, net=net)
-    now = identity(values, problem)
-    before = identity(without_new(values), problem)
-    if goes_on:
-        refuse_difference(Path("w"), before, now)
-        return
-    with pytest.raises(UserError, match="statistics is 'of each class' there"):
-        refuse_difference(Path("w"), before, now)
 
 
 def as_written_before(folder):

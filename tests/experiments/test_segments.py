@@ -8,64 +8,18 @@ import pytest
 
 import jaxdd
 from jaxdd.data.problem import DataFlags, open_problem
-from jaxdd.distillation import options, pieces
 from jaxdd.distillation import run as distill
 from jaxdd.distillation import segmented as driver
 from jaxdd.errors import UserError
-from jaxdd.evaluation import run as evaluate
-from jaxdd.running import resume as runs
-from jaxdd.running.schedule import Hooks
-from tests.experiments.helpers import FOLLOWING, assert_same_run, metrics, read_json
+from tests.experiments.helpers import assert_same_run, metrics, read_json
+from tests.experiments.segments import (
+    SEGMENTS,
+    TRAJECTORIES,
+    assert_evaluates_by_itself,
+    config,
+    kill_in_segment,
+)
 from tests.helpers import Killed, die, refused
-
-TINY = {
-    "dataset": "digits",
-    "method": "idc",
-    "ipc": 3,
-    "factor": 2,
-    "net": "mlp",
-    "width": 8,
-    "tensors": "all",  # there are no convolutions
-    "augmentation": "none",
-    "pool_augmentation": "none+cutmix=0.5",
-    "batch_real": 8,
-    "batch_syn": 6,
-    "matches": 2,
-    "pool_samples": 16,
-    "pool_batch": 8,
-    "steps": 4,
-    "num_eval": 2,
-    "num_random": 5,
-    "eval_epochs": 2,
-    "eval_lr": 0.3,
-    "eval_augmentation": "none+cutmix=0.5",
-    "log_every": 1,
-    "measure_every": 2,
-    "save_every": 1,
-}
-SEGMENTS = {
-    "segments": 2,
-    "forgetting": "replay",
-    "judges": 2,
-    "judge_epochs": 3,
-    "min_keep": 5,
-}
-TRAJECTORIES = {
-    **FOLLOWING,
-    "method": "datm",
-    "ipc": 2,
-    "bank_epochs": 3,
-    "num_experts": 2,
-    "gate": 100.0,  # so that nothing is left out by it
-    "steps": 3,
-    "eval_epochs": 2,
-    "log_every": 1,
-}
-
-
-def config(workdir, base=TINY, **changes) -> options.Config:
-    return options.Config(workdir=str(workdir), **{**base, **changes})
-
 
 pytestmark = pytest.mark.usefixtures("no_probes")
 
@@ -84,19 +38,6 @@ def segmented(tmp_path_factory, problem, no_probes) -> Path:
     folder = tmp_path_factory.mktemp("segmented") / "run"
     distill.run(config(folder, **SEGMENTS), problem)
     return folder
-
-
-def assert_evaluates_by_itself(folder, tmp_path):
-    """To the last bit, the random subsets beside it included."""
-    asked = evaluate.Config(
-        str(folder / "distilled.npz"), num_eval=2, workdir=str(tmp_path)
-    )
-    found, summary = (
-        evaluate.run(asked)["mlp"].entry(),
-        read_json(folder / "summary.json"),
-    )
-    assert found["distilled"] == found["stored"] == summary["distilled"]
-    assert found["random"] == summary["random"]
 
 
 # --- IDC in one piece ---------------------------------------------------------------
@@ -163,23 +104,6 @@ def test_steps_of_all_segments_are_counted_through(segmented):
     # There was nothing to forget at first.
     assert {x["forgetting"] for x in lines[1:5]} == {0}
     assert all(x["forgetting"] > 0 for x in lines[6:])
-
-
-def kill_in_segment(index, patch):
-    """Die in the middle of a segment's steps, where a state was saved already."""
-    original = pieces.Piece.hooks
-
-    def hooks(piece, bar):
-        found = original(piece, bar)
-
-        def progress(step, loss, seconds):
-            if piece.index == index and step >= 3:
-                raise Killed
-
-        return Hooks(found.measure, found.track, progress)
-
-    patch.setattr(pieces.Piece, "hooks", hooks)
-    patch.setattr(runs, "CHUNK_SECONDS", 0.0)
 
 
 def test_killed_within_a_segment_and_continued(
@@ -297,65 +221,6 @@ def test_under_pdd_all_samples_stay_and_networks_learn_first(
         jaxdd.load(x / "distilled.npz").images for x in (tmp_path / "run", segmented)
     )
     assert not np.array_equal(ours[:, 2:], theirs[:, 2:])
-
-
-# Of IDC's flags those that DM has, too.
-SHARED = (
-    "dataset", "ipc", "net", "width", "augmentation", "batch_real", "steps", "num_eval",
-    "num_random", "eval_epochs", "eval_lr", "log_every", "measure_every", "save_every",
-)  # fmt: skip
-BOOSTED = {
-    **{name: TINY[name] for name in SHARED},
-    "method": "dm",
-    "eval_augmentation": "none",
-    "segments": 2,
-    "segment_rule": "boost",
-    "judges": 1,
-    "judge_epochs": 2,
-}
-
-
-def boosted(workdir, **changes) -> options.Config:
-    return config(workdir, BOOSTED, **changes)
-
-
-@pytest.fixture(scope="module")
-def moved(tmp_path_factory, problem, no_probes) -> Path:
-    """A finished run whose set grows; tests must not change it."""
-    folder = tmp_path_factory.mktemp("boosted") / "run"
-    distill.run(boosted(folder), problem)
-    return folder
-
-
-def test_a_boosted_set_holds_the_earlier_one_and_goes_on(moved):
-    records = read_json(moved / "summary.json")["segments"]
-    assert [x["size"] for x in records] == [2, 1]
-    assert len({tuple(x["kept"]) for x in records}) == 1
-    first, second = (np.load(moved / f"segments/{i}/segment.npz") for i in (0, 1))
-    whole = jaxdd.load(moved / "distilled.npz").images
-    assert np.array_equal(whole, second["images"])
-    begun = second["begun_images"]
-    assert np.array_equal(begun[:, :2], first["images"])
-    # The earlier images move, less than the new one.
-    old, new = (np.abs(whole - begun)[:, rows].mean() for rows in ([0, 1], [2]))
-    assert 0 < old < 0.5 * new
-
-
-@pytest.mark.slow
-def test_a_killed_boosted_set_is_continued_and_a_rate_of_0_keeps_what_there_is(
-    moved, problem, tmp_path, monkeypatch
-):
-    with monkeypatch.context() as patch:
-        patch.setattr(distill, "_measure", die)
-        with pytest.raises(Killed):
-            distill.run(boosted(tmp_path / "again"), problem)
-    distill.run(boosted(tmp_path / "again"), problem)
-    again, once = (jaxdd.load(x / "distilled.npz") for x in (tmp_path / "again", moved))
-    assert np.array_equal(again.images, once.images)
-    distill.run(boosted(tmp_path / "kept", boost_rate=0.0), problem)
-    kept = jaxdd.load(tmp_path / "kept/distilled.npz").images
-    first = np.load(tmp_path / "kept/segments/0/segment.npz")["images"]
-    assert np.array_equal(kept[:, :2], first)
 
 
 # --- Refused before anything is written ---------------------------------------------
