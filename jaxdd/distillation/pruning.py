@@ -12,7 +12,7 @@ import numpy as np
 from jaxdd import fields, report
 from jaxdd.data import Dataset, Split
 from jaxdd.data.accepted import Data, as_problem_data
-from jaxdd.data.problem import open_problem, prepare, restricted
+from jaxdd.data.problem import in_memory, open_problem, prepare
 from jaxdd.data.subsets import ENDS, FORMAT, KIND, Subset
 from jaxdd.distillation import scoring
 from jaxdd.distillation.difficulties import Difficulty
@@ -292,7 +292,7 @@ def _read(config: Config, path: str, dataset: Dataset | None) -> Scored:
     if dataset is None:
         problem = open_problem(config, 0.0, 0)
     else:
-        problem = prepare(restricted(dataset, config.subset, dataset.name), 0.0, 0)
+        problem = prepare(in_memory(dataset, config), 0.0, 0)
     train, whole = problem.splits.train, problem.dataset
     scores = read_scores(path, train.ids)
     with existing_file(path, "the scores", "give a scores.npz").open("rb") as file:

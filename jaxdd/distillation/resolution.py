@@ -12,11 +12,10 @@ from jaxdd.data.problem import (
     FORM,
     Problem,
     Scaling,
+    in_memory,
     open_problem,
     prepare,
-    restricted,
 )
-from jaxdd.data.streaming.moving import moved
 from jaxdd.devices import precision
 from jaxdd.distillation.choices import Run
 from jaxdd.distillation.fitting import fit
@@ -130,8 +129,7 @@ def open_data(run: Run, dataset: Dataset | None = None) -> Problem:
     seed = run.task.seed if run.data.split_seed is None else run.data.split_seed
     share = run.data.validation
     if dataset is not None:
-        dataset = restricted(dataset, run.data.subset, dataset.name)
-        dataset = moved(dataset) if run.data.stream == "always" else dataset
+        dataset = in_memory(dataset, run.data)
         return prepare(dataset, share, seed, scaling_of(run, dataset.name))
     return open_problem(run.data, share, seed, scaling_of(run, run.data.dataset))
 

@@ -14,9 +14,9 @@ from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.data.problem import (
     DataFlags,
     Problem,
+    in_memory,
     open_problem,
     prepare,
-    restricted,
 )
 from jaxdd.devices import needs
 from jaxdd.devices.precision import AUTO
@@ -97,6 +97,7 @@ def difficulty(
     id_column: str | None = None,
     missing: str | None = None,
     subset: str | Path | None = None,
+    stream: str = "auto",
     progress: Callback | None = None,
 ) -> Difficulty:
     """Score every training sample: which are easy, which are hard?
@@ -129,6 +130,9 @@ def difficulty(
         label, id_column, missing: how a table is read, as `--label`, `--id_column` and
             `--missing` say.
         subset: an index that `experiments.prune` wrote, whose samples are scored.
+        stream: where decoded images are: "always" on disk, "never" there, or "auto",
+            on disk where they would take more than a quarter of the memory and are
+            read by name. Scores are the same.
         progress: called with events, see `jaxdd.progress`; `jaxdd.report.bar` draws a
             bar.
 
@@ -178,6 +182,7 @@ def difficulty(
             id_column=id_column,
             missing=missing,
             subset=subset,
+            stream=stream,
         )
         config = fields.understood(config)
         return compute(open_run(config, config.score, dataset, config.validation))
@@ -252,8 +257,7 @@ def open_run(
     if dataset is None:
         problem = open_problem(config, validation, config.seed)
     else:
-        dataset = restricted(dataset, config.subset, dataset.name)
-        problem = prepare(dataset, validation, config.seed)
+        problem = prepare(in_memory(dataset, config), validation, config.seed)
     net = config.net or problem.dataset.modality.networks[0]
     spec = NetworkSpec(net, config.width, config.depth).sized(problem.dataset)
     options, network = spec.options(), spec.make(problem.dataset, arithmetic)
