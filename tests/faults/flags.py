@@ -31,7 +31,7 @@ from jaxdd.synthetic.initial import INITIALS
 PROGRAMS = (
     *(f"experiments.{name}" for name in (
         "distill", "experts", "evaluate", "difficulty", "d4a", "pad", "sdc", "matrix",
-        "demo",
+        "demo", "prune",
     )),
     *(f"benchmarks.{name}" for name in (
         "steps", "scaling", "unroll", "primitives", "profile", "targets", "plan",
@@ -66,6 +66,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "init": tuple(INITIALS),
     "distance": tuple(DISTANCES),
     "score": tuple(SCORES),
+    "end": ("easy", "median", "hard"),
+    "stream": ("auto", "always", "never"),
     "mask": ("none", "depth", "loss"),
     "norm": ("instance", "batch", "group", "none"),
     "activation": ("relu", "swish"),
