@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import importlib
 import itertools
+import os
 import random
 import sys
 import tempfile
@@ -167,7 +168,11 @@ def faults(count: int, first: int = 0) -> tuple[Counter, list[str]]:
     """What became of `count` sets from a seed on, and every fault with its flags."""
     kinds: Counter = Counter()
     told = []
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() as cache,
+        mock.patch.dict(os.environ, JAXDD_CACHE=cache),
+    ):
         for seed in range(first, first + count):
             program, flags = draw(seed, Path(folder))
             found = answer(program, flags)
