@@ -50,7 +50,7 @@ def reopen(
                 "Python by dataset=(images, labels)"
             ) from error
     name = source or data.name
-    data = _restricted(data, origin)
+    data = of_set(data, origin)
     if data.fingerprint != origin["fingerprint"]:
         raise UserError(
             f"the dataset {quoted(name)} is not the one the artifact was made from "
@@ -68,8 +68,17 @@ def _placed(data: Dataset, stream: str) -> Dataset:
     return moved(data) if stream == "always" else data
 
 
-def _restricted(data: Dataset, origin: dict[str, Any]) -> Dataset:
-    """The data with the training samples of a set's, where it had not all of them."""
+def of_set(data: Dataset, origin: dict[str, Any]) -> Dataset:
+    """The data with the training samples of a set's, where it had not all of them.
+
+    Args:
+        data: the whole data, those samples already, or other data, which are returned
+            as they are.
+        origin: what an artifact says of its data.
+
+    Raises:
+        UserError: the record of the samples contradicts the data.
+    """
     if "subset" not in origin:
         return data
     record = origin["subset"]
