@@ -27,6 +27,7 @@ from jaxdd import fields
 from jaxdd.data.problem import DataFlags, Problem
 from jaxdd.distillation import options, resolution
 from jaxdd.errors import UserError
+from jaxdd.methods.network import NetworkSpec
 from jaxdd.progress import say
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.paths import shown
@@ -131,6 +132,8 @@ def cell_of(config: Config, key: Key) -> Cell:
     if methods.has_students(key.method):
         flags |= {"student_steps": config.student_steps, "max_start": 4}
         flags["expert_epochs"] = 2
+    if methods.has_teacher(key.method) and "forgetting" in flags:
+        flags["forgetting"] = "none"  # there are no real samples to compare with
     if methods.has_features(key.method) and "mask" in flags:
         flags["features"] = "all"  # what a mask can choose from
     if methods.has_warmup(key.method):
@@ -167,7 +170,9 @@ def _bank_of(config: Config, key: Key) -> Path:
     window = "fiex" if key.modifier == "fiex" else None
     blocks = f"blocks{scaling.zca_blocks}" if scaling.zca_blocks else None
     zca = "zca" if scaling.zca else None
-    parts = ("experts", window, zca, blocks, scaling.constants)
+    net = methods.usual_net(key.method)
+    other = None if net == NetworkSpec().net else net
+    parts = ("experts", window, zca, blocks, scaling.constants, other)
     return Path(config.workdir) / "-".join(filter(None, parts))
 
 
@@ -181,8 +186,8 @@ def _train_banks(
         scaling = methods.scaling_of(cell.config)
         training = shared_banks.training_of(
             cell.config, Path(path), config.num_experts, EPOCHS, method="mtt",
-            zca=scaling.zca, zca_blocks=scaling.zca_blocks, constants=scaling.constants,
-            **window,
+            net=methods.usual_net(cell.key.method), zca=scaling.zca,
+            zca_blocks=scaling.zca_blocks, constants=scaling.constants, **window,
         )  # fmt: skip
         served = f"{cell.key.modifier} trajectories"
         shared_banks.train(training, problems[cell.key.method], served)

@@ -41,6 +41,7 @@ SEQUENCE = "sequence:"  # what the names of augmentations for sequences begin wi
 _IMAGE_NETS = (
     "convnet", "convnet_bn", "convnet_double", "mlp", "lenet", "alexnet", "alexnet_bn",
     "vgg11", "vgg11_bn", "resnet18", "resnet18_bn", "resnet18_ap", "resnet18_ap_bn",
+    "resnet18_imagenet",
 )  # fmt: skip
 
 VECTORS = Modality("vectors", ("F",), ("mlp",), (), "none", False)

@@ -95,6 +95,22 @@ class Span(NamedTuple):
     whole: Params | None = None
 
 
+class StepWindow(NamedTuple):
+    """Which steps of a student's training carry a gradient."""
+
+    start: Array  # [] int32, steps before them
+    length: Array | None = None  # [] int32; None for as many as the objective takes
+
+
+class Learner(NamedTuple):
+    """The network state at which something is matched or measured."""
+
+    params: Params
+    stats: Stats
+    # Where a source chooses it; None for the first steps of a student.
+    window: StepWindow | None = None
+
+
 class Inputs(NamedTuple):
     """The data of one step."""
 
@@ -110,6 +126,9 @@ class Inputs(NamedTuple):
     # [n]: by how much the updates of every slot are scaled; None where all slots have
     # the learning rate of the run.
     rates: Array | None = None
+    # The trained network that every step of a run sees, with its running statistics;
+    # only where the method has one.
+    teacher: Learner | None = None
 
     def expert_span(self) -> Span:
         """The span, where a step needs one.
@@ -122,6 +141,18 @@ class Inputs(NamedTuple):
                 "matching trajectories needs a span of an expert: set inputs.span"
             )
         return self.span
+
+    def trained_teacher(self) -> Learner:
+        """The teacher, where a step needs one.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.teacher is None:
+            raise UserError(
+                "a constant teacher has to be given to the steps: set inputs.teacher"
+            )
+        return self.teacher
 
     def earlier_set(self) -> Synthetic:
         """The images of earlier segments, where a step needs them.
@@ -145,6 +176,10 @@ class Outputs(NamedTuple):
     # [B, H_i, W_i, C_i] activations of each block before pooling; () where a network
     # has none. A compiled program does without them where they are not used.
     maps: tuple[Array, ...] = ()
+    # The mean and the biased variance, over batch and space, of the input of every
+    # batch norm, in the structure of the running statistics; () in training and where
+    # a network has none. They are computed only where they are used, as the maps are.
+    moments: Stats = ()
 
 
 @runtime_checkable
@@ -180,22 +215,6 @@ class Network(NamedTuple):
 
     init: InitNetwork
     apply: ApplyNetwork
-
-
-class StepWindow(NamedTuple):
-    """Which steps of a student's training carry a gradient."""
-
-    start: Array  # [] int32, steps before them
-    length: Array | None = None  # [] int32; None for as many as the objective takes
-
-
-class Learner(NamedTuple):
-    """The network state at which something is matched or measured."""
-
-    params: Params
-    stats: Stats
-    # Where a source chooses it; None for the first steps of a student.
-    window: StepWindow | None = None
 
 
 @runtime_checkable
@@ -434,6 +453,26 @@ class SpanMatch(Protocol):
             synthetic: the images of all classes, with the student's step size.
             target: the expert's parameters at the end of the span.
             learner: the network at its start.
+
+        Returns:
+            The loss and its evidence.
+        """
+
+
+@runtime_checkable
+class TeacherMatch(Protocol):
+    """How far a batch of images is from what a teacher knows of its data."""
+
+    def __call__(
+        self, key: Key, images: Batch, step: Array, learner: Learner, /
+    ) -> tuple[Scalar, Evidence]:
+        """Compare both.
+
+        Args:
+            key: consumed.
+            images: [B, ...], at most one of each class; padding has zero labels.
+            step: [] int32, at which images may be seen otherwise than before.
+            learner: the teacher.
 
         Returns:
             The loss and its evidence.

@@ -11,7 +11,16 @@ from jaxdd.methods.build import build
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
 from jaxdd.training.fit import Training, make_fit
-from jaxdd.types import Inputs, Method, Space, Span, Synthetic
+from jaxdd.types import (
+    Inputs,
+    Learner,
+    Method,
+    Network,
+    Outputs,
+    Space,
+    Span,
+    Synthetic,
+)
 from tests.helpers import (
     new_learner,
     smooth_network,
@@ -20,8 +29,9 @@ from tests.helpers import (
     with_convolution,
 )
 
-# RDED takes no step; those that it could take are DM's.
-STEPPING = {name: x for name, x in METHODS.items() if name != "rded"}
+# RDED takes no step; those that it could take are DM's. CDA's are SRe2L's, in views
+# that `test_views` is about.
+STEPPING = {name: x for name, x in METHODS.items() if name not in ("rded", "cda")}
 VARIANTS = {
     "plain": {},
     "mean": {"sdc_weight": 0.5},
@@ -49,6 +59,55 @@ def inputs_with_span() -> Inputs:
 INPUTS = inputs_with_span()
 
 
+def normed_network(features=64, hidden=8) -> Network:
+    """A layer, batch norm with fixed statistics, a smooth step; quick to compile."""
+    plain = smooth_network(features, hidden)
+
+    def init(key):
+        params, _ = plain.init(key)
+        statistics = {"mean": jnp.zeros(hidden), "variance": jnp.ones(hidden)}
+        return params, {"body": {"norm": statistics}}
+
+    def apply(params, stats, images, train):
+        rows = images.reshape(images.shape[0], -1)
+        inside = rows @ params["body"]["kernel"] + params["body"]["bias"][None]
+        mean, variance = jnp.mean(inside, axis=0), jnp.var(inside, axis=0)
+        moments = {"body": {"norm": {"mean": mean, "variance": variance}}}
+        known = moments if train else stats
+        mean, variance = (known["body"]["norm"][x][None] for x in ("mean", "variance"))
+        out = jnp.tanh((inside - mean) / jnp.sqrt(variance + 1e-5))
+        logits = out @ params["head"]["kernel"] + params["head"]["bias"][None]
+        outputs = Outputs(logits, (rows, out), (), () if train else moments)
+        return outputs, moments if train else stats
+
+    return Network(init, apply)
+
+
+NORMED = normed_network()
+
+
+def toy_teacher(images=None) -> Learner:
+    """The expert above, with the statistics of images, by default all of the toy data.
+
+    Args:
+        images: [B, H, W, C].
+    """
+    params = jax.tree.map(np.asarray, INPUTS.span.target)
+    kernel = params["body"]["kernel"]
+    params["body"]["kernel"] = kernel.reshape(-1, kernel.shape[-1])
+    images = np.asarray(INPUTS.full.images if images is None else images)
+    inside = images.reshape(len(images), -1) @ params["body"]["kernel"]
+    inside = inside + params["body"]["bias"]
+    statistics = {"mean": inside.mean(axis=0), "variance": inside.var(axis=0)}
+    stats = {"body": {"norm": statistics}}
+    return Learner(*jax.tree.map(jnp.asarray, (params, stats)))
+
+
+def network_of(recipe: Recipe) -> Network:
+    """The toy network, or one with batch norm where a method needs it."""
+    return NORMED if recipe.taught else NETWORK
+
+
 def earlier_set() -> Synthetic:
     """Two images per class of an earlier segment, and an empty slot for a third."""
     start = toy_start(INPUTS, ipc=3, kind="real", seed=9)
@@ -60,6 +119,8 @@ EARLIER = INPUTS._replace(earlier=earlier_set())
 
 def inputs_of(recipe: Recipe) -> Inputs:
     """What a step may look at; D4A's is one of a later segment."""
+    if recipe.taught:
+        return INPUTS._replace(teacher=toy_teacher())
     return EARLIER if recipe.count > 1 else INPUTS
 
 
@@ -103,6 +164,7 @@ SHORT = {
         "solver_steps": 3,
         "temperature_lr": 0.1,
     },
+    "teacher": {"image_lr": 0.02, "view_area": 0.5, "view_roll": 1},
     "spans": {
         "student_steps": 3,
         "batch_syn": 4,
@@ -135,7 +197,7 @@ def toy_recipe(method: str, variant="plain", **flags) -> Recipe:
 
 
 def toy_method(recipe: Recipe) -> Method:
-    return build(NETWORK, recipe, CONTEXT)
+    return build(network_of(recipe), recipe, CONTEXT)
 
 
 def start_for(recipe: Recipe) -> Synthetic:

@@ -63,6 +63,7 @@ RECIPES: dict[str, Recipe] = {
     "regression sdc": override(_REGRESSION, _SDC),
     "convex": METHODS["rcig"],
     "bptt": METHODS["rat_bptt"],
+    "statistics": METHODS["cda"],
 }
 
 
@@ -127,8 +128,9 @@ def numbers(name: str, dtype: Any = jnp.float32) -> Numbers:
         name: in `RECIPES`.
         dtype: of all arrays; with float64 64 bits have to be enabled.
     """
-    network = make_network("convnet", SHAPE, CLASSES, width=WIDTH, depth=DEPTH)
     recipe = recipe_of(name)
+    net = "convnet_bn" if recipe.taught else "convnet"
+    network = make_network(net, SHAPE, CLASSES, width=WIDTH, depth=DEPTH)
     objective, decoder = objective_of(network, recipe), decoder_of(recipe)
     start, learner, inputs = _cast(_inputs(network), dtype)
     codes = decoder.init(jax.random.key(0), start)
@@ -138,7 +140,7 @@ def numbers(name: str, dtype: Any = jnp.float32) -> Numbers:
         return objective(jax.random.key(3), made, learner, inputs, jnp.int32(0))[0]
 
     value, gradient = jax.jit(jax.value_and_grad(loss))(codes, learner, inputs)
-    by_size = gradient.step_size if recipe.needs_experts else 0.0
+    by_size = gradient.step_size if recipe.follows else 0.0
     return Numbers(*map(np.asarray, (value, gradient.images, by_size)))
 
 

@@ -45,8 +45,9 @@ from jaxdd.types import (
 BASES = ("dc", "dsa", "dcc", "dsac", "idc", "dm", "mtt", "ftd", "tesla", "datm")
 SDC = "+sdc"  # behind a method: with the difficulty correction
 ALL = (*BASES, "dsa" + SDC)
-# D4A is IDC in segments; one of its steps is one of IDC's. RDED takes none.
-KNOWN = tuple(name for name in METHODS if name not in ("d4a", "rded"))
+# D4A is IDC in segments; one of its steps is one of IDC's. RDED takes none, and those
+# of SRe2L and CDA need a teacher.
+KNOWN = tuple(name for name in METHODS if name not in ("d4a", "rded", "sre2l", "cda"))
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,16 @@ def has_experts(method: str) -> bool:
     return _recipe(method).needs_experts
 
 
+def has_teacher(method: str) -> bool:
+    """Whether a method has one trained network in every step, which forgets nothing."""
+    return _recipe(method).taught
+
+
+def usual_net(method: str) -> str:
+    """The network that a method is run with where nothing else is asked for."""
+    return presets.usual_network(_recipe(method)).net
+
+
 def has_students(method: str) -> bool:
     """Whether a method matches the trajectories of experts."""
     return _recipe(method).follows

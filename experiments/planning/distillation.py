@@ -167,8 +167,8 @@ class Distillation:
         cost = steps_cost(self.piece, steps)
         self.compiling["the steps"] = cost.compile_seconds
         objective = self.job.recipe.objective
-        flag = next(name for name in LOOP_FLAGS if hasattr(objective, name))
-        lever = Lever(flag, getattr(objective, flag))
+        flag = next((name for name in LOOP_FLAGS if hasattr(objective, name)), None)
+        lever = None if flag is None else Lever(flag, getattr(objective, flag))
         self.programs["distillation"] = cost.memory, lever
         self.buffer = cost.buffer
         segments = f"{self.count} segments x " if self.count > 1 else ""

@@ -135,7 +135,8 @@ def experts(
     held_out = problem.splits.validation or problem.splits.train
     with Stopwatch() as watch:
         one = Imagined(replace(manifest, experts=1), network)
-        banks.reach(one, network, problem.on_device(held_out))
+        real = problem.on_device(problem.splits.train)
+        banks.reach(one, network, problem.on_device(held_out), real)
     time.append(Part("accuracy of the experts", count * watch.seconds))
     compiling["their accuracy"] = watch.compile_seconds
     time.append(compiling_part(compiling))

@@ -5,6 +5,7 @@ frepo       the operations of FRePo's evaluation
 sequences   operations on one sequence
 pipelines   choices among ops, and their lifts to batches: `per_image`, `siamese`
 mixing      CutMix
+views       random parts of images, the same for a whole batch
 dc          the augmentation of DC's own evaluation
 named       `training`: augmentations of a network's training by name
 """

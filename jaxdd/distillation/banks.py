@@ -23,6 +23,7 @@ from jaxdd.experts import (
     layout,
     train_bank,
 )
+from jaxdd.experts.teaching import trained_expert
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.progress import Stage, say
@@ -30,7 +31,7 @@ from jaxdd.storage.files import make_folder
 from jaxdd.storage.paths import existing_file, shown
 from jaxdd.training.evaluate import accuracy
 from jaxdd.training.fit import Training, make_epochs
-from jaxdd.types import Learner, Network, Params, RealData
+from jaxdd.types import Network, Params, RealData
 
 
 def manifest_of(
@@ -144,20 +145,30 @@ def _curriculum(manifest: Manifest) -> Curriculum:
     return Curriculum(**fields)
 
 
-def needed_epochs(recipe: Recipe) -> tuple[int, int]:
-    """The first and the last snapshot that a method may read."""
+def needed_epochs(recipe: Recipe, bank: Manifest) -> tuple[int, int]:
+    """The first and the last snapshot of a bank that a method may read."""
+    if recipe.taught or not recipe.needs_experts:
+        return bank.last_epoch, bank.last_epoch  # those of a teacher
     if not recipe.follows:
         return 0, 1  # the first one, and any that is trained
     starts = recipe.spans.starts()
     return starts.lowest, starts.highest - 1 + recipe.students.expert_epochs
 
 
-def reach(bank: Snapshots, network: Network, real: RealData) -> list[float]:
-    """Accuracy of every expert after its last stored epoch, on some split, percent."""
-    params, stats = network.init(jax.random.key(0))
-    measure = jax.jit(lambda p, real: accuracy(network, Learner(p, stats), real))
-    last = bank.manifest.last_epoch
+def reach(
+    bank: Snapshots, network: Network, split: RealData, real: RealData
+) -> list[float]:
+    """Accuracy of every expert after its last stored epoch, percent.
+
+    Args:
+        bank: the experts.
+        network: theirs.
+        split: the samples that are classified.
+        real: those that they were trained on, for the statistics of batch norm.
+    """
+    measure = jax.jit(lambda learner, split: accuracy(network, learner, split))
+    # Rounding makes 100.00001 of what is all right.
     return [
-        float(measure(bank.snapshot(e, last, params), real))
+        min(100.0, float(measure(trained_expert(bank, e, network, real), split)))
         for e in range(bank.manifest.experts)
     ]

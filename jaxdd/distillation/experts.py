@@ -41,7 +41,7 @@ _SUMMARY = mapping(
 
 
 # The flags of a distillation that are about its experts, and their names here.
-_NAMES = {
+NAMES = {
     **{name: name for name, flag in FLAGS.items() if flag.path[0] in (
         "data", "scaling", "network", "arithmetic", "window")},
     **{name: name for name in ("ipc", "seed", "augmentation", "num_experts",
@@ -60,7 +60,8 @@ class BankFlags:
     workdir: str = option(..., "folder for the bank", kind="path", often=True)
     method: str = option(
         "mtt",
-        "method whose experts are trained: mtt, ftd, tesla, datm, pad, ncfm or rded",
+        "method whose experts are trained: mtt, ftd, tesla, datm, pad, ncfm, rded, "
+        "sre2l or cda",
         often=True,
     )
     keep_first: int | None = option(None, "first epoch that is stored; default: 0")
@@ -79,13 +80,13 @@ Config = config_class(
     (BankFlags,),
     Run,
     filled_by_preset,
-    _NAMES,
+    NAMES,
 )
 
 
 def _given(config: BankFlags) -> dict[str, Any]:
     """{flag of a distillation: value}."""
-    return {name: getattr(config, own) for name, own in _NAMES.items()}
+    return {name: getattr(config, own) for name, own in NAMES.items()}
 
 
 def run(config: BankFlags, problem: Problem | None = None) -> dict[str, Any]:
@@ -103,8 +104,12 @@ def run(config: BankFlags, problem: Problem | None = None) -> dict[str, Any]:
         UserError: bad input, named.
         signals.Interrupted: a signal stopped the training; its state is saved.
     """
-    opened = open_run(config, problem)
-    with owned(config.workdir) as folder:
+    return run_opened(open_run(config, problem), config.workdir)
+
+
+def run_opened(opened: "Opened", workdir: str | Path) -> dict[str, Any]:
+    """Train the bank of flags that are checked; see `run`."""
+    with owned(workdir) as folder:
         summary = folder / "summary.json"
         resumed = Record(folder, opened.record, "experts", identity)
         lost = _lost(folder) if summary.exists() else None
@@ -194,7 +199,7 @@ def open_run(config: BankFlags, problem: Problem | None = None) -> Opened:
     if run_of(config.method, {}).experts is None:
         raise UserError(
             f"--method={config.method} has no experts: choose mtt, ftd, tesla, datm, "
-            "pad, ncfm or rded"
+            "pad, ncfm, rded, sre2l or cda"
         )
     flags = _given(config)
     run = run_of(config.method, flags)
@@ -235,7 +240,7 @@ def _train(opened: Opened, folder: Path, resumed: Record) -> dict[str, Any]:
     held_out = problem.splits.validation
     split = "train" if held_out is None else "validation"
     part = real if held_out is None else problem.on_device(held_out)
-    accuracies = banks.reach(bank, network, part)
+    accuracies = banks.reach(bank, network, part, real)
     return {
         "bank": opened.record,
         "bytes": manifest.bytes,

@@ -51,6 +51,8 @@ def fit(run: Run, flags: Mapping[str, Any], dataset: Dataset) -> Run:
         value = getattr(run.recipe.images, flag)
         if value != plain:
             check_pixels(f"--{flag}={value}", shape)
+    if hasattr(run.recipe.objective, "views"):
+        check_pixels(f"--method={run.method} with its views", shape)
     area = run.recipe.images.crops.area
     if run.recipe.needs_teacher and area < 1:
         check_pixels(f"--crop_area={area:g}", shape)

@@ -29,7 +29,7 @@ from jaxdd.running.loop import Program
 from jaxdd.synthetic import decoder as decoders
 from jaxdd.synthetic.initial import correct_set, initial_set, label_logits, mosaics
 from jaxdd.synthetic.labels import TeacherLabels, probabilities_of
-from jaxdd.synthetic.sets import flatten
+from jaxdd.synthetic.sets import flatten, present
 from jaxdd.training.evaluate import right
 from jaxdd.types import Array, Inputs, Learner, Network, Params, RealData, Synthetic
 
@@ -126,7 +126,34 @@ class Job:
         # Initial images and random subsets are those of a run without a window.
         table, _ = class_table(np.asarray(real.labels), real.table.shape[0])
         self.inputs = Inputs(window, real._replace(table=jnp.asarray(table)))
+        if self.recipe.taught:
+            self.inputs = self.inputs._replace(teacher=self.teacher_of(window))
         self.params = jax.eval_shape(network.init, jax.random.key(0))[0]
+
+    def teacher_of(self, real: RealData) -> Learner:
+        """The first expert with running statistics of some samples alone."""
+        assert self.bank is not None, "opening has seen to a bank"
+        return first_teacher(self.bank, self.network, real)
+
+    def shown(self, real: RealData, earlier: Synthetic | None) -> Inputs:
+        """What a segment may look at.
+
+        Args:
+            real: the samples that it may match; a teacher's statistics are theirs.
+            earlier: the images of the segments before it.
+        """
+        inputs = self.inputs._replace(real=real, earlier=earlier)
+        if self.recipe.taught and real is not self.inputs.real:
+            inputs = inputs._replace(teacher=self.teacher_of(real))
+        return inputs
+
+    def labelled(self, stored: Synthetic) -> Synthetic:
+        """A stored set with its last labels, where a teacher gives them at the end."""
+        if not self.recipe.labelled_last:
+            return stored
+        labels = self.teacher.probabilities(self.space.decode(stored.images))
+        there = present(stored.labels)[..., None]
+        return stored._replace(labels=jnp.where(there, labels, 0))
 
     def size(self, index: int) -> int:
         """Images per class of the set that a segment distils."""
@@ -214,9 +241,7 @@ class Job:
     @cached_property
     def teacher(self) -> Teaching:
         """The first expert, with the network that is evaluated."""
-        assert self.bank is not None, "opening has seen to a bank"
-        learner = first_teacher(self.bank, self.network, self.inputs.full)
-        return Teaching(self.network, learner)
+        return Teaching(self.network, self.teacher_of(self.inputs.full))
 
     @cached_property
     def share(self) -> Callable:

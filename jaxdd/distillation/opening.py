@@ -194,7 +194,8 @@ def _with_bank(
         digest = replace(wanted, complete=True).digest
         spec = replace(resolved.bank, manifest=digest)
         return replace(resolved, bank=spec), []
-    return resolved, bank.check(wanted, banks.needed_epochs(resolved.recipe))
+    needed = banks.needed_epochs(resolved.recipe, bank.manifest)
+    return resolved, bank.check(wanted, needed)
 
 
 def _left_out(

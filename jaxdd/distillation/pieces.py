@@ -143,9 +143,10 @@ class Piece:
             self.show(bar, int(state.step), self.method.stored(state))
             numbers: dict[str, float] = {}
             if self.probes is not None:
-                difficulty = self.probes.measure(
-                    self.job.measurable(self.method.result(state))
-                )
+                result = self.method.result(state)
+                if job.recipe.labelled_last:
+                    result = job.decode(job.labelled(self.method.stored(state)))
+                difficulty = self.probes.measure(job.measurable(result))
                 numbers = {f"difficulty_{k}": v for k, v in difficulty.items()}
             if job.recipe.follows:
                 numbers["step_size"] = float(self.method.stored(state).step_size)
@@ -164,6 +165,7 @@ class Piece:
 
         def track(best: runs.Best, stored: Synthetic, step: int) -> runs.Best:
             rate = stored.step_size if learned else None
+            stored = job.labelled(stored)
             accuracy = judge.distilled(job.decode(stored), rate)["mean"]
             if accuracy <= float(best.accuracy):
                 return best
@@ -229,12 +231,13 @@ class Piece:
             best = hooks.track(state.best, stored, chosen)
             stored, chosen = best.synthetic, int(best.step)
         size = self.job.size(self.index)
-        return _only(stored, size), chosen, metrics, timings._asdict()
+        stored = self.job.labelled(_only(stored, size))
+        return stored, chosen, metrics, timings._asdict()
 
     def begun(self) -> Synthetic:
         """The stored set at step 0, without empty slots."""
         stored = self.method.stored(self.start())
-        return _only(stored, self.job.size(self.index))
+        return self.job.labelled(_only(stored, self.job.size(self.index)))
 
 
 def _only(stored: Synthetic, size: int) -> Synthetic:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxdd.augment.views import Views
 from jaxdd.data import Dataset, Preprocess, check_constants, normalisation
 from jaxdd.data.problem import (
     FORM,
@@ -242,6 +243,13 @@ def _completed(
         horizon = run.published.steps or max(1, run.length.steps)
         images = replace(recipe.images, horizon=horizon)
         recipe = replace(recipe, images=images)
+    views = getattr(recipe.objective, "views", None)
+    if isinstance(views, Views) and views.schedule != "constant":
+        if views.horizon is None:
+            horizon = run.published.steps or max(1, run.length.steps)
+            views = replace(views, horizon=horizon)
+        objective: Any = recipe.objective
+        recipe = replace(recipe, objective=replace(objective, views=views))
     if run.experts is None:
         return recipe, None
     if epochs is not None:

@@ -170,7 +170,7 @@ class _Segmented:
         job, count = self.job, len(self.job.parts)
         place = self.place.inner("segments", str(index))
         real = self._kept(index)
-        inputs = job.inputs._replace(real=real, earlier=job.earlier(self.made))
+        inputs = job.shown(real, job.earlier(self.made))
         grown = self.made[0] if job.boosts and index > 0 else None
         piece = self.last = Piece(job, self.probes, index, inputs, grown)
         if job.recipe.follows and index > 0 and self.asked.filters:

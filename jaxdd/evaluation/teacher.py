@@ -14,7 +14,7 @@ from jaxdd.errors import UserError
 from jaxdd.evaluation.protocol import Protocol
 from jaxdd.evaluation.whole import BATCH, Whole
 from jaxdd.experts.bank import Bank
-from jaxdd.experts.manifest import layout
+from jaxdd.experts.manifest import Manifest, layout
 from jaxdd.experts.teaching import Teaching, first_teacher
 from jaxdd.methods.network import network_for
 from jaxdd.primitives.keys import named_key
@@ -106,6 +106,14 @@ def open_bank(path: str, problem: Problem) -> Bank:
     return bank
 
 
+def _training(manifest: Manifest) -> dict[str, Any]:
+    """How an expert was trained, or the digest of the weights that were imported."""
+    if "weights" in manifest.training:
+        return dict(manifest.training)
+    epochs = {"epochs": manifest.last_epoch}
+    return dataclasses.asdict(Training(**{**manifest.training, **epochs}))
+
+
 def teacher_from(bank: Bank, problem: Problem, tested: Split) -> Teacher:
     """The first expert of a bank after its last stored epoch.
 
@@ -125,9 +133,7 @@ def teacher_from(bank: Bank, problem: Problem, tested: Split) -> Teacher:
     about = {
         "source": f"bank {manifest.digest}",
         "network": manifest.network,
-        "training": dataclasses.asdict(
-            Training(**{**manifest.training, "epochs": manifest.last_epoch})
-        ),
+        "training": _training(manifest),
         "augmentation": manifest.augmentation,
         "accuracy": float(np.asarray(measure(learner, problem.on_device(tested)))),
     }

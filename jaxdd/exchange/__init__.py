@@ -5,6 +5,7 @@ formats       the foreign formats by name; their readers are in `readers/`
 targets       the formats that are written, by name; their writers are in `writers/`
 shortening    `shorten`: a set with fewer images per class, by a score
 content       what each container of ours holds
+weights       those of networks that PyTorch has trained
 containers    files of arrays: `torch_files` (with `pickles` and `tensors`),
               `torch_writer`, `safetensors` and `parquet`
 """

@@ -4,6 +4,7 @@ manifest    the content of a bank, and how it was trained
 bank        one memory-mapped array [experts, epochs, parameters] with checksums
 disk        room on the disk, reserved before the training
 training    trains a bank group by group, and resumes
+statistics  running statistics of a teacher's batch norm, beside its parameters
 teaching    an expert as a teacher, with the statistics of its batch norm
 """
 

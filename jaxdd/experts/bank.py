@@ -29,10 +29,11 @@ from jaxdd.experts.manifest import (
     dump,
     read_manifest,
 )
+from jaxdd.experts.statistics import read_statistics
 from jaxdd.primitives.trees import from_named_leaves
 from jaxdd.storage.files import write_atomically
 from jaxdd.storage.paths import is_there, local_path, reason, shown
-from jaxdd.types import Params, Span
+from jaxdd.types import Params, Span, Stats
 
 SNAPSHOTS, CHECKSUMS, MANIFEST = "snapshots.bin", "checksums.bin", "manifest.json"
 # The checksum of a row is its CRC-32 with this bit, or 0 before the row is written.
@@ -72,6 +73,18 @@ class Snapshots(Protocol):
         Raises:
             UserError: the snapshot cannot be read.
         """
+
+    def statistics(self, like: Stats) -> Stats | None:
+        """Running statistics of the first expert after its last epoch, if stored.
+
+        Args:
+            like: any tree with the structure of the network's running statistics.
+
+        Raises:
+            UserError: they cannot be read.
+        """
+        del like
+        return None
 
     def span(self, expert: int, start: int, length: int, like: Params) -> Span:
         """Parameters of an expert after epoch `start`, and `length` epochs later."""
@@ -224,6 +237,10 @@ class Bank(Snapshots):
         self.flush()
         self.manifest = dataclasses.replace(self.manifest, complete=True)
         write_atomically(self.folder / MANIFEST, dump(self.manifest, self.version))
+
+    def statistics(self, like: Stats) -> Stats | None:
+        """As in `Snapshots`, from a file beside the snapshots."""
+        return read_statistics(self.folder, like)
 
     def verify(self, expert: int, epoch: int) -> None:
         """Compare a stored snapshot with its checksum, once per process.

@@ -48,7 +48,8 @@ class Manifest:
         data: the training split: {"name", "fingerprint", "validation", "split_seed"}.
         preprocess: {"kind", "digest"}.
         network: {"name", and options of `nets.make_network`}.
-        training: fields of `fit.Training`.
+        training: fields of `fit.Training`, or {"weights"}, the digest of the file that
+            they were imported from.
         curriculum: fields of `curriculum.Curriculum`, and the score that sorts samples.
         augmentation: name of the augmentation, see `augment.training`.
         seed: seed of initial parameters, minibatches and augmentations.
@@ -107,7 +108,10 @@ _SCHEMA = mapping(
     data=mapping(),
     preprocess=mapping(),
     network=mapping(optional={"name": text()}),
-    training=mapping(optional=fields_of(Training, batch_size=integer(1)), others=None),
+    training=mapping(
+        optional={**fields_of(Training, batch_size=integer(1)), "weights": text(64)},
+        others=None,
+    ),
     curriculum=mapping(
         optional={
             **fields_of(

@@ -1,11 +1,13 @@
 """An expert as a teacher: its last parameters, and running statistics to go with them.
 
-A bank has parameters alone. The running statistics of batch norm are measured anew.
+A bank has parameters. The running statistics of batch norm are measured anew, but for
+those of a teacher that stand beside them, such as imported ones.
 """
 
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jaxdd.data.real import sample_any
 from jaxdd.devices import policy
@@ -64,21 +66,34 @@ def settled(key: Key, network: Network, learner: Learner, real: RealData) -> Sta
     return jax.lax.fori_loop(0, BATCHES, after, learner.stats)
 
 
-def first_teacher(bank: Snapshots, network: Network, real: RealData) -> Learner:
-    """The first expert of a bank after its last stored epoch.
+def trained_expert(
+    bank: Snapshots, expert: int, network: Network, real: RealData
+) -> Learner:
+    """An expert of a bank after its last stored epoch.
 
     Args:
         bank: the experts.
+        expert: its index.
         network: theirs.
-        real: the samples that they were trained on, for the statistics of batch norm.
+        real: samples that it was trained on, for the statistics of batch norm; those
+            that are stored for the first expert count where all samples are in play.
 
     Raises:
         UserError: the snapshot cannot be read.
     """
     params, stats = network.init(jax.random.key(0))
-    params = bank.snapshot(0, bank.manifest.last_epoch, params)
+    params = bank.snapshot(expert, bank.manifest.last_epoch, params)
     learner = Learner(params, stats)
     if not jax.tree.leaves(stats):
         return learner
+    whole = int(real.counts.sum()) == real.labels.shape[0]
+    stored = bank.statistics(stats) if whole and expert == 0 else None
+    if stored is not None:
+        return learner._replace(stats=jax.tree.map(jnp.asarray, stored))
     settle = jax.jit(settled, static_argnums=1)
     return learner._replace(stats=settle(jax.random.key(0), network, learner, real))
+
+
+def first_teacher(bank: Snapshots, network: Network, real: RealData) -> Learner:
+    """The first expert, see `trained_expert`."""
+    return trained_expert(bank, 0, network, real)

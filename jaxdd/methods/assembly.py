@@ -33,11 +33,13 @@ class Extras(NamedTuple):
             for where they started (RCIG).
         prepare: (codes, inputs, step) -> codes, called before every match (TESLA's
             teacher labels, IDC's clamping).
+        finish: (codes) -> codes, called after every update (SRe2L's clamping).
     """
 
     ema_decay: float | None = None
     ema_of: str = "images"
     prepare: Callable[[Codes, Inputs, Array], Codes] = lambda codes, inputs, step: codes
+    finish: Callable[[Codes], Codes] = lambda codes: codes
 
 
 def make_method(
@@ -105,7 +107,7 @@ def make_method(
             gradient, state.optimizer, codes, value=info.get("match", loss)
         )
         updates = _at_rates(updates, inputs.rates)
-        codes = optax.apply_updates(codes, updates)
+        codes = extras.finish(optax.apply_updates(codes, updates))
         advanced = source.advance(
             key_advance, state.source, learner, decoder.decode(codes), inputs
         )

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd import augment as augmentations
+from jaxdd.errors import UserError
 from jaxdd.learners.fresh import Context, in_passes
 from jaxdd.learners.lessons import after_lessons
 from jaxdd.methods.assembly import Extras, make_method
@@ -14,7 +15,8 @@ from jaxdd.nets import has_batch_statistics
 from jaxdd.objectives.parts import LearnsStepSize, SampleMatching
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.primitives.trees import global_norm
-from jaxdd.synthetic.decoder import make_decoder
+from jaxdd.synthetic.decoder import INPUT, make_decoder
+from jaxdd.synthetic.images import Images
 from jaxdd.synthetic.labels import TeacherLabels
 from jaxdd.synthetic.optimizer import make_optimizer
 from jaxdd.types import (
@@ -28,6 +30,7 @@ from jaxdd.types import (
     MethodState,
     Network,
     Objective,
+    Space,
     Synthetic,
 )
 
@@ -82,11 +85,15 @@ def decoder_of(recipe: Recipe, context: Context = ANYWHERE) -> Decoder:
     return make_decoder(recipe.labels.name, recipe.formation, space, positive)
 
 
-def extras_of(network: Network, recipe: Recipe) -> Extras:
-    """The average, an expert's labels and clipped pixels, where the recipe has them."""
+def extras_of(network: Network, recipe: Recipe, context: Context = ANYWHERE) -> Extras:
+    """The average, an expert's labels and clipped pixels, where the recipe has them.
+
+    Raises:
+        UserError: pixels are to be clipped and their space is not known.
+    """
     images, labels, matches = recipe.images, recipe.labels, recipe.learner.matches
     relabel = None
-    if isinstance(labels, TeacherLabels) and recipe.needs_experts:
+    if isinstance(labels, TeacherLabels) and recipe.relabels:
         relabel = labels.relabel(network)
 
     def clip(codes: Codes, step: Array) -> Codes:
@@ -97,9 +104,26 @@ def extras_of(network: Network, recipe: Recipe) -> Extras:
     def prepare(codes: Codes, inputs: Inputs, step: Array) -> Codes:
         if relabel is not None:
             codes = relabel(codes, inputs)
-        return clip(codes, step) if images.space == "pixels" else codes
+        before = images.space == "pixels" and images.clipping != "update"
+        return clip(codes, step) if before else codes
 
-    return Extras(images.ema_decay or None, images.ema_of, prepare)
+    extras = Extras(images.ema_decay or None, images.ema_of, prepare)
+    if images.clipping != "update":
+        return extras
+    return extras._replace(finish=_clipped(images, context.pixels))
+
+
+def _clipped(images: Images, pixels: Space | None) -> Callable[[Codes], Codes]:
+    """Codes -> codes whose pixels lie in [0, 1], however images are stored."""
+    if pixels is None:
+        raise UserError("clipping pixels needs the space of the data's preprocessing")
+    space = INPUT if images.space == "pixels" else pixels
+
+    def clip(codes: Codes) -> Codes:
+        within = jnp.clip(space.encode(codes.images), 0, 1)
+        return codes._replace(images=space.decode(within))
+
+    return clip
 
 
 def build(network: Network, recipe: Recipe, context: Context = ANYWHERE) -> Method:
@@ -133,7 +157,7 @@ def build(network: Network, recipe: Recipe, context: Context = ANYWHERE) -> Meth
         make_optimizer(
             images.updates(), labels.updates(images), of_step_size, images.gate
         ),
-        extras_of(network, recipe),
+        extras_of(network, recipe, context),
     )
 
 

@@ -13,6 +13,7 @@ from jaxdd.methods.published.formations import formations
 from jaxdd.methods.published.matching import matching
 from jaxdd.methods.published.preset import Length, Preset
 from jaxdd.methods.published.regressions import regressions
+from jaxdd.methods.published.statistics import statistics
 from jaxdd.methods.published.trajectories import trajectories
 from jaxdd.methods.published.unrolled import unrolled
 from jaxdd.methods.recipe import Recipe
@@ -33,12 +34,14 @@ _FAMILIES = {
     "spans": trajectories,
     "windows": unrolled,
     "aged_pool": regressions,
+    "teacher": statistics,
 }
 # The networks of methods that were published with others than the usual ConvNet, by
 # the name of their objective.
 USUAL_NETWORKS: dict[str, NetworkSpec] = {
     "regression": NetworkSpec("convnet_double", match_norm="batch"),
     "convex": NetworkSpec("convnet_double", match_activation="softplus"),
+    "statistics": NetworkSpec("convnet_bn"),
 }
 
 
@@ -123,14 +126,14 @@ def completed(recipe: Recipe, dataset: str) -> Preset:
     dataset = settings_of(dataset)
     augmentation = recipe.objective.augmentation
     experts = Experts() if recipe.needs_experts else None
-    if recipe.needs_teacher and experts is None:
+    if recipe.taught or (recipe.needs_teacher and experts is None):
         experts = teacher(dataset)
     row: dict[str, Any] = {
         "steps": digits.STEPS if dataset == "digits" else OWN_STEPS,
         "eval_augmentation": augmentation,
         "eval_epochs": 300 if augmentation == "none" else 1000,
     }
-    if recipe.needs_experts and dataset == "digits":
+    if recipe.needs_experts and not recipe.taught and dataset == "digits":
         row |= digits.EXPERTS
     rate = None if recipe.follows else 0.01
     return override(

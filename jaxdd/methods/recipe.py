@@ -10,6 +10,7 @@ from jaxdd.learners.fresh import Context, Fresh
 from jaxdd.learners.interpolated import Interpolated
 from jaxdd.learners.pools import Pool, RealPool
 from jaxdd.learners.spans import Spans
+from jaxdd.learners.teacher import Teacher
 from jaxdd.learners.windows import Windows
 from jaxdd.modifiers.masks import Mask
 from jaxdd.modifiers.sdc import SDC
@@ -20,6 +21,7 @@ from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.objectives.parts import LearnsStepSize, Parts
 from jaxdd.objectives.regression import FeatureRegression
+from jaxdd.objectives.statistics import StatisticsMatching
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.synthetic.formation import Formation
@@ -115,10 +117,19 @@ class Recipe:
         | FeatureRegression
         | ConvexRegression
         | UnrolledLoss
+        | StatisticsMatching
         | OwnObjective
     ) = variant(GradientMatching(), "what is matched", "objective")
     learner: (
-        Fresh | Pool | RealPool | AgedPool | Spans | Interpolated | Windows | OwnLearner
+        Fresh
+        | Pool
+        | RealPool
+        | AgedPool
+        | Spans
+        | Interpolated
+        | Windows
+        | Teacher
+        | OwnLearner
     ) = variant(Pool(), "where networks come from", "source")
     images: Images = Images()
     labels: HardLabels | SoftLabels | TeacherLabels | Targets | Weights = variant(
@@ -173,6 +184,22 @@ class Recipe:
     def needs_teacher(self) -> bool:
         """Whether an expert chooses the first images."""
         return self.images.init == "crops"
+
+    @property
+    def taught(self) -> bool:
+        """Whether every step sees the same trained network."""
+        return isinstance(self.learner, Teacher)
+
+    @property
+    def relabels(self) -> bool:
+        """Whether labels are an expert's, made anew in every step."""
+        of_expert = isinstance(self.labels, TeacherLabels)
+        return of_expert and self.needs_experts and not self.taught
+
+    @property
+    def labelled_last(self) -> bool:
+        """Whether the teacher of all steps labels the images when they are done."""
+        return isinstance(self.labels, TeacherLabels) and self.taught
 
     @property
     def follows(self) -> bool:
@@ -273,8 +300,8 @@ def _check_teacher(recipe: Recipe) -> None:
     """Refuse labels of an expert where none is at hand, or images in tiles."""
     if not recipe.needs_experts and not recipe.needs_teacher:
         raise UserError(
-            "--labels=teacher needs a method that matches trajectories, or "
-            "--init=crops: use hard"
+            "--labels=teacher needs a method that matches trajectories or has a "
+            "teacher, or --init=crops: use hard"
         )
     if not recipe.needs_experts:
         return  # labelled once, at the start

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+from jaxdd.augment.views import Views
 from jaxdd.learners.aged import AgedPool
 from jaxdd.learners.fresh import Fresh
 from jaxdd.learners.interpolated import Interpolated
 from jaxdd.learners.pools import Pool, RealPool
 from jaxdd.learners.spans import Spans
+from jaxdd.learners.teacher import Teacher
 from jaxdd.learners.windows import Windows
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.masks import Mask
@@ -17,6 +19,7 @@ from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.feature_distances import MMD, Attention, CharacteristicFunction
 from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.objectives.regression import FeatureRegression
+from jaxdd.objectives.statistics import StatisticsMatching
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.synthetic.images import Images
@@ -141,6 +144,21 @@ rcig = Recipe(
 )
 # Sun et al., CVPR 2024: no step is published; DM's are those that would follow.
 rded = replace(dm, images=replace(dm.images, init="crops"), labels=TeacherLabels())
+# Yin, Xing, Shen, NeurIPS 2023 (official code).
+sre2l = Recipe(
+    StatisticsMatching(),
+    Teacher(),
+    Images(
+        init="noise",
+        lr=0.25,
+        optimizer=Adam(beta1=0.5, beta2=0.9),
+        schedule="annealed",
+        clipping="update",
+    ),
+    TeacherLabels(),
+)
+# Yin, Shen, TMLR 2024: views become harder.
+cda = replace(sre2l, objective=StatisticsMatching(views=Views(schedule="cosine")))
 
 METHODS: dict[str, Recipe] = {
     "dc": dc,
@@ -162,6 +180,8 @@ METHODS: dict[str, Recipe] = {
     "rcig": rcig,
     "rat_bptt": rat_bptt,
     "rded": rded,
+    "sre2l": sre2l,
+    "cda": cda,
 }
 
 # How papers spell a method, where that is not its name in capitals.
@@ -169,6 +189,7 @@ SPELLINGS = {
     "datadam": "DataDAM",
     "frepo": "FRePo",
     "rat_bptt": "RaT-BPTT",
+    "sre2l": "SRe2L",
 }
 
 

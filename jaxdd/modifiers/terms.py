@@ -15,6 +15,7 @@ from jaxdd.types import (
     Schedule,
     SetMatch,
     SpanMatch,
+    TeacherMatch,
     Term,
 )
 
@@ -68,7 +69,7 @@ def weight_schedule(kind: str, weight: float, horizon: int) -> Schedule:
 
 
 def add_terms(
-    match: ClassMatch | SetMatch | BatchMatch | SpanMatch,
+    match: ClassMatch | SetMatch | BatchMatch | SpanMatch | TeacherMatch,
     terms: Mapping[str, WeightedTerm],
 ):
     """Add weighted penalties to a match of any kind.

@@ -134,6 +134,25 @@ def max_pool2(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
     return top
 
 
+def max_pool3(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
+    """Maxima over 3x3 windows with stride 2 and padding 1, PyTorch's of ResNets.
+
+    [B, H, W, C] -> [B, (H + 1) // 2, (W + 1) // 2, C]; padding never is the maximum.
+    The gradient goes to one element, as in `max_pool2`. NaN propagates.
+    """
+    height, width = (x.shape[1] + 1) // 2, (x.shape[2] + 1) // 2
+    around = ((0, 0), (1, 1), (1, 1), (0, 0))
+    padded = jnp.pad(x, around, constant_values=-jnp.inf)
+    top = None
+    for i in range(3):
+        for j in range(3):
+            value = padded[:, i::2, j::2][:, :height, :width]
+            larger = None if top is None else (value > top) | jnp.isnan(value)
+            top = value if larger is None else jnp.where(larger, value, top)
+    assert top is not None
+    return top
+
+
 def _pairs(x: jax.Array) -> jax.Array:
     """[B, L, 1, C] -> [B, L // 2, 2, 1, C]."""
     batch, length, _, channels = x.shape

@@ -127,6 +127,9 @@ class BatchStatistics(nn.Module):
     (PyTorch). Without, the running statistics are used, so a result does not depend on
     the rest of the batch. Rows that are padding count like any other: do not pad a
     training batch.
+
+    Without `train` the mean and the biased variance of the input, over the batch, are
+    left in the collection `moments`, under the names of the running statistics.
     """
 
     share: float = MOMENTUM
@@ -138,11 +141,12 @@ class BatchStatistics(nn.Module):
         mean = self.variable("batch_stats", "mean", _zeros, None, shape)
         variance = self.variable("batch_stats", "variance", _zeros, None, shape)
         if not train:
+            batch_mean, _, batch_variance = _moments(x)
+            self.sow("moments", "mean", batch_mean, **_LATEST)
+            self.sow("moments", "variance", batch_variance, **_LATEST)
             inverse = jax.lax.rsqrt(variance.value + EPSILON)
             return (x - aligned(mean.value, x)) * aligned(inverse, x)
-        batch_mean = x.mean((0, 1, 2))
-        centred = x - aligned(batch_mean, x)
-        batch_variance = jnp.square(centred).mean((0, 1, 2))
+        batch_mean, centred, batch_variance = _moments(x)
         if not self.is_initializing():
             count = x.size // x.shape[-1]
             factor = count / max(count - 1, 1) if self.unbiased else 1.0
@@ -151,6 +155,20 @@ class BatchStatistics(nn.Module):
                 variance.value, batch_variance * factor, self.share
             )
         return centred * aligned(jax.lax.rsqrt(batch_variance + EPSILON), x)
+
+
+# What is sown takes the place of what was there.
+_LATEST: dict[str, Callable] = {
+    "reduce_fn": lambda before, now: now,
+    "init_fn": lambda: None,
+}
+
+
+def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The mean [C], the centred x and the biased variance [C] of x [B, H, W, C]."""
+    mean = x.mean((0, 1, 2))
+    centred = x - aligned(mean, x)
+    return mean, centred, jnp.square(centred).mean((0, 1, 2))
 
 
 def _update(running: jax.Array, batch: jax.Array, share: float) -> jax.Array:

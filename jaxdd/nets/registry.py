@@ -57,6 +57,7 @@ _CONVNET: dict[str, tuple[str, ...] | None] = {
 }
 _BATCH = {"norm": "batch"}
 _AVERAGE = {"pooling": "avg"}
+_IMAGENET = {"stem": "imagenet", **_BATCH}
 _INSTANCE_OR_BATCH = {"norm": ("instance", "batch")}
 
 NETS: dict[str, Builder] = {
@@ -86,6 +87,9 @@ NETS: dict[str, Builder] = {
         ResNet18, {"width": None, **_INSTANCE_OR_BATCH}, fixed=_AVERAGE
     ),
     "resnet18_ap_bn": Builder(ResNet18, {"width": None}, fixed={**_AVERAGE, **_BATCH}),
+    "resnet18_imagenet": Builder(
+        ResNet18, {"width": None}, lambda options: 32, _IMAGENET
+    ),
 }
 
 
@@ -117,7 +121,7 @@ def make_network(
         block0, block1, ..., head, in order of depth; stats is {} without batch norm.
         `apply(params, stats, images [B, ...], train)` gives (Outputs, new stats);
         with `train`, batch norm uses the batch and updates the stats, else it uses the
-        stats.
+        stats and the outputs have the moments of its inputs.
 
     Raises:
         UserError: the name or the precision is unknown, the network has no such option
@@ -176,10 +180,14 @@ def _as_functions(
         forward: Any = module.apply  # flax declares no return type
         variables = {"params": params, **({"batch_stats": stats} if stats else {})}
         with policy.in_precision(precision):
-            if not (stats and train):
+            if not stats:
                 return forward(variables, images, train), stats
-            outputs, new = forward(variables, images, train, mutable=["batch_stats"])
-            return outputs, new["batch_stats"]
+            if train:
+                changed = ["batch_stats"]
+                outputs, new = forward(variables, images, train, mutable=changed)
+                return outputs, new["batch_stats"]
+            outputs, seen = forward(variables, images, train, mutable=["moments"])
+            return outputs._replace(moments=seen["moments"]), stats
 
     return Network(init, apply)
 

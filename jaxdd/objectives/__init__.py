@@ -6,6 +6,7 @@ distribution  features (DM); feature_distances are how they are compared
 calibration   what trained networks say of the synthetic images (NCFM)
 trajectory    the end of an expert's span
 unrolled      the loss of a student through a window of its training
+statistics    a teacher's cross-entropy and the statistics of its batch norm (SRe2L)
 regression    labels of real samples, predicted from features of the set (FRePo)
 convex        the same after training in a linearisation (RCIG)
 linearised    the inner problem of `convex`
@@ -28,6 +29,7 @@ from jaxdd.objectives.lifts import per_class
 from jaxdd.objectives.regression import regression_match
 from jaxdd.objectives.sampling import Sampling, minibatch_of_step
 from jaxdd.objectives.set_lifts import per_batch, per_set, per_span
+from jaxdd.objectives.statistics import per_slot, statistics_match
 from jaxdd.objectives.trajectory import minibatches, trajectory_match
 from jaxdd.objectives.unrolled import unrolled_match
 
@@ -48,8 +50,10 @@ __all__ = [
     "per_batch",
     "per_class",
     "per_set",
+    "per_slot",
     "per_span",
     "regression_match",
+    "statistics_match",
     "switch",
     "trajectory_match",
     "unrolled_match",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from jaxdd.errors import UserError, quoted
@@ -110,6 +110,8 @@ def curves(
         raise UserError(f"cannot draw the curves for {shown(path)}: {reason}")
     figure, axes = new_figure(6.0, 3.8)
     lines = draw_lines(axes, series, bands, list(series))
+    # So few that numbers of six digits do not touch.
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     label(axes, xlabel, ylabel)
     legend_beside(axes, lines)
     return save(figure, path)

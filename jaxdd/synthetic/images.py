@@ -25,7 +25,7 @@ from jaxdd.synthetic.optimizer import (
 from jaxdd.types import Space
 
 SPACES = ("input", "pixels")
-CLIPPINGS = ("network", "step")
+CLIPPINGS = ("network", "step", "update")
 # Whatever else --init is given is the path of a set.
 INITIAL_CHOICES = (
     f"choose one of {', '.join(INITIALS)}, or give the path of a distilled.npz"
@@ -43,15 +43,17 @@ class Images(Choice):
         crops: how those are cut and chosen.
         lr: learning rate of the images.
         optimizer: how they are updated.
-        schedule: of the rate, "constant", or a "cosine" to a tenth of it (FRePo).
+        schedule: of the rate, "constant", a "cosine" to a tenth of it (FRePo), or
+            "annealed", a cosine to 0 (SRe2L).
         horizon: the update at which the cosine ends; None for the last one of the
             published run.
         clip: a gradient may be as many times longer than the gradients so far
             (RaT-BPTT); 0 for no bound.
         space: where images are stored: in the "input" space of the network, or as
             "pixels", which are clipped to [0, 1].
-        clipping: when they are: whenever a "network" is new (IDC), or before every
-            "step" (M3D).
+        clipping: when they are: whenever a "network" is new (IDC), before every "step"
+            (M3D), or after every "update" (SRe2L); the last is also for images that are
+            stored as inputs.
         factor, formation: tiles in a stored image, see `Formation`.
         gate: the largest matching loss that still updates anything (DATM); 0 for none.
         ema_decay: decay of the moving average of the images, which then is the result
@@ -84,8 +86,8 @@ class Images(Choice):
     )
     schedule: str = option(
         "constant",
-        "learning rate of the synthetic images over the run: constant, or falling to a "
-        "tenth like a cosine (cosine)",
+        "learning rate of the synthetic images over the run: constant, or falling like "
+        "a cosine to a tenth (cosine) or to 0 (annealed)",
         flag="image_schedule",
         choices=SCHEDULES,
     )
@@ -112,7 +114,8 @@ class Images(Choice):
     clipping: str = option(
         "network",
         "when stored pixels are clipped to [0, 1]: whenever a network is new "
-        "(network), or before every update (step)",
+        "(network), before every update (step), or after it (update), the last also "
+        "where images are stored as the network sees them",
         choices=CLIPPINGS,
     )
     factor: int = option(

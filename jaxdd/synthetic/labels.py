@@ -82,8 +82,9 @@ class SoftLabels(Choice):
 class TeacherLabels(Choice):
     """The labels are an expert's probabilities.
 
-    They are made anew in every step where spans of experts are matched (TESLA), and
-    once, of the first images, elsewhere (RDED).
+    They are made anew in every step where spans of experts are matched (TESLA), once,
+    of the last images, where one teacher is at hand in every step (SRe2L), and once, of
+    the first images, elsewhere (RDED).
     """
 
     name: ClassVar[str] = "teacher"

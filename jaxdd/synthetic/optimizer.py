@@ -17,7 +17,7 @@ from jaxdd.types import Array, Scalar, Synthetic
 
 STEP_SIZE_MOMENTUM = 0.5  # of every trajectory method
 IMAGE_STEPS = ("joint", "sequential")
-SCHEDULES = ("constant", "cosine")
+SCHEDULES = ("constant", "cosine", "annealed")
 # Where a cosine ends, as a share of the rate it starts from (FRePo's official code).
 FINAL_SHARE = 0.1
 # Share of the past in the running norm by which gradients are clipped (RaT-BPTT).
@@ -30,8 +30,8 @@ def scheduled(schedule: str, rate: float, horizon: int) -> Rate:
     """The learning rate over the updates of a run.
 
     Args:
-        schedule: "constant", or "cosine", from `rate` to a tenth of it (FRePo, Zhou et
-            al. 2022, official code).
+        schedule: "constant"; "cosine", from `rate` to a tenth of it (FRePo, Zhou et
+            al. 2022, official code); or "annealed", the same to 0 (SRe2L).
         rate: at the start.
         horizon: the update at which the cosine ends.
 
@@ -42,7 +42,8 @@ def scheduled(schedule: str, rate: float, horizon: int) -> Rate:
     """
     if schedule == "constant":
         return rate
-    return optax.cosine_decay_schedule(rate, max(horizon, 1), alpha=FINAL_SHARE)
+    final = FINAL_SHARE if schedule == "cosine" else 0.0
+    return optax.cosine_decay_schedule(rate, max(horizon, 1), alpha=final)
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,34 @@ class SGD(Choice):
 
 @dataclass(frozen=True)
 class Adam(Choice):
-    """Adam with its usual decays, 0.9 and 0.999 (RaT-BPTT)."""
+    """Adam, by default with its usual decays, 0.9 and 0.999 (RaT-BPTT).
+
+    Attributes:
+        beta1, beta2: the shares of the past in its two moments (SRe2L: 0.5 and 0.9).
+    """
 
     name: ClassVar[str] = "adam"
+    subject: ClassVar[str] = "Adam on the images"
+    remedy: ClassVar[str] = "add --image_optimizer=adam, or leave it out"
+
+    beta1: float = option(
+        0.9,
+        "share of the past in the mean of gradients (--image_optimizer=adam)",
+        flag="image_beta1",
+        at_least=0,
+        below=1,
+    )
+    beta2: float = option(
+        0.999,
+        "share of the past in the mean of squared gradients (--image_optimizer=adam)",
+        flag="image_beta2",
+        at_least=0,
+        below=1,
+    )
 
     def make(self, rate: Rate) -> optax.GradientTransformation:
         """The optimiser at a rate that may follow a schedule."""
-        return optax.adam(rate)
+        return optax.adam(rate, self.beta1, self.beta2)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def inputs():
     """A later segment's, which has everything that a step can ask for."""
     whole = trained_on(Curriculum())
     span = toy.INPUTS.span._replace(target=whole, whole=whole)
-    return toy.EARLIER._replace(span=span)
+    return toy.EARLIER._replace(span=span, teacher=toy.toy_teacher())
 
 
 def floats(tree):
@@ -85,8 +85,8 @@ def floats(tree):
     }
 
 
-def network_in(cast) -> Network:
-    return Network(lambda key: cast(toy.NETWORK.init(key)), toy.NETWORK.apply)
+def network_in(cast, network=toy.NETWORK) -> Network:
+    return Network(lambda key: cast(network.init(key)), network.apply)
 
 
 @MODES
@@ -96,7 +96,10 @@ def network_in(cast) -> Network:
 )
 @pytest.mark.parametrize("method", METHODS)
 def test_a_step_keeps_the_dtype_of_its_data(method, changes, mode, inputs):
-    recipe = toy.toy_recipe(method, **changes)
+    recipe = toy.toy_recipe(method)
+    if recipe.taught:
+        changes = {**changes, **({"forgetting": "none"} if changes else {})}
+    recipe = override(recipe, changes)
     if "features" in flat(recipe):
         recipe = override(recipe, {"features": "all"})
     check_step(recipe, mode, inputs)
@@ -111,7 +114,7 @@ def test_so_does_every_distance(distance, mode, inputs):
 def check_step(recipe, mode, inputs):
     start = toy.start_for(recipe)
     with mode() as (dtype, cast):
-        method = build(network_in(cast), recipe, toy.CONTEXT)
+        method = build(network_in(cast, toy.network_of(recipe)), recipe, toy.CONTEXT)
         before = jax.eval_shape(method.init, jax.random.key(0), cast(start))
         after, _ = jax.eval_shape(method.step, jax.random.key(1), before, cast(inputs))
         assert floats(after) == {dtype}

@@ -33,6 +33,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "reference_epochs": {"segment_score": "learnability"},
     "image_decay": {"image_optimizer": "adamw"},
     "image_horizon": {"image_schedule": "cosine"},
+    "view_horizon": {"view_schedule": "cosine"},
     "least_steps": {"most_steps": 15},
     "zca_blocks": {"zca": True},
     **{name: {"init": "crops"} for name in flags_of(Crops)},
@@ -74,7 +75,8 @@ NEED_EXPERTS = ("labels", "sdc_at", "segment_experts", "segment_epochs", "init_r
 
 
 # Flags that only these methods take, or whose companions do.
-ONLY = {"calibration": ("ncfm",), "least_steps": ("frepo",)}
+ONLY = {"calibration": ("ncfm",), "least_steps": ("frepo",),
+        "view_horizon": ("sre2l",)}  # fmt: skip
 
 
 def method_with(name: str) -> str:
@@ -190,9 +192,11 @@ def test_axes_lack_what_is_of_other_variants():
     sgd = words("image_momentum image_steps batch_syn")
     kinds = {n for n, f in FLAGS.items() if f.selector == "feature_distance"}
     of_features = kinds | words("features feature_distance calibration")
-    both = (
-        modifiers | on_real | warm_up | kinds | {"image_decay"} | window | regressions
-    )
+    adam = words("image_beta1 image_beta2")
+    statistics = words("statistics_weight first_weight view_area view_flip view_roll")
+    statistics |= words("view_schedule view_horizon")
+    both = modifiers | on_real | warm_up | kinds | {"image_decay"} | window
+    both |= regressions | adam | statistics
     of_pools = both | pool | of_gradients | {"inner_epochs"}
     assert names["dsa"] == both | soft | experts | of_features
     assert names["dcc"] == names["dsa"] - warm_up
@@ -202,7 +206,7 @@ def test_axes_lack_what_is_of_other_variants():
         "batch_real sampling matches"
     )
     assert names["datm"] == names["mtt"] - soft
-    student = {"student_steps"} | window
+    student = {"student_steps"} | window | adam
     assert names["rat_bptt"] == (names["mtt"] | experts | sgd) - student
     masks = {n for n, f in FLAGS.items() if f.group == "mask"}
     assert names["pad"] == names["datm"] - masks

@@ -70,6 +70,15 @@ NEW = {
     "crop_images",
     "crop_area",
     "temperature",
+    "image_beta1",
+    "image_beta2",
+    "statistics_weight",
+    "first_weight",
+    "view_area",
+    "view_flip",
+    "view_roll",
+    "view_schedule",
+    "view_horizon",
     "zca_blocks",
     "subset",
 }  # values that the version before did not have
@@ -93,6 +102,8 @@ def test_a_rising_weight_arrives_at_the_end_of_the_published_run(method, digits)
         flags["tensors"] = "all"  # an MLP has no convolution
     if "attention_power" in flat(METHODS[method]):
         flags["net"] = "convnet"  # nor maps
+    if METHODS[method].taught:
+        flags["net"] = "convnet_bn"  # nor batch norm
     resolved = open_run(method, flags, digits).resolved
     published = preset(method, "digits", 2).length.steps or 7  # RDED's is none
     assert (resolved.length.steps, resolved.recipe.sdc.horizon) == (7, published)

@@ -7,11 +7,13 @@ import optax
 import pytest
 
 from jaxdd import augment
+from jaxdd.augment.views import Views
 from jaxdd.learners.aged import aged_pool
 from jaxdd.learners.fresh import fresh, in_passes
 from jaxdd.learners.interpolated import interpolated
 from jaxdd.learners.pools import pool, real_pool
 from jaxdd.learners.spans import StartEpochs, spans
+from jaxdd.learners.teacher import constant_teacher
 from jaxdd.learners.windows import drawn_windows
 from jaxdd.methods.assembly import Extras, make_method
 from jaxdd.modifiers.masks import kernels_only
@@ -24,8 +26,10 @@ from jaxdd.objectives import (
     per_batch,
     per_class,
     per_set,
+    per_slot,
     per_span,
     regression_match,
+    statistics_match,
     switch,
     trajectory_match,
 )
@@ -46,9 +50,10 @@ from jaxdd.training.fit import Training
 from jaxdd.types import Method
 from tests.toy_methods import (
     EXPERTS,
-    INPUTS,
     NETWORK,
+    NORMED,
     PIXELS,
+    inputs_of,
     start_for,
     toy_method,
     toy_recipe,
@@ -201,6 +206,24 @@ def rcig() -> Method:
     )
 
 
+def sre2l() -> Method:
+    """Adam by its own decays, to a rate of 0; pixels clipped after every update."""
+    match = statistics_match(NORMED, Views(area=0.5, roll=1), 0.01)
+    adam = optax.adam(optax.cosine_decay_schedule(0.02, 1000), b1=0.5, b2=0.9)
+
+    def clip(codes):
+        pixels = jnp.clip(PIXELS.encode(codes.images), 0, 1)
+        return codes._replace(images=PIXELS.decode(pixels))
+
+    return make_method(
+        per_slot(match),
+        constant_teacher(),
+        make_decoder(),
+        make_optimizer(adam),
+        Extras(finish=clip),
+    )
+
+
 BY_HAND = {
     "dc": dc,
     "dsa": dsa,
@@ -216,6 +239,7 @@ BY_HAND = {
     "rat_bptt": rat_bptt,
     "frepo": frepo,
     "rcig": rcig,
+    "sre2l": sre2l,
 }
 
 
@@ -227,7 +251,7 @@ CHANGES = {
 
 
 # One of every objective and decoder; the others are left to `make test-slow`.
-USUAL = ("dsa", "dcc", "idc", "dm", "datm", "frepo", "rat_bptt")
+USUAL = ("dsa", "dcc", "idc", "dm", "datm", "frepo", "rat_bptt", "sre2l")
 
 
 @pytest.mark.parametrize(
@@ -244,7 +268,8 @@ def test_a_method_by_hand_is_that_of_its_recipe(name):
         step = jax.jit(method.step)
         history = [state]
         for t in range(2):
-            state, info = step(jax.random.fold_in(jax.random.key(1), t), state, INPUTS)
+            key = jax.random.fold_in(jax.random.key(1), t)
+            state, info = step(key, state, inputs_of(recipe))
             history += [state, info]
         history += [method.result(state), method.stored(state)]
         histories.append(jax.tree.map(_plain, history))

@@ -41,7 +41,7 @@ from tests.toy_methods import (
 # the correction has an effect on every method is in `test_cells`.
 FIRST = {STEPPING[m].objective.name: m for m in reversed(STEPPING)}
 # Whose terms meet the same evidence as those of another objective.
-ALIKE = ("convex",)
+ALIKE = ("convex", "statistics")
 VARIED = [m for name, m in FIRST.items() if name not in ALIKE][::-1]
 PAIRS = [(m, v) for m in STEPPING for v in VARIANTS if v == "plain" or m in VARIED]
 # The mean gradient's norm is a part of what the per-sample one needs, and a method
@@ -158,6 +158,8 @@ def test_info_has_constant_keys_and_finite_values(name, variant):
     expected = {"loss", "match", "image_gradient", "update"}
     if flat(cell(name, variant).recipe).get("calibration"):
         expected |= {"calibration"}
+    if cell(name, variant).recipe.taught:
+        expected |= {"entropy", "statistics"}
     expected |= {"sdc"} if variant != "plain" else set()
     regression = isinstance(cell(name, variant).recipe.objective, OnFeatures)
     expected |= {"residual"} if regression else set()

@@ -176,6 +176,31 @@ CELLS = [
         "batch_mixed": 1000, "eval_batch": 50, "eval_epochs": 25, "zca": False,
     }),
     ("rat_bptt", "svhn_cropped", 1, {}, {"augmentation": "rotate"}),  # ours
+    # SRe2L and CDA: the commands of their code; the evaluation is RDED's.
+    ("sre2l", "imagenet", 10, {}, {
+        "objective": "statistics", "source": "teacher", "statistics_weight": 0.01,
+        "first_weight": 10.0, "view_area": 0.08, "view_flip": True, "view_roll": 32,
+        "view_schedule": "constant", "init": "noise", "image_optimizer": "adam",
+        "image_beta1": 0.5, "image_beta2": 0.9, "image_lr": 0.25, "steps": 4000,
+        "image_schedule": "annealed", "clipping": "update", "space": "input",
+        "labels": "teacher", "num_experts": 1, "eval_loss": "kl", "temperature": 20.0,
+        "eval_optimizer": "adamw", "eval_epochs": 300, "eval_batch": 100,
+    }),
+    ("sre2l", "tiny_imagenet", 50, {}, {
+        "statistics_weight": 1.0, "image_lr": 0.1, "steps": 4000, "view_area": 0.08,
+    }),
+    # CIFAR-100 in whole images, rolled all the way round.
+    ("sre2l", "cifar100", 10, {}, {
+        "statistics_weight": 0.01, "image_lr": 0.25, "steps": 1000, "view_area": 1.0,
+        "view_roll": 32, "temperature": 30.0, "eval_epochs": 400,
+    }),
+    ("cda", "imagenet", 10, {}, {
+        "view_schedule": "cosine", "statistics_weight": 0.01, "image_lr": 0.25,
+    }),
+    ("cda", "tiny_imagenet", 10, {}, {
+        "view_schedule": "cosine", "statistics_weight": 0.05, "image_lr": 0.4,
+    }),
+    ("cda", "cifar100", 10, {}, {"view_area": 0.08, "view_roll": 4}),  # ours
     # Ours: digits in minutes, in whole images unless tiles are asked for.
     ("idc", "digits", 10, {}, {"steps": 300, "matches": 10, "factor": 1}),
     ("d4a", "digits", 10, {"factor": 2}, {"steps": 300, "factor": 2}),

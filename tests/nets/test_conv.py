@@ -10,6 +10,7 @@ from jax import lax
 from jax.test_util import check_grads
 
 from jaxdd.nets import avg_pool2, conv2d, max_pool2
+from jaxdd.nets.conv import max_pool3
 from tests.helpers import refused
 
 # image [B, H, W, C], kernel [kh, kw, C, O], stride, padding
@@ -181,6 +182,12 @@ def test_gradient_of_max_pool_goes_to_one_element_of_a_tie():
     expected[[0, 0, 2, 2], [0, 2, 0, 3]] = 1  # the first of equal values
     np.testing.assert_array_equal(gradient[0, :, :, 0], expected)
     assert jnp.isnan(max_pool2(x.at[0, 0, 1, 0].set(jnp.nan))[0, 0, 0, 0])
+    # Windows of 3x3 around the pixels with even indices, of each the first maximum.
+    gradient = jax.jit(jax.grad(lambda x: max_pool3(x).sum()))(x)
+    expected = np.zeros((4, 4))
+    expected[[0, 0, 2], [0, 1, 3]] = 1
+    expected[1, 0] = 1
+    np.testing.assert_array_equal(gradient[0, :, :, 0], expected)
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="a defect of XLA:CPU")

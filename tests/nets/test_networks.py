@@ -30,6 +30,7 @@ COUNTS = [
     ("resnet18", (32, 32, 3), 10, {}, 11_173_962),
     ("resnet18_ap", (32, 32, 3), 10, {}, 11_250_762),
     ("resnet18_ap_bn", (32, 32, 3), 10, {}, 11_250_762),
+    ("resnet18_imagenet", (224, 224, 3), 1000, {}, 11_689_512),
 ]
 
 
@@ -66,7 +67,11 @@ def test_outputs_of_every_network(name, train):
     blocks = [f"block{i}" for i in range(len(outputs.features))]
     assert sorted(params) == [*blocks, "head"]  # in order of depth
     chex.assert_trees_all_equal_structs(stats, new_stats)
-    assert has_batch_statistics(network) == bool(stats) == name.endswith("_bn")
+    assert (
+        has_batch_statistics(network)
+        == bool(stats)
+        == name.endswith(("_bn", "_imagenet"))
+    )
     leaves = jax.tree.leaves((params, outputs, new_stats))
     assert all(leaf.dtype == jnp.float32 and not leaf.weak_type for leaf in leaves)
 

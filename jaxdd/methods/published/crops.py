@@ -44,17 +44,24 @@ def teacher(dataset: str) -> Experts:
     return _TEACHER
 
 
-def crops(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> Preset:
-    """Images that are cut and chosen; nothing updates them."""
-    del method
+def evaluation(dataset: str, ipc: int, net: str) -> dict[str, Any]:
+    """RDED's evaluation of images with a teacher's labels, by flag.
+
+    Args:
+        dataset: its name.
+        ipc: images per class.
+        net: the network.
+
+    Example:
+        >>> evaluation("cifar100", ipc=10, net="convnet_bn")["eval_batch"]
+        100
+    """
     strategy = dsa_strategy(dataset)
     batch = BATCHES[min((x for x in BATCHES if x >= ipc), default=max(BATCHES))]
     rate = RATES.get(net, 1e-3)
     if dataset == "cifar100" and net.startswith("convnet"):
         rate = CONVNET_CIFAR100
-    row: dict[str, Any] = {
-        "augmentation": strategy,
-        "steps": 0,
+    return {
         "eval_augmentation": f"idc:{strategy}+cutmix=1.0",
         "eval_batch": batch * (2 if dataset.startswith(MANY_CLASSES) else 1),
         "eval_epochs": EPOCHS,
@@ -63,6 +70,16 @@ def crops(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> Pres
         "eval_schedule": "half_cosine",
         "eval_loss": "kl",
         "temperature": TEMPERATURE,
+    }
+
+
+def crops(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> Preset:
+    """Images that are cut and chosen; nothing updates them."""
+    del method
+    row: dict[str, Any] = {
+        "augmentation": dsa_strategy(dataset),
+        "steps": 0,
+        **evaluation(dataset, ipc, net),
     }
     if dataset == "digits":
         row["batch_real"] = 64  # of steps that may follow

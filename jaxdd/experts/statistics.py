@@ -1,0 +1,54 @@
+"""Running statistics of a teacher's batch norm, stored beside its parameters."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxdd.devices import hosts
+from jaxdd.errors import UserError
+from jaxdd.primitives.trees import from_named_leaves, named_leaves
+from jaxdd.storage.arrays import Member, Shapes, read_arrays
+from jaxdd.storage.files import atomic_file
+from jaxdd.storage.paths import is_there, shown
+from jaxdd.types import Stats
+
+FILE = "statistics.npz"
+REMEDY = "remove it, and they are measured on the data"
+
+
+def write_statistics(folder: Path, stats: Stats) -> None:
+    """Store running statistics; only the primary process does."""
+    if hosts.primary():
+        named: Any = {name: np.asarray(x) for name, x in named_leaves(stats).items()}
+        with atomic_file(folder / FILE, "wb") as file:
+            np.savez(file, **named)
+
+
+def read_statistics(folder: Path, like: Stats) -> Stats | None:
+    """The running statistics in a folder, None where there are none.
+
+    Args:
+        folder: of a bank.
+        like: any tree with the structure and the shapes of a network's.
+
+    Raises:
+        UserError: they are damaged, or of another network.
+    """
+    path, named = folder / FILE, named_leaves(like)
+    if not named or not is_there(path):
+        return None
+
+    def agree(shapes: Shapes) -> None:
+        for name, leaf in named.items():
+            if shapes[name] != leaf.shape:
+                raise ValueError(f"{name} has shape {shapes[name]}, not {leaf.shape}")
+
+    members = {name: Member("f", 1) for name in named}
+    arrays = read_arrays(path, members, REMEDY, "the running statistics", agree)
+    if not all(np.isfinite(x).all() for x in arrays.values()):
+        raise UserError(
+            f"the running statistics {shown(path)} cannot be used (they are not "
+            f"finite): {REMEDY}"
+        )
+    return from_named_leaves(like, arrays)
