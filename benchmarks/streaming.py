@@ -30,8 +30,9 @@ from experiments.console.flags import main, option
 from jaxdd import report
 from jaxdd.data import Dataset
 from jaxdd.data.problem import prepare
+from jaxdd.data.streaming.building import Part
 from jaxdd.data.streaming.rows import pick
-from jaxdd.data.streaming.store import Part, stored
+from jaxdd.data.streaming.store import stored
 from jaxdd.fields import override
 from jaxdd.methods.build import build
 from jaxdd.methods.recipes import METHODS

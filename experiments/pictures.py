@@ -22,6 +22,7 @@ from jaxdd.artifact.file import load
 from jaxdd.data import Dataset
 from jaxdd.data.problem import DataFlags, open_dataset
 from jaxdd.errors import UserError
+from jaxdd.evaluation.reopening import of_set
 from jaxdd.methods.recipes import spelled
 from jaxdd.modality import check_pixels
 from jaxdd.storage.files import make_folder
@@ -52,7 +53,8 @@ def run(config: Config) -> Path:
     check_pixels("a grid of pictures", dataset.image_shape)
     artifacts = [load(path) for path in paths]
     for path, artifact in zip(paths, artifacts, strict=True):
-        if artifact.dataset["fingerprint"] != dataset.fingerprint:
+        own = of_set(dataset, artifact.dataset)
+        if artifact.dataset["fingerprint"] != own.fingerprint:
             raise UserError(
                 f"{shown(path)} was not distilled from {shown(config.dataset)}: "
                 "--dataset must name the data of all --artifacts"

@@ -20,7 +20,7 @@ from jaxdd.data import (
 from jaxdd.data.readers.table import MISSING
 from jaxdd.data.real import real_data
 from jaxdd.data.streaming.choice import STREAM
-from jaxdd.data.streaming.moving import whitened_rows
+from jaxdd.data.streaming.moving import moved, whitened_rows
 from jaxdd.data.streaming.rows import HostArray, Rows
 from jaxdd.data.subsets import checked_ids, read_index
 from jaxdd.data.whitening import LARGEST_WHOLE, cost, side_for
@@ -233,6 +233,20 @@ def open_dataset(data: DataFlags) -> Dataset:
     for remark in dataset.remarks:
         say(remark)
     return restricted(dataset, data.subset, data.dataset)
+
+
+def in_memory(dataset: Dataset, data: DataFlags) -> Dataset:
+    """A dataset that a person handed over, as the flags about it say.
+
+    Args:
+        dataset: the data.
+        data: the flags, of which --subset and --stream matter.
+
+    Raises:
+        UserError: as `restricted`; or the disk refuses or has no room.
+    """
+    some = restricted(dataset, data.subset, dataset.name)
+    return moved(some) if data.stream == "always" else some
 
 
 def restricted(dataset: Dataset, path: str | None, name: str) -> Dataset:

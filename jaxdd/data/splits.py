@@ -20,7 +20,8 @@ class Split(NamedTuple):
     """Part of a dataset, in dataset order.
 
     `ids` are the indices of the samples in the dataset's training array (`train` and
-    `validation`) or in its test array (`test`).
+    `validation`) or in its test array (`test`). Of a dataset that is some samples of a
+    larger one, they are those in the larger one's: a sample has one id everywhere.
     """
 
     images: HostArray  # [M, ...] uint8 or float32
@@ -55,8 +56,8 @@ def split(dataset: Dataset, validation: float | int = 0.1, seed: int = 0) -> Spl
     test_ids = np.arange(len(dataset.test_labels))
     test = Split(dataset.test_images, dataset.test_labels, test_ids)
     if validation == 0:
-        train_ids = np.arange(len(dataset.labels))
-        return Splits(Split(dataset.images, dataset.labels, train_ids), None, test)
+        ids = _ids(dataset, np.arange(len(dataset.labels)))
+        return Splits(Split(dataset.images, dataset.labels, ids), None, test)
     train_ids, held_ids = hold_out(dataset.labels, validation, seed)
     return Splits(_take(dataset, train_ids), _take(dataset, held_ids), test)
 
@@ -153,4 +154,11 @@ def _quotas(counts: np.ndarray, fraction: float) -> np.ndarray:
 
 
 def _take(dataset: Dataset, ids: np.ndarray) -> Split:
-    return Split(pick(dataset.images, ids), dataset.labels[ids], ids)
+    return Split(pick(dataset.images, ids), dataset.labels[ids], _ids(dataset, ids))
+
+
+def _ids(dataset: Dataset, places: np.ndarray) -> np.ndarray:
+    """The ids of the training samples at some places."""
+    if dataset.restricted is None:
+        return places
+    return dataset.restricted.ids[places]

@@ -7,7 +7,7 @@ header the same samples are a mask of bits, compressed, which a million samples 
 import base64
 import binascii
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ ENDS = ("easy", "median", "hard")
 KIND, FORMAT = "subset", 1
 _REMEDY = "give the index that python -m experiments.prune wrote"
 _LONGEST = 2**24  # characters of a mask; 12 million samples have fewer
+_UNPACKED = 2**20  # bytes of a mask that are unpacked at once
 _INDEX = mapping(
     kind=one_of(KIND),
     format=one_of(FORMAT),
@@ -93,24 +94,42 @@ class Subset:
             ValueError: no subset has this record; the message is a phrase.
         """
         _MASK(record, "subset")
-        size = -(-record["samples"] // 8)
-        unpacking = zlib.decompressobj()
-        try:
-            packed = base64.b64decode(record["mask"], validate=True)
-            content = unpacking.decompress(packed, size + 1)
-        except (binascii.Error, zlib.error) as error:
-            raise ValueError("the mask of its subset is damaged") from error
-        bits = np.unpackbits(np.frombuffer(content, np.uint8))
-        ids = np.flatnonzero(bits)
-        if len(content) != size or not len(ids) or ids[-1] >= record["samples"]:
-            raise ValueError("the mask of its subset does not fit its samples")
+        content = b"".join(_unpacked(record))
+        ids = np.flatnonzero(np.unpackbits(np.frombuffer(content, np.uint8)))
         return Subset(ids, record["samples"], record["fingerprint"])
 
 
 def subset_record(value: Any, where: str) -> None:
-    """The schema of `Subset.record`."""
+    """The schema of `Subset.record`.
+
+    The mask is looked through but not kept: how many samples a file declares says
+    nothing about how many there are, and a mask of zeros is short.
+    """
     _MASK(value, where)
-    Subset.from_record(value)
+    for _ in _unpacked(value):
+        pass
+
+
+def _unpacked(record: Mapping[str, Any]) -> Iterator[bytes]:
+    """The bytes of a mask, some at a time.
+
+    Raises:
+        ValueError: it is damaged, or does not fit its samples; the message is a phrase.
+    """
+    size, beyond = -(-record["samples"] // 8), -record["samples"] % 8
+    unpacking, left, some, last = zlib.decompressobj(), size, False, 0
+    try:
+        packed = base64.b64decode(record["mask"], validate=True)
+        while part := unpacking.decompress(packed, _UNPACKED):
+            packed, left = unpacking.unconsumed_tail, left - len(part)
+            some, last = some or part.count(0) < len(part), part[-1]
+            if left < 0:
+                break
+            yield part
+    except (binascii.Error, zlib.error) as error:
+        raise ValueError("the mask of its subset is damaged") from error
+    if left != 0 or not some or last & ((1 << beyond) - 1):
+        raise ValueError("the mask of its subset does not fit its samples")
 
 
 def checked_ids(ids: Any, samples: int, where: str = "the subset") -> np.ndarray:
@@ -129,7 +148,10 @@ def checked_ids(ids: Any, samples: int, where: str = "the subset") -> np.ndarray
         >>> checked_ids([4, 1], 6).tolist()
         [1, 4]
     """
-    array = np.asarray(ids)
+    try:
+        array = np.asarray(ids)
+    except ValueError:  # lists of several lengths
+        array = np.array(None)
     if array.ndim != 1 or array.dtype.kind not in "iu" or not len(array):
         raise UserError(f"the ids of {where} must be a list of one integer or more")
     low, high = int(array.min()), int(array.max())

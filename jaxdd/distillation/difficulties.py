@@ -25,7 +25,7 @@ class Samples(NamedTuple):
     Attributes:
         images: [K, n, H, W, C] float32, pixels in [0, 1]; [K, n, L, C] or [K, n, F] as
             they were read.
-        ids: [K, n], places in the dataset's training array.
+        ids: [K, n], as in `Difficulty`.
         scores: [K, n].
     """
 
@@ -60,7 +60,11 @@ class Difficulty:
 
     @property
     def ids(self) -> np.ndarray:
-        """[M] int64, the samples' places in the dataset's training array."""
+        """[M] int64, the samples' places in the dataset's training array.
+
+        Of a dataset that was pruned, they are places in the whole one's, as in the
+        index: scores of all samples sort some of them, too.
+        """
         return self.train.ids
 
     @property

@@ -11,9 +11,9 @@ from jaxdd.data import Dataset
 from jaxdd.data.problem import (
     DataFlags,
     Problem,
+    in_memory,
     open_problem,
     prepare,
-    restricted,
 )
 from jaxdd.devices import needs
 from jaxdd.distillation import sorting
@@ -93,8 +93,7 @@ def open_run(
     if dataset is None:
         problem = open_problem(config, validation, config.seed)
     else:
-        dataset = restricted(dataset, config.subset, dataset.name)
-        problem = prepare(dataset, validation, config.seed)
+        problem = prepare(in_memory(dataset, config), validation, config.seed)
     net = config.net or problem.dataset.modality.networks[0]
     spec = NetworkSpec(net, config.width, config.depth).sized(problem.dataset)
     options, network = spec.options(), spec.make(problem.dataset, arithmetic)

@@ -10,7 +10,7 @@ from typing import Any
 from jaxdd import fields
 from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
-from jaxdd.data.problem import open_problem, prepare, restricted
+from jaxdd.data.problem import in_memory, open_problem, prepare
 from jaxdd.data.subsets import ENDS
 from jaxdd.distillation import measuring
 from jaxdd.distillation.difficulties import Difficulty
@@ -205,7 +205,7 @@ def _read(config: Config, path: str, dataset: Dataset | None) -> Scored:
     if dataset is None:
         problem = open_problem(config, 0.0, 0)
     else:
-        problem = prepare(restricted(dataset, config.subset, dataset.name), 0.0, 0)
+        problem = prepare(in_memory(dataset, config), 0.0, 0)
     train, whole = problem.splits.train, problem.dataset
     scores = read_scores(path, train.ids)
     with existing_file(path, "the scores", "give a scores.npz").open("rb") as file:

@@ -12,11 +12,10 @@ from jaxdd.data import Dataset, Preprocess, check_constants
 from jaxdd.data.problem import (
     Problem,
     Scaling,
+    in_memory,
     open_problem,
     prepare,
-    restricted,
 )
-from jaxdd.data.streaming.moving import moved
 from jaxdd.distillation.bank_spec import (
     USUAL_EPOCHS,
     BankSpec,
@@ -107,8 +106,7 @@ def open_data(run: Run, dataset: Dataset | None = None) -> Problem:
     seed = run.task.seed if run.data.split_seed is None else run.data.split_seed
     share = run.data.validation
     if dataset is not None:
-        dataset = restricted(dataset, run.data.subset, dataset.name)
-        dataset = moved(dataset) if run.data.stream == "always" else dataset
+        dataset = in_memory(dataset, run.data)
         return prepare(dataset, share, seed, scaling_of(run, dataset.name))
     return open_problem(run.data, share, seed, scaling_of(run, run.data.dataset))
 

@@ -59,6 +59,7 @@ def difficulty(
     id_column: str | None = None,
     missing: str | None = None,
     subset: str | Path | None = None,
+    stream: str = "auto",
     progress: Callback | None = None,
 ) -> Difficulty:
     """Score every training sample: which are easy, which are hard?
@@ -91,6 +92,9 @@ def difficulty(
         label, id_column, missing: how a table is read, as `--label`, `--id_column` and
             `--missing` say.
         subset: an index that `experiments.prune` wrote, whose samples are scored.
+        stream: where decoded images are: "always" on disk, "never" there, or "auto",
+            on disk where they would take more than a quarter of the memory and are
+            read by name. Scores are the same.
         progress: called with events, see `jaxdd.progress`; `jaxdd.report.bar` draws a
             bar.
 
@@ -140,6 +144,7 @@ def difficulty(
             id_column=id_column,
             missing=missing,
             subset=subset,
+            stream=stream,
         )
         config = fields.understood(config)
         return compute(open_run(config, config.score, dataset, config.validation))

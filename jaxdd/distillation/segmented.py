@@ -20,6 +20,7 @@ from jaxdd.errors import UserError
 from jaxdd.experts import Bank
 from jaxdd.modifiers import judges, segments
 from jaxdd.modifiers.curriculum import Curriculum
+from jaxdd.primitives.losses import share
 from jaxdd.progress import say
 from jaxdd.running.resume import refuse_fewer_steps
 from jaxdd.scores.learnability import learnability, make_references
@@ -247,7 +248,7 @@ class _Segmented:
             {
                 "size": self.job.parts[index],
                 "kept": np.asarray(real.counts).tolist(),
-                "right": float(jnp.mean(margins < 0)),
+                "right": float(share(margins < 0)),
                 "forgotten": float(lost),
             }
         )

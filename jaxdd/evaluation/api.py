@@ -37,6 +37,7 @@ def evaluate(
     precision: str | None = None,
     dataset: Data | None = None,
     data_dir: str | Path | None = None,
+    stream: str = "auto",
     test_dataset: Data | None = None,
     test_part: str = "test",
     progress: Callback | None = None,
@@ -61,6 +62,9 @@ def evaluate(
         dataset: the data that the set was made from, where it has moved or was made
             from arrays: (images, labels), a `jaxdd.data.Dataset`, or a name.
         data_dir: folder of prepared TFDS datasets.
+        stream: where decoded images are: "always" on disk, "never" there, or "auto",
+            on disk where they would take more than a quarter of the memory and are
+            read by name. Results are the same.
         test_dataset: other data of the same classes to measure on, given likewise.
         test_part: "test", the test split of `test_dataset`, or "all" of it.
         progress: called with events, see `jaxdd.progress`; `jaxdd.report.bar` draws a
@@ -93,6 +97,7 @@ def evaluate(
             precision=precision,
             dataset=name,
             data_dir=data_dir,
+            stream=stream,
             test_dataset=test_name,
             test_part=test_part,
         )

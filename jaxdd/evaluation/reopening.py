@@ -8,6 +8,7 @@ import numpy as np
 from jaxdd.artifact.artifact import Artifact
 from jaxdd.data import Dataset, Split
 from jaxdd.data.problem import FORM, DataFlags, Problem, open_dataset, prepare
+from jaxdd.data.streaming.moving import moved
 from jaxdd.data.subsets import Subset
 from jaxdd.errors import UserError, quoted
 
@@ -35,7 +36,7 @@ def reopen(
     """
     origin = artifact.dataset
     if in_memory is not None:
-        data, source = in_memory, None
+        data, source = _placed(in_memory, stream), None
     else:
         source = dataset or origin["name"]
         try:
@@ -49,7 +50,7 @@ def reopen(
                 "Python by dataset=(images, labels)"
             ) from error
     name = source or data.name
-    data = _restricted(data, origin)
+    data = of_set(data, origin)
     if data.fingerprint != origin["fingerprint"]:
         raise UserError(
             f"the dataset {quoted(name)} is not the one the artifact was made from "
@@ -62,14 +63,33 @@ def reopen(
     return replace(problem, preprocess=artifact.preprocess, source=source)
 
 
-def _restricted(data: Dataset, origin: dict[str, Any]) -> Dataset:
-    """The data with the training samples of a set's, where it had not all of them."""
+def _placed(data: Dataset, stream: str) -> Dataset:
+    """Data in memory, on disk where that is asked for."""
+    return moved(data) if stream == "always" else data
+
+
+def of_set(data: Dataset, origin: dict[str, Any]) -> Dataset:
+    """The data with the training samples of a set's, where it had not all of them.
+
+    Args:
+        data: the whole data, those samples already, or other data, which are returned
+            as they are.
+        origin: what an artifact says of its data.
+
+    Raises:
+        UserError: the record of the samples contradicts the data.
+    """
     if "subset" not in origin:
         return data
-    subset = Subset.from_record(origin["subset"])
-    if data.fingerprint == subset.fingerprint:
-        return data.subset(subset.ids)
-    return data  # those samples already, or other data, which is refused
+    record = origin["subset"]
+    if data.fingerprint != record["fingerprint"]:
+        return data  # those samples already, or other data, which is refused
+    if record["samples"] != len(data.labels):
+        raise UserError(
+            f"the artifact was made from some of {record['samples']} training samples, "
+            f"and the same data has {len(data.labels)}: one of them is damaged"
+        )
+    return data.subset(Subset.from_record(record).ids)
 
 
 def _flags(
@@ -176,7 +196,7 @@ def tested_on(
             )
         return Tested(problem.splits.test, problem.name, part, own.fingerprint, True)
     if isinstance(dataset, Dataset):
-        other, name = dataset, dataset.name
+        other, name = _placed(dataset, stream), dataset.name
     else:
         other, name = open_dataset(_flags(artifact, dataset, data_dir, stream)), dataset
     check_kind(artifact, other, name)

@@ -81,8 +81,8 @@ def shorten(
         artifact = load(artifact)
     if ipc > artifact.ipc:
         raise UserError(
-            f"a set of {artifact.ipc} images per class cannot be shortened to {ipc}: "
-            f"choose 1 to {artifact.ipc}"
+            f"a set with an ipc of {artifact.ipc} cannot be shortened to {ipc}: choose "
+            f"{'1' if artifact.ipc == 1 else f'1 to {artifact.ipc}'}"
         )
     scores = image_scores(artifact, score, seed, effort)
     places = _order(scores, end)[:, :ipc]

@@ -115,6 +115,19 @@ def correct(logits: Float[Array, "B K"], labels: Float[Array, "B K"]) -> Array:
     return jnp.where(jnp.any(labels > 0, axis=-1), hit, False).astype(jnp.float32)
 
 
+def share(hits: Array, axis: int | None = None) -> Array:
+    """The share of ones among zeros and ones, at most 1.
+
+    A compiled mean multiplies by the rounded inverse of the number, so that the mean of
+    ones alone may exceed one.
+
+    Example:
+        >>> float(share(jnp.ones(24)))
+        1.0
+    """
+    return jnp.minimum(jnp.mean(hits, axis=axis), 1)
+
+
 def mean_loss(
     network: Network,
     train: bool = False,

@@ -239,7 +239,10 @@ def parse(content: str | bytes, schema: Schema) -> Any:
     """
     try:
         value = json.loads(
-            content, parse_constant=_refuse_constant, parse_float=_finite
+            content,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            object_pairs_hook=_once_each,
         )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -259,6 +262,16 @@ def _finite(digits: str) -> float:
     if math.isinf(value):
         raise ValueError(f"it contains {quoted(digits)}, which no float can hold")
     return value
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, of which no reader may choose between two values."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it has the field {quoted(twice)} more than once")
+    return fields
 
 
 def _check_depth(value: Any, left: int) -> None:

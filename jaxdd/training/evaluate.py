@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxdd.augment import Augment
 from jaxdd.data.real import sample_classes, take
 from jaxdd.devices import policy
-from jaxdd.primitives.losses import correct
+from jaxdd.primitives.losses import correct, share
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Array, Batch, Key, Learner, Network, RealData
 
@@ -21,7 +21,7 @@ def accuracy(network: Network, learner: Learner, real: RealData) -> Array:
         >>> accuracy(network, learner, real).shape
         ()
     """
-    return 100.0 * jnp.mean(right(network, learner, real, CHUNK))
+    return 100.0 * share(right(network, learner, real, CHUNK))
 
 
 def make_hits(
@@ -93,7 +93,7 @@ def make_evaluate(
     hits = make_hits(network, training, augment, microbatch)
 
     def evaluate(keys: Key, sets: Batch, held_out: RealData, rate=None) -> Array:
-        return 100.0 * jnp.mean(hits(keys, sets, held_out, rate), axis=1)
+        return 100.0 * share(hits(keys, sets, held_out, rate), axis=1)
 
     return evaluate
 

@@ -2,14 +2,15 @@
 
 import base64
 import json
+import tracemalloc
 import zlib
 
 import numpy as np
 import pytest
 
-from jaxdd.data import digits, from_arrays
+from jaxdd.data import digits, from_arrays, split
 from jaxdd.data.problem import DataFlags, open_dataset
-from jaxdd.data.subsets import Subset
+from jaxdd.data.subsets import Subset, subset_record
 from jaxdd.progress import listening
 from tests.helpers import refused
 
@@ -49,6 +50,7 @@ def test_a_subset_has_these_samples_in_their_order(whole):
         ([], "one integer or more"),
         ([0.5], "one integer or more"),
         ([[0, 1]], "one integer or more"),
+        ([[0], [1, 2]], "one integer or more"),
     ],
 )
 def test_ids_that_make_no_dataset_are_refused(whole, ids, words):
@@ -91,6 +93,32 @@ def test_hostile_records_are_refused(changes, words):
     Subset.from_record(record)
     with pytest.raises(ValueError, match=words):
         Subset.from_record({**record, **changes})
+
+
+def test_a_record_that_declares_gigabytes_takes_none():
+    """How many samples there are is known once the data is read."""
+    packing = zlib.compressobj()
+    packed = packing.compress(bytes(2**26 - 1) + b"\x01") + packing.flush()
+    record = {
+        "samples": 2**29,
+        "fingerprint": "x",
+        "mask": base64.b64encode(packed).decode(),
+    }
+    tracemalloc.start()
+    subset_record(record, "")
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+def test_a_sample_has_one_id_in_the_whole_and_in_a_subset(whole):
+    part = whole.subset([0, 1, 2, 7, 8, 13, 14, 19])
+    assert split(part, 0.0).train.ids.tolist() == [0, 1, 2, 7, 8, 13, 14, 19]
+    train, held_out, test = split(part, 0.3)
+    assert held_out is not None
+    assert sorted([*train.ids, *held_out.ids]) == part.restricted.ids.tolist()
+    np.testing.assert_array_equal(train.images, whole.images[train.ids])
+    np.testing.assert_array_equal(held_out.images, whole.images[held_out.ids])
+    np.testing.assert_array_equal(test.ids, np.arange(20))
 
 
 # --- The file that --subset names ---------------------------------------------------
@@ -144,12 +172,14 @@ OTHER = {"name": "digits", "fingerprint": "0", "samples": 1437}
         (index(keep=7), "'keep'"),
         ({"ids": [1]}, "lacks 'kind'"),
         ([1], "an object"),
+        (json.dumps(index())[:-1] + ', "ids": [0]}', "'ids' more than once"),
         (None, "does not exist"),
     ],
 )
 def test_an_index_that_does_not_fit_is_refused(tmp_path, content, words):
     path = tmp_path / "index.json"
     if content is not None:
-        path.write_text(json.dumps(content))
+        text = content if isinstance(content, str) else json.dumps(content)
+        path.write_text(text)
     with refused(None, words):
         opened(path)

@@ -90,7 +90,7 @@ def _hard(ipc):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ({"ipc": 5}, "4 images per class cannot be shortened to 5: choose 1 to 4"),
+        ({"ipc": 5}, "ipc of 4 cannot be shortened to 5: choose 1 to 4"),
         ({"ipc": 0}, "ipc must be positive, not 0"),
         ({"networks": 0}, "networks must be positive"),
         ({"train_steps": 2**40}, "train_steps must lie between"),

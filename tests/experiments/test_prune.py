@@ -88,10 +88,13 @@ def test_the_index_says_what_was_kept_and_is_read_by_every_flag(
     assert problem.dataset.fingerprint == pruned.dataset.fingerprint
     np.save(tmp_path / "x.npy", scores)
     again = tmp_path / "fewer.npz"
-    np.savez(again, scores=scores[expected], ids=np.arange(len(expected)))
-    flags = {"keep": 0.5, "scores": str(again), "subset": str(path)}
-    fewer = jaxdd.prune("digits", **flags, balanced=True)
+    np.savez(again, scores=scores[expected], ids=expected)
+    flags = {"keep": 0.5, "balanced": True, "subset": str(path)}
+    fewer = jaxdd.prune("digits", scores=str(again), **flags)
     assert set(fewer.ids) < set(expected)
+    # A sample has the same score whether or not others were scored beside it.
+    whole = jaxdd.prune("digits", scores=scores_file, **flags)
+    np.testing.assert_array_equal(whole.ids, fewer.ids)
     index = fewer.save(tmp_path / "fewer.json")
     problem = open_problem(DataFlags(subset=str(index)), 0.0, 0)
     np.testing.assert_array_equal(problem.dataset.images, digits().images[fewer.ids])

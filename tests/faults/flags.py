@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import importlib
 import itertools
+import os
 import random
 import sys
 import tempfile
@@ -31,7 +32,7 @@ from jaxdd.synthetic.initial import INITIALS
 PROGRAMS = (
     *(f"experiments.{name}" for name in (
         "distill", "experts", "evaluate", "difficulty", "d4a", "pad", "sdc", "matrix",
-        "demo",
+        "demo", "prune",
     )),
     *(f"benchmarks.{name}" for name in (
         "steps", "scaling", "unroll", "primitives", "profile", "targets", "plan",
@@ -66,6 +67,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "init": tuple(INITIALS),
     "distance": tuple(DISTANCES),
     "score": tuple(SCORES),
+    "end": ("easy", "median", "hard"),
+    "stream": ("auto", "always", "never"),
     "mask": ("none", "depth", "loss"),
     "norm": ("instance", "batch", "group", "none"),
     "activation": ("relu", "swish"),
@@ -165,7 +168,11 @@ def faults(count: int, first: int = 0) -> tuple[Counter, list[str]]:
     """What became of `count` sets from a seed on, and every fault with its flags."""
     kinds: Counter = Counter()
     told = []
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() as cache,
+        mock.patch.dict(os.environ, JAXDD_CACHE=cache),
+    ):
         for seed in range(first, first + count):
             program, flags = draw(seed, Path(folder))
             found = answer(program, flags)

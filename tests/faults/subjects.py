@@ -38,6 +38,7 @@ from jaxdd.storage.records import read_json
 from jaxdd.storage.workdir import Record
 from jaxdd.training.fit import Training
 from tests.experts.helpers import toy_manifest
+from tests.faults import data_subjects
 from tests.faults.damage import (
     damage_archive,
     damage_bytes,
@@ -75,9 +76,11 @@ def digits() -> Problem:
 # --- Artifacts ----------------------------------------------------------------------
 
 
-def _artifact(zca: bool, soft: bool, **changes) -> Artifact:
+def _artifact(zca: bool, soft: bool, pruned: bool = False, **changes) -> Artifact:
     """A set of digits, two images of each class, as some method could have made it."""
     dataset = digits().dataset
+    if pruned:
+        dataset = dataset.subset(np.arange(0, len(dataset.labels), 3))
     pixels = dataset.images[:20].reshape(10, 2, *dataset.image_shape)
     preprocess = (
         fit_zca(dataset.images) if zca else normalisation("digits", dataset.images)
@@ -96,6 +99,7 @@ def _artifact(zca: bool, soft: bool, **changes) -> Artifact:
             "fingerprint": dataset.fingerprint,
             "validation": 0.1,
             "split_seed": 0,
+            **dataset.described,
         },
         network={"name": "convnet", "width": 8, "depth": 2},
         augmentation="flip_scale",
@@ -113,6 +117,7 @@ def _artifact(zca: bool, soft: bool, **changes) -> Artifact:
 ARTIFACTS: dict[str, dict] = {
     "hard": {"zca": False, "soft": False},
     "soft": {"zca": False, "soft": True, "step_size": 0.02},
+    "pruned": {"zca": False, "soft": False, "pruned": True},
     "whitened": {"zca": True, "soft": True, "network": {"name": "mlp", "width": 16}},
     "tiles": {
         "zca": False,
@@ -530,6 +535,7 @@ FILES = {
     "metrics": Subject(
         _build_lines, _file("metrics.jsonl", damage_lines), _use_metrics
     ),
+    **data_subjects.SUBJECTS,
 }
 
 

@@ -16,10 +16,11 @@ from jaxdd.data.readers.pictures import (
     quietly,
     read_quietly,
 )
+from jaxdd.data.streaming.building import Part
 from jaxdd.data.streaming.choice import streams
 from jaxdd.data.streaming.places import store_folder
 from jaxdd.data.streaming.rows import HostArray
-from jaxdd.data.streaming.store import Part, stored
+from jaxdd.data.streaming.store import stored
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import shown
 

@@ -22,9 +22,10 @@ from jaxdd.data.readers.tfds_paths import (
     find_prepared,
     tensorflow_datasets,
 )
+from jaxdd.data.streaming.building import Part
 from jaxdd.data.streaming.choice import streams
 from jaxdd.data.streaming.places import store_folder
-from jaxdd.data.streaming.store import Part, stored
+from jaxdd.data.streaming.store import stored
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import local_path, reason, shown
 

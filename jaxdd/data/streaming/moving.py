@@ -8,9 +8,10 @@ import numpy as np
 
 from jaxdd.data.dataset import Dataset
 from jaxdd.data.preprocess import ROWS, Preprocess
+from jaxdd.data.streaming.building import Part
 from jaxdd.data.streaming.places import store_folder
 from jaxdd.data.streaming.rows import HostArray, Rows, hash_rows
-from jaxdd.data.streaming.store import Part, stored
+from jaxdd.data.streaming.store import stored
 from jaxdd.storage.paths import shown
 
 

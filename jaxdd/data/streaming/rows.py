@@ -48,7 +48,7 @@ class RowFile:
         self.bytes_read = 0
         self.row_bytes = math.prod(shape) * self.dtype.itemsize
         try:
-            self._file = open(path, "rb", buffering=0)  # noqa: SIM115
+            self._file = open(path, "rb", 0, opener=_without_waiting)  # noqa: SIM115
             size = os.fstat(self._file.fileno()).st_size
         except OSError as error:
             raise UserError(
@@ -81,6 +81,11 @@ class RowFile:
             raise UserError(
                 f"cannot read {shown(self.path)} ({reason(error)}): {REMEDY}"
             ) from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file, or a pipe in its place, for whose writer nobody shall wait."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 REMEDY = "start the program again, and what is missing is decoded again"

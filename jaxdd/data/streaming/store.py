@@ -1,27 +1,35 @@
-"""Files of rows on disk: built once from decoded samples, resumed, checked, opened.
+"""Files of rows on disk: built once from decoded samples, checked, opened.
 
 A store is a folder with NAME.rows and NAME.labels for every part of a dataset, and
-`manifest.json`, which is written last: without it the store is incomplete. While it is
-built, `progress.json` says how many samples of every part are on the disk for sure; a
-build that was stopped goes on from there.
+`manifest.json`, which is written last: without it the store is incomplete, and its
+building (`building`) goes on.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxdd.data.streaming.building import (
+    AGAIN,
+    INT,
+    MANIFEST,
+    VERSION,
+    Builder,
+    Part,
+    files_of,
+    no_room,
+    part_schema,
+    remove,
+)
 from jaxdd.data.streaming.rows import BLOCK, RowFile, Rows
-from jaxdd.devices.memory import size_text
 from jaxdd.errors import UserError
-from jaxdd.progress import Stage, say
-from jaxdd.storage.files import to_json, whole_file
+from jaxdd.progress import say
 from jaxdd.storage.paths import is_there, reason, shown
 from jaxdd.storage.records import integer, list_of, mapping, read_json, text
 
@@ -30,35 +38,13 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-VERSION = 1
-SAFE_SECONDS = 10.0  # the most decoding that a kill costs
-REPORT_SECONDS = 0.5
-SPARE = 64 * 2**20  # bytes of the disk that stay free
-_MANIFEST, _PROGRESS, _LOCK = "manifest.json", "progress.json", ".lock"
-_AGAIN = "it is built again"
-_HASH = text(64)
+_LOCK = ".lock"
 _SCHEMA = mapping(
     version=integer(VERSION, VERSION),
     dtype=text(16),
     shape=list_of(integer(1), 1, 3),
-    parts=mapping(others=mapping(count=integer(1), rows=_HASH, labels=_HASH)),
+    parts=mapping(others=part_schema(1)),
 )
-_DONE = mapping(others=integer(0))
-_INT = np.dtype(np.int32)
-
-
-class Part(NamedTuple):
-    """Samples of a dataset that are stored together, such as its training split.
-
-    Attributes:
-        name: of its files.
-        length: number of samples.
-        samples: (first) -> samples and labels from that one on, in their order.
-    """
-
-    name: str
-    length: int
-    samples: Callable[[int], Iterator[tuple[np.ndarray, int]]]
 
 
 class Stored(NamedTuple):
@@ -96,10 +82,10 @@ def stored(
         with _alone(folder, name):
             there = _open(folder, name, parts, shape, dtype)
             if there is None:
-                _Builder(folder, parts, shape, dtype).build(name)
+                Builder(folder, parts, shape, dtype).build(name)
                 there = _open(folder, name, parts, shape, dtype)
     except OSError as error:
-        raise _no_room(folder, reason(error)) from error
+        raise no_room(folder, reason(error)) from error
     if there is None:
         raise UserError(
             f"{shown(folder)} changes while it is read: leave it alone, or set "
@@ -108,30 +94,39 @@ def stored(
     return there
 
 
-def _no_room(folder: Path, why: str) -> UserError:
-    return UserError(
-        f"decoded images cannot be written to {shown(folder)} ({why}): free the disk, "
-        "set JAXDD_CACHE to a folder on another one, or give --stream=never if memory "
-        "holds them"
-    )
-
-
 @contextlib.contextmanager
 def _alone(folder: Path, name: str) -> Iterator[None]:
     """Wait until no other process builds the store."""
     if fcntl is None:
         yield
         return
-    with open(folder / _LOCK, "a") as file:
+    handle = _lock_handle(folder)
+    if handle is None:
+        yield
+        return
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             say(f"another program decodes {name}: waiting for it")
             # A file system without locks does not wait; its builders do not mix, since
             # a store is complete only when its hashes agree.
             with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
+                fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(handle)
+
+
+def _lock_handle(folder: Path) -> int | None:
+    """The open lock; None of a folder that is only read, where nobody builds."""
+    try:
+        # Without waiting, should it be a pipe.
+        return os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return None
+        raise
 
 
 def _open(
@@ -142,18 +137,17 @@ def _open(
     dtype: np.dtype,
 ) -> dict[str, Stored] | None:
     """The parts of a complete store; None if it is not there, or not to be trusted."""
-    if not is_there(folder / _MANIFEST):
+    if not is_there(folder / MANIFEST):
         return None
     try:
-        manifest = read_json(folder / _MANIFEST, _SCHEMA, _AGAIN)
+        manifest = read_json(folder / MANIFEST, _SCHEMA, AGAIN)
         return {
             part.name: _checked(folder, part, manifest, shape, dtype) for part in parts
         }
     except UserError as error:
-        say(f"the decoded images of {name} cannot be used ({error}): {_AGAIN}")
-        for path in folder.iterdir():
-            if path.name != _LOCK:
-                path.unlink()
+        say(f"the decoded images of {name} cannot be used ({error}): {AGAIN}")
+        for path in files_of(folder, parts):
+            remove(path)
         return None
 
 
@@ -177,7 +171,7 @@ def _checked(
         raise UserError("its manifest is of other samples")
     path = folder / f"{part.name}.rows"
     file = RowFile(path, part.length, shape, dtype, f"{folder.name}/{entry['rows']}")
-    labels = RowFile(folder / f"{part.name}.labels", part.length, (), _INT, "")
+    labels = RowFile(folder / f"{part.name}.labels", part.length, (), INT, "")
     for opened, wanted in ((file, entry["rows"]), (labels, entry["labels"])):
         if _hash(opened) != wanted:
             raise UserError(f"{shown(opened.path)} has other content than it was given")
@@ -194,122 +188,3 @@ def _hash(file: RowFile) -> str:
         file.read(first, part)
         digest.update(part)
     return digest.hexdigest()
-
-
-class _Count:
-    """Samples that are written, reported now and then."""
-
-    def __init__(self, stage: Stage, begun: int, total: int):
-        self.stage, self.begun, self.total = stage, begun, total
-        self.done = begun
-        self.started = self.reported = time.monotonic()
-
-    def one(self) -> None:
-        self.done += 1
-        now = time.monotonic()
-        if now - self.reported > REPORT_SECONDS or self.done == self.total:
-            each = (now - self.started) / (self.done - self.begun)
-            self.stage.count(self.done, self.total, each)
-            self.reported = now
-
-
-class _Builder:
-    """The decoding of all parts into a folder that the caller owns."""
-
-    def __init__(
-        self,
-        folder: Path,
-        parts: Sequence[Part],
-        shape: tuple[int, ...],
-        dtype: np.dtype,
-    ):
-        self.folder, self.parts, self.shape, self.dtype = folder, parts, shape, dtype
-        self.row_bytes = int(np.prod(shape)) * dtype.itemsize
-        self.done = dict.fromkeys((x.name for x in parts), 0)
-
-    def build(self, name: str) -> None:
-        self._go_on()
-        total, begun = sum(x.length for x in self.parts), sum(self.done.values())
-        missing = (total - begun) * (self.row_bytes + _INT.itemsize)
-        free = shutil.disk_usage(self.folder).free - SPARE
-        if missing > free:
-            there = size_text(max(free, 0))
-            why = f"they take {size_text(missing)} and {there} are free"
-            raise _no_room(self.folder, why)
-        place = f"{shown(self.folder)}, {size_text(total * self.row_bytes)}"
-        with Stage(f"decoding {name}", total, place, "image") as stage:
-            count = _Count(stage, begun, total)
-            for part in self.parts:
-                self._write(part, count)
-        entries = {part.name: self._entry(part) for part in self.parts}
-        with whole_file(self.folder / _MANIFEST) as file:
-            file.write(
-                to_json(
-                    {
-                        "version": VERSION,
-                        "dtype": str(self.dtype),
-                        "shape": list(self.shape),
-                        "parts": entries,
-                    }
-                )
-            )
-        (self.folder / _PROGRESS).unlink(missing_ok=True)
-
-    def _go_on(self) -> None:
-        """Take over what an earlier start has surely written."""
-        if not is_there(self.folder / _PROGRESS):
-            return
-        with contextlib.suppress(UserError):
-            before = read_json(self.folder / _PROGRESS, _DONE, _AGAIN)
-            for part in self.parts:
-                rows, labels = self._paths(part)
-                with contextlib.suppress(OSError):
-                    there = min(
-                        before.get(part.name, 0),
-                        rows.stat().st_size // self.row_bytes,
-                        labels.stat().st_size // _INT.itemsize,
-                        part.length,
-                    )
-                    self.done[part.name] = there
-
-    def _paths(self, part: Part) -> tuple[Path, Path]:
-        return self.folder / f"{part.name}.rows", self.folder / f"{part.name}.labels"
-
-    def _write(self, part: Part, count: "_Count") -> None:
-        done = self.done[part.name]
-        paths = self._paths(part)
-        for path, size in zip(paths, (self.row_bytes, _INT.itemsize), strict=True):
-            path.touch()
-            os.truncate(path, done * size)  # the rest may be half a sample
-        with open(paths[0], "ab") as rows, open(paths[1], "ab") as labels:
-            written, saved = done, time.monotonic()
-            try:
-                if done < part.length:
-                    for image, label in part.samples(done):
-                        rows.write(np.ascontiguousarray(image, self.dtype).data)
-                        labels.write(np.int32(label).tobytes())
-                        written += 1
-                        count.one()
-                        if time.monotonic() - saved > SAFE_SECONDS:
-                            self._save(part, written, rows, labels)
-                            saved = time.monotonic()
-            finally:
-                # After Ctrl-C or a full disk, too; what is half there is cut off later.
-                with contextlib.suppress(OSError):
-                    self._save(part, written, rows, labels)
-
-    def _save(self, part: Part, written: int, *files: IO) -> None:
-        for file in files:
-            file.flush()
-            os.fsync(file.fileno())
-        self.done[part.name] = written
-        with whole_file(self.folder / _PROGRESS) as record:
-            record.write(to_json(self.done))
-
-    def _entry(self, part: Part) -> dict[str, Any]:
-        rows, labels = self._paths(part)
-        return {
-            "count": part.length,
-            "rows": _hash(RowFile(rows, part.length, self.shape, self.dtype, "")),
-            "labels": _hash(RowFile(labels, part.length, (), _INT, "")),
-        }

@@ -8,8 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxdd.data.streaming import store
-from jaxdd.data.streaming.store import Part, stored
+from jaxdd.data.streaming import building, store
+from jaxdd.data.streaming.building import Part
+from jaxdd.data.streaming.store import stored
 from jaxdd.errors import UserError
 from jaxdd.progress import Message, Progress, listening
 from tests.helpers import Killed, refused
@@ -68,7 +69,7 @@ def test_samples_are_decoded_once(folder):
 
 @pytest.mark.parametrize("at", [0, 7, 19])
 def test_a_kill_costs_what_was_not_saved_yet(folder, monkeypatch, at):
-    monkeypatch.setattr(store, "SAFE_SECONDS", 0.0)
+    monkeypatch.setattr(building, "SAFE_SECONDS", 0.0)
     with pytest.raises(Killed):
         opened(folder, part("train", TRAIN, fails_at=at), part("test", TEST))
     # What was being written when the power failed.
@@ -111,7 +112,84 @@ DAMAGES = {
     "another version": ("manifest.json", edited(version=99)),
     "no part": ("manifest.json", edited(parts={})),
     "no JSON": ("manifest.json", lambda path: path.write_text("{")),
+    "a pipe": ("train.rows", lambda path: (path.unlink(), os.mkfifo(path))),
+    "a pipe for a manifest": (
+        "manifest.json",
+        lambda path: (path.unlink(), os.mkfifo(path)),
+    ),
 }
+
+
+def test_another_start_builds_while_a_run_reads(folder, monkeypatch):
+    there = opened(folder)
+    (folder / "manifest.json").unlink()
+    with pytest.raises(Killed):
+        opened(folder, part("train", TRAIN, fails_at=3), part("test", TEST))
+    check(there)
+    check(opened(folder))
+
+
+UNFINISHED = {
+    "a bit": ("train.rows", flip),
+    "a label": ("train.labels", flip),
+    "zeros": ("train.rows", lambda path: path.write_bytes(bytes(9 * 48))),
+    "cut short": ("train.rows", lambda path: os.truncate(path, 100)),
+    "a file is gone": ("train.labels", lambda path: path.unlink()),
+    "too many": (
+        "progress.json",
+        edited(train={"count": 99, "rows": "0" * 64, "labels": "0" * 64}),
+    ),
+    "no hashes": ("progress.json", edited(train=9)),
+}
+
+
+@pytest.mark.parametrize("name", UNFINISHED)
+def test_what_changed_in_an_unfinished_store_is_decoded_again(folder, name):
+    with pytest.raises(Killed):
+        opened(folder, part("train", TRAIN, fails_at=9), part("test", TEST))
+    file, damage = UNFINISHED[name]
+    damage(folder / file)
+    events = []
+    with listening(events.append):
+        check(opened(folder))
+    assert "it is built again" in " ".join(map(str, events))
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_nothing_is_written_through_a_link(folder, tmp_path, link):
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    folder.mkdir(parents=True)
+    link(mine, folder / "train.rows")
+    check(opened(folder))
+    assert mine.read_text() == "precious"
+
+
+def test_only_files_of_the_store_are_deleted(folder):
+    opened(folder)
+    (folder / "of somebody else").mkdir()
+    (folder / "manifest.json").write_text("{")
+    (folder / ".lock").unlink()
+    os.mkfifo(folder / ".lock")  # nor does it wait for ever
+    check(opened(folder))
+    assert (folder / "of somebody else").exists()
+    (folder / "train.rows").unlink()
+    (folder / "train.rows").mkdir()
+    with refused("is a folder where decoded images belong: remove it"):
+        opened(folder)
+
+
+def test_a_whole_store_is_opened_where_nobody_may_write(folder, monkeypatch):
+    opened(folder)
+    real = os.open
+
+    def read_only(path, flags, *mode):
+        if flags & (os.O_RDWR | os.O_WRONLY):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, flags, *mode)
+
+    monkeypatch.setattr(store.os, "open", read_only)
+    check(opened(folder, never("train", TRAIN), never("test", TEST)))
 
 
 @pytest.mark.parametrize("name", DAMAGES)
@@ -127,7 +205,7 @@ def test_a_damaged_store_is_built_again_and_says_so(folder, name):
 
 
 def test_a_full_disk_is_one_sentence_and_the_rest_is_kept(folder, monkeypatch):
-    monkeypatch.setattr(store, "SAFE_SECONDS", 0.0)
+    monkeypatch.setattr(building, "SAFE_SECONDS", 0.0)
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with refused("No space left", "JAXDD_CACHE", "--stream=never"):
         opened(folder, part("train", TRAIN, fails_at=9, error=full), part("test", TEST))
@@ -137,8 +215,8 @@ def test_a_full_disk_is_one_sentence_and_the_rest_is_kept(folder, monkeypatch):
 
 
 def test_too_small_a_disk_is_refused_before_anything_is_decoded(folder, monkeypatch):
-    usage = shutil.disk_usage("/")._replace(free=store.SPARE + 100)
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: usage)
+    usage = shutil.disk_usage("/")._replace(free=building.SPARE + 100)
+    monkeypatch.setattr(building.shutil, "disk_usage", lambda path: usage)
     with refused("100 B are free", "JAXDD_CACHE"):
         opened(folder, never("train", TRAIN), never("test", TEST))
 

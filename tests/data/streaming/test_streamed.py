@@ -1,5 +1,6 @@
 """What is streamed is what is in memory, to the bit."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 import jaxdd
 from experiments.console import refusals
+from jaxdd.artifact.file import _example
 from jaxdd.data import load
 from jaxdd.data.problem import DataFlags, Scaling, open_problem, prepare
 from jaxdd.data.real import (
@@ -26,6 +28,7 @@ from jaxdd.data.streaming.moving import moved
 from jaxdd.data.streaming.rows import Rows
 from jaxdd.devices import mesh, policy
 from jaxdd.distillation.result import Result
+from jaxdd.evaluation.reopening import reopen
 from jaxdd.storage.files import make_folder
 from tests.data.conftest import png, samples, write_tfds
 from tests.helpers import refused
@@ -34,6 +37,10 @@ RNG = np.random.default_rng(0)
 LABELS = np.arange(60) % 3
 IMAGES = RNG.integers(0, 256, (60, 8, 8, 3)).astype(np.uint8)
 COLOURS = jaxdd.from_arrays(IMAGES, LABELS, IMAGES[:12], LABELS[:12], name="colours")
+CATS = jaxdd.from_arrays(
+    IMAGES[:20, :4, :4, :1], LABELS[:20] % 2, IMAGES[:9, :4, :4, :1], LABELS[:9] % 2,
+    ("cat", "dog"),
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -160,10 +167,29 @@ def test_a_whole_run_has_the_same_bits(name, tmp_path):
 def test_scores_have_the_same_bits(score):
     some = {"net": "mlp", "width": 4, "networks": 1, "train_steps": 2}
     of = [
-        jaxdd.difficulty(x, score, forgetting_epochs=2, **some)
-        for x in (COLOURS, moved(COLOURS))
+        jaxdd.difficulty(COLOURS, score, forgetting_epochs=2, stream=stream, **some)
+        for stream in ("never", "always")
     ]
     check_equal(of[0].scores, of[1].scores)
+    assert isinstance(of[1].train.images, Rows)
+
+
+def test_the_keyword_moves_what_is_in_memory():
+    some = {"net": "mlp", "width": 4, "networks": 1, "train_steps": 1}
+    flags = {"keep": 0.5, "balanced": True, "stream": "always"}
+    pruned = jaxdd.prune(COLOURS, "el2n", **flags, **some)
+    assert isinstance(pruned.dataset.images, Rows)
+    with refused("--stream must be one of"):
+        jaxdd.difficulty(COLOURS, "el2n", stream="sometimes", **some)
+    origin = {**_example().dataset, "fingerprint": CATS.fingerprint}
+    artifact = dataclasses.replace(_example(), dataset=origin)
+    opened = reopen(artifact, None, None, CATS, "always")
+    assert isinstance(opened.splits.test.images, Rows)
+    both = [
+        jaxdd.evaluate(artifact, num_eval=2, dataset=CATS, stream=stream)
+        for stream in ("never", "always")
+    ]
+    assert both[0]["mlp"].accuracy == both[1]["mlp"].accuracy
 
 
 def test_prepared_datasets_are_decoded_to_the_disk(tmp_path):
