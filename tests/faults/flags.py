@@ -112,7 +112,8 @@ def draw(seed: int, workdir: Path) -> tuple[str, dict[str, Any]]:
     flags: dict[str, Any] = {}
     for field in known:
         if field.default is dataclasses.MISSING:
-            flags[field.name] = str(workdir / "run")
+            is_path = fields.type_of(field) is str
+            flags[field.name] = str(workdir / "run") if is_path else 0.5
     for field in rng.sample(known, min(len(known), rng.randint(1, 4))):
         flags[field.name] = value_of(rng, field)
     return program, flags

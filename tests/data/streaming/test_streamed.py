@@ -12,7 +12,7 @@ import pytest
 
 import jaxdd
 from experiments.console import refusals
-from jaxdd.artifact.file import _example
+from jaxdd.artifact.artifact import _example
 from jaxdd.data import load
 from jaxdd.data.problem import DataFlags, Scaling, open_problem, prepare
 from jaxdd.data.real import (
