@@ -28,9 +28,12 @@ FITTED = Fitted(1, 0.5, 0.001, 1.0, MEMORY, None)
 
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory):
-    """(plan in little room, the loop's program) of what `finished` is a run of."""
+    """(plan in little room, the loop's program) of what `finished` is a run of.
+
+    Unlike that one it reads its images from the disk.
+    """
     made = []
-    folder = tmp_path_factory.mktemp("planned")
+    folder, cache = (tmp_path_factory.mktemp(x) for x in ("planned", "cache"))
 
     def steps_cost(piece, count):
         made.append(piece.job.program)
@@ -39,7 +42,9 @@ def planned(tmp_path_factory):
     cost = distillation.steps_cost
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distillation, "steps_cost", steps_cost)
-        plan = planning.distillation(small(folder / "new" / "run"), room=TINY)
+        patch.setenv("JAXDD_CACHE", str(cache))
+        config = small(folder / "new" / "run", stream="always")
+        plan = planning.distillation(config, room=TINY)
     assert list(folder.iterdir()) == []
     return plan, made[0]
 
@@ -47,7 +52,7 @@ def planned(tmp_path_factory):
 @pytest.fixture
 def stubbed(monkeypatch):
     """Costs that are known, so that only their sums are made here."""
-    of_steps = steps.Steps(2.0, 0.25, MEMORY, 64)
+    of_steps = steps.Steps(2.0, 0.25, MEMORY, 64, 0)
     of_networks = networks.Networks(3.0, 10.0, 20.0, FITTED)
     for module, name, cost in (
         (distillation, "steps_cost", of_steps),
@@ -72,6 +77,8 @@ def test_memory_and_disk_are_those_of_a_run(planned, finished):
     left = files.bytes_below(finished)
     assert left / 1.5 < total(plan.disk) < 1.5 * left
     assert total(plan.host) > 1e8
+    (note,) = (x for x in plan.notes if "on disk" in x)
+    assert re.search("a step reads [1-9][0-9.]* kB of them", note)
 
 
 def test_every_part_has_a_time(planned):

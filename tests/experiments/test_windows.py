@@ -244,7 +244,7 @@ def features_of(problem) -> list[int]:
     ("method", "kind"),
     [
         ("dm", "depth"),
-        ("dc", "loss"),
+        pytest.param("dc", "loss", marks=pytest.mark.slow),
         pytest.param("dm", "loss", marks=pytest.mark.slow),
         pytest.param("dc", "depth", marks=pytest.mark.slow),
     ],

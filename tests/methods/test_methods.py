@@ -283,7 +283,9 @@ def test_keys_are_never_used_twice(name, monkeypatch):
 # --- Modifiers change what they should, and nothing else ----------------------------
 
 
-@pytest.mark.parametrize("variant", ["mean", "per_sample"])
+@pytest.mark.parametrize(
+    "variant", [pytest.param("mean", marks=pytest.mark.slow), "per_sample"]
+)
 @pytest.mark.parametrize("name", VARIED)
 def test_the_correction_changes_the_images_but_not_what_is_matched(name, variant):
     plain, info = history(name, "plain")[0]
@@ -380,7 +382,12 @@ def test_the_buffers_of_a_state_can_be_given_away(name):
 
 
 @pytest.mark.parametrize(
-    "name", [m for m in STEPPING if isinstance(STEPPING[m].learner, TrainedBetween)]
+    "name",
+    [
+        pytest.param(m, marks=() if m in ("dc", "idc") else pytest.mark.slow)
+        for m in STEPPING
+        if isinstance(STEPPING[m].learner, TrainedBetween)
+    ],
 )
 def test_a_network_is_trained_between_matches_and_replaced_after_the_last(name):
     run = cell(name, "plain")
