@@ -93,6 +93,13 @@ class Dataset:
             hash_rows(array, digest.update)
         return digest.hexdigest()
 
+    @property
+    def whole_fingerprint(self) -> str:
+        """The fingerprint of the dataset in which training samples have their ids."""
+        return (
+            self.fingerprint if self.restricted is None else self.restricted.fingerprint
+        )
+
     def subset(self, ids: Any) -> "Dataset":
         """The dataset with some of its training samples, and all test samples.
 

@@ -44,12 +44,14 @@ class Difficulty:
         class_names: K names.
         summary: {"scores": {name: {"mean", "std", "min", "max"}}, "rank_correlation",
             "network", "precision", "versions", "device"}, as in `summary.json`.
+        fingerprint: of the dataset in which the samples have their ids.
     """
 
     by_name: Mapping[str, np.ndarray]
     train: Split
     class_names: Sequence[str]
     summary: Mapping[str, Any]
+    fingerprint: str = ""
 
     @property
     def scores(self) -> Any:
@@ -95,7 +97,7 @@ class Difficulty:
         """Write a `scores.npz`, by which `--scores` of other programs sorts samples.
 
         Args:
-            path: the file, with arrays "scores" [M] and "ids" [M].
+            path: the file, with arrays "scores" [M], "ids" [M] and "fingerprint" [].
             score: name of the score; None where there is only one.
 
         Raises:
@@ -103,7 +105,8 @@ class Difficulty:
         """
         scores, target = self._one(score), local_path(path, "the scores")
         with atomic_file(target, "wb") as file:
-            np.savez(file, scores=scores, ids=self.ids)
+            fingerprint = np.array(self.fingerprint)
+            np.savez(file, scores=scores, ids=self.ids, fingerprint=fingerprint)
         return target
 
     def _one(self, score: str | None) -> np.ndarray:

@@ -135,7 +135,10 @@ def compute(opened: Opened) -> Difficulty:
         "versions": provenance.versions(),
         "device": provenance.device(),
     }
-    return Difficulty(scores, train, problem.dataset.class_names, summary)
+    dataset = problem.dataset
+    return Difficulty(
+        scores, train, dataset.class_names, summary, dataset.whole_fingerprint
+    )
 
 
 def score_names(score: str) -> list[str]:

@@ -15,10 +15,10 @@ from jaxdd.data.subsets import ENDS
 from jaxdd.distillation import measuring
 from jaxdd.distillation.difficulties import Difficulty
 from jaxdd.distillation.pruned import Pruned
-from jaxdd.distillation.sorting import read_scores
+from jaxdd.distillation.sorting import of_other_data, read_scores
 from jaxdd.errors import UserError
 from jaxdd.fields import from_keywords, option
-from jaxdd.progress import Callback, listening
+from jaxdd.progress import Callback, listening, say
 from jaxdd.scores.selection import share_by_score
 from jaxdd.scores.table import SCORES
 from jaxdd.storage import provenance
@@ -207,7 +207,9 @@ def _read(config: Config, path: str, dataset: Dataset | None) -> Scored:
     else:
         problem = prepare(in_memory(dataset, config), 0.0, 0)
     train, whole = problem.splits.train, problem.dataset
-    scores = read_scores(path, train.ids)
+    scores, warning = read_scores(path, train.ids), of_other_data(path, whole)
+    if warning is not None:
+        say(warning)
     with existing_file(path, "the scores", "give a scores.npz").open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     scored = Difficulty({"scores": scores}, train, whole.class_names, {})

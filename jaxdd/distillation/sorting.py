@@ -5,6 +5,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdd.data import Dataset
 from jaxdd.data.problem import Problem
 from jaxdd.distillation.resolution import Resolved
 from jaxdd.errors import UserError
@@ -18,7 +19,11 @@ from jaxdd.types import Network, RealData
 
 SCORES_REMEDY = "give the scores.npz of python -m experiments.difficulty"
 SCORES_FILE = "scores.npz"
-_SCORES = {"scores": Member("f", 1), "ids": Member("iu", 1)}
+_SCORES = {
+    "scores": Member("f", 1),
+    "ids": Member("iu", 1),
+    "fingerprint": Member("U", 0, 10_000, required=False),
+}
 
 
 def read_scores(path: str | Path, ids: np.ndarray) -> np.ndarray:
@@ -48,6 +53,24 @@ def read_scores(path: str | Path, ids: np.ndarray) -> np.ndarray:
             f"number {lacking[0]}: score the same dataset"
         )
     return scores[place]
+
+
+def of_other_data(path: str | Path, dataset: Dataset) -> str | None:
+    """A warning where scores are of other data, None where the file says nothing.
+
+    They may be meant: of the same samples at another size, say.
+
+    Raises:
+        UserError: as `read_scores`.
+    """
+    arrays = read_arrays(path, _SCORES, SCORES_REMEDY, "the scores")
+    scored = str(arrays.get("fingerprint", ""))
+    if scored in ("", dataset.whole_fingerprint):
+        return None
+    return (
+        f"warning: {shown(path)} has scores of other data than this (its fingerprint "
+        "differs), which are taken for those of the samples with the same numbers"
+    )
 
 
 def sorted_real(
@@ -107,12 +130,14 @@ def describe_window(problem: Problem, resolved: Resolved) -> str | None:
     curriculum, window = resolved.curriculum, resolved.window
     if curriculum == Curriculum():
         return None
-    train = problem.splits.train
+    train, warning = problem.splits.train, None
     if window.scores is not None:
         read_scores(window.scores, train.ids)
+        warning = of_other_data(window.scores, problem.dataset)
     else:
         assert window.score is not None, "a window without scores has a score"
         score_named(window.score)
     counts = np.bincount(train.labels, minlength=problem.dataset.num_classes)
     epochs = 1 if resolved.bank is None else resolved.bank.epochs
-    return describe(jnp.asarray(counts, jnp.int32), curriculum, epochs)
+    told = describe(jnp.asarray(counts, jnp.int32), curriculum, epochs)
+    return told if warning is None else f"{told}; {warning}"

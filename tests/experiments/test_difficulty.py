@@ -1,5 +1,7 @@
 """`experiments.difficulty`: scores in dataset order, their pictures and ranks."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -197,6 +199,28 @@ def test_scores_are_saved_and_shown(scored, tmp_path):
     both = jaxdd.difficulty((IMAGES, LABELS), ["el2n", "loss"], net="mlp")
     assert "<td>loss</td><td>-1.00</td><td>1.00</td>" in both._repr_html_()
     assert list(both.scores) == ["el2n", "loss"]
+
+
+def test_scores_of_other_data_are_told(scored, tmp_path):
+    """Two data sets of one size: nothing else tells them apart."""
+    path = scored.save(tmp_path / "scores.npz")
+    part = slice(len(scored.ids))
+    data, other = (
+        jaxdd.from_arrays(x[part], LABELS[part], IMAGES, LABELS)
+        for x in (IMAGES, IMAGES[::-1])
+    )
+    own = dataclasses.replace(scored, fingerprint=data.fingerprint)
+    own.save(path)
+    half = np.flatnonzero(np.arange(len(data.labels)) % 4 < 2)
+    assert sorting.of_other_data(path, data) is None
+    assert sorting.of_other_data(path, data.subset(half)) is None
+    assert "its fingerprint differs" in str(sorting.of_other_data(path, other))
+    events = []
+    jaxdd.prune(other, scores=path, keep=0.5, progress=events.append)
+    assert any("has scores of other data" in str(x) for x in events)
+    # Files of before do not say what they are of.
+    np.savez(path, scores=scored.scores, ids=scored.ids)
+    assert sorting.of_other_data(path, other) is None
 
 
 @pytest.mark.parametrize(
