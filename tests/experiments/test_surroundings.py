@@ -203,12 +203,12 @@ def of_kind(config_type, kind):
 
 def given(config_type, **flags):
     """A configuration with what it requires."""
-    required = [
-        x.name
+    required = {
+        x.name: "x" if fields.type_of(x) is str else 0.5
         for x in dataclasses.fields(config_type)
         if x.default is dataclasses.MISSING
-    ]
-    return config_type(**{**dict.fromkeys(required, "x"), **flags})
+    }
+    return config_type(**{**required, **flags})
 
 
 @pytest.mark.parametrize("program", CONFIGS)
