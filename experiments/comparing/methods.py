@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from jaxdd.data.problem import Problem, Scaling
-from jaxdd.distillation import options
+from jaxdd.distillation import options, resolution
 from jaxdd.distillation.bank_spec import USUAL_EPOCHS
 from jaxdd.distillation.choices import Run
 from jaxdd.distillation.job import Job
@@ -150,8 +150,8 @@ def scaling_of(base: options.Flags) -> Scaling:
 
 
 def network_of(base: options.Flags, problem: Problem) -> Network:
-    """The network that a run matches and evaluates with."""
-    run = _run(base)
+    """The network that a run matches and evaluates with, of the data's shape."""
+    run, _ = resolution.on_data(_run(base), base.method, options.given(base), problem)
     return run.network.sized(problem.dataset).make(problem.dataset, run.arithmetic)
 
 

@@ -1,10 +1,13 @@
 """The comparison of a base with D4A."""
 
+import jax
 import numpy as np
 import pytest
 
 from experiments import d4a
-from experiments.comparing import d4a_results
+from experiments.comparing import d4a_results, methods
+from jaxdd.data.problem import DataFlags, open_problem
+from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from tests.helpers import die
@@ -120,3 +123,14 @@ def test_refusals(tmp_path, changes, word):
     with pytest.raises(UserError, match=word):
         d4a.run(small(target, **changes))
     assert not target.exists()
+
+
+@pytest.mark.parametrize("dataset", ["wine", "waves"])
+def test_tables_and_sequences_are_sorted_by_networks_of_theirs(dataset):
+    config = options.Config(dataset=dataset, method="dm", workdir="unused")
+    problem = open_problem(DataFlags(dataset=dataset), 0.0, 0)
+    network = methods.network_of(config, problem)
+    params, _ = network.init(jax.random.key(0))
+    samples = jax.numpy.asarray(problem.splits.test.images[:2])
+    outputs, _ = network.apply(params, {}, samples, False)
+    assert outputs.logits.shape == (2, problem.dataset.num_classes)
