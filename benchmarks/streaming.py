@@ -10,7 +10,6 @@ size. Writes streaming.json, streaming.md and memory.png. Time anything only on 
 machine that does nothing else.
 """
 
-import json
 import os
 import statistics
 import time
@@ -188,8 +187,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def show(result: dict[str, Any]) -> None:
-    alone = "versions" not in result  # a child: its parent reads JSON
-    print(json.dumps(result) if alone else markdown(result))
+    print(output.printed(result, markdown))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ windows.json and windows.md. Time anything only on a machine that does nothing e
 """
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,8 +112,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def show(result: dict[str, Any]) -> None:
-    alone = "versions" not in result  # a child: its parent reads JSON
-    print(json.dumps(result) if alone else markdown(result))
+    print(output.printed(result, markdown))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What benchmarks write: records as JSON, tables, bars."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,16 @@ def write_results(
     write_atomically(folder / "about.json", to_json(known))
     text = table(records, keys) + footnote(known["gemm_peak"])
     write_atomically(folder / f"{name}.md", text)
+
+
+def printed(result: Mapping[str, Any], markdown: Callable[[Any], str]) -> str:
+    """What a benchmark prints: its table, or, as a child, JSON for its parent.
+
+    Args:
+        result: with the content of `about`, which a child leaves to its parent.
+        markdown: (result) -> the table.
+    """
+    return markdown(result) if "versions" in result else json.dumps(result)
 
 
 def table(records: Sequence[Record], keys: Sequence[str]) -> str:

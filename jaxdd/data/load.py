@@ -14,7 +14,7 @@ from jaxdd.data.readers.pictures import Form, fit_arrays
 from jaxdd.data.readers.small import breast_cancer, waves, wine
 from jaxdd.data.readers.table import from_table
 from jaxdd.data.readers.tfds import from_tfds
-from jaxdd.data.streaming.moving import moved
+from jaxdd.data.streaming.moving import placed
 from jaxdd.errors import UserError
 from jaxdd.modality import check_pixels
 
@@ -62,7 +62,7 @@ def load(
         name, data_dir, channels, image_size, modality, label, id_column, missing,
         stream,
     )  # fmt: skip
-    return moved(dataset) if stream == "always" else dataset
+    return placed(dataset, stream)
 
 
 def _read(

@@ -19,8 +19,8 @@ from jaxdd.data import (
 )
 from jaxdd.data.readers.table import MISSING
 from jaxdd.data.real import real_data
-from jaxdd.data.streaming.choice import STREAM
-from jaxdd.data.streaming.moving import moved, whitened_rows
+from jaxdd.data.streaming import choice as streaming_choice
+from jaxdd.data.streaming.moving import placed, whitened_rows
 from jaxdd.data.streaming.rows import HostArray, Rows
 from jaxdd.data.subsets import checked_ids, read_index
 from jaxdd.data.whitening import LARGEST_WHOLE, cost, side_for
@@ -84,13 +84,7 @@ class DataFlags:
         "its samples before anything else",
         kind="path",
     )
-    stream: str = option(
-        "auto",
-        "where decoded images are: on disk, from which every step reads its batch "
-        "(always), in memory (never), or on disk if they would take more than a "
-        "quarter of it (auto); results are the same",
-        choices=STREAM,
-    )
+    stream: str = option("auto", streaming_choice.HELP, choices=streaming_choice.STREAM)
 
     @property
     def form(self) -> dict[str, str | int]:
@@ -246,7 +240,7 @@ def in_memory(dataset: Dataset, data: DataFlags) -> Dataset:
         UserError: as `restricted`; or the disk refuses or has no room.
     """
     some = restricted(dataset, data.subset, dataset.name)
-    return moved(some) if data.stream == "always" else some
+    return placed(some, data.stream)
 
 
 def restricted(dataset: Dataset, path: str | None, name: str) -> Dataset:

@@ -64,7 +64,7 @@ def evaluate(
         data_dir: folder of prepared TFDS datasets.
         stream: where decoded images are: "always" on disk, "never" there, or "auto",
             on disk where they would take more than a quarter of the memory and are
-            read by name. Results are the same.
+            read by name. Batches are the same.
         test_dataset: other data of the same classes to measure on, given likewise.
         test_part: "test", the test split of `test_dataset`, or "all" of it.
         progress: called with events, see `jaxdd.progress`; `jaxdd.report.bar` draws a

@@ -8,7 +8,7 @@ import numpy as np
 from jaxdd.artifact.artifact import Artifact
 from jaxdd.data import Dataset, Split
 from jaxdd.data.problem import FORM, DataFlags, Problem, open_dataset, prepare
-from jaxdd.data.streaming.moving import moved
+from jaxdd.data.streaming.moving import placed
 from jaxdd.data.subsets import Subset
 from jaxdd.errors import UserError, quoted
 
@@ -36,7 +36,7 @@ def reopen(
     """
     origin = artifact.dataset
     if in_memory is not None:
-        data, source = _placed(in_memory, stream), None
+        data, source = placed(in_memory, stream), None
     else:
         source = dataset or origin["name"]
         try:
@@ -61,11 +61,6 @@ def reopen(
     validation, seed = float(origin["validation"]), origin["split_seed"]
     problem = prepare(data, validation, seed)
     return replace(problem, preprocess=artifact.preprocess, source=source)
-
-
-def _placed(data: Dataset, stream: str) -> Dataset:
-    """Data in memory, on disk where that is asked for."""
-    return moved(data) if stream == "always" else data
 
 
 def of_set(data: Dataset, origin: dict[str, Any]) -> Dataset:
@@ -196,7 +191,7 @@ def tested_on(
             )
         return Tested(problem.splits.test, problem.name, part, own.fingerprint, True)
     if isinstance(dataset, Dataset):
-        other, name = _placed(dataset, stream), dataset.name
+        other, name = placed(dataset, stream), dataset.name
     else:
         other, name = open_dataset(_flags(artifact, dataset, data_dir, stream)), dataset
     check_kind(artifact, other, name)

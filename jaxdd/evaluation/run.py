@@ -11,7 +11,7 @@ from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.export import check_export, export_pngs
 from jaxdd.data import Dataset
 from jaxdd.data.problem import Problem
-from jaxdd.data.streaming.choice import STREAM
+from jaxdd.data.streaming import choice as streaming_choice
 from jaxdd.devices import needs, policy
 from jaxdd.devices.precision import AUTO, PRECISIONS, has
 from jaxdd.devices.timing import Stopwatch
@@ -71,12 +71,7 @@ class Config:
         kind="dataset",
     )
     data_dir: str | None = option(None, "folder of prepared TFDS datasets", kind="path")
-    stream: str = option(
-        "auto",
-        "where decoded images are: on disk (always), in memory (never), or on disk if "
-        "they would take more than a quarter of it (auto); results are the same",
-        choices=STREAM,
-    )
+    stream: str = option("auto", streaming_choice.HELP, choices=streaming_choice.STREAM)
     test_dataset: str | None = option(
         None,
         "other data of the same classes, on which the networks are tested",

@@ -14,6 +14,7 @@ from jaxdd.data.readers.pictures import (
     Kind,
     look_at,
     quietly,
+    read_file,
     read_quietly,
 )
 from jaxdd.data.streaming.building import Part
@@ -60,8 +61,8 @@ def images_of(
         UserError: an image cannot be decoded, images differ, or the disk refuses.
     """
     if stream != "never":
-        image, _ = next(decoded(files, form, root))
-        if streams(stream, len(files), image.shape):
+        shape = _first_shape(files, form, root)
+        if streams(stream, len(files), shape):
             folder = store_folder(name, digest_of(files, repr(tuple(form))))
 
             def samples(first: int) -> Iterator[tuple[np.ndarray, int]]:
@@ -69,8 +70,16 @@ def images_of(
                 return ((x, k) for (x, _), k in zip(rest, labels[first:], strict=True))
 
             part = Part("images", len(files), samples)
-            return stored(folder, name, [part], image.shape)["images"].rows, 0
+            return stored(folder, name, [part], shape)["images"].rows, 0
     return read(files, form, root)
+
+
+def _first_shape(files: Sequence[Path], form: Form, root: Path) -> tuple[int, ...]:
+    """The shape of the first image, which all others have to have."""
+    try:
+        return read_file(files[0], form)[0].shape
+    except ValueError as error:
+        raise refusal(files, form, root, files[0], str(error)) from error
 
 
 def decoded(

@@ -88,9 +88,9 @@ def from_folder(
     if test is None:
         remarks.append(held_out_remark(name, count))
         return with_test_split(name, images, array, readable, remarks)
-    train_ids, test_ids = np.split(np.arange(len(files)), [count])
+    train, tested = slice(count), slice(count, None)
     return from_arrays(
-        pick(images, train_ids), array[:count], pick(images, test_ids), array[count:],
+        pick(images, train), array[train], pick(images, tested), array[tested],
         readable, name, remarks,
     )  # fmt: skip
 

@@ -7,6 +7,11 @@ import jax
 from jaxdd.devices.memory import capacity, host_memory
 
 STREAM = ("auto", "always", "never")
+HELP = (
+    "where decoded images are: on disk, from which every batch is read (always), in "
+    "memory (never), or on disk if they would take more than a quarter of it (auto); "
+    "batches are the same"
+)
 # In memory there are the images as they were read, those of a split, and, where the
 # device has no memory of its own, those on the device.
 COPIES = 3

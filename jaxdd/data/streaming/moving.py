@@ -15,6 +15,19 @@ from jaxdd.data.streaming.store import stored
 from jaxdd.storage.paths import shown
 
 
+def placed(dataset: Dataset, stream: str) -> Dataset:
+    """A dataset in memory, on disk where that is asked for.
+
+    Args:
+        dataset: the data.
+        stream: one of `choice.STREAM`; what is in memory already fits there.
+
+    Raises:
+        UserError: as `moved`.
+    """
+    return moved(dataset) if stream == "always" else dataset
+
+
 def moved(dataset: Dataset) -> Dataset:
     """A dataset in memory with its samples on disk; one on disk as it is.
 

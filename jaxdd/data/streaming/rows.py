@@ -158,8 +158,10 @@ class Rows:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:] if dtype is None else self[:].astype(dtype)
 
-    def select(self, ids: np.ndarray) -> "Rows":
+    def select(self, ids: np.ndarray | slice) -> "Rows":
         """Some of the rows, which are not read yet."""
+        if isinstance(ids, slice):
+            ids = np.arange(len(self))[ids]
         ids = np.asarray(ids)
         if ids.dtype == bool:
             ids = np.flatnonzero(ids)
@@ -191,8 +193,8 @@ class Rows:
 HostArray = np.ndarray | Rows
 
 
-def pick(images: HostArray, ids: np.ndarray) -> HostArray:
-    """The images at `ids` [M], of a file without reading them.
+def pick(images: HostArray, ids: np.ndarray | slice) -> HostArray:
+    """The images at `ids` [M] or of a slice, of a file without reading them.
 
     Example:
         >>> pick(np.arange(4), np.array([1, 3])).tolist()

@@ -57,6 +57,10 @@ def test_a_selection_of_a_selection_reads_nothing(array, tmp_path):
     assert rows.file.bytes_read == 0
     np.testing.assert_array_equal(chosen[:], array[ids][places])
     assert rows.file.bytes_read == 2 * rows.file.row_bytes
+    assert pick(rows, slice(2, 5)).shape == (3, *SHAPE)
+    np.testing.assert_array_equal(pick(chosen, slice(1, None))[:], array[[9]])
+    # In memory a slice is no copy.
+    assert np.shares_memory(pick(array, slice(2, 5)), array)
     odd = np.arange(11) % 2 == 1
     np.testing.assert_array_equal(pick(rows, odd)[:], pick(array, odd))
 
