@@ -32,7 +32,8 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow \
+	  --jaxtyping-packages=jaxdd,beartype.beartype
 
 lint: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -9,8 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".pytest_cache" / "xla"
-# XLA:CPU's older way to generate code; it compiles in two thirds of the time.
-QUICK_CODE = "--xla_cpu_use_fusion_emitters=false"
+# XLA:CPU's older way to generate code; it compiles in two thirds of the time. One part
+# per program, since a process has one core: in parts it takes a quarter longer.
+QUICK_CODE = (
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
 DEVICES = 8
 
 

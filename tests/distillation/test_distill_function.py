@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 
 import jaxdd
-from experiments import distill as program
 from jaxdd.data import digits
-from jaxdd.distillation.options import Config
 from jaxdd.errors import UserError
 from jaxdd.progress import Message, Progress
 from tests.experiments.helpers import start
 
 SHORT = {
-    "net": "mlp", "steps": 4, "num_eval": 2, "num_random": 5, "eval_epochs": 2,
+    "net": "mlp", "width": 8, "steps": 4, "num_eval": 2, "num_random": 5, "eval_epochs": 2,
     "probes": 1, "probe_steps": 2, "log_every": 1, "measure_every": 2,
     "augmentation": "none", "eval_augmentation": "none",
 }  # fmt: skip
@@ -23,8 +21,14 @@ EXPERTS = {"num_experts": 2, "bank_epochs": 4, "max_start": 2, "student_steps": 
 WITH_SDC = {"method": "dm", "ipc": 2, "sdc_weight": 0.5}
 CASES = {
     "datm": {"ipc": 2, "segments": 2, "judge_epochs": 2, **EXPERTS},
-    "dm": {"ipc": 1, "drop_hardest": 0.2, "features": "all"},
+    "dm": {**WITH_SDC, "drop_hardest": 0.2, "features": "all", "seed": 3},
 }
+
+
+@pytest.fixture(scope="module")
+def in_memory():
+    """A run of the function without a folder."""
+    return jaxdd.distill("digits", **SHORT, **WITH_SDC)
 
 
 def assert_same(result, other):
@@ -44,31 +48,21 @@ def assert_same(result, other):
 @pytest.mark.parametrize("method", [pytest.param("datm", marks=pytest.mark.slow), "dm"])
 def test_function_and_command_give_the_same_bits(method, tmp_path, monkeypatch):
     """Also in memory, where nothing is written but experts, which are removed."""
-    flags = {**SHORT, **CASES[method]}
-    program.run(Config(workdir=str(tmp_path / "run"), method=method, **flags))
-    read = jaxdd.distill("digits", method, workdir=tmp_path / "run", **flags)
+    flags = {**SHORT, **CASES[method], "method": method}
+    process = start("distill", workdir=tmp_path / "run", **flags)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    read = jaxdd.distill("digits", workdir=tmp_path / "run", **flags)
     scratch, here = tmp_path / "scratch", tmp_path / "here"
     scratch.mkdir()
     here.mkdir()
     monkeypatch.chdir(here)
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    in_memory = jaxdd.distill("digits", method, **flags)
-    assert_same(in_memory, read)
+    assert_same(jaxdd.distill("digits", **flags), read)
     assert not list(here.iterdir()) + list(scratch.iterdir())
 
 
-def test_the_real_command_gives_the_bits_of_the_function(tmp_path):
-    flags = {**SHORT, **WITH_SDC, "seed": 3}
-    process = start("distill", workdir=tmp_path, **flags)
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
-    result = jaxdd.distill("digits", **flags)
-    stored = jaxdd.load(tmp_path / "distilled.npz")
-    assert stored.images.tobytes() == result.artifact.images.tobytes()
-    assert stored.measured == result.artifact.measured
-
-
-def test_a_stopped_call_continues(tmp_path):
+def test_a_stopped_call_continues(in_memory, tmp_path):
     """An error in the callback ends the run, and the same call goes on."""
     flags = {**SHORT, **WITH_SDC, "save_every": 2}
 
@@ -81,17 +75,16 @@ def test_a_stopped_call_continues(tmp_path):
     assert not (tmp_path / "run" / "distilled.npz").exists()
     result = jaxdd.distill("digits", workdir=tmp_path / "run", **flags)
     assert result.summary["resumed_at"]
-    assert_same(result, jaxdd.distill("digits", **flags))
+    assert_same(result, in_memory)
 
 
-def test_arrays_datasets_and_names_are_data():
+def test_arrays_datasets_and_names_are_data(in_memory):
     data = digits()
+    assert_same(jaxdd.distill(data, **SHORT, **WITH_SDC), in_memory)
     flags = {**SHORT, "method": "dm"}
-    by_name = jaxdd.distill("digits", **flags)
-    assert_same(jaxdd.distill(data, **flags), by_name)
     train = data.images, data.labels, data.test_images, data.test_labels
-    in_arrays = jaxdd.distill(train, batch_real=np.int64(8), width=None, **flags)
-    assert in_arrays.images.shape == by_name.images.shape
+    given = {**flags, "batch_real": np.int64(8), "width": None}
+    assert jaxdd.distill(train, **given).images.shape == (10, 1, 8, 8, 1)
     # A fifth of them is held out for the test.
     held_out = jaxdd.distill((data.images[:200], data.labels[:200]), **flags)
     assert 30 <= sum(held_out.summary["classes"]["samples"]) <= 50

@@ -47,6 +47,12 @@ CASES = {
         ["--select=validation", "--validation=0"],
     ),
     "net": ("distill", {"net": "nat"}, ["'nat'", *NETS]),
+    "precision": (
+        "distill",
+        {"precision": "tf32"},
+        ["--precision=tf32 is of NVIDIA GPUs"],
+    ),
+    "plan": ("distill", {"plan": "true", "steps": -1}, ["--steps must be at least 0"]),
     "augmentation": ("distill", {"augmentation": "flip_spin"}, ["'spin'", "rotate"]),
     "flag": ("distill", {"stepz": 3}, ["--stepz", "or --steps"]),
     "not a number": ("distill", {"ipc": "ten"}, ["--ipc", "an integer", "'ten'"]),

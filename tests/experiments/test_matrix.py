@@ -1,6 +1,7 @@
 """The table of methods and modifiers, in a corner of it."""
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -28,8 +29,23 @@ def small(workdir, **changes) -> matrix.Config:
     return matrix.Config(workdir=str(workdir), **{**SMALL, **changes})
 
 
+@pytest.fixture(autouse=True, scope="module")
+def tiny():
+    """A network that compiles quickly: the table is of the field's own."""
+    cell_of, quick = matrix.cell_of, {"net": "mlp", "augmentation": "none"}
+
+    def of(config, key):
+        cell = cell_of(config, key)
+        flags = dataclasses.replace(cell.config, **quick)
+        return dataclasses.replace(cell, config=flags)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matrix, "cell_of", of)
+        yield
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, tiny):
     folder = tmp_path_factory.mktemp("matrix")
     return folder, matrix.run(small(folder))
 

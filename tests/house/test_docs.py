@@ -30,6 +30,7 @@ EVERYWHERE = {"devices", "coordinator", "num_processes", "process_id", "plan", "
 SHORT = {
     "net": "mlp",
     "width": 8,
+    "augmentation": "none",
     "steps": 2,
     "num_eval": 1,
     "num_random": 5,
