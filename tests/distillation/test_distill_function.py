@@ -13,7 +13,8 @@ from jaxdd.progress import Message, Progress
 from tests.experiments.helpers import start
 
 SHORT = {
-    "net": "mlp", "width": 8, "steps": 4, "num_eval": 2, "num_random": 5, "eval_epochs": 2,
+    "net": "mlp", "width": 8, "steps": 4, "num_eval": 2, "num_random": 5,
+    "eval_epochs": 2,
     "probes": 1, "probe_steps": 2, "log_every": 1, "measure_every": 2,
     "augmentation": "none", "eval_augmentation": "none",
 }  # fmt: skip
