@@ -277,24 +277,34 @@ import os, sys
 from pathlib import Path
 from jaxdd.artifact import export
 from jaxdd.artifact.artifact import _example
-target, step = Path(sys.argv[1]), sys.argv[2]
-export.export_pngs(_example(), target)
 rename, count = Path.rename, 0
 def killed(self, to):
     global count
     count += 1
-    if count == int(step):
+    if count == step:
         os._exit(9)
     return rename(self, to)
-Path.rename = killed
-export.export_pngs(_example(), target)
+for step in (1, 2):
+    target = Path(sys.argv[1]) / str(step) / "out"
+    export.export_pngs(_example(), target)
+    if os.fork() == 0:
+        Path.rename = killed
+        export.export_pngs(_example(), target)
+    os.wait()
 """
 
 
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Below 1 and 2: what exports left that were killed at their so manyth renaming."""
+    folder = tmp_path_factory.mktemp("killed")
+    subprocess.run([sys.executable, "-c", KILLED, folder], check=True)
+    return folder
+
+
 @pytest.mark.parametrize("step", [1, 2])
-def test_what_a_killed_export_left_is_put_back_or_removed(tmp_path, monkeypatch, step):
-    folder = tmp_path / "out"
-    subprocess.run([sys.executable, "-c", KILLED, folder, str(step)], check=False)
+def test_what_a_killed_export_left_is_put_back_or_removed(killed, monkeypatch, step):
+    tmp_path, folder = killed / str(step), killed / str(step) / "out"
     assert len(list(tmp_path.iterdir())) == 2  # hidden ones too
     assert folder.exists() == (step == 1)
 

@@ -32,6 +32,16 @@ TINY = {
     "measure_every": 2,
     "save_every": 1,
 }
+# Of these flags those that DM has, too, which compiles in a fraction of the time.
+SHARED = (
+    "dataset", "ipc", "net", "width", "augmentation", "batch_real", "steps", "num_eval",
+    "num_random", "eval_epochs", "eval_lr", "log_every", "measure_every", "save_every",
+)  # fmt: skip
+OF_DM = {
+    **{name: TINY[name] for name in SHARED},
+    "method": "dm",
+    "eval_augmentation": "none",
+}
 SEGMENTS = {
     "segments": 2,
     "forgetting": "replay",

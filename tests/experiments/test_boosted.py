@@ -9,21 +9,14 @@ import jaxdd
 from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from tests.experiments.helpers import read_json
-from tests.experiments.segments import TINY, config
+from tests.experiments.segments import OF_DM, config
 from tests.helpers import Killed, die
 
 pytestmark = pytest.mark.usefixtures("no_probes")
 
 
-# Of IDC's flags those that DM has, too.
-SHARED = (
-    "dataset", "ipc", "net", "width", "augmentation", "batch_real", "steps", "num_eval",
-    "num_random", "eval_epochs", "eval_lr", "log_every", "measure_every", "save_every",
-)  # fmt: skip
 BOOSTED = {
-    **{name: TINY[name] for name in SHARED},
-    "method": "dm",
-    "eval_augmentation": "none",
+    **OF_DM,
     "segments": 2,
     "segment_rule": "boost",
     "judges": 1,

@@ -22,6 +22,7 @@ from jaxdd.running import resume as runs
 from tests.experiments.helpers import (
     QUICK,
     SMALL,
+    NoProbes,
     assert_same_run,
     last_step,
     measuring,
@@ -152,6 +153,7 @@ class Forbidden:
 
 
 def test_the_test_split_has_no_part_in_selection(tmp_path, monkeypatch):
+    monkeypatch.setattr(distill, "Probes", NoProbes)
     problem = prepare(digits(), 0.1, 0)
     config = small(tmp_path / "a", **QUICK, select="validation", image_lr=10.0)
     summary = distill.run(config, problem)
@@ -179,6 +181,7 @@ def test_the_test_split_has_no_part_in_selection(tmp_path, monkeypatch):
 
 def test_selection_keeps_the_best_set_on_validation(tmp_path, monkeypatch):
     """Of the measured steps, not the last one."""
+    monkeypatch.setattr(distill, "Probes", NoProbes)
     scores = iter([10.0, 30.0, 50.0, 40.0, 20.0])
     monkeypatch.setattr(
         "jaxdd.evaluation.protocol.Judge.distilled",
@@ -193,6 +196,7 @@ def test_selection_keeps_the_best_set_on_validation(tmp_path, monkeypatch):
 
 
 def test_a_folder_of_mixed_images_can_be_distilled(tmp_path, monkeypatch):
+    monkeypatch.setattr(distill, "Probes", NoProbes)
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (tmp_path / "data" / name).mkdir(parents=True)

@@ -20,6 +20,7 @@ from jaxdd.evaluation.statistics import Statistics
 from jaxdd.progress import Started
 from tests.experiments.helpers import (
     QUICK,
+    NoProbes,
     following,
     read_json,
     small,
@@ -79,6 +80,7 @@ def test_the_stored_protocol_is_the_one_that_was_used(tmp_path, monkeypatch, met
 
     config = following if method == "mtt" else functools.partial(small, **QUICK)
     with monkeypatch.context() as patch:
+        patch.setattr(distill, "Probes", NoProbes)
         patch.setattr(protocols, "make_hits", recording_hits)
         patch.setattr(Judge, "beside_random", recording_judge)
         changes = {"num_experts": 2} if method == "mtt" else {"steps": 2}
@@ -106,8 +108,9 @@ def test_other_seeds_give_other_networks(path, tmp_path):
     assert random != read_json(path.parent / "summary.json")["random"]
 
 
-def test_a_whitened_and_relabelled_artifact(tmp_path):
+def test_a_whitened_and_relabelled_artifact(tmp_path, monkeypatch):
     """What the preprocessing and the labels are travels in the file."""
+    monkeypatch.setattr(distill, "Probes", NoProbes)
     distill.run(small(tmp_path, **QUICK, zca=True, ipc=5, steps=2))
     made = jaxdd.load(tmp_path / "distilled.npz")
     assert made.preprocess.kind == "zca"

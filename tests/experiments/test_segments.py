@@ -13,6 +13,7 @@ from jaxdd.distillation import segmented as driver
 from jaxdd.errors import UserError
 from tests.experiments.helpers import assert_same_run, metrics, read_json
 from tests.experiments.segments import (
+    OF_DM,
     SEGMENTS,
     TRAJECTORIES,
     assert_evaluates_by_itself,
@@ -177,7 +178,8 @@ def test_judges_that_keep_everything_or_nothing_are_told(
         return predict
 
     monkeypatch.setattr(driver.judges, "make_predictions", make_predictions)
-    summary = distill.run(config(tmp_path / "run", **SEGMENTS, steps=1), problem)
+    asked = config(tmp_path / "run", OF_DM, **SEGMENTS, steps=1)
+    summary = distill.run(asked, problem)
     error = capsys.readouterr().err
     assert told in error
     assert error.count("warning: the judges") == 1

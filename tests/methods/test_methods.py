@@ -120,10 +120,10 @@ def test_the_key_decides_the_result(name, variant):
     assert not np.array_equal(once.codes.images[0], once.codes.images[1])
 
 
-# Each operation by itself takes long to compile: two methods, and the others are left
+# Each operation by itself takes long to compile: one method, and the others are left
 # to `make test-slow`.
 BY_ITSELF = [
-    pytest.param(name, marks=() if name in ("dsa", "mtt") else pytest.mark.slow)
+    pytest.param(name, marks=() if name == "dsa" else pytest.mark.slow)
     for name in STEPPING
 ]
 
