@@ -67,8 +67,11 @@ def toy_inputs(counts=COUNTS, shape=SHAPE, seed=0) -> Inputs:
     return Inputs(real, real)
 
 
+_first = jax.jit(initial_set, static_argnums=(1, 3))
+
+
 def toy_start(inputs: Inputs, ipc=2, kind="noise", seed=1) -> Synthetic:
-    return initial_set(jax.random.key(seed), kind, inputs.real, ipc)
+    return _first(jax.random.key(seed), kind, inputs.real, ipc)
 
 
 def toy_batch(size=6, classes=CLASSES, shape=SHAPE, seed=0, padding=0) -> Batch:

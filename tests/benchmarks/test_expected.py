@@ -12,7 +12,14 @@ from jaxdd.errors import UserError
 STORED = expected.stored()
 
 
-@pytest.mark.parametrize("name", expected.NAMES)
+# TESLA's formula has a test of its own beside its objective.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(x, marks=pytest.mark.slow if x == "tesla" else ())
+        for x in expected.NAMES
+    ],
+)
 def test_ours_is_the_reference_in_float64(name):
     assert expected.gap(expected.ours(name), STORED[name]) < expected.TOLERANCE
 

@@ -30,7 +30,7 @@ def test_an_unknown_setting_is_named():
         settings.settings_named("standard,large")
 
 
-@pytest.mark.parametrize("name", ["dcc", "idc", "dm", "datm", "frepo", "dsa+sdc"])
+@pytest.mark.parametrize("name", ["datm", "frepo", "dsa+sdc"])
 def test_a_case_has_what_a_step_needs(name):
     setting = dataclasses.replace(TINY, dataset="digits", shape=(8, 8, 1))
     case = settings.make_case(name, setting, 2)

@@ -70,9 +70,9 @@ def test_every_device_gets_its_share():
 @pytest.mark.parametrize(
     "method",
     [
-        "dsa",
+        "dm",
         "mtt",
-        *(pytest.param(x, marks=pytest.mark.slow) for x in ("dm", "dcc", "idc")),
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("dsa", "dcc", "idc")),
     ],
 )
 def test_a_step_is_that_of_one_device(method):

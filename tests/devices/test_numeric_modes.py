@@ -123,8 +123,15 @@ def check_step(recipe, mode, inputs):
         assert floats(jax.eval_shape(method.result, after)) == {dtype}
 
 
+# Parts of the others, which are left to the slow ones.
+PARTS = ("convnet_bn", "alexnet", "vgg11", "resnet18_bn", "resnet18_ap")
+
+
 @MODES
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(x, marks=pytest.mark.slow if x in PARTS else ()) for x in NETS],
+)
 def test_networks(name, mode):
     norms = ("instance", "batch", "layer", "group") if name == "convnet" else (None,)
     shape = (32, 3) if name == "convnet1d" else (32, 32, 3)

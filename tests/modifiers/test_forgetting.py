@@ -221,6 +221,7 @@ def test_per_set_the_term_is_the_match_on_other_sets(x64, kind):
     value, info = lifted(KEY, start, learner, inputs, STEP)
     earlier = without_padding(inputs.earlier)
 
+    @jax.jit
     def distance(made: Synthetic, samples):
         """Gradients of all samples at once: classes have equally many."""
         gradient = jax.grad(mean_loss(NETWORK))

@@ -39,6 +39,9 @@ AUGMENT = augment.per_image(augment.dsa("color_crop_rotate"))
 # --- Minibatches --------------------------------------------------------------------
 
 
+draw = jax.jit(minibatches, static_argnums=(2, 3))
+
+
 def all_of(count):
     """Every row is an image."""
     return jnp.ones(count, bool)
@@ -49,7 +52,7 @@ def all_of(count):
 )
 def test_every_pass_sees_every_image_once(count, size):
     passes, per_pass = 5, -(-count // min(size or count, count))
-    indices, weights = minibatches(KEY, all_of(count), size, passes * per_pass)
+    indices, weights = draw(KEY, all_of(count), size, passes * per_pass)
     assert indices.shape == weights.shape == (passes * per_pass, min(size or 99, count))
     assert set(np.unique(weights)) <= {0.0, 1.0}
     orders = []
@@ -69,7 +72,7 @@ def test_padding_is_never_seen(size):
     present = np.array([1, 0, 1, 1, 0, 0, 1, 1], bool)
     given, width = np.flatnonzero(present).tolist(), size or 8
     per_pass = -(-5 // width)
-    indices, weights = minibatches(KEY, jnp.asarray(present), size, 4 * per_pass)
+    indices, weights = draw(KEY, jnp.asarray(present), size, 4 * per_pass)
     assert indices.shape == weights.shape == (4 * per_pass, width)
     assert set(indices.ravel().tolist()) <= set(given)  # also with weight 0
     for i in range(4):
@@ -78,13 +81,13 @@ def test_padding_is_never_seen(size):
 
 
 def test_minibatches_of_a_student():
-    indices, weights = minibatches(KEY, all_of(10), 3, steps=6)
+    indices, weights = draw(KEY, all_of(10), 3, 6)
     assert indices.shape == weights.shape == (6, 3)
     assert len(set(indices[:3].ravel().tolist())) == 9
     assert weights.sum(axis=1).tolist() == [3, 3, 3, 1, 3, 3]
-    a, b = (minibatches(jax.random.key(i), all_of(10), 3, 4)[0] for i in range(2))
+    a, b = (draw(jax.random.key(i), all_of(10), 3, 4)[0] for i in range(2))
     assert not np.array_equal(a, b)
-    _, weights = minibatches(KEY, jnp.zeros(6, bool), 2, steps=4)
+    _, weights = draw(KEY, jnp.zeros(6, bool), 2, 4)
     assert not np.any(weights)
 
 
@@ -118,7 +121,7 @@ def slow_student(network, augmentation, synthetic, learner, batch_size, steps=ST
     images = synthetic.images.reshape(-1, *synthetic.images.shape[2:])
     labels = synthetic.labels.reshape(-1, synthetic.labels.shape[-1])
     key_order, key_augment = jax.random.split(KEY)
-    chosen = minibatches(key_order, all_of(len(labels)), batch_size, steps)
+    chosen = draw(key_order, all_of(len(labels)), batch_size, steps)
     keys = jax.random.split(key_augment, steps)
     gradient = slow_gradient(network)
     params, gradients, seen = [learner.params], [], []
@@ -316,7 +319,7 @@ def test_the_truncated_gradient_is_teslas_formula(x64):
     params, gradients, _ = slow_student(SMOOTH, AUGMENT, start, learner, BATCH)
     count = start.labels.shape[0] * start.labels.shape[1]
     key_order, key_augment = jax.random.split(KEY)
-    chosen = minibatches(key_order, all_of(count), BATCH, STEPS)
+    chosen = draw(key_order, all_of(count), BATCH, STEPS)
     keys = jax.random.split(key_augment, STEPS)
     subtract = functools.partial(jax.tree.map, jnp.subtract)
     distance = squared_distance(params[0], target).sum()

@@ -57,7 +57,7 @@ def slow_tiles(images, factor, grey):
 )
 def test_tiles_are_cut_and_scaled_up_bilinearly(height, width, factor, grey):
     images = random_images(2, 2, height, width, 2)
-    found = tiles(jnp.asarray(images), factor, grey)
+    found = jax.jit(tiles, static_argnums=(1, 2))(images, factor, grey)
     for k in range(2):
         expected = slow_tiles(images[k], factor, grey)
         np.testing.assert_allclose(found[k], expected, atol=1e-5)
@@ -203,7 +203,7 @@ def slow_mosaic(images, factor):
 )
 def test_a_mosaic_shows_small_copies(height, width, factor):
     images = random_images(2, 2 * factor**2, height, width, 2)
-    found = mosaic(jnp.asarray(images), factor)
+    found = jax.jit(mosaic, static_argnums=1)(images, factor)
     chex.assert_shape(found, (2, 2, height, width, 2))
     for k in range(2):
         assert np.array_equal(found[k], slow_mosaic(images[k], factor))
