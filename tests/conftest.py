@@ -41,6 +41,8 @@ def pytest_configure():
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    # Tracing makes many objects and little garbage: look for it less often.
+    gc.set_threshold(100_000, 20, 20)
     # Most of the time goes into compiling: do it with few optimisations. Programs that
     # the tests start do the same (`tests.experiments.helpers.environment`).
     jax.config.update("jax_disable_most_optimizations", True)
