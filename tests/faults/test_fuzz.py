@@ -10,7 +10,6 @@ import pytest
 
 from jaxdd.errors import UserError
 from tests.faults import fuzz
-from tests.faults.damage import ODD, as_json, damage_value
 from tests.faults.subjects import KINDS
 
 SMALL = {"artifacts": 150, "files": 96, "folders": 40}
@@ -87,17 +86,3 @@ def test_what_hangs_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz, "SECONDS", 0.1)
     with pytest.raises(fuzz.Fault, match="more than"):
         fuzz.outcome(subject_that(lambda folder: time.sleep(5)), tmp_path)
-
-
-def test_a_case_can_be_repeated_alone(tmp_path):
-    subjects = KINDS["files"]
-    results = list(fuzz.run(subjects, range(6, 12), 3, tmp_path / "a"))
-    alone = list(fuzz.run(subjects, [9], 3, tmp_path / "b"))
-    assert alone == [results[3]]
-
-
-def test_odd_values_are_written_as_they_are():
-    assert as_json({"x": [ODD[ODD.index("NaN")], 1]}) == '{"x": [NaN, 1]}'
-    value, how = damage_value(fuzz.Random(0), {"x": {"y": 1}})
-    assert value != {"x": {"y": 1}}
-    assert how

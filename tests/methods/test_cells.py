@@ -47,6 +47,8 @@ MODIFIERS = {
 }
 # A teacher's statistics are matched, which forget nothing.
 FORGETTING_NONE = ("sre2l",)
+# Whose correction is among the variants of `test_methods`.
+CORRECTED = ("rat_bptt",)
 STEPS = 3
 
 
@@ -130,6 +132,7 @@ def cells():
     for base, modifier in itertools.product(BASES, MODIFIERS):
         later = base in OTHERS or (base in LONG and modifier != "sdc")
         later = later or (base in FORGETTING_NONE and modifier != "sdc")
+        later = later or base in CORRECTED
         marks = pytest.mark.slow if later else ()
         yield pytest.param(base, modifier, marks=marks)
 

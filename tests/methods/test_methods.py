@@ -259,7 +259,17 @@ def record_key_uses(monkeypatch):
     return uses
 
 
-@pytest.mark.parametrize("name", STEPPING)
+# Other values of MTT's, DATM's and IDC's axes, from the same draws.
+SAME_DRAWS = ("ftd", "tesla", "pad", "d4a")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(x, marks=pytest.mark.slow if x in SAME_DRAWS else ())
+        for x in STEPPING
+    ],
+)
 def test_keys_are_never_used_twice(name, monkeypatch):
     """A key is drawn from or split once, or numbers are folded into it."""
     variant = "per_sample" if name in VARIED else "plain"
