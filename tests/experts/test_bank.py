@@ -1,12 +1,9 @@
 """Trajectories on disk: what is written is what is read, or a sentence says why not."""
 
-import dataclasses
 import errno
-import hashlib
 import json
 import os
 import shutil
-import zlib
 
 import chex
 import jax
@@ -15,37 +12,16 @@ import pytest
 
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank, describe_size
-from jaxdd.storage.files import to_json
-from tests.experts.helpers import CURRICULUM, DATA, NET, TRAINING, toy_manifest
-from tests.helpers import full_disk, linear_network, refused, tiny_network
-
-NETWORK = linear_network(4)
-LIKE = NETWORK.init(jax.random.key(0))[0]
-
-
-def params_of(expert, epoch):
-    """Parameters that name their expert and epoch, and do not fit into bfloat16."""
-    base = 100 * expert + 10 * epoch
-    return {
-        "kernel": base + np.arange(12, dtype=np.float32).reshape(4, 3) / 7,
-        "bias": -base - np.arange(3, dtype=np.float32) / 7,
-    }
-
-
-def filled(folder, **changes) -> Bank:
-    manifest = toy_manifest(NETWORK, **changes)
-    bank = Bank.create(folder, manifest)
-    for expert in range(manifest.experts):
-        for epoch in range(manifest.last_epoch + 1):
-            bank.write(expert, epoch, params_of(expert, epoch))
-    bank.finish()
-    return Bank.open(folder)
-
-
-def same(actual, expected):
-    chex.assert_trees_all_equal(actual, expected)
-    for leaf in jax.tree.leaves(actual):
-        assert leaf.dtype == np.float32
+from tests.experts.helpers import (
+    LIKE,
+    NETWORK,
+    changed,
+    filled,
+    params_of,
+    same,
+    toy_manifest,
+)
+from tests.helpers import full_disk, tiny_network
 
 
 @pytest.mark.parametrize("first", [0, 2])
@@ -114,11 +90,6 @@ def test_the_weight_of_a_bank_is_told_before_it_is_made(
 
 
 # --- Refusals -----------------------------------------------------------------------
-
-
-def changed(folder, **changes):
-    path = folder / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def test_what_is_no_finished_bank_is_refused(tmp_path):
@@ -240,93 +211,6 @@ def test_a_file_system_that_cannot_set_blocks_aside_will_do(tmp_path, monkeypatc
     same(filled(tmp_path).snapshot(1, 2, LIKE), params_of(1, 2))
 
 
-# --- Checksums ----------------------------------------------------------------------
-
-
-def flip(path, place):
-    content = bytearray(path.read_bytes())
-    content[place] ^= 1
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    ("name", "place"), [("snapshots.bin", (1 * 4 + 2) * 60 + 7), ("checksums.bin", 48)]
-)
-def test_a_flipped_bit_is_noticed_when_its_row_is_read(tmp_path, name, place):
-    filled(tmp_path)
-    flip(tmp_path / name, place)
-    bank = Bank.open(tmp_path)
-    for expert in range(3):
-        for epoch in range(4):
-            if (expert, epoch) == (1, 2):
-                told = "parameters of expert 1 after epoch 2 differ from those written"
-                with pytest.raises(UserError, match=told):
-                    bank.snapshot(expert, epoch, LIKE)
-            else:
-                same(bank.snapshot(expert, epoch, LIKE), params_of(expert, epoch))
-
-
-def test_a_row_is_verified_once(tmp_path, monkeypatch):
-    filled(tmp_path)
-    bank = Bank.open(tmp_path)
-    bank.span(0, 1, 2, LIKE)
-    monkeypatch.setattr(zlib, "crc32", lambda data: pytest.fail("again"))
-    bank.span(0, 1, 2, LIKE)
-    assert bank.verified.sum() == 2
-
-
-def test_a_row_that_was_never_written_is_no_row_of_zeros(tmp_path):
-    bank = Bank.create(tmp_path, toy_manifest(NETWORK))
-    bank.write(0, 0, params_of(0, 0))
-    bank.finish()
-    with pytest.raises(UserError, match="expert 0 after epoch 1"):
-        Bank.open(tmp_path).snapshot(0, 1, LIKE)
-
-
-@pytest.mark.parametrize("left", [None, 95])
-def test_a_bank_without_its_checksums_is_refused(tmp_path, left):
-    filled(tmp_path)
-    path = tmp_path / "checksums.bin"
-    path.unlink() if left is None else os.truncate(path, left)
-    with pytest.raises(UserError, match=f"has {left or 0} bytes instead of 96"):
-        Bank.open(tmp_path)
-
-
-def as_format_1(folder):
-    (folder / "checksums.bin").unlink()
-    changed(folder, format=1)
-
-
-def test_a_bank_of_format_1_is_read_and_says_what_it_lacks(tmp_path):
-    filled(tmp_path)
-    as_format_1(tmp_path)
-    bank = Bank.open(tmp_path)
-    same(bank.snapshot(1, 2, LIKE), params_of(1, 2))
-    told = bank.check(toy_manifest(NETWORK), (0, 3))
-    assert len(told) == 1
-    assert "format 1, which has no checksums" in told[0]
-
-
-def test_an_unfinished_bank_of_format_1_goes_on(tmp_path):
-    Bank.create(tmp_path, toy_manifest(NETWORK)).write(1, 2, params_of(1, 2))
-    as_format_1(tmp_path)
-    again = Bank.create(tmp_path, toy_manifest(NETWORK), begun=True)
-    same(again.snapshot(1, 2, LIKE), params_of(1, 2))
-    again.finish()
-    assert Bank.open(tmp_path).version == 1
-
-
-def test_what_tells_banks_apart_is_what_it_was_in_format_1(tmp_path):
-    """Runs have it in their configuration."""
-    manifest = filled(tmp_path).manifest
-    content = dataclasses.asdict(manifest)
-    assert content.pop("precision") == "float32"
-    text = to_json({"format": 1, **content})
-    assert manifest.digest == hashlib.sha256(text.encode()).hexdigest()[:16]
-    rounded = dataclasses.replace(manifest, precision="bfloat16")
-    assert rounded.digest != manifest.digest
-
-
 # --- Damaged manifests --------------------------------------------------------------
 
 
@@ -365,91 +249,3 @@ def test_a_difference_is_told_in_a_sentence_of_bounded_length(tmp_path):
     with pytest.raises(UserError, match="and 50 more") as error:
         Bank.open(tmp_path).check(toy_manifest(NETWORK), (0, 3))
     assert len(str(error.value)) < 700
-
-
-# --- Does a bank fit a distillation? ------------------------------------------------
-
-
-def check(folder, needed=(0, 3), **changes):
-    wanted = toy_manifest(NETWORK, **changes)
-    return filled(folder).check(wanted, needed)
-
-
-def test_what_a_bank_was_made_with_fits(tmp_path):
-    """Also where the file has lists and the distillation tuples."""
-    assert check(tmp_path) == []
-    # How many, how long and how precise is not the distillation's business.
-    free = {"experts": 9, "seed": 5, "first_epoch": 1, "last_epoch": 9}
-    bank = Bank.open(tmp_path)
-    assert bank.check(toy_manifest(NETWORK, dtype="bfloat16", **free), (0, 3)) == []
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        (
-            {"network": {**NET, "width": 16}},
-            r"another network \(width is 8 there and 16 here\)",
-        ),
-        (
-            {"network": {"name": "lenet", "image_shape": (8, 8, 1)}},
-            r"\(name is 'mlp' there and 'lenet' here, width is 8 there and None here\)",
-        ),
-        (
-            {"preprocess": {"kind": "zca", "digest": "123"}},
-            r"another preprocessing \(kind is 'standard' there and 'zca' here\)",
-        ),
-        (
-            {"data": {**DATA, "fingerprint": "abd"}},
-            r"other data \(fingerprint is 'abc' there and 'abd' here\)",
-        ),
-        ({"leaves": (("bias", (3,)), ("kernel", (5, 3)))}, "of other shapes"),
-        ({"leaves": (("bias", (3,)), ("weight", (4, 3)))}, "of other shapes"),
-    ],
-)
-def test_a_bank_of_something_else_is_refused(tmp_path, changes, told):
-    with refused(told, str(tmp_path)):
-        check(tmp_path, **changes)
-
-
-@pytest.mark.parametrize("needed", [(0, 4), (3, 5)])
-def test_too_few_epochs_are_refused(tmp_path, needed):
-    told = f"has the epochs 0 to 3, but {needed[0]} to {needed[1]} are needed"
-    with pytest.raises(UserError, match=told):
-        check(tmp_path, needed)
-
-
-def test_epochs_that_were_not_kept_are_refused(tmp_path):
-    bank = filled(tmp_path, first_epoch=1)
-    wanted = toy_manifest(NETWORK)
-    assert bank.check(wanted, (1, 3)) == []
-    with pytest.raises(UserError, match="has the epochs 1 to 3, but 0 to 3 are needed"):
-        bank.check(wanted, (0, 3))
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        (
-            {"training": {**TRAINING, "gsam_rho": 0.01}},
-            "another optimiser than this method's (gsam_rho is 0.0 there and 0.01 "
-            "here)",
-        ),
-        (
-            {"curriculum": {**CURRICULUM, "removals": ((40, 0.1),)}},
-            "another curriculum than this method's (removals is [[40, 0.1], [60, 0.2]] "
-            "there and [[40, 0.1]] here)",
-        ),
-        (
-            {"augmentation": "flip"},
-            "another augmentation than this method's ('none' there and 'flip' here)",
-        ),
-    ],
-)
-def test_other_experts_that_can_be_used_are_told(tmp_path, changes, told):
-    assert check(tmp_path, **changes) == [f"the experts were trained with {told}"]
-
-
-def test_all_differences_are_told(tmp_path):
-    changes = {"training": {}, "curriculum": {}, "augmentation": "flip"}
-    assert len(check(tmp_path, **changes)) == 3
