@@ -9,12 +9,14 @@ import json
 import pickle
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 
 Members = dict[str, bytes]  # of an archive: the NPY file of each array
+Damage = Callable[[Random, bytes], tuple[bytes, str]]
 
 
 class Raw(str):
@@ -280,3 +282,15 @@ def _change_dtype(rng: Random, members: Members, name: str, array: np.ndarray) -
         changed = np.zeros(array.shape, dtype)
     members[name] = npy(changed)
     return dtype
+
+
+def of_file(name: str, damage: Damage) -> Callable[[Random, Path], str]:
+    """Damage of one file of a folder."""
+
+    def change(rng: Random, folder: Path) -> str:
+        path = folder / name
+        content, how = damage(rng, path.read_bytes())
+        path.write_bytes(content)
+        return f"{name}: {how}"
+
+    return change

@@ -4,8 +4,6 @@ import contextlib
 import dataclasses
 import io
 import json
-import os
-import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -13,22 +11,16 @@ from random import Random
 
 import jax
 import numpy as np
-from PIL import Image
 
 from experiments import demo, matrix
 from experiments import experts as experts_program
 from experiments.comparing import cells, d4a_results, pairs
 from experiments.comparing.sdc_results import read_measured
 from jaxdd.artifact import file as artifacts
-from jaxdd.artifact.artifact import Artifact
-from jaxdd.data import fit_zca, load, normalisation
-from jaxdd.data.problem import DataFlags, Problem, open_problem
 from jaxdd.distillation import banks, evidence, experts, reporting, segmented
 from jaxdd.distillation.finished import AGAIN, SUMMARY
 from jaxdd.distillation.sorting import read_scores
 from jaxdd.errors import UserError
-from jaxdd.evaluation import run as evaluate
-from jaxdd.evaluation.protocol import Judge, Protocol
 from jaxdd.experts import Bank, Manifest
 from jaxdd.report.run_page import run_page
 from jaxdd.report.run_values import Difficulty, Run
@@ -38,145 +30,21 @@ from jaxdd.storage.records import read_json
 from jaxdd.storage.workdir import Record
 from jaxdd.training.fit import Training
 from tests.experts.helpers import toy_manifest
-from tests.faults import data_subjects
+from tests.faults import artifact_subjects, data_subjects, image_subjects
+from tests.faults.artifact_subjects import artifact_of
 from tests.faults.damage import (
     damage_archive,
     damage_bytes,
-    damage_header,
     damage_json,
     damage_lines,
+    of_file,
 )
 from tests.faults.fuzz import Subject
 from tests.helpers import linear_network
 
-Damage = Callable[[Random, bytes], tuple[bytes, str]]
-
-
-def _file(name: str, damage: Damage) -> Callable[[Random, Path], str]:
-    """Damage of one file of a folder."""
-
-    def change(rng: Random, folder: Path) -> str:
-        path = folder / name
-        content, how = damage(rng, path.read_bytes())
-        path.write_bytes(content)
-        return f"{name}: {how}"
-
-    return change
-
 
 def _one_of(*ways: Callable[[Random, Path], str]) -> Callable[[Random, Path], str]:
     return lambda rng, folder: rng.choice(ways)(rng, folder)
-
-
-@cache
-def digits() -> Problem:
-    return open_problem(DataFlags(), 0.1, 0)
-
-
-# --- Artifacts ----------------------------------------------------------------------
-
-
-def _artifact(zca: bool, soft: bool, pruned: bool = False, **changes) -> Artifact:
-    """A set of digits, two images of each class, as some method could have made it."""
-    dataset = digits().dataset
-    if pruned:
-        dataset = dataset.subset(np.arange(0, len(dataset.labels), 3))
-    pixels = dataset.images[:20].reshape(10, 2, *dataset.image_shape)
-    preprocess = (
-        fit_zca(dataset.images) if zca else normalisation("digits", dataset.images)
-    )
-    labels = np.repeat(np.eye(10, dtype=np.float32)[:, None], 2, axis=1)
-    if soft:
-        labels = 0.9 * labels + np.float32(0.01)
-    made = Artifact(
-        images=preprocess.apply(pixels),
-        labels=labels,
-        step_size=None,
-        preprocess=preprocess,
-        class_names=dataset.class_names,
-        dataset={
-            "name": "digits",
-            "fingerprint": dataset.fingerprint,
-            "validation": 0.1,
-            "split_seed": 0,
-            **dataset.described,
-        },
-        network={"name": "convnet", "width": 8, "depth": 2},
-        augmentation="flip_scale",
-        training=Training(4, momentum=0.9, decay_epochs=(2, 3), reset_momentum=True),
-        measured={
-            name: {"mean": 50.0, "std": 1.5, "n": 5} for name in ("distilled", "random")
-        },
-        provenance={"config": {"ipc": 2}, "seed": 3, "steps": 7, "device": "cpu x1"},
-    )
-    if changes.get("space") == "pixels":
-        changes["images"] = pixels
-    return dataclasses.replace(made, **changes)
-
-
-ARTIFACTS: dict[str, dict] = {
-    "hard": {"zca": False, "soft": False},
-    "soft": {"zca": False, "soft": True, "step_size": 0.02},
-    "pruned": {"zca": False, "soft": False, "pruned": True},
-    "whitened": {"zca": True, "soft": True, "network": {"name": "mlp", "width": 16}},
-    "tiles": {
-        "zca": False,
-        "soft": False,
-        "factor": 2,
-        "formation": "multi",
-        "space": "pixels",
-        "augmentation": "idc:color_crop+cutmix=0.5",
-    },
-}
-
-
-def _use_artifact(folder: Path) -> None:
-    artifact = artifacts.load(folder / "distilled.npz")
-    shown = artifact.displayable()
-    assert shown.dtype == np.float32
-    assert shown.min() >= 0 and shown.max() <= 1  # noqa: PT018
-    decoded = artifact.synthetic()
-    assert np.isfinite(np.asarray(decoded.images)).all()
-    assert np.isfinite(np.asarray(decoded.labels)).all()
-    assert decoded.images.shape[2:] == artifact.images.shape[2:]
-    again = artifacts.load(artifacts.save(artifact, folder / "again.npz"))
-    for field in dataclasses.fields(Artifact):
-        _assert_same(getattr(artifact, field.name), getattr(again, field.name))
-    # As `evaluate` goes on from there, with data that fits.
-    problem = digits()
-    protocol = Protocol(
-        artifact.network,
-        artifact.training,
-        artifact.augmentation,
-        num_eval=5,
-        num_random=artifact.measured.get("random", {}).get("n", 5),
-        seed=artifact.provenance["seed"],
-        precision="float32",
-    )
-    if artifact.images.shape[2:] == problem.dataset.image_shape:
-        there = dataclasses.replace(problem, preprocess=artifact.preprocess)
-        Judge(there, protocol, there.splits.test)
-    path = folder / "distilled.npz"
-    if zlib.crc32(path.read_bytes()) % 10 == 0:  # not always: it reads the data
-        evaluate.open_run(evaluate.Config(artifact=str(path)))
-
-
-def _assert_same(ours, theirs) -> None:
-    if dataclasses.is_dataclass(ours) and not isinstance(ours, Training):
-        for field in dataclasses.fields(ours):
-            _assert_same(getattr(ours, field.name), getattr(theirs, field.name))
-    elif isinstance(ours, np.ndarray):
-        np.testing.assert_array_equal(ours, theirs)
-    else:
-        assert ours == theirs
-
-
-def _artifact_subject(name: str) -> Subject:
-    def build(folder: Path) -> None:
-        artifacts.save(_artifact(**ARTIFACTS[name]), folder / "distilled.npz")
-
-    damage = lambda rng, content: damage_archive(rng, content, damage_header)
-    return Subject(build, _file("distilled.npz", damage), _use_artifact)
 
 
 # --- Banks --------------------------------------------------------------------------
@@ -234,7 +102,7 @@ def _arrays(name: str, use: Callable[[Path], None], **arrays) -> Subject:
         np.savez(folder / name, **arrays)
 
     return Subject(
-        build, _file(name, damage_archive), lambda folder: use(folder / name)
+        build, of_file(name, damage_archive), lambda folder: use(folder / name)
     )
 
 
@@ -272,12 +140,12 @@ def _use_evidence(path: Path) -> None:
 @cache
 def _reported() -> Run:
     """A run without the difficulty of its samples."""
-    made = _artifact(zca=False, soft=False)
+    made = artifact_of(zca=False, soft=False)
     return reporting.content_of(made, _SUMMARY, [], "w")
 
 
 def _build_reported(folder: Path) -> None:
-    artifacts.save(_artifact(zca=False, soft=False), folder / "distilled.npz")
+    artifacts.save(artifact_of(zca=False, soft=False), folder / "distilled.npz")
     (folder / "summary.json").write_text(to_json(_REPORTED))
 
 
@@ -296,7 +164,7 @@ def _json(name: str, value, use: Callable[[Path], None]) -> Subject:
     def build(folder: Path) -> None:
         (folder / name).write_text(to_json(value))
 
-    return Subject(build, _file(name, damage_json), lambda folder: use(folder / name))
+    return Subject(build, of_file(name, damage_json), lambda folder: use(folder / name))
 
 
 def _silently(show: Callable, value) -> None:
@@ -401,75 +269,16 @@ def _use_metrics(folder: Path) -> None:
     assert [json.loads(x)["step"] for x in text.splitlines()][-1] == 3
 
 
-# --- Folders of images --------------------------------------------------------------
-
-
-def _build_images(folder: Path) -> None:
-    draw = np.random.default_rng(0)
-    for split, count in (("train", 4), ("test", 2)):
-        for name in ("cat", "dog"):
-            (folder / split / name).mkdir(parents=True)
-            for i in range(count):
-                pixels = draw.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / split / name / f"{i}.png")
-
-
-def _damage_images(rng: Random, folder: Path) -> str:
-    """Files and folders as they lie about on disks."""
-    path = rng.choice(sorted(folder.rglob("*.png")))
-    if rng.random() < 0.4:
-        return _file(str(path.relative_to(folder)), damage_bytes)(rng, folder)
-    odd = path.parent / rng.choice(["z.png", "a.jpg", ".hidden.png", "é.png", "x.txt"])
-    mode = rng.choice(["1", "L", "LA", "P", "RGBA", "CMYK", "I", "I;16", "F"])
-    size = rng.choice([(6, 6), (1, 1), (6, 7), (0, 0), (3000, 1)])
-    ways: dict[str, Callable[[], None]] = {
-        "a pipe": lambda: os.mkfifo(odd),
-        "a folder": lambda: odd.mkdir(),
-        "a loop": lambda: odd.symlink_to(odd),
-        "a broken link": lambda: odd.symlink_to("nowhere"),
-        "a link upwards": lambda: odd.symlink_to(folder, target_is_directory=True),
-        "a device": lambda: odd.symlink_to("/dev/zero"),
-        "no UTF-8": lambda: (path.parent / os.fsdecode(b"\xff.png")).mkdir(),
-        "a class without UTF-8": lambda: path.parent.rename(
-            path.parent.with_name(os.fsdecode(b"\xff\xfe"))
-        ),
-        "an empty class": lambda: (path.parent.parent / "empty").mkdir(),
-        "PostScript": lambda: odd.write_bytes(
-            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 6\nshowpage\n"
-        ),
-        "a bomb": lambda: path.write_bytes(
-            path.read_bytes()[:16] + b"\x7f\xff\xff\xff" * 2 + path.read_bytes()[24:]
-        ),
-        f"{mode} {size}": lambda: Image.new(mode, size).save(odd, rng.choice(
-            ["PNG", "TIFF", "BMP", "GIF"])),
-        "nothing": lambda: odd.touch(),
-        "a file for a class": lambda: (path.parent.parent / "bird").touch(),
-        "no images": lambda: [x.unlink() for x in path.parent.iterdir()] and None,
-    }  # fmt: skip
-    for way in rng.sample(sorted(ways), len(ways)):
-        with contextlib.suppress(OSError, ValueError, SystemError, KeyError):
-            ways[way]()
-            return f"{odd.relative_to(folder)}: {way}"
-    return "nothing"
-
-
-def _use_images(folder: Path) -> None:
-    dataset = load(f"folder:{folder}")
-    assert len(dataset.images) == len(dataset.labels)
-    assert len(dataset.test_images) == len(dataset.test_labels)
-    assert len(dataset.fingerprint) == 64
-
-
 # --- All of them --------------------------------------------------------------------
 
 FILES = {
     "bank": Subject(
         _build_bank,
         _one_of(
-            _file("manifest.json", damage_json),
-            _file("manifest.json", damage_json),
-            _file("snapshots.bin", damage_bytes),
-            _file("checksums.bin", damage_bytes),
+            of_file("manifest.json", damage_json),
+            of_file("manifest.json", damage_json),
+            of_file("snapshots.bin", damage_bytes),
+            of_file("checksums.bin", damage_bytes),
         ),
         _use_bank,
     ),
@@ -510,7 +319,7 @@ FILES = {
         of_test=np.linspace(0, 3, 20, dtype=np.float32),
     ),
     "report": Subject(
-        _build_reported, _file("summary.json", damage_json), _use_reported
+        _build_reported, of_file("summary.json", damage_json), _use_reported
     ),
     "matrix": _json(
         "matrix.json",
@@ -527,13 +336,13 @@ FILES = {
     ),
     "measured": Subject(
         _build_lines,
-        _file("metrics.jsonl", damage_lines),
+        of_file("metrics.jsonl", damage_lines),
         lambda folder: _assert_measured(read_measured(folder / "metrics.jsonl")),
     ),
     "summary": _json("summary.json", _SUMMARY, _use_summary),
-    "run": Subject(_build_run, _file("run.json", damage_json), _use_run),
+    "run": Subject(_build_run, of_file("run.json", damage_json), _use_run),
     "metrics": Subject(
-        _build_lines, _file("metrics.jsonl", damage_lines), _use_metrics
+        _build_lines, of_file("metrics.jsonl", damage_lines), _use_metrics
     ),
     **data_subjects.SUBJECTS,
 }
@@ -547,7 +356,7 @@ def _assert_measured(lines) -> None:
 
 
 KINDS: dict[str, dict[str, Subject]] = {
-    "artifacts": {name: _artifact_subject(name) for name in ARTIFACTS},
+    "artifacts": artifact_subjects.SUBJECTS,
     "files": FILES,
-    "folders": {"images": Subject(_build_images, _damage_images, _use_images)},
+    "folders": image_subjects.SUBJECTS,
 }
