@@ -16,7 +16,7 @@ import pytest
 
 import jaxdd
 from jaxdd.nets import make_network
-from jaxdd.types import Batch, Learner
+from jaxdd.types import Batch, Learner, Network
 
 MODULES = ["jaxdd", *(m.name for m in pkgutil.walk_packages(jaxdd.__path__, "jaxdd."))]
 # What a user calls first; of these that exist, each shows how. The rest may have one.
@@ -38,7 +38,10 @@ def namespace():
     key = jax.random.key(0)
     images = jax.random.normal(key, (12, 8, 8, 1))
     labels = np.arange(12) % 3
-    network = make_network("convnet", (8, 8, 1), 3, width=4, depth=1)
+    made = make_network("convnet", (8, 8, 1), 3, width=4, depth=1)
+    # Examples call it outside of any `jit`: operation by operation takes longer.
+    apply = jax.jit(made.apply, static_argnames="train")
+    network = Network(jax.jit(made.init), apply)
     return {
         "jax": jax,
         "jnp": jnp,
