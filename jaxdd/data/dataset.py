@@ -21,7 +21,7 @@ from jaxdd.data.checks import (
     count_classes,
 )
 from jaxdd.data.columns import Column
-from jaxdd.data.streaming.rows import HostArray, Rows, blocks, hash_rows, pick
+from jaxdd.data.streaming.rows import HostArray, Rows, hash_rows, pick
 from jaxdd.data.subsets import Subset, checked_ids
 from jaxdd.errors import UserError, choose
 from jaxdd.modality import IMAGES, MODALITIES, Modality, modality_of
@@ -278,8 +278,7 @@ def _check_images(where: str, images: HostArray) -> None:
                 f"the {modality_of(images.shape[1:]).name} of the {where} must be real "
                 f"numbers, but are {images.dtype}"
             )
-        for block in blocks(images):
-            check_finite(f"values of the {where}", block)
+        check_values(where, images)
         return
     channels = images.shape[-1]
     if channels not in CHANNELS:
@@ -292,8 +291,27 @@ def _check_images(where: str, images: HostArray) -> None:
             f"the images of the {where} must be uint8 or float32, "
             f"but are {images.dtype}"
         )
-    for block in blocks(images) if images.dtype != np.uint8 else ():
-        check_range(where, block)
+    check_values(where, images)
+
+
+def check_values(where: str, images: HostArray) -> None:
+    """Refuse values that samples cannot have.
+
+    `Rows` pass: their values are checked when they are stored.
+
+    Args:
+        where: name of the samples in messages.
+        images: [M, ...] uint8 or float32.
+
+    Raises:
+        UserError: a value is not finite, or a value of images is outside [0, 1].
+    """
+    if images.dtype == np.uint8 or isinstance(images, Rows):
+        return
+    if modality_of(images.shape[1:]).pixels:
+        check_range(where, images)
+    else:
+        check_finite(f"values of the {where}", images)
 
 
 def _check_labels(

@@ -9,6 +9,7 @@ from jaxdd.artifact.artifact import Artifact
 from jaxdd.data import Dataset, Split
 from jaxdd.data.problem import FORM, DataFlags, Problem, open_dataset, prepare
 from jaxdd.data.streaming.moving import placed
+from jaxdd.data.streaming.sources import joined
 from jaxdd.data.subsets import Subset
 from jaxdd.errors import UserError, quoted
 
@@ -197,7 +198,7 @@ def tested_on(
     check_kind(artifact, other, name)
     images, labels = other.test_images, other.test_labels
     if part == "all":
-        images = np.concatenate([other.images, images])
+        images = joined(other.images, images)
         labels = np.concatenate([other.labels, labels])
     split = Split(images, labels, np.arange(len(labels)))
     # The test split of the whole is that of some of its training samples.

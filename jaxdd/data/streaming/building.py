@@ -21,6 +21,7 @@ from jaxdd.data.streaming.rows import BLOCK
 from jaxdd.devices.memory import size_text
 from jaxdd.errors import UserError
 from jaxdd.progress import Stage, say
+from jaxdd.storage.array_blocks import Damaged
 from jaxdd.storage.files import remove_abandoned, to_json, whole_file
 from jaxdd.storage.paths import is_there, shown
 from jaxdd.storage.records import Schema, integer, mapping, read_json, text
@@ -153,8 +154,13 @@ class Builder:
         place = f"{shown(self.folder)}, {size_text(total * self.row_bytes)}"
         with Stage(f"decoding {name}", total, place, "image") as stage:
             count = _Count(stage, begun, total)
-            for part in self.parts:
-                self._write(part, count)
+            try:
+                for part in self.parts:
+                    self._write(part, count)
+            except Damaged:
+                for path in files_of(self.folder, self.parts):
+                    remove(path)
+                raise
         entries = {part.name: self._record(part, part.length) for part in self.parts}
         with whole_file(self.folder / MANIFEST) as file:
             file.write(

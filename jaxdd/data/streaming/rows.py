@@ -1,5 +1,6 @@
 """Rows of a file on disk in the place of an array of images in memory."""
 
+import abc
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -15,24 +16,18 @@ from jaxdd.storage.paths import reason, shown
 BLOCK = 16 * 2**20  # bytes that are read at once where all rows are gone over
 
 
-class RowFile:
-    """An open file of equally long rows, without a header.
-
-    Positioned reads are used instead of a memory map: pages of a map count as memory of
-    this process, and it would seem to grow to the size of the file.
+class RowSource(abc.ABC):
+    """Equally long rows that are somewhere else than in memory.
 
     `bytes_read` counts what was read so far.
 
     Args:
-        path: the file.
-        count: rows in it.
+        path: where they are, or will be.
+        count: how many they are.
         shape: of a row.
         dtype: of its values.
-        source: what the rows are made from, so that equal files of two starts are known
+        source: what the rows are made from, so that equal rows of two starts are known
             as equal.
-
-    Raises:
-        UserError: the file cannot be opened, or has another size.
     """
 
     def __init__(
@@ -47,6 +42,38 @@ class RowFile:
         self.dtype, self.source = np.dtype(dtype), source
         self.bytes_read = 0
         self.row_bytes = math.prod(shape) * self.dtype.itemsize
+
+    @abc.abstractmethod
+    def read(self, first: int, target: memoryview) -> None:
+        """Fill a buffer with whole rows from `first` on.
+
+        Raises:
+            UserError: the rows cannot be read any more.
+        """
+
+
+class RowFile(RowSource):
+    """An open file of rows, without a header.
+
+    Positioned reads are used instead of a memory map: pages of a map count as memory of
+    this process, and it would seem to grow to the size of the file.
+
+    Args:
+        path, count, shape, dtype, source: as of `RowSource`.
+
+    Raises:
+        UserError: the file cannot be opened, or has another size.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        count: int,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        source: str,
+    ):
+        super().__init__(path, count, shape, dtype, source)
         try:
             self._file = open(path, "rb", 0, opener=_without_waiting)  # noqa: SIM115
             size = os.fstat(self._file.fileno()).st_size
@@ -62,11 +89,7 @@ class RowFile:
             )
 
     def read(self, first: int, target: memoryview) -> None:
-        """Fill a buffer with whole rows from `first` on.
-
-        Raises:
-            UserError: the file has become shorter, or the disk refuses.
-        """
+        """As `RowSource`; the file may have become shorter, or the disk may refuse."""
         offset = first * self.row_bytes
         try:
             while len(target):
@@ -103,7 +126,7 @@ class Rows:
     """Images [M, ...] in a file, as an array that is read where it is indexed.
 
     Args:
-        file: the open file.
+        file: the open file, or what stands in its place.
         ids: [M] int64 rows of the file; None for all of them in their order.
 
     Example:
@@ -116,7 +139,7 @@ class Rows:
         ([[6, 7], [0, 1]], [[2, 3]])
     """
 
-    def __init__(self, file: RowFile, ids: np.ndarray | None = None):
+    def __init__(self, file: RowSource, ids: np.ndarray | None = None):
         self.file, self.ids = file, ids
 
     @property

@@ -1,0 +1,87 @@
+"""Rows that are no single file: several one after another, and a few that stand in."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxdd.data.streaming.rows import HostArray, Rows, RowSource, hash_rows
+
+
+class Joined(RowSource):
+    """The rows of several splits, one after another.
+
+    Args:
+        parts: the splits, whose rows have one shape and dtype.
+
+    Example:
+        >>> both = Rows(Joined([np.array([[1], [2]]), np.array([[3]])]))
+        >>> both[[2, 0]].tolist()
+        [[3], [1]]
+    """
+
+    def __init__(self, parts: Sequence[HostArray]):
+        digest = hashlib.sha256()
+        for part in parts:
+            if isinstance(part, Rows):
+                digest.update(f"{part.file.source}|{len(part)}|".encode())
+                hash_rows(np.zeros(0) if part.ids is None else part.ids, digest.update)
+            else:
+                hash_rows(part, digest.update)
+        on_disk = (part.file.path for part in parts if isinstance(part, Rows))
+        count, source = sum(map(len, parts)), f"joined/{digest.hexdigest()}"
+        path = next(on_disk, Path())
+        super().__init__(path, count, parts[0].shape[1:], parts[0].dtype, source)
+        self._parts = parts
+
+    def read(self, first: int, target: memoryview) -> None:
+        """As `RowSource`."""
+        rows = np.frombuffer(target, self.dtype).reshape(-1, *self.shape)
+        start = 0
+        for part in self._parts:
+            begin, end = first - start, first - start + len(rows)
+            inside = slice(max(begin, 0), max(min(end, len(part)), 0))
+            if inside.start < inside.stop:
+                rows[inside.start - begin : inside.stop - begin] = part[inside]
+            start += len(part)
+        self.bytes_read += len(target)
+
+
+def joined(images: HostArray, more: HostArray) -> HostArray:
+    """Images of two splits, one after another; those on disk are not read.
+
+    Args:
+        images, more: [M, ...] and [N, ...], equal in shape and dtype of a sample.
+
+    Example:
+        >>> joined(np.array([1, 2]), np.array([3])).tolist()
+        [1, 2, 3]
+    """
+    if isinstance(images, Rows) or isinstance(more, Rows):
+        return Rows(Joined([images, more]))
+    return np.concatenate([images, more])
+
+
+class StandIn(RowSource):
+    """Rows of a file that is not there: a few rows, over and over.
+
+    Args:
+        path: where the file would be.
+        count: rows that it would have.
+        rows: [n, ...], some of them or like them.
+
+    Example:
+        >>> Rows(StandIn(Path("none"), 5, np.array([[1], [2]])))[:].ravel().tolist()
+        [1, 2, 1, 2, 1]
+    """
+
+    def __init__(self, path: Path, count: int, rows: np.ndarray):
+        super().__init__(path, count, rows.shape[1:], rows.dtype, f"none/{path}")
+        self._rows = rows
+
+    def read(self, first: int, target: memoryview) -> None:
+        """As `RowSource`."""
+        rows = np.frombuffer(target, self.dtype).reshape(-1, *self.shape)
+        rows[:] = self._rows[(first + np.arange(len(rows))) % len(self._rows)]
+        self.bytes_read += len(target)
