@@ -52,7 +52,7 @@ def reopen(
             ) from error
     name = source or data.name
     data = of_set(data, origin)
-    if data.fingerprint != origin["fingerprint"]:
+    if data.is_decoded and data.fingerprint != origin["fingerprint"]:
         raise UserError(
             f"the dataset {quoted(name)} is not the one the artifact was made from "
             "(its fingerprint differs): give the right --dataset or --data_dir; data "
@@ -78,7 +78,7 @@ def of_set(data: Dataset, origin: dict[str, Any]) -> Dataset:
     if "subset" not in origin:
         return data
     record = origin["subset"]
-    if data.fingerprint != record["fingerprint"]:
+    if data.is_decoded and data.fingerprint != record["fingerprint"]:
         return data  # those samples already, or other data, which is refused
     if record["samples"] != len(data.labels):
         raise UserError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxdd.data.dataset import check_values
+from jaxdd.data.checks import check_values
 from jaxdd.data.readers.cache import digest_of
 from jaxdd.data.streaming.building import Part
 from jaxdd.data.streaming.choice import streams

@@ -4,6 +4,7 @@ rows      `Rows`, what stands in the place of an array of images on the host
 sources   rows that are no single file: joined, or standing in for a file
 store     files of rows: built once from decoded samples, checked, opened
 building  the decoding into them, which goes on where it stopped
+imagining what a plan has in the place of a store that is not built yet
 host      `HostImages`, what stands in the place of images on the device
 choice    when images are streamed
 """

@@ -19,7 +19,9 @@ BLOCK = 16 * 2**20  # bytes that are read at once where all rows are gone over
 class RowSource(abc.ABC):
     """Equally long rows that are somewhere else than in memory.
 
-    `bytes_read` counts what was read so far.
+    Attributes:
+        bytes_read: what was read so far.
+        is_there: whether these are the rows, and not others that stand for them.
 
     Args:
         path: where they are, or will be.
@@ -29,6 +31,8 @@ class RowSource(abc.ABC):
         source: what the rows are made from, so that equal rows of two starts are known
             as equal.
     """
+
+    is_there = True
 
     def __init__(
         self,

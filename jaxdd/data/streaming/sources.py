@@ -76,6 +76,8 @@ class StandIn(RowSource):
         [1, 2, 1, 2, 1]
     """
 
+    is_there = False
+
     def __init__(self, path: Path, count: int, rows: np.ndarray):
         super().__init__(path, count, rows.shape[1:], rows.dtype, f"none/{path}")
         self._rows = rows
