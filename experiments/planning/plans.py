@@ -24,20 +24,19 @@ from experiments.planning.networks import (
     bank_lever,
     evaluation_cost,
     experts_cost,
-    sorting_cost,
 )
 from experiments.planning.programs import Memory
 from experiments.planning.room import Room, nearest, peak_resident, room_for
+from experiments.planning.scores import sorting_cost
 from experiments.planning.steps import Imagined
 from experiments.planning.stores import (
     decoding_disk,
     decoding_notes,
     decoding_time,
+    on_disk,
     without_stores,
 )
 from jaxdd.data.problem import Problem
-from jaxdd.data.streaming.rows import Rows
-from jaxdd.devices.memory import size_text
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation import banks, options, segmented
 from jaxdd.distillation import experts as banks_of_experts
@@ -105,7 +104,7 @@ def distillation(
     parts.steps()
     add_evaluation(parts)
     add_files(parts)
-    notes += _streaming(opened.problem, parts.read)
+    notes += on_disk(opened.problem, parts.read)
     name = f"{resolved.method} on {resolved.data_name}, {resolved.task.ipc} per class"
     time = [*parts.time, compiling_part(parts.compiling)]
     precision = resolved.arithmetic.precision
@@ -169,7 +168,7 @@ def experts(
         ),
         Part("checkpoints, until it is done", states),
     ]
-    notes += _streaming(problem)
+    notes += on_disk(problem)
     name = f"experts of {config.method} on {config.dataset}"
     around = Around(problem, manifest.precision, room, notes)
     return assembled(name, time, programs, disk, around)
@@ -208,22 +207,9 @@ def evaluation(config: evaluate.Config, room: Room | None = None) -> Plan:
     if config.export:
         disk.append(Part("exported images", own.images.nbytes / 4))
     name = f"evaluation of {config.artifact}"
-    notes = _streaming(problem)
+    notes = on_disk(problem)
     around = Around(problem, opened.precision, room, notes, network=False)
     return assembled(name, time, programs, disk, around)
-
-
-def _streaming(problem: Problem, read: int = 0) -> list[str]:
-    """What there is to say of images on disk, of which a step reads so many bytes."""
-    images = problem.splits.train.images
-    if not isinstance(images, Rows):
-        return []
-    parts = problem.dataset.images, problem.dataset.test_images
-    size = size_text(sum(x.nbytes for x in parts))
-    place = shown(images.file.path.parent)
-    of_step = f", and a step reads {size_text(read)} of them" if read else ""
-    verb = "are" if images.file.is_there else "will be"
-    return [f"decoded images {verb} on disk ({size}, {place}){of_step}"]
 
 
 def _begun(folder: Path, compare: Callable[[], object], is_decoded: bool) -> list[str]:

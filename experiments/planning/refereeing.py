@@ -5,10 +5,11 @@ from typing import Any
 
 from experiments.planning import plans
 from experiments.planning.estimate import Lever, Part
-from experiments.planning.networks import evaluation_cost, sorting_cost
+from experiments.planning.networks import evaluation_cost
 from experiments.planning.plans import Around, Plan, Room
 from experiments.planning.programs import Fitted, Memory, fit_cost
 from experiments.planning.room import nearest, room_for
+from experiments.planning.scores import sorting_cost
 from experiments.planning.stores import without_stores
 from jaxdd import augment
 from jaxdd.data.real import take

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import ParamSpec
 
 from experiments.planning.estimate import Part, Plan
+from jaxdd.data.problem import Problem
 from jaxdd.data.streaming.imagining import Awaited, awaited, imagined
+from jaxdd.data.streaming.rows import Rows
 from jaxdd.devices.memory import size_text
 from jaxdd.storage.paths import shown
 
@@ -54,3 +56,16 @@ def decoding_notes() -> list[str]:
         "all, and what experts, indexes and workdirs say of the data is not compared"
         for x in awaited()
     ]
+
+
+def on_disk(problem: Problem, read: int = 0) -> list[str]:
+    """What there is to say of images on disk, of which a step reads so many bytes."""
+    images = problem.splits.train.images
+    if not isinstance(images, Rows):
+        return []
+    parts = problem.dataset.images, problem.dataset.test_images
+    size = size_text(sum(x.nbytes for x in parts))
+    place = shown(images.file.path.parent)
+    of_step = f", and a step reads {size_text(read)} of them" if read else ""
+    verb = "are" if images.file.is_there else "will be"
+    return [f"decoded images {verb} on disk ({size}, {place}){of_step}"]

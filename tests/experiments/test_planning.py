@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from experiments import distill as distill_program
-from experiments.planning import distillation, files, judging, networks, steps
+from experiments.planning import distillation, files, judging, networks, scores, steps
 from experiments.planning import plans as planning
 from experiments.planning.advice import advise
 from experiments.planning.estimate import Part, total
@@ -58,7 +58,7 @@ def stubbed(monkeypatch):
         (distillation, "steps_cost", of_steps),
         (distillation, "measuring_cost", steps.Measuring(1.0, 4.0, 0.5)),
         (distillation, "experts_cost", FITTED),
-        (distillation, "sorting_cost", networks.Sorting(1.0, 7.0)),
+        (distillation, "sorting_cost", scores.Sorting(1.0, 7.0)),
         (judging, "evaluation_cost", of_networks),
         (judging, "fit_cost", FITTED),
         (files, "written_cost", files.Written(0.1, 1.0, 1000, 500)),
