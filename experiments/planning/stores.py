@@ -53,7 +53,8 @@ def decoding_notes() -> list[str]:
     return [
         f"{x.left} images of {x.name} are not decoded yet ({size_text(x.bytes_left)}): "
         "the run does it first, and goes on where it is stopped; here a few stand for "
-        "all, and what experts, indexes and workdirs say of the data is not compared"
+        "all, reading the disk takes no time, and what experts, indexes and workdirs "
+        "say of the data is not compared"
         for x in awaited()
     ]
 
