@@ -1,5 +1,6 @@
 """Rows of a file on disk in the place of an array of images in memory."""
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -81,6 +82,26 @@ class RowFile:
             raise UserError(
                 f"cannot read {shown(self.path)} ({reason(error)}): {REMEDY}"
             ) from error
+
+    def expect(self, rows: np.ndarray) -> None:
+        """Ask the system to have rows in its cache, while this program goes on.
+
+        Nothing depends on it: where the system has no such call, or refuses, the rows
+        are read when they are needed.
+
+        Args:
+            rows: [M] int, in any order.
+        """
+        if not hasattr(os, "posix_fadvise"):  # macOS, Windows
+            return
+        with contextlib.suppress(OSError):
+            for part in _runs(np.unique(rows)):
+                os.posix_fadvise(
+                    self._file.fileno(),
+                    part.first * self.row_bytes,
+                    part.length * self.row_bytes,
+                    os.POSIX_FADV_WILLNEED,
+                )
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -167,9 +188,14 @@ class Rows:
             ids = np.flatnonzero(ids)
         return Rows(self.file, ids if self.ids is None else self.ids[ids])
 
+    def of_file(self, chosen: np.ndarray) -> np.ndarray:
+        """The rows of the file [M] at indices of any shape."""
+        chosen = chosen.ravel()
+        return chosen if self.ids is None else self.ids[chosen]
+
     def _read(self, chosen: np.ndarray) -> np.ndarray:
         out = np.empty((*chosen.shape, *self.file.shape), self.dtype)
-        rows = chosen.ravel() if self.ids is None else self.ids[chosen.ravel()]
+        rows = self.of_file(chosen)
         buffer, size = out.reshape(-1).view(np.uint8).data, self.file.row_bytes
         for part in _runs(rows):
             begin = part.place * size
