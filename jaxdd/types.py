@@ -129,6 +129,9 @@ class Inputs(NamedTuple):
     # The trained network that every step of a run sees, with its running statistics;
     # only where the method has one.
     teacher: Learner | None = None
+    # [K, ...]: of the teacher, the moments (`Outputs.moments`) of all samples of each
+    # class; only where images are compared with those of their class.
+    class_moments: Stats | None = None
 
     def expert_span(self) -> Span:
         """The span, where a step needs one.
@@ -153,6 +156,19 @@ class Inputs(NamedTuple):
                 "a constant teacher has to be given to the steps: set inputs.teacher"
             )
         return self.teacher
+
+    def moments_of_classes(self) -> Stats:
+        """The moments of classes, where a step needs them.
+
+        Raises:
+            UserError: there are none.
+        """
+        if self.class_moments is None:
+            raise UserError(
+                "comparing images with their class needs the moments of classes: set "
+                "inputs.class_moments"
+            )
+        return self.class_moments
 
     def earlier_set(self) -> Synthetic:
         """The images of earlier segments, where a step needs them.
@@ -459,19 +475,26 @@ class SpanMatch(Protocol):
         """
 
 
+class Known(NamedTuple):
+    """What a teacher knows, for a batch of images at one step."""
+
+    step: Array  # [] int32, at which images may be seen otherwise than before
+    moments: Stats  # of real samples, which those of the images are compared with
+
+
 @runtime_checkable
 class TeacherMatch(Protocol):
     """How far a batch of images is from what a teacher knows of its data."""
 
     def __call__(
-        self, key: Key, images: Batch, step: Array, learner: Learner, /
+        self, key: Key, images: Batch, known: Known, learner: Learner, /
     ) -> tuple[Scalar, Evidence]:
         """Compare both.
 
         Args:
             key: consumed.
-            images: [B, ...], at most one of each class; padding has zero labels.
-            step: [] int32, at which images may be seen otherwise than before.
+            images: [B, ...], of one class or one of each; padding has zero labels.
+            known: the step, and the moments that real samples have at the teacher.
             learner: the teacher.
 
         Returns:

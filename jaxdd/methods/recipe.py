@@ -191,6 +191,12 @@ class Recipe:
         return isinstance(self.learner, Teacher)
 
     @property
+    def knows_classes(self) -> bool:
+        """Whether images are compared with what a teacher knows of their class."""
+        objective = self.objective
+        return isinstance(objective, StatisticsMatching) and objective.by_class
+
+    @property
     def relabels(self) -> bool:
         """Whether labels are an expert's, made anew in every step."""
         of_expert = isinstance(self.labels, TeacherLabels)

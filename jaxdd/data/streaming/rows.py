@@ -1,6 +1,6 @@
 """Rows of a file on disk in the place of an array of images in memory."""
 
-import abc
+import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -16,20 +16,27 @@ from jaxdd.storage.paths import reason, shown
 BLOCK = 16 * 2**20  # bytes that are read at once where all rows are gone over
 
 
-class RowSource(abc.ABC):
-    """Equally long rows that are somewhere else than in memory.
+class RowFile:
+    """An open file of equally long rows, without a header.
+
+    Positioned reads are used instead of a memory map: pages of a map count as memory of
+    this process, and it would seem to grow to the size of the file. What stands in the
+    place of a file (`sources`) opens and reads otherwise.
 
     Attributes:
         bytes_read: what was read so far.
         is_there: whether these are the rows, and not others that stand for them.
 
     Args:
-        path: where they are, or will be.
-        count: how many they are.
+        path: the file.
+        count: rows in it.
         shape: of a row.
         dtype: of its values.
-        source: what the rows are made from, so that equal rows of two starts are known
+        source: what the rows are made from, so that equal files of two starts are known
             as equal.
+
+    Raises:
+        UserError: the file cannot be opened, or has another size.
     """
 
     is_there = True
@@ -46,38 +53,15 @@ class RowSource(abc.ABC):
         self.dtype, self.source = np.dtype(dtype), source
         self.bytes_read = 0
         self.row_bytes = math.prod(shape) * self.dtype.itemsize
+        self._open()
 
-    @abc.abstractmethod
-    def read(self, first: int, target: memoryview) -> None:
-        """Fill a buffer with whole rows from `first` on.
+    def _open(self) -> None:
+        """Open the file.
 
         Raises:
-            UserError: the rows cannot be read any more.
+            UserError: it cannot be opened, or has another size.
         """
-
-
-class RowFile(RowSource):
-    """An open file of rows, without a header.
-
-    Positioned reads are used instead of a memory map: pages of a map count as memory of
-    this process, and it would seem to grow to the size of the file.
-
-    Args:
-        path, count, shape, dtype, source: as of `RowSource`.
-
-    Raises:
-        UserError: the file cannot be opened, or has another size.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        count: int,
-        shape: tuple[int, ...],
-        dtype: np.dtype,
-        source: str,
-    ):
-        super().__init__(path, count, shape, dtype, source)
+        path, expected = self.path, self.count * self.row_bytes
         try:
             self._file = open(path, "rb", 0, opener=_without_waiting)  # noqa: SIM115
             size = os.fstat(self._file.fileno()).st_size
@@ -85,15 +69,18 @@ class RowFile(RowSource):
             raise UserError(
                 f"cannot open {shown(path)} ({reason(error)}): {REMEDY}"
             ) from error
-        if size != count * self.row_bytes:
+        if size != expected:
             self._file.close()
             raise UserError(
-                f"{shown(path)} has {size} bytes instead of {count * self.row_bytes}: "
-                f"{REMEDY}"
+                f"{shown(path)} has {size} bytes instead of {expected}: {REMEDY}"
             )
 
     def read(self, first: int, target: memoryview) -> None:
-        """As `RowSource`; the file may have become shorter, or the disk may refuse."""
+        """Fill a buffer with whole rows from `first` on.
+
+        Raises:
+            UserError: the file has become shorter, or the disk refuses.
+        """
         offset = first * self.row_bytes
         try:
             while len(target):
@@ -108,6 +95,26 @@ class RowFile(RowSource):
             raise UserError(
                 f"cannot read {shown(self.path)} ({reason(error)}): {REMEDY}"
             ) from error
+
+    def expect(self, rows: np.ndarray) -> None:
+        """Ask the system to have rows in its cache, while this program goes on.
+
+        Nothing depends on it: where the system has no such call, or refuses, the rows
+        are read when they are needed.
+
+        Args:
+            rows: [M] int, in any order.
+        """
+        if not hasattr(os, "posix_fadvise"):  # macOS, Windows
+            return
+        with contextlib.suppress(OSError):
+            for part in _runs(np.unique(rows)):
+                os.posix_fadvise(
+                    self._file.fileno(),
+                    part.first * self.row_bytes,
+                    part.length * self.row_bytes,
+                    os.POSIX_FADV_WILLNEED,
+                )
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -143,7 +150,7 @@ class Rows:
         ([[6, 7], [0, 1]], [[2, 3]])
     """
 
-    def __init__(self, file: RowSource, ids: np.ndarray | None = None):
+    def __init__(self, file: RowFile, ids: np.ndarray | None = None):
         self.file, self.ids = file, ids
 
     @property
@@ -194,9 +201,14 @@ class Rows:
             ids = np.flatnonzero(ids)
         return Rows(self.file, ids if self.ids is None else self.ids[ids])
 
+    def of_file(self, chosen: np.ndarray) -> np.ndarray:
+        """The rows of the file [M] at indices of any shape."""
+        chosen = chosen.ravel()
+        return chosen if self.ids is None else self.ids[chosen]
+
     def _read(self, chosen: np.ndarray) -> np.ndarray:
         out = np.empty((*chosen.shape, *self.file.shape), self.dtype)
-        rows = chosen.ravel() if self.ids is None else self.ids[chosen.ravel()]
+        rows = self.of_file(chosen)
         buffer, size = out.reshape(-1).view(np.uint8).data, self.file.row_bytes
         for part in _runs(rows):
             begin = part.place * size

@@ -1,4 +1,4 @@
-"""Rows that are no single file: several one after another, and a few that stand in."""
+"""In the place of a file of rows: several of them, or a few rows that stand for it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxdd.data.streaming.rows import HostArray, Rows, RowSource, hash_rows
+from jaxdd.data.streaming.rows import HostArray, RowFile, Rows, hash_rows
 
 
-class Joined(RowSource):
+class Joined(RowFile):
     """The rows of several splits, one after another.
 
     Args:
@@ -32,11 +32,14 @@ class Joined(RowSource):
         on_disk = (part.file.path for part in parts if isinstance(part, Rows))
         count, source = sum(map(len, parts)), f"joined/{digest.hexdigest()}"
         path = next(on_disk, Path())
-        super().__init__(path, count, parts[0].shape[1:], parts[0].dtype, source)
         self._parts = parts
+        super().__init__(path, count, parts[0].shape[1:], parts[0].dtype, source)
+
+    def _open(self) -> None:
+        """The parts are open."""
 
     def read(self, first: int, target: memoryview) -> None:
-        """As `RowSource`."""
+        """As of a file."""
         rows = np.frombuffer(target, self.dtype).reshape(-1, *self.shape)
         start = 0
         for part in self._parts:
@@ -46,6 +49,15 @@ class Joined(RowSource):
                 rows[inside.start - begin : inside.stop - begin] = part[inside]
             start += len(part)
         self.bytes_read += len(target)
+
+    def expect(self, rows: np.ndarray) -> None:
+        """As of a file."""
+        start = 0
+        for part in self._parts:
+            inside = rows[(rows >= start) & (rows < start + len(part))] - start
+            if isinstance(part, Rows):
+                part.file.expect(part.of_file(inside))
+            start += len(part)
 
 
 def joined(images: HostArray, more: HostArray) -> HostArray:
@@ -63,7 +75,7 @@ def joined(images: HostArray, more: HostArray) -> HostArray:
     return np.concatenate([images, more])
 
 
-class StandIn(RowSource):
+class StandIn(RowFile):
     """Rows of a file that is not there: a few rows, over and over.
 
     Args:
@@ -82,8 +94,14 @@ class StandIn(RowSource):
         super().__init__(path, count, rows.shape[1:], rows.dtype, f"none/{path}")
         self._rows = rows
 
+    def _open(self) -> None:
+        """There is no file."""
+
     def read(self, first: int, target: memoryview) -> None:
-        """As `RowSource`."""
+        """As of a file."""
         rows = np.frombuffer(target, self.dtype).reshape(-1, *self.shape)
         rows[:] = self._rows[(first + np.arange(len(rows))) % len(self._rows)]
         self.bytes_read += len(target)
+
+    def expect(self, rows: np.ndarray) -> None:
+        """Nothing is read."""

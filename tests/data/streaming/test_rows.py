@@ -126,3 +126,12 @@ def test_joined_rows_are_known_by_their_parts(array, tmp_path):
     assert isinstance(joined(array, array), np.ndarray)
     with pytest.raises(IndexError):
         mixed[13]
+
+
+def test_rows_that_are_expected_are_those_of_each_file(array, tmp_path, monkeypatch):
+    rows = in_file(array, tmp_path / "rows")
+    expected = []
+    monkeypatch.setattr(RowFile, "expect", lambda _, ids: expected.append(ids.tolist()))
+    both = joined(rows.select(np.array([9, 2, 4])), rows)
+    both.file.expect(both.of_file(np.array([[2, 0], [3, 5]])))
+    assert expected == [[4, 9], [0, 2]]

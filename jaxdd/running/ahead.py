@@ -1,0 +1,213 @@
+"""Reading ahead of the steps, where real images are on the disk.
+
+Which rows a step reads follows from the key of the run and from counters in the state.
+A rehearsal is the step with blank images, of which everything but its random draws is
+left out, compiled for the host. It runs in a thread, a few steps ahead, and the system
+reads the rows that it announces into its cache while the device computes. Nothing else
+depends on it: a step whose rows were not announced reads them itself. Source: ours.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.interpreters.partial_eval import dce_jaxpr
+
+from jaxdd.data.streaming.host import ExpectedImages, HostImages
+from jaxdd.data.streaming.rows import RowFile, Rows
+from jaxdd.devices import policy
+from jaxdd.types import Array, Inputs, Key, Method, MethodState
+
+# How often the thread looks whether the steps have come nearer.
+LOOK_SECONDS = 0.002
+
+
+class Rehearsal:
+    """A step that draws its random numbers and announces rows, and does nothing else.
+
+    Of the state it takes and returns only what later draws depend on, such as a count
+    of minibatches.
+
+    Args:
+        method: the method.
+        state: of it, at any step.
+        inputs: with images that announce what is read of them.
+        root: key of the run.
+        device: what rehearses, a CPU.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        state: MethodState,
+        inputs: Inputs,
+        root: Key,
+        device: jax.Device,
+    ):
+        def step(state: MethodState, inputs: Inputs, root: Key) -> MethodState:
+            key = jax.random.fold_in(root, state.step)
+            return method.step(key, state, inputs)[0]
+
+        self.device = device
+        data = jax.device_put((inputs, root), device)
+        whole = jax.make_jaxpr(step)(state, *data)
+        self.decides = _deciding(whole)
+        needed, used = dce_jaxpr(whole.jaxpr, self.decides, instantiate=False)
+        rest = zip(jax.tree.leaves(data), used[len(self.decides) :], strict=True)
+        self.data = [x for x, yes in rest if yes]
+        short = jax.jit(jaxpr_as_fun(ClosedJaxpr(needed, whole.consts)))
+        self.compiled = short.lower(*self.of(state), *self.data).compile()
+
+    def step(self, deciding: list[Array]) -> list[Array]:
+        """Announce what a step reads, and return what decides about the next one."""
+        return jax.block_until_ready(self.compiled(*deciding, *self.data))
+
+    def of(self, state: MethodState) -> list[Array]:
+        """Copies of what later draws depend on; the steps donate the state."""
+        leaves = zip(jax.tree.leaves(state), self.decides, strict=True)
+        return jax.device_put([jnp.copy(x) for x, yes in leaves if yes], self.device)
+
+
+def _deciding(step: ClosedJaxpr) -> list[bool]:
+    """Which leaves of a state decide about what this step or later ones announce."""
+    decides = [False] * len(step.jaxpr.outvars)
+    while True:
+        _, used = dce_jaxpr(step.jaxpr, decides)
+        more = [a or b for a, b in zip(decides, used, strict=False)]
+        if more == decides:
+            return decides
+        decides = more
+
+
+class ReadAhead:
+    """A thread that has the rows of the coming steps read.
+
+    Args:
+        method: the method that runs.
+        state: of it, at any step.
+        inputs: with images on the host.
+        root: key of the run.
+        steps: how many steps to be ahead.
+        device: what rehearses, a CPU.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        state: MethodState,
+        inputs: Inputs,
+        root: Key,
+        steps: int,
+        device: jax.Device,
+    ):
+        self.steps = steps
+        self.announced: list[tuple[Rows, np.ndarray]] = []
+        inputs = _replaced(inputs, lambda x: ExpectedImages(x.rows, self._announce))
+        # Traced in the thread of the steps, whose settings another would not have.
+        self.rehearsal = Rehearsal(method, state, inputs, root, device)
+        self.pool = ThreadPoolExecutor(1, "read ahead")
+        self.job: Future | None = None
+        self.over = threading.Event()
+
+    def follow(self, state: MethodState, count: int) -> None:
+        """Read ahead of the next steps, instead of those of the call before.
+
+        Args:
+            state: before the first of them; its counters are copied.
+            count: how many steps.
+        """
+        self._end()
+        self.over = threading.Event()
+        deciding = self.rehearsal.of(state)
+        self.job = self.pool.submit(self._go_ahead, deciding, count, self.over)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._end()
+        self.pool.shutdown()
+
+    def _end(self) -> None:
+        self.over.set()
+        if self.job is not None:
+            self.job.result()
+
+    def _announce(self, rows: Rows, indices: np.ndarray) -> None:
+        self.announced.append((rows, indices))
+
+    def _go_ahead(
+        self, deciding: list[Array], count: int, over: threading.Event
+    ) -> None:
+        # The steps are known by what they read; nothing else tells how far they are.
+        read_by_steps = _Reading()
+        ends: list[int] = []  # bytes that all steps up to each one read
+        for index in range(count):
+            if index >= self.steps:
+                begun = ends[index - self.steps]
+                while read_by_steps.bytes() < begun and not over.is_set():
+                    over.wait(LOOK_SECONDS)
+            if over.is_set():
+                return
+            self.announced.clear()
+            deciding = self.rehearsal.step(deciding)
+            size = 0
+            for rows, indices in self.announced:
+                read_by_steps.of(rows.file)
+                chosen = rows.of_file(indices)
+                size += len(chosen) * rows.file.row_bytes
+                rows.file.expect(chosen)
+            ends.append(size + (ends[-1] if ends else 0))
+
+
+class _Reading:
+    """Bytes that were read of some files since each was named."""
+
+    def __init__(self) -> None:
+        self.before: dict[RowFile, int] = {}
+
+    def of(self, file: RowFile) -> None:
+        self.before.setdefault(file, file.bytes_read)
+
+    def bytes(self) -> int:
+        return sum(file.bytes_read - x for file, x in self.before.items())
+
+
+def read_ahead(
+    method: Method, state: MethodState, inputs: Inputs, root: Key
+) -> ReadAhead | None:
+    """What reads ahead of a run; None where nothing is to be read, or nobody gains.
+
+    Args:
+        method: the method that runs.
+        state: of it, at any step.
+        inputs: its data.
+        root: key of the run.
+    """
+    steps = policy.choices().read_ahead
+    # Of several machines, each would read all rows instead of those of its devices.
+    if steps == 0 or jax.process_count() > 1 or not _on_host(inputs):
+        return None
+    try:
+        device = jax.devices("cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
+        return None
+    return ReadAhead(method, state, inputs, root, steps, device)
+
+
+def _is_host(x: Any) -> bool:
+    return isinstance(x, HostImages)
+
+
+def _replaced(inputs: Inputs, change: Callable[[HostImages], HostImages]) -> Inputs:
+    """Inputs with other images on the host."""
+    return jax.tree.map(
+        lambda x: change(x) if _is_host(x) else x, inputs, is_leaf=_is_host
+    )
+
+
+def _on_host(inputs: Inputs) -> bool:
+    return any(map(_is_host, jax.tree.leaves(inputs, is_leaf=_is_host)))
