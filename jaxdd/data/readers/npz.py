@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxdd.data.checks import as_labels, check_rank
 from jaxdd.data.dataset import Dataset, as_samples, from_arrays
-from jaxdd.data.readers.npz_rows import Images, are_streamed, stored_images
+from jaxdd.data.readers.cache import digest_of
+from jaxdd.data.readers.npz_rows import Images, Source, are_streamed, stored_images
 from jaxdd.data.readers.pictures import Form, fit_arrays
 from jaxdd.data.splits import held_out_remark, with_test_split
 from jaxdd.data.streaming.rows import HostArray
@@ -88,6 +89,7 @@ class _Archive:
     """An archive whose headers are read.
 
     Attributes:
+        stamp: identifies the file, before any of it was read.
         there: what it says of its arrays, by name.
         pairs: names of images and labels, of the training split and, where there is
             one, of the test split.
@@ -100,6 +102,7 @@ class _Archive:
         # What stays on disk may be larger than what is read into memory.
         self.images = _IMAGES if stream == "never" else _IMAGES_ON_DISK
         members = _members(_TRAIN + _TEST, self.images)
+        self.stamp = digest_of([place])
         self.there = declared(place, members, _REMEDY, _WHAT)
         train = next((p for p in _TRAIN if {*p} <= self.there.keys()), None)
         if train is None:
@@ -144,10 +147,8 @@ class _Archive:
         self._dataset([split.imagined() for split in splits], labels, names)
         content = {x: self.there[x].checksum for pair in self.pairs for x in pair}
         form = repr((tuple(self.form), self.modality, content))
-        images = stored_images(
-            self.place, self.name, splits, labels, form, _WHAT, _REMEDY
-        )
-        return self._dataset(images, labels, names)
+        source = Source(self.place, self.stamp, self.name, form, _WHAT, _REMEDY)
+        return self._dataset(stored_images(source, splits, labels), labels, names)
 
     def _count(self, name: str) -> int:
         shape = self.there[name].shape

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -83,45 +84,64 @@ def are_streamed(stream: str, splits: Sequence[Images], largest: int) -> bool:
     return not jumbled
 
 
+class Source(NamedTuple):
+    """The archive that images are decoded from.
+
+    Attributes:
+        place: of the file.
+        stamp: `digest_of` the file before any of it was read.
+        name: of the dataset, as text that can be shown.
+        form: identifies what images are converted to, and the content of the arrays.
+        what, remedy: as of `arrays.read_arrays`.
+    """
+
+    place: Path
+    stamp: str
+    name: str
+    form: str
+    what: str
+    remedy: str
+
+    def check(self) -> None:
+        """Check that the file is still the same.
+
+        Raises:
+            Damaged: it is not.
+        """
+        if digest_of([self.place]) != self.stamp:
+            raise Damaged(
+                f"{self.what} {shown(self.place)} changed while it was read: start the "
+                "program again"
+            )
+
+
 def stored_images(
-    place: Path,
-    name: str,
-    splits: Sequence[Images],
-    labels: Sequence[np.ndarray],
-    form: str,
-    what: str,
-    remedy: str,
+    source: Source, splits: Sequence[Images], labels: Sequence[np.ndarray]
 ) -> list[Rows]:
     """The images of all splits in a store, which is built if it is not there.
 
     Args:
-        place: the archive.
-        name: of the dataset, as text that can be shown.
+        source: the archive.
         splits, labels: images, and [M] int32 labels of each split.
-        form: identifies what the images are converted to, and the archive's content.
-        what, remedy: as of `arrays.read_arrays`.
 
     Raises:
         Damaged: the archive does not hold what it declares, or changed meanwhile;
             nothing of it is kept.
         UserError: a value cannot be used, or as `stored`.
     """
-    digest = digest_of([place], form)
 
     def part(images: Images, labels: np.ndarray) -> Part:
         def samples(first: int) -> Iterator[tuple[np.ndarray, int]]:
             blocks = array_blocks(
-                place, images.array, images.member, remedy, what, first
-            )
+                source.place, images.array, images.member,
+                source.remedy, source.what, first,
+            )  # fmt: skip
             for block in blocks:
                 converted = images.convert(block)[:]
                 check_values(f"array {images.array!r}", converted)
                 last = first + len(block)
-                if last == len(images) and digest_of([place], form) != digest:
-                    raise Damaged(
-                        f"{what} {shown(place)} changed while it was read: start the "
-                        "program again"
-                    )
+                if last == len(images):
+                    source.check()
                 yield from zip(converted, labels[first:last], strict=True)
                 first = last
 
@@ -129,6 +149,6 @@ def stored_images(
 
     parts = [part(*pair) for pair in zip(splits, labels, strict=True)]
     example = splits[0].example
-    folder = store_folder(name, digest)
-    there = stored(folder, name, parts, example.shape[1:], example.dtype)
+    folder = store_folder(source.name, digest_of([source.place], source.form))
+    there = stored(folder, source.name, parts, example.shape[1:], example.dtype)
     return [there[x.array].rows for x in splits]

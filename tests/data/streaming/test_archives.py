@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdd.data import load
-from jaxdd.data.readers import npz_rows
+from jaxdd.data.readers import npz, npz_rows
 from jaxdd.data.streaming import building, choice, rows, store
 from jaxdd.data.streaming.rows import Rows
 from jaxdd.errors import UserError
@@ -267,6 +267,19 @@ def test_nothing_is_kept_of_an_archive_that_changes_while_it_is_read(
 
     monkeypatch.setattr(npz_rows, "array_blocks", read)
     check_nothing_is_kept(tmp_path, why)
+
+
+def test_labels_of_one_archive_never_meet_images_of_another(tmp_path, monkeypatch):
+    archive(tmp_path, **whole(IMAGES, TEST_IMAGES))
+    read = npz.read_arrays
+
+    def labels_of_the_first(*arguments):
+        arrays = read(*arguments)
+        archive(tmp_path, **whole(255 - IMAGES, TEST_IMAGES))
+        return arrays
+
+    monkeypatch.setattr(npz, "read_arrays", labels_of_the_first)
+    check_nothing_is_kept(tmp_path, "changed while it was read")
 
 
 def test_a_disk_that_refuses_costs_nothing_that_is_written(

@@ -28,7 +28,8 @@ from jaxdd.data.streaming.moving import moved
 from jaxdd.data.streaming.rows import Rows
 from jaxdd.devices import mesh, policy
 from jaxdd.distillation.result import Result
-from jaxdd.evaluation.reopening import reopen, tested_on
+from jaxdd.evaluation import reopening
+from jaxdd.evaluation.reopening import reopen
 from jaxdd.storage.files import make_folder
 from tests.data.conftest import png, samples, write_tfds
 from tests.helpers import refused
@@ -192,7 +193,7 @@ def test_all_of_other_data_is_tested_on_without_joining_it_in_memory():
     both = []
     for stream in ("never", "always"):
         problem = reopen(artifact, None, None, CATS, stream)
-        tested = tested_on(artifact, problem, CATS, "all", None, stream)
+        tested = reopening.tested_on(artifact, problem, CATS, "all", None, stream)
         both.append((problem.on_device(tested.split), tested))
     (here, in_memory), (there, on_disk) = both
     assert isinstance(on_disk.split.images, Rows)
