@@ -20,8 +20,9 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from jax.sharding import SingleDeviceSharding
 
 from jaxdd.data.streaming.host import ExpectedImages, HostImages
-from jaxdd.data.streaming.rows import RowFile, Rows
+from jaxdd.data.streaming.rows import Rows
 from jaxdd.devices import policy
+from jaxdd.progress import say
 from jaxdd.types import Array, Inputs, Key, Method, MethodState
 
 # How often the thread looks whether the steps have come nearer.
@@ -114,6 +115,8 @@ class ReadAhead:
     ):
         self.steps = steps
         self.announced: list[tuple[Rows, np.ndarray]] = []
+        leaves = jax.tree.leaves(inputs, is_leaf=_is_host)
+        self.files = {x.rows.file for x in leaves if _is_host(x)}
         inputs = _replaced(inputs, lambda x: ExpectedImages(x.rows, self._announce))
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
         self.pool = ThreadPoolExecutor(1, "read ahead")
@@ -121,6 +124,7 @@ class ReadAhead:
         self.rehearsal = self.pool.submit(
             Rehearsal, method, shapes, inputs, root, device
         )
+        self.refused = False
         self.job: Future | None = None
         self.over = threading.Event()
 
@@ -134,12 +138,23 @@ class ReadAhead:
             count: how many steps.
         """
         self._end()
-        if not self.rehearsal.done():
+        if not self.rehearsal.done() or self.refused:
+            return
+        error = self.rehearsal.exception()
+        if error is not None:
+            # Steps of a method from elsewhere may do what only real images allow.
+            say(f"images are not read ahead of the steps ({error})")
+            self.refused = True
             return
         rehearsal = self.rehearsal.result()
         self.over = threading.Event()
         self.job = self.pool.submit(
-            self._go_ahead, rehearsal, rehearsal.of(state), count, self.over
+            self._go_ahead,
+            rehearsal,
+            rehearsal.of(state),
+            self._bytes_read(),
+            count,
+            self.over,
         )
 
     def close(self) -> None:
@@ -159,41 +174,30 @@ class ReadAhead:
         self,
         rehearsal: Rehearsal,
         deciding: list[Array],
+        before: int,
         count: int,
         over: threading.Event,
     ) -> None:
-        # The steps are known by what they read; nothing else tells how far they are.
-        read_by_steps = _Reading()
-        ends: list[int] = []  # bytes that all steps up to each one read
+        """Announce `count` steps, of which none has read when `before` bytes were."""
+        # Only what the steps have read tells how far they are.
+        ends: list[int] = []  # bytes that were read when each step has read
         for index in range(count):
             if index >= self.steps:
                 begun = ends[index - self.steps]
-                while read_by_steps.bytes() < begun and not over.is_set():
+                while self._bytes_read() < begun and not over.is_set():
                     over.wait(LOOK_SECONDS)
             if over.is_set():
                 return
             self.announced.clear()
             deciding = rehearsal.step(deciding)
-            size = 0
             for rows, indices in self.announced:
-                read_by_steps.of(rows.file)
                 chosen = rows.of_file(indices)
-                size += len(chosen) * rows.file.row_bytes
+                before += len(chosen) * rows.file.row_bytes
                 rows.file.expect(chosen)
-            ends.append(size + (ends[-1] if ends else 0))
+            ends.append(before)
 
-
-class _Reading:
-    """Bytes that were read of some files since each was named."""
-
-    def __init__(self) -> None:
-        self.before: dict[RowFile, int] = {}
-
-    def of(self, file: RowFile) -> None:
-        self.before.setdefault(file, file.bytes_read)
-
-    def bytes(self) -> int:
-        return sum(file.bytes_read - x for file, x in self.before.items())
+    def _bytes_read(self) -> int:
+        return sum(file.bytes_read for file in self.files)
 
 
 def read_ahead(
