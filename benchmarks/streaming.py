@@ -147,6 +147,7 @@ def speed(config: Config) -> dict[str, float]:
     with policy.using(replace(policy.choices(), read_ahead=config.read_ahead)):
         ahead = read_ahead(program.method, sides[True][1], sides[True][0], root)
     assert ahead is not None
+    ahead.rehearsal.result()
     seconds: dict[str, list[float]] = {place: [] for place in PLACES}
     for turn in range(config.rounds + 1):  # the first one compiles
         for place in PLACES:

@@ -1,4 +1,4 @@
-"""A method is a choice on every axis: read this second, after `types.py`."""
+"""A method is a choice on every axis: read this second, after `types`."""
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable

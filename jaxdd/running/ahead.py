@@ -17,10 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.interpreters.partial_eval import dce_jaxpr
+from jax.sharding import SingleDeviceSharding
 
 from jaxdd.data.streaming.host import ExpectedImages, HostImages
-from jaxdd.data.streaming.rows import RowFile, Rows
+from jaxdd.data.streaming.rows import Rows
 from jaxdd.devices import policy
+from jaxdd.progress import say
 from jaxdd.types import Array, Inputs, Key, Method, MethodState
 
 # How often the thread looks whether the steps have come nearer.
@@ -35,7 +37,7 @@ class Rehearsal:
 
     Args:
         method: the method.
-        state: of it, at any step.
+        state: the shapes of its state.
         inputs: with images that announce what is read of them.
         root: key of the run.
         device: what rehearses, a CPU.
@@ -61,7 +63,13 @@ class Rehearsal:
         rest = zip(jax.tree.leaves(data), used[len(self.decides) :], strict=True)
         self.data = [x for x, yes in rest if yes]
         short = jax.jit(jaxpr_as_fun(ClosedJaxpr(needed, whole.consts)))
-        self.compiled = short.lower(*self.of(state), *self.data).compile()
+        on_it = SingleDeviceSharding(device)
+        taken = [
+            jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=on_it)
+            for x, yes in zip(jax.tree.leaves(state), self.decides, strict=True)
+            if yes
+        ]
+        self.compiled = short.lower(*taken, *self.data).compile()
 
     def step(self, deciding: list[Array]) -> list[Array]:
         """Announce what a step reads, and return what decides about the next one."""
@@ -107,29 +115,52 @@ class ReadAhead:
     ):
         self.steps = steps
         self.announced: list[tuple[Rows, np.ndarray]] = []
+        leaves = jax.tree.leaves(inputs, is_leaf=_is_host)
+        self.files = {x.rows.file for x in leaves if _is_host(x)}
         inputs = _replaced(inputs, lambda x: ExpectedImages(x.rows, self._announce))
-        # Traced in the thread of the steps, whose settings another would not have.
-        self.rehearsal = Rehearsal(method, state, inputs, root, device)
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
         self.pool = ThreadPoolExecutor(1, "read ahead")
+        # In its thread there is no mesh, and the steps do not wait for its compilation.
+        self.rehearsal = self.pool.submit(
+            Rehearsal, method, shapes, inputs, root, device
+        )
+        self.refused = False
         self.job: Future | None = None
         self.over = threading.Event()
 
     def follow(self, state: MethodState, count: int) -> None:
         """Read ahead of the next steps, instead of those of the call before.
 
+        Nothing is read before the rehearsal is compiled.
+
         Args:
             state: before the first of them; its counters are copied.
             count: how many steps.
         """
         self._end()
+        if not self.rehearsal.done() or self.refused:
+            return
+        error = self.rehearsal.exception()
+        if error is not None:
+            # Steps of a method from elsewhere may do what only real images allow.
+            say(f"images are not read ahead of the steps ({error})")
+            self.refused = True
+            return
+        rehearsal = self.rehearsal.result()
         self.over = threading.Event()
-        deciding = self.rehearsal.of(state)
-        self.job = self.pool.submit(self._go_ahead, deciding, count, self.over)
+        self.job = self.pool.submit(
+            self._go_ahead,
+            rehearsal,
+            rehearsal.of(state),
+            self._bytes_read(),
+            count,
+            self.over,
+        )
 
     def close(self) -> None:
-        """End the thread."""
+        """End what is read; a compilation that goes on ends by itself."""
         self._end()
-        self.pool.shutdown()
+        self.pool.shutdown(wait=False)
 
     def _end(self) -> None:
         self.over.set()
@@ -140,40 +171,33 @@ class ReadAhead:
         self.announced.append((rows, indices))
 
     def _go_ahead(
-        self, deciding: list[Array], count: int, over: threading.Event
+        self,
+        rehearsal: Rehearsal,
+        deciding: list[Array],
+        before: int,
+        count: int,
+        over: threading.Event,
     ) -> None:
-        # The steps are known by what they read; nothing else tells how far they are.
-        read_by_steps = _Reading()
-        ends: list[int] = []  # bytes that all steps up to each one read
+        """Announce `count` steps, of which none has read when `before` bytes were."""
+        # Only what the steps have read tells how far they are.
+        ends: list[int] = []  # bytes that were read when each step has read
         for index in range(count):
             if index >= self.steps:
                 begun = ends[index - self.steps]
-                while read_by_steps.bytes() < begun and not over.is_set():
+                while self._bytes_read() < begun and not over.is_set():
                     over.wait(LOOK_SECONDS)
             if over.is_set():
                 return
             self.announced.clear()
-            deciding = self.rehearsal.step(deciding)
-            size = 0
+            deciding = rehearsal.step(deciding)
             for rows, indices in self.announced:
-                read_by_steps.of(rows.file)
                 chosen = rows.of_file(indices)
-                size += len(chosen) * rows.file.row_bytes
+                before += len(chosen) * rows.file.row_bytes
                 rows.file.expect(chosen)
-            ends.append(size + (ends[-1] if ends else 0))
+            ends.append(before)
 
-
-class _Reading:
-    """Bytes that were read of some files since each was named."""
-
-    def __init__(self) -> None:
-        self.before: dict[RowFile, int] = {}
-
-    def of(self, file: RowFile) -> None:
-        self.before.setdefault(file, file.bytes_read)
-
-    def bytes(self) -> int:
-        return sum(file.bytes_read - x for file, x in self.before.items())
+    def _bytes_read(self) -> int:
+        return sum(file.bytes_read for file in self.files)
 
 
 def read_ahead(

@@ -1,9 +1,11 @@
 """What is read ahead of the steps is what they read."""
 
 import dataclasses
+import functools
 import os
 import threading
 import time
+from concurrent.futures import wait
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ import pytest
 
 import jaxdd
 from jaxdd.data.problem import prepare
+from jaxdd.data.streaming.host import HostImages
 from jaxdd.data.streaming.moving import moved
 from jaxdd.data.streaming.rows import RowFile
 from jaxdd.devices import policy
@@ -19,10 +22,12 @@ from jaxdd.fields import override
 from jaxdd.methods.build import Context, build
 from jaxdd.methods.recipes import METHODS
 from jaxdd.nets import make_network
+from jaxdd.running import ahead
 from jaxdd.running import resume as runs
-from jaxdd.running.ahead import read_ahead
+from jaxdd.running.ahead import ReadAhead, read_ahead
 from jaxdd.running.loop import Program
 from jaxdd.running.schedule import Hooks, RunSchedule
+from jaxdd.synthetic.decoder import INPUT
 from jaxdd.synthetic.initial import initial_set
 from jaxdd.types import Inputs
 
@@ -69,15 +74,17 @@ def rows_of(monkeypatch):
     return rows
 
 
-def begun(name, problem, **changes):
-    recipe, real = METHODS[name], problem.on_device(problem.splits.train)
-    space = problem.preprocess.space()
+@functools.cache
+def program_of(name):
     # IDC matches kernels only.
     net = {"name": "convnet", "depth": 1} if name == "idc" else {"name": "mlp"}
     network = make_network(**net, image_shape=(8, 8, 1), num_classes=3, width=4)
-    program = Program(
-        build(network, override(recipe, changes), Context(None, None, space))
-    )
+    recipe = override(METHODS[name], FORMS[name])
+    return Program(build(network, recipe, Context(None, None, INPUT)))
+
+
+def begun(name, problem):
+    program, real = program_of(name), problem.on_device(problem.splits.train)
     first = initial_set(jax.random.key(1), "noise", real, 1)
     return program, program.method.init(jax.random.key(0), first), Inputs(real, real)
 
@@ -85,12 +92,13 @@ def begun(name, problem, **changes):
 @pytest.mark.parametrize("name", FORMS)
 def test_what_is_announced_is_what_is_read(name, streamed, rows_of):
     root, steps = jax.random.key(3), 3
-    program, state, inputs = begun(name, streamed, **FORMS[name])
+    program, state, inputs = begun(name, streamed)
     with ahead_of(steps):
-        ahead = read_ahead(program.method, state, inputs, root)
-    ahead.follow(state, steps)
-    ahead.job.result()
-    ahead.close()
+        reader = read_ahead(program.method, state, inputs, root)
+    rehearsal = reader.rehearsal.result()
+    reader.follow(state, steps)
+    reader.job.result()
+    reader.close()
     expected = {row for rows in rows_of["expected"] for row in rows}
     assert expected
     assert rows_of["read"] == []
@@ -100,17 +108,18 @@ def test_what_is_announced_is_what_is_read(name, streamed, rows_of):
     )
     assert expected == set(rows_of["read"])
     # Nothing but random numbers is computed.
-    program_text = ahead.rehearsal.compiled.as_text()
+    program_text = rehearsal.compiled.as_text()
     assert "dot(" not in program_text
     assert "convolution(" not in program_text
 
 
 def test_only_a_few_steps_are_ahead(streamed, rows_of):
     root = jax.random.key(3)
-    program, state, inputs = begun("dm", streamed, batch_real=BATCH)
+    program, state, inputs = begun("dm", streamed)
     with ahead_of(2):
-        ahead = read_ahead(program.method, state, inputs, root)
-    ahead.follow(state, 9)
+        reader = read_ahead(program.method, state, inputs, root)
+    reader.rehearsal.result()
+    reader.follow(state, 9)
     classes, images = 3, inputs.real.images.rows
 
     def announced_after(steps):
@@ -123,9 +132,33 @@ def test_only_a_few_steps_are_ahead(streamed, rows_of):
     assert announced_after(2)
     images[np.arange(BATCH * classes)]  # as the first step does
     assert announced_after(3)
-    ahead.follow(state, 1)  # ends what waits
+    reader.follow(state, 1)  # ends what waits
     assert announced_after(4)
-    ahead.close()
+    reader.close()
+
+
+def test_a_method_that_cannot_be_rehearsed_runs(
+    streamed, from_the_first_step, monkeypatch
+):
+    """One that looks at its images while it is traced, say; and that is said once."""
+    program, state, inputs = begun("dm", streamed)
+
+    def step(key, state, inputs):
+        if type(inputs.real.images) is not HostImages:
+            raise TypeError("other images")
+        return program.method.step(key, state, inputs)
+
+    sentences = []
+    monkeypatch.setattr(ahead, "say", sentences.append)
+    method = program.method._replace(step=step)
+    schedule = RunSchedule(steps=4, log_every=1, measure_every=2, save_every=4)
+    hooks = Hooks(measure=lambda state: {})
+    with ahead_of(2):
+        ended = runs.run(
+            None, Program(method), lambda: state, inputs, 3, schedule, hooks
+        )
+    assert int(ended.state.method.step) == 4
+    assert sentences == ["images are not read ahead of the steps (other images)"]
 
 
 def test_nobody_reads_ahead_of_memory(streamed):
@@ -139,9 +172,30 @@ def test_nobody_reads_ahead_of_memory(streamed):
         assert read_ahead(program.method, state, inputs, root) is None
 
 
-def test_a_run_that_reads_ahead_has_the_same_bits(streamed, rows_of):
-    program, _, inputs = begun("dm", streamed, batch_real=BATCH)
-    start = lambda: begun("dm", streamed, batch_real=BATCH)[1]
+@pytest.fixture
+def from_the_first_step(monkeypatch):
+    """Short runs are over before anything is compiled beside them."""
+    follow = ReadAhead.follow
+
+    def patient(self, state, count):
+        wait([self.rehearsal])
+        follow(self, state, count)
+
+    monkeypatch.setattr(ReadAhead, "follow", patient)
+
+
+def check_that_threads_end():
+    until = time.monotonic() + 30
+    while any("read ahead" in x.name for x in threading.enumerate()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_a_run_that_reads_ahead_has_the_same_bits(
+    streamed, rows_of, from_the_first_step
+):
+    program, _, inputs = begun("dm", streamed)
+    start = lambda: begun("dm", streamed)[1]
     schedule = RunSchedule(steps=7, log_every=1, measure_every=3, save_every=7)
     hooks = Hooks(measure=lambda state: {})
 
@@ -154,14 +208,14 @@ def test_a_run_that_reads_ahead_has_the_same_bits(streamed, rows_of):
     assert not rows_of["expected"]
     np.testing.assert_array_equal(images(2), without)
     assert rows_of["expected"]
-    assert not [x for x in threading.enumerate() if "ahead" in x.name]
+    check_that_threads_end()
 
 
-def test_a_file_that_is_cut_short_ends_the_run_as_ever(streamed):
-    program, state, inputs = begun("dm", streamed, batch_real=BATCH)
+def test_a_file_that_is_cut_short_ends_the_run_as_ever(streamed, from_the_first_step):
+    program, state, inputs = begun("dm", streamed)
     os.truncate(inputs.real.images.rows.file.path, 0)
     schedule = RunSchedule(steps=7, log_every=1, measure_every=3, save_every=7)
     hooks = Hooks(measure=lambda state: {})
     with ahead_of(2), pytest.raises(Exception, match="was cut short while it was read"):
         runs.run(None, program, lambda: state, inputs, 3, schedule, hooks)
-    assert not [x for x in threading.enumerate() if "ahead" in x.name]
+    check_that_threads_end()
