@@ -5,9 +5,10 @@
 Generated images of 64x64x3 are stored as decoded datasets are; every size is distilled
 from and scored in a fresh process, once from the disk and, up to --held of them, in
 memory. The resident set counts above what the process had before it opened the data.
-Then steps of a method are timed in turn, in memory and from the disk, on the smallest
-size. Writes streaming.json, streaming.md and memory.png. Time anything only on a
-machine that does nothing else.
+Then steps of a method are timed in turn on one size (--timed): in memory, from the
+disk, and from the disk when the system has none of it in its cache, without and with
+reading ahead. Writes streaming.json, streaming.md and memory.png. Time anything only on
+a machine that does nothing else.
 """
 
 import os
@@ -30,14 +31,16 @@ from jaxdd import report
 from jaxdd.data import Dataset
 from jaxdd.data.problem import prepare
 from jaxdd.data.streaming.building import Part
-from jaxdd.data.streaming.rows import pick
+from jaxdd.data.streaming.rows import RowFile, Rows, pick
 from jaxdd.data.streaming.store import stored
+from jaxdd.devices import policy
 from jaxdd.fields import override
 from jaxdd.methods.build import build
 from jaxdd.methods.recipes import METHODS
 from jaxdd.nets import make_network
 from jaxdd.progress import say
 from jaxdd.report.pictures import draw
+from jaxdd.running.ahead import read_ahead
 from jaxdd.running.loop import Program
 from jaxdd.storage.files import make_folder, to_json, write_atomically
 from jaxdd.synthetic.initial import initial_set
@@ -57,6 +60,8 @@ class Config:
     batch_real: int = option(256, "real images per class and step")
     width: int = option(32, "channels of the ConvNet")
     steps: int = option(10, "updates of the set")
+    timed: int = option(50_000, "images of the size whose steps are timed")
+    read_ahead: int = option(2, "steps that are read ahead")
     rounds: int = option(5, "timed chunks of --steps, in turn; their median counts")
     one: str | None = option(None, "measure one SIZE:PLACE and print it as JSON")
 
@@ -114,28 +119,51 @@ def measure(config: Config, task: str) -> dict[str, Any]:
     return {"images": int(size), "place": place, "peak_mb": peak, **spent}
 
 
-def speed(config: Config, size: int) -> dict[str, float]:
-    """Seconds of a step in memory and from the disk, medians of chunks in turn."""
-    on_disk = generated(Path(config.out), size)
+PLACES = ("memory", "disk", "disk, cold", "disk, cold, read ahead")
+
+
+def forget(file: RowFile) -> None:
+    """Have the system drop a file from its cache."""
+    handle = os.open(file.path, os.O_RDONLY)
+    os.fsync(handle)
+    os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(handle)
+
+
+def speed(config: Config) -> dict[str, float]:
+    """Seconds of a step by place, medians of chunks in turn."""
+    on_disk = generated(Path(config.out), config.timed)
+    assert isinstance(on_disk.images, Rows)
     network = make_network("convnet", SHAPE, CLASSES, width=config.width, depth=4)
     recipe = override(METHODS[config.method], {"batch_real": config.batch_real})
     program = Program(build(network, recipe))
-    root, sides = jax.random.key(0), {}
-    for place, dataset in (("memory", held(on_disk)), ("disk", on_disk)):
+    root, steps, sides = jax.random.key(0), jnp.int32(config.steps), {}
+    for dataset in (held(on_disk), on_disk):
         problem = prepare(dataset, 0.0, 0)
         real = problem.on_device(problem.splits.train)
         first = initial_set(jax.random.key(1), "noise", real, 1)
-        sides[place] = Inputs(real, real), program.method.init(root, first)
-    seconds: dict[str, list[float]] = {place: [] for place in sides}
+        state = program.method.init(root, first)
+        sides[dataset is on_disk] = Inputs(real, real), state
+    with policy.using(replace(policy.choices(), read_ahead=config.read_ahead)):
+        ahead = read_ahead(program.method, sides[True][1], sides[True][0], root)
+    assert ahead is not None
+    ahead.rehearsal.result()
+    seconds: dict[str, list[float]] = {place: [] for place in PLACES}
     for turn in range(config.rounds + 1):  # the first one compiles
-        for place, (inputs, state) in sides.items():
+        for place in PLACES:
+            inputs, state = sides["disk" in place]
             state = jax.tree.map(jnp.array, state)  # it is donated
-            advance = program.compiled(state, inputs, root, jnp.int32(config.steps))
+            advance = program.compiled(state, inputs, root, steps)
+            if "cold" in place:
+                forget(on_disk.images.file)
             began = time.perf_counter()
-            jax.block_until_ready(advance(state, inputs, root, jnp.int32(config.steps)))
+            if "ahead" in place:
+                ahead.follow(state, config.steps)
+            jax.block_until_ready(advance(state, inputs, root, steps))
             if turn:
                 spent = (time.perf_counter() - began) / config.steps
                 seconds[place].append(spent)
+    ahead.close()
     return {place: statistics.median(x) for place, x in seconds.items()}
 
 
@@ -147,7 +175,7 @@ def run(config: Config) -> dict[str, Any]:
     """
     if config.one is not None:
         return {"records": [measure(config, config.one)]}
-    sizes = numbers(config.sizes, "sizes", int)
+    sizes = numbers(config.sizes, "sizes", int) if config.sizes else []
     folder = make_folder(config.out)
     os.environ["JAXDD_CACHE"] = str(folder / "cache")
     records = []
@@ -158,11 +186,9 @@ def run(config: Config) -> dict[str, Any]:
                 flags = {**vars(config), "one": f"{size}:{place}"}
                 child = timing.in_fresh_process("benchmarks.streaming", flags)
                 records += child["records"]
-    seconds = speed(config, min(sizes))
     result = {
         "records": records,
-        "step_seconds": seconds,
-        "ratio": seconds["disk"] / seconds["memory"],
+        "step_seconds": speed(config),
         **output.about(config),
     }
     write_atomically(folder / "streaming.json", to_json(result))
@@ -172,17 +198,25 @@ def run(config: Config) -> dict[str, Any]:
         for place in ("disk", "memory")
         if (of := [x for x in records if x["place"] == place])
     }
-    draw(report.curves, curves, folder / "memory.png", "images", "resident MB")
+    if curves:
+        draw(report.curves, curves, folder / "memory.png", "images", "resident MB")
     return result
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """The table of the records, and the ratio of the steps."""
-    text = output.table(result["records"], ("images", "place"))
+    """The table of the records, and that of the steps."""
     seconds = result["step_seconds"]
-    return (
-        f"{text}\na step takes {seconds['memory']:.3g} s in memory and "
-        f"{seconds['disk']:.3g} s from the disk: {result['ratio']:.3f} times\n"
+    steps = [
+        {"place": place, "seconds": x, "ratio": x / seconds["memory"]}
+        for place, x in seconds.items()
+    ]
+    return "\n".join(
+        output.table(rows, labels)
+        for rows, labels in (
+            (result["records"], ("images", "place")),
+            (steps, ("place",)),
+        )
+        if rows
     )
 
 

@@ -10,7 +10,8 @@ the same and writes nothing.
 """
 
 from experiments.console.flags import main
+from experiments.planning import scoring as planning
 from jaxdd.distillation.scoring import Config, run
 
 if __name__ == "__main__":
-    main(Config, run, print)
+    main(Config, run, print, planning.difficulty)

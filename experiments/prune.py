@@ -13,6 +13,7 @@ hardest of these. In Python, `jaxdd.prune` does the same and writes nothing.
 from pathlib import Path
 
 from experiments.console.flags import main
+from experiments.planning import scoring as planning
 from jaxdd.distillation.pruned import Pruned
 from jaxdd.distillation.pruning import Config, run
 from jaxdd.storage.paths import shown
@@ -32,4 +33,4 @@ def show(outcome: tuple[Pruned, Path]) -> None:
 
 
 if __name__ == "__main__":
-    main(Config, run, show)
+    main(Config, run, show, planning.prune)

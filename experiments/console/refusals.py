@@ -16,8 +16,8 @@ from jaxdd.storage.paths import reason, shown
 # What XLA and its allocators say when there is no room.
 _NO_ROOM = ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory", "OUT_OF_MEMORY")
 _LESS = (
-    "use a smaller --width, batch or number of networks; --plan of distill, experts "
-    "and evaluate says what a run needs"
+    "use a smaller --width, batch or number of networks; --plan, where a program has "
+    "it, says what a run needs"
 )
 
 

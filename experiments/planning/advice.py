@@ -36,6 +36,13 @@ def advise(plan: Plan, network: bool = True) -> list[str]:
             f"a machine with more memory{narrower}",
         ),
         ("disk", plan.disk, room.disk, size_text, "a --workdir on a larger disk"),
+        (
+            "disk of JAXDD_CACHE",
+            plan.cache,
+            room.cache,
+            size_text,
+            "--stream=never if memory holds the images",
+        ),
     ):
         if there is not None and total(parts) > there:
             sentences.append(_sentence(what, parts, there, text, otherwise))

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from experiments.planning.estimate import Lever, Part
-from experiments.planning.networks import bank_lever, experts_cost, sorting_cost
+from experiments.planning.networks import bank_lever, experts_cost
 from experiments.planning.programs import Fitted, Memory
+from experiments.planning.scores import sorting_cost
 from experiments.planning.steps import Imagined, measuring_cost, steps_cost
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation import banks

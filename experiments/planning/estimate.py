@@ -59,6 +59,7 @@ class Plan:
         disk: parts of what is written, in bytes.
         room: what there is.
         notes: what else there is to know.
+        cache: parts of what is written to JAXDD_CACHE, where that is another disk.
         advice: what to change where something does not fit; empty where all does.
     """
 
@@ -70,6 +71,7 @@ class Plan:
     disk: Sequence[Part]
     room: Room
     notes: Sequence[str] = ()
+    cache: Sequence[Part] = ()
     advice: list[str] = field(default_factory=list)
 
     @property
@@ -89,8 +91,10 @@ class Plan:
             (memory, self.device, self.room.device),
             ("host memory", self.host, self.room.host),
             ("disk", self.disk, self.room.disk),
+            ("disk of JAXDD_CACHE", self.cache, self.room.cache),
         ):
-            lines += ["", *_rows(name, parts, size_text, there)]
+            if parts:
+                lines += ["", *_rows(name, parts, size_text, there)]
         lines += ["", *(f"note: {x}" for x in self.notes)]
         lines += [f"change: {x}" for x in self.advice]
         if not self.advice:

@@ -1,30 +1,22 @@
-"""What networks cost that are trained on a set, on real data, or for a score."""
+"""What networks cost that are trained on a set or on real data."""
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from experiments.planning.estimate import Lever
-from experiments.planning.programs import Fitted, fit_cost, together
+from experiments.planning.programs import Fitted, fit_cost
 from jaxdd import augment
 from jaxdd.data import Split
 from jaxdd.data.problem import Problem
-from jaxdd.data.real import real_data, take
-from jaxdd.devices.timing import Stopwatch
+from jaxdd.data.real import take
 from jaxdd.evaluation.protocol import Protocol
 from jaxdd.experts import DTYPES, Manifest
 from jaxdd.methods.network import network_for
-from jaxdd.scores.ensemble import measure
-from jaxdd.scores.probes import probe_training
-from jaxdd.scores.table import Effort
 from jaxdd.training.evaluate import random_subsets
 from jaxdd.training.fit import Training
 from jaxdd.types import Batch, Network, RealData
-
-# Samples that a score is timed with: few, and more.
-FEW, MORE = 64, 512
 
 
 class Networks(NamedTuple):
@@ -106,44 +98,3 @@ def bank_lever(manifest: Manifest, dtype_flag: str) -> Lever:
     share = sizes[smallest] / sizes[manifest.dtype]
     also = f"--{dtype_flag}={smallest} ({share:.0%} of it)" if share < 1 else ""
     return Lever("num_experts", manifest.experts, also=also)
-
-
-class Sorting(NamedTuple):
-    """What sorting the samples by a score costs."""
-
-    compile_seconds: float
-    seconds: float
-
-
-def sorting_cost(network: Network, real: RealData, seed: int, name: str) -> Sorting:
-    """The score of few samples and of more, by one network each."""
-    effort = Effort()
-    at_once = together(effort.networks)
-    groups = -(-effort.networks // at_once)
-    samples = real.labels.shape[0]
-    training, _ = probe_training(samples, effort.train_steps)
-    fitted = fit_cost(network, training, real, None, effort.networks, fetch=take)
-    batches = -(-samples // training.batch_size)
-    keys = jax.random.split(jax.random.key(seed), at_once)
-    learners = fitted.learners
-    watches = []
-    sizes = sorted({min(FEW, samples), min(MORE, samples)})
-    for size in sizes:
-        images, labels = np.asarray(real.images[:size]), np.asarray(real.labels[:size])
-        classes, scale, shift = real.table.shape[0], *map(np.asarray, real[4:])
-        part = real_data(images, labels, classes, scale, shift)
-        few = replace(effort, networks=at_once)
-        with Stopwatch() as watch:
-            jax.block_until_ready(
-                measure(name, network, keys[0], lambda: learners, part, few)
-            )
-        watches.append(watch)
-    slope = 0.0
-    if len(sizes) == 2:
-        more = watches[1].seconds - watches[0].seconds
-        slope = max(0.0, more) / (sizes[1] - sizes[0])
-    # What does not grow with the samples is mostly done once for all networks.
-    fixed = max(0.0, watches[-1].seconds - slope * sizes[-1])
-    one = slope * samples + effort.train_steps * fitted.epoch / batches
-    compiling = fitted.compile_seconds + watches[0].compile_seconds
-    return Sorting(compiling, fixed + groups * one)

@@ -24,14 +24,19 @@ from experiments.planning.networks import (
     bank_lever,
     evaluation_cost,
     experts_cost,
-    sorting_cost,
 )
 from experiments.planning.programs import Memory
 from experiments.planning.room import Room, nearest, peak_resident, room_for
+from experiments.planning.scores import sorting_cost
 from experiments.planning.steps import Imagined
+from experiments.planning.stores import (
+    decoding_disk,
+    decoding_notes,
+    decoding_time,
+    on_disk,
+    without_stores,
+)
 from jaxdd.data.problem import Problem
-from jaxdd.data.streaming.rows import Rows
-from jaxdd.devices.memory import size_text
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation import banks, options, segmented
 from jaxdd.distillation import experts as banks_of_experts
@@ -67,6 +72,7 @@ class Around(NamedTuple):
     network: bool = True
 
 
+@without_stores
 def distillation(
     config: options.Flags, problem: Problem | None = None, room: Room | None = None
 ) -> Plan:
@@ -84,7 +90,11 @@ def distillation(
         opened = open_run(config.method, options.given(config), problem)
     resolved, folder = opened.resolved, local_path(config.workdir, "--workdir")
     notes = [*opened.remarks, *(f"warning: {x}" for x in opened.differences)]
-    notes += _begun(folder, lambda: opened.compare(folder))
+    notes += _begun(
+        folder,
+        lambda: opened.compare(folder),
+        opened.problem.dataset.is_decoded,
+    )
     segmented.refuse_other_steps(folder, resolved)
     room = room or room_for(folder)
     parts = Distillation(opened, folder, opening)
@@ -94,7 +104,7 @@ def distillation(
     parts.steps()
     add_evaluation(parts)
     add_files(parts)
-    notes += _streaming(opened.problem, parts.read)
+    notes += on_disk(opened.problem, parts.read)
     name = f"{resolved.method} on {resolved.data_name}, {resolved.task.ipc} per class"
     time = [*parts.time, compiling_part(parts.compiling)]
     precision = resolved.arithmetic.precision
@@ -102,6 +112,7 @@ def distillation(
     return assembled(name, time, parts.programs, parts.disk, around)
 
 
+@without_stores
 def experts(
     config: banks_of_experts.BankFlags,
     problem: Problem | None = None,
@@ -113,7 +124,11 @@ def experts(
     problem, manifest, network = opened.problem, opened.manifest, opened.network
     folder = local_path(config.workdir, "--workdir")
     notes = [] if opened.remark is None else [opened.remark]
-    notes += _begun(folder, lambda: opened.compare(folder))
+    notes += _begun(
+        folder,
+        lambda: opened.compare(folder),
+        opened.problem.dataset.is_decoded,
+    )
     room = room or room_for(folder)
     time = [Part("data", opening.seconds)]
     compiling = {"the start": opening.compile_seconds}
@@ -153,12 +168,13 @@ def experts(
         ),
         Part("checkpoints, until it is done", states),
     ]
-    notes += _streaming(problem)
+    notes += on_disk(problem)
     name = f"experts of {config.method} on {config.dataset}"
     around = Around(problem, manifest.precision, room, notes)
     return assembled(name, time, programs, disk, around)
 
 
+@without_stores
 def evaluation(config: evaluate.Config, room: Room | None = None) -> Plan:
     """What `experiments.evaluate` would need, network by network."""
     with Stopwatch() as opening:
@@ -191,27 +207,16 @@ def evaluation(config: evaluate.Config, room: Room | None = None) -> Plan:
     if config.export:
         disk.append(Part("exported images", own.images.nbytes / 4))
     name = f"evaluation of {config.artifact}"
-    notes = _streaming(problem)
+    notes = on_disk(problem)
     around = Around(problem, opened.precision, room, notes, network=False)
     return assembled(name, time, programs, disk, around)
 
 
-def _streaming(problem: Problem, read: int = 0) -> list[str]:
-    """What there is to say of images on disk, of which a step reads so many bytes."""
-    images = problem.splits.train.images
-    if not isinstance(images, Rows):
-        return []
-    parts = problem.dataset.images, problem.dataset.test_images
-    size = size_text(sum(x.nbytes for x in parts))
-    place = shown(images.file.path.parent)
-    of_step = f", and a step reads {size_text(read)} of them" if read else ""
-    return [f"decoded images are on disk ({size}, {place}){of_step}"]
-
-
-def _begun(folder: Path, compare: Callable[[], object]) -> list[str]:
+def _begun(folder: Path, compare: Callable[[], object], is_decoded: bool) -> list[str]:
     """What there is to say of a workdir, refused as the run refuses it."""
     nearest(folder)
-    compare()
+    if is_decoded:
+        compare()
     if (folder / "summary.json").exists():
         return [f"{shown(folder)} is finished: this is what it would cost again"]
     if (folder / "run.json").exists():
@@ -256,7 +261,13 @@ def assembled(
     if buffer:
         host.insert(1, Part("spans of experts", buffer))
     title = f"plan: {name}, on {provenance.device()}, in {around.precision}"
-    plan = Plan(title, time, device, largest, host, disk, around.room, around.notes)
+    time, decoded = [*decoding_time(), *time], decoding_disk()
+    is_other = around.room.cache is not None
+    plan = Plan(
+        title, time, device, largest, host,
+        disk if is_other else [*decoded, *disk], around.room,
+        [*around.notes, *decoding_notes()], decoded if is_other else [],
+    )  # fmt: skip
     plan.advice.extend(advise(plan, around.network))
     return plan
 

@@ -5,10 +5,12 @@ from typing import Any
 
 from experiments.planning import plans
 from experiments.planning.estimate import Lever, Part
-from experiments.planning.networks import evaluation_cost, sorting_cost
+from experiments.planning.networks import evaluation_cost
 from experiments.planning.plans import Around, Plan, Room
 from experiments.planning.programs import Fitted, Memory, fit_cost
 from experiments.planning.room import nearest, room_for
+from experiments.planning.scores import sorting_cost
+from experiments.planning.stores import without_stores
 from jaxdd import augment
 from jaxdd.data.real import take
 from jaxdd.devices.timing import Stopwatch
@@ -27,6 +29,7 @@ from jaxdd.types import RealData
 Programs = dict[str, tuple[Memory, Lever | None]]
 
 
+@without_stores
 def evaluation(config: Any, room: Room | None = None) -> Plan:
     """What `experiments.evaluate` would need, as a referee where it is asked to be.
 

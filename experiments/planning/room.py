@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 
+from jaxdd.data.streaming.places import cache_folder
 from jaxdd.devices.memory import host_memory
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import shown
@@ -16,17 +17,35 @@ from jaxdd.storage.paths import shown
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes that a run may take; None where nobody tells."""
+    """Bytes that a run may take; None where nobody tells.
+
+    Attributes:
+        device, host, disk: of the device, of the host, and on the disk of the workdir.
+        cache: on the disk of JAXDD_CACHE; None where that is the same disk.
+    """
 
     device: int | None
     host: int | None
     disk: int | None
+    cache: int | None = None
 
 
 def room_for(folder: Path) -> Room:
     """What there is for a run in a folder, which need not exist."""
-    host = host_memory()
-    return Room(_device(host), host, shutil.disk_usage(nearest(folder)).free)
+    host, place, cache = host_memory(), nearest(folder), _above(cache_folder())
+    is_other = cache.stat().st_dev != place.stat().st_dev
+    return Room(
+        _device(host),
+        host,
+        shutil.disk_usage(place).free,
+        shutil.disk_usage(cache).free if is_other else None,
+    )
+
+
+def _above(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    target = folder.expanduser().absolute()
+    return next(x for x in (target, *target.parents) if x.exists())
 
 
 def nearest(folder: Path) -> Path:
@@ -35,8 +54,7 @@ def nearest(folder: Path) -> Path:
     Raises:
         UserError: nothing can be written there.
     """
-    target = folder.expanduser().absolute()
-    there = next(x for x in (target, *target.parents) if x.exists())
+    there = _above(folder)
     if not (there.is_dir() and os.access(there, os.W_OK)):
         why = "Permission denied" if there.is_dir() else "Not a directory"
         raise UserError(

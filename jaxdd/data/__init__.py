@@ -16,8 +16,9 @@ problem     a dataset with its splits and preprocessing, from flags or from memo
 real        a split on the device, and class-wise sampling
 """
 
+from jaxdd.data.checks import check_ipc
 from jaxdd.data.constants import check_constants, normalisation
-from jaxdd.data.dataset import Dataset, check_ipc, from_arrays, validate
+from jaxdd.data.dataset import Dataset, from_arrays, validate
 from jaxdd.data.load import load
 from jaxdd.data.preprocess import Preprocess
 from jaxdd.data.readers.digits import digits

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxdd.data.streaming.rows import HostArray, Rows
 from jaxdd.errors import UserError
-from jaxdd.modality import MODALITIES, Modality
+from jaxdd.modality import MODALITIES, Modality, modality_of
 
 
 def as_array(where: str, values: Any) -> np.ndarray:
@@ -156,6 +157,26 @@ def check_range(where: str, images: np.ndarray) -> None:
         )
 
 
+def check_values(where: str, images: HostArray) -> None:
+    """Refuse values that samples cannot have.
+
+    `Rows` pass: their values are checked when they are stored.
+
+    Args:
+        where: name of the samples in messages.
+        images: [M, ...] uint8 or float32.
+
+    Raises:
+        UserError: a value is not finite, or a value of images is outside [0, 1].
+    """
+    if images.dtype == np.uint8 or isinstance(images, Rows):
+        return
+    if modality_of(images.shape[1:]).pixels:
+        check_range(where, images)
+    else:
+        check_finite(f"values of the {where}", images)
+
+
 def check_no_gap(where: str, labels: np.ndarray, class_names: Sequence[str]) -> None:
     """Refuse a class without samples.
 
@@ -173,6 +194,28 @@ def check_no_gap(where: str, labels: np.ndarray, class_names: Sequence[str]) -> 
         raise UserError(
             f"class {missing} ({class_names[missing]!r}) of {where} has no training "
             "sample; add some or remove the class"
+        )
+
+
+def check_ipc(labels: np.ndarray, num_classes: int, ipc: int) -> None:
+    """Check that `ipc` images can be drawn from every class.
+
+    Args:
+        labels: [M] int.
+        num_classes: K.
+        ipc: images per class.
+
+    Raises:
+        UserError: ipc is below 1, or a class has fewer than `ipc` samples.
+    """
+    if ipc < 1:
+        raise UserError(f"images per class must be at least 1, but ipc is {ipc}")
+    counts = np.bincount(labels, minlength=num_classes)
+    if counts.min() < ipc:
+        smallest = int(np.argmin(counts))
+        raise UserError(
+            f"class {smallest} has {counts[smallest]} training samples, fewer than the "
+            f"ipc of {ipc} asked for; choose ipc <= {counts[smallest]}"
         )
 
 

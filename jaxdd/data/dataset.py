@@ -16,12 +16,12 @@ from jaxdd.data.checks import (
     check_labels,
     check_modality,
     check_no_gap,
-    check_range,
     check_rank,
+    check_values,
     count_classes,
 )
 from jaxdd.data.columns import Column
-from jaxdd.data.streaming.rows import HostArray, Rows, blocks, hash_rows, pick
+from jaxdd.data.streaming.rows import HostArray, Rows, hash_rows, pick
 from jaxdd.data.subsets import Subset, checked_ids
 from jaxdd.errors import UserError, choose
 from jaxdd.modality import IMAGES, MODALITIES, Modality, modality_of
@@ -84,9 +84,21 @@ class Dataset:
             kept["subset"] = self.restricted.record()
         return kept
 
+    @property
+    def is_decoded(self) -> bool:
+        """Whether the images are there; in a plan some may stand for those that are
+        not, and what files say of the data cannot be compared with them."""
+        on_disk = [x for x in (self.images, self.test_images) if isinstance(x, Rows)]
+        return all(x.file.is_there for x in on_disk)
+
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over shapes, dtypes and bytes of the four arrays."""
+        """SHA-256 (hex) over shapes, dtypes and bytes of the four arrays.
+
+        It is "" of images that are not decoded.
+        """
+        if not self.is_decoded:
+            return ""
         digest = hashlib.sha256()
         for array in (self.images, self.labels, self.test_images, self.test_labels):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
@@ -220,28 +232,6 @@ def validate(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def check_ipc(labels: np.ndarray, num_classes: int, ipc: int) -> None:
-    """Check that `ipc` images can be drawn from every class.
-
-    Args:
-        labels: [M] int.
-        num_classes: K.
-        ipc: images per class.
-
-    Raises:
-        UserError: ipc is below 1, or a class has fewer than `ipc` samples.
-    """
-    if ipc < 1:
-        raise UserError(f"images per class must be at least 1, but ipc is {ipc}")
-    counts = np.bincount(labels, minlength=num_classes)
-    if counts.min() < ipc:
-        smallest = int(np.argmin(counts))
-        raise UserError(
-            f"class {smallest} has {counts[smallest]} training samples, fewer than the "
-            f"ipc of {ipc} asked for; choose ipc <= {counts[smallest]}"
-        )
-
-
 def as_samples(where: str, samples: Any, modality: str | None = None) -> HostArray:
     """Samples as uint8 or float32 with all their axes; values are not checked yet.
 
@@ -278,8 +268,7 @@ def _check_images(where: str, images: HostArray) -> None:
                 f"the {modality_of(images.shape[1:]).name} of the {where} must be real "
                 f"numbers, but are {images.dtype}"
             )
-        for block in blocks(images):
-            check_finite(f"values of the {where}", block)
+        check_values(where, images)
         return
     channels = images.shape[-1]
     if channels not in CHANNELS:
@@ -292,8 +281,7 @@ def _check_images(where: str, images: HostArray) -> None:
             f"the images of the {where} must be uint8 or float32, "
             f"but are {images.dtype}"
         )
-    for block in blocks(images) if images.dtype != np.uint8 else ():
-        check_range(where, block)
+    check_values(where, images)
 
 
 def _check_labels(

@@ -50,9 +50,9 @@ def load(
             and resized.
         modality: what the arrays of an .npz are, see `from_arrays`.
         label, id_column, missing: how a table is read, see `from_table`.
-        stream: whether images stay on disk, one of `streaming.choice.STREAM`. Folders
-            and TFDS datasets are decoded to the disk; other data has to fit into memory
-            once.
+        stream: whether images stay on disk, one of `streaming.choice.STREAM`. Folders,
+            archives and TFDS datasets are decoded to the disk; tables, and archives in
+            Fortran order, have to fit into memory once.
 
     Raises:
         UserError: the dataset does not exist or cannot be read, or an argument is about
@@ -93,7 +93,7 @@ def _read(
     if kind == "folder":
         return from_folder(place, channels, image_size, stream)
     if kind == "npz":
-        return from_npz(place, channels, image_size, modality)
+        return from_npz(place, channels, image_size, modality, stream)
     if kind != TABLE and name not in BUILT_IN:
         return from_tfds(name, data_dir, channels, image_size, stream)
     dataset = from_table(place, **of_tables) if kind == TABLE else BUILT_IN[name]()

@@ -258,7 +258,8 @@ def restricted(dataset: Dataset, path: str | None, name: str) -> Dataset:
     if path is None:
         return dataset
     index = read_index(path)
-    index.check(name, dataset.fingerprint)
+    if dataset.is_decoded:
+        index.check(name, dataset.fingerprint)
     ids = checked_ids(index.ids, len(dataset.labels), shown(path))
     say(f"{shown(path)}: {len(ids)} of {len(dataset.labels)} training samples")
     return dataset.subset(ids)

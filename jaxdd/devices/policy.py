@@ -47,6 +47,8 @@ class Choices:
         precision: of the products in networks where nothing else is asked for, one of
             `precision.PRECISIONS`: the fastest one at which accuracy was shown to hold.
         steps: largest number of steps in one dispatch.
+        read_ahead: steps before it is computed at which the images of a step are read,
+            where they are on the disk; 0 for no reading ahead.
     """
 
     measured: str = NOT_MEASURED
@@ -60,6 +62,7 @@ class Choices:
     small_convolution: str = "lax"
     precision: str = "float32"
     steps: int = 256
+    read_ahead: int = 2
 
     def form(self, small: bool) -> str:
         """The form of a convolution; `small` as of `small_convolution`.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,19 @@ def manifest_of(
         leaves=layout(network),
         precision=resolved.arithmetic.precision,
     )
+
+
+def as_of(wanted: Manifest, manifest: Manifest) -> Manifest:
+    """A manifest as if its data were those of another one.
+
+    Args:
+        wanted: of a bank on data that are not decoded.
+        manifest: of a bank whose data nobody can compare with them.
+    """
+    data, preprocess = dict(wanted.data), dict(wanted.preprocess)
+    data["fingerprint"] = manifest.data.get("fingerprint")
+    preprocess["digest"] = manifest.preprocess.get("digest")
+    return replace(wanted, data=data, preprocess=preprocess)
 
 
 def described(curriculum: Curriculum) -> dict[str, Any]:

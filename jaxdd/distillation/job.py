@@ -16,7 +16,7 @@ from jaxdd.distillation.resolution import Resolved
 from jaxdd.errors import UserError
 from jaxdd.evaluation.protocol import Protocol
 from jaxdd.experts import Snapshots
-from jaxdd.experts.teaching import Teaching, first_teacher
+from jaxdd.experts.teaching import Teaching, first_teacher, known_of_classes
 from jaxdd.learners.fresh import Context
 from jaxdd.methods import build as methods
 from jaxdd.methods.recipe import Recipe
@@ -127,7 +127,7 @@ class Job:
         table, _ = class_table(np.asarray(real.labels), real.table.shape[0])
         self.inputs = Inputs(window, real._replace(table=jnp.asarray(table)))
         if self.recipe.taught:
-            self.inputs = self.inputs._replace(teacher=self.teacher_of(window))
+            self.inputs = self.taught_by(window, self.inputs)
         self.params = jax.eval_shape(network.init, jax.random.key(0))[0]
 
     def teacher_of(self, real: RealData) -> Learner:
@@ -144,7 +144,17 @@ class Job:
         """
         inputs = self.inputs._replace(real=real, earlier=earlier)
         if self.recipe.taught and real is not self.inputs.real:
-            inputs = inputs._replace(teacher=self.teacher_of(real))
+            inputs = self.taught_by(real, inputs)
+        return inputs
+
+    def taught_by(self, real: RealData, inputs: Inputs) -> Inputs:
+        """Inputs with the teacher, and with what it knows of some samples alone."""
+        teacher = self.teacher_of(real)
+        inputs = inputs._replace(teacher=teacher)
+        if self.recipe.knows_classes:
+            assert self.bank is not None, "opening has seen to a bank"
+            known = known_of_classes(self.bank, self.network, teacher, real)
+            inputs = inputs._replace(class_moments=known)
         return inputs
 
     def labelled(self, stored: Synthetic) -> Synthetic:

@@ -195,6 +195,8 @@ def _with_bank(
         digest = replace(wanted, complete=True).digest
         spec = replace(resolved.bank, manifest=digest)
         return replace(resolved, bank=spec), []
+    if not problem.dataset.is_decoded:  # in a plan
+        wanted = banks.as_of(wanted, bank.manifest)
     needed = banks.needed_epochs(resolved.recipe, bank.manifest)
     return resolved, bank.check(wanted, needed)
 

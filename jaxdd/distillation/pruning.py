@@ -124,14 +124,24 @@ def run(config: Config) -> tuple[Pruned, Path]:
     Raises:
         UserError: bad input, named.
     """
-    target = local_path(config.out, "--out")
-    if target.is_dir() or target.suffix.lower() == ".png":
-        raise UserError(f"--out={config.out} must be a JSON file, such as INDEX.json")
+    target = target_of(config)
     ready = lambda: make_folder(target.parent, "path for the index")
     pruned = chosen(config, ready=ready)
     path = pruned.save(target)
     pruned.picture(path.with_suffix(".png"))
     return pruned, path
+
+
+def target_of(config: Config) -> Path:
+    """The file that --out names.
+
+    Raises:
+        UserError: no index can be written there.
+    """
+    target = local_path(config.out, "--out")
+    if target.is_dir() or target.suffix.lower() == ".png":
+        raise UserError(f"--out={config.out} must be a JSON file, such as INDEX.json")
+    return target
 
 
 def chosen(
@@ -149,9 +159,7 @@ def chosen(
     Raises:
         UserError: bad input, named.
     """
-    fields.check(config)
-    if config.score is not None and config.scores is not None:
-        raise UserError("--score measures what --scores reads: leave one of them out")
+    check(config)
     if config.scores is None:
         scored, whole, name, about = _measured(config, dataset, ready)
     else:
@@ -172,6 +180,32 @@ def chosen(
     return Pruned(kept, places, scored, about, name)
 
 
+def check(config: Config) -> None:
+    """Check the flags, before the data is read.
+
+    Raises:
+        UserError: one of them, or two together, cannot be used.
+    """
+    fields.check(config)
+    if config.score is not None and config.scores is not None:
+        raise UserError("--score measures what --scores reads: leave one of them out")
+
+
+def open_score(config: Config, dataset: Dataset | None = None) -> measuring.Opened:
+    """The score by which samples are kept, and the data; nothing is computed.
+
+    Raises:
+        UserError: bad input, named.
+    """
+    opened = measuring.open_run(config, config.score or USUAL_SCORE, dataset)
+    if len(opened.names) > 1:
+        raise UserError(
+            f"samples are kept by one score, not by {len(opened.names)}: name one in "
+            "--score"
+        )
+    return opened
+
+
 Scored = tuple[Difficulty, Dataset, str, dict[str, Any]]
 
 
@@ -179,12 +213,7 @@ def _measured(
     config: Config, dataset: Dataset | None, ready: Callable[[], object]
 ) -> Scored:
     """Scores that are computed now, the data and its name, and how."""
-    opened = measuring.open_run(config, config.score or USUAL_SCORE, dataset)
-    if len(opened.names) > 1:
-        raise UserError(
-            f"samples are kept by one score, not by {len(opened.names)}: name one in "
-            "--score"
-        )
+    opened = open_score(config, dataset)
     about = {
         "score": opened.names[0],
         "seed": opened.seed,

@@ -65,7 +65,7 @@ def of_other_data(path: str | Path, dataset: Dataset) -> str | None:
     """
     arrays = read_arrays(path, _SCORES, SCORES_REMEDY, "the scores")
     scored = str(arrays.get("fingerprint", ""))
-    if scored in ("", dataset.whole_fingerprint):
+    if scored in ("", dataset.whole_fingerprint) or not dataset.is_decoded:
         return None
     return (
         f"warning: {shown(path)} has scores of other data than this (its fingerprint "

@@ -18,9 +18,10 @@ from jaxdd.errors import UserError
 from jaxdd.evaluation.statistics import statistics
 from jaxdd.exchange.weights import read_weights
 from jaxdd.experts import Bank
-from jaxdd.experts.statistics import FILE, write_statistics
-from jaxdd.experts.teaching import first_teacher
+from jaxdd.experts.statistics import CLASS_FILE, FILE, write_statistics
+from jaxdd.experts.teaching import first_teacher, known_of_classes
 from jaxdd.fields import config_class, option
+from jaxdd.nets import has_batch_statistics
 from jaxdd.progress import say
 from jaxdd.storage import provenance
 from jaxdd.storage.files import to_json, write_atomically
@@ -50,6 +51,12 @@ class TeacherFlags:
         "--net=resnet18_imagenet",
         kind="path",
         often=True,
+    )
+
+    class_statistics: bool = option(
+        False,
+        "store the statistics of every class beside the teacher, for "
+        "--statistics_of=class, which measures them where they are not stored",
     )
 
     if TYPE_CHECKING:  # the other fields are made below
@@ -100,21 +107,30 @@ def run(config: TeacherFlags, problem: Problem | None = None) -> dict[str, Any]:
         UserError: bad input, named.
         signals.Interrupted: a signal stopped the training; its state is saved.
     """
-    if config.weights is None:
-        opened = experts.open_run(bank_config(config), problem)
-        summary = experts.run_opened(opened, config.workdir)
-        with owned(config.workdir) as folder:
-            _store_statistics(opened, folder)
-        return summary
-    for name in _OF_TRAINING:
+    for name in () if config.weights is None else _OF_TRAINING:
         if getattr(config, name) is not None:
             raise UserError(
                 f"--{name} is about a training, and --weights imports a trained "
                 "network: give one of them"
             )
     opened = experts.open_run(bank_config(config), problem)
+    if config.class_statistics and not has_batch_statistics(opened.network):
+        raise UserError(
+            "--class_statistics are those of batch norm, which this network has not: "
+            "use --net=convnet_bn or another network with it"
+        )
+    if config.weights is None:
+        summary = experts.run_opened(opened, config.workdir)
+        with owned(config.workdir) as folder:
+            _store_statistics(opened, folder)
+            _store_classes(config, opened, folder)
+        return summary
     learner, digest = read_weights(config.weights, opened.network)
-    return _import(_of_weights(opened, digest), learner, config.workdir)
+    opened = _of_weights(opened, digest)
+    summary = _import(opened, learner, config.workdir)
+    with owned(config.workdir) as folder:
+        _store_classes(config, opened, folder)
+    return summary
 
 
 def _store_statistics(opened: Opened, folder: Path) -> None:
@@ -126,6 +142,17 @@ def _store_statistics(opened: Opened, folder: Path) -> None:
     problem = opened.problem
     real = problem.on_device(problem.splits.train)
     write_statistics(folder, first_teacher(bank, network, real).stats)
+
+
+def _store_classes(config: TeacherFlags, opened: Opened, folder: Path) -> None:
+    """The statistics of classes, where they are asked for and not there yet."""
+    if not config.class_statistics or (folder / CLASS_FILE).exists():
+        return
+    bank, network = Bank.open(folder), opened.network
+    real = opened.problem.on_device(opened.problem.splits.train)
+    teacher = first_teacher(bank, network, real)
+    known = known_of_classes(bank, network, teacher, real)
+    write_statistics(folder, known, CLASS_FILE)
 
 
 def _of_weights(opened: Opened, digest: str) -> Opened:

@@ -9,6 +9,7 @@ from jaxdd.artifact.artifact import Artifact
 from jaxdd.data import Dataset, Split
 from jaxdd.data.problem import FORM, DataFlags, Problem, open_dataset, prepare
 from jaxdd.data.streaming.moving import placed
+from jaxdd.data.streaming.sources import joined
 from jaxdd.data.subsets import Subset
 from jaxdd.errors import UserError, quoted
 
@@ -51,7 +52,7 @@ def reopen(
             ) from error
     name = source or data.name
     data = of_set(data, origin)
-    if data.fingerprint != origin["fingerprint"]:
+    if data.is_decoded and data.fingerprint != origin["fingerprint"]:
         raise UserError(
             f"the dataset {quoted(name)} is not the one the artifact was made from "
             "(its fingerprint differs): give the right --dataset or --data_dir; data "
@@ -77,7 +78,7 @@ def of_set(data: Dataset, origin: dict[str, Any]) -> Dataset:
     if "subset" not in origin:
         return data
     record = origin["subset"]
-    if data.fingerprint != record["fingerprint"]:
+    if data.is_decoded and data.fingerprint != record["fingerprint"]:
         return data  # those samples already, or other data, which is refused
     if record["samples"] != len(data.labels):
         raise UserError(
@@ -197,7 +198,7 @@ def tested_on(
     check_kind(artifact, other, name)
     images, labels = other.test_images, other.test_labels
     if part == "all":
-        images = np.concatenate([other.images, images])
+        images = joined(other.images, images)
         labels = np.concatenate([other.labels, labels])
     split = Split(images, labels, np.arange(len(labels)))
     # The test split of the whole is that of some of its training samples.

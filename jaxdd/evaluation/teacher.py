@@ -93,6 +93,8 @@ def open_bank(path: str, problem: Problem) -> Bank:
         UserError: there is no finished bank, or it is of other data.
     """
     bank = Bank.open(path)
+    if not problem.dataset.is_decoded:  # in a plan
+        return bank
     if bank.manifest.data.get("fingerprint") != problem.dataset.fingerprint:
         raise UserError(
             f"the bank {shown(path)} was trained on other data than the set was made "

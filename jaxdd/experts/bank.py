@@ -29,7 +29,7 @@ from jaxdd.experts.manifest import (
     dump,
     read_manifest,
 )
-from jaxdd.experts.statistics import read_statistics
+from jaxdd.experts.statistics import CLASS_FILE, read_statistics
 from jaxdd.primitives.trees import from_named_leaves
 from jaxdd.storage.files import write_atomically
 from jaxdd.storage.paths import is_there, local_path, reason, shown
@@ -79,6 +79,18 @@ class Snapshots(Protocol):
 
         Args:
             like: any tree with the structure of the network's running statistics.
+
+        Raises:
+            UserError: they cannot be read.
+        """
+        del like
+        return None
+
+    def class_moments(self, like: Stats) -> Stats | None:
+        """[K, ...]: what the first expert knows of every class, if stored.
+
+        Args:
+            like: any tree of the same structure and shapes.
 
         Raises:
             UserError: they cannot be read.
@@ -241,6 +253,10 @@ class Bank(Snapshots):
     def statistics(self, like: Stats) -> Stats | None:
         """As in `Snapshots`, from a file beside the snapshots."""
         return read_statistics(self.folder, like)
+
+    def class_moments(self, like: Stats) -> Stats | None:
+        """As in `Snapshots`, from a file beside the snapshots."""
+        return read_statistics(self.folder, like, CLASS_FILE)
 
     def verify(self, expert: int, epoch: int) -> None:
         """Compare a stored snapshot with its checksum, once per process.

@@ -1,4 +1,7 @@
-"""Running statistics of a teacher's batch norm, stored beside its parameters."""
+"""Statistics of a teacher's batch norm, stored beside its parameters.
+
+Those that it runs with, and those of the samples of every class.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -14,28 +17,30 @@ from jaxdd.storage.paths import is_there, shown
 from jaxdd.types import Stats
 
 FILE = "statistics.npz"
+CLASS_FILE = "class_statistics.npz"
 REMEDY = "remove it, and they are measured on the data"
 
 
-def write_statistics(folder: Path, stats: Stats) -> None:
-    """Store running statistics; only the primary process does."""
+def write_statistics(folder: Path, stats: Stats, file: str = FILE) -> None:
+    """Store statistics in one of the files; only the primary process does."""
     if hosts.primary():
         named: Any = {name: np.asarray(x) for name, x in named_leaves(stats).items()}
-        with atomic_file(folder / FILE, "wb") as file:
-            np.savez(file, **named)
+        with atomic_file(folder / file, "wb") as target:
+            np.savez(target, **named)
 
 
-def read_statistics(folder: Path, like: Stats) -> Stats | None:
-    """The running statistics in a folder, None where there are none.
+def read_statistics(folder: Path, like: Stats, file: str = FILE) -> Stats | None:
+    """The statistics in a folder, None where there are none.
 
     Args:
         folder: of a bank.
-        like: any tree with the structure and the shapes of a network's.
+        like: any tree with their structure and shapes.
+        file: which of them.
 
     Raises:
         UserError: they are damaged, or of another network.
     """
-    path, named = folder / FILE, named_leaves(like)
+    path, named = folder / file, named_leaves(like)
     if not named or not is_there(path):
         return None
 
@@ -44,11 +49,11 @@ def read_statistics(folder: Path, like: Stats) -> Stats | None:
             if shapes[name] != leaf.shape:
                 raise ValueError(f"{name} has shape {shapes[name]}, not {leaf.shape}")
 
-    members = {name: Member("f", 1) for name in named}
-    arrays = read_arrays(path, members, REMEDY, "the running statistics", agree)
+    members = {name: Member("f", leaf.ndim) for name, leaf in named.items()}
+    arrays = read_arrays(path, members, REMEDY, "the statistics", agree)
     if not all(np.isfinite(x).all() for x in arrays.values()):
         raise UserError(
-            f"the running statistics {shown(path)} cannot be used (they are not "
+            f"the statistics {shown(path)} cannot be used (they are not "
             f"finite): {REMEDY}"
         )
     return from_named_leaves(like, arrays)

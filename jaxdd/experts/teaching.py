@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxdd.data.real import sample_any
+from jaxdd.data.real import sample_any, take
 from jaxdd.devices import policy
 from jaxdd.experts.bank import Snapshots
 from jaxdd.training.evaluate import CHUNK
@@ -66,6 +67,107 @@ def settled(key: Key, network: Network, learner: Learner, real: RealData) -> Sta
     return jax.lax.fori_loop(0, BATCHES, after, learner.stats)
 
 
+def class_moments(network: Network, learner: Learner, real: RealData) -> Stats:
+    """The mean and variance of every batch norm's input, over the samples of a class.
+
+    All samples in play are gone over once, the network in evaluation mode; the variance
+    is that over samples and positions, biased as `Outputs.moments` are. (WMDD's code
+    averages the variances of batches, which lacks what lies between them.) Chunks are
+    joined as in Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm
+    for Computing Sample Variances", 1979.
+
+    Args:
+        network: with batch norm.
+        learner: its parameters and running statistics.
+        real: the samples in play.
+
+    Returns:
+        A tree like the running statistics, [K, ...]; zeros for a class without samples.
+    """
+
+    def of_image(image: Array) -> Stats:
+        outputs, _ = network.apply(learner.params, learner.stats, image[None], False)
+        return outputs.moments
+
+    def of_class(index: Array) -> Stats:
+        row, count = real.table[index], real.counts[index]
+
+        def joined(i: Array, before: Stats) -> Stats:
+            place = i * CHUNK + jnp.arange(CHUNK)
+            is_sample = (place < count).astype(real.scale.dtype)
+            rows = row[jnp.minimum(place, row.shape[0] - 1)]
+            each = jax.vmap(of_image)(take(real, rows).images)
+            share = jnp.sum(is_sample) / jnp.minimum(count, (i + 1) * CHUNK)
+            return _by_layer(
+                lambda now, one: _joined(now, one, is_sample, share), before, each
+            )
+
+        nothing = jax.tree.map(jnp.zeros_like, learner.stats)
+        return jax.lax.fori_loop(0, -(-count // CHUNK), joined, nothing)
+
+    return jax.lax.map(of_class, jnp.arange(real.table.shape[0]))
+
+
+def _by_layer(function, *trees: Stats) -> Stats:
+    """Apply a function to the {"mean", "variance"} of every layer."""
+    is_layer = lambda x: "mean" in x
+    return jax.tree.map(function, *trees, is_leaf=is_layer)
+
+
+def _joined(before: Stats, each: Stats, is_sample: Array, share: Array) -> Stats:
+    """The moments of samples before and of some more, which are a share of them all.
+
+    Args:
+        before: of the samples so far.
+        each: [B, ...], of every further sample.
+        is_sample: [B], 0 for padding.
+        share: [] of the further samples among all.
+    """
+    weights = is_sample / jnp.maximum(jnp.sum(is_sample), 1)
+    mean = jnp.tensordot(weights, each["mean"], 1)
+    between = jnp.square(each["mean"] - mean)
+    variance = jnp.tensordot(weights, each["variance"] + between, 1)
+    apart = mean - before["mean"]
+    return {
+        "mean": before["mean"] + share * apart,
+        "variance": (1 - share) * before["variance"]
+        + share * variance
+        + share * (1 - share) * jnp.square(apart),
+    }
+
+
+def known_of_classes(
+    bank: Snapshots, network: Network, teacher: Learner, real: RealData
+) -> Stats:
+    """What a teacher knows of classes: stored beside it, or measured.
+
+    Args:
+        bank: of the teacher, the first expert.
+        network: its network.
+        teacher: see `first_teacher`.
+        real: the samples that classes are known by; those that are stored count where
+            all samples are in play.
+
+    Returns:
+        As `class_moments`.
+
+    Raises:
+        UserError: what is stored cannot be read.
+    """
+    if _in_play(real):
+        classes = real.table.shape[0]
+        like = jax.tree.map(lambda x: np.zeros((classes, *x.shape)), teacher.stats)
+        stored = bank.class_moments(like)
+        if stored is not None:
+            return jax.tree.map(jnp.asarray, stored)
+    return jax.jit(class_moments, static_argnums=0)(network, teacher, real)
+
+
+def _in_play(real: RealData) -> bool:
+    """Whether all samples are."""
+    return int(real.counts.sum()) == real.labels.shape[0]
+
+
 def trained_expert(
     bank: Snapshots, expert: int, network: Network, real: RealData
 ) -> Learner:
@@ -86,8 +188,7 @@ def trained_expert(
     learner = Learner(params, stats)
     if not jax.tree.leaves(stats):
         return learner
-    whole = int(real.counts.sum()) == real.labels.shape[0]
-    stored = bank.statistics(stats) if whole and expert == 0 else None
+    stored = bank.statistics(stats) if expert == 0 and _in_play(real) else None
     if stored is not None:
         return learner._replace(stats=jax.tree.map(jnp.asarray, stored))
     settle = jax.jit(settled, static_argnums=1)

@@ -1,4 +1,4 @@
-"""A method is a choice on every axis: read this second, after `types.py`."""
+"""A method is a choice on every axis: read this second, after `types`."""
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -189,6 +189,12 @@ class Recipe:
     def taught(self) -> bool:
         """Whether every step sees the same trained network."""
         return isinstance(self.learner, Teacher)
+
+    @property
+    def knows_classes(self) -> bool:
+        """Whether images are compared with what a teacher knows of their class."""
+        objective = self.objective
+        return isinstance(objective, StatisticsMatching) and objective.by_class
 
     @property
     def relabels(self) -> bool:

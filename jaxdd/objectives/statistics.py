@@ -25,6 +25,7 @@ from jaxdd.types import (
     Info,
     Inputs,
     Key,
+    Known,
     Learner,
     Network,
     Objective,
@@ -80,9 +81,9 @@ def statistics_match(
     """Cross-entropy at a teacher, and the distance of its batch norms' statistics.
 
     Yin, Xing, Shen, "Squeeze, Recover and Relabel" (SRe2L), NeurIPS 2023, and Yin, Shen
-    (CDA), TMLR 2024, official code: of a batch with one image of each class, in one
-    random view, the mean cross-entropy plus `weight` times `statistics_distance`, the
-    teacher in evaluation mode. Of a batch that is padded the missing rows are copies of
+    (CDA), TMLR 2024, official code: of a batch in one random view, the mean
+    cross-entropy plus `weight` times `statistics_distance`, the teacher in evaluation
+    mode. Of a batch that is padded the missing rows are copies of
     others, since they would be part of the statistics (ours).
 
     Args:
@@ -96,19 +97,20 @@ def statistics_match(
         >>> network = jaxdd.make_network("convnet_bn", (8, 8, 1), 3, width=4, depth=1)
         >>> learner = jaxdd.Learner(*network.init(key))
         >>> match = statistics_match(network, Views(), weight=0.01)
-        >>> value, evidence = match(key, batch, jnp.int32(0), learner)
+        >>> known = Known(jnp.int32(0), learner.stats)
+        >>> value, evidence = match(key, batch, known, learner)
         >>> sorted(evidence.info)
         ['entropy', 'statistics']
     """
 
     def match(
-        key: Key, images: Batch, step: Array, learner: Learner
+        key: Key, images: Batch, known: Known, learner: Learner
     ) -> tuple[Scalar, Evidence]:
         whole = fill(images)
-        view = seen(views.draw(key, step), whole)
+        view = seen(views.draw(key, known.step), whole)
         outputs, _ = network.apply(learner.params, learner.stats, view, False)
         entropy = cross_entropy(outputs.logits, images.labels)
-        apart = statistics_distance(outputs.moments, learner.stats, first, mask)
+        apart = statistics_distance(outputs.moments, known.moments, first, mask)
         # A slot that holds no image at all has nothing to match.
         apart = jnp.where(jnp.any(present(images.labels)), apart, 0)
         batch = Batch(view, images.labels)
@@ -149,11 +151,46 @@ def per_slot(
         ) -> tuple[Scalar, Info]:
             del index, inputs
             weighted = add_terms(match, terms or {})
-            return weighted(key, images, step, learner, step, share)
+            known = Known(step, learner.stats)
+            return weighted(key, images, known, learner, step, share)
 
         return class_gradients(of_batch)(key, batches, learner, inputs, step)
 
     return objective
+
+
+def per_class(
+    match: TeacherMatch, terms: dict[str, WeightedTerm] | None = None
+) -> Objective:
+    """Lift a match of the images of one class to the sum over classes.
+
+    All images of a class are one batch, compared with the moments of the samples of
+    that class. Liu et al., "Dataset Distillation via the Wasserstein Metric" (WMDD),
+    ICCV 2025, official code, whose regulariser it is. Whatever the labels of the set, a
+    match sees those of the classes.
+
+    Args:
+        match: of a batch.
+        terms: penalties by name.
+
+    Returns:
+        The objective, which needs `Inputs.class_moments`. Its info is as of `per_slot`,
+        with classes in the place of batches.
+    """
+
+    def of_class(
+        images: Batch, key: Key, index: Array, learner: Learner, inputs: Inputs, step
+    ) -> tuple[Scalar, Info]:
+        classes = images.labels.shape[-1]
+        hard = jax.nn.one_hot(index, classes, dtype=images.labels.dtype)
+        there = jax.lax.stop_gradient(present(images.labels))[..., None]
+        batch = images._replace(labels=jnp.where(there, hard, 0))
+        moments = jax.tree.map(lambda x: x[index], inputs.moments_of_classes())
+        weighted = add_terms(match, terms or {})
+        known = Known(step, moments)
+        return weighted(key, batch, known, learner, step, 1 / classes)
+
+    return class_gradients(of_class)
 
 
 def in_batches(synthetic: Synthetic, size: int) -> Synthetic:
@@ -200,6 +237,7 @@ class StatisticsMatching(Choice):
         augmentation: of the training of the teacher alone: the images have `views`.
         statistics_weight: of the statistics beside the cross-entropy.
         first_weight: of the first layer among the statistics.
+        statistics_of: whose statistics they are.
         views: of the images.
     """
 
@@ -220,6 +258,13 @@ class StatisticsMatching(Choice):
         10.0,
         "weight of the first batch norm among those whose statistics are matched",
         at_least=0,
+    )
+    statistics_of: str = option(
+        "all",
+        "whose statistics images are compared with: those of all samples, the i-th "
+        "images of all classes together (all), or those of their class, all of its "
+        "images together (class)",
+        choices=("all", "class"),
     )
     views: Views = field(default_factory=Views)
 
@@ -243,7 +288,13 @@ class StatisticsMatching(Choice):
         match = statistics_match(
             network, self.views, self.statistics_weight, self.first_weight, parts.mask
         )
-        return per_slot(match, dict(parts.terms))
+        lift = per_class if self.by_class else per_slot
+        return lift(match, dict(parts.terms))
+
+    @property
+    def by_class(self) -> bool:
+        """Whether images are compared with samples of their class."""
+        return self.statistics_of == "class"
 
     def matched(self, network: Network, image_shape: tuple[int, ...]) -> Any:
         """The shapes of what is compared: the running statistics of all layers."""

@@ -13,6 +13,7 @@ import numpy as np
 from jaxdd.devices import hosts
 from jaxdd.devices import mesh as devices
 from jaxdd.errors import Diverged, UserError
+from jaxdd.running.ahead import ReadAhead, read_ahead
 from jaxdd.running.loop import Program, longest_chunk
 from jaxdd.running.schedule import Hooks, RunSchedule
 from jaxdd.running.spans import SpanBuffer, Spans
@@ -84,7 +85,8 @@ def run(
             hooks.warn(metrics.damage)
         with _watching(folder) as signals:
             loop = _Loop(folder, program, inputs, seed, schedule, hooks, states, spans)
-            state = loop.go(state, metrics, signals)
+            with contextlib.closing(loop):
+                state = loop.go(state, metrics, signals)
         return RunResult(state, metrics, loop.timings(), program)
     finally:
         states.close()
@@ -142,6 +144,11 @@ class _Loop:
         self.per_step: list[float] = []
         self.measure_seconds = 0.0  # of the last measurement
         self.spans = None if spans is None else SpanBuffer(spans, self.root)
+        self.ahead: ReadAhead | None = None
+
+    def close(self) -> None:
+        if self.ahead is not None:
+            self.ahead.close()
 
     def go(self, state: RunState, metrics: Metrics, signals: Signals) -> RunState:
         self.began, self.before = time.perf_counter(), metrics.seconds
@@ -193,6 +200,9 @@ class _Loop:
             first = int(state.method.step)
             inputs = inputs._replace(span=self.spans.read(first, first + 1))
         self.compiled = self.program.compiled(state.method, inputs, self.root, stop)
+        if self.spans is None:  # steps that follow experts see no real images
+            method = self.program.method
+            self.ahead = read_ahead(method, state.method, inputs, self.root)
         self.compile_seconds = time.perf_counter() - began
         return state
 
@@ -218,6 +228,10 @@ class _Loop:
         inputs = self.inputs
         if self.spans is not None:
             inputs = inputs._replace(span=self.spans.read(step, stop))
+        if self.ahead is not None:
+            # The step after the chunk is part of it: a chunk may be one long step.
+            after = min(stop + 1, self.schedule.steps)
+            self.ahead.follow(state.method, after - step)
         method, sound, infos = self.compiled(
             state.method, inputs, self.root, jnp.int32(stop)
         )

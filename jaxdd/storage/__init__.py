@@ -4,6 +4,7 @@ paths        paths from flags and arguments: expanded, bounded, refused in a sen
 files        files that are written atomically, and folders to write to
 records      JSON files with a schema
 arrays       .npz archives with a schema
+array_blocks arrays of an archive that memory does not hold, some rows at a time
 lock         one owner per workdir
 workdir      run.json, the record of a run: its configuration and where it resumed
 metrics      metrics.jsonl

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from jaxdd.storage.paths import existing_file, reason, shown
 # Up to this size a member may be compressed by any factor; deflate reaches 1000:1,
 # images and parameters hardly 3:1.
 _UNSUSPICIOUS, _LARGEST_RATIO = 64 * 2**20, 100  # bytes, unpacked by packed size
+_ONE_BY_ONE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the two that NumPy writes
 _LONGEST_HEADER = 10_000  # characters of a member's NPY header, as NumPy's own bound
 
 
@@ -59,6 +60,22 @@ class Member:
 Shapes = dict[str, tuple[int, ...]]
 
 
+class Declared(NamedTuple):
+    """What an archive says of a member that fits its schema.
+
+    Attributes:
+        shape, dtype: of the array.
+        in_order: whether its rows follow one another and are unpacked one by one: the
+            array is in C order, and stored or deflated.
+        checksum: CRC-32 of the member.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    in_order: bool
+    checksum: int
+
+
 def read_arrays(
     path: str | Path,
     members: Mapping[str, Member],
@@ -82,36 +99,37 @@ def read_arrays(
     """
     place = existing_file(path, what, remedy)
     with contextlib.ExitStack() as stack:
-        with _refused(place, remedy, what):
-            archive = stack.enter_context(_archive(place))
-            shapes = _shapes(archive, members)
+        with refusing(place, remedy, what):
+            archive = stack.enter_context(open_archive(place))
+            members_there = members_of(archive, members)
+        shapes = {name: x.shape for name, x in members_there.items()}
         try:
             agree(shapes)
         except UserError:
             raise
         except ValueError as error:
             raise _refusal(place, remedy, what, error) from error
-        with _refused(place, remedy, what):
+        with refusing(place, remedy, what):
             return _unpacked(archive, shapes)
 
 
-def shapes_of(
+def declared(
     path: str | Path,
     members: Mapping[str, Member],
     remedy: str,
     what: str = "the file",
-) -> Shapes:
-    """The declared shapes of the members in the archive; no member is unpacked.
+) -> dict[str, Declared]:
+    """What the archive says of the members that it has; no member is unpacked.
 
     Arguments and errors are those of `read_arrays`.
     """
     place = existing_file(path, what, remedy)
-    with _refused(place, remedy, what), _archive(place) as archive:
-        return _shapes(archive, members)
+    with refusing(place, remedy, what), open_archive(place) as archive:
+        return members_of(archive, members)
 
 
 @contextlib.contextmanager
-def _refused(place: Path, remedy: str, what: str) -> Iterator[None]:
+def refusing(place: Path, remedy: str, what: str) -> Iterator[None]:
     """Turn any exception while an archive is read into a sentence about the archive.
 
     Raises:
@@ -133,21 +151,28 @@ def _refusal(place: Path, remedy: str, what: str, error: Exception) -> UserError
     )
 
 
-def _archive(place: Path) -> zipfile.ZipFile:
+def open_archive(place: Path) -> zipfile.ZipFile:
+    """The zip archive at a path.
+
+    Raises:
+        ValueError, OSError, zipfile.BadZipFile: it is none.
+    """
     # An .npz is a zip archive; NumPy would take other files for pickles.
     if not zipfile.is_zipfile(place):
         raise ValueError("it is no .npz archive")
     return zipfile.ZipFile(place)
 
 
-def _shapes(archive: zipfile.ZipFile, members: Mapping[str, Member]) -> Shapes:
-    """The checked shapes of the members in the archive.
+def members_of(
+    archive: zipfile.ZipFile, members: Mapping[str, Member]
+) -> dict[str, Declared]:
+    """What an open archive says of the members that it has, checked.
 
     Raises:
         ValueError: a member is missing or does not fit its schema.
     """
     infos = {info.filename: info for info in archive.infolist()}
-    shapes: Shapes = {}
+    there: dict[str, Declared] = {}
     for name, member in members.items():
         info = infos.get(f"{name}.npy")
         if info is None:
@@ -155,8 +180,11 @@ def _shapes(archive: zipfile.ZipFile, members: Mapping[str, Member]) -> Shapes:
                 raise ValueError(f"it has no array {name!r}")
             continue
         with archive.open(info) as file:
-            shapes[name] = _check(name, member, info, *_header(name, file))
-    return shapes
+            shape, fortran, dtype = read_header(name, file)
+            _check(name, member, info, shape, dtype, file.tell())
+        in_order = not fortran and info.compress_type in _ONE_BY_ONE
+        there[name] = Declared(shape, dtype, in_order, info.CRC)
+    return there
 
 
 def _unpacked(archive: zipfile.ZipFile, names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -172,8 +200,12 @@ def _unpacked(archive: zipfile.ZipFile, names: Iterable[str]) -> dict[str, np.nd
     return arrays
 
 
-def _header(name: str, file: Any) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape, dtype and length of the header of a member."""
+def read_header(name: str, file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether it is in Fortran order, and dtype of a member, read to its data.
+
+    Raises:
+        ValueError: the header cannot be read.
+    """
     readers: dict[Any, Callable] = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
@@ -181,8 +213,7 @@ def _header(name: str, file: Any) -> tuple[tuple[int, ...], np.dtype, int]:
     version = np.lib.format.read_magic(file)
     if version not in readers:
         raise ValueError(f"{name!r} has the unknown NPY version {quoted(version)}")
-    shape, _, dtype = readers[version](file, max_header_size=_LONGEST_HEADER)
-    return shape, dtype, file.tell()
+    return readers[version](file, max_header_size=_LONGEST_HEADER)
 
 
 def _check(
@@ -192,11 +223,11 @@ def _check(
     shape: tuple[int, ...],
     dtype: np.dtype,
     header: int,
-) -> tuple[int, ...]:
-    """The shape of a member that fits its schema.
+) -> None:
+    """Check the member whose header has so many bytes.
 
     Raises:
-        ValueError: the member does not fit.
+        ValueError: it does not fit its schema.
     """
     member.check(name, shape, dtype)
     if any(n < 0 for n in shape):
@@ -215,4 +246,3 @@ def _check(
         raise ValueError(
             f"{name!r} takes {size} bytes unpacked from {packed}, as no data does"
         )
-    return shape

@@ -194,7 +194,7 @@ def test_axes_lack_what_is_of_other_variants():
     of_features = kinds | words("features feature_distance calibration")
     adam = words("image_beta1 image_beta2")
     statistics = words("statistics_weight first_weight view_area view_flip view_roll")
-    statistics |= words("view_schedule view_horizon")
+    statistics |= words("view_schedule view_horizon statistics_of")
     both = modifiers | on_real | warm_up | kinds | {"image_decay"} | window
     both |= regressions | adam | statistics
     of_pools = both | pool | of_gradients | {"inner_epochs"}

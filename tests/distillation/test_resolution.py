@@ -80,6 +80,7 @@ NEW = {
     "view_schedule",
     "view_horizon",
     "zca_blocks",
+    "statistics_of",
     "subset",
 }  # values that the version before did not have
 

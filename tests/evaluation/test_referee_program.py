@@ -7,8 +7,9 @@ import pytest
 
 from experiments import evaluate as program
 from experiments.planning import refereeing
-from experiments.planning.networks import Networks, Sorting
+from experiments.planning.networks import Networks
 from experiments.planning.programs import Fitted, Memory
+from experiments.planning.scores import Sorting
 from jaxdd.evaluation import referee
 from jaxdd.evaluation import run as evaluation
 from jaxdd.evaluation.hits import Hits

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from experiments import distill as distill_program
-from experiments.planning import distillation, files, judging, networks, steps
+from experiments.planning import distillation, files, judging, networks, scores, steps
 from experiments.planning import plans as planning
 from experiments.planning.advice import advise
 from experiments.planning.estimate import Part, total
@@ -30,7 +30,7 @@ FITTED = Fitted(1, 0.5, 0.001, 1.0, MEMORY, None)
 def planned(tmp_path_factory):
     """(plan in little room, the loop's program) of what `finished` is a run of.
 
-    Unlike that one it reads its images from the disk.
+    Unlike that one it reads its images from the disk, where they are not yet.
     """
     made = []
     folder, cache = (tmp_path_factory.mktemp(x) for x in ("planned", "cache"))
@@ -45,7 +45,7 @@ def planned(tmp_path_factory):
         patch.setenv("JAXDD_CACHE", str(cache))
         config = small(folder / "new" / "run", stream="always")
         plan = planning.distillation(config, room=TINY)
-    assert list(folder.iterdir()) == []
+    assert list(folder.iterdir()) == list(cache.iterdir()) == []
     return plan, made[0]
 
 
@@ -58,7 +58,7 @@ def stubbed(monkeypatch):
         (distillation, "steps_cost", of_steps),
         (distillation, "measuring_cost", steps.Measuring(1.0, 4.0, 0.5)),
         (distillation, "experts_cost", FITTED),
-        (distillation, "sorting_cost", networks.Sorting(1.0, 7.0)),
+        (distillation, "sorting_cost", scores.Sorting(1.0, 7.0)),
         (judging, "evaluation_cost", of_networks),
         (judging, "fit_cost", FITTED),
         (files, "written_cost", files.Written(0.1, 1.0, 1000, 500)),
@@ -75,17 +75,18 @@ def test_memory_and_disk_are_those_of_a_run(planned, finished):
     left = files.bytes_below(finished / "checkpoints")
     assert left / 1.5 < disk["checkpoints"] < 1.5 * left
     left = files.bytes_below(finished)
-    assert left / 1.5 < total(plan.disk) < 1.5 * left
+    assert disk.pop("decoded digits") == 1797 * (64 * 4 + 4)
+    assert left / 1.5 < sum(disk.values()) < 1.5 * left
     assert total(plan.host) > 1e8
-    (note,) = (x for x in plan.notes if "on disk" in x)
+    (note,) = (x for x in plan.notes if "will be on disk" in x)
     assert re.search("a step reads [1-9][0-9.]* kB of them", note)
 
 
 def test_every_part_has_a_time(planned):
     plan, _ = planned
     expected = {
-        "data and first images", "probe networks", "measurements", "steps",
-        "evaluation of the set", "evaluation of random sets",
+        "decoding digits", "data and first images", "probe networks", "measurements",
+        "steps", "evaluation of the set", "evaluation of random sets",
         "checkpoints and pictures", "compilation",
     }  # fmt: skip
     assert set(plan.seconds) == expected
@@ -113,7 +114,7 @@ def test_what_does_not_fit_is_named_with_the_flag(planned):
     room = dataclasses.replace(roomy, device=int(fixed + 5e8) + 9)
     (told,) = advise(dataclasses.replace(plan, room=room, device=parts))
     assert f"--batch_real={batch // 2} instead of {batch}" in told
-    slow = [Part("steps", 4 * 86400.0, "", plan.time[3].lever)]
+    slow = [Part("steps", 4 * 86400.0, "", plan.time[4].lever)]
     (told,) = advise(dataclasses.replace(plan, room=roomy, time=slow))
     assert "--steps=10 instead of 40" in told
     # More than this process can have taken.

@@ -15,7 +15,7 @@ from jaxdd.distillation.pieces import Piece
 from jaxdd.distillation.place import Place
 from jaxdd.evaluation.teacher import open_bank, teacher_from
 from jaxdd.experts import Bank
-from jaxdd.experts.statistics import FILE
+from jaxdd.experts.statistics import CLASS_FILE, FILE
 from jaxdd.experts.teaching import first_teacher
 from jaxdd.types import Learner
 from tests.experiments.helpers import NoProbes, assert_same_run, open_config, small
@@ -101,6 +101,16 @@ def test_a_segment_has_the_statistics_of_the_samples_that_it_may_match(job):
     assert not np.allclose(*mean)
 
 
+def test_classes_are_known_by_the_samples_that_may_be_matched(bank, problem):
+    config = recovering("unused", bank, ipc=4, segments=2, statistics_of="class")
+    job = open_config(config, problem).job(Place(None))
+    whole = job.inputs.class_moments
+    assert {len(x) for x in jax.tree.leaves(whole)} == {10}
+    few = job.inputs.real._replace(counts=jnp.full(10, 5))
+    known = job.shown(few, None).class_moments
+    assert not np.allclose(*(jax.tree.leaves(x)[0] for x in (whole, known)))
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -130,6 +140,7 @@ def test_what_a_run_refuses(bank, tmp_path, problem, changes, told):
         ({"weights": "x.pt", "epochs": 3}, "--epochs is about a training"),
         ({"weights": "x.pt"}, "the file of weights x.pt does not exist"),
         ({"net": "convnet_ab"}, "--net must be one of"),
+        ({"net": "convnet", "class_statistics": True}, "--class_statistics are those"),
     ],
 )
 def test_what_a_teacher_refuses(tmp_path, problem, changes, told):
@@ -152,8 +163,9 @@ def test_an_imported_teacher_labels_in_an_evaluation(bank, problem):
 @pytest.mark.slow
 def test_a_trained_teacher_stores_what_its_data_say(tmp_path, problem, capsys):
     config = teachers.Config(
-        workdir=str(tmp_path), epochs=3, learning_rate=0.3, **TEACHER
-    )
+        workdir=str(tmp_path), epochs=3, learning_rate=0.3, class_statistics=True,
+        **TEACHER,
+    )  # fmt: skip
     summary = teachers.run(config, problem)
     program.show(summary)
     assert "the teacher reaches" in capsys.readouterr().out
@@ -167,6 +179,7 @@ def test_a_trained_teacher_stores_what_its_data_say(tmp_path, problem, capsys):
     measured = first_teacher(opened, network, real).stats
     for ours, theirs in zip(*map(jax.tree.leaves, (stored, measured)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+    assert (tmp_path / CLASS_FILE).exists()
     assert teachers.run(config, problem) == summary
     assert (tmp_path / FILE).exists()
 

@@ -9,13 +9,14 @@ from random import Random
 
 import numpy as np
 
-from jaxdd.data import Dataset, from_arrays
+from jaxdd.data import Dataset, from_arrays, load
 from jaxdd.data.problem import restricted
 from jaxdd.data.streaming.building import Part
 from jaxdd.data.streaming.store import stored
 from jaxdd.data.subsets import FORMAT, KIND
+from jaxdd.errors import UserError
 from jaxdd.storage.files import to_json
-from tests.faults.damage import damage_bytes, damage_json
+from tests.faults.damage import damage_archive, damage_bytes, damage_json
 from tests.faults.fuzz import Subject
 from tests.helpers import Killed
 
@@ -104,7 +105,50 @@ def _damage_store(rng: Random, folder: Path) -> str:
     return f"{path.name}: {way}"
 
 
+# --- Archives -----------------------------------------------------------------------
+
+
+def _write_archive(folder: Path) -> None:
+    labels = (np.arange(30) % 3).astype(np.uint8)
+    images = np.random.default_rng(1).integers(0, 256, (30, 20, 30, 1), np.uint8)
+    save = np.savez if len(folder.name) % 2 else np.savez_compressed
+    save(
+        folder / "set.npz", train_images=images, train_labels=labels[:, None],
+        test_images=images[:6], test_labels=labels[:6],
+    )  # fmt: skip
+
+
+def _damage_archive(rng: Random, folder: Path) -> str:
+    path = folder / "set.npz"
+    content, how = damage_archive(rng, path.read_bytes())
+    path.write_bytes(content)
+    return how
+
+
+def _use_archive(folder: Path) -> None:
+    """Read it from the disk, and again; it must be what it is in memory."""
+    before = os.environ.get("JAXDD_CACHE")
+    os.environ["JAXDD_CACHE"] = str(folder / "cache")
+    outcomes: list[str] = []
+    try:
+        for stream in ("never", "always", "always"):
+            try:
+                read = load(f"npz:{folder / 'set.npz'}", stream=stream)
+                outcomes.append(read.fingerprint)
+            except UserError as error:
+                last = error
+                outcomes.append("refused")
+    finally:
+        os.environ.pop("JAXDD_CACHE")
+        if before is not None:
+            os.environ["JAXDD_CACHE"] = before
+    assert len(set(outcomes)) == 1, outcomes
+    if outcomes[0] == "refused":
+        raise last
+
+
 SUBJECTS = {
+    "archive": Subject(_write_archive, _damage_archive, _use_archive),
     "index": Subject(_build_index, _damage_index, _use_index),
     "store": Subject(_open, _damage_store, _open),
     "unfinished store": Subject(_begin, _damage_store, _open),

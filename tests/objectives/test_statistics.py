@@ -17,7 +17,7 @@ from jaxdd.objectives.statistics import (
 )
 from jaxdd.primitives.losses import cross_entropy
 from jaxdd.synthetic.decoder import INPUT
-from jaxdd.types import Batch, Space
+from jaxdd.types import Batch, Known, Space
 from tests.helpers import (
     assert_close,
     new_learner,
@@ -70,16 +70,17 @@ def test_the_match_is_the_entropy_and_the_weighted_norms_over_channels():
     whole = jax.tree.map(lambda x: jnp.concatenate([x, x]), batch)
     padded = whole._replace(labels=whole.labels.at[3:].set(0))
     match = jax.jit(statistics_match(NORMED, WHOLE, weight=0.5, first=10.0))
-    value, evidence = match(KEY, padded, jnp.int32(0), learner)
+    known = Known(jnp.int32(0), learner.stats)
+    value, evidence = match(KEY, padded, known, learner)
     apply = jax.jit(lambda learner, x: NORMED.apply(*learner[:2], x, False)[0])
     outputs = apply(learner, batch.images)
-    seen, known = (x["body"]["norm"] for x in (outputs.moments, learner.stats))
-    norms = [np.linalg.norm(seen[x] - known[x]) for x in ("mean", "variance")]
+    seen, ours = (x["body"]["norm"] for x in (outputs.moments, learner.stats))
+    norms = [np.linalg.norm(seen[x] - ours[x]) for x in ("mean", "variance")]
     entropy = cross_entropy(outputs.logits, batch.labels)
     np.testing.assert_allclose(value, entropy + 0.5 * 10 * sum(norms), rtol=1e-5)
     assert_close(evidence.batch.images, whole.images, atol=1e-5)
     empty = padded._replace(labels=0 * padded.labels)
-    assert match(KEY, empty, jnp.int32(0), learner)[0] == 0
+    assert match(KEY, empty, known, learner)[0] == 0
     # Half of the statistics is the mean, which comes first.
     mask = make_mask("depth", 0.5, "scalar")
     part = statistics_distance(outputs.moments, learner.stats, 10.0, mask)
@@ -93,10 +94,11 @@ def test_slots_are_matched_each_by_itself_whatever_their_labels(x64):
     soft = start._replace(labels=0.5 * start.labels + 0.5 / 3)
     objective = objective_of(NORMED, recipe)
     match = statistics_match(NORMED, WHOLE, 0.01)
+    known = Known(jnp.int32(0), learner.stats)
 
     def by_loop(images):
         slots = [Batch(images[:, i], jnp.eye(3)) for i in range(2)]
-        return sum(match(KEY, x, jnp.int32(0), learner)[0] for x in slots)
+        return sum(match(KEY, x, known, learner)[0] for x in slots)
 
     def ours(images):
         made = soft._replace(images=images)
@@ -107,6 +109,35 @@ def test_slots_are_matched_each_by_itself_whatever_their_labels(x64):
     batches = jax.jit(lambda synthetic: in_batches(synthetic, 2))(soft)
     assert batches.labels.shape == (4, 2, 3)
     assert np.sum(batches.labels, axis=(1, 2)).tolist() == [2, 1, 2, 1]
+
+
+def test_classes_are_matched_each_with_the_moments_of_its_samples(x64):
+    """All images of a class together; by a loop and plain autodiff."""
+    recipe = toy_recipe(
+        "sre2l", view_area=1.0, view_roll=0, view_flip=False, statistics_of="class"
+    )
+    start, learner = to64(toy_start(INPUTS)), to64(toy_teacher())
+    moments = jax.tree.map(lambda x: jnp.stack([x, 2 * x, 3 * x]), learner.stats)
+    objective = objective_of(NORMED, recipe)
+    match = statistics_match(NORMED, WHOLE, 0.01)
+
+    def by_loop(images):
+        total = 0.0
+        for k in range(3):
+            known = Known(jnp.int32(0), jax.tree.map(lambda x, k=k: x[k], moments))
+            batch = Batch(images[k], jnp.eye(3)[jnp.array([k, k])])
+            total += match(KEY, batch, known, learner)[0]
+        return total
+
+    def ours(images):
+        made = start._replace(images=images, labels=start.labels * 0.5 + 0.5 / 3)
+        inputs = INPUTS._replace(class_moments=moments)
+        return objective(KEY, made, learner, inputs, jnp.int32(0))[0]
+
+    both = lambda images: [jax.value_and_grad(f)(images) for f in (ours, by_loop)]
+    assert_close(*jax.jit(both)(start.images), rtol=1e-9, atol=1e-12)
+    with refused("needs the moments of classes"):
+        objective(KEY, start, learner, INPUTS, jnp.int32(0))
 
 
 def test_by_entropy_alone_a_teacher_recognises_all_images():

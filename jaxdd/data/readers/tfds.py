@@ -135,7 +135,8 @@ def _streamed(
 
     def part(split: str, shards: list[Shard]) -> Part:
         count = sum(shard.length for shard in shards)
-        return Part(split, count, lambda first: _samples(shards, fields, target, first))
+        samples = lambda first: _samples(shards, fields, target, first)
+        return Part(split, count, samples, len(fields.class_names))
 
     parts = [part("train", train), part("test", test)]
     there = stored(store_folder(name, digest), shown(name), parts, shape)

@@ -17,10 +17,11 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from jaxdd.data.streaming.rows import BLOCK
+from jaxdd.data.streaming.rows import BLOCK, Rows
 from jaxdd.devices.memory import size_text
 from jaxdd.errors import UserError
 from jaxdd.progress import Stage, say
+from jaxdd.storage.array_blocks import Damaged
 from jaxdd.storage.files import remove_abandoned, to_json, whole_file
 from jaxdd.storage.paths import is_there, shown
 from jaxdd.storage.records import Schema, integer, mapping, read_json, text
@@ -49,11 +50,36 @@ class Part(NamedTuple):
         name: of its files.
         length: number of samples.
         samples: (first) -> samples and labels from that one on, in their order.
+        classes: how many there are, where only the samples have the labels.
     """
 
     name: str
     length: int
     samples: Callable[[int], Iterator[tuple[np.ndarray, int]]]
+    classes: int = 1
+
+
+class Stored(NamedTuple):
+    """A part that is on the disk."""
+
+    rows: Rows
+    labels: np.ndarray  # [M] int32
+
+
+def decoded_before(folder: Path, parts: Sequence[Part]) -> dict[str, int]:
+    """{part: samples of it that an unfinished store says to have}; nothing is changed.
+
+    Args:
+        folder: of the store, which need not exist.
+        parts: what the store will have.
+    """
+    before: dict[str, Any] = {}
+    with contextlib.suppress(OSError, UserError):
+        if is_there(folder / PROGRESS):
+            before = read_json(folder / PROGRESS, _DONE, AGAIN)
+    return {
+        x.name: min(before.get(x.name, {}).get("count", 0), x.length) for x in parts
+    }
 
 
 def no_room(folder: Path, why: str) -> UserError:
@@ -153,8 +179,13 @@ class Builder:
         place = f"{shown(self.folder)}, {size_text(total * self.row_bytes)}"
         with Stage(f"decoding {name}", total, place, "image") as stage:
             count = _Count(stage, begun, total)
-            for part in self.parts:
-                self._write(part, count)
+            try:
+                for part in self.parts:
+                    self._write(part, count)
+            except Damaged:
+                for path in files_of(self.folder, self.parts):
+                    remove(path)
+                raise
         entries = {part.name: self._record(part, part.length) for part in self.parts}
         with whole_file(self.folder / MANIFEST) as file:
             file.write(

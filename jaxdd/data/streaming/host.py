@@ -8,6 +8,8 @@ program, which may round differently; with JAX's usual optimisations no differen
 seen on CPUs.
 """
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 
@@ -60,10 +62,15 @@ class HostImages:
         """The images at `indices`, an array of integers of any shape or a slice."""
         if isinstance(indices, slice):
             indices = jax.numpy.arange(len(self))[indices]
-        indices = jax.numpy.asarray(indices)
-        result = jax.ShapeDtypeStruct(
-            (*indices.shape, *self.shape[1:]), jax.dtypes.canonicalize_dtype(self.dtype)
-        )
+        return self._at(jax.numpy.asarray(indices))
+
+    def _of(self, indices: Array) -> jax.ShapeDtypeStruct:
+        """What the images at some indices are."""
+        dtype = jax.dtypes.canonicalize_dtype(self.dtype)
+        return jax.ShapeDtypeStruct((*indices.shape, *self.shape[1:]), dtype)
+
+    def _at(self, indices: Array) -> Array:
+        result = self._of(indices)
 
         def read(indices: Array) -> Array:
             # The rows of all slices of a mapped axis are read together.
@@ -83,7 +90,35 @@ class HostImages:
             raise
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, HostImages) and self.rows == other.rows
+        return type(other) is type(self) and self.rows == other.rows
 
     def __hash__(self) -> int:
         return hash(self.rows)
+
+
+@jax.tree_util.register_static
+class ExpectedImages(HostImages):
+    """Blank images [M, ...] in the place of those on the host, for a rehearsal.
+
+    A program that is given them announces the rows which it would have read. They are
+    equal to nothing else: a program announces to those who gave it the images.
+
+    Args:
+        rows: the images.
+        announce: called on the host with the images and indices of any shape.
+    """
+
+    def __init__(self, rows: Rows, announce: Callable[[Rows, np.ndarray], None]):
+        super().__init__(rows)
+        self.announce = announce
+
+    def _at(self, indices: Array) -> Array:
+        jax.debug.callback(self._announce, indices)
+        blank = self._of(indices)
+        return jax.numpy.zeros(blank.shape, blank.dtype)
+
+    def _announce(self, indices: Array) -> None:
+        self.announce(self.rows, np.asarray(indices))
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__

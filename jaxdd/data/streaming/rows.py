@@ -1,5 +1,6 @@
 """Rows of a file on disk in the place of an array of images in memory."""
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -19,9 +20,12 @@ class RowFile:
     """An open file of equally long rows, without a header.
 
     Positioned reads are used instead of a memory map: pages of a map count as memory of
-    this process, and it would seem to grow to the size of the file.
+    this process, and it would seem to grow to the size of the file. What stands in the
+    place of a file (`sources`) opens and reads otherwise.
 
-    `bytes_read` counts what was read so far.
+    Attributes:
+        bytes_read: what was read so far.
+        is_there: whether these are the rows, and not others that stand for them.
 
     Args:
         path: the file.
@@ -35,6 +39,8 @@ class RowFile:
         UserError: the file cannot be opened, or has another size.
     """
 
+    is_there = True
+
     def __init__(
         self,
         path: Path,
@@ -47,6 +53,15 @@ class RowFile:
         self.dtype, self.source = np.dtype(dtype), source
         self.bytes_read = 0
         self.row_bytes = math.prod(shape) * self.dtype.itemsize
+        self._open()
+
+    def _open(self) -> None:
+        """Open the file.
+
+        Raises:
+            UserError: it cannot be opened, or has another size.
+        """
+        path, expected = self.path, self.count * self.row_bytes
         try:
             self._file = open(path, "rb", 0, opener=_without_waiting)  # noqa: SIM115
             size = os.fstat(self._file.fileno()).st_size
@@ -54,11 +69,10 @@ class RowFile:
             raise UserError(
                 f"cannot open {shown(path)} ({reason(error)}): {REMEDY}"
             ) from error
-        if size != count * self.row_bytes:
+        if size != expected:
             self._file.close()
             raise UserError(
-                f"{shown(path)} has {size} bytes instead of {count * self.row_bytes}: "
-                f"{REMEDY}"
+                f"{shown(path)} has {size} bytes instead of {expected}: {REMEDY}"
             )
 
     def read(self, first: int, target: memoryview) -> None:
@@ -82,6 +96,26 @@ class RowFile:
                 f"cannot read {shown(self.path)} ({reason(error)}): {REMEDY}"
             ) from error
 
+    def expect(self, rows: np.ndarray) -> None:
+        """Ask the system to have rows in its cache, while this program goes on.
+
+        Nothing depends on it: where the system has no such call, or refuses, the rows
+        are read when they are needed.
+
+        Args:
+            rows: [M] int, in any order.
+        """
+        if not hasattr(os, "posix_fadvise"):  # macOS, Windows
+            return
+        with contextlib.suppress(OSError):
+            for part in _runs(np.unique(rows)):
+                os.posix_fadvise(
+                    self._file.fileno(),
+                    part.first * self.row_bytes,
+                    part.length * self.row_bytes,
+                    os.POSIX_FADV_WILLNEED,
+                )
+
 
 def _without_waiting(path: str, flags: int) -> int:
     """Open a file, or a pipe in its place, for whose writer nobody shall wait."""
@@ -103,7 +137,7 @@ class Rows:
     """Images [M, ...] in a file, as an array that is read where it is indexed.
 
     Args:
-        file: the open file.
+        file: the open file, or what stands in its place.
         ids: [M] int64 rows of the file; None for all of them in their order.
 
     Example:
@@ -167,9 +201,14 @@ class Rows:
             ids = np.flatnonzero(ids)
         return Rows(self.file, ids if self.ids is None else self.ids[ids])
 
+    def of_file(self, chosen: np.ndarray) -> np.ndarray:
+        """The rows of the file [M] at indices of any shape."""
+        chosen = chosen.ravel()
+        return chosen if self.ids is None else self.ids[chosen]
+
     def _read(self, chosen: np.ndarray) -> np.ndarray:
         out = np.empty((*chosen.shape, *self.file.shape), self.dtype)
-        rows = chosen.ravel() if self.ids is None else self.ids[chosen.ravel()]
+        rows = self.of_file(chosen)
         buffer, size = out.reshape(-1).view(np.uint8).data, self.file.row_bytes
         for part in _runs(rows):
             begin = part.place * size

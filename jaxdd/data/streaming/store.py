@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -22,11 +22,13 @@ from jaxdd.data.streaming.building import (
     VERSION,
     Builder,
     Part,
+    Stored,
     files_of,
     no_room,
     part_schema,
     remove,
 )
+from jaxdd.data.streaming.imagining import imagine, imagining
 from jaxdd.data.streaming.rows import BLOCK, RowFile, Rows
 from jaxdd.errors import UserError
 from jaxdd.progress import say
@@ -47,13 +49,6 @@ _SCHEMA = mapping(
 )
 
 
-class Stored(NamedTuple):
-    """A part that is on the disk."""
-
-    rows: Rows
-    labels: np.ndarray  # [M] int32
-
-
 def stored(
     folder: Path,
     name: str,
@@ -64,7 +59,8 @@ def stored(
     """The parts of a dataset in a folder, which is built if it is not there.
 
     Whoever else builds it is waited for. A store is trusted only if the hashes of all
-    files are those of its manifest; otherwise it is built anew, and says so.
+    files are those of its manifest; otherwise it is built anew, and says so. Where
+    stores are `imagining.imagined`, nothing is built or deleted.
 
     Args:
         folder: of the store; its name identifies what the samples are decoded from.
@@ -77,6 +73,9 @@ def stored(
             is decoded so far is kept, and the next start goes on from there.
     """
     dtype = np.dtype(dtype)
+    if imagining():
+        whole = _open(folder, name, parts, shape, dtype)
+        return whole or imagine(folder, name, parts, shape, dtype)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder, name):
@@ -146,7 +145,7 @@ def _open(
         }
     except UserError as error:
         say(f"the decoded images of {name} cannot be used ({error}): {AGAIN}")
-        for path in files_of(folder, parts):
+        for path in () if imagining() else files_of(folder, parts):
             remove(path)
         return None
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxdd.data.streaming.rows import RowFile, Rows, blocks, hash_rows, pick
+from jaxdd.data.streaming.sources import joined
 from tests.helpers import refused
 
 SHAPE = (3, 2, 1)
@@ -96,3 +97,41 @@ def test_a_file_of_another_length_is_refused_at_once_and_later(array, tmp_path):
         RowFile(path, len(array), SHAPE, array.dtype, "test")
     with refused("No such file", "missing"):
         RowFile(tmp_path / "missing", 1, SHAPE, array.dtype, "test")
+
+
+@pytest.mark.parametrize("index", INDICES.values(), ids=INDICES)
+def test_joined_rows_are_those_of_a_joined_array(array, tmp_path, index):
+    rows = in_file(array, tmp_path / "rows")
+    ids = np.array([9, 2, 4])
+    both = joined(rows.select(slice(0, 8)), rows.select(ids))
+    whole = np.concatenate([array[:8], array[ids]])
+    assert rows.file.bytes_read == 0
+    np.testing.assert_array_equal(both[index], whole[index])
+    np.testing.assert_array_equal(both.select(np.array([10, 7]))[:], whole[[10, 7]])
+    assert both.dtype == array.dtype
+
+
+def test_joined_rows_are_known_by_their_parts(array, tmp_path):
+    one, same, other = (
+        in_file(array, tmp_path / name, source)
+        for name, source in (("a", "x"), ("b", "x"), ("c", "y"))
+    )
+    ids = np.array([1, 2])
+    assert joined(one, one.select(ids)) == joined(same, same.select(ids))
+    for different in (joined(one, one), joined(one.select(ids), one),
+                      joined(one, other.select(ids))):  # fmt: skip
+        assert joined(one, one.select(ids)) != different
+    mixed = joined(one, array[:2])
+    np.testing.assert_array_equal(mixed[10:], array[[10, 0, 1]])
+    assert isinstance(joined(array, array), np.ndarray)
+    with pytest.raises(IndexError):
+        mixed[13]
+
+
+def test_rows_that_are_expected_are_those_of_each_file(array, tmp_path, monkeypatch):
+    rows = in_file(array, tmp_path / "rows")
+    expected = []
+    monkeypatch.setattr(RowFile, "expect", lambda _, ids: expected.append(ids.tolist()))
+    both = joined(rows.select(np.array([9, 2, 4])), rows)
+    both.file.expect(both.of_file(np.array([[2, 0], [3, 5]])))
+    assert expected == [[4, 9], [0, 2]]

@@ -28,6 +28,7 @@ from jaxdd.data.streaming.moving import moved
 from jaxdd.data.streaming.rows import Rows
 from jaxdd.devices import mesh, policy
 from jaxdd.distillation.result import Result
+from jaxdd.evaluation import reopening
 from jaxdd.evaluation.reopening import reopen
 from jaxdd.storage.files import make_folder
 from tests.data.conftest import png, samples, write_tfds
@@ -184,6 +185,24 @@ def test_the_keyword_moves_what_is_in_memory():
         for stream in ("never", "always")
     ]
     assert both[0]["mlp"].accuracy == both[1]["mlp"].accuracy
+
+
+def test_all_of_other_data_is_tested_on_without_joining_it_in_memory():
+    origin = {**_example().dataset, "fingerprint": CATS.fingerprint}
+    artifact = dataclasses.replace(_example(), dataset=origin)
+    both = []
+    for stream in ("never", "always"):
+        problem = reopen(artifact, None, None, CATS, stream)
+        tested = reopening.tested_on(artifact, problem, CATS, "all", None, stream)
+        both.append((problem.on_device(tested.split), tested))
+    (here, in_memory), (there, on_disk) = both
+    assert isinstance(on_disk.split.images, Rows)
+    assert on_disk.split.images.file.bytes_read == 0
+    assert on_disk.fingerprint == in_memory.fingerprint
+    chosen = jnp.array([0, 19, 20, 28])  # the ends of both parts
+    check_equal(jax.jit(take)(here, chosen), jax.jit(take)(there, chosen))
+    np.testing.assert_array_equal(on_disk.split.images[:], in_memory.split.images)
+    np.testing.assert_array_equal(on_disk.split.labels, in_memory.split.labels)
 
 
 def test_prepared_datasets_are_decoded_to_the_disk(tmp_path):
