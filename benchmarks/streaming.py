@@ -6,9 +6,9 @@ Generated images of 64x64x3 are stored as decoded datasets are; every size is di
 from and scored in a fresh process, once from the disk and, up to --held of them, in
 memory. The resident set counts above what the process had before it opened the data.
 Then steps of a method are timed in turn on one size (--timed): in memory, from the
-disk, and from the disk when the system has none of it in its cache, without and with
-reading ahead. Writes streaming.json, streaming.md and memory.png. Time anything only on
-a machine that does nothing else.
+disk, and from the disk when the system has none of it in its cache, each without and
+with reading ahead. Writes streaming.json, streaming.md and memory.png. Time anything
+only on a machine that does nothing else.
 """
 
 import os
@@ -33,14 +33,13 @@ from jaxdd.data.problem import prepare
 from jaxdd.data.streaming.building import Part
 from jaxdd.data.streaming.rows import RowFile, Rows, pick
 from jaxdd.data.streaming.store import stored
-from jaxdd.devices import policy
 from jaxdd.fields import override
 from jaxdd.methods.build import build
 from jaxdd.methods.recipes import METHODS
 from jaxdd.nets import make_network
 from jaxdd.progress import say
 from jaxdd.report.pictures import draw
-from jaxdd.running.ahead import read_ahead
+from jaxdd.running.ahead import ReadAhead
 from jaxdd.running.loop import Program
 from jaxdd.storage.files import make_folder, to_json, write_atomically
 from jaxdd.synthetic.initial import initial_set
@@ -119,7 +118,13 @@ def measure(config: Config, task: str) -> dict[str, Any]:
     return {"images": int(size), "place": place, "peak_mb": peak, **spent}
 
 
-PLACES = ("memory", "disk", "disk, cold", "disk, cold, read ahead")
+PLACES = (
+    "memory",
+    "disk",
+    "disk, read ahead",
+    "disk, cold",
+    "disk, cold, read ahead",
+)
 
 
 def forget(file: RowFile) -> None:
@@ -144,9 +149,9 @@ def speed(config: Config) -> dict[str, float]:
         first = initial_set(jax.random.key(1), "noise", real, 1)
         state = program.method.init(root, first)
         sides[dataset is on_disk] = Inputs(real, real), state
-    with policy.using(replace(policy.choices(), read_ahead=config.read_ahead)):
-        ahead = read_ahead(program.method, sides[True][1], sides[True][0], root)
-    assert ahead is not None
+    cpu = jax.devices("cpu")[0]
+    inputs, state = sides[True]
+    ahead = ReadAhead(program.method, state, inputs, root, config.read_ahead, cpu)
     ahead.rehearsal.result()
     seconds: dict[str, list[float]] = {place: [] for place in PLACES}
     for turn in range(config.rounds + 1):  # the first one compiles

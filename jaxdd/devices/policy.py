@@ -48,7 +48,8 @@ class Choices:
             `precision.PRECISIONS`: the fastest one at which accuracy was shown to hold.
         steps: largest number of steps in one dispatch.
         read_ahead: steps before it is computed at which the images of a step are read,
-            where they are on the disk; 0 for no reading ahead.
+            where they are on the disk and memory does not hold them; 0 for no reading
+            ahead. Only CPUs were measured.
     """
 
     measured: str = NOT_MEASURED

@@ -20,13 +20,16 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from jax.sharding import SingleDeviceSharding
 
 from jaxdd.data.streaming.host import ExpectedImages, HostImages
-from jaxdd.data.streaming.rows import Rows
+from jaxdd.data.streaming.rows import RowFile, Rows
 from jaxdd.devices import policy
+from jaxdd.devices.memory import host_memory
 from jaxdd.progress import say
 from jaxdd.types import Array, Inputs, Key, Method, MethodState
 
 # How often the thread looks whether the steps have come nearer.
 LOOK_SECONDS = 0.002
+# The share of the memory that files may take and stay in the cache of the system.
+CACHED = 0.5
 
 
 class Rehearsal:
@@ -115,8 +118,7 @@ class ReadAhead:
     ):
         self.steps = steps
         self.announced: list[tuple[Rows, np.ndarray]] = []
-        leaves = jax.tree.leaves(inputs, is_leaf=_is_host)
-        self.files = {x.rows.file for x in leaves if _is_host(x)}
+        self.files = _files(inputs)
         inputs = _replaced(inputs, lambda x: ExpectedImages(x.rows, self._announce))
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
         self.pool = ThreadPoolExecutor(1, "read ahead")
@@ -205,15 +207,20 @@ def read_ahead(
 ) -> ReadAhead | None:
     """What reads ahead of a run; None where nothing is to be read, or nobody gains.
 
+    Files of up to half of the memory stay in the cache of the system, which has read
+    them when they were opened.
+
     Args:
         method: the method that runs.
         state: of it, at any step.
         inputs: its data.
         root: key of the run.
     """
-    steps = policy.choices().read_ahead
+    steps, memory = policy.choices().read_ahead, host_memory()
+    size = sum(file.nbytes for file in _files(inputs))
+    stays = memory is not None and size <= CACHED * memory
     # Of several machines, each would read all rows instead of those of its devices.
-    if steps == 0 or jax.process_count() > 1 or not _on_host(inputs):
+    if steps == 0 or size == 0 or stays or jax.process_count() > 1:
         return None
     try:
         device = jax.devices("cpu")[0]
@@ -233,5 +240,7 @@ def _replaced(inputs: Inputs, change: Callable[[HostImages], HostImages]) -> Inp
     )
 
 
-def _on_host(inputs: Inputs) -> bool:
-    return any(map(_is_host, jax.tree.leaves(inputs, is_leaf=_is_host)))
+def _files(inputs: Inputs) -> set[RowFile]:
+    """Those that images on the host are in."""
+    leaves = jax.tree.leaves(inputs, is_leaf=_is_host)
+    return {x.rows.file for x in leaves if _is_host(x)}

@@ -48,6 +48,12 @@ def ahead_of(steps):
     return policy.using(dataclasses.replace(policy.choices(), read_ahead=steps))
 
 
+@pytest.fixture(autouse=True)
+def small_machine(monkeypatch):
+    """Whose memory holds no file."""
+    monkeypatch.setattr(ahead, "host_memory", lambda: 0)
+
+
 @pytest.fixture
 def streamed():
     """A problem whose images are on the disk."""
@@ -161,11 +167,16 @@ def test_a_method_that_cannot_be_rehearsed_runs(
     assert sentences == ["images are not read ahead of the steps (other images)"]
 
 
-def test_nobody_reads_ahead_of_memory(streamed):
+def test_nobody_reads_ahead_of_memory(streamed, monkeypatch):
     root = jax.random.key(3)
     program, state, inputs = begun("dm", streamed)
     with ahead_of(0):
         assert read_ahead(program.method, state, inputs, root) is None
+    size = inputs.real.images.rows.file.nbytes
+    monkeypatch.setattr(ahead, "host_memory", lambda: 2 * size)
+    with ahead_of(2):
+        assert read_ahead(program.method, state, inputs, root) is None
+    monkeypatch.setattr(ahead, "host_memory", lambda: 0)
     real = inputs.real._replace(images=jnp.asarray(inputs.real.images.rows[:]))
     inputs = Inputs(real, real)
     with ahead_of(2):

@@ -75,6 +75,11 @@ class RowFile:
                 f"{shown(path)} has {size} bytes instead of {expected}: {REMEDY}"
             )
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows."""
+        return self.count * self.row_bytes
+
     def read(self, first: int, target: memoryview) -> None:
         """Fill a buffer with whole rows from `first` on.
 
