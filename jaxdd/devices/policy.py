@@ -93,8 +93,8 @@ TABLE: dict[str, Choices] = {
         # `python -m benchmarks.precision` is the measurement that bfloat16 waits for.
         precision="float32",
         steps=256,
-        # Where memory does not hold the file, a step of DM takes 1.10 of its time in
-        # memory instead of 1.22.
+        # Where memory does not hold the file, steps of DM take 1.04 and 1.22 of their
+        # time in memory instead of 1.17 and 1.53.
         read_ahead=2,
     ),
     # Batched weights make grouped convolutions, which cuDNN is slow at: one class after
