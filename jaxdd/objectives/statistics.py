@@ -95,8 +95,8 @@ def statistics_match(
 
     Example:
         >>> network = jaxdd.make_network("convnet_bn", (8, 8, 1), 3, width=4, depth=1)
-        >>> learner = jaxdd.Learner(*network.init(key))
-        >>> match = statistics_match(network, Views(), weight=0.01)
+        >>> learner = jaxdd.Learner(*jax.jit(network.init)(key))
+        >>> match = jax.jit(statistics_match(network, Views(), weight=0.01))
         >>> known = Known(jnp.int32(0), learner.stats)
         >>> value, evidence = match(key, batch, known, learner)
         >>> sorted(evidence.info)

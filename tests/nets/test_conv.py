@@ -190,6 +190,7 @@ def test_gradient_of_max_pool_goes_to_one_element_of_a_tie():
     np.testing.assert_array_equal(gradient[0, :, :, 0], expected)
 
 
+@pytest.mark.slow  # it times, which nothing else may run beside
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="a defect of XLA:CPU")
 @pytest.mark.usefixtures("optimised")
 def test_weight_gradient_inside_scan_is_as_fast_as_outside():

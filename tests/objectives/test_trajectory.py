@@ -142,7 +142,11 @@ def squared_distance(a, b):
 
 @pytest.mark.parametrize(
     ("augmentation", "batch_size"),
-    [(AUGMENT, BATCH), (PLAIN, None), (PLAIN, 100)],
+    [
+        (AUGMENT, BATCH),
+        (PLAIN, None),
+        pytest.param(PLAIN, 100, marks=pytest.mark.slow),
+    ],
     ids=["minibatches", "whole set", "at most the set"],
 )
 def test_the_loss_equals_a_slow_loop(x64, augmentation, batch_size):
@@ -296,7 +300,14 @@ EXACT = {
 }
 
 
-@pytest.mark.parametrize("case", EXACT)
+# That chunks alter no gradient is in `tests/training` as well.
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(x, marks=pytest.mark.slow) if x == "microbatches" else x
+        for x in EXACT
+    ],
+)
 def test_hyper_gradients_are_exact(x64, case):
     network, augmentation, terms, options = EXACT[case]
     options = {"along_path": bool(terms), **options}
