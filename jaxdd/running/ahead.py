@@ -88,7 +88,7 @@ def _deciding(step: ClosedJaxpr) -> list[bool]:
     """Which leaves of a state decide about what this step or later ones announce."""
     decides = [False] * len(step.jaxpr.outvars)
     while True:
-        _, used = dce_jaxpr(step.jaxpr, decides)
+        _, used = dce_jaxpr(step.jaxpr, decides)  # of the state, then of the data
         more = [a or b for a, b in zip(decides, used, strict=False)]
         if more == decides:
             return decides

@@ -95,7 +95,7 @@ def begun(name, problem):
     return program, program.method.init(jax.random.key(0), first), Inputs(real, real)
 
 
-# What DM reads is in the next test.
+# DM draws as DSA does.
 @pytest.mark.parametrize("name", [x for x in FORMS if x != "dm"])
 def test_what_is_announced_is_what_is_read(name, streamed, rows_of):
     root, steps = jax.random.key(3), 3
