@@ -54,6 +54,14 @@ def small_machine(monkeypatch):
     monkeypatch.setattr(ahead, "host_memory", lambda: 0)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    """One for all tests, which share compiled programs and with them an open file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAXDD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def streamed():
     """A problem whose images are on the disk."""
