@@ -1,11 +1,12 @@
-"""bfloat16 beside float32: speed, gradients and accuracy, in one table.
+"""bfloat16 beside other precisions: speed, gradients and accuracy, in one table.
 
     python -m benchmarks.precision --out=runs/precision
     python -m benchmarks.precision --out=runs/precision --parts=accuracy \\
         --datasets=digits,mnist,cifar10 --data_dir=TFDS --seeds=0,1,2,3,4
 
-speed       ratios of medians, both precisions in turn: a training step, steps of DSA,
-            IDC and MTT, gradient norms; ConvNet-3 of width 128 on random 32x32x3
+speed       ratios of medians, all precisions of the device in turn, with
+            --reference=torch also the PyTorch loops: a training step, steps of DSA,
+            IDC, MTT and DM, gradient norms; ConvNet-3 of width 128 on random 32x32x3
 gradients   relative errors and cosines of bfloat16's to float32's at the same point
 accuracy    the same runs in both precisions, seed by seed, at a small width; and sets
             of float32 evaluated in both. Mean differences with 95 % intervals
@@ -19,9 +20,10 @@ by this table. Time anything only on a machine that does nothing else.
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import reference
 from benchmarks.bfloat16 import accuracy, gradients, speed
 from benchmarks.bfloat16.accuracy import Runs
-from benchmarks.bfloat16.records import Records
+from benchmarks.bfloat16.records import HEADINGS, Records
 from benchmarks.parts import output
 from benchmarks.parts.cases import settings_named
 from experiments.comparing.lists import names, seeds
@@ -47,6 +49,8 @@ class Config:
         None, "channels of the ConvNet of speed and gradients, for a quick look"
     )
     repeats: int = option(5, "timed runs of each precision; their medians count")
+    reference: str = option("none", "none, or torch: PyTorch's loops are timed too")
+    workers: int = option(1, "programs compiled side by side, while nothing is timed")
     datasets: str = option("digits", "datasets of accuracy, by commas")
     data_dir: str | None = option(None, "folder of prepared TFDS datasets", kind="path")
     methods: str = option("dsa,dm,mtt", "methods of accuracy, by commas")
@@ -91,15 +95,17 @@ def run(config: Config) -> str:
         UserError: bad input, named.
     """
     parts = names(config.parts, "parts", PARTS)
-    if config.repeats < 1:
-        raise UserError(f"--repeats must be at least 1, not {config.repeats}")
+    if min(config.repeats, config.workers) < 1:
+        raise UserError("--repeats and --workers must be at least 1")
+    against = reference.wanted(config.reference)
     (setting,) = settings_named(config.setting, config.width)
     runs = runs_of(config)
     folder = make_folder(config.out)
     if not precision.has("bfloat16"):
         say("warning: this device has no bfloat16 products of its own")
     if "speed" in parts:
-        speed.run(Records(folder, "speed"), setting, config.repeats)
+        work = speed.Work(setting, config.repeats, against, config.workers)
+        speed.run(Records(folder, "speed"), work)
     if "gradients" in parts:
         gradients.run(Records(folder, "gradients"), setting)
     if "accuracy" in parts:
@@ -113,7 +119,7 @@ def run(config: Config) -> str:
 
 def table(folder: Path) -> str:
     """All records of a folder, Markdown."""
-    lines = ["| | float32 | bfloat16 | bfloat16 to float32 |", "|---|---:|---:|---:|"]
+    lines = [f"| {' | '.join(HEADINGS)} |", f"|---{'|---:' * (len(HEADINGS) - 1)}|"]
     for part in PARTS:
         for record in Records(folder, part).records:
             lines.append(f"| {' | '.join(record['line'])} |")

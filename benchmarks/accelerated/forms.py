@@ -8,7 +8,7 @@ through the policy itself, so that what is measured is what an entry of its tabl
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -37,6 +37,7 @@ CONVOLUTIONS = {
     "canonical, small ones by patches": ("canonical", "im2col"),
 }
 TODAY = "as the policy says"
+NAMES = ("classes", "unroll", "experts", "networks", "norms")
 
 
 class Form(NamedTuple):
@@ -89,6 +90,11 @@ def primitives(sizes: Sizes) -> dict[str, Primitive]:
         ),
         "norms": Primitive(lambda: races.norms(setting, False), "samples", races.BATCH),
     }
+
+
+def short(name: str) -> str:
+    """The name of a primitive as flags have it: its first word."""
+    return name.split(maxsplit=1)[0]
 
 
 def mapping_name(chunk: int, size: int) -> str:
@@ -166,16 +172,19 @@ def _timed_job(job: Future, repeats: int) -> dict[str, Any]:
     return timed(job.result(), repeats)
 
 
-def run(
-    records: Records,
-    sizes: Sizes,
-) -> None:
-    """All primitives, form by form in turn, so that time that runs out takes of all.
+def run(records: Records, sizes: Sizes, wanted: Sequence[str] = ()) -> None:
+    """Primitives, form by form in turn, so that time that runs out takes of all.
 
     Programs are compiled some at a time and then run one by one.
+
+    Args:
+        records: of the section.
+        sizes: of what is measured.
+        wanted: short names of the primitives, of `NAMES`; empty for all.
     """
     today = policy.choices()
     every, workers = primitives(sizes), sizes.workers
+    every = {n: p for n, p in every.items() if not wanted or short(n) in wanted}
     usual = Form("today", TODAY, {})
     todo = list(
         in_turns(

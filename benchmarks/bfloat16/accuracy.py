@@ -63,9 +63,8 @@ def paired(what: str, found: dict[str, list[float]]) -> dict[str, Any]:
     half, mean = interval(gains), float(gains.mean())
     line = Line(
         what,
-        f"{np.median(found['float32']):.2f} %",
-        f"{np.median(found['bfloat16']):.2f} %",
-        f"{mean_text(mean, half)} points, seeds: {len(gains)}",
+        **{name: f"{np.median(found[name]):.2f} %" for name in BOTH},
+        compared=f"{mean_text(mean, half)} points, seeds: {len(gains)}",
     )
     return {"by_seed": found, "difference": mean, "interval": half, "line": line}
 

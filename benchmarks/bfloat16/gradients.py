@@ -78,7 +78,7 @@ def compared(
     return {
         "error": error,
         "cosine": cosine,
-        "line": Line(f"gradient: {what}", "", "", compared),
+        "line": Line(f"gradient: {what}", compared=compared),
     }
 
 

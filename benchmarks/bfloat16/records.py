@@ -14,19 +14,24 @@ _REMEDY = "remove it, and the section is measured again"
 
 
 class Line(NamedTuple):
-    """A line of the table.
+    """A line of the table; what is empty was not measured, or says nothing alone.
 
     Attributes:
         what: was measured.
-        float32, bfloat16: in each precision; empty where only both together say
-            something.
-        compared: one with the other.
+        float32, tf32, bfloat16: in each precision.
+        pytorch: by the PyTorch loop.
+        compared: bfloat16 with the others.
     """
 
     what: str
-    float32: str
-    bfloat16: str
-    compared: str
+    float32: str = ""
+    tf32: str = ""
+    bfloat16: str = ""
+    pytorch: str = ""
+    compared: str = ""
+
+
+HEADINGS = Line("", "float32", "TF32", "bfloat16", "PyTorch", "bfloat16 to the others")
 
 
 class Records:
@@ -40,8 +45,20 @@ class Records:
     def __init__(self, folder: Path, name: str):
         self.folder, self.name = folder, name
         path = folder / f"{name}.json"
-        schema = list_of(mapping(key=mapping(), line=list_of(text(200), 4, 4)))
+        cells = list_of(text(200), len(HEADINGS), len(HEADINGS))
+        schema = list_of(mapping(key=mapping(), line=cells))
         self.records = read_json(path, schema, _REMEDY) if path.exists() else []
+
+    def has(self, key: Mapping[str, Any], what: str) -> bool:
+        """Whether there is a record of this key; it is said where there is."""
+        there = any(record["key"] == {**key, **_origin()} for record in self.records)
+        if there:
+            self.say(f"{what} is there")
+        return there
+
+    def say(self, what: str) -> None:
+        """Tell whoever watches what comes next."""
+        say(f"{self.name}: {what}")
 
     def measure(
         self, key: Mapping[str, Any], what: str, work: Callable[[], dict[str, Any]]
@@ -53,14 +70,17 @@ class Records:
             what: is measured, for a sentence.
             work: gives the record, with its "line" of the table.
         """
-        origin = {"versions": provenance.versions(), "device": provenance.device()}
-        whole = {**key, **origin}
-        if any(record["key"] == whole for record in self.records):
-            say(f"{self.name}: {what} is there")
+        if self.has(key, what):
             return
-        say(f"{self.name}: {what}")
-        found = work()
+        self.say(what)
+        found, origin = work(), _origin()
+        whole = {**key, **origin}
         # A record of other versions or another device is replaced.
         kept = [r for r in self.records if {**r["key"], **origin} != whole]
         self.records = [*kept, {"key": whole, **found, "line": list(found["line"])}]
         output.write_records(self.folder, self.name, self.records)
+
+
+def _origin() -> dict[str, Any]:
+    """What every record depends on beside its key."""
+    return {"versions": provenance.versions(), "device": provenance.device()}
