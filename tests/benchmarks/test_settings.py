@@ -15,10 +15,6 @@ from jaxdd.nets import make_network
 STANDARD = settings.SETTINGS["standard"]
 
 
-def test_all_are_the_ten_methods_and_one_with_sdc():
-    assert settings.methods_named("all") == [*settings.BASES, "dsa+sdc"]
-
-
 @pytest.mark.parametrize("text", ["dsb", "dsa,,dm", "dsa+sdx", "d4a", ""])
 def test_an_unknown_method_is_named(text):
     with pytest.raises(UserError, match="unknown method"):

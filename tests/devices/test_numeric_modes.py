@@ -51,13 +51,13 @@ def same(tree):
 @contextlib.contextmanager
 def allowed():
     """float64 is there, and the data does not use it: JAX_ENABLE_X64=1."""
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
         yield np.dtype("float32"), same
 
 
 @contextlib.contextmanager
 def strict():
-    """All in float64, and every broadcast said."""
+    """All in float64. In both modes every broadcast is said."""
     with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
         yield np.dtype("float64"), to64
 
@@ -68,7 +68,12 @@ METHODS = [
     pytest.param(name, marks=() if name in USUAL else pytest.mark.slow)
     for name in toy.STEPPING
 ]
-MODES = pytest.mark.parametrize("mode", [allowed, strict], ids=lambda f: f.__name__)
+# That float64 stays float64 is also seen by tests that compare numbers with PyTorch's.
+MODES = pytest.mark.parametrize(
+    "mode",
+    [allowed, pytest.param(strict, marks=pytest.mark.slow)],
+    ids=lambda f: f.__name__,
+)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +114,11 @@ def test_a_step_keeps_the_dtype_of_its_data(method, changes, mode, inputs):
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_so_does_every_distance(distance, mode, inputs):
     check_step(toy.toy_recipe("dc", distance=distance), mode, inputs)
+
+
+def test_a_step_in_float64_stays_there(inputs):
+    """Of one method here, with all modifiers."""
+    check_step(override(toy.toy_recipe("dsa"), ALL), strict, inputs)
 
 
 def check_step(recipe, mode, inputs):
@@ -153,7 +163,7 @@ def test_networks(name, mode):
             assert floats(jax.eval_shape(slope, jax.random.key(0), images)) == {dtype}
 
 
-@MODES
+@pytest.mark.parametrize("mode", [allowed, strict])
 def test_what_is_measured_and_trained_beside_the_steps(mode):
     training = Training(2, 0.1, batch_size=4, gsam_rho=0.1)
     plain = dataclasses.replace(training, gsam_rho=0.0)

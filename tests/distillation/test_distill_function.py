@@ -19,17 +19,35 @@ SHORT = {
     "augmentation": "none", "eval_augmentation": "none",
 }  # fmt: skip
 EXPERTS = {"num_experts": 2, "bank_epochs": 4, "max_start": 2, "student_steps": 2}
-WITH_SDC = {"method": "dm", "ipc": 2, "sdc_weight": 0.5}
-CASES = {
-    "datm": {"ipc": 2, "segments": 2, "judge_epochs": 2, **EXPERTS},
-    "dm": {**WITH_SDC, "drop_hardest": 0.2, "features": "all", "seed": 3},
-}
+DM = {**SHORT, "method": "dm", "ipc": 2, "sdc_weight": 0.5, "drop_hardest": 0.2,
+      "features": "all", "seed": 3}  # fmt: skip
+DATM = {**SHORT, "method": "datm", "ipc": 2, "segments": 2, "judge_epochs": 2,
+        **EXPERTS}  # fmt: skip
+
+
+def run_in_memory(folder, **flags):
+    """A run of the function without a workdir, which leaves nothing behind."""
+    scratch, here = folder / "scratch", folder / "here"
+    scratch.mkdir()
+    here.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        patch.setattr(tempfile, "tempdir", str(scratch))
+        result = jaxdd.distill("digits", **flags)
+    assert not list(here.iterdir()) + list(scratch.iterdir())
+    return result
+
+
+def run_of_the_command(folder, **flags):
+    process = start("distill", workdir=folder, **flags)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return jaxdd.distill("digits", workdir=folder, **flags)  # which reads it
 
 
 @pytest.fixture(scope="module")
-def in_memory():
-    """A run of the function without a folder."""
-    return jaxdd.distill("digits", **SHORT, **WITH_SDC)
+def in_memory(tmp_path_factory):
+    return run_in_memory(tmp_path_factory.mktemp("memory"), **DM)
 
 
 def assert_same(result, other):
@@ -46,49 +64,41 @@ def assert_same(result, other):
     assert timeless[0] == timeless[1]
 
 
-@pytest.mark.parametrize("method", [pytest.param("datm", marks=pytest.mark.slow), "dm"])
-def test_function_and_command_give_the_same_bits(method, tmp_path, monkeypatch):
-    """Also in memory, where nothing is written but experts, which are removed."""
-    flags = {**SHORT, **CASES[method], "method": method}
-    process = start("distill", workdir=tmp_path / "run", **flags)
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
-    read = jaxdd.distill("digits", workdir=tmp_path / "run", **flags)
-    scratch, here = tmp_path / "scratch", tmp_path / "here"
-    scratch.mkdir()
-    here.mkdir()
-    monkeypatch.chdir(here)
-    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    assert_same(jaxdd.distill("digits", **flags), read)
-    assert not list(here.iterdir()) + list(scratch.iterdir())
+def test_function_and_command_give_the_same_bits(in_memory, tmp_path):
+    assert_same(in_memory, run_of_the_command(tmp_path / "run", **DM))
+
+
+@pytest.mark.slow
+def test_experts_of_a_run_in_memory_are_those_of_the_command(tmp_path):
+    """Nothing is written but experts, which are removed."""
+    read = run_of_the_command(tmp_path / "run", **DATM)
+    assert_same(run_in_memory(tmp_path, **DATM), read)
 
 
 def test_a_stopped_call_continues(in_memory, tmp_path):
-    """An error in the callback ends the run, and the same call goes on."""
-    flags = {**SHORT, **WITH_SDC, "save_every": 2}
+    """An error in the callback ends the run, and the same call goes on; a dataset is
+    the data of its name."""
+    flags = {**DM, "save_every": 2, "workdir": tmp_path / "run"}
 
     def stop(event):
         if isinstance(event, Progress) and event.unit == "step" and event.done >= 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        jaxdd.distill("digits", workdir=tmp_path / "run", progress=stop, **flags)
+        jaxdd.distill(digits(), progress=stop, **flags)
     assert not (tmp_path / "run" / "distilled.npz").exists()
-    result = jaxdd.distill("digits", workdir=tmp_path / "run", **flags)
+    result = jaxdd.distill(digits(), **flags)
     assert result.summary["resumed_at"]
     assert_same(result, in_memory)
 
 
-def test_arrays_datasets_and_names_are_data(in_memory):
-    data = digits()
-    assert_same(jaxdd.distill(data, **SHORT, **WITH_SDC), in_memory)
-    flags = {**SHORT, "method": "dm"}
-    train = data.images, data.labels, data.test_images, data.test_labels
-    given = {**flags, "batch_real": np.int64(8), "width": None}
-    assert jaxdd.distill(train, **given).images.shape == (10, 1, 8, 8, 1)
-    # A fifth of them is held out for the test.
-    held_out = jaxdd.distill((data.images[:200], data.labels[:200]), **flags)
-    assert 30 <= sum(held_out.summary["classes"]["samples"]) <= 50
+def test_arrays_are_data_and_flags_may_be_numpys_or_none():
+    """A fifth of the arrays is held out for the test."""
+    images, labels = (x[:200] for x in (digits().images, digits().labels))
+    flags = {**SHORT, "method": "dm", "batch_real": np.int64(8), "width": None}
+    result = jaxdd.distill((images, labels), **flags)
+    assert result.images.shape == (10, 1, 8, 8, 1)
+    assert 30 <= sum(result.summary["classes"]["samples"]) <= 50
 
 
 def test_a_recipe_of_your_own_and_progress():

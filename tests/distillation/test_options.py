@@ -168,52 +168,6 @@ def test_a_flag_of_an_absent_choice_is_refused_by_name(name):
             assert sentence.endswith("leave it out")
 
 
-def words(text):
-    return set(text.split())
-
-
-def test_axes_lack_what_is_of_other_variants():
-    """The list above, by hand for one method of each objective."""
-    names = {m: {name for name, method in LACKING if method == m} for m in METHODS}
-    modifiers = {n for n, f in FLAGS.items() if f.group in OPENING}
-    soft, warm_up = (
-        words("label_lr label_momentum"),
-        words("warmup_networks warmup_matches"),
-    )
-    experts = words("student_steps expert_epochs gradient step_size step_size_lr")
-    experts |= words("min_start first_start max_start expansion")
-    pool = words("network_lr network_momentum network_decay pool_augmentation")
-    on_real, of_gradients = words("pool_samples pool_batch"), words("distance tensors")
-    window = words("policy horizon min_warmup radius inner_classes inner_images")
-    window |= words("student_optimizer student_lr batch_mixed")
-    regressions = words("flip label_margin label_scale ridge inner_ridge inner_lr")
-    regressions |= words("hessian_lr temperature_lr solver solver_steps max_age")
-    regressions |= words("pool_networks pool_images least_steps most_steps")
-    sgd = words("image_momentum image_steps batch_syn")
-    kinds = {n for n, f in FLAGS.items() if f.selector == "feature_distance"}
-    of_features = kinds | words("features feature_distance calibration")
-    adam = words("image_beta1 image_beta2")
-    statistics = words("statistics_weight first_weight view_area view_flip view_roll")
-    statistics |= words("view_schedule view_horizon statistics_of")
-    both = modifiers | on_real | warm_up | kinds | {"image_decay"} | window
-    both |= regressions | adam | statistics
-    of_pools = both | pool | of_gradients | {"inner_epochs"}
-    assert names["dsa"] == both | soft | experts | of_features
-    assert names["dcc"] == names["dsa"] - warm_up
-    assert names["idc"] == names["dsa"] - on_real | {"inner_epochs"}
-    assert names["dm"] == of_pools | soft | experts
-    assert names["mtt"] == of_pools | soft | of_features | words(
-        "batch_real sampling matches"
-    )
-    assert names["datm"] == names["mtt"] - soft
-    student = {"student_steps"} | window | adam
-    assert names["rat_bptt"] == (names["mtt"] | experts | sgd) - student
-    masks = {n for n, f in FLAGS.items() if f.group == "mask"}
-    assert names["pad"] == names["datm"] - masks
-    segments = {n for n, f in FLAGS.items() if f.group == "segments"}
-    assert names["d4a"] == names["idc"] - segments
-
-
 def lacks_experts(method):
     return run_of(method, {"ipc": 5}).experts is None
 

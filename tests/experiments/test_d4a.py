@@ -43,7 +43,7 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny):
+def finished(tmp_path_factory, tiny, no_probes):
     folder = tmp_path_factory.mktemp("d4a")
     return folder, d4a.run(small(folder))
 
@@ -112,10 +112,8 @@ def test_what_tenths_are_of_is_checked(tmp_path):
         ({"segments": 3}, "3 segments"),
         ({"method": "d4a"}, "segments of its own"),
         ({"forgetting": "none"}, "--forgetting"),
-        ({"forgetting": "x"}, "--forgetting"),
         ({"forgetting_weight": 0.0}, "--forgetting"),
         ({"ensemble": 0}, "--ensemble"),
-        ({"num_experts": 2}, "--num_experts is about experts, and dm has none"),
     ],
 )
 def test_refusals(tmp_path, changes, word):

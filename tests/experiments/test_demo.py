@@ -30,7 +30,7 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny):
+def finished(tmp_path_factory, tiny, no_probes):
     folder = tmp_path_factory.mktemp("demo")
     config = demo.Config(str(folder), weights="3", seeds="0", steps=3)
     return config, folder, demo.run(config)

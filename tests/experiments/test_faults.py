@@ -10,7 +10,7 @@ import pytest
 from jaxdd.nets import NETS
 from jaxdd.scores.table import SCORES
 from tests.data.conftest import samples, write_tfds
-from tests.experiments.helpers import ROOT, SMALL, environment, start
+from tests.experiments.helpers import ROOT, SMALL, environment
 
 QUICK = {**SMALL, "steps": 2}
 
@@ -135,17 +135,6 @@ def test_bad_input_is_answered_with_one_sentence(case, answers, here, finished):
     quoted = arguments(case, here, finished)[1]
     assert_one_sentence(answer["code"], answer["out"], answer["err"], quoted)
     assert not (here / "out").exists()
-
-
-@pytest.mark.parametrize("case", ["workdir below a file"])
-def test_the_same_from_the_command_line(case, answers, here, finished):
-    """The forks above stand for real programs."""
-    flags = dict(x[2:].split("=", 1) for x in arguments(case, here, finished)[0][1:])
-    with start(CASES[case][0], **flags) as process:
-        out, error = process.communicate()
-    answer = answers[case]
-    assert (process.returncode, out) == (answer["code"], answer["out"])
-    assert error == answer["err"]
 
 
 def test_data_that_is_whole_is_no_fault(here):

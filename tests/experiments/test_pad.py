@@ -137,7 +137,6 @@ def test_the_sweeps():
         (matching, {"sweep": "curriculum"}, "--sweep=curriculum is about experts"),
         (matching, {"drop_hardest": 0.0}, "nothing is left out by that order"),
         (matching, {"drop_hardest": 1.0}, "--drop_hardest must be below 1"),
-        (matching, {"bank_epochs": 5}, "--bank_epochs is about experts, and dm has"),
     ],
     ids=lambda x: getattr(x, "__name__", str(x)),
 )

@@ -264,7 +264,6 @@ def test_methods_of_one_recipe_share_their_experts(tmp_path, monkeypatch):
         ({"weight": 0.0}, "--weight must be positive, not 0"),
         ({"norms": "path"}, "--norms=path needs trajectories, which --methods=dc"),
         ({"norms": "mean,mean"}, "--norms names 'mean' twice"),
-        ({"bank_epochs": 3}, "--bank_epochs=3 is too few: 7 are needed"),
         ({"methods": "dc,dm", "norms": "mean"}, "about experts, and dc, dm have none"),
     ],
     ids=str,

@@ -192,31 +192,23 @@ def test_killed_and_continued_by_the_same_command(
     assert_same_run(folder, tmp_path / "whole")
 
 
-@pytest.fixture
-def stopped(bank, tmp_path, problem, monkeypatch):
-    """A workdir that was killed before its evaluation."""
+def test_the_bank_may_move_but_not_become_another(
+    bank, run, tmp_path, problem, monkeypatch
+):
+    """Not even one of the same size and from the same seed."""
+    folder, other, moved = (tmp_path / name for name in ("run", "other", "moved"))
     with monkeypatch.context() as patch:
         patch.setattr(distill, "_measure", die)
         with pytest.raises(Killed):
-            distill.run(following(tmp_path / "run", experts=bank), problem)
-    return tmp_path / "run"
-
-
-def test_the_bank_may_move(stopped, bank, run, tmp_path, problem):
-    shutil.copytree(bank, tmp_path / "moved")
-    asked = following(stopped, experts=str(tmp_path / "moved"))
-    assert distill.run(asked, problem)["resumed_at"] == [6]
-    assert_same_run(stopped, run("mtt"))
-
-
-def test_but_it_may_not_become_another_bank(stopped, tmp_path, problem):
-    """Of the same size and from the same seed."""
-    folder = str(tmp_path / "other")
-    experts.run(
-        experts.Config(workdir=folder, **{**BANK, "learning_rate": 0.4}), problem
-    )
+            distill.run(following(folder, experts=bank), problem)
+    changed = {**BANK, "learning_rate": 0.4}
+    experts.run(experts.Config(workdir=str(other), **changed), problem)
     with pytest.raises(UserError, match=r"bank is .*'manifest': .* there and "):
-        distill.run(following(stopped, experts=folder), problem)
+        distill.run(following(folder, experts=str(other)), problem)
+    shutil.copytree(bank, moved)
+    asked = following(folder, experts=str(moved))
+    assert distill.run(asked, problem)["resumed_at"] == [6]
+    assert_same_run(folder, run("mtt"))
 
 
 @pytest.mark.parametrize(

@@ -279,6 +279,11 @@ def test_a_mask_of_layers_drops_whole_layers(problem, tmp_path, monkeypatch, cap
     assert "mask: 592 of 682 entries are left out" in told  # all but the head
     assert "head" not in told
     changes["mask_ratio"] = 0.5
-    with pytest.raises(UserError, match="drops no whole layer"):
-        distill.run(config(tmp_path / "run", "dc", **changes), problem)
+    for wrong, sentence in (
+        (changes, "drops no whole layer"),
+        ({"mask": "depth", "mask_ratio": 1e-6}, "drops none of 682 entries"),
+        ({"drop_hardest": 0.0001}, "leaves out none of them"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            distill.run(config(tmp_path / "run", "dc", **wrong), problem)
     assert not (tmp_path / "run").exists()

@@ -164,9 +164,14 @@ def test_every_row_of_the_results_has_a_number_a_verdict_and_a_link():
 
 @pytest.fixture
 def short_runs(monkeypatch, tmp_path):
-    """`jaxdd` with short runs, in a folder of its own."""
+    """`jaxdd` with short runs of a method that compiles quickly, in a folder."""
     distil, score = jaxdd.distill, jaxdd.difficulty
-    monkeypatch.setattr(jaxdd, "distill", functools.partial(distil, **SHORT))
+
+    def short(data, method, **flags):
+        method = "dm" if isinstance(method, str) else method
+        return distil(data, method, **{**SHORT, **flags})
+
+    monkeypatch.setattr(jaxdd, "distill", short)
     quick = functools.partial(score, net="mlp", networks=1, train_steps=1)
     monkeypatch.setattr(jaxdd, "difficulty", quick)
     monkeypatch.chdir(tmp_path)
