@@ -66,10 +66,6 @@ def test_strategies_by_dataset():
     assert augment.frepo_strategy("svhn_cropped") == f"color_{whole}"
 
 
-def test_no_operation_leaves_images_alone():
-    assert augment.pipeline("frepo:none") == ()
-
-
 @pytest.mark.parametrize("name", ["frepo:scale", "translate"])
 def test_operations_of_the_other_kind_are_refused(name):
     with refused("unknown operation", "join some of"):

@@ -12,11 +12,15 @@ from jaxdd.errors import UserError
 STORED = expected.stored()
 
 
-# TESLA's formula has a test of its own beside its objective.
+# TESLA's formula has a test of its own beside its objective; MTT and IDC are there with
+# minibatches.
+LATER = ("tesla", "mtt", "idc")
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(x, marks=pytest.mark.slow if x == "tesla" else ())
+        pytest.param(x, marks=pytest.mark.slow if x in LATER else ())
         for x in expected.NAMES
     ],
 )

@@ -21,11 +21,6 @@ def test_an_unknown_method_is_named(text):
         settings.methods_named(text)
 
 
-def test_an_unknown_setting_is_named():
-    with pytest.raises(UserError, match="unknown setting 'large'"):
-        settings.settings_named("standard,large")
-
-
 @pytest.mark.parametrize("name", ["datm", "frepo", "dsa+sdc"])
 def test_a_case_has_what_a_step_needs(name):
     setting = dataclasses.replace(TINY, dataset="digits", shape=(8, 8, 1))

@@ -197,7 +197,7 @@ def test_what_is_measured_and_trained_beside_the_steps(mode):
         assert floats(found["fit"]) == floats(found["judge"]) == {dtype}
 
 
-@pytest.mark.slow  # `tests/methods/test_methods.py` has it of DSA
+@pytest.mark.slow  # `tests/methods/test_methods.py` has it of DM
 def test_a_step_without_compilation_is_the_compiled_one():
     recipe = toy.toy_recipe("dm", augmentation="none", batch_real=2)
     method = toy.toy_method(recipe)

@@ -36,9 +36,11 @@ BASES = (
     "tesla", "datm", "frepo", "rcig", "rat_bptt", "sre2l",
 )  # fmt: skip
 # Those whose axes the others have as well are left to `make test-slow`.
-OTHERS = ("dc", "dcc", "dsac", "m3d", "datadam", "mtt", "ftd", "tesla", "rcig")
+OTHERS = (
+    "dc", "dcc", "dsac", "m3d", "datadam", "mtt", "ftd", "tesla", "rcig", "rat_bptt",
+)  # fmt: skip
 # Those that take long to compile.
-LONG = ("ncfm", "rat_bptt", "idc")
+LONG = ("ncfm", "idc")
 MODIFIERS = {
     "sdc": {"sdc_weight": 0.5},
     "fiex": {},
@@ -47,8 +49,9 @@ MODIFIERS = {
 }
 # A teacher's statistics are matched, which forget nothing.
 FORGETTING_NONE = ("sre2l",)
-# Whose correction is among the variants of `test_methods`.
-CORRECTED = ("rat_bptt",)
+# Whose correction, or that of the objective's first method, is among the variants of
+# `test_methods`.
+CORRECTED = ("dsa", "dm", "datm", "frepo", "rat_bptt")
 STEPS = 3
 
 
@@ -132,7 +135,7 @@ def cells():
     for base, modifier in itertools.product(BASES, MODIFIERS):
         later = base in OTHERS or (base in LONG and modifier != "sdc")
         later = later or (base in FORGETTING_NONE and modifier != "sdc")
-        later = later or base in CORRECTED
+        later = later or (base in CORRECTED and modifier == "sdc")
         marks = pytest.mark.slow if later else ()
         yield pytest.param(base, modifier, marks=marks)
 

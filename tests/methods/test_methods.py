@@ -123,7 +123,7 @@ def test_the_key_decides_the_result(name, variant):
 # Each operation by itself takes long to compile: one method, and the others are left
 # to `make test-slow`.
 BY_ITSELF = [
-    pytest.param(name, marks=() if name == "dsa" else pytest.mark.slow)
+    pytest.param(name, marks=() if name == "dm" else pytest.mark.slow)
     for name in STEPPING
 ]
 

@@ -16,7 +16,7 @@ from jaxdd.distillation.opening import open_run
 from jaxdd.fields import flat, override
 from jaxdd.learners.fresh import Context, Fresh
 from jaxdd.methods.build import build, loss_at
-from jaxdd.methods.recipe import OwnLearner, OwnObjective, Recipe
+from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.sdc import SDC
 from jaxdd.objectives import Sampling, per_class
 from jaxdd.objectives.parts import Parts
@@ -92,12 +92,6 @@ def stepped(recipe: Recipe, inputs, steps=2):
         state, info = step(jax.random.key(t), state, inputs)
         infos.append(info)
     return method.result(state).images, infos
-
-
-def test_they_fit_what_is_asked_of_them():
-    assert isinstance(OWN.objective, OwnObjective)
-    assert isinstance(OWN.learner, OwnLearner)
-    assert not OWN.needs_experts
 
 
 @pytest.mark.parametrize("recipe", [Recipe(MeanMatching(), Fresh()), OWN])

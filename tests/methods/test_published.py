@@ -156,9 +156,3 @@ def test_on_digits_the_bank_is_long_enough_for_every_span(method):
     assert (chosen.length.steps, chosen.scaling.zca) == (300, False)
     assert (flat(recipe).get("mask_ratio", 0) > 0) == (method == "pad")
     assert (chosen.window.curriculum() != Curriculum()) == (method == "pad")
-
-
-def test_a_dataset_is_known_by_the_beginning_of_its_name():
-    resized = preset("tesla", "imagenet_resized/64x64", 1)
-    assert resized.recipe.labels.name == "teacher"
-    assert preset("mtt", "cifar100", 10) != preset("mtt", "cifar10", 10)

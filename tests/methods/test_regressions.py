@@ -10,7 +10,7 @@ import pytest
 
 from jaxdd.errors import Diverged
 from jaxdd.methods.network import NetworkSpec
-from jaxdd.methods.presets import preset, usual_network
+from jaxdd.methods.presets import usual_network
 from jaxdd.methods.published.regressions import FREPO_UPDATES, settings
 from jaxdd.methods.recipes import METHODS
 from jaxdd.running.loop import Program
@@ -94,13 +94,6 @@ def test_numbers_of_images_between_those_of_the_table():
             expected = {2: 2000, 10: 2000, 700: 40_000} if steps else {}
             assert row["eval_epochs"] * batches >= expected.get(ipc, 2000)
             assert (row["eval_epochs"] - 1) * batches < expected.get(ipc, 2000)
-
-
-def test_digits_have_short_settings_of_their_own():
-    for method in ("frepo", "rcig"):
-        chosen = preset(method, "digits", 1)
-        assert chosen.length.steps <= 3000
-        assert chosen.recipe.learner.networks == 4
 
 
 def test_labels_of_another_space_are_refused():

@@ -81,7 +81,7 @@ def test_outputs_of_every_network(name, train):
     assert all(leaf.dtype == jnp.float32 and not leaf.weak_type for leaf in leaves)
 
 
-@pytest.mark.parametrize("name", ["convnet", "mlp", "resnet18", "resnet18_ap"])
+@pytest.mark.parametrize("name", ["convnet", "mlp", "resnet18"])
 def test_small_digits_reach_every_layer(name):
     network = make_network(name, (8, 8, 1), 3, width=4)
     params, stats = jax.jit(network.init)(jax.random.key(0))

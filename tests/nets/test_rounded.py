@@ -1,6 +1,5 @@
 """Products of bfloat16 operands: values and derivatives of any order beside float64."""
 
-import dataclasses
 from functools import partial
 
 import jax
@@ -186,11 +185,6 @@ def test_a_network_keeps_its_precision_wherever_it_is_traced():
     np.testing.assert_array_equal(logits(exact), same)
     assert 1e-4 < gap(logits(rounded_one), logits(exact)) < 0.02
     assert policy.choices().precision == "float32"
-
-
-def test_the_form_follows_from_the_precision():
-    chosen = dataclasses.replace(policy.choices(), precision="bfloat16")
-    assert [chosen.form(small) for small in (True, False)] == ["im2col", "rounded"]
 
 
 def test_an_unknown_precision_is_refused():

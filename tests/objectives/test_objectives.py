@@ -56,7 +56,7 @@ def test_feature_match_is_the_squared_distance_of_the_mean_features():
     assert np.array_equal(evidence.batch.images, synthetic.images)
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", ["ours", "mse"])
 def test_gradient_match_is_the_distance_of_the_two_gradients(distance):
     learner = new_learner(NETWORK)
     synthetic, real = toy_batch(3, seed=0), toy_batch(7, seed=1, padding=2)

@@ -10,8 +10,8 @@ import pytest
 from jaxdd.nets import make_network
 from jaxdd.scores import selection
 from jaxdd.scores.dataset import compute
-from jaxdd.scores.selection import SELECTIONS, by_score, herding, k_centre, select
-from jaxdd.scores.table import SCORES, Effort
+from jaxdd.scores.selection import by_score, herding, k_centre, select
+from jaxdd.scores.table import Effort
 from tests.helpers import COUNTS, toy_real
 
 REAL = toy_real()
@@ -72,12 +72,6 @@ def test_scores_choose_the_ends_and_the_middle_of_each_class():
             spare = len(order) - 3
             first = {"easy": 0, "median": spare // 2, "hard": spare}[end]
             assert row.tolist() == order[first : first + 3].tolist()
-
-
-def test_every_score_has_its_names():
-    for score in SCORES:
-        assert {f"{score}_easy", f"{score}_median", f"{score}_hard"} <= {*SELECTIONS}
-    assert len(SELECTIONS) == len(set(SELECTIONS)) == 2 + 3 * len(SCORES)
 
 
 def test_several_ways_share_their_networks(monkeypatch):
