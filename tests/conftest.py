@@ -53,7 +53,8 @@ def pytest_configure():
 
 # Files of few but long tests: a process must not be left alone with them at the end.
 LONG = (
-    "tests/house/test_docs.py",
+    "tests/house/",
+    "tests/benchmarks/test_expected.py",
     "tests/methods/test_cells.py",
     "tests/methods/test_methods.py",
     "tests/distillation/",
