@@ -17,13 +17,14 @@ STORED = expected.stored()
 LATER = ("tesla", "mtt", "idc")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(x, marks=pytest.mark.slow if x in LATER else ())
-        for x in expected.NAMES
-    ],
-)
+def named(names):
+    marked = [
+        pytest.param(x, marks=pytest.mark.slow) if x in LATER else x for x in names
+    ]
+    return pytest.mark.parametrize("name", marked)
+
+
+@named(expected.NAMES)
 def test_ours_is_the_reference_in_float64(name):
     assert expected.gap(expected.ours(name), STORED[name]) < expected.TOLERANCE
 
@@ -34,7 +35,7 @@ def test_every_method_of_the_reference_is_stored():
     assert expected.FILE.stat().st_size < 300_000
 
 
-@pytest.mark.parametrize("name", expected.METHODS)
+@named(expected.METHODS)
 def test_the_random_numbers_are_those_of_the_stored_file(name):
     np.testing.assert_allclose(
         expected.drawn(name), STORED["draws"][name], rtol=0, atol=1e-12
