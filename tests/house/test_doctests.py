@@ -34,11 +34,11 @@ ENTRY_POINTS = (
 
 @functools.cache
 def namespace():
-    """A small problem: 12 grey 8x8 images of 3 classes and a small network."""
+    """A small problem: 12 grey 8x8 images of 3 classes and a ConvNet for them."""
     key = jax.random.key(0)
     images = jax.random.normal(key, (12, 8, 8, 1))
     labels = np.arange(12) % 3
-    made = make_network("mlp", (8, 8, 1), 3, width=16)
+    made = make_network("convnet", (8, 8, 1), 3, width=4, depth=1)
     # Examples call it outside of any `jit`: operation by operation takes longer.
     apply = jax.jit(made.apply, static_argnames="train")
     network = Network(jax.jit(made.init), apply)
