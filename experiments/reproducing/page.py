@@ -98,7 +98,8 @@ def _table(
             f"{x['minutes']:.1f}" + ("" if x["at_once"] == 1 else f" ({x['at_once']})"),
             _number(x["memory_mb"]),
             runs[_run(x)],
-            f"[{x['sha256'][:8]}](../results/sets/{name})" if name in kept
+            f"[{x['sha256'][:8]}](../results/sets/{name})"
+            + (" (slim)" if "set_sha256" in x else "") if name in kept
             else x["sha256"][:8],
         )  # fmt: skip
         lines.append("| " + " | ".join(map(str, cells)) + " |")

@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxdd import fields
 from jaxdd.artifact.artifact import Artifact
+from jaxdd.artifact.slim import filled
 from jaxdd.data import Dataset, split
 from jaxdd.data.problem import Problem
 from jaxdd.errors import UserError, quoted
@@ -184,8 +185,11 @@ def open_referee(
     first = next(iter(sets.values()))
     opened = evaluation.open_artifact(first, one, dataset, test_dataset)
     problem = opened.problem
-    for artifact in list(sets.values())[1:]:
-        reopen(artifact, None, None, problem.dataset)
+    (name, _), *others = sets.items()
+    sets = {name: opened.artifact}
+    for name, artifact in others:
+        again = reopen(artifact, None, None, problem.dataset)
+        sets[name] = filled(artifact, again.preprocess)
     protocols = protocols_of(
         config, {net: judge.protocol for net, judge in opened.judges.items()}
     )

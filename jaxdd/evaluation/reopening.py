@@ -11,6 +11,7 @@ from jaxdd.data.problem import FORM, DataFlags, Problem, open_dataset, prepare
 from jaxdd.data.streaming.moving import placed
 from jaxdd.data.streaming.sources import joined
 from jaxdd.data.subsets import Subset
+from jaxdd.data.unfitted import Unfitted
 from jaxdd.errors import UserError, quoted
 
 PARTS = ("test", "all")
@@ -25,6 +26,8 @@ def reopen(
 ) -> Problem:
     """The data that an artifact was made from, with its own preprocessing.
 
+    The whitening of a slim set is fitted again; `slim.filled` puts it into the set.
+
     Args:
         artifact: the set.
         dataset, data_dir: where the data is now, if it moved.
@@ -32,8 +35,8 @@ def reopen(
         stream: whether images stay on disk, see `data.load`.
 
     Raises:
-        UserError: the data cannot be read or is not the same, or its classes have other
-            names or another order.
+        UserError: the data cannot be read or is not the same, its classes have other
+            names or another order, or a slim set was whitened otherwise.
     """
     origin = artifact.dataset
     if in_memory is not None:
@@ -61,7 +64,16 @@ def reopen(
     check_kind(artifact, data, name)
     validation, seed = float(origin["validation"]), origin["split_seed"]
     problem = prepare(data, validation, seed)
-    return replace(problem, preprocess=artifact.preprocess, source=source)
+    preprocess = artifact.preprocess
+    if isinstance(preprocess, Unfitted):
+        if not data.is_decoded:
+            raise UserError(
+                f"the images of {quoted(name)} are not decoded yet, and the whitening "
+                "of a slim set is fitted to all of them: leave --plan out, or make the "
+                "set whole by experiments.convert first"
+            )
+        preprocess = preprocess.fit(problem.splits.train.images)
+    return replace(problem, preprocess=preprocess, source=source)
 
 
 def of_set(data: Dataset, origin: dict[str, Any]) -> Dataset:
