@@ -21,11 +21,14 @@ class Start(NamedTuple):
     """A set to begin at.
 
     Attributes:
-        artifact: the set.
+        artifact: the set, whole.
+        digest: of the set as its file has it. That of a slim one does not depend on the
+            rounding of the machine that fits its whitening again.
         remarks: sentences about what of it is used, and how.
     """
 
     artifact: Artifact
+    digest: str
     remarks: list[str]
 
 
@@ -76,8 +79,9 @@ def open_start(path: str, problem: Problem, resolved: Resolved) -> Start:
             "data than the run's, and its own matrices are left out: make it whole "
             "by experiments.convert with --dataset (and --data_dir)"
         )
-    artifact = filled(artifact, asked)
-    return Start(artifact, _told(artifact, place, problem, recipe.labels.name))
+    whole = filled(artifact, asked)
+    remarks = _told(whole, place, problem, recipe.labels.name)
+    return Start(whole, artifact.digest, remarks)
 
 
 def _told(artifact: Artifact, place: Path, problem: Problem, labels: str) -> list[str]:
