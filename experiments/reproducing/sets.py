@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdd.progress import say
+from jaxdd.storage.paths import reason
 
 # The matrices of a whitening alone are larger than all other sets together.
 LARGEST_SET = 2 * 10**6
@@ -67,13 +68,16 @@ def _convert(whole: Path, path: Path) -> str | None:
     In a process of its own, on the processor: the devices are left to the runs.
     """
     flags = [f"--source={whole}", "--slim", f"--out={path}"]
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.convert", *flags],
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        process_group=0,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "experiments.convert", *flags],
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+            process_group=0,
+        )
+    except OSError as error:
+        return reason(error)
     if done.returncode == 0:
         return None
     return (done.stderr.strip().splitlines() or ["it has no slim form"])[-1]

@@ -10,6 +10,7 @@ from pathlib import Path
 from experiments.reproducing import ledger, places, processes, sets
 from experiments.reproducing.places import Place
 from experiments.reproducing.processes import Task
+from jaxdd.errors import UserError
 from jaxdd.progress import say
 from jaxdd.storage import records
 from jaxdd.storage.files import atomic_file, to_json, write_atomically
@@ -97,6 +98,7 @@ class Work:
             at_once=self.at_once,
             revision=self.revision,
         )
+        ledger.write_record(record, place.folder)
         record = sets.with_set(record, place.folder)
         ledger.write_record(record, place.folder)
         ledger.append(self.results, record, place.folder)
@@ -141,11 +143,16 @@ class Work:
                 continue
             self._slimmed.add(path)
             whole = path.with_name(sets.WHOLE)
-            if whole.exists() and whole.stat().st_size > sets.LARGEST_SET:
+            if not whole.exists() or whole.stat().st_size <= sets.LARGEST_SET:
+                continue
+            try:
                 record = ledger.read_record(path.parent)
-                slimmed = sets.with_set(record, path.parent)
-                if slimmed != record:
-                    ledger.write_record(slimmed, path.parent)
+            except UserError as error:  # the other runs go on all the same
+                say(str(error))
+                continue
+            slimmed = sets.with_set(record, path.parent)
+            if slimmed != record:
+                ledger.write_record(slimmed, path.parent)
 
     def _packed(self) -> Iterator[Path]:
         # Of `Path.rglob` and this, only this one passes over folders that vanish.

@@ -188,7 +188,7 @@ def open_referee(
     (name, _), *others = sets.items()
     sets = {name: opened.artifact}
     for name, artifact in others:
-        again = reopen(artifact, None, None, problem.dataset)
+        again = reopen(artifact, None, None, problem.dataset, fitted=problem.preprocess)
         sets[name] = filled(artifact, again.preprocess)
     protocols = protocols_of(
         config, {net: judge.protocol for net, judge in opened.judges.items()}

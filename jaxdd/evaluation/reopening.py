@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxdd.artifact.artifact import Artifact
-from jaxdd.data import Dataset, Split
+from jaxdd.data import Dataset, Preprocess, Split
 from jaxdd.data.problem import FORM, DataFlags, Problem, open_dataset, prepare
 from jaxdd.data.streaming.moving import placed
 from jaxdd.data.streaming.sources import joined
@@ -23,6 +23,7 @@ def reopen(
     data_dir: str | None,
     in_memory: Dataset | None = None,
     stream: str = "auto",
+    fitted: Preprocess | None = None,
 ) -> Problem:
     """The data that an artifact was made from, with its own preprocessing.
 
@@ -33,6 +34,7 @@ def reopen(
         dataset, data_dir: where the data is now, if it moved.
         in_memory: the data, where it is there already.
         stream: whether images stay on disk, see `data.load`.
+        fitted: a whitening that is there already, for a slim set that has the same.
 
     Raises:
         UserError: the data cannot be read or is not the same, its classes have other
@@ -66,6 +68,8 @@ def reopen(
     problem = prepare(data, validation, seed)
     preprocess = artifact.preprocess
     if isinstance(preprocess, Unfitted):
+        if fitted is not None and preprocess.agrees(fitted):
+            return replace(problem, preprocess=fitted, source=source)
         if not data.is_decoded:
             raise UserError(
                 f"the images of {quoted(name)} are not decoded yet, and the whitening "
