@@ -10,7 +10,7 @@ import pytest
 
 import jaxdd
 from experiments import convert, reproduce
-from experiments.reproducing import ledger, sets, work
+from experiments.reproducing import ledger, page, sets, work
 from experiments.reproducing.work import Work
 from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.slim import filled
@@ -130,6 +130,26 @@ def test_a_set_of_another_run_is_not_taken_for_the_records(tmp_path, sample, tol
     assert ledger.append(tmp_path, record, tmp_path / "a")
     assert told == ["a: distilled.npz is not that of the record, and is left out"]
     assert not (tmp_path / ledger.SETS).exists()
+
+
+def test_a_damaged_record_does_not_keep_the_others_from_the_pack(
+    tmp_path, sample, told, at_hand
+):
+    for name in "ab":
+        finished(tmp_path / "out" / name, sample)
+    (tmp_path / "out/a" / ledger.RECORD).write_text("{")
+    Work(tmp_path / "out", tmp_path, revision="x").pack(tmp_path / "made.zip")
+    assert "record.json" in told[0]
+    assert told[-1].endswith("each: a/distilled.npz")
+    with zipfile.ZipFile(tmp_path / "made.zip") as archive:
+        assert "b/slim.npz" in archive.namelist()
+
+
+def test_the_page_tells_slim_sets_from_others(sample):
+    name = ledger.set_name(sample)
+    link = f"[{sample['sha256'][:8]}](../results/sets/{name})"
+    assert f"{link} |" in page.text([sample], [name])
+    assert f"{link} (slim) |" in page.text([{**sample, "set_sha256": "0"}], [name])
 
 
 @pytest.mark.slow
