@@ -21,7 +21,8 @@ from jaxdd.distillation.pruning import prune
 from jaxdd.distillation.result import Result
 from jaxdd.distillation.scoring import difficulty
 from jaxdd.errors import UserError
-from jaxdd.evaluation.api import evaluate, referee
+from jaxdd.evaluation.api import evaluate, probe, referee
+from jaxdd.evaluation.probed import Probed
 from jaxdd.evaluation.result import Evaluation
 from jaxdd.evaluation.statistics import Statistics
 from jaxdd.evaluation.verdict import Verdict
@@ -143,6 +144,7 @@ __all__ = [
     "Network",
     "Parts",
     "Pool",
+    "Probed",
     "Pruned",
     "RealData",
     "RealPool",
@@ -220,6 +222,7 @@ __all__ = [
     "per_set",
     "per_span",
     "preset",
+    "probe",
     "prune",
     "random_subsets",
     "real_data",

@@ -37,7 +37,7 @@ CONVOLUTIONS = {
     "canonical, small ones by patches": ("canonical", "im2col"),
 }
 TODAY = "as the policy says"
-NAMES = ("classes", "unroll", "experts", "networks", "norms")
+NAMES = ("classes", "features", "unroll", "experts", "networks", "norms")
 
 
 class Form(NamedTuple):
@@ -80,6 +80,9 @@ def primitives(sizes: Sizes) -> dict[str, Primitive]:
     return {
         "classes (DSA)": Primitive(
             lambda: step("dsa", matches=1), "classes", setting.classes
+        ),
+        "features (DM)": Primitive(
+            lambda: step("dm"), "feature_classes", setting.classes
         ),
         "unroll (MTT)": Primitive(lambda: step("mtt"), None, 1),
         "experts": Primitive(

@@ -1,8 +1,8 @@
 """Choices that depend on the device, in one table: forms of mapped axes and layers.
 
 Measured on two CPU cores: mapping classes, experts or networks one after another beats
-`vmap` by 2-8 times, because batched weights turn convolutions into grouped ones. On
-accelerators small kernels leave the device idle, so the axis is batched there.
+`vmap` by 2-8 times, because batched weights turn convolutions into grouped ones. NVIDIA
+GPUs are slow at these too; what shares its weights is batched there.
 
 `python -m benchmarks.accelerator` measures the forms on the device of this machine; the
 entry that it prints last can be pasted into `TABLE`. No choice changes a result beyond
@@ -31,8 +31,10 @@ class Choices:
 
     Attributes:
         measured: the machine and versions of the measurement, or `NOT_MEASURED`.
-        classes: slices of the class axis that are computed at once; 1 for a loop over
-            single slices.
+        classes: classes whose gradients of the parameters are matched at once; 1 for a
+            loop over single classes.
+        feature_classes: classes whose features are matched at once. They share the
+            weights, so that several are one larger batch.
         experts: experts that are trained at once on one device.
         networks: networks that are evaluated, or at which difficulty is measured, at
             once.
@@ -54,6 +56,7 @@ class Choices:
 
     measured: str = NOT_MEASURED
     classes: int = 32
+    feature_classes: int = 10
     experts: int = 32
     networks: int = 32
     samples: int = 8
@@ -81,6 +84,7 @@ TABLE: dict[str, Choices] = {
     "cpu": Choices(
         measured="two cores of a server, JAX 0.10.2",
         classes=1,
+        feature_classes=1,
         experts=1,
         networks=1,
         samples=8,
@@ -99,23 +103,31 @@ TABLE: dict[str, Choices] = {
     ),
     # Batched weights make grouped convolutions, which cuDNN is slow at: one class after
     # another takes 0.56 of the time of all at once in a step of DSA, one expert after
-    # another 0.22 (width 128, 32x32). Other forms were not compared.
+    # another 0.22 (width 128, 32x32). Where classes share the weights it is the other
+    # way round: a step of DM takes 3.7 ms with all of ten classes and 7.0 one by one.
     "NVIDIA H100 80GB HBM3": Choices(
-        measured="classes and experts, NVIDIA H100, JAX 0.11.2, 2026-11-26",
+        measured="classes and experts, NVIDIA H100, JAX 0.11.2, 2026-11-26; others as "
+        "of an H200",
         classes=1,
         experts=1,
+        samples=64,
         precision="tf32",
     ),
-    # Four steps were timed with all classes at once, 0.10 to 0.20 of PyTorch's time on
-    # the same card. Ten steps of DSA give other bits when they run again.
+    # bfloat16 takes 0.71 to 1.03 of TF32's time in a step and 0.47 in gradient norms;
+    # whether accuracy holds was not measured. Networks one by one take 0.87 of the time
+    # of 32 at once: a tie. Ten steps of DSA give other bits when they run again.
     "NVIDIA H200": Choices(
-        measured="steps, NVIDIA H200, JAX 0.11.2, 2026-11-26; forms as of an H100",
+        measured="steps, networks and norms, NVIDIA H200, JAX 0.11.2, 2026-11-27; "
+        "classes and experts as of an H100",
         classes=1,
         experts=1,
+        samples=64,
         precision="tf32",
     ),
-    # JAX's own precision on NVIDIA GPUs that have it; forms as of an H100.
-    "gpu": Choices(measured=NOT_MEASURED, classes=1, experts=1, precision="tf32"),
+    # JAX's own precision on NVIDIA GPUs that have it; forms as of those two.
+    "gpu": Choices(
+        measured=NOT_MEASURED, classes=1, experts=1, samples=64, precision="tf32"
+    ),
     "tpu": Choices(measured=NOT_MEASURED),
 }
 

@@ -5,7 +5,7 @@ hits          answers of networks that are measured already, so that a run resum
 statistics    mean and standard deviation of accuracies
 reopening     finds the data of an artifact again, or opens other data
 run           an artifact on any network; `result` is its outcome
-api           `jaxdd.evaluate` and `jaxdd.referee`, the same in one call
+api           `jaxdd.evaluate`, `jaxdd.referee` and `jaxdd.probe`, each in one call
 history       earlier results in evaluation.json
 
 The referee compares sets with each other, with selected samples and with all data:
@@ -17,4 +17,6 @@ rates         the learning rate of an architecture
 cells         networks that are measured; `work` is all that is computed
 referee       a table, measured and stored; `verdict` is its outcome
 tables        earlier tables in referee.json
+
+And `probing` measures how hard sets are, for which networks; `probed` is its outcome.
 """

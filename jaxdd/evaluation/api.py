@@ -1,4 +1,4 @@
-"""`jaxdd.evaluate` and `jaxdd.referee`: sets measured in one call."""
+"""`jaxdd.evaluate`, `jaxdd.referee` and `jaxdd.probe`: sets measured in one call."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,9 +9,10 @@ from jaxdd.artifact.artifact import Artifact
 from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.errors import UserError, quoted
-from jaxdd.evaluation import options
+from jaxdd.evaluation import options, probing
 from jaxdd.evaluation import referee as refereeing
 from jaxdd.evaluation.opening import open_referee
+from jaxdd.evaluation.probed import Probed
 from jaxdd.evaluation.result import Evaluation
 from jaxdd.evaluation.run import Config, measure, open_artifact, read_artifact
 from jaxdd.evaluation.verdict import Verdict
@@ -154,12 +155,7 @@ def referee(
         (5, ['random'])
     """
     with listening(progress):
-        for flag in ("artifact", "workdir"):
-            if flag in flags:
-                raise UserError(
-                    f"there is no keyword {quoted(flag)}: the sets come first, and "
-                    "only python -m experiments.evaluate writes"
-                )
+        _refuse_files(flags, "evaluate")
         sets = {name: _read(x) for name, x in _named(artifacts).items()}
         first = next(iter(sets.values()))
         in_memory, name = _data_like(first, dataset)
@@ -179,6 +175,71 @@ def referee(
         for latest in refereeing.measure(opened):
             table = latest
         return Verdict(table)
+
+
+def probe(
+    artifacts: Source | Sequence[Source] | Mapping[str, Source],
+    *,
+    dataset: Data | None = None,
+    progress: Callback | None = None,
+    **flags: Any,
+) -> Probed:
+    """Who finds distilled sets hard? Their GraDN among real samples, kind by kind.
+
+    The same values give the same numbers as `python -m experiments.probe`. Nothing is
+    written.
+
+    Args:
+        artifacts: one set or several of the same data, as of `jaxdd.referee`.
+        dataset: as of `jaxdd.evaluate`.
+        progress: called with events, see `jaxdd.progress`; `jaxdd.report.bar` draws a
+            bar.
+        flags: of `experiments.probe`, such as `probe_kinds="random,real_early"`,
+            `probes=5` or `data_dir="TFDS"`.
+
+    Returns:
+        The table: `probed.places[name]["random"].percentile` is a cell. Two more rows
+        are what runs begin with, real images and noise.
+
+    Raises:
+        UserError: an argument cannot be used, or the sets are of different data.
+
+    Source: ours; GraDN is SDC's.
+
+    Example:
+        >>> import dataclasses, jaxdd, numpy as np
+        >>> from jaxdd.artifact.artifact import _example
+        >>> images, labels = np.zeros((20, 4, 4, 1), np.uint8), np.arange(20) % 2
+        >>> data = jaxdd.from_arrays(images, labels, images, labels, ("cat", "dog"))
+        >>> origin = {**_example().dataset, "fingerprint": data.fingerprint}
+        >>> artifact = dataclasses.replace(_example(), dataset=origin)
+        >>> flags = {"probe_kinds": "random", "probes": 1}
+        >>> list(probe({"mine": artifact}, dataset=data, **flags).places)
+        ['first images: real', 'first images: noise', 'mine']
+    """
+    with listening(progress):
+        _refuse_files(flags, "probe")
+        sets = {name: _read(x) for name, x in _named(artifacts).items()}
+        in_memory, name = _data_like(next(iter(sets.values())), dataset)
+        config = from_keywords(
+            probing.Config,
+            artifact="in memory",
+            workdir="none",
+            dataset=name,
+            **flags,
+        )
+        config = fields.understood(config)
+        return probing.measure(probing.open_sets(config, sets, in_memory))
+
+
+def _refuse_files(flags: Mapping[str, Any], program: str) -> None:
+    """Raise UserError where keywords name files, which a function does not write."""
+    for flag in ("artifact", "workdir"):
+        if flag in flags:
+            raise UserError(
+                f"there is no keyword {quoted(flag)}: the sets come first, and only "
+                f"python -m experiments.{program} writes"
+            )
 
 
 def _named(artifacts: Any) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def calibrated(
         outputs, _ = network.apply(params, learner.stats, augmented, False)
         return cross_entropy(outputs.logits, images.labels), {}
 
-    term = class_gradients(of_class)
+    term = class_gradients(of_class, features=True)
 
     def whole(
         key: Key, synthetic: Synthetic, learner: Learner, inputs: Inputs, step: Array

@@ -56,7 +56,7 @@ class ClassObjective(Protocol):
         """  # fmt: skip
 
 
-def class_gradients(of_class: ClassObjective) -> Objective:
+def class_gradients(of_class: ClassObjective, features: bool = False) -> Objective:
     """The sum of an objective over classes, with its gradient from the same pass.
 
     The gradient with respect to the images of a class comes from that class alone, so
@@ -67,6 +67,8 @@ def class_gradients(of_class: ClassObjective) -> Objective:
     Args:
         of_class: the objective of one class, a pure function; its key is that of the
             class.
+        features: whether all that it computes of the network are features, and no
+            gradients of its parameters: a device may then take more classes at once.
 
     Returns:
         The objective; its loss and info are sums over classes.
@@ -82,7 +84,8 @@ def class_gradients(of_class: ClassObjective) -> Objective:
             jnp.arange(synthetic.images.shape[0]),
             Batch(synthetic.images, synthetic.labels),
         )
-        chunk = policy.choices().classes
+        chosen = policy.choices()
+        chunk = chosen.feature_classes if features else chosen.classes
         return policy.spread_axis(one, xs, key, learner, inputs, step, chunk=chunk)
 
     def total(values, infos) -> tuple[Scalar, Info]:
@@ -146,6 +149,7 @@ def per_class(
     sampling: Sampling,
     terms: Mapping[str, WeightedTerm] | None = None,
     remember: Forgetting | None = None,
+    features: bool = False,
 ) -> Objective:
     """Lift a match of one class to the sum over classes.
 
@@ -157,6 +161,7 @@ def per_class(
         sampling: how many samples of a class the match sees.
         terms: penalties by name.
         remember: a term against forgetting.
+        features: whether the match compares features, see `class_gradients`.
 
     Returns:
         The objective. Its info has "match" (the sum over classes), each term's value
@@ -197,4 +202,5 @@ def per_class(
 
         return remember.add(matched, inputs, compare)
 
-    return class_gradients(of_class)
+    # A term is about gradients of the parameters, whatever is matched.
+    return class_gradients(of_class, features and not terms)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxdd.report.distances import feature_distances
+    from jaxdd.report.dots import percentiles, percentiles_png
     from jaxdd.report.images import extremes, extremes_png, grid_png, image_grid
     from jaxdd.report.plots import (
         Chart,
@@ -42,12 +43,15 @@ __all__ = [
     "histogram",
     "image_grid",
     "intervals",
+    "percentiles",
+    "percentiles_png",
     "pruning",
 ]
 
 _FILES = {
     "bar": "progress",
     "feature_distances": "distances",
+    **dict.fromkeys(("percentiles", "percentiles_png"), "dots"),
     **dict.fromkeys(("extremes", "extremes_png", "grid_png", "image_grid"), "images"),
 }
 

@@ -116,8 +116,11 @@ def test_committed_numbers_are_of_all_objectives_and_small():
 
 
 def check_case(name):
-    fresh, committed = cases.exact(name), cases.expected()[name]
-    assert max(cases.difference(fresh, committed)) < 1e-9
+    """Processors differ in the last bit of what is float32 before it is float64: the
+    random draws; an unrolled training enlarges that."""
+    loss, gradient = cases.difference(cases.exact(name), cases.expected()[name])
+    assert loss < 1e-8
+    assert gradient < 1e-5
 
 
 def test_committed_numbers_are_those_of_float64():
@@ -197,7 +200,7 @@ def test_forms_are_choices_of_the_policy_and_no_two_are_the_same(device):
     today = policy.TABLE[device]
     every = forms.primitives(dataclasses.replace(sizes.TINY, experts=8))
     assert {p.field for p in every.values()} == {
-        "classes", "experts", "networks", "samples", None
+        "classes", "feature_classes", "experts", "networks", "samples", None
     }  # fmt: skip
     for primitive in every.values():
         found = list(forms.forms(primitive, today))

@@ -1,5 +1,7 @@
 """Matches against formulas, the lift over classes against a Python loop."""
 
+from dataclasses import replace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,9 @@ import pytest
 
 from jaxdd import augment
 from jaxdd.data.real import real_data
+from jaxdd.devices import policy
 from jaxdd.fields import flat, override
+from jaxdd.learners.fresh import Context
 from jaxdd.methods.build import objective_of
 from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.sdc import sdc
@@ -322,3 +326,34 @@ def test_a_class_is_traced_once_and_has_its_value_without_a_gradient():
     objective = class_gradients(chex.assert_max_traces(of_class, n=1))
     loss = lambda synthetic: objective(KEY, synthetic, LEARNER, inputs, jnp.int32(0))
     jax.jit(jax.grad(loss, has_aux=True))(start)
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "field"),
+    [
+        ("dsa", {}, "classes"),
+        ("dm", {}, "feature_classes"),
+        # The term has gradients of the parameters.
+        ("dm", {"sdc_weight": 0.1}, "classes"),
+    ],
+)
+def test_features_have_a_choice_of_their_own_how_classes_are_mapped(
+    method, changes, field
+):
+    """Shared weights make one larger batch, gradients of them grouped products."""
+    changes = {"augmentation": "none", "batch_real": 2, **changes}
+    recipe = override(METHODS[method], changes)
+    inputs, start = toy_inputs(), toy_start(toy_inputs())
+    learner = new_learner(NETWORK)
+
+    def loops(at_once: str) -> bool:
+        """Whether classes are in a loop although one choice takes all at once."""
+        one_by_one = dict.fromkeys(("classes", "feature_classes"), 1)
+        chosen = replace(policy.choices(), **{**one_by_one, at_once: 3})
+        objective = objective_of(NETWORK, recipe, Context(None))
+        step = lambda images: objective(KEY, images, learner, inputs, jnp.int32(0))
+        with policy.using(chosen):
+            return "length=3" in str(jax.make_jaxpr(step)(start))
+
+    fields = ("classes", "feature_classes")
+    assert [name for name in fields if not loops(name)] == [field]
