@@ -10,7 +10,6 @@ from typing import Any
 
 from jaxdd import fields
 from jaxdd.artifact.artifact import Artifact
-from jaxdd.artifact.slim import filled
 from jaxdd.data import Dataset, split
 from jaxdd.data.problem import Problem
 from jaxdd.errors import UserError, quoted
@@ -25,7 +24,7 @@ from jaxdd.evaluation.options import (
 )
 from jaxdd.evaluation.protocol import Protocol
 from jaxdd.evaluation.rates import rates_of
-from jaxdd.evaluation.reopening import Tested, reopen
+from jaxdd.evaluation.reopening import Tested, all_whole
 from jaxdd.evaluation.teacher import open_bank
 from jaxdd.evaluation.whole import EPOCHS
 from jaxdd.experts.bank import Bank
@@ -185,11 +184,7 @@ def open_referee(
     first = next(iter(sets.values()))
     opened = evaluation.open_artifact(first, one, dataset, test_dataset)
     problem = opened.problem
-    (name, _), *others = sets.items()
-    sets = {name: opened.artifact}
-    for name, artifact in others:
-        again = reopen(artifact, None, None, problem.dataset, fitted=problem.preprocess)
-        sets[name] = filled(artifact, again.preprocess)
+    sets = all_whole(sets, problem)
     protocols = protocols_of(
         config, {net: judge.protocol for net, judge in opened.judges.items()}
     )

@@ -22,7 +22,7 @@ from jaxdd.devices.precision import AUTO, PRECISIONS
 from jaxdd.errors import UserError, quoted
 from jaxdd.evaluation.opening import check_alike, read_sets
 from jaxdd.evaluation.probed import Place, Probed
-from jaxdd.evaluation.reopening import reopen
+from jaxdd.evaluation.reopening import all_whole, reopen
 from jaxdd.fields import option
 from jaxdd.methods.network import network_for
 from jaxdd.primitives.keys import named_key
@@ -129,15 +129,17 @@ def open_sets(
         if name in STARTS:
             raise UserError(f"{quoted(name)} is the name of a row: choose another")
     check_alike(sets)
+    first = next(iter(sets.values()))
+    problem = reopen(first, config.dataset, config.data_dir, dataset, config.stream)
+    sets = all_whole(sets, problem)
     (name, first), *others = sets.items()
     for other, artifact in others:
-        if artifact.preprocess.digest != first.preprocess.digest:
+        if artifact.fitted.digest != first.fitted.digest:
             raise UserError(
                 f"the sets {quoted(other)} and {quoted(name)} have different "
                 "preprocessing, so that their networks see other numbers: probe them "
                 "apart"
             )
-    problem = reopen(first, config.dataset, config.data_dir, dataset, config.stream)
     precision = policy.resolved(config.precision)
     seed = first.provenance["seed"] if config.seed is None else config.seed
     return Opened(

@@ -1,11 +1,13 @@
 """The data of an artifact, found again, and other data to judge it on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from jaxdd.artifact.artifact import Artifact
+from jaxdd.artifact.slim import filled
 from jaxdd.data import Dataset, Preprocess, Split
 from jaxdd.data.problem import FORM, DataFlags, Problem, open_dataset, prepare
 from jaxdd.data.streaming.moving import placed
@@ -78,6 +80,24 @@ def reopen(
             )
         preprocess = preprocess.fit(problem.splits.train.images)
     return replace(problem, preprocess=preprocess, source=source)
+
+
+def all_whole(sets: Mapping[str, Artifact], problem: Problem) -> dict[str, Artifact]:
+    """The sets of one table, slim ones made whole; one fit serves all that share it.
+
+    Args:
+        sets: by name.
+        problem: what `reopen` returned for the first.
+
+    Raises:
+        UserError: the data is not that of another set, or whitened otherwise.
+    """
+    (name, first), *others = sets.items()
+    whole = {name: filled(first, problem.preprocess)}
+    for name, artifact in others:
+        own = reopen(artifact, None, None, problem.dataset, fitted=problem.preprocess)
+        whole[name] = filled(artifact, own.preprocess)
+    return whole
 
 
 def of_set(data: Dataset, origin: dict[str, Any]) -> Dataset:

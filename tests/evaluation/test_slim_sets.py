@@ -9,6 +9,7 @@ import jaxdd
 from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.slim import slim
 from jaxdd.data import Dataset, fit_zca, from_arrays, unfitted
+from jaxdd.evaluation import probing
 from jaxdd.progress import listening
 from tests.evaluation.tables import DATA, NAMES, PROBLEM, artifact, opened_of
 from tests.helpers import refused
@@ -42,6 +43,17 @@ def test_every_set_of_a_table_is_made_whole():
     # One fit serves all sets that were whitened by it.
     assert opened.sets["four"].preprocess is opened.problem.preprocess
     np.testing.assert_array_equal(opened.problem.preprocess.matrix, WHOLE.fitted.matrix)
+
+
+def test_sets_are_probed_slim_and_whole():
+    config = probing.Config(
+        artifact="in memory", workdir="w", probe_kinds="random", probes=1
+    )
+    sets = {"slim": slim(WHOLE), "whole": WHOLE, "other": slim(WHOLE)}
+    opened = probing.open_sets(config, sets, DATA)
+    assert {x.digest for x in opened.sets.values()} == {WHOLE.digest}
+    with refused("have different preprocessing"):
+        probing.open_sets(config, {"slim": slim(WHOLE), "b": artifact()}, DATA)
 
 
 def test_other_data_and_other_shares_of_it_are_refused():
