@@ -184,8 +184,8 @@ class Artifact:
     def displayable(self) -> np.ndarray:
         """Stored images as pixels, [K, n, H, W, C] float32 clipped to [0, 1].
 
-        Sequences and vectors are in the units of their data, and not clipped. Those of
-        a slim set are rounded to 8 bits.
+        Sequences and vectors are in the units of their data, and not clipped. The
+        pixels of a slim set are rounded to 8 bits.
 
         Raises:
             UserError: the preprocessing does not fit the images.
