@@ -214,7 +214,8 @@ class Artifact:
 
         The same for a copy, and whatever was measured since; another one for other
         images, labels, classes, preprocessing, decoder or step size. A slim set has
-        that of the whole one once its whitening is fitted again on the same machine.
+        that of the whole one once its whitening is fitted again, if that gives the same
+        bits.
         """
         digest = hashlib.sha256()
         decoder = [self.factor, self.formation, self.space]

@@ -46,8 +46,8 @@ class Unfitted:
     def fit(self, images: HostArray) -> Preprocess:
         """The whitening, fitted again.
 
-        On one machine the same images give the same bits. How long it takes is said
-        where that is more than moments.
+        On one machine, by as many threads, the same images give the same bits. How
+        long it takes is said where that is more than moments.
 
         Args:
             images: [M, H, W, C] uint8 or float32, the training images.

@@ -14,6 +14,7 @@ from typing import Any
 
 from jaxdd import fields
 from jaxdd.artifact.artifact import Artifact
+from jaxdd.artifact.restart import same_preprocessing
 from jaxdd.data import Dataset
 from jaxdd.data.problem import Problem
 from jaxdd.data.streaming import choice as streaming_choice
@@ -134,7 +135,7 @@ def open_sets(
     sets = all_whole(sets, problem)
     (name, first), *others = sets.items()
     for other, artifact in others:
-        if artifact.fitted.digest != first.fitted.digest:
+        if not same_preprocessing(artifact.fitted, first.fitted):
             raise UserError(
                 f"the sets {quoted(other)} and {quoted(name)} have different "
                 "preprocessing, so that their networks see other numbers: probe them "

@@ -52,6 +52,11 @@ def test_sets_are_probed_slim_and_whole():
     sets = {"slim": slim(WHOLE), "whole": WHOLE, "other": slim(WHOLE)}
     opened = probing.open_sets(config, sets, DATA)
     assert {x.digest for x in opened.sets.values()} == {WHOLE.digest}
+    # One that was whitened on another machine, with other last digits.
+    matrix = WHOLE.fitted.matrix * np.float32(1 + 2e-7)
+    far = dataclasses.replace(WHOLE.fitted, matrix=matrix)
+    sets["far"] = dataclasses.replace(WHOLE, preprocess=far)
+    assert len(probing.open_sets(config, sets, DATA).sets) == 4
     with refused("have different preprocessing"):
         probing.open_sets(config, {"slim": slim(WHOLE), "b": artifact()}, DATA)
 
