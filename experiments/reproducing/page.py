@@ -23,7 +23,7 @@ the published ones and the step is the last.
   runs that shared the device is in brackets.
 * *MB* is the most memory in use on the device, on a processor that of the process.
 
-![One image per class of CIFAR-10: real, DC, DSA, DSA + SDC](images/cifar10.png)
+![One image per class of CIFAR-10: real, DC, DSA, DSA + SDC, MTT](images/cifar10.png)
 
 ![One image per class of MNIST: real, DC, DSA, DSA + SDC](images/mnist.png)
 
