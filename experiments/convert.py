@@ -5,6 +5,9 @@
     python -m experiments.convert --source=dsa.npz --to=pt --out=dsa.pt
     python -m experiments.convert --source=dsa.npz --first=5 --out=five.npz
     python -m experiments.convert --source=dsa.npz --shorten=5 --out=five.npz
+    python -m experiments.convert --source=mtt.npz --slim --out=slim.npz
+    python -m experiments.convert --source=slim.npz --dataset=cifar10 --data_dir=TFDS \\
+        --out=mtt.npz
 
 What a foreign file does not say (normalisation or ZCA, kind of labels, rate, protocol)
 is taken from the published recipe of its method, or from a flag, and is said. Evaluate
@@ -16,8 +19,10 @@ from dataclasses import dataclass
 from experiments.console.flags import main, option
 from jaxdd import fields
 from jaxdd.artifact.artifact import Artifact
+from jaxdd.artifact.slim import slim
 from jaxdd.data.subsets import ENDS
 from jaxdd.errors import UserError, choose
+from jaxdd.evaluation.reopening import reopen
 from jaxdd.exchange.opening import open_foreign
 from jaxdd.exchange.options import ForeignFlags
 from jaxdd.exchange.shortening import USUAL_SCORE, shorten
@@ -43,6 +48,12 @@ class Config(ForeignFlags):
         "torch.load, png a folder of pictures, csv a table of rows or sequences, hub a "
         "folder to upload to Hugging Face",
         often=True,
+    )
+    slim: bool = option(
+        False,
+        "leave out the matrices of a whitened set, which follow from its training "
+        "data; --dataset checks that they do, or, without --slim, makes a slim set "
+        "whole",
     )
     first: int | None = option(
         None,
@@ -110,11 +121,20 @@ def run(config: Config) -> tuple[Artifact, str]:
         raise UserError(
             "--first and --shorten both say how many images are kept: leave one out"
         )
+    if config.slim and config.to != "npz":
+        raise UserError(
+            f"--slim is a form of jaxdd's own file, and --to={config.to} is another: "
+            "leave one out"
+        )
     artifact = open_foreign(config.source, config)
     if config.first is not None:
         artifact = artifact.first(config.first)
     if config.shorten is not None:
         artifact = shorten(artifact, config.shorten, **given)
+    if config.slim:
+        artifact = slim(artifact)
+        if config.dataset is not None:  # which has to give the whitening again
+            reopen(artifact, config.dataset, config.data_dir, stream=config.stream)
     return artifact, str(write_as(artifact, config.to, config.out))
 
 

@@ -8,8 +8,8 @@ Each cell runs by the published settings in full, in a process and a workdir of 
 Cells run in the order of --cells; in that of the list, what is wanted most for its time
 comes first. The same command continues what was stopped, by a signal or before
 --minutes. A finished cell adds one record to `ledger.jsonl` in --results, and its set
-beside it. --pack writes what was made into one file; once that is unpacked into --out
-on another machine, --collect adds its records there.
+beside it, slim where its whitening is large. --pack writes what was made into one file;
+once that is unpacked into --out on another machine, --collect adds its records there.
 """
 
 from collections.abc import Sequence
@@ -85,6 +85,9 @@ def run(config: Config) -> str:
     packed = None if config.pack is None else Path(config.pack)
     if packed is not None:
         make_folder(packed.parent, "--pack")
+    # Not when the first run is finished, whose record would be lost then.
+    make_folder(results, "--results")
+    ledger.read(results / ledger.LEDGER)
     with owned(out):
         work = Work(out, results, config.at_once, config.revision, packed)
         if config.collect:

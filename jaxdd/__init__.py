@@ -10,6 +10,7 @@ from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.export import export_pngs
 from jaxdd.artifact.file import load, save
 from jaxdd.artifact.restart import initial_from
+from jaxdd.artifact.slim import slim
 from jaxdd.augment import dsa, on_images, per_image, siamese
 from jaxdd.data import from_arrays, from_folder, from_npz, from_table, from_tfds
 from jaxdd.data.real import real_data
@@ -230,6 +231,7 @@ __all__ = [
     "sdc",
     "shorten",
     "siamese",
+    "slim",
     "student_step",
     "switch",
     "train_bank",

@@ -1,6 +1,5 @@
 """`ledger.jsonl`: one record per finished run of a cell, and the sets beside it."""
 
-import hashlib
 import json
 import math
 import shlex
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.reproducing.cells import Cell
+from experiments.reproducing.sets import WHOLE, digest, kept, with_set
 from jaxdd.storage import records
 from jaxdd.storage.files import to_json, write_atomically
 
@@ -18,8 +18,6 @@ Record = dict[str, Any]
 
 LEDGER, SETS = "ledger.jsonl", "sets"
 RECORD = "record.json"  # beside a finished run, to be added to a ledger later
-# A set with a whitening matrix is larger than all others together: it is left out.
-LARGEST_SET = 2 * 10**6
 
 # What a run with a modifier has in common with the one it is compared with.
 PAIRED = ("seed", "steps", "device", "precision")
@@ -61,13 +59,10 @@ _SCHEMA = records.mapping(
     versions=records.mapping(others=records.text(100)),
     revision=records.text(100),
     sha256=records.text(64),
+    # Of the file beside the ledger, where that is not the run's own but its slim form.
+    optional={"set_sha256": records.text(64)},
 )
 _REMEDY = "restore it from the repository, or remove the line"
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def command_of(program: str, flags: Mapping[str, Any]) -> str:
@@ -135,7 +130,7 @@ def record_of(
         "device": summary["device"],
         "versions": summary["versions"],
         "revision": revision,
-        "sha256": digest(folder / "distilled.npz"),
+        "sha256": digest(folder / WHOLE),
     }
     _SCHEMA(record, cell.name)
     return record
@@ -164,6 +159,9 @@ def read(path: Path) -> list[Record]:
 def append(folder: Path, record: Record, workdir: Path) -> bool:
     """Add a record to the ledger in a folder, and its set beside it.
 
+    A set that is too large for that is stored in its slim form, with a hash of its own
+    in the record; one that is too large even then is left out, which is said.
+
     Returns:
         Whether it was not there before.
 
@@ -174,8 +172,9 @@ def append(folder: Path, record: Record, workdir: Path) -> bool:
     known = read(path)
     if key(record) in map(key, known):
         return False
-    source = workdir / "distilled.npz"
-    if source.exists() and source.stat().st_size <= LARGEST_SET:
+    record = with_set(record, workdir)
+    source = kept(record, workdir)
+    if source is not None:
         (folder / SETS).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, folder / SETS / set_name(record))
     write_atomically(path, "".join(map(_line, [*known, record])))
@@ -183,7 +182,10 @@ def append(folder: Path, record: Record, workdir: Path) -> bool:
 
 
 def set_name(record: Record) -> str:
-    """The file name of a record's set; that of another device is another set."""
+    """The file name of a record's set; that of another device is another set.
+
+    It has the hash of the run's own file, also where the slim form is stored.
+    """
     return f"{record['cell']}-seed{record['seed']}-{record['sha256'][:8]}.npz"
 
 

@@ -23,7 +23,7 @@ the published ones and the step is the last.
   runs that shared the device is in brackets.
 * *MB* is the most memory in use on the device, on a processor that of the process.
 
-![One image per class of CIFAR-10: real, DC, DSA, DSA + SDC](images/cifar10.png)
+![One image per class of CIFAR-10: real, DC, DSA, DSA + SDC, MTT](images/cifar10.png)
 
 ![One image per class of MNIST: real, DC, DSA, DSA + SDC](images/mnist.png)
 
@@ -98,7 +98,8 @@ def _table(
             f"{x['minutes']:.1f}" + ("" if x["at_once"] == 1 else f" ({x['at_once']})"),
             _number(x["memory_mb"]),
             runs[_run(x)],
-            f"[{x['sha256'][:8]}](../results/sets/{name})" if name in kept
+            f"[{x['sha256'][:8]}](../results/sets/{name})"
+            + (" (slim)" if "set_sha256" in x else "") if name in kept
             else x["sha256"][:8],
         )  # fmt: skip
         lines.append("| " + " | ".join(map(str, cells)) + " |")

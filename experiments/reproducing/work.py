@@ -7,9 +7,10 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from experiments.reproducing import ledger, places, processes
+from experiments.reproducing import ledger, places, processes, sets
 from experiments.reproducing.places import Place
 from experiments.reproducing.processes import Task
+from jaxdd.errors import UserError
 from jaxdd.progress import say
 from jaxdd.storage import records
 from jaxdd.storage.files import atomic_file, to_json, write_atomically
@@ -17,12 +18,14 @@ from jaxdd.storage.paths import shown
 
 # What is packed of a finished run.
 RESULTS = (
-    "distilled.npz",
+    sets.WHOLE,
+    sets.SLIM,
     "images.png",
     "metrics.jsonl",
     "summary.json",
     ledger.RECORD,
 )
+NAMED = 5  # files that a pack left out, the others are counted
 SPENT = records.mapping(others=records.number(0))
 
 
@@ -51,6 +54,7 @@ class Work:
         self.out, self.results, self.at_once = out, results, at_once
         self.revision = revision or _revision()
         self.packed = packed
+        self._slimmed: set[Path] = set()
         self._times = out / "seconds.json"
         self.spent: dict[str, float] = {}
         if self._times.exists():
@@ -95,6 +99,8 @@ class Work:
             revision=self.revision,
         )
         ledger.write_record(record, place.folder)
+        record = sets.with_set(record, place.folder)
+        ledger.write_record(record, place.folder)
         ledger.append(self.results, record, place.folder)
         say(f"{place.name}: {record['distilled']['mean']:.2f} %, in the ledger")
 
@@ -107,18 +113,46 @@ class Work:
         return added
 
     def pack(self, path: Path) -> None:
-        """Results of finished runs and all of others, without experts, in one file."""
+        """Results of finished runs and all of others, without experts, in one file.
+
+        Of a set that is too large its slim form is packed. What is too large otherwise
+        is left out, and named.
+        """
+        self._slim()
+        left_out = []
         with atomic_file(path, "wb") as file, zipfile.ZipFile(file, "w") as archive:
             for inside in self._packed():
                 if inside == path:
                     continue
                 # Runs go on meanwhile, and remove the checkpoints that they replace.
                 with contextlib.suppress(FileNotFoundError):
-                    if inside.stat().st_size <= ledger.LARGEST_SET:
-                        name = str(inside.relative_to(self.out))
-                        content = inside.read_bytes()
-                        archive.writestr(name, content, zipfile.ZIP_DEFLATED)
-        say(f"{shown(path)}: what was made, without experts and whitening matrices")
+                    name = str(inside.relative_to(self.out))
+                    if inside.stat().st_size > sets.LARGEST_SET:
+                        is_slim = inside.with_name(sets.SLIM).exists()
+                        if not (is_slim and inside.name == sets.WHOLE):
+                            left_out.append(name)
+                        continue
+                    content = inside.read_bytes()
+                    archive.writestr(name, content, zipfile.ZIP_DEFLATED)
+        say(f"{shown(path)}: what was made, without experts{_without(left_out)}")
+
+    def _slim(self) -> None:
+        """Have the slim form of large sets that were recorded before there was one."""
+        for path in sorted(self.out.glob(f"*/{ledger.RECORD}")):
+            if path in self._slimmed:
+                continue
+            self._slimmed.add(path)
+            whole = path.with_name(sets.WHOLE)
+            if not whole.exists() or whole.stat().st_size <= sets.LARGEST_SET:
+                continue
+            try:
+                record = ledger.read_record(path.parent)
+            except UserError as error:  # the other runs go on all the same
+                say(str(error))
+                continue
+            slimmed = sets.with_set(record, path.parent)
+            if slimmed != record:
+                ledger.write_record(slimmed, path.parent)
 
     def _packed(self) -> Iterator[Path]:
         # Of `Path.rglob` and this, only this one passes over folders that vanish.
@@ -132,6 +166,15 @@ class Work:
             wanted = file.name in RESULTS if finished else file.name[0] != "."
             if wanted and not folder.name.startswith(places.EXPERTS):
                 yield file
+
+
+def _without(names: Sequence[str]) -> str:
+    """What a pack lacks because of its size, the first names of it, for a sentence."""
+    if not names:
+        return ""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    first = ", ".join(map(shown, names[:NAMED]))
+    return f"; left out, larger than {sets.MEGABYTES} each: {first}{more}"
 
 
 def _revision() -> str:

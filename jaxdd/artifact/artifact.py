@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxdd.data.columns import Column
 from jaxdd.data.preprocess import Preprocess
+from jaxdd.data.unfitted import Unfitted
 from jaxdd.devices.precision import unspecified
 from jaxdd.errors import UserError
 from jaxdd.modality import Modality, modality_of
@@ -33,7 +34,8 @@ class Artifact:
             preprocessed, or pixels (`space`).
         labels: [K, n, K] float32 probabilities, or numbers of `label_space`.
         step_size: learned learning rate of the student, or None.
-        preprocess: the map from pixels to network inputs, and back.
+        preprocess: the map from pixels to network inputs, and back; of a slim set what
+            it is fitted again by, see `slim`.
         class_names: K names.
         dataset: the distilled data, {"name", "fingerprint", "validation",
             "split_seed"}; the last two determine the training split. What
@@ -50,12 +52,14 @@ class Artifact:
         space: "input" if images are preprocessed, or "pixels".
         label_space: what labels are, a name in `synthetic.labels.LABEL_SPACES`.
         provenance: {"config", "seed", "versions", "device", "steps"}.
+        levels: [K, n, H, W, C] uint8, the pixels of a slim set whose stored images are
+            preprocessed; None for others.
     """
 
     images: np.ndarray
     labels: np.ndarray
     step_size: float | None
-    preprocess: Preprocess
+    preprocess: Preprocess | Unfitted
     class_names: tuple[str, ...]
     dataset: dict[str, Any]
     network: dict[str, Any]
@@ -67,6 +71,23 @@ class Artifact:
     formation: str = "single"
     space: str = "input"
     label_space: str = "probabilities"
+    levels: np.ndarray | None = None
+
+    @property
+    def is_slim(self) -> bool:
+        """Whether its whitening is known, and not fitted."""
+        return isinstance(self.preprocess, Unfitted)
+
+    @property
+    def fitted(self) -> Preprocess:
+        """The map from pixels to network inputs, and back.
+
+        Raises:
+            UserError: the set is slim.
+        """
+        if isinstance(self.preprocess, Unfitted):
+            self.preprocess.refuse()
+        return self.preprocess
 
     @property
     def precision(self) -> str:
@@ -97,7 +118,7 @@ class Artifact:
             jnp.asarray(self.labels),
             jnp.float32(self.step_size or 0.0),
         )
-        space = self.preprocess.space() if self.space == "pixels" else INPUT
+        space = self.fitted.space() if self.space == "pixels" else INPUT
         return decode_stored(stored, Formation(self.factor, self.formation), space)
 
     def first(self, ipc: int) -> "Artifact":
@@ -155,16 +176,25 @@ class Artifact:
             )
         rows = np.arange(len(places))[:, None]
         images, labels = self.images[rows, places], self.labels[rows, places]
-        return replace(self, images=images, labels=labels, measured={})
+        kept = replace(self, images=images, labels=labels, measured={})
+        if self.levels is None:
+            return kept
+        return replace(kept, levels=self.levels[rows, places])
 
     def displayable(self) -> np.ndarray:
         """Stored images as pixels, [K, n, H, W, C] float32 clipped to [0, 1].
 
-        Sequences and vectors are in the units of their data, and not clipped.
+        Sequences and vectors are in the units of their data, and not clipped. The
+        pixels of a slim set are rounded to 8 bits.
+
+        Raises:
+            UserError: the preprocessing does not fit the images.
         """
+        if self.levels is not None:
+            return self.levels.astype(np.float32) / np.float32(255)
         pixels = self.images
         if self.space == "input":
-            pixels = self.preprocess.invert(pixels)
+            pixels = self.fitted.invert(pixels)
         return np.clip(pixels, 0.0, 1.0) if self.modality.pixels else pixels
 
     @property
@@ -183,7 +213,9 @@ class Artifact:
         """SHA-256 (hex) of the set itself: of all that it is trained on by.
 
         The same for a copy, and whatever was measured since; another one for other
-        images, labels, classes, preprocessing, decoder or step size.
+        images, labels, classes, preprocessing, decoder or step size. A slim set has
+        that of the whole one once its whitening is fitted again, if that gives the same
+        bits.
         """
         digest = hashlib.sha256()
         decoder = [self.factor, self.formation, self.space]

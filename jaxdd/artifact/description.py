@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd.artifact.artifact import Artifact
-from jaxdd.data.preprocess import Preprocess
+from jaxdd.data.preprocess import GREY, Preprocess
+from jaxdd.data.unfitted import Unfitted
 from jaxdd.synthetic.formation import Formation, form, form_labels
 
 MARK, ARRAYS = "export.json", "arrays.npz"
@@ -22,14 +23,19 @@ def training_pixels(artifact: Artifact) -> tuple[np.ndarray, np.ndarray]:
         [K, n', K] float32.
 
     Raises:
-        UserError: the decoder does not fit the images.
+        UserError: the decoder does not fit the images; or the set is slim and its
+            inputs are cut into tiles, which only a fitted whitening turns into pixels.
     """
     formation = Formation(artifact.factor, artifact.formation)
     in_pixels = artifact.space == "pixels"
-    grey = artifact.preprocess.space().grey if in_pixels else 0.0
+    grey = GREY if in_pixels else 0.0
     images = np.asarray(form(jnp.asarray(artifact.images), formation, grey))
     labels = np.asarray(form_labels(jnp.asarray(artifact.labels), formation))
-    return images if in_pixels else artifact.preprocess.invert(images), labels
+    if in_pixels:
+        return images, labels
+    if artifact.is_slim and formation.factor == 1:
+        return artifact.displayable(), labels
+    return artifact.fitted.invert(images), labels
 
 
 def description(
@@ -65,14 +71,19 @@ def description(
     }
 
 
-def _preprocessing(preprocess: Preprocess) -> dict[str, Any]:
-    if preprocess.kind == "affine":
+def _preprocessing(preprocess: Preprocess | Unfitted) -> dict[str, Any]:
+    if isinstance(preprocess, Preprocess) and preprocess.kind == "affine":
         formula = "(pixels / 255 - mean) / std, channel by channel"
         numbers = {k: getattr(preprocess, k).tolist() for k in ("mean", "std")}
     else:
         of = "images" if preprocess.kind == "zca" else "square blocks of images"
         formula = f"(pixels / 255 - mean) @ matrix, on flattened {of}"
         numbers = {}
+    if isinstance(preprocess, Unfitted):
+        formula += (
+            f"; the matrix is U diag(1 / sqrt(s + {preprocess.eps:g})) U' of the "
+            "covariance U diag(s) U' of the training data, and left out here"
+        )
     return {"kind": preprocess.kind, "formula": formula, "arrays": ARRAYS, **numbers}
 
 

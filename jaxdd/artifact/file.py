@@ -5,6 +5,7 @@ It is an .npz without pickles: arrays, and one JSON header.
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.schema import (
     ARRAYS,
     DECODER,
-    FORMAT,
     HEADER,
     LARGEST_GROWTH,
+    SLIM,
     UNSUSPICIOUS,
+    WHOLE,
     agree,
     header_fields,
 )
+from jaxdd.artifact.slim import is_finite
 from jaxdd.artifact.values import (
     checked,
     checked_labels,
@@ -29,6 +32,7 @@ from jaxdd.artifact.values import (
     preprocess_of,
     training_of,
 )
+from jaxdd.data.unfitted import Unfitted
 from jaxdd.errors import UserError
 from jaxdd.modality import check_augmentation, check_pixels
 from jaxdd.nets import make_network
@@ -82,7 +86,7 @@ def contents(artifact: Artifact) -> dict[str, Any]:
         ['header', 'images', 'labels']
     """
     header = {
-        "format": FORMAT,
+        "format": SLIM if artifact.is_slim else WHOLE,
         "class_names": list(artifact.class_names),
         "dataset": artifact.dataset,
         "labels": artifact.label_kind,
@@ -101,6 +105,8 @@ def contents(artifact: Artifact) -> dict[str, Any]:
         "step_size": np.float32(step_size),
         **{f"preprocess/{k}": v for k, v in artifact.preprocess.to_arrays().items()},
     }
+    if artifact.levels is not None:
+        arrays["levels"] = artifact.levels
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
     try:
         from_contents(arrays)
@@ -129,7 +135,7 @@ def from_contents(arrays: dict[str, np.ndarray]) -> Artifact:
         elif member.required:
             raise ValueError(f"it has no array {name!r}")
     fields = header_fields(arrays["header"])
-    if fields["format"] > FORMAT:
+    if fields["format"] > SLIM:
         raise ValueError(f"it has the newer format {fields['format']}")
     shapes = {name: array.shape for name, array in arrays.items()}
     agree(shapes, len(fields["class_names"]))
@@ -193,6 +199,7 @@ def _artifact(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Artifact
         label_space=space,
         step_size=checked_step_size(arrays["step_size"]),
         preprocess=preprocess_of(arrays),
+        levels=arrays.get("levels"),
         class_names=tuple(header["class_names"]),
         training=training_of(header["training"]),
         **{**DECODER, **header.get("decoder", {})},
@@ -220,9 +227,9 @@ def _header(path: str | Path) -> dict[str, Any]:
         raise UserError(
             f"the header of {shown(path)} is damaged ({reason(error)}): {_REMEDY}"
         ) from error
-    if fields["format"] > FORMAT:
+    if fields["format"] > SLIM:
         raise UserError(
-            f"{shown(path)} has format {fields['format']}, newer than {FORMAT}, the "
+            f"{shown(path)} has format {fields['format']}, newer than {SLIM}, the "
             "newest that this version of jaxdd reads: upgrade jaxdd"
         )
     return fields
@@ -253,8 +260,26 @@ def _check_usable(artifact: Artifact) -> None:
     make_network(artifact.network["name"], shape, len(artifact.class_names), **options)
     augment.training(artifact.augmentation)
     check_augmentation(artifact.augmentation, shape)
-    converted = artifact.preprocess.invert(artifact.images)
-    if artifact.space == "pixels":
-        converted = artifact.preprocess.apply(artifact.images)
-    if not np.isfinite(converted).all():
+    if isinstance(artifact.preprocess, Unfitted):
+        _check_slim(artifact, artifact.preprocess)
+    elif artifact.levels is not None:
+        raise ValueError("it has the pixels of a slim set, and is none")
+    elif not is_finite(artifact):
         raise ValueError("its preprocessing does not fit the values of its images")
+
+
+def _check_slim(artifact: Artifact, whitening: Unfitted) -> None:
+    """Check that a slim set can be shown, and that its whitening could be fitted.
+
+    Raises:
+        ValueError: it cannot be.
+    """
+    shape, rows = artifact.images.shape[2:], whitening.products.shape[1]
+    check_pixels("a slim set", shape)
+    values = math.prod(shape)
+    if len(whitening.mean) != values or (whitening.kind == "zca" and rows != values):
+        raise ValueError("its whitening does not fit the shape of its images")
+    if (artifact.levels is None) != (artifact.space == "pixels"):
+        raise ValueError("a slim set has its pixels once, in 'images' or in 'levels'")
+    if artifact.levels is not None and artifact.levels.dtype != np.uint8:
+        raise ValueError("levels are not uint8")

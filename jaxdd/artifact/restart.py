@@ -42,12 +42,10 @@ def initial_from(
         ((2, 1, 4, 4, 1), [[0], [1]])
     """
     images = artifact.images
-    if preprocess is None:
-        preprocess = artifact.preprocess
     if artifact.space == "pixels":
-        images = preprocess.apply(images)
-    elif not same_preprocessing(preprocess, artifact.preprocess):
-        images = preprocess.apply(artifact.preprocess.invert(images))
+        images = (preprocess or artifact.fitted).apply(images)
+    elif preprocess is not None and not same_preprocessing(preprocess, artifact.fitted):
+        images = preprocess.apply(artifact.fitted.invert(images))
     if learned_labels:
         labels = label_logits_of(artifact.probabilities())
     else:

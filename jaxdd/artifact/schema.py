@@ -27,7 +27,8 @@ from jaxdd.storage.records import (
 from jaxdd.synthetic.formation import KINDS
 from jaxdd.training.fit import OPTIMIZERS, Training
 
-FORMAT = 3  # 1 had no decoder; 2 only SGD, cross-entropy and probabilities
+# 1 had no decoder; 2 only SGD, cross-entropy and probabilities; 4 are slim sets.
+WHOLE, SLIM = 3, 4
 _SEED = integer(0, 2**32 - 1)
 # Statistics of accuracies in percent.
 STATISTICS = mapping(mean=number(0, 100), std=number(0, 100), n=integer(1))
@@ -111,6 +112,10 @@ ARRAYS = {
     "preprocess/std": Member("f", 1, required=False),
     "preprocess/matrix": Member("f", 2, required=False),
     "preprocess/inverse": Member("f", 2, required=False),
+    # Of a slim set, in place of the matrices.
+    "preprocess/eps": Member("f", 0, required=False),
+    "preprocess/products": Member("f", 2, required=False),
+    "levels": Member("u", None, required=False),
 }
 # Up to this size a decoded set, or its labels, may be larger than the stored images by
 # any factor; IDC's largest published factor makes 25 images of one.
@@ -125,7 +130,7 @@ def header_fields(header: np.ndarray) -> dict[str, Any]:
     """
     # The format is read first, because a newer one may have other fields.
     fields = parse(str(header.item()), mapping(format=integer(1, LARGEST_INTEGER)))
-    if fields["format"] <= FORMAT:
+    if fields["format"] <= SLIM:
         mapping(optional=OPTIONAL, **FIELDS)(fields, "")
     return fields
 
@@ -163,6 +168,8 @@ def agree(shapes: Shapes, classes: int) -> None:
         "preprocess/std": [(channels,)],
         "preprocess/matrix": matrices,
         "preprocess/inverse": matrices,
+        "preprocess/products": [(2, n) for n, _ in matrices],
+        "levels": [images],
     }
     for name, fitting in expected.items():
         if name in shapes and shapes[name] not in fitting:

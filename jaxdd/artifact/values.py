@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxdd.data.preprocess import Preprocess
+from jaxdd.data.unfitted import Unfitted
 from jaxdd.training.fit import Training
 
 PREFIX = "preprocess/"
@@ -58,19 +59,25 @@ def checked_step_size(array: np.ndarray) -> float | None:
     return value
 
 
-def preprocess_of(arrays: dict[str, np.ndarray]) -> Preprocess:
-    """The preprocessing in the arrays of a file.
+def preprocess_of(arrays: dict[str, np.ndarray]) -> Preprocess | Unfitted:
+    """The preprocessing in the arrays of a file; of a slim set without its matrices.
 
     Raises:
         ValueError: a number is none of a preprocessing; also as UserError.
     """
     fields = {k[len(PREFIX) :]: v for k, v in arrays.items() if k.startswith(PREFIX)}
-    kind = fields.pop("kind")
+    kind, eps = fields.pop("kind"), fields.pop("eps", None)
     for name, array in fields.items():
         extent = np.abs(checked(PREFIX + name, array))
         if extent.max() > _LARGEST or (name == "std" and array.min() < _SMALLEST):
             raise ValueError(f"{PREFIX}{name} is no part of a preprocessing")
-    return Preprocess.from_arrays({"kind": kind, **fields})
+    if "products" not in fields:
+        return Preprocess.from_arrays({"kind": kind, **fields})
+    if str(kind) not in ("zca", "zca_blocks") or "matrix" in fields or eps is None:
+        raise ValueError("its whitening is neither whole nor that of a slim set")
+    if not _SMALLEST <= float(eps) <= _LARGEST:
+        raise ValueError(f"{PREFIX}eps is {float(eps):g}, which no whitening has")
+    return Unfitted(str(kind), fields["mean"], float(eps), fields["products"])
 
 
 def training_of(fields: dict[str, Any]) -> Training:

@@ -12,6 +12,7 @@ whitening   rows and blocks that are whitened, and what that takes
 preprocess  `Preprocess`, from pixels to network inputs and back
 constants   the normalisation of a dataset, by published constants or measured ones
 zca         the ZCA whitening of a dataset
+unfitted    a whitening without its matrices, to be fitted again
 problem     a dataset with its splits and preprocessing, from flags or from memory
 real        a split on the device, and class-wise sampling
 """

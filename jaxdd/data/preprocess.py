@@ -13,6 +13,7 @@ from jaxdd.data.whitening import from_rows, to_rows
 from jaxdd.errors import UserError
 from jaxdd.types import Array, Space
 
+GREY = 0.5  # the middle of pixels
 ROWS = 1000  # images per block, to bound the memory of float copies
 _WHITENING = ("mean", "matrix", "inverse")
 _FIELDS = {"affine": ("mean", "std"), "zca": _WHITENING, "zca_blocks": _WHITENING}
@@ -125,7 +126,7 @@ class Preprocess:
         """The map to pixels and back as pure functions on the device."""
         if self.kind == "affine":
             mean, std = jnp.asarray(self.mean), jnp.asarray(self.std)
-            return Space(lambda z: z * std + mean, lambda x: (x - mean) / std, 0.5)
+            return Space(lambda z: z * std + mean, lambda x: (x - mean) / std, GREY)
         mean, matrix = jnp.asarray(self.mean), jnp.asarray(self.matrix)
         inverse = jnp.asarray(self.inverse)
 
@@ -141,7 +142,7 @@ class Preprocess:
         return Space(
             lambda z: mapped(z, inverse) + of_sample(z),
             lambda x: mapped(x - of_sample(x), matrix),
-            0.5,
+            GREY,
         )
 
     @property

@@ -7,9 +7,11 @@ from jaxdd.data.streaming.rows import HostArray, blocks
 from jaxdd.data.whitening import side_for, to_rows
 from jaxdd.errors import UserError
 
+EPS = 0.1  # of MTT and its successors
+
 
 def fit_zca(
-    images: HostArray, eps: float | int = 0.1, block: int | None = None
+    images: HostArray, eps: float | int = EPS, block: int | None = None
 ) -> Preprocess:
     """ZCA whitening as used by MTT and its successors (kornia's ZCAWhitening).
 

@@ -19,7 +19,7 @@ from jaxdd.distillation.job import Job, describe_mask
 from jaxdd.distillation.options import run_of
 from jaxdd.distillation.place import Place
 from jaxdd.distillation.resolution import Resolved
-from jaxdd.distillation.starts import open_start
+from jaxdd.distillation.starts import Start, open_start
 from jaxdd.experts import Bank
 from jaxdd.learners.fresh import Context
 from jaxdd.methods.build import build
@@ -142,9 +142,9 @@ def open_run(
     remarks = _left_out(problem, resolved, matched, bank)
     start, init = None, resolved.recipe.images.init
     if init not in INITIALS:
-        start, sentences = open_start(init, problem, resolved)
-        remarks += sentences
-        resolved = replace(resolved, recipe=_begun_at(start, resolved.recipe, flags))
+        begun = open_start(init, problem, resolved)
+        start, remarks = begun.artifact, remarks + begun.remarks
+        resolved = replace(resolved, recipe=_begun_at(begun, resolved.recipe, flags))
 
     def command(workdir: str | None) -> str:
         return command_of(method, flags, workdir, problem.source is not None)
@@ -154,11 +154,11 @@ def open_run(
     )
 
 
-def _begun_at(start: Artifact, recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
+def _begun_at(start: Start, recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
     """The recipe of a run that begins at a set: what is in it, not where it is."""
     images = replace(recipe.images, init=f"set {start.digest}")
     recipe = replace(recipe, images=images)
-    step_size, given = start.step_size, flags.get("step_size") is not None
+    step_size, given = start.artifact.step_size, flags.get("step_size") is not None
     if recipe.follows and step_size is not None and not given:
         students = replace(recipe.students, step_size=step_size)
         recipe = replace(recipe, objective=students)

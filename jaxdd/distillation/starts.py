@@ -6,7 +6,9 @@ from typing import NamedTuple
 from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.file import load
 from jaxdd.artifact.restart import same_preprocessing
+from jaxdd.artifact.slim import filled
 from jaxdd.data.problem import Problem
+from jaxdd.data.unfitted import Unfitted
 from jaxdd.distillation.resolution import Resolved
 from jaxdd.errors import UserError
 from jaxdd.evaluation.reopening import check_kind
@@ -19,11 +21,14 @@ class Start(NamedTuple):
     """A set to begin at.
 
     Attributes:
-        artifact: the set.
+        artifact: the set, whole.
+        digest: of the set as its file has it. That of a slim one does not depend on the
+            rounding of the machine that fits its whitening again.
         remarks: sentences about what of it is used, and how.
     """
 
     artifact: Artifact
+    digest: str
     remarks: list[str]
 
 
@@ -37,7 +42,8 @@ def open_start(path: str, problem: Problem, resolved: Resolved) -> Start:
 
     Raises:
         UserError: there is no such set, or it has other classes, another shape or
-            number of images, another decoder or kind of preprocessing than the run.
+            number of images, another decoder or kind of preprocessing than the run; or
+            it is slim, and was whitened by other data.
     """
     place = existing_file(path, "--init", INITIAL_CHOICES)
     artifact = load(place)
@@ -67,13 +73,21 @@ def open_start(path: str, problem: Problem, resolved: Resolved) -> Start:
             f"the set {shown(place)} of --init has the preprocessing {own.kind} and "
             f"the run {asked.kind}: give --zca={zca}, or a set that agrees"
         )
-    return Start(artifact, _told(artifact, place, problem, recipe.labels.name))
+    if isinstance(own, Unfitted) and not own.agrees(asked):
+        raise UserError(
+            f"the slim set {shown(place)} of --init was whitened by other training "
+            "data than the run's, and its own matrices are left out: make it whole "
+            "by experiments.convert with --dataset (and --data_dir)"
+        )
+    whole = filled(artifact, asked)
+    remarks = _told(whole, place, problem, recipe.labels.name)
+    return Start(whole, artifact.digest, remarks)
 
 
 def _told(artifact: Artifact, place: Path, problem: Problem, labels: str) -> list[str]:
     """What a start from this set means, where it is not obvious."""
     remarks = [f"beginning at the images of {shown(place)}"]
-    same = same_preprocessing(artifact.preprocess, problem.preprocess)
+    same = same_preprocessing(artifact.fitted, problem.preprocess)
     if artifact.space == "input" and not same:
         remarks.append(
             "its images were normalised by other numbers: they are converted, so that "

@@ -24,7 +24,7 @@ from jaxdd.evaluation.options import (
 )
 from jaxdd.evaluation.protocol import Protocol
 from jaxdd.evaluation.rates import rates_of
-from jaxdd.evaluation.reopening import Tested, reopen
+from jaxdd.evaluation.reopening import Tested, all_whole
 from jaxdd.evaluation.teacher import open_bank
 from jaxdd.evaluation.whole import EPOCHS
 from jaxdd.experts.bank import Bank
@@ -184,8 +184,7 @@ def open_referee(
     first = next(iter(sets.values()))
     opened = evaluation.open_artifact(first, one, dataset, test_dataset)
     problem = opened.problem
-    for artifact in list(sets.values())[1:]:
-        reopen(artifact, None, None, problem.dataset)
+    sets = all_whole(sets, problem)
     protocols = protocols_of(
         config, {net: judge.protocol for net, judge in opened.judges.items()}
     )

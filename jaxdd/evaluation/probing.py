@@ -14,6 +14,7 @@ from typing import Any
 
 from jaxdd import fields
 from jaxdd.artifact.artifact import Artifact
+from jaxdd.artifact.restart import same_preprocessing
 from jaxdd.data import Dataset
 from jaxdd.data.problem import Problem
 from jaxdd.data.streaming import choice as streaming_choice
@@ -22,7 +23,7 @@ from jaxdd.devices.precision import AUTO, PRECISIONS
 from jaxdd.errors import UserError, quoted
 from jaxdd.evaluation.opening import check_alike, read_sets
 from jaxdd.evaluation.probed import Place, Probed
-from jaxdd.evaluation.reopening import reopen
+from jaxdd.evaluation.reopening import all_whole, reopen
 from jaxdd.fields import option
 from jaxdd.methods.network import network_for
 from jaxdd.primitives.keys import named_key
@@ -129,15 +130,17 @@ def open_sets(
         if name in STARTS:
             raise UserError(f"{quoted(name)} is the name of a row: choose another")
     check_alike(sets)
+    first = next(iter(sets.values()))
+    problem = reopen(first, config.dataset, config.data_dir, dataset, config.stream)
+    sets = all_whole(sets, problem)
     (name, first), *others = sets.items()
     for other, artifact in others:
-        if artifact.preprocess.digest != first.preprocess.digest:
+        if not same_preprocessing(artifact.fitted, first.fitted):
             raise UserError(
                 f"the sets {quoted(other)} and {quoted(name)} have different "
                 "preprocessing, so that their networks see other numbers: probe them "
                 "apart"
             )
-    problem = reopen(first, config.dataset, config.data_dir, dataset, config.stream)
     precision = policy.resolved(config.precision)
     seed = first.provenance["seed"] if config.seed is None else config.seed
     return Opened(

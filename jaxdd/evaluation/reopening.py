@@ -1,16 +1,19 @@
 """The data of an artifact, found again, and other data to judge it on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from jaxdd.artifact.artifact import Artifact
-from jaxdd.data import Dataset, Split
+from jaxdd.artifact.slim import filled
+from jaxdd.data import Dataset, Preprocess, Split
 from jaxdd.data.problem import FORM, DataFlags, Problem, open_dataset, prepare
 from jaxdd.data.streaming.moving import placed
 from jaxdd.data.streaming.sources import joined
 from jaxdd.data.subsets import Subset
+from jaxdd.data.unfitted import Unfitted
 from jaxdd.errors import UserError, quoted
 
 PARTS = ("test", "all")
@@ -22,18 +25,22 @@ def reopen(
     data_dir: str | None,
     in_memory: Dataset | None = None,
     stream: str = "auto",
+    fitted: Preprocess | None = None,
 ) -> Problem:
     """The data that an artifact was made from, with its own preprocessing.
+
+    The whitening of a slim set is fitted again; `slim.filled` puts it into the set.
 
     Args:
         artifact: the set.
         dataset, data_dir: where the data is now, if it moved.
         in_memory: the data, where it is there already.
         stream: whether images stay on disk, see `data.load`.
+        fitted: a whitening that is there already, for a slim set that has the same.
 
     Raises:
-        UserError: the data cannot be read or is not the same, or its classes have other
-            names or another order.
+        UserError: the data cannot be read or is not the same, its classes have other
+            names or another order, or a slim set was whitened otherwise.
     """
     origin = artifact.dataset
     if in_memory is not None:
@@ -61,7 +68,36 @@ def reopen(
     check_kind(artifact, data, name)
     validation, seed = float(origin["validation"]), origin["split_seed"]
     problem = prepare(data, validation, seed)
-    return replace(problem, preprocess=artifact.preprocess, source=source)
+    preprocess = artifact.preprocess
+    if isinstance(preprocess, Unfitted):
+        if fitted is not None and preprocess.agrees(fitted):
+            return replace(problem, preprocess=fitted, source=source)
+        if not data.is_decoded:
+            raise UserError(
+                f"the images of {quoted(name)} are not decoded yet, and the whitening "
+                "of a slim set is fitted to all of them: leave --plan out, or make the "
+                "set whole by experiments.convert first"
+            )
+        preprocess = preprocess.fit(problem.splits.train.images)
+    return replace(problem, preprocess=preprocess, source=source)
+
+
+def all_whole(sets: Mapping[str, Artifact], problem: Problem) -> dict[str, Artifact]:
+    """The sets of one table, slim ones made whole; one fit serves all that share it.
+
+    Args:
+        sets: by name.
+        problem: what `reopen` returned for the first.
+
+    Raises:
+        UserError: the data is not that of another set, or whitened otherwise.
+    """
+    (name, first), *others = sets.items()
+    whole = {name: filled(first, problem.preprocess)}
+    for name, artifact in others:
+        own = reopen(artifact, None, None, problem.dataset, fitted=problem.preprocess)
+        whole[name] = filled(artifact, own.preprocess)
+    return whole
 
 
 def of_set(data: Dataset, origin: dict[str, Any]) -> Dataset:

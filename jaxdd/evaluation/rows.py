@@ -90,7 +90,7 @@ def distilled(name: str, artifact: Artifact) -> Row:
         lacking["own"] = "its own labels are those of the classes"
     else:
         labels["own"] = Labels(batch.labels[None], artifact.label_space)
-    preprocess, images = artifact.preprocess, batch.images[None]
+    preprocess, images = artifact.fitted, batch.images[None]
     return Row(name, "distilled", artifact.ipc, preprocess, images, labels, lacking)
 
 

@@ -9,6 +9,7 @@ from jaxdd import fields
 from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.export import check_export, export_pngs
+from jaxdd.artifact.slim import filled
 from jaxdd.data import Dataset
 from jaxdd.data.problem import Problem
 from jaxdd.data.streaming import choice as streaming_choice
@@ -250,12 +251,13 @@ def open_artifact(
     folder = local_path(config.artifact, "the artifact").parent
     if config.workdir is not None:
         folder = local_path(config.workdir, "--workdir")
-    synthetic = artifact.synthetic()
     if config.export is not None:
         _check_export(artifact, config.export, folder)
     own = artifact.network["name"]
     nets = (config.nets or own).split(",")
     problem = reopen(artifact, config.dataset, config.data_dir, dataset, config.stream)
+    artifact = filled(artifact, problem.preprocess)
+    synthetic = artifact.synthetic()
     tested = tested_on(
         artifact,
         problem,

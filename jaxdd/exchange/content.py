@@ -43,10 +43,11 @@ class Content:
         about: the same as a dict.
 
     Raises:
-        UserError: the set cannot be saved.
+        UserError: the set cannot be saved, or is slim.
     """
 
     def __init__(self, artifact: Artifact):
+        _ = artifact.fitted  # of a slim set others could not use what is written
         held = contents(artifact)
         pixels, labels = training_pixels(artifact)
         batch = flatten(artifact.synthetic())

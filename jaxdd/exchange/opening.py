@@ -8,11 +8,12 @@ from typing import Any
 from jaxdd import fields
 from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.file import load
+from jaxdd.artifact.slim import filled
 from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.data.problem import DataFlags, Problem, open_problem, prepare
 from jaxdd.errors import UserError, choose
-from jaxdd.evaluation.reopening import check_kind
+from jaxdd.evaluation.reopening import check_kind, reopen
 from jaxdd.exchange.assembly import assembled
 from jaxdd.exchange.containers import open_container
 from jaxdd.exchange.content import artifact_in
@@ -43,7 +44,8 @@ def load_foreign(
     Args:
         path: the file or folder.
         dataset: what the set was distilled from: (images, labels), a
-            `jaxdd.data.Dataset`, or a name; only a file of ours needs none.
+            `jaxdd.data.Dataset`, or a name; only a file of ours needs none, and a slim
+            one is made whole by it.
         progress: called with sentences about what was assumed.
         flags: those of `experiments.convert`, such as method="datm",
             normalisation="pixels", zca=True, labels="logits" or step_size=0.03.
@@ -51,7 +53,7 @@ def load_foreign(
     Raises:
         UserError: the file is damaged or hostile, its classes, counts or shapes are not
             those of the dataset, its classes are in another order, or nothing says what
-            its numbers are.
+            its numbers are; or a slim set was whitened by other data.
 
     Example:
         >>> import tempfile
@@ -120,6 +122,8 @@ def _checked(
 ) -> Artifact:
     """A set of ours, if it is of the dataset, where one is named.
 
+    With its dataset a slim set is made whole.
+
     Raises:
         UserError: flags describe it otherwise, or its classes are not the dataset's.
     """
@@ -128,10 +132,13 @@ def _checked(
             raise UserError(
                 f"a set of jaxdd has all that belongs to it: leave --{field.name} out"
             )
-    if in_memory is not None or options.dataset is not None:
-        dataset = _problem(options, in_memory).dataset
-        check_kind(artifact, dataset, dataset.name)
-    return artifact
+    if in_memory is None and options.dataset is None:
+        return artifact
+    dataset = _problem(options, in_memory).dataset
+    check_kind(artifact, dataset, dataset.name)
+    if not artifact.is_slim:
+        return artifact
+    return filled(artifact, reopen(artifact, None, None, dataset).preprocess)
 
 
 def _problem(options: ForeignFlags, in_memory: Dataset | None) -> Problem:

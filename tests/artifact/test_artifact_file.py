@@ -95,8 +95,8 @@ def test_an_array_that_cannot_be_used_is_named(path, arrays, words):
 
 
 def test_a_newer_format_is_refused(path):
-    rewrite(path, {"format": 4, "class_names": None})
-    failure(path, "format 4", "upgrade")
+    rewrite(path, {"format": 5, "class_names": None})
+    failure(path, "format 5", "upgrade")
 
 
 @pytest.mark.parametrize("end", [0, 3, 100, 0.5, 0.99, -1])

@@ -169,3 +169,24 @@ def test_what_is_no_set_is_refused(path, tmp_path, monkeypatch, init, words):
     with pytest.raises(UserError, match=words):
         distill.run(small(tmp_path / "run", **{**QUICK, "init": init}))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_slim_set_is_a_start_where_the_run_is_whitened_by_the_same(
+    path, tmp_path, problem
+):
+    fitted = jaxdd.data.fit_zca(problem.splits.train.images)
+    images = fitted.apply(jaxdd.load(path).displayable())
+    whole = dataclasses.replace(
+        jaxdd.load(path), images=images, preprocess=fitted, measured={}
+    )
+    light = artifacts.save(jaxdd.slim(whole), tmp_path / "slim.npz")
+    config = small(tmp_path / "run", init=str(light), zca=True, **QUICK)
+    opened = open_config(config, problem)
+    _, first = first_of(opened)
+    np.testing.assert_array_equal(first.images, images)
+    assert opened.start.digest == whole.digest
+    # What the run is does not depend on how a machine rounds the whitening.
+    init = opened.resolved.recipe.images.init
+    assert init == f"set {jaxdd.load(light).digest}"
+    with refused("was whitened by other training data than the run's"):
+        open_config(dataclasses.replace(config, validation=0.2), None)

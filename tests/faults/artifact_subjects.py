@@ -9,8 +9,10 @@ import numpy as np
 
 from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.artifact import Artifact
+from jaxdd.artifact.slim import filled, slim
 from jaxdd.data import fit_zca, normalisation
 from jaxdd.data.problem import DataFlags, Problem, open_problem
+from jaxdd.data.unfitted import Unfitted
 from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Judge, Protocol
 from jaxdd.training.fit import Training
@@ -23,15 +25,20 @@ def digits() -> Problem:
     return open_problem(DataFlags(), 0.1, 0)
 
 
-def artifact_of(zca: bool, soft: bool, pruned: bool = False, **changes) -> Artifact:
+def artifact_of(
+    zca: bool,
+    soft: bool,
+    pruned: bool = False,
+    without_matrices: bool = False,
+    **changes,
+) -> Artifact:
     """A set of digits, two images of each class, as some method could have made it."""
     dataset = digits().dataset
     if pruned:
         dataset = dataset.subset(np.arange(0, len(dataset.labels), 3))
     pixels = dataset.images[:20].reshape(10, 2, *dataset.image_shape)
-    preprocess = (
-        fit_zca(dataset.images) if zca else normalisation("digits", dataset.images)
-    )
+    fitted_to = digits().splits.train.images if without_matrices else dataset.images
+    preprocess = fit_zca(fitted_to) if zca else normalisation("digits", fitted_to)
     labels = np.repeat(np.eye(10, dtype=np.float32)[:, None], 2, axis=1)
     if soft:
         labels = 0.9 * labels + np.float32(0.01)
@@ -58,7 +65,8 @@ def artifact_of(zca: bool, soft: bool, pruned: bool = False, **changes) -> Artif
     )
     if changes.get("space") == "pixels":
         changes["images"] = pixels
-    return dataclasses.replace(made, **changes)
+    made = dataclasses.replace(made, **changes)
+    return slim(made) if without_matrices else made
 
 
 ARTIFACTS: dict[str, dict] = {
@@ -66,6 +74,7 @@ ARTIFACTS: dict[str, dict] = {
     "soft": {"zca": False, "soft": True, "step_size": 0.02},
     "pruned": {"zca": False, "soft": False, "pruned": True},
     "whitened": {"zca": True, "soft": True, "network": {"name": "mlp", "width": 16}},
+    "slim": {"zca": True, "soft": False, "without_matrices": True},
     "tiles": {
         "zca": False,
         "soft": False,
@@ -101,7 +110,12 @@ def _use_artifact(folder: Path) -> None:
         precision="float32",
     )
     if artifact.images.shape[2:] == problem.dataset.image_shape:
-        there = dataclasses.replace(problem, preprocess=artifact.preprocess)
+        whole = artifact
+        if isinstance(artifact.preprocess, Unfitted):
+            train = problem.splits.train.images
+            whole = filled(artifact, artifact.preprocess.fit(train))
+            assert np.isfinite(np.asarray(whole.synthetic().images)).all()
+        there = dataclasses.replace(problem, preprocess=whole.fitted)
         Judge(there, protocol, there.splits.test)
     path = folder / "distilled.npz"
     if zlib.crc32(path.read_bytes()) % 10 == 0:  # not always: it reads the data

@@ -1,0 +1,90 @@
+"""A whitened set without the matrices of its whitening, and made whole again."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from jaxdd.artifact.artifact import Artifact
+from jaxdd.data.preprocess import Preprocess
+from jaxdd.data.unfitted import Unfitted, unfitted
+from jaxdd.data.zca import EPS
+from jaxdd.errors import UserError
+from jaxdd.modality import check_pixels
+
+
+def slim(artifact: Artifact, eps: float = EPS) -> Artifact:
+    """A whitened set that weighs what its images weigh.
+
+    The matrices are left out, which follow from the training data: whoever evaluates
+    the set has these, and `jaxdd.evaluate` and every program fit the matrices again.
+    Pixels of 8 bits are stored instead, so that it can be looked at without the data.
+
+    Args:
+        artifact: a set of images, whitened whole or in blocks.
+        eps: by which it was whitened; every method of the library takes 0.1.
+
+    Raises:
+        UserError: the set is not whitened or has no images, or its eps was smaller.
+
+    Source: ours.
+
+    Example:
+        >>> from jaxdd.artifact.artifact import _example
+        >>> from jaxdd.data import fit_zca
+        >>> pixels = np.random.default_rng(0).random((2, 9, 4, 4, 1), np.float32)
+        >>> whitening = fit_zca(pixels.reshape(-1, 4, 4, 1))
+        >>> whole = replace(_example(), images=whitening.apply(pixels),
+        ...                 preprocess=whitening)
+        >>> slim(whole).is_slim, slim(whole).displayable().shape
+        (True, (2, 9, 4, 4, 1))
+    """
+    if isinstance(artifact.preprocess, Unfitted):
+        return artifact
+    check_pixels("a slim set", artifact.images.shape[2:])
+    known = unfitted(artifact.preprocess, eps)
+    levels = None
+    if artifact.space == "input":
+        levels = np.round(255 * artifact.displayable()).astype(np.uint8)
+    return replace(artifact, preprocess=known, levels=levels)
+
+
+def filled(artifact: Artifact, whitening: Preprocess) -> Artifact:
+    """A slim set made whole; the only place where one is. Others are as they were.
+
+    Args:
+        artifact: the set.
+        whitening: of the set's training data, `Unfitted.fit` of them.
+
+    Raises:
+        UserError: the whitening is another one than the set's, or does not fit the
+            values of its images.
+
+    Example:
+        >>> from jaxdd.artifact.artifact import _example
+        >>> filled(_example(), _example().fitted).is_slim
+        False
+    """
+    if not isinstance(artifact.preprocess, Unfitted):
+        return artifact
+    artifact.preprocess.check(whitening)
+    whole = replace(artifact, preprocess=whitening, levels=None)
+    if not is_finite(whole):
+        raise UserError(
+            "the whitening of this slim set does not fit the values of its images: it "
+            "may be damaged; copy it again"
+        )
+    return whole
+
+
+def is_finite(artifact: Artifact) -> bool:
+    """Whether a whole set's images can be mapped between pixels and inputs.
+
+    Example:
+        >>> from jaxdd.artifact.artifact import _example
+        >>> is_finite(_example())
+        True
+    """
+    converted = artifact.fitted.invert(artifact.images)
+    if artifact.space == "pixels":
+        converted = artifact.fitted.apply(artifact.images)
+    return bool(np.isfinite(converted).all())
