@@ -158,6 +158,7 @@ def drawings(names, path):
     marks, odd, table = dict(zip(names, ones, strict=True)), names[0], np.eye(count)
     points = {name: np.ones((2, 3)) for name in names}
     bands = {name: [1, 1, 1] for name in names}
+    kinds = dict.fromkeys(names, 50 * ones)
     return {
         "image_grid": lambda: report.image_grid(images, names, path, odd),
         "extremes": lambda: report.extremes(images, images, names, path),
@@ -170,6 +171,10 @@ def drawings(names, path):
         "intervals": lambda: report.intervals(names, ones, ones, path, odd, 1.0),
         "correlation_matrix": lambda: report.correlation_matrix(names, table, path),
         "counts": lambda: report.counts(table, names, names, path),
+        "percentiles": lambda: report.percentiles(kinds, names, path),
+        "percentiles_png": lambda: path.write_bytes(
+            report.percentiles_png(kinds, names)
+        ),
         "pruning": lambda: report.pruning([1, 2], points, path, lines),
         "charts": lambda: report.charts(rows, path, odd, odd),
     }
