@@ -1,7 +1,8 @@
 """What samples are, by the number of their axes, and which choices fit them.
 
-This is the one place that says which networks, augmentations, spaces and decoders admit
-samples of which shape. Everything else of the library works on `[n, ...]`.
+This is the one place that says which augmentations, spaces and decoders admit samples
+of which shape; networks say it themselves. Everything else of the library works on
+`[n, ...]`.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ class Modality(NamedTuple):
     Attributes:
         name: as `--modality` takes it.
         axes: what the axes of a sample are.
-        networks: names of the networks that take such samples; the first is the usual.
+        network: name of the network where none is asked for. Which others take such
+            samples is said in `nets.registry`.
         families: beginnings of the names of augmentations for them; "none" is for all.
         usual: the augmentation in place of a method's own, which is for images; None
             for images themselves.
@@ -26,7 +28,7 @@ class Modality(NamedTuple):
 
     name: str
     axes: tuple[str, ...]
-    networks: tuple[str, ...]
+    network: str
     families: tuple[str, ...]
     usual: str | None
     pixels: bool
@@ -38,22 +40,17 @@ class Modality(NamedTuple):
 
 
 SEQUENCE = "sequence:"  # what the names of augmentations for sequences begin with
-_IMAGE_NETS = (
-    "convnet", "convnet_bn", "convnet_double", "mlp", "lenet", "alexnet", "alexnet_bn",
-    "vgg11", "vgg11_bn", "resnet18", "resnet18_bn", "resnet18_ap", "resnet18_ap_bn",
-    "resnet18_imagenet",
-)  # fmt: skip
 
-VECTORS = Modality("vectors", ("F",), ("mlp",), (), "none", False)
+VECTORS = Modality("vectors", ("F",), "mlp", (), "none", False)
 SEQUENCES = Modality(
     "sequences",
     ("L", "C"),
-    ("convnet1d", "mlp"),
+    "convnet1d",
     (SEQUENCE,),
     f"{SEQUENCE}jitter_scale_shift",
     False,
 )
-IMAGES = Modality("images", ("H", "W", "C"), _IMAGE_NETS, ("",), None, True)
+IMAGES = Modality("images", ("H", "W", "C"), "convnet", ("",), None, True)
 
 MODALITIES: dict[str, Modality] = {
     modality.name: modality for modality in (VECTORS, SEQUENCES, IMAGES)
@@ -71,7 +68,7 @@ def modality_of(shape: Sequence[int]) -> Modality:
         UserError: it has none of one to three axes.
 
     Example:
-        >>> modality_of((30,)).name, modality_of((8, 8, 1)).networks[0]
+        >>> modality_of((30,)).name, modality_of((8, 8, 1)).network
         ('vectors', 'convnet')
     """
     if len(shape) not in _BY_RANK:
@@ -80,24 +77,6 @@ def modality_of(shape: Sequence[int]) -> Modality:
             f"samples of shape {quoted(tuple(shape))} cannot be used: give {known}"
         )
     return _BY_RANK[len(shape)]
-
-
-def check_network(name: str, shape: Sequence[int]) -> None:
-    """Refuse a network that takes no samples of this shape.
-
-    Args:
-        name: a name in `nets.NETS`.
-        shape: of one sample.
-
-    Raises:
-        UserError: the network is for others; the sentence names those that fit.
-    """
-    modality = modality_of(shape)
-    if name not in modality.networks:
-        raise UserError(
-            f"network={quoted(name)} does not take {modality.name} {modality.shape}: "
-            f"use {', '.join(modality.networks)}"
-        )
 
 
 def check_augmentation(name: str, shape: Sequence[int]) -> None:

@@ -10,24 +10,25 @@ from jaxdd.augment.sequences import OPS, SHIFT
 from jaxdd.modality import (
     MODALITIES,
     check_augmentation,
-    check_network,
     check_pixels,
     modality_of,
 )
 from jaxdd.nets import NETS, make_network
+from jaxdd.nets.registry import check_network, networks_for
 from jaxdd.types import Batch
 from tests.helpers import refused
 
 SHAPES = {"vectors": (6,), "sequences": (16, 2), "images": (32, 32, 1)}
 
 
-def test_every_network_is_in_the_table_and_takes_what_it_says():
-    assert {name for x in MODALITIES.values() for name in x.networks} == set(NETS)
+def test_every_network_takes_what_it_says():
+    assert {name for x in MODALITIES for name in networks_for(x)} == set(NETS)
     for modality, shape in SHAPES.items():
         assert modality_of(shape).name == modality
+        assert MODALITIES[modality].network == networks_for(modality)[0]
         if modality == "images":  # `tests/nets` has all of them
             continue
-        for name in MODALITIES[modality].networks:
+        for name in networks_for(modality):
             network = make_network(name, shape, 3)
             params, stats = jax.eval_shape(network.init, jax.random.key(0))
             images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)

@@ -17,6 +17,7 @@ from jaxdd.data import (
     normalisation,
     split,
 )
+from jaxdd.data.load import BUILT_IN
 from jaxdd.data.readers.table import MISSING
 from jaxdd.data.real import real_data
 from jaxdd.data.streaming import choice as streaming_choice
@@ -39,10 +40,10 @@ class DataFlags:
 
     dataset: str = option(
         "digits",
-        "the data: digits, breast_cancer, wine or waves (built in), folder:PATH (a "
-        "sub-folder of PNG, JPEG, BMP, WebP, TIFF, GIF or PPM images per class), "
-        "npz:FILE (as MedMNIST's), table:FILE (CSV, Parquet or NPZ, with --label) or "
-        "the name of a prepared TFDS dataset",
+        f"the data: {', '.join(BUILT_IN)} (built in), folder:PATH (a sub-folder of "
+        "PNG, JPEG, BMP, WebP, TIFF, GIF or PPM images per class), npz:FILE (as "
+        "MedMNIST's), table:FILE (CSV, Parquet or NPZ, with --label) or the name of a "
+        "prepared TFDS dataset",
         kind="dataset",
         often=True,
     )

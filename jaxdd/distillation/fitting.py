@@ -66,7 +66,7 @@ def _without_pixels(
     if "net" not in given:
         fields = [field.name for field in dataclasses.fields(NetworkSpec)]
         own = {name: getattr(run.network, name) for name in fields if name in given}
-        own["net"] = modality.networks[0]
+        own["net"] = modality.network
         run = replace(run, network=NetworkSpec(**own))
     recipe, evaluation = run.recipe, run.evaluation
     plain: dict[str, Any] = {

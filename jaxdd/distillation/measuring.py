@@ -94,7 +94,7 @@ def open_run(
         problem = open_problem(config, validation, config.seed)
     else:
         problem = prepare(in_memory(dataset, config), validation, config.seed)
-    net = config.net or problem.dataset.modality.networks[0]
+    net = config.net or problem.dataset.modality.network
     spec = NetworkSpec(net, config.width, config.depth).sized(problem.dataset)
     options, network = spec.options(), spec.make(problem.dataset, arithmetic)
     wanted = needs.networks(network, effort.networks, "networks")

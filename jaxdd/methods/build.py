@@ -6,13 +6,18 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd import augment as augmentations
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.learners.fresh import Context, in_passes
 from jaxdd.learners.lessons import after_lessons
 from jaxdd.methods.assembly import Extras, make_method
 from jaxdd.methods.recipe import Recipe
 from jaxdd.nets import has_batch_statistics
-from jaxdd.objectives.parts import LearnsStepSize, SampleMatching
+from jaxdd.objectives.parts import (
+    MODIFIERS,
+    LearnsStepSize,
+    Offered,
+    SampleMatching,
+)
 from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.primitives.trees import global_norm
 from jaxdd.synthetic.decoder import INPUT, make_decoder
@@ -23,13 +28,16 @@ from jaxdd.types import (
     Array,
     Codes,
     Decoder,
+    Info,
     Inputs,
     Key,
+    Learner,
     LearnerSource,
     Method,
     MethodState,
     Network,
     Objective,
+    Scalar,
     Space,
     Synthetic,
 )
@@ -40,9 +48,28 @@ ANYWHERE = Context()
 def objective_of(
     network: Network, recipe: Recipe, context: Context = ANYWHERE
 ) -> Objective:
-    """The objective of a recipe, with its terms, its mask and what it remembers."""
-    parts = recipe.parts(network, _microbatch(network, context))
-    return recipe.objective.make(network, parts)
+    """The objective of a recipe, with its terms, its mask and what it remembers.
+
+    Returns:
+        The objective. When it is traced, it raises `UserError` if it has not looked at
+        a modifier of the recipe.
+    """
+    offered = Offered(*recipe.parts(network, _microbatch(network, context)))
+    objective = recipe.objective.make(network, offered)
+
+    def attentive(
+        key: Key, synthetic: Synthetic, learner: Learner, inputs: Inputs, step: Array
+    ) -> tuple[Scalar, Info]:
+        value = objective(key, synthetic, learner, inputs, step)
+        for name in offered.ignored:
+            who = quoted(recipe.objective.name)
+            raise UserError(
+                f"{MODIFIERS[name]} would change nothing: the objective {who} does not "
+                f"look at parts.{name}; leave it out, or let the match take it"
+            )
+        return value
+
+    return attentive
 
 
 def _microbatch(network: Network, context: Context) -> int | None:

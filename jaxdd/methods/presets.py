@@ -92,9 +92,11 @@ def preset(
     # Tiles of an 8x8 image are 4x4: see `formations.DIGITS_IDC`.
     usual = 1 if dataset == "digits" else recipe.images.factor
     recipe = override(recipe, {"factor": usual if factor is None else factor})
-    look_up = features if method in FEATURES else _FAMILIES[recipe.learner.name]
+    look_up = features if method in FEATURES else _FAMILIES.get(recipe.learner.name)
     if recipe.needs_teacher:
         look_up = crops
+    if look_up is None:  # networks from elsewhere: nothing is published
+        return completed(recipe, dataset)
     chosen = look_up(method, recipe, dataset, ipc, net)
     if method not in OWN_CONSTANTS:
         chosen = override(chosen, {"constants": CONSTANTS.get(dataset)})

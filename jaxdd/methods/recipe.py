@@ -1,7 +1,8 @@
 """A method is a choice on every axis: read this second, after `types`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, get_args, get_type_hints, runtime_checkable
 
 from jaxdd.errors import UserError
 from jaxdd.fields import variant
@@ -316,3 +317,24 @@ def _check_teacher(recipe: Recipe) -> None:
             "--labels=teacher needs whole images as the network sees them: use "
             "--factor=1 and --space=input"
         )
+
+
+def refuse_unknown(recipes: Mapping[str, Recipe]) -> None:
+    """Refuse recipes with a name whose objective or learner source has no flags.
+
+    Flags are made from the classes that the fields of `Recipe` list. A recipe that is
+    handed over in Python needs none.
+
+    Raises:
+        TypeError: a class is not listed.
+    """
+    listed = get_type_hints(Recipe)
+    for name, recipe in recipes.items():
+        for field in ("objective", "learner"):
+            kind = type(getattr(recipe, field))
+            if kind not in get_args(listed[field]):
+                raise TypeError(
+                    f"the {field} of METHODS[{name!r}] is a {kind.__name__}, which "
+                    f"Recipe.{field} does not list in jaxdd/methods/recipe.py: add it "
+                    "there, and its options become flags"
+                )

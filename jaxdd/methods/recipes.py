@@ -10,7 +10,7 @@ from jaxdd.learners.pools import Pool, RealPool
 from jaxdd.learners.spans import Spans
 from jaxdd.learners.teacher import Teacher
 from jaxdd.learners.windows import Windows
-from jaxdd.methods.recipe import Recipe
+from jaxdd.methods.recipe import Recipe, refuse_unknown
 from jaxdd.modifiers.masks import Mask
 from jaxdd.modifiers.segments import Segments
 from jaxdd.objectives.contrastive import ContrastiveMatching
@@ -183,6 +183,8 @@ METHODS: dict[str, Recipe] = {
     "sre2l": sre2l,
     "cda": cda,
 }
+
+refuse_unknown(METHODS)
 
 # How papers spell a method, where that is not its name in capitals.
 SPELLINGS = {

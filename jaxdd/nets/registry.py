@@ -11,7 +11,7 @@ from flax import linen as nn
 from jaxdd.devices import policy
 from jaxdd.devices.precision import AUTO
 from jaxdd.errors import UserError, quoted
-from jaxdd.modality import check_network
+from jaxdd.modality import IMAGES, SEQUENCES, VECTORS, modality_of
 from jaxdd.nets.classic import MLP, AlexNet, LeNet
 from jaxdd.nets.convnet import POOLINGS, ConvNet, DoublingConvNet
 from jaxdd.nets.draws import draw_lecun, draw_params, initial_stats
@@ -35,6 +35,7 @@ class Builder(NamedTuple):
             length of a sequence.
         fixed: options that the name determines.
         draw: (key, shapes) -> initial parameters.
+        takes: names of the modalities whose samples it takes.
     """
 
     module: Callable[..., nn.Module]
@@ -42,6 +43,7 @@ class Builder(NamedTuple):
     smallest: Callable[[Options], int] = lambda options: 1
     fixed: Mapping[str, str] = {}
     draw: Callable[[Key, Any], Params] = draw_params
+    takes: tuple[str, ...] = (IMAGES.name,)
 
 
 def _smallest_convnet(options: Options) -> int:
@@ -74,8 +76,15 @@ NETS: dict[str, Builder] = {
         _smallest_convnet,
         draw=draw_lecun,
     ),
-    "convnet1d": Builder(ConvNet, {**_CONVNET, "norm": NORMS}, _smallest_convnet),
-    "mlp": Builder(MLP, {"width": None}),
+    "convnet1d": Builder(
+        ConvNet,
+        {**_CONVNET, "norm": NORMS},
+        _smallest_convnet,
+        takes=(SEQUENCES.name,),
+    ),
+    "mlp": Builder(
+        MLP, {"width": None}, takes=(VECTORS.name, SEQUENCES.name, IMAGES.name)
+    ),
     "lenet": Builder(LeNet, {}, lambda options: 16),
     "alexnet": Builder(AlexNet, {"norm": ("none", "batch")}, lambda options: 8),
     "alexnet_bn": Builder(AlexNet, {}, lambda options: 8, _BATCH),
@@ -190,6 +199,38 @@ def _as_functions(
             return outputs._replace(moments=seen["moments"]), stats
 
     return Network(init, apply)
+
+
+def check_network(name: str, shape: Sequence[int]) -> None:
+    """Refuse a network that takes no samples of this shape.
+
+    Args:
+        name: a name in `NETS`.
+        shape: of one sample.
+
+    Raises:
+        UserError: the network is for others; the sentence names those that fit.
+
+    Example:
+        >>> check_network("mlp", (30,))
+    """
+    modality = modality_of(shape)
+    fitting = networks_for(modality.name)
+    if name not in fitting:
+        raise UserError(
+            f"network={quoted(name)} does not take {modality.name} {modality.shape}: "
+            f"use {', '.join(fitting)}"
+        )
+
+
+def networks_for(modality: str) -> list[str]:
+    """The names of the networks that take samples of a modality, the usual one first.
+
+    Example:
+        >>> networks_for("sequences")
+        ['convnet1d', 'mlp']
+    """
+    return [name for name, builder in NETS.items() if modality in builder.takes]
 
 
 def _check_shape(image_shape: Sequence[int], num_classes: int) -> ImageShape:

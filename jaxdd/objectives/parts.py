@@ -47,6 +47,30 @@ class Parts(NamedTuple):
     label_space: str = "probabilities"
 
 
+class Offered(Parts):
+    """Parts that remember which modifiers an objective has looked at."""
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Names in `MODIFIERS` of what is there and was not looked at."""
+        seen = self.__dict__.get("seen", set())
+        values = self._asdict()
+        return tuple(name for name in MODIFIERS if values[name] and name not in seen)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in MODIFIERS:
+            self.__dict__.setdefault("seen", set()).add(name)
+        return super().__getattribute__(name)
+
+
+# The parts that modifiers make, and the flags that ask for them.
+MODIFIERS = {
+    "terms": "--sdc_weight",
+    "mask": "--mask_ratio",
+    "remember": "--forgetting",
+}
+
+
 @runtime_checkable
 class LearnsStepSize(Protocol):
     """An objective that learns the step size of a set, or another scalar in its place.

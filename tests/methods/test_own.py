@@ -13,11 +13,16 @@ import jaxdd
 from jaxdd.data.problem import DataFlags, open_problem
 from jaxdd.distillation.identity import identity
 from jaxdd.distillation.opening import open_run
+from jaxdd.errors import UserError
 from jaxdd.fields import flat, override
 from jaxdd.learners.fresh import Context, Fresh
 from jaxdd.methods.build import build, loss_at
-from jaxdd.methods.recipe import Recipe
+from jaxdd.methods.presets import completed, preset
+from jaxdd.methods.recipe import Recipe, refuse_unknown
+from jaxdd.methods.recipes import METHODS
+from jaxdd.modifiers.masks import Mask
 from jaxdd.modifiers.sdc import SDC
+from jaxdd.modifiers.segments import Segments
 from jaxdd.objectives import Sampling, per_class
 from jaxdd.objectives.parts import Parts
 from jaxdd.primitives.evidence import later_gradient
@@ -176,3 +181,40 @@ def test_a_score_of_ones_own_is_a_line_in_the_table(monkeypatch):
     assert np.array_equal(np.argsort(scored.scores), expected)
     with pytest.raises(jaxdd.UserError, match="unknown score 'darkness'"):
         jaxdd.difficulty(data, "darkness", net="mlp")
+
+
+@dataclass(frozen=True)
+class Deaf(MeanMatching):
+    """The same, and no modifier is looked at."""
+
+    def make(self, network: Network, parts: Parts) -> Objective:
+        return super().make(network, Parts())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sdc": SDC(weight=0.1)}, "--sdc_weight would change nothing.*parts.terms"),
+        ({"mask": Mask(ratio=0.5)}, "--mask_ratio would change nothing.*parts.mask"),
+        ({"segments": Segments(2, forgetting="replay")}, "--forgetting.*remember"),
+    ],
+)
+def test_a_modifier_that_an_objective_ignores_is_refused(changes, words):
+    """When a step is traced; `test_every_modifier_combines_with_them` is the rest."""
+    with pytest.raises(UserError, match=words):
+        stepped(Recipe(Deaf(), Same(), **changes), EARLIER)
+
+
+def test_a_recipe_with_a_name_has_choices_that_make_flags():
+    for recipe, field in (
+        (Recipe(MeanMatching(), Fresh()), "objective"),
+        (Recipe(learner=Same()), "learner"),
+    ):
+        with pytest.raises(TypeError, match=f"Recipe.{field} does not list"):
+            refuse_unknown({"mine": recipe})
+
+
+def test_a_learner_of_ones_own_may_have_a_name(monkeypatch):
+    monkeypatch.setitem(METHODS, "same", Recipe(learner=Same()))
+    chosen = preset("same", "digits", ipc=1)
+    assert chosen.length.steps == completed(METHODS["same"], "digits").length.steps
