@@ -99,9 +99,7 @@ class Config:
     minutes: float = option(5.0, "ends before so many minutes")
     tiny: bool = option(False, "networks and images that any machine computes")
     sections: str = option("all", "names by commas, or all")
-    primitives: str = option(
-        ",".join(forms.NAMES), "whose forms section forms compares, by commas"
-    )
+    primitives: str = option("all", "whose forms section forms compares, or all")
     data_dir: str | None = option(
         None, "TFDS folder with MNIST, for section whole", kind="path"
     )
@@ -163,7 +161,7 @@ def run_section(config: Config) -> None:
         "correctness": lambda: correctness.run(records, 2 * sizes.workers, config.tiny),
         "repeats": lambda: repeats.run(records, sizes),
         "repeats_flags": lambda: repeats.run(records, sizes),
-        "forms": lambda: forms.run(records, sizes, config.primitives.split(",")),
+        "forms": lambda: forms.run(records, sizes, primitives_of(config)),
         "steps": lambda: steps.run(records, sizes),
         "longest": lambda: longest.run(records, sizes),
         "dispatch": lambda: dispatch.run(records, sizes),
@@ -245,6 +243,17 @@ def note(folder: Path, section: str, ended: str) -> None:
     write_atomically(path, to_json({**written, "ended": ended}))
 
 
+def primitives_of(config: Config) -> list[str]:
+    """Short names of the primitives whose forms are compared.
+
+    Raises:
+        UserError: one is unknown.
+    """
+    if config.primitives == "all":
+        return list(forms.NAMES)
+    return known(config.primitives, forms.NAMES, "primitive")
+
+
 def checked(config: Config) -> list[str]:
     """The sections to run.
 
@@ -265,7 +274,7 @@ def checked(config: Config) -> list[str]:
         )
     if config.repeats < 1 or config.workers < 0:
         raise UserError("--repeats must be at least 1 and --workers at least 0")
-    known(config.primitives, forms.NAMES, "primitive")
+    primitives_of(config)
     names = list(WEIGHTS)
     if config.sections != "all":
         names = known(config.sections, tuple(WEIGHTS), "section")

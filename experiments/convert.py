@@ -28,7 +28,7 @@ from jaxdd.exchange.options import ForeignFlags
 from jaxdd.exchange.shortening import USUAL_SCORE, shorten
 from jaxdd.exchange.targets import TARGETS, write_as
 from jaxdd.scores.table import SCORES
-from jaxdd.storage.paths import shown
+from jaxdd.storage.paths import local_path, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +95,12 @@ class Config(ForeignFlags):
 _OF_SHORTEN = ("score", "end", "seed", "networks", "train_steps")
 
 
+def _same(source: str, out: str) -> bool:
+    """Whether two paths are one file."""
+    paths = (local_path(source, "--source"), local_path(out, "--out"))
+    return len({path.resolve() for path in paths}) == 1
+
+
 def run(config: Config) -> tuple[Artifact, str]:
     """Read the set and write it.
 
@@ -125,6 +131,12 @@ def run(config: Config) -> tuple[Artifact, str]:
         raise UserError(
             f"--slim is a form of jaxdd's own file, and --to={config.to} is another: "
             "leave one out"
+        )
+    if config.slim and config.dataset is None and _same(config.source, config.out):
+        raise UserError(
+            "--slim into the file of --source would leave no whole copy, and nothing "
+            "has checked that the data give its matrices again: use another --out, or "
+            "name the data by --dataset"
         )
     artifact = open_foreign(config.source, config)
     if config.first is not None:

@@ -144,7 +144,6 @@ def run(records: Records, work: Work) -> None:
     together = max(1, work.workers // len(precisions))
     for start in range(0, len(todo), together):
         group = todo[start : start + together]
-        records.say(", ".join(ROWS[name].text for name in group))
         with ThreadPoolExecutor(work.workers) as pool:
             jobs = {
                 (name, precision): pool.submit(built, ROWS[name], precision, work)

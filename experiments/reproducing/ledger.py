@@ -3,7 +3,6 @@
 import json
 import math
 import shlex
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 from experiments.reproducing.cells import Cell
 from experiments.reproducing.sets import WHOLE, digest, kept, with_set
 from jaxdd.storage import records
-from jaxdd.storage.files import to_json, write_atomically
+from jaxdd.storage.files import atomic_file, make_folder, to_json, write_atomically
+from jaxdd.storage.lock import turn
 
 Record = dict[str, Any]
 
@@ -29,8 +29,11 @@ _DIFFICULTY = records.mapping(
     grad_norm=records.maybe(records.number(0)),
     percentile=records.maybe(records.number(0, 100)),
 )
+# Records come from elsewhere, and both are parts of a file's name.
+_CELL = records.matching(r"[a-z0-9_+-]{1,100}", "the name of a cell")
+_HASH = records.matching(r"[0-9a-f]{64}", "a SHA-256 in hexadecimal digits")
 _SCHEMA = records.mapping(
-    cell=records.text(100),
+    cell=_CELL,
     command=records.text(10**4),
     seed=records.integer(),
     distilled=_STATISTICS,
@@ -58,9 +61,9 @@ _SCHEMA = records.mapping(
     device=records.text(200),
     versions=records.mapping(others=records.text(100)),
     revision=records.text(100),
-    sha256=records.text(64),
+    sha256=_HASH,
     # Of the file beside the ledger, where that is not the run's own but its slim form.
-    optional={"set_sha256": records.text(64)},
+    optional={"set_sha256": _HASH},
 )
 _REMEDY = "restore it from the repository, or remove the line"
 
@@ -169,15 +172,19 @@ def append(folder: Path, record: Record, workdir: Path) -> bool:
         UserError: the ledger is damaged or cannot be written.
     """
     path = folder / LEDGER
-    known = read(path)
-    if key(record) in map(key, known):
+    if key(record) in map(key, read(path)):
         return False
     record = with_set(record, workdir)
     source = kept(record, workdir)
-    if source is not None:
-        (folder / SETS).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, folder / SETS / set_name(record))
-    write_atomically(path, "".join(map(_line, [*known, record])))
+    with turn(folder, ".ledger.lock"):
+        known = read(path)  # another program may have added to it meanwhile
+        if key(record) in map(key, known):
+            return False
+        if source is not None:
+            target = make_folder(folder / SETS) / set_name(record)
+            with atomic_file(target, "wb") as file:
+                file.write(source.read_bytes())
+        write_atomically(path, "".join(map(_line, [*known, record])))
     return True
 
 

@@ -28,7 +28,7 @@ def kept(record: dict[str, Any], workdir: Path) -> Path | None:
     """
     for name, hashed in ((SLIM, "set_sha256"), (WHOLE, "sha256")):
         path = workdir / name
-        if hashed not in record or not path.exists():
+        if hashed not in record or not path.is_file():
             continue
         if path.stat().st_size <= LARGEST_SET and digest(path) == record[hashed]:
             return path
@@ -45,7 +45,7 @@ def with_set(record: dict[str, Any], workdir: Path) -> dict[str, Any]:
         workdir: of the run.
     """
     whole = workdir / WHOLE
-    if kept(record, workdir) is not None or not whole.exists():
+    if kept(record, workdir) is not None or not whole.is_file():
         return record
     if digest(whole) != record["sha256"]:
         say(f"{workdir.name}: {WHOLE} is not that of the record, and is left out")
@@ -53,7 +53,8 @@ def with_set(record: dict[str, Any], workdir: Path) -> dict[str, Any]:
     path = workdir / SLIM
     refusal = _convert(whole, path)
     if refusal is not None:
-        say(f"{workdir.name}: its set is left out, larger than {MEGABYTES}; {refusal}")
+        why = refusal.removeprefix("error: ")
+        say(f"{workdir.name}: its set is left out, larger than {MEGABYTES}; {why}")
         return record
     if path.stat().st_size > LARGEST_SET:
         path.unlink()

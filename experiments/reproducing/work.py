@@ -10,6 +10,7 @@ from pathlib import Path
 from experiments.reproducing import ledger, places, processes, sets
 from experiments.reproducing.places import Place
 from experiments.reproducing.processes import Task
+from jaxdd.artifact import file as artifacts
 from jaxdd.errors import UserError
 from jaxdd.progress import say
 from jaxdd.storage import records
@@ -98,17 +99,29 @@ class Work:
             at_once=self.at_once,
             revision=self.revision,
         )
-        ledger.write_record(record, place.folder)
+        ledger.write_record(record, place.folder)  # it is finished, whatever follows
+        self._slimmed.add(place.folder / ledger.RECORD)
         record = sets.with_set(record, place.folder)
         ledger.write_record(record, place.folder)
         ledger.append(self.results, record, place.folder)
         say(f"{place.name}: {record['distilled']['mean']:.2f} %, in the ledger")
 
     def collect(self) -> int:
-        """Add finished runs to the ledger; how many were not there."""
+        """Add finished runs to the ledger; how many were not there.
+
+        They may come from elsewhere: a run whose record or set is damaged is left out,
+        and that is said.
+        """
         added = 0
         for path in sorted(self.out.glob(f"*/{ledger.RECORD}")):
-            record = ledger.read_record(path.parent)
+            try:
+                record = ledger.read_record(path.parent)
+                source = sets.kept(record, path.parent)
+                if source is not None:
+                    artifacts.load(source)
+            except UserError as error:
+                say(f"left out: {error}")
+                continue
             added += ledger.append(self.results, record, path.parent)
         return added
 

@@ -38,13 +38,18 @@ def slim(artifact: Artifact, eps: float = EPS) -> Artifact:
         >>> slim(whole).is_slim, slim(whole).displayable().shape
         (True, (2, 9, 4, 4, 1))
     """
+    if not isinstance(artifact, Artifact):
+        raise UserError(
+            f"a {type(artifact).__name__} has no slim form: give what jaxdd.load "
+            "returns, or the artifact of a result"
+        )
     if isinstance(artifact.preprocess, Unfitted):
         return artifact
     check_pixels("a slim set", artifact.images.shape[2:])
     known = unfitted(artifact.preprocess, eps)
     levels = None
     if artifact.space == "input":
-        levels = np.round(255 * artifact.displayable()).astype(np.uint8)
+        levels = _levels(artifact)
     return replace(artifact, preprocess=known, levels=levels)
 
 
@@ -73,7 +78,19 @@ def filled(artifact: Artifact, whitening: Preprocess) -> Artifact:
             "the whitening of this slim set does not fit the values of its images: it "
             "may be damaged; copy it again"
         )
+    if artifact.levels is not None:
+        distance = np.abs(_levels(whole).astype(int) - artifact.levels)
+        if distance.max() > 1:
+            raise UserError(
+                "the pictures of this slim set are not those of its images: it may be "
+                "damaged; copy it again"
+            )
     return whole
+
+
+def _levels(artifact: Artifact) -> np.ndarray:
+    """Pixels of 8 bits of a whole set."""
+    return np.round(255 * artifact.displayable()).astype(np.uint8)
 
 
 def is_finite(artifact: Artifact) -> bool:

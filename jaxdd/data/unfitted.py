@@ -11,7 +11,7 @@ from jaxdd.data.preprocess import Preprocess
 from jaxdd.data.streaming.rows import HostArray
 from jaxdd.data.whitening import cost
 from jaxdd.data.zca import EPS, fit_zca
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.progress import say
 
 # Share of the products' norm. On CIFAR-10 sums in another order move them by 2e-7 of
@@ -153,7 +153,8 @@ def unfitted(whitening: Preprocess, eps: float = EPS) -> Unfitted:
 
     Args:
         whitening: of images.
-        eps: by which it was fitted; a preprocessing does not say.
+        eps: by which it was fitted; a preprocessing does not say. A larger one shows
+            only when the matrices are fitted again.
 
     Raises:
         UserError: it is no whitening, or was fitted by a smaller eps.
@@ -168,6 +169,8 @@ def unfitted(whitening: Preprocess, eps: float = EPS) -> Unfitted:
             "this set is normalised, not whitened: it holds no matrices that could be "
             "left out"
         )
+    if not (isinstance(eps, int | float) and math.isfinite(eps) and eps > 0):
+        raise UserError(f"eps must be a positive number, not {quoted(eps)}")
     # No eigenvalue of the matrix is above 1 / sqrt(eps), whatever the data were.
     if _largest(whitening.matrix) > 1.001 / math.sqrt(eps):
         raise UserError(

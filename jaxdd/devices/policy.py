@@ -2,7 +2,8 @@
 
 Measured on two CPU cores: mapping classes, experts or networks one after another beats
 `vmap` by 2-8 times, because batched weights turn convolutions into grouped ones. NVIDIA
-GPUs are slow at these too; what shares its weights is batched there.
+GPUs are slow at grouped convolutions too, and only what shares its weights is batched
+there.
 
 `python -m benchmarks.accelerator` measures the forms on the device of this machine; the
 entry that it prints last can be pasted into `TABLE`. No choice changes a result beyond

@@ -24,6 +24,11 @@ class Place(NamedTuple):
     percentile: float
 
 
+def _cell(name: str) -> str:
+    """A name that does not end a cell of a table."""
+    return " ".join(name.replace("|", "/").split())
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Probed:
     """The difficulty of sets, and of what runs begin with, by kind of network.
@@ -43,7 +48,10 @@ class Probed:
 
     def _rows(self) -> list[list[str]]:
         return [
-            [name, *(f"{x.percentile:.0f} ({x.grad_norm:.3g})" for x in row.values())]
+            [
+                _cell(name),
+                *(f"{x.percentile:.0f} ({x.grad_norm:.3g})" for x in row.values()),
+            ]
             for name, row in self.places.items()
         ]
 
@@ -78,7 +86,10 @@ class Probed:
         path = folder / "percentiles.png"
         draw(report.percentiles, self._by_kind(), list(self.places), path)
         places = {
-            name: {kind: place._asdict() for kind, place in row.items()}
+            name: {
+                kind: {x: round(value, 6) for x, value in place._asdict().items()}
+                for kind, place in row.items()
+            }
             for name, row in self.places.items()
         }
         text = to_json({"places": places, "about": dict(self.about)})

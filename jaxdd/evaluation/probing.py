@@ -7,6 +7,7 @@ a run can begin with, real ones and noise.
 Source: ours.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ class Config:
     seed: int | None = option(
         None,
         "seed of the networks, the real samples and the first images; default: that of "
-        "the first set",
+        "the first set, which also has the network",
         kind="seed",
     )
     precision: str = option(
@@ -176,6 +177,11 @@ def measure(opened: Opened) -> Probed:
     for name, synthetic in rows.items():
         say(f"{name}: measuring")
         measured = probes.measure(synthetic)
+        if not all(map(math.isfinite, measured.values())):
+            raise UserError(
+                f"the difficulty of {quoted(name)} is not a number: its images or "
+                "labels are damaged"
+            )
         places[name] = {
             kind: Place(*(measured[f"{x}{suffix_of(kind, opened.kinds)}"]
                           for x in Place._fields))

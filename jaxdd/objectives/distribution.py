@@ -252,7 +252,9 @@ class FeatureMatching(SampleMatching):
             joint = joint_feature_match(*arguments)
             return per_set(joint, self.samples(), parts.terms, parts.remember)
         match = feature_match(*arguments)
-        return per_class(match, self.samples(), parts.terms, parts.remember, True)
+        return per_class(
+            match, self.samples(), parts.terms, parts.remember, features=True
+        )
 
     def matched(self, network: Network, image_shape: tuple[int, ...]) -> Any:
         """The shapes of what is compared: features of the blocks, or maps of them.

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from jaxdd.errors import UserError
 from jaxdd.storage.files import make_folder, remove_abandoned
 from jaxdd.storage.paths import reason, shown
 
+PATIENCE = 30.0  # seconds that `turn` waits for others
 # Errors if another live process holds the lock; others are the file system's.
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN)
 
@@ -49,6 +51,30 @@ def owned(path: str | Path, lock: str = ".lock") -> Iterator[Path]:
     with file:
         _acquire(file, folder)
         remove_abandoned(folder)
+        yield folder
+
+
+@contextlib.contextmanager
+def turn(path: str | Path, lock: str) -> Iterator[Path]:
+    """Have a folder for a moment, after others that have it for a moment.
+
+    Args:
+        path: the folder, which is created.
+        lock: name of the lock's file.
+
+    Raises:
+        UserError: the folder is not writable, or another program keeps it.
+    """
+    end = time.monotonic() + PATIENCE
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                folder = stack.enter_context(owned(path, lock))
+                break
+            except UserError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
         yield folder
 
 

@@ -8,6 +8,7 @@ with a phrase if the value does not fit, for example
 import dataclasses
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,21 @@ def text(longest: int = 4096) -> Schema:
     def check(value: Any, where: str) -> None:
         if not isinstance(value, str) or len(value) > longest:
             raise _wrong(where, value, f"a text of at most {longest} characters")
+
+    return check
+
+
+def matching(pattern: str, what: str) -> Schema:
+    """A string that a regular expression matches as a whole.
+
+    Args:
+        pattern: the expression.
+        what: it describes, for the sentence that refuses another one.
+    """
+
+    def check(value: Any, where: str) -> None:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise _wrong(where, value, what)
 
     return check
 

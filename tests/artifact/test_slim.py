@@ -173,3 +173,21 @@ def test_images_that_a_fitted_whitening_overflows_are_refused(path):
     )
     with refused("does not fit the values of its images"), np.errstate(all="ignore"):
         filled(large, fitted)
+
+
+def test_pictures_of_other_images_are_refused(path):
+    set_ = artifacts.load(path)
+    other = dataclasses.replace(set_, levels=255 - set_.levels)
+    with refused(None, "the pictures of this slim set are not those of its images"):
+        filled(other, set_.preprocess.fit(FLAT))
+
+
+@pytest.mark.parametrize("eps", [0, -0.1, float("nan"), "0.1", None])
+def test_an_eps_that_is_none_is_refused(eps):
+    with refused(None, "eps must be a positive number"):
+        slim(whitened(), eps=eps)
+
+
+def test_only_artifacts_have_a_slim_form():
+    with refused(None, "a str has no slim form"):
+        slim("distilled.npz")

@@ -81,3 +81,11 @@ def test_a_set_that_its_data_would_not_give_again_is_not_made_slim(paths, tmp_pa
     with refused("--slim is a form of jaxdd's own file"):
         converted(paths["whole"], tmp_path / "out", slim=True, to="png")
     assert not list(tmp_path.glob("out*"))
+
+
+def test_the_only_whole_copy_is_not_replaced(paths):
+    whole = paths["whole"] if isinstance(paths, dict) else paths[1]
+    content = whole.read_bytes()
+    with refused(None, "--slim into the file of --source"):
+        converted(whole, whole, slim=True)
+    assert whole.read_bytes() == content

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.slim import filled
 from jaxdd.errors import UserError
 from tests.faults.artifact_subjects import artifact_of, digits
-from tests.helpers import refused
+from tests.helpers import full_disk, refused
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -183,3 +184,66 @@ def test_the_folder_of_the_ledger_is_there_before_anything_runs(tmp_path, monkey
     with refused("ledger.jsonl"):
         reproduce.run(reproduce.Config(results=str(tmp_path / "new/results"), **places))
     assert started == [True]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("cell", "../../escaped"), ("cell", "a|b"), ("sha256", "../" * 21 + "a")],
+)
+def test_a_record_that_names_another_place_is_left_out(
+    tmp_path, sample, told, field, value
+):
+    """A pack comes from elsewhere, and the names of files are made of its records."""
+    for name, changes in (("evil", {field: value}), ("good", {})):
+        folder = tmp_path / "out" / name
+        record = finished(folder, sample, zca=False)
+        (folder / ledger.RECORD).write_text(json.dumps({**record, **changes}))
+    results = tmp_path / "deep" / "results"
+    assert Work(tmp_path / "out", results, revision="x").collect() == 1
+    assert any("left out" in text and field in text for text in told)
+    written = [x.name for x in tmp_path.rglob("*.npz") if "out" not in x.parts]
+    assert len(written) == 1
+    assert written[0].startswith(sample["cell"])
+
+
+def test_what_is_no_set_does_not_stand_beside_the_ledger(tmp_path, sample, told):
+    folder = tmp_path / "out" / "run"
+    record = finished(folder, sample, zca=False)
+    script = b"#!/bin/sh\n"
+    (folder / sets.SLIM).write_bytes(script)
+    digest = sets.digest(folder / sets.SLIM)
+    ledger.write_record({**record, "set_sha256": digest}, folder)
+    results = tmp_path / "results"
+    assert Work(tmp_path / "out", results, revision="x").collect() == 0
+    assert any("left out" in text for text in told)
+    assert not list(tmp_path.glob("results/sets/*"))
+
+
+def test_two_programs_add_to_one_ledger(tmp_path, sample):
+    """Neither loses what the other adds between its reading and its writing."""
+    code = (
+        "import json, sys; from pathlib import Path; "
+        "from experiments.reproducing import ledger; "
+        "record = json.loads(sys.argv[1]); "
+        "[ledger.append(Path(sys.argv[2]), {**record, 'seed': int(sys.argv[3]) + i},"
+        " Path(sys.argv[2])) for i in range(20)]"
+    )
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, json.dumps(sample), str(tmp_path), first],
+        )
+        for first in ("0", "100")
+    ]
+    assert [process.wait() for process in running] == [0, 0]
+    seeds = {record["seed"] for record in ledger.read(tmp_path / ledger.LEDGER)}
+    assert seeds == {*range(20), *range(100, 120)}
+
+
+def test_a_full_disk_leaves_no_half_of_a_set(tmp_path, sample, monkeypatch):
+    folder = tmp_path / "run"
+    record = finished(folder, sample, zca=False)
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(UserError):
+        ledger.append(tmp_path / "results", record, folder)
+    assert not list((tmp_path / "results").rglob("*.npz"))
+    assert not (tmp_path / "results" / ledger.LEDGER).exists()
