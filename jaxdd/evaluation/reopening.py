@@ -62,8 +62,8 @@ def reopen(
     if data.is_decoded and data.fingerprint != origin["fingerprint"]:
         raise UserError(
             f"the dataset {quoted(name)} is not the one the artifact was made from "
-            "(its fingerprint differs): give the right --dataset or --data_dir; data "
-            "that the set shall only be tested on is named by --test_dataset"
+            "(its fingerprint differs): give the right --dataset or --data_dir; "
+            "experiments.evaluate names by --test_dataset what a set is only tested on"
         )
     check_kind(artifact, data, name)
     validation, seed = float(origin["validation"]), origin["split_seed"]
