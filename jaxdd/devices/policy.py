@@ -105,7 +105,8 @@ TABLE: dict[str, Choices] = {
     # Batched weights make grouped convolutions, which cuDNN is slow at: one class after
     # another takes 0.56 of the time of all at once in a step of DSA, one expert after
     # another 0.22 (width 128, 32x32). Where classes share the weights it is the other
-    # way round: a step of DM takes 3.7 ms with all of ten classes and 7.0 one by one.
+    # way round: a step of DM takes 3.7 ms with all of ten classes and 7.0 one by one
+    # (two H200 on two days, not in turn).
     "NVIDIA H100 80GB HBM3": Choices(
         measured="classes and experts, NVIDIA H100, JAX 0.11.2, 2026-11-26; others as "
         "of an H200",
