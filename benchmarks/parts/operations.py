@@ -99,7 +99,7 @@ class Profile(NamedTuple):
 def instructions(text: str) -> dict[str, Instruction]:
     """Every instruction of a compiled program's text, by name."""
     inside: dict[str, set[str]] = {}
-    found: dict[str, tuple[str, str | None, str]] = {}
+    instructions: dict[str, tuple[str, str | None, str]] = {}
     current: set[str] = set()
     for line in text.splitlines():
         if head := _COMPUTATION.match(line):
@@ -111,7 +111,7 @@ def instructions(text: str) -> dict[str, Instruction]:
             target = re.search(r'custom_call_target="([^"]*)"', line)
             if target:
                 current.add(library_opcode(target.group(1)))
-            found[made["name"]] = (
+            instructions[made["name"]] = (
                 library_opcode(target.group(1)) if target else made["opcode"],
                 calls and calls.group(1),
                 source.group(1) if source else "",
@@ -121,7 +121,7 @@ def instructions(text: str) -> dict[str, Instruction]:
             frozenset(inside.get(calls, ()) if calls else ()) or frozenset({opcode}),
             source,
         )
-        for name, (opcode, calls, source) in found.items()
+        for name, (opcode, calls, source) in instructions.items()
     }
 
 
@@ -165,7 +165,7 @@ def read_trace(planes: Iterable[Any]) -> tuple[list[list[Event]], dict[str, list
     Args:
         planes: of a `jax.profiler.ProfileData`.
     """
-    found: dict[str, list[tuple[str, list[Event]]]] = {}
+    by_plane: dict[str, list[tuple[str, list[Event]]]] = {}
     for plane in planes:
         on_device = plane.name.startswith("/device:")
         lines = list(plane.lines)
@@ -183,9 +183,9 @@ def read_trace(planes: Iterable[Any]) -> tuple[list[list[Event]], dict[str, list
                 named = str(name or event.name).lstrip("%")
                 events.append(Event(named, start, start + event.duration_ns))
             if events:
-                found.setdefault(plane.name, []).append((line.name, events))
-    devices = {name for name in found if name.startswith("/device:")}
-    kept = {name: x for name, x in found.items() if not devices or name in devices}
+                by_plane.setdefault(plane.name, []).append((line.name, events))
+    devices = {name for name in by_plane if name.startswith("/device:")}
+    kept = {name: x for name, x in by_plane.items() if not devices or name in devices}
     threads = [events for lines in kept.values() for _, events in lines]
     return threads, {name: [line for line, _ in x] for name, x in kept.items()}
 
@@ -207,7 +207,7 @@ def traced(
 
 def own_seconds(events: Iterable[Event]) -> list[tuple[str, float]]:
     """What every event of a thread took without the events inside it."""
-    found: list[list[Any]] = []
+    entries: list[list[Any]] = []
     around: list[tuple[float, list[Any]]] = []  # (end, its entry)
     for event in sorted(events, key=lambda e: (e.start, -e.end)):
         while around and around[-1][0] <= event.start:
@@ -216,8 +216,8 @@ def own_seconds(events: Iterable[Event]) -> list[tuple[str, float]]:
         if around:
             around[-1][1][1] -= entry[1]
         around.append((event.end, entry))
-        found.append(entry)
-    return [(name, max(seconds, 0.0)) for name, seconds in found]
+        entries.append(entry)
+    return [(name, max(seconds, 0.0)) for name, seconds in entries]
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:

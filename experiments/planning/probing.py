@@ -29,7 +29,7 @@ def probe(config: probing.Config, room: Room | None = None) -> Plan:
     """
     with Stopwatch() as opening:
         opened = probing.open_sets(config)
-    folder = probing.folder_of(config)
+    folder = probing.folder_of(config, opened)
     room = room or room_for(folder)
     nearest(folder)
     say("plan: timing networks on real data, and gradient norms")

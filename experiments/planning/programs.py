@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdd.devices import mesh as devices
 from jaxdd.devices import policy
 from jaxdd.devices.memory import capacity, size_text
 from jaxdd.errors import UserError
@@ -89,17 +88,12 @@ def seconds_of(compiled, *arguments) -> float:
     return min(durations)
 
 
-def together(count: int) -> int:
-    """Of `count` networks, how many are worked on at once."""
-    return min(count, policy.choices().networks * devices.spread_over())
-
-
 @dataclass(frozen=True)
 class Fitted:
     """What the training of a network costs.
 
     Attributes:
-        at_once: networks that are trained together, see `together`.
+        at_once: networks that are trained together, see `policy.networks_at_once`.
         epoch: seconds of an epoch of all of them.
         look: seconds of their pass over one held-out sample.
         compile_seconds: of the training and of the pass.
@@ -140,7 +134,7 @@ def fit_cost(
         count: networks.
         options: of `train.make_epochs`.
     """
-    at_once = together(count)
+    at_once = policy.networks_at_once(count)
     keys = jax.random.split(jax.random.key(0), at_once)
     samples = data.labels.shape[0]
     size = min(training.batch_size, samples)

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.planning.programs import Fitted, fit_cost, together
+from experiments.planning.programs import Fitted, fit_cost
 from jaxdd.data.real import real_data, take
+from jaxdd.devices import policy
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.scores.ensemble import measure
 from jaxdd.scores.probes import probe_training
@@ -87,7 +88,7 @@ def _score_cost(
     fitted: Fitted,
 ) -> Sorting:
     """A score at networks that are there."""
-    at_once = together(effort.networks)
+    at_once = policy.networks_at_once(effort.networks)
     groups = -(-effort.networks // at_once)
     samples = real.labels.shape[0]
     keys = jax.random.split(jax.random.key(seed), at_once)

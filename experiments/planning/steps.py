@@ -8,16 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.planning.programs import (
-    Memory,
-    check_room,
-    fit_cost,
-    memory_of,
-    together,
-)
+from experiments.planning.programs import Memory, check_room, fit_cost, memory_of
 from jaxdd.data.real import take
 from jaxdd.data.streaming.rows import Rows
 from jaxdd.devices import mesh as devices
+from jaxdd.devices import policy
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation.pieces import Piece
 from jaxdd.experts import Manifest, Snapshots
@@ -126,7 +121,7 @@ def measuring_cost(piece: Piece) -> Measuring:
     """Train few probe networks for a moment, and measure twice."""
     job = piece.job
     records, full = job.resolved.records, job.inputs.full
-    at_once = together(records.probes)
+    at_once = policy.networks_at_once(records.probes)
     groups = -(-records.probes // at_once)
     training, _ = probe_training(full.labels.shape[0], records.probe_steps)
     # Networks of some kinds are trained further than those of others, or not at all.

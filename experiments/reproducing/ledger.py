@@ -159,33 +159,33 @@ def read(path: Path) -> list[Record]:
     return records.read_lines(path, _SCHEMA, _REMEDY)
 
 
-def append(folder: Path, record: Record, workdir: Path) -> bool:
+def append(folder: Path, record: Record, workdir: Path) -> Record | None:
     """Add a record to the ledger in a folder, and its set beside it.
 
     A set that is too large for that is stored in its slim form, with a hash of its own
     in the record; one that is too large even then is left out, which is said.
 
     Returns:
-        Whether it was not there before.
+        The record as it stands there; None where it was there before.
 
     Raises:
         UserError: the ledger is damaged or cannot be written.
     """
     path = folder / LEDGER
     if key(record) in map(key, read(path)):
-        return False
+        return None
     record = with_set(record, workdir)
     source = kept(record, workdir)
     with turn(folder, ".ledger.lock"):
         known = read(path)  # another program may have added to it meanwhile
         if key(record) in map(key, known):
-            return False
+            return None
         if source is not None:
             target = make_folder(folder / SETS) / set_name(record)
             with atomic_file(target, "wb") as file:
                 file.write(source.read_bytes())
         write_atomically(path, "".join(map(_line, [*known, record])))
-    return True
+    return record
 
 
 def set_name(record: Record) -> str:

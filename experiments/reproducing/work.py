@@ -100,10 +100,10 @@ class Work:
             revision=self.revision,
         )
         ledger.write_record(record, place.folder)  # it is finished, whatever follows
-        self._slimmed.add(place.folder / ledger.RECORD)
-        record = sets.with_set(record, place.folder)
-        ledger.write_record(record, place.folder)
-        ledger.append(self.results, record, place.folder)
+        appended = ledger.append(self.results, record, place.folder)
+        if appended is not None:
+            ledger.write_record(appended, place.folder)
+            self._slimmed.add(place.folder / ledger.RECORD)
         say(f"{place.name}: {record['distilled']['mean']:.2f} %, in the ledger")
 
     def collect(self) -> int:
@@ -122,7 +122,7 @@ class Work:
             except UserError as error:
                 say(f"left out: {error}")
                 continue
-            added += ledger.append(self.results, record, path.parent)
+            added += ledger.append(self.results, record, path.parent) is not None
         return added
 
     def pack(self, path: Path) -> None:

@@ -148,10 +148,7 @@ class Preprocess:
     @property
     def digest(self) -> str:
         """A hash of the map, 16 characters: equal maps have equal ones."""
-        digest = hashlib.sha256()
-        for name, array in sorted(self.to_arrays().items()):
-            digest.update(name.encode() + array.tobytes())
-        return digest.hexdigest()[:16]
+        return digest_of(self.to_arrays())
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The arrays that `from_arrays` needs, for an .npz file without pickles."""
@@ -232,6 +229,19 @@ class Preprocess:
 def _axes(shape: tuple[int, ...], values: int) -> int:
     """How many of the last axes, three at most, hold so many values; 0 for none."""
     return next((k for k in (3, 2, 1) if math.prod(shape[-k:]) == values), 0)
+
+
+def digest_of(arrays: Mapping[str, np.ndarray]) -> str:
+    """A hash of named arrays, 16 characters.
+
+    Example:
+        >>> digest_of({"mean": np.zeros(2)}) == digest_of({"mean": np.ones(2)})
+        False
+    """
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(name.encode() + array.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def unit(images: np.ndarray) -> np.ndarray:

@@ -1,13 +1,12 @@
 """A whitening without its matrices, which are fitted again to the training data."""
 
-import hashlib
 import math
 from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
 
-from jaxdd.data.preprocess import Preprocess
+from jaxdd.data.preprocess import Preprocess, digest_of
 from jaxdd.data.streaming.rows import HostArray
 from jaxdd.data.whitening import cost
 from jaxdd.data.zca import EPS, fit_zca
@@ -133,10 +132,7 @@ class Unfitted:
     @property
     def digest(self) -> str:
         """A hash of what is known, 16 characters; that of the fitted map is another."""
-        digest = hashlib.sha256()
-        for name, array in sorted(self.to_arrays().items()):
-            digest.update(name.encode() + array.tobytes())
-        return digest.hexdigest()[:16]
+        return digest_of(self.to_arrays())
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Its fields, for an .npz file without pickles."""

@@ -247,6 +247,16 @@ def spread_axis(function, xs, *shared, chunk: int | None = None):
     return devices.spread(part, xs, *shared)
 
 
+def networks_at_once(count: int) -> int:
+    """Of `count` networks, how many are worked on at once, on all devices.
+
+    Example:
+        >>> networks_at_once(1)
+        1
+    """
+    return min(count, choices().networks * devices.spread_over())
+
+
 def map_chunks(function, count: int, chunk: int):
     """Apply `function` to the indices 0..count-1 in chunks of equal length.
 

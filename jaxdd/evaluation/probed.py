@@ -6,9 +6,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxdd import report
+from jaxdd.errors import UserError, quoted
 from jaxdd.report import notebook
 from jaxdd.report.pictures import draw
 from jaxdd.storage.files import to_json, write_atomically
+from jaxdd.storage.paths import shown
+from jaxdd.storage.records import mapping, number, read_json
+
+FILE, TABLE, CHART = "probed.json", "table.md", "percentiles.png"
+_PLACE = mapping(grad_norm=number(0), percentile=number(0, 100), others=None)
+_FILE = mapping(places=mapping(others=mapping(others=_PLACE)), about=mapping())
 
 
 class Place(NamedTuple):
@@ -82,15 +89,32 @@ class Probed:
         Raises:
             UserError: the disk refuses.
         """
-        write_atomically(folder / "table.md", f"{self}\n")
-        path = folder / "percentiles.png"
-        draw(report.percentiles, self._by_kind(), list(self.places), path)
+        write_atomically(folder / TABLE, f"{self}\n")
+        draw(report.percentiles, self._by_kind(), list(self.places), folder / CHART)
         places = {
-            name: {
-                kind: {x: round(value, 6) for x, value in place._asdict().items()}
-                for kind, place in row.items()
-            }
+            name: {kind: place._asdict() for kind, place in row.items()}
             for name, row in self.places.items()
         }
         text = to_json({"places": places, "about": dict(self.about)})
-        write_atomically(folder / "probed.json", text)
+        write_atomically(folder / FILE, text)
+
+    @staticmethod
+    def read(folder: Path) -> "Probed":
+        """What `write` left in a folder.
+
+        Raises:
+            UserError: its `probed.json` is missing or damaged.
+        """
+        stored = read_json(folder / FILE, _FILE, "move it away and probe again")
+        kinds = stored["about"].get("probe_kinds")
+        for name, row in stored["places"].items():
+            if list(row) != kinds:
+                raise UserError(
+                    f"{shown(folder / FILE)} is damaged: {quoted(name)} was not "
+                    "measured by all kinds of networks; move it away and probe again"
+                )
+        places = {
+            name: {kind: Place(**place) for kind, place in row.items()}
+            for name, row in stored["places"].items()
+        }
+        return Probed(places, stored["about"])

@@ -7,6 +7,7 @@ a run can begin with, real ones and noise.
 Source: ours.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from jaxdd.devices import policy
 from jaxdd.devices.precision import AUTO, PRECISIONS
 from jaxdd.errors import UserError, quoted
 from jaxdd.evaluation.opening import check_alike, read_sets
-from jaxdd.evaluation.probed import Place, Probed
+from jaxdd.evaluation.probed import CHART, FILE, TABLE, Place, Probed
 from jaxdd.evaluation.reopening import all_whole, reopen
 from jaxdd.fields import option
 from jaxdd.methods.network import network_for
@@ -31,6 +32,7 @@ from jaxdd.primitives.keys import named_key
 from jaxdd.progress import say
 from jaxdd.scores.probes import KINDS, Probes, kinds_of, suffix_of
 from jaxdd.storage import provenance
+from jaxdd.storage.files import to_json
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import local_path, shown
 from jaxdd.synthetic.initial import initial_set
@@ -159,7 +161,7 @@ def open_sets(
 def measure(opened: Opened) -> Probed:
     """Train the probes, and look at every set and at what runs begin with."""
     real = opened.problem.on_device(opened.problem.splits.train)
-    say(f"training {opened.probes} networks of each kind: {', '.join(opened.kinds)}")
+    say(f"{opened.probes} networks of each kind: {', '.join(opened.kinds)}")
     probes = Probes(
         opened.network, real, opened.seed, opened.probes, opened.probe_steps,
         opened.kinds,
@@ -209,31 +211,50 @@ def described(opened: Opened) -> dict[str, Any]:
     }
 
 
-def folder_of(config: Config) -> Path:
-    """The folder for the results, which no run may own.
+# What says where numbers came from, and does not tell one table from another.
+_ORIGIN = ("versions", "device")
+
+
+def folder_of(config: Config, opened: Opened) -> Path:
+    """The folder for the results, which no run and no other table may own.
 
     Raises:
-        UserError: it holds a run of another program.
+        UserError: it holds a run of another program, or other sets or settings.
     """
     folder = local_path(config.workdir, "--workdir")
     if (folder / "run.json").exists():
         raise UserError(
             f"{shown(folder)} holds a run of another program: choose another --workdir"
         )
+    if not (folder / FILE).exists():
+        return folder
+    known, asked = Probed.read(folder).about, json.loads(to_json(described(opened)))
+    for name, value in asked.items():
+        if name not in _ORIGIN and known.get(name) != value:
+            raise UserError(
+                f"{shown(folder)} holds a table whose {name} differs: choose another "
+                "--workdir"
+            )
     return folder
 
 
 def run(config: Config) -> Probed:
     """Probe sets, and write `probed.json`, `table.md` and `percentiles.png`.
 
+    Where the folder has the table already, it is read.
+
     Raises:
-        UserError: bad input, named; the folder belongs to another program.
+        UserError: bad input, named; the folder belongs to another program, or has a
+            table of other sets or settings.
     """
     opened = open_sets(config)
-    folder_of(config)
+    folder_of(config, opened)
     with owned(config.workdir) as folder:
-        folder_of(config)  # again: another program may have begun there meanwhile
+        folder_of(config, opened)  # again: another program may have begun meanwhile
+        if (folder / FILE).exists():
+            say(f"{shown(folder)}: measured before")
+            return Probed.read(folder)
         probed = measure(opened)
         probed.write(folder)
-    say(f"{shown(folder)}: probed.json, table.md, percentiles.png")
+    say(f"{shown(folder)}: {FILE}, {TABLE}, {CHART}")
     return probed

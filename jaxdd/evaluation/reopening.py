@@ -1,6 +1,6 @@
 """The data of an artifact, found again, and other data to judge it on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ def reopen(
     data_dir: str | None,
     in_memory: Dataset | None = None,
     stream: str = "auto",
-    fitted: Preprocess | None = None,
+    fitted: Sequence[Preprocess] = (),
 ) -> Problem:
     """The data that an artifact was made from, with its own preprocessing.
 
@@ -36,7 +36,7 @@ def reopen(
         dataset, data_dir: where the data is now, if it moved.
         in_memory: the data, where it is there already.
         stream: whether images stay on disk, see `data.load`.
-        fitted: a whitening that is there already, for a slim set that has the same.
+        fitted: whitenings that are there already, for a slim set that has one of them.
 
     Raises:
         UserError: the data cannot be read or is not the same, its classes have other
@@ -70,8 +70,9 @@ def reopen(
     problem = prepare(data, validation, seed)
     preprocess = artifact.preprocess
     if isinstance(preprocess, Unfitted):
-        if fitted is not None and preprocess.agrees(fitted):
-            return replace(problem, preprocess=fitted, source=source)
+        for known in fitted:
+            if preprocess.agrees(known):
+                return replace(problem, preprocess=known, source=source)
         if not data.is_decoded:
             raise UserError(
                 f"the images of {quoted(name)} are not decoded yet, and the whitening "
@@ -93,10 +94,11 @@ def all_whole(sets: Mapping[str, Artifact], problem: Problem) -> dict[str, Artif
         UserError: the data is not that of another set, or whitened otherwise.
     """
     (name, first), *others = sets.items()
-    whole = {name: filled(first, problem.preprocess)}
+    whole, fitted = {name: filled(first, problem.preprocess)}, [problem.preprocess]
     for name, artifact in others:
-        own = reopen(artifact, None, None, problem.dataset, fitted=problem.preprocess)
+        own = reopen(artifact, None, None, problem.dataset, fitted=fitted)
         whole[name] = filled(artifact, own.preprocess)
+        fitted.append(own.preprocess)
     return whole
 
 

@@ -100,7 +100,7 @@ def aged_pool(
         data = flatten(union(inputs.earlier, synthetic))
         if not as_targets:
             data = data._replace(labels=centred(data.labels))
-        count = jax.random.randint(key_steps, (), least, most + 1)
+        count = jax.random.randint(key_steps, (), least, most + 1, state.ages.dtype)
         age = state.ages[state.current] + count
         replaced = age > max_age
 

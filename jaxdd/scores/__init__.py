@@ -8,6 +8,7 @@ forgetting  from a whole training run
 table       every score by name, and what it needs
 dataset     several scores of all samples of a dataset
 selection   the samples that a score, herding or k-centre choose
+watched     work on a few networks at a time, whose progress can be watched
 ensemble    averages over networks, and the training of these networks
 probes      the difficulty of a synthetic set among real samples
 ranks       rank correlation of scores, percentile of a value

@@ -10,6 +10,7 @@ from jaxdd.data.real import take
 from jaxdd.devices import policy
 from jaxdd.errors import UserError
 from jaxdd.scores.table import Effort, score_named
+from jaxdd.scores.watched import averaged
 from jaxdd.training.fit import Training, make_fit, rows
 from jaxdd.types import Array, Batch, Key, Learner, Network, RealData
 
@@ -89,11 +90,13 @@ def measure(
     """
     compute, needs = score_named(name)
     if needs == "networks":
-        return jax.jit(ensemble_scores(network, name, take))(probes(), real)
-    scores = jax.jit(compute(network, effort))
+        scores = ensemble_scores(network, name, take)
+        return averaged(scores, probes(), real, stage=name)
+    scores = compute(network, effort)
     if needs == "dataset":
-        return scores(key, probes(), real)
-    return scores(jax.random.split(key, effort.networks), real)
+        return jax.jit(scores)(key, probes(), real)
+    keys = jax.random.split(key, effort.networks)
+    return averaged(scores, keys, real, stage=name)
 
 
 def train_probes(network: Network, training: Training, samples: int):

@@ -13,6 +13,7 @@ from jaxdd.errors import UserError, choose
 from jaxdd.primitives.keys import named_key
 from jaxdd.scores.ensemble import ensemble_scores, train_probes
 from jaxdd.scores.ranks import percentile
+from jaxdd.scores.watched import joined
 from jaxdd.synthetic.sets import flatten, present
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Array, Batch, Key, Learner, Network, RealData, Synthetic
@@ -38,12 +39,20 @@ def _sgd(epochs: int) -> Training:
 
 
 def make_probes(
-    network: Network, real: RealData, seed: int, count: int, steps: int
+    network: Network,
+    real: RealData,
+    seed: int,
+    count: int,
+    steps: int,
+    stage: str = "networks that measure difficulty",
 ) -> Learner:
-    """`count` networks, each trained about `steps` steps on real data, [E, ...]."""
+    """`count` networks, each trained about `steps` steps on real data, [E, ...].
+
+    `stage` names their training, for whoever listens to progress.
+    """
     training, samples = probe_training(real.labels.shape[0], steps)
     keys = jax.random.split(named_key(seed, "probes"), count)
-    return jax.jit(train_probes(network, training, samples))(keys, real)
+    return joined(train_probes(network, training, samples), keys, real, stage=stage)
 
 
 class Seen(NamedTuple):
@@ -111,7 +120,8 @@ class Probes:
         if not lengths:
             return jax.vmap(lambda key: Learner(*self.network.init(key)))(self.keys)
         count = len(self.keys)
-        return make_probes(self.network, real, seed, count, lengths * self.steps)
+        steps, stage = lengths * self.steps, f"networks of the kind {kind}"
+        return make_probes(self.network, real, seed, count, steps, stage)
 
     def measure(self, synthetic: Synthetic) -> dict[str, float]:
         """Difficulty of a set under networks of every kind; see `summary`."""

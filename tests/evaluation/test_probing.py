@@ -1,5 +1,6 @@
 """Who finds sets hard: `jaxdd.probe` and `experiments.probe`."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -62,8 +63,37 @@ def test_the_program_writes_what_the_function_returns(paths, tmp_path, capsys):
     assert stored["about"]["sets"]["dm"]["digest"] == HARD.digest
     assert (folder / "table.md").read_text() == f"{written}\n"
     assert (folder / "percentiles.png").stat().st_size > 10_000
-    # Again, into the same folder: the same numbers.
-    assert probing.run(config).places == written.places
+
+
+def test_a_second_call_reads_and_other_flags_are_refused(paths, tmp_path, monkeypatch):
+    flags = {**FLAGS, "probe_kinds": "random,synthetic"}
+    config = Config(artifact=paths, workdir=str(tmp_path / "out"), **flags)
+    written = probing.run(config)
+    monkeypatch.setattr(probing, "measure", None)
+    again = probing.run(config)
+    assert (again.places, str(again)) == (written.places, str(written))
+    before = (tmp_path / "out/probed.json").read_bytes()
+    for name, value in {"probes": 3, "seed": 5, "probe_kinds": "random"}.items():
+        with pytest.raises(UserError, match=f"whose {name} differs: choose"):
+            probing.run(dataclasses.replace(config, **{name: value}))
+    assert (tmp_path / "out/probed.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:-20],
+        lambda text: text.replace('"percentile": ', '"percentile": -'),
+        lambda text: text.replace('"random": {', '"late": {'),
+    ],
+)
+def test_a_damaged_table_is_refused(paths, tmp_path, probed, damage):
+    probed.write(tmp_path)
+    file = tmp_path / "probed.json"
+    file.write_text(damage(file.read_text()))
+    config = Config(artifact=paths, workdir=str(tmp_path), **FLAGS)
+    with pytest.raises(UserError, match="move it away and probe again"):
+        probing.run(config)
 
 
 def refused(paths, tmp_path, **changes):

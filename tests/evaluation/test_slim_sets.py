@@ -40,8 +40,10 @@ def test_every_set_of_a_table_is_made_whole():
     assert not any(x.is_slim for x in opened.sets.values())
     assert opened.first.digest == WHOLE.digest
     assert opened.sets["three"].digest == blocks.digest
-    # One fit serves all sets that were whitened by it.
+    # One fit serves all sets that were whitened by it, wherever they stand.
     assert opened.sets["four"].preprocess is opened.problem.preprocess
+    later = opened_of({"two": artifact(), **sets, "four": slim(WHOLE)}).sets
+    assert later["four"].preprocess is later["one"].preprocess
     np.testing.assert_array_equal(opened.problem.preprocess.matrix, WHOLE.fitted.matrix)
 
 
