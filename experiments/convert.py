@@ -132,6 +132,12 @@ def run(config: Config) -> tuple[Artifact, str]:
             f"--slim is a form of jaxdd's own file, and --to={config.to} is another: "
             "leave one out"
         )
+    fewer = "first" if config.first is not None else "shorten"
+    if getattr(config, fewer) is not None and _same(config.source, config.out):
+        raise UserError(
+            f"--{fewer} into the file of --source would leave no set with all images: "
+            "use another --out"
+        )
     if config.slim and config.dataset is None and _same(config.source, config.out):
         raise UserError(
             "--slim into the file of --source would leave no whole copy, and nothing "

@@ -29,6 +29,8 @@ from jaxdd.data.real import take
 from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from jaxdd.evaluation.protocol import MIN_RANDOM, statistics
+from jaxdd.evaluation.statistics import Statistics
+from jaxdd.evaluation.verdict import Gain
 from jaxdd.methods.network import Arithmetic, NetworkSpec
 from jaxdd.primitives.keys import named_key
 from jaxdd.progress import say
@@ -246,11 +248,12 @@ def show(table: dict[str, Any]) -> None:
     cells = ", ".join(f"{g:+.2f}" for g in gain)
     # Networks differ: two standard errors of the difference of the two rows.
     _, plain, corrected, _ = table["rows"]
-    noise = 2 * np.sqrt(sum(row["std"] ** 2 / row["n"] for row in (plain, corrected)))
+    error = Gain.of(Statistics.of(corrected), Statistics.of(plain)).error
+    noise = np.inf if error is None else 2 * error
     verdict = "gains" if gain.mean() > noise else "does not reliably gain"
+    within = "" if error is None else f", within ±{noise:.2f} by chance"
     print(
-        f"SDC minus plain by seed: {cells} points, within ±{noise:.2f} by chance; on "
-        f"this data SDC {verdict}."
+        f"SDC minus plain by seed: {cells} points{within}; on this data SDC {verdict}."
     )
 
 

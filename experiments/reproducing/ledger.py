@@ -1,7 +1,6 @@
 """`ledger.jsonl`: one record per finished run of a cell, and the sets beside it."""
 
 import json
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,6 +9,8 @@ from typing import Any
 
 from experiments.reproducing.cells import Cell
 from experiments.reproducing.sets import WHOLE, digest, kept, with_set
+from jaxdd.evaluation.statistics import Statistics
+from jaxdd.evaluation.verdict import Gain
 from jaxdd.storage import records
 from jaxdd.storage.files import atomic_file, make_folder, to_json, write_atomically
 from jaxdd.storage.lock import turn
@@ -223,11 +224,11 @@ def gain(record: Record, base: Sequence[Record]) -> tuple[float, float] | None:
 
     Returns:
         (difference of the means, 1.96 standard errors of it from the networks alone);
-        None where there is no such run.
+        None where there is no such run, or a network alone.
     """
     alike = [x for x in base if all(x[name] == record[name] for name in PAIRED)]
     if not alike:
         return None
-    ours, theirs = record["distilled"], alike[-1]["distilled"]
-    error = math.sqrt(ours["std"] ** 2 / ours["n"] + theirs["std"] ** 2 / theirs["n"])
-    return ours["mean"] - theirs["mean"], 1.96 * error
+    ours, theirs = (Statistics.of(x["distilled"]) for x in (record, alike[-1]))
+    gained = Gain.of(ours, theirs)
+    return None if gained.error is None else (gained.points, 1.96 * gained.error)

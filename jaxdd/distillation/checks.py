@@ -5,9 +5,9 @@ from typing import Any
 
 from jaxdd.distillation.choices import Run
 from jaxdd.errors import UserError, quoted
-from jaxdd.fields import flags_of
+from jaxdd.fields import flags_of, refuse_idle
 from jaxdd.modifiers.curriculum import Curriculum, Window
-from jaxdd.modifiers.segments import Segments, sizes
+from jaxdd.modifiers.segments import sizes
 from jaxdd.report.tensorboard import require
 from jaxdd.scores.table import SCORES
 from jaxdd.storage.paths import existing_file, shown
@@ -27,6 +27,7 @@ def check_run(run: Run, flags: Mapping[str, Any], who: str) -> None:
     Raises:
         UserError: with the flag, and what to do.
     """
+    refuse_idle(run, flags)
     init = run.recipe.images.init
     if init not in INITIALS:
         existing_file(init, "--init", INITIAL_CHOICES)
@@ -153,7 +154,6 @@ def _check_segments(run: Run, flags: Mapping[str, Any], who: str) -> None:
     sizes(run.task.ipc, count)
     if segments is None or count == 1:
         return
-    _check_rule(segments, flags)
     init = run.recipe.images.init
     if init not in INITIALS:
         raise UserError(
@@ -178,33 +178,6 @@ def _check_segments(run: Run, flags: Mapping[str, Any], who: str) -> None:
         raise UserError(
             f"--segment_epochs={segments.segment_epochs} is too few: a span has "
             f"{length} epochs"
-        )
-
-
-# Flags of segments that one rule alone makes use of.
-RULE_OF = {
-    "lesson_epochs": "pdd",
-    "boost_rate": "boost",
-    "min_keep": "filter",
-    "segment_score": "filter",
-    "reference_epochs": "filter",
-    "segment_experts": "filter",
-    "segment_epochs": "filter",
-}
-
-
-def _check_rule(segments: Segments, flags: Mapping[str, Any]) -> None:
-    """Refuse flags that the rule or the score of segments makes no use of."""
-    for name, rule in RULE_OF.items():
-        if name in flags and segments.rule != rule:
-            raise UserError(
-                f"--{name} has no effect here: add --segment_rule={rule}, or leave it "
-                "out"
-            )
-    if "reference_epochs" in flags and not segments.keeps_learnable:
-        raise UserError(
-            "--reference_epochs has no effect here: add --segment_score=learnability, "
-            "or leave it out"
         )
 
 

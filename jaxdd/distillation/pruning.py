@@ -10,7 +10,7 @@ from typing import Any
 from jaxdd import fields
 from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
-from jaxdd.data.problem import in_memory, open_problem, prepare
+from jaxdd.data.problem import DataFlags, in_memory, open_problem, prepare
 from jaxdd.data.subsets import ENDS
 from jaxdd.distillation import measuring
 from jaxdd.distillation.difficulties import Difficulty
@@ -26,6 +26,10 @@ from jaxdd.storage.files import make_folder
 from jaxdd.storage.paths import existing_file, local_path
 
 USUAL_SCORE = "grad_norm"
+# Flags of a measurement, of which scores from a file make no use.
+MEASURING = {x.name for x in dataclasses.fields(measuring.ScoreFlags)} - {
+    x.name for x in dataclasses.fields(DataFlags)
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +117,7 @@ def prune(
         dataset, name = as_problem_data(data, modality)
         named = name or "in memory"
         config = from_keywords(
-            Config, dataset=named, out="none", score=score, keep=keep, **flags
+            Config, flags, dataset=named, out="none", score=score, keep=keep
         )
         return chosen(fields.understood(config), dataset)
 
@@ -187,8 +191,15 @@ def check(config: Config) -> None:
         UserError: one of them, or two together, cannot be used.
     """
     fields.check(config)
-    if config.score is not None and config.scores is not None:
-        raise UserError("--score measures what --scores reads: leave one of them out")
+    if config.scores is None:
+        return
+    for field in dataclasses.fields(config):
+        given = getattr(config, field.name) != field.default
+        if given and (field.name == "score" or field.name in MEASURING):
+            raise UserError(
+                f"--{field.name} is about measuring a score, and --scores reads one: "
+                "leave one of them out"
+            )
 
 
 def open_score(config: Config, dataset: Dataset | None = None) -> measuring.Opened:

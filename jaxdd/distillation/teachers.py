@@ -13,7 +13,7 @@ from jaxdd.distillation import banks, experts
 from jaxdd.distillation.bank_spec import USUAL_EPOCHS
 from jaxdd.distillation.choices import Run
 from jaxdd.distillation.experts import NAMES, Opened
-from jaxdd.distillation.options import filled_by_preset, run_of
+from jaxdd.distillation.options import FLAGS, filled_by_preset, run_of
 from jaxdd.errors import UserError
 from jaxdd.evaluation.statistics import statistics
 from jaxdd.exchange.weights import read_weights
@@ -21,6 +21,7 @@ from jaxdd.experts import Bank
 from jaxdd.experts.statistics import CLASS_FILE, FILE, write_statistics
 from jaxdd.experts.teaching import first_teacher, known_of_classes
 from jaxdd.fields import config_class, option
+from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.nets import has_batch_statistics
 from jaxdd.progress import say
 from jaxdd.storage import provenance
@@ -36,7 +37,10 @@ METHOD = "sre2l"
 _WITHOUT = ("num_experts", "ipc", "gsam_rho", "gsam_alpha", "match_norm",
             "match_activation")  # fmt: skip
 # Flags of a training, which imported weights have behind them.
-_OF_TRAINING = ("epochs", "learning_rate", "batch_size", "augmentation")
+_OF_TRAINING = (
+    "epochs", "learning_rate", "batch_size", "augmentation",
+    *(name for name in NAMES if FLAGS[name].group == "window"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +165,7 @@ def _of_weights(opened: Opened, digest: str) -> Opened:
         opened.manifest,
         training={"weights": digest},
         augmentation="none",
+        curriculum=banks.described(Curriculum()),
         first_epoch=1,
         last_epoch=1,
     )

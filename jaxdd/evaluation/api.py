@@ -162,11 +162,11 @@ def referee(
         test_in_memory, test_name = _data_like(first, test_dataset)
         config = from_keywords(
             options.Config,
+            flags,
             artifact="in memory",
             nets=nets if nets is None or isinstance(nets, str) else _joined(nets),
             dataset=name,
             test_dataset=test_name,
-            **flags,
         )
         opened = open_referee(
             fields.understood(config), sets, in_memory, test_in_memory
@@ -223,10 +223,10 @@ def probe(
         in_memory, name = _data_like(next(iter(sets.values())), dataset)
         config = from_keywords(
             probing.Config,
+            flags,
             artifact="in memory",
             workdir="none",
             dataset=name,
-            **flags,
         )
         config = fields.understood(config)
         return probing.measure(probing.open_sets(config, sets, in_memory))

@@ -1,5 +1,6 @@
 """Files of arrays, whatever is in them: each container gives plain data."""
 
+import contextlib
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -95,5 +96,6 @@ def number_of(value: Any, what: str) -> float:
     if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "iuf":
         return float(value.item())
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        with contextlib.suppress(OverflowError):  # an integer beyond every float
+            return float(value)
     raise UserError(f"{what} must be one number, not {quoted(value)}")

@@ -62,6 +62,7 @@ class Experts(Choice):
         "weight of the orthogonal part of the gradient in GSAM, by which experts "
         "are trained",
         at_least=0,
+        beside={"gsam_rho": None},
     )
 
     def training(self, epochs: int) -> Training:

@@ -28,7 +28,15 @@ from jaxdd.fields.options import (
     type_of,
     variant,
 )
-from jaxdd.fields.trees import Flag, flags_of, flat, override, stored, typed
+from jaxdd.fields.trees import (
+    Flag,
+    flags_of,
+    flat,
+    override,
+    refuse_idle,
+    stored,
+    typed,
+)
 
 __all__ = [
     "KINDS",
@@ -45,6 +53,7 @@ __all__ = [
     "option",
     "override",
     "plain",
+    "refuse_idle",
     "stored",
     "type_of",
     "typed",

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from jaxdd.errors import UserError, quoted
@@ -112,20 +113,24 @@ def config_class(
     return config
 
 
-def from_keywords(kind: type[T], **values: Any) -> T:
+def from_keywords(
+    kind: type[T], flags: Mapping[str, Any] = MappingProxyType({}), **values: Any
+) -> T:
     """A configuration from keyword arguments, whose names are those of its flags.
 
     NumPy's and JAX's scalars become Python's, and paths become texts.
 
     Args:
         kind: a dataclass whose fields are made by `fields.option`.
+        flags: further keywords that a caller was given, none of which is a value here.
         values: by field; None for a field that may be None or has another default.
 
     Returns:
         The configuration; `fields.check` is left to whoever uses it.
 
     Raises:
-        UserError: there is no such field, or a value has another type.
+        UserError: there is no such field, a flag is among the values, or a value has
+            another type.
 
     Example:
         >>> from dataclasses import dataclass
@@ -136,6 +141,13 @@ def from_keywords(kind: type[T], **values: Any) -> T:
         Config(steps=3)
     """
     known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name in flags:
+        if name in values:
+            raise UserError(
+                f"{quoted(name)} is no keyword here: it has an argument of another "
+                "name, or is for the program alone"
+            )
+    values |= flags
     for name in values:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)

@@ -47,6 +47,7 @@ def option(
     closes: Any = None,
     about: str | None = None,
     often: bool = False,
+    beside: Mapping[str, Sequence[Any] | None] | None = None,
 ):
     """A field with its help text; `...` as default for a required one.
 
@@ -63,11 +64,14 @@ def option(
         about: what the field is about, for a refusal; by default the subject of its
             choice.
         often: whether `--help` lists the flag among those that most people need.
+        beside: {field of the same choice: values}: the flag has an effect beside these
+            values alone, or, for None, beside any but the default.
     """
     metadata = {
         "help": text, "kind": kind, "flag": flag, "above": above, "at_least": at_least,
         "below": below, "at_most": at_most, "choices": choices, "parse": parse,
         "opens": opens, "closes": closes, "about": about, "often": often,
+        "beside": beside or {},
     }  # fmt: skip
     if default is ...:
         return dataclasses.field(metadata=metadata)

@@ -106,6 +106,40 @@ def override(tree: T, given: Mapping[str, Any], who: str = "this method") -> T:
     return _rebuilt(tree, (), values, flags, who)
 
 
+def refuse_idle(tree: Any, given: Mapping[str, Any]) -> None:
+    """Refuse flags that have no effect beside the other fields of their choice.
+
+    Args:
+        tree: choices, such as a recipe, with the flags in them.
+        given: {flag: value}; a value of None is not given.
+
+    Raises:
+        UserError: with the flag, and what it needs.
+    """
+    kind: type = type(tree)
+    for name, flag in flags_of(kind).items():
+        needs = flag.field.metadata.get("beside")
+        if not needs or given.get(name) is None:
+            continue
+        choice = functools.reduce(getattr, flag.path, tree)
+        if choice is None:  # closed by another flag
+            continue
+        siblings = {field.name: field for field in dataclasses.fields(choice)}
+        for sibling, values in needs.items():
+            field = siblings[sibling]
+            needed = field.metadata["flag"] or sibling
+            value = getattr(choice, sibling)
+            if values is None and value == field.default:
+                raise UserError(
+                    f"--{name} has no effect here: add --{needed}, or leave it out"
+                )
+            if values is not None and value not in values:
+                raise UserError(
+                    f"--{name} has no effect here: add --{needed}={values[0]}, or "
+                    "leave it out"
+                )
+
+
 def typed(flag: Flag, value: Any) -> Any:
     """The value of a flag with the type that its field or its text has.
 

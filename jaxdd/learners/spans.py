@@ -126,6 +126,7 @@ class Spans(Choice):
         "step of the run at which the bound of the start epochs has grown from "
         "--first_start to --max_start",
         at_least=0,
+        beside={"first_start": None},
     )
 
     def starts(self) -> StartEpochs:

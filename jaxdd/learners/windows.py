@@ -213,12 +213,14 @@ class Windows(Choice):
         0,
         "fewest steps that a student takes before a random window begins",
         at_least=0,
+        beside={"policy": ("random", "adaptive")},
     )
     radius: int = option(
         0,
         "number of steps by which an adaptive window may be shorter or longer than "
         "--student_steps",
         at_least=0,
+        beside={"policy": ("adaptive",)},
     )
 
     def longest(self, steps: int) -> int:

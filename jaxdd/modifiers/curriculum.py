@@ -293,6 +293,7 @@ class Window(Choice):
         0,
         "epoch from which experts are trained on all samples of each class (AEE "
         "in PAD)",
+        beside={"init_ratio": None},
     )
     removals: tuple[tuple[int, float], ...] = option(
         (),

@@ -159,6 +159,7 @@ class SDC(Choice):
         "--sdc_weight; default: the last step of the published run",
         flag="sdc_horizon",
         above=0,
+        beside={"schedule": ("linear", "log")},
     )
     relative: bool = option(
         False,

@@ -174,24 +174,28 @@ class Segments(Choice):
         "networks trained on all data find much easier than the judges (learnability)",
         flag="segment_score",
         choices=KEEPING,
+        beside={"rule": ("filter",)},
     )
     boost_rate: float = option(
         0.1,
         "share of the learning rate at which images of earlier segments are optimised "
         "with those of later ones (--segment_rule=boost); 0 keeps them",
         at_least=0.0,
+        beside={"rule": ("boost",)},
     )
     lesson_epochs: int = option(
         20,
         "epochs that every new network is trained on the earlier segments "
         "(--segment_rule=pdd)",
         above=0,
+        beside={"rule": ("pdd",)},
     )
     reference_epochs: int = option(
         10,
         "epochs of the networks trained on all data that learnability compares with "
         "(--segment_score=learnability)",
         above=0,
+        beside={"rule": ("filter",), "score": ("learnability",)},
     )
     forgetting: str = option(
         "none",
@@ -199,7 +203,9 @@ class Segments(Choice):
         choices=REMEMBERED,
     )
     forgetting_weight: float = option(
-        1.0, "weight of the term against forgetting (--forgetting)"
+        1.0,
+        "weight of the term against forgetting (--forgetting)",
+        beside={"forgetting": ("replay", "proxy")},
     )
     judges: int = option(
         3,
@@ -217,17 +223,20 @@ class Segments(Choice):
         "number of real samples of a class, the hardest, that a later segment "
         "matches at least",
         above=0,
+        beside={"rule": ("filter",)},
     )
     segment_experts: int | None = option(
         None,
         "number of short expert runs on the samples that a later segment matches; "
         "default: as many as the bank has experts",
         above=0,
+        beside={"rule": ("filter",)},
     )
     segment_epochs: int | None = option(
         None,
         "epochs of each short expert run of a later segment; default: --expert_epochs",
         above=0,
+        beside={"rule": ("filter",)},
     )
 
     @property

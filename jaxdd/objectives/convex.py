@@ -110,7 +110,7 @@ def convex_match(
     Returns:
         The match, which reads the step size of the set as the scale of the predicted
         logits, an inverse temperature. Its evidence has the relative "residual" of the
-        solve for the head, infinite where it failed.
+        solve for the head, infinite where it or that of the inverse Hessian failed.
 
     Raises:
         UserError: an unknown choice of features, or a mask on the last ones only; on a
@@ -170,6 +170,8 @@ def convex_match(
             of_tangent = lambda t: inner_loss(at, t, rows, strength)
             return jax.jvp(of_tangent, (tangent,), (moved,))[1]
 
+        # A part that is lost would not be missed: `clipped_implicit` takes it as 0.
+        residual = jnp.where(jnp.isfinite(global_norm(moved)), residual, jnp.inf)
         implicit = jax.tree.map(jnp.negative, jax.grad(along)(fixed))
         if clip:
             implicit = jax.tree.map(clipped_implicit, direct, implicit)
@@ -218,12 +220,16 @@ class ConvexRegression(OnFeatures):
         20, "steps of each solve of RCIG's inner problem", above=0
     )
     inner_lr: float = option(
-        1e-5, "learning rate of Adam in RCIG's inner problem (--solver=adam)", above=0
+        1e-5,
+        "learning rate of Adam in RCIG's inner problem (--solver=adam)",
+        above=0,
+        beside={"solver": ("adam",)},
     )
     hessian_lr: float = option(
         5e-5,
         "learning rate of Adam for RCIG's inverse Hessian (--solver=adam)",
         above=0,
+        beside={"solver": ("adam",)},
     )
     temperature_lr: float = option(
         0.03,

@@ -14,8 +14,11 @@ Minimize: TypeAlias = Callable[[Callable[[Any], Any], Any], Any]
 def by_conjugate_gradients(steps: int) -> Minimize:
     """Conjugate gradients from 0: the best x of the first Krylov spaces.
 
+    They end before where the residual is one of rounding alone. Going on would divide
+    such residuals by each other, until both are 0 and x is no number.
+
     Args:
-        steps: products with H.
+        steps: products with H, at most.
 
     Example:
         >>> double = lambda x: 2 * x
@@ -24,7 +27,8 @@ def by_conjugate_gradients(steps: int) -> Minimize:
     """
 
     def minimize(multiply, b):
-        x, _ = jax.scipy.sparse.linalg.cg(multiply, b, tol=0.0, maxiter=steps)
+        rounding = max(float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(b))
+        x, _ = jax.scipy.sparse.linalg.cg(multiply, b, tol=rounding, maxiter=steps)
         return x
 
     return minimize

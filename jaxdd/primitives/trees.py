@@ -15,9 +15,12 @@ from jaxdd.types import Array, Scalar
 
 
 def safe_sqrt(x: Array) -> Array:
-    """Square root whose derivative at zero is zero instead of infinite."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+    """Square root whose derivative at zero is zero instead of infinite.
+
+    What is no number stays none.
+    """
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
 
 
 def total(tree) -> Scalar:

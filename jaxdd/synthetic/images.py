@@ -149,6 +149,7 @@ class Images(Choice):
         "what the moving average is taken of: the images alone (images), or the labels "
         "too, without a weight for where they started (all)",
         choices=("images", "all"),
+        beside={"ema_decay": None},
     )
 
     def __post_init__(self) -> None:

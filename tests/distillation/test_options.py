@@ -28,9 +28,9 @@ BESIDE: dict[str, dict[str, Any]] = {
     "score": {"drop_hardest": 0.2},
     "scores": {"drop_hardest": 0.2},
     "segment_epochs": {"expert_epochs": 1},
-    "lesson_epochs": {"segment_rule": "pdd"},
-    "boost_rate": {"segment_rule": "boost"},
-    "reference_epochs": {"segment_score": "learnability"},
+    "expansion": {"first_start": 2},
+    "gsam_alpha": {"gsam_rho": 0.1},
+    "ema_of": {"ema_decay": 0.9},
     "image_decay": {"image_optimizer": "adamw"},
     "image_horizon": {"image_schedule": "cosine"},
     "view_horizon": {"view_schedule": "cosine"},
@@ -65,9 +65,20 @@ def owned_by(recipe_or_run: Any, flag: Flag) -> bool:
     return isinstance(choice, flag.owners)
 
 
+def needed(flag: Flag) -> dict[str, Any]:
+    """What a flag says of itself: the flags beside which it has an effect."""
+    (owner, *_), needs = flag.owners, flag.field.metadata.get("beside", {})
+    names = {
+        x.name: x.metadata.get("flag") or x.name for x in dataclasses.fields(owner)
+    }
+    return {names[x]: values and values[0] for x, values in needs.items()}
+
+
 def beside(name: str) -> dict[str, Any]:
     """Flags with which this one has something to act on, perhaps with itself."""
-    return {"ipc": 4, **OPENING.get(FLAGS[name].group, {}), **BESIDE.get(name, {})}
+    needs = {x: value for x, value in needed(FLAGS[name]).items() if value is not None}
+    opening = OPENING.get(FLAGS[name].group, {})
+    return {"ipc": 4, **opening, **needs, **BESIDE.get(name, {})}
 
 
 NEED_EXPERTS = ("labels", "sdc_at", "segment_experts", "segment_epochs", "init_ratio",
@@ -76,7 +87,9 @@ NEED_EXPERTS = ("labels", "sdc_at", "segment_experts", "segment_epochs", "init_r
 
 # Flags that only these methods take, or whose companions do.
 ONLY = {"calibration": ("ncfm",), "least_steps": ("frepo",),
-        "view_horizon": ("sre2l",)}  # fmt: skip
+        "view_horizon": ("sre2l",), "inner_lr": ("rcig",), "hessian_lr": ("rcig",),
+        "min_warmup": ("rat_bptt",), "radius": ("rat_bptt",), "expansion": ("mtt",),
+        "gsam_alpha": ("mtt",)}  # fmt: skip
 
 
 def method_with(name: str) -> str:
@@ -166,6 +179,39 @@ def test_a_flag_of_an_absent_choice_is_refused_by_name(name):
             assert sentence.startswith(f"--{name} is about "), method
             assert f", which {who} does without: " in sentence
             assert sentence.endswith("leave it out")
+
+
+CONDITIONAL = [(name, other) for name, flag in FLAGS.items() for other in needed(flag)]
+
+
+@pytest.mark.parametrize(("name", "other"), CONDITIONAL)
+def test_a_flag_without_effect_beside_the_others_is_refused(name, other):
+    method, value = method_with(name), needed(FLAGS[name])[other]
+    flags = {**beside(name), name: another(name, FLAGS[name].field.default)}
+    run_of(method, flags)
+    choices = FLAGS[other].field.metadata["choices"]
+    values = FLAGS[name].field.metadata["beside"][FLAGS[other].field.name]
+    without = {
+        x: y
+        for x, y in flags.items()
+        if x == name or (x != other and not needed(FLAGS[x]))
+    }
+    if value is not None:  # a preset may have the right one
+        without[other] = next(x for x in choices if x not in values)
+    with pytest.raises(UserError) as error:
+        run_of(method, without)
+    missing = other if value is None else f"{other}={value}"
+    assert str(error.value) == (
+        f"--{name} has no effect here: add --{missing}, or leave it out"
+    )
+
+
+def test_flags_that_choices_are_made_by_are_known_to_have_no_effect():
+    """A preset's own values are no flags, and stay beside any choice."""
+    run = run_of("rat_bptt", {"policy": "fixed"}, "tiny_imagenet")
+    assert flat(run)["policy"] == "fixed"
+    assert flat(run_of("ftd", {"gsam_rho": 0.0}))["gsam_alpha"] > 0
+    assert len({name for name, _ in CONDITIONAL}) >= 14
 
 
 def lacks_experts(method):

@@ -48,6 +48,19 @@ def test_bad_sets_are_refused_in_one_sentence(tmp_path, name):
         read(path, **flags)
 
 
+@pytest.mark.parametrize("metadata", [None, {"class_names": 3}, ["a"]])
+def test_metadata_of_any_form_are_passed_over(tmp_path, metadata):
+    content = {"images": PIXELS, "labels": HARD, "__metadata__": metadata}
+    artifact, _ = read(saved(content, tmp_path / "set.pt"), normalisation="pixels")
+    assert artifact.class_names == DATA.class_names
+
+
+def test_a_rate_beyond_every_float_is_refused(tmp_path):
+    content = {"images": PIXELS, "labels": HARD, "lr": 10**400}
+    with refused(None, "must be one number"):
+        read(saved(content, tmp_path / "set.pt"))
+
+
 @pytest.mark.parametrize("ending", ["npy", "npz", "pt", "safetensors"])
 def test_damaged_files_of_arrays_are_refused(tmp_path, ending):
     """Some of the bytes make zipfile and NumPy raise what they do not document."""

@@ -122,6 +122,17 @@ def test_flags_that_say_nothing_are_refused(tmp_path, flags, words):
     assert not (tmp_path / "o.npz").exists()
 
 
+@pytest.mark.parametrize("flag", ["first", "shorten"])
+def test_the_only_whole_copy_is_not_replaced_by_a_part(tmp_path, flag):
+    source = write_as(WHOLE, "npz", tmp_path / "whole.npz")
+    before = source.read_bytes()
+    again = str(tmp_path / "." / "whole.npz")
+    config = convert.Config(source=str(source), out=again, **{flag: 1})
+    with refused(None, f"--{flag} into the file of --source", "use another --out"):
+        convert.run(config)
+    assert source.read_bytes() == before
+
+
 def test_a_table_of_places_has_a_row_for_every_class():
     for places in (np.zeros((2, 1), int), np.zeros(3, int), np.zeros((3, 0), int)):
         with refused("one row for each of the 3 classes"):

@@ -117,11 +117,16 @@ def test_scores_are_measured_as_difficulty_measures_them():
         ({"keep": 0.0}, "--keep must be positive"),
         ({"keep": 1.5}, "--keep must be at most 1"),
         ({"end": "best"}, "--end must be one of easy, median, hard"),
-        ({"score": "el2n"}, "--score measures what --scores reads"),
+        ({"score": "el2n"}, "--score is about measuring a score"),
         ({"score": "el2n,loss", "scores": None}, "by one score, not by 2"),
         ({"score": "nice", "scores": None}, "unknown score 'nice'"),
         ({"scores": "no/such.npz"}, "no/such.npz does not exist"),
         ({"keep": 0.001}, "--keep=0.001 is too little"),
+        ({"score": "loss"}, "--score is about measuring a score"),
+        ({"networks": 2}, "--networks is about measuring a score"),
+        ({"precision": "float32"}, "--precision is about measuring a score"),
+        ({"out": "index.json"}, "'out' is no keyword here"),
+        ({"dataset": "wine"}, "'dataset' is no keyword here"),
     ],
 )
 def test_what_keeps_nothing_is_refused(scores_file, flags, words):

@@ -54,6 +54,18 @@ def bank(tmp_path_factory, problem):
     return folder
 
 
+@pytest.mark.parametrize(
+    "flags", [{"epochs": 3}, {"score": "el2n"}, {"drop_hardest": 0.5}], ids=str
+)
+def test_flags_of_a_training_are_refused_beside_weights(tmp_path, problem, flags):
+    config = teachers.Config(
+        workdir=str(tmp_path / "bank"), weights="some.pt", **TEACHER, **flags
+    )
+    with refused(f"--{next(iter(flags))} is about a training"):
+        teachers.run(config, problem)
+    assert not (tmp_path / "bank").exists()
+
+
 def recovering(workdir, bank, **changes):
     return small(workdir, **{**SRE2L, "experts": str(bank), **changes})
 

@@ -12,7 +12,9 @@ from jaxdd.errors import UserError
 from jaxdd.fields import flat, override
 from jaxdd.methods.network import network_size
 from jaxdd.methods.presets import preset
+from jaxdd.methods.published.crops import evaluation
 from jaxdd.methods.published.matching import loops
+from jaxdd.methods.published.statistics import settings
 from jaxdd.methods.recipes import METHODS
 from jaxdd.training.fit import Training
 from jaxdd.training.schedules import EvaluationSpec
@@ -303,3 +305,12 @@ def test_a_given_rate_counts_before_a_learned_one():
         for lr, step_size in ((0.3, 0.2), (None, 0.2), (None, 0.0), (None, None))
     ]
     assert rates == [0.3, 0.2, 0.0, 0.01]
+
+
+def test_names_mean_the_published_dataset_that_they_begin_with():
+    batch = lambda name: evaluation(name, 10, "convnet_bn")["eval_batch"]
+    assert [batch(x) for x in ("imagenet2012", "tiny_imagenet_subset")] == [100, 100]
+    assert [batch(x) for x in ("imagenette/320px-v2", "cifar10")] == [50, 50]
+    rate = lambda name: settings("sre2l", name).get("image_lr")
+    assert [rate(x) for x in ("imagenet2012", "imagenet_resized/64x64")] == [0.25, 0.1]
+    assert rate("imagenette/320px-v2") is None

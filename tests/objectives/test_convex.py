@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxdd import augment
 from jaxdd.fields import override
+from jaxdd.nets import make_network
 from jaxdd.objectives import convex_match
 from jaxdd.objectives.convex import ConvexRegression, clipped_implicit
 from jaxdd.objectives.linearised import (
@@ -163,6 +164,37 @@ def test_few_steps_of_a_solver_are_no_optimum(x64):
     synthetic, real, learner, (_, expected), _ = reference()
     gradient = jax.grad(value_of(learner, real, by_conjugate_gradients(1)))(synthetic)
     assert np.abs(gradient.images - expected.images).max() > 1e-6
+
+
+def test_more_steps_than_a_solve_needs_lose_nothing():
+    """Two classes leave few directions, which float32 has solved after some steps."""
+    few = make_network("mlp", SHAPE, 2, width=8)
+    learner = Learner(*few.init(jax.random.key(0)))
+    images = toy_batch(2, seed=3).images.astype(jnp.float32)
+    labels = centred(jnp.eye(2))[:, None]
+    synthetic = Synthetic(images[:, None], labels, jnp.float32(1))
+    real = Batch(toy_batch(8).images.astype(jnp.float32), jnp.eye(2)[np.arange(8) % 2])
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def gradient(synthetic, steps):
+        solver = by_conjugate_gradients(steps)
+        match = convex_match(few, solver, solver, PLAIN, ridge=5e-4)
+        value = lambda x: match(KEY, x, real, learner)
+        return jax.grad(value, has_aux=True)(synthetic)
+
+    expected = gradient(synthetic, 10)[0].images
+    for steps in (30, 200):
+        found, evidence = gradient(synthetic, steps)
+        assert np.isfinite(evidence.info["residual"])
+        np.testing.assert_allclose(found.images, expected, rtol=0.05, atol=1e-4)
+
+
+def test_a_lost_implicit_part_is_said(x64):
+    """`clipped_implicit` takes it as 0, and the run would go on without it."""
+    lost = lambda multiply, b: jax.tree.map(lambda x: x * jnp.nan, b)
+    match = convex_match(NETWORK, EXACT, lost, PLAIN, ridge=RIDGE)
+    _, evidence = match(KEY, start(), real_batch(), learner_at())
+    assert evidence.info["residual"] == np.inf
 
 
 def test_padding_changes_nothing(x64):

@@ -40,6 +40,8 @@ def test_norms_have_gradient_zero_at_zero_and_the_unit_vector_elsewhere():
     assert jax.grad(safe_sqrt)(jnp.zeros(())) == 0
     assert jax.grad(safe_sqrt)(jnp.float32(4)) == 0.25
     assert safe_sqrt(jnp.zeros(())) == 0
+    assert jnp.isnan(safe_sqrt(jnp.array(jnp.nan)))
+    assert jnp.isnan(global_norm({"a": jnp.array([1.0, jnp.nan])}))
 
 
 def test_selected_and_masked_trees():

@@ -94,13 +94,13 @@ def _channels_last(images: np.ndarray, where: str) -> bool:
 
 def _class_names(content: dict, where: str) -> tuple[str, ...] | None:
     """The names of the classes, where the file has a list of them."""
-    texts = content.get("__metadata__", {})
-    names = content.get("class_names")
-    if names is None and "class_names" in texts:
+    texts, names = content.get("__metadata__"), content.get("class_names")
+    text = texts.get("class_names") if isinstance(texts, dict) else None
+    if names is None and isinstance(text, str):
         try:
-            names = json.loads(texts["class_names"])
+            names = json.loads(text)
         except (ValueError, RecursionError):
-            names = texts["class_names"].split(",")
+            names = text.split(",")
     if names is None:
         return None
     if isinstance(names, np.ndarray):

@@ -11,6 +11,7 @@ from typing import Any
 from jaxdd.augment import dsa_strategy
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import override
+from jaxdd.methods.published.names import known_as
 from jaxdd.methods.published.preset import Length, Preset
 from jaxdd.methods.recipe import Recipe
 from jaxdd.training.schedules import EvaluationSpec
@@ -63,7 +64,7 @@ def evaluation(dataset: str, ipc: int, net: str) -> dict[str, Any]:
         rate = CONVNET_CIFAR100
     return {
         "eval_augmentation": f"idc:{strategy}+cutmix=1.0",
-        "eval_batch": batch * (2 if dataset.startswith(MANY_CLASSES) else 1),
+        "eval_batch": batch * (2 if known_as(dataset, MANY_CLASSES) else 1),
         "eval_epochs": EPOCHS,
         "eval_lr": rate,
         "eval_optimizer": "adamw",

@@ -11,6 +11,7 @@ from typing import Any
 from jaxdd.augment import dsa_strategy
 from jaxdd.fields import override
 from jaxdd.methods.published.crops import evaluation, teacher
+from jaxdd.methods.published.names import known_as
 from jaxdd.methods.published.preset import Length, Preset
 from jaxdd.methods.recipe import Recipe
 from jaxdd.training.schedules import EvaluationSpec
@@ -55,17 +56,17 @@ def settings(method: str, dataset: str) -> dict[str, Any]:
 
     Args:
         method: "sre2l", or "cda" with values of its own.
-        dataset: its name. "imagenet2012" is ImageNet, and "imagenet_resized/64x64",
-            of as many pixels, counts as Tiny ImageNet.
+        dataset: its name. "imagenet_resized/64x64", of as many pixels, counts as Tiny
+            ImageNet.
 
     Example:
         >>> [settings(x, "tiny_imagenet")["image_lr"] for x in ("sre2l", "cda")]
         [0.1, 0.4]
     """
-    name = dataset.partition("/")[0]
-    if name.startswith("imagenet"):
-        name = "tiny_imagenet" if name == "imagenet_resized" else "imagenet"
-    if name not in TABLE:
+    name = known_as(dataset, (*TABLE, "imagenet_resized"))
+    if name == "imagenet_resized":
+        name = "tiny_imagenet"
+    if name is None:
         return {**ELSEWHERE, "view_flip": "flip" in dsa_strategy(dataset)}
     own = CURRICULUM.get(name, {}) if method == "cda" else {}
     return {**TABLE[name], **own}

@@ -11,6 +11,7 @@ from jaxdd.augment import dsa_strategy
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import override
 from jaxdd.methods.published import digits
+from jaxdd.methods.published.names import known_as
 from jaxdd.methods.published.preset import Length, Preset
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Window
@@ -177,14 +178,12 @@ SOFT_EVALUATION: dict[str, Any] = {"eval_batch": 128}
 def published(method: str, dataset: str, ipc: int) -> dict[str, Any] | None:
     """The row of a trajectory method, or None where nothing is published.
 
-    A name such as "tiny_imagenet_subset" or "imagenet_resized/64x64" counts as the
-    dataset it begins with.
+    See `names.known_as` for names such as "tiny_imagenet_subset".
     """
-    for (name, images), row in TABLES[method].items():
-        of_name = dataset == name or dataset.startswith((f"{name}_", f"{name}/"))
-        if images == ipc and of_name:
-            return dict(row)
-    return None
+    table = TABLES[method]
+    name = known_as(dataset, {name for name, _ in table})
+    row = None if name is None else table.get((name, ipc))
+    return None if row is None else dict(row)
 
 
 def trajectories(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jaxdd.augment import dsa_strategy
 from jaxdd.fields import override
 from jaxdd.methods.published import digits
+from jaxdd.methods.published.names import known_as
 from jaxdd.methods.published.preset import Length, Preset
 from jaxdd.methods.recipe import Recipe
 from jaxdd.training.schedules import EvaluationSpec
@@ -71,15 +72,14 @@ def settings(dataset: str, ipc: int) -> dict[str, Any]:
     """The flags of a dataset at a number of images per class.
 
     Those of the evaluation train by minibatches of the size of a student's, for
-    `EVALUATION_STEPS` steps; a name such as "imagenet_resized/64x64" counts as the
-    dataset that it begins with.
+    `EVALUATION_STEPS` steps.
     """
     if dataset == "digits":
         return dict(DIGITS)
-    for (name, images), row in TABLE.items():
-        of_name = dataset == name or dataset.startswith((f"{name}_", f"{name}/"))
-        if images == ipc and of_name:
-            return {**row._asdict(), **_evaluation(row, CLASSES.get(name, 1000) * ipc)}
+    name = known_as(dataset, {name for name, _ in TABLE})
+    if name is not None and (name, ipc) in TABLE:
+        row = TABLE[name, ipc]
+        return {**row._asdict(), **_evaluation(row, CLASSES.get(name, 1000) * ipc)}
     return {**ELSEWHERE, "eval_epochs": EVALUATION_STEPS}
 
 
