@@ -25,8 +25,8 @@ from jaxdd.errors import UserError
 from jaxdd.evaluation.reopening import of_set
 from jaxdd.methods.recipes import spelled
 from jaxdd.modality import check_pixels
-from jaxdd.storage.files import make_folder
-from jaxdd.storage.paths import local_path, shown
+from jaxdd.storage.files import make_folder, output_file
+from jaxdd.storage.paths import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,7 @@ def run(config: Config) -> Path:
             other data.
     """
     fields.check(config)
+    target = output_file(config.out, "--out", ".png")
     paths = [path for path in config.artifacts.split(",") if path]
     if not paths:
         raise UserError("--artifacts names no file: give one distilled.npz or more")
@@ -67,8 +68,8 @@ def run(config: Config) -> Path:
     sizes = {row.shape for row in rows}
     if len(sizes) > 1:
         raise UserError(f"the images of --artifacts differ in size: {sorted(sizes)}")
-    make_folder(local_path(config.out, "--out").parent, "--out")
-    return report.image_grid(np.stack(rows), names, config.out)
+    make_folder(target.parent, "--out")
+    return report.image_grid(np.stack(rows), names, target)
 
 
 def random_images(dataset: Dataset, seed: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from jaxdd.distillation import reporting
 from jaxdd.errors import UserError
 from jaxdd.report.run_page import run_page
 from jaxdd.report.runs_page import Named, runs_page
-from jaxdd.storage.files import make_folder, write_atomically
+from jaxdd.storage.files import make_folder, output_file, write_atomically
 from jaxdd.storage.paths import local_path, shown
 
 
@@ -55,7 +55,7 @@ def run(config: Config) -> Path:
     if config.out is None:
         target = local_path(folders[0], "--workdirs") / reporting.FILE
     else:
-        target = local_path(config.out, "--out")
+        target = output_file(config.out, "--out", ".html", ".htm")
     make_folder(target.parent, "--out")
     if len(runs) == 1:
         page = run_page(runs[0])

@@ -22,7 +22,7 @@ from experiments.reproducing import cells, ledger, page, processes
 from experiments.reproducing.places import Place
 from experiments.reproducing.work import Work
 from jaxdd import fields
-from jaxdd.storage.files import make_folder, write_atomically
+from jaxdd.storage.files import make_folder, output_file, write_atomically
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import shown
 
@@ -72,7 +72,7 @@ def run(config: Config) -> str:
     fields.check(config)
     results, out = Path(config.results), Path(config.out)
     if config.page is not None:
-        return _written(results, Path(config.page))
+        return _written(results, output_file(config.page, "--page", ".md"))
     chosen, seeds = cells.chosen(config.cells), lists.seeds(config.seeds)
     runs = [
         Place(cell, seed, min(config.steps or cell.steps, cell.steps), out)
@@ -82,8 +82,9 @@ def run(config: Config) -> str:
     if config.list:
         return listed(runs, ledger.read(results / ledger.LEDGER))
     processes.refuse_too_short(config.minutes)
-    packed = None if config.pack is None else Path(config.pack)
-    if packed is not None:
+    packed = None
+    if config.pack is not None:
+        packed = output_file(config.pack, "--pack", ".zip")
         make_folder(packed.parent, "--pack")
     # Not when the first run is finished, whose record would be lost then.
     make_folder(results, "--results")

@@ -32,7 +32,7 @@ def difficulty(config: scoring.Config, room: Room | None = None) -> Plan:
     with Stopwatch() as opening:
         opened = measuring.open_run(config, config.score, validation=config.validation)
     folder = local_path(config.workdir, "--workdir")
-    scoring.refuse_run(folder)
+    scoring.refuse_others(folder, opened)
     count, samples = len(opened.names), len(opened.problem.splits.train.labels)
     disk = [
         Part("scores", count * SCORE_BYTES * samples),

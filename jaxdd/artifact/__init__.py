@@ -2,6 +2,7 @@
 
 artifact      `Artifact`, a set and its views: read this first
 file          `load` and `save`: its file
+given         a set as it is handed over: a path, an artifact, or a result
 schema        what a file may hold; `description` and `values` read its parts
 export        an artifact as a folder of PNGs; `class_folders` and `replacing` help
 slim          a whitened set without the matrices that follow from its data

@@ -6,6 +6,7 @@ It is an .npz without pickles: arrays, and one JSON header.
 import dataclasses
 import json
 import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ from jaxdd.errors import UserError
 from jaxdd.modality import check_augmentation, check_pixels
 from jaxdd.nets import make_network
 from jaxdd.storage.arrays import read_arrays
-from jaxdd.storage.files import atomic_file, make_folder
-from jaxdd.storage.paths import local_path, reason, shown
+from jaxdd.storage.files import atomic_file, make_folder, output_file
+from jaxdd.storage.paths import reason, shown
 from jaxdd.synthetic.formation import Formation
 from jaxdd.synthetic.labels import LABEL_SPACES
 
@@ -56,7 +57,8 @@ def save(artifact: Artifact, path: str | Path) -> Path:
         The path.
 
     Raises:
-        UserError: `load` would refuse the set, or the disk refuses.
+        UserError: `load` would refuse the set, the disk refuses, or the file ends like
+            one of another kind.
 
     Example:
         >>> from jaxdd.artifact.artifact import _example
@@ -66,12 +68,26 @@ def save(artifact: Artifact, path: str | Path) -> Path:
         ...     save(_example(), Path(folder) / "distilled.npz").name
         'distilled.npz'
     """
-    path = local_path(path, "the artifact")
+    path = output_file(path, "the artifact", ".npz", "")
     arrays = contents(artifact)
     make_folder(path.parent, "path for the artifact")
     with atomic_file(path, "wb") as file:
         np.savez_compressed(file, **arrays)
     return path
+
+
+def is_artifact(path: Path) -> bool:
+    """Whether a file is a set of this library, whole or not.
+
+    Example:
+        >>> is_artifact(Path("no/such/file"))
+        False
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "header.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def contents(artifact: Artifact) -> dict[str, Any]:

@@ -94,6 +94,11 @@ def check_labels(
             f"the {where} has {num_images} images but labels of shape {labels.shape}; "
             "give one label per image"
         )
+    if labels.min() == 1 and labels.max() == num_classes:
+        raise UserError(
+            f"the labels of the {where} run from 1 to {num_classes}, and classes are "
+            "numbered from 0: subtract 1"
+        )
     outside = (labels < 0) | (labels >= num_classes)
     if outside.any():
         first = int(np.argmax(outside))
@@ -191,6 +196,18 @@ def check_no_gap(where: str, labels: np.ndarray, class_names: Sequence[str]) -> 
     counts = np.bincount(labels, minlength=len(class_names))
     if (counts == 0).any():
         missing = int(np.argmin(counts))
+        unnamed = all(name == str(k) for k, name in enumerate(class_names))
+        if unnamed and missing == 0 and (counts[1:] > 0).all():
+            raise UserError(
+                f"the labels of {where} run from 1 to {len(counts) - 1}, and classes "
+                "are numbered from 0: subtract 1"
+            )
+        if unnamed:
+            raise UserError(
+                f"no label of the training split of {where} is {missing}, and they go "
+                f"up to {len(counts) - 1}: number the classes from 0 upwards without "
+                "gaps"
+            )
         raise UserError(
             f"class {missing} ({class_names[missing]!r}) of {where} has no training "
             "sample; add some or remove the class"

@@ -191,6 +191,11 @@ def from_arrays(
     if class_names is None:
         count = count_classes(f"training labels of {name!r}", labels)
         class_names = [str(k) for k in range(count)]
+    elif len(labels) and len(class_names) <= labels.max():
+        raise UserError(
+            f"class_names of {name!r} are {len(class_names)}, and its labels go up to "
+            f"{labels.max()}: give a name for every class"
+        )
     dataset = Dataset(
         name=name,
         images=as_samples(f"training images of {name!r}", images, modality),

@@ -1,5 +1,6 @@
 """Datasets by name: the built-in digits, folders, archives, and prepared TFDS sets."""
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from jaxdd.data.readers.small import breast_cancer, waves, wine
 from jaxdd.data.readers.table import from_table
 from jaxdd.data.readers.tfds import from_tfds
 from jaxdd.data.streaming.moving import placed
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.modality import check_pixels
+from jaxdd.storage.paths import shown
 
 # Datasets that come with the installed packages, by name.
 BUILT_IN: Mapping[str, Callable[[], Dataset]] = {
@@ -82,9 +84,10 @@ def _read(
     of_tables = {"label": label, "id_column": id_column, "missing": missing}
     given = next((flag for flag, x in of_tables.items() if x is not None), None)
     if given is not None and kind != TABLE:
-        raise UserError(
-            f"--{given} is about tables (--dataset=table:FILE): leave it out"
-        )
+        hint = f"is --dataset=table:{name} meant?" if Path(name).is_file() else (
+            "leave it out"
+        )  # fmt: skip
+        raise UserError(f"--{given} is about tables (--dataset=table:FILE): {hint}")
     if modality is not None and kind != "npz":
         raise UserError(
             "--modality says what the arrays of an .npz are, and other data says so "
@@ -95,6 +98,7 @@ def _read(
     if kind == "npz":
         return from_npz(place, channels, image_size, modality, stream)
     if kind != TABLE and name not in BUILT_IN:
+        _refuse_lookalike(name)
         return from_tfds(name, data_dir, channels, image_size, stream)
     dataset = from_table(place, **of_tables) if kind == TABLE else BUILT_IN[name]()
     if form == Form():
@@ -103,3 +107,21 @@ def _read(
     images = fit_arrays(name, np.asarray(dataset.images), form)
     test_images = fit_arrays(name, np.asarray(dataset.test_images), form)
     return replace(dataset, images=images, test_images=test_images)
+
+
+# How a path is to be read, by its ending.
+_READ_AS = {".csv": "table", ".tsv": "table", ".parquet": "table", ".npz": "npz"}
+
+
+def _refuse_lookalike(name: str) -> None:
+    """Raise UserError for a path without its kind, or a misspelt name."""
+    path = Path(name)
+    kind = "folder" if path.is_dir() else _READ_AS.get(path.suffix.lower())
+    if kind is not None and path.exists() and (path.suffix or "/" in name):
+        raise UserError(
+            f"--dataset={shown(name)} does not say how to read it: give "
+            f"--dataset={kind}:{shown(name)}"
+        )
+    close = difflib.get_close_matches(name, BUILT_IN, 1, cutoff=0.8)
+    if close:
+        raise UserError(f"there is no dataset {quoted(name)}: {close[0]} is meant?")

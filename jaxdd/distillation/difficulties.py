@@ -43,7 +43,7 @@ class Difficulty:
         train: the samples.
         class_names: K names.
         summary: {"scores": {name: {"mean", "std", "min", "max"}}, "rank_correlation",
-            "network", "precision", "versions", "device"}, as in `summary.json`.
+            "versions", "device", and what scores depend on}, as in `summary.json`.
         fingerprint: of the dataset in which the samples have their ids.
     """
 

@@ -130,8 +130,7 @@ def compute(opened: Opened) -> Difficulty:
             for k, v in scores.items()
         },
         "rank_correlation": correlations,
-        "network": opened.options,
-        "precision": opened.precision,
+        **described(opened),
         "versions": provenance.versions(),
         "device": provenance.device(),
     }
@@ -139,6 +138,19 @@ def compute(opened: Opened) -> Difficulty:
     return Difficulty(
         scores, train, dataset.class_names, summary, dataset.whole_fingerprint
     )
+
+
+def described(opened: Opened) -> dict[str, Any]:
+    """What scores depend on, as `summary.json` has it."""
+    problem = opened.problem
+    return {
+        "dataset": problem.dataset.fingerprint,
+        "samples": len(problem.splits.train.labels),
+        "network": opened.options,
+        "precision": opened.precision,
+        "seed": opened.seed,
+        "effort": dataclasses.asdict(opened.effort),
+    }
 
 
 def score_names(score: str) -> list[str]:

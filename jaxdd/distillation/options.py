@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from jaxdd.data.problem import Scaling
 from jaxdd.distillation.checks import check_run
 from jaxdd.distillation.choices import Published, Run
+from jaxdd.errors import UserError
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import Flag, config_class, flags_of, option, override, typed
 from jaxdd.methods.presets import completed, preset, usual_network
@@ -83,6 +84,10 @@ def run_of(
         UserError: there is no such flag, a value is impossible, the flag belongs to a
             choice that the method does without, or flags exclude each other.
     """
+    if not isinstance(method, str | Recipe):
+        kind = type(method).__name__
+        parts = f": write Recipe({kind}(...))" if hasattr(method, "make") else ""
+        raise UserError(f"method must be a name or a Recipe, not a {kind}{parts}")
     flags = {
         name: typed(FLAGS[name], value) if name in FLAGS else value
         for name, value in flags.items()

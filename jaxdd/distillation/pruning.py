@@ -22,8 +22,8 @@ from jaxdd.progress import Callback, listening, say
 from jaxdd.scores.selection import share_by_score
 from jaxdd.scores.table import SCORES
 from jaxdd.storage import provenance
-from jaxdd.storage.files import make_folder
-from jaxdd.storage.paths import existing_file, local_path
+from jaxdd.storage.files import make_folder, output_file
+from jaxdd.storage.paths import existing_file, shown
 
 USUAL_SCORE = "grad_norm"
 # Flags of a measurement, of which scores from a file make no use.
@@ -140,11 +140,15 @@ def target_of(config: Config) -> Path:
     """The file that --out names.
 
     Raises:
-        UserError: no index can be written there.
+        UserError: no index can be written there, or its picture would replace another.
     """
-    target = local_path(config.out, "--out")
-    if target.is_dir() or target.suffix.lower() == ".png":
-        raise UserError(f"--out={config.out} must be a JSON file, such as INDEX.json")
+    target = output_file(config.out, "--out", ".json")
+    picture = target.with_suffix(".png")
+    if picture.exists() and not target.exists():
+        raise UserError(
+            f"{shown(picture)} is there, and the picture beside --out={config.out} "
+            "would replace it: use another --out"
+        )
     return target
 
 

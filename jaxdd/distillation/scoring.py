@@ -1,5 +1,6 @@
 """Score every training sample of a dataset."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,13 @@ from jaxdd import fields, report
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.devices.precision import AUTO
 from jaxdd.distillation.difficulties import Difficulty
-from jaxdd.distillation.measuring import ScoreFlags, compute, open_run
+from jaxdd.distillation.measuring import (
+    Opened,
+    ScoreFlags,
+    compute,
+    described,
+    open_run,
+)
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import from_keywords, option
 from jaxdd.progress import Callback, listening
@@ -19,6 +26,7 @@ from jaxdd.scores.table import SCORES
 from jaxdd.storage.files import make_folder, to_json, write_atomically
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import local_path, shown
+from jaxdd.storage.records import mapping, read_json
 
 SHOWN = 10  # images per class in the picture
 
@@ -167,21 +175,33 @@ def run(config: Config) -> Difficulty:
     """
     opened = open_run(config, config.score, validation=config.validation)
     # Before the folder is locked, which leaves a file in it.
-    refuse_run(local_path(config.workdir, "--workdir"))
+    refuse_others(local_path(config.workdir, "--workdir"), opened)
     with owned(config.workdir) as folder:
         # Again: another program may have begun there meanwhile.
-        refuse_run(folder)
+        refuse_others(folder, opened)
         scored = compute(opened)
         write(scored, folder)
         return scored
 
 
-def refuse_run(folder: Path) -> None:
-    """Raise UserError where a folder belongs to another program."""
+def refuse_others(folder: Path, opened: Opened) -> None:
+    """Raise UserError where a folder holds a run, or scores of other data or flags."""
     if (folder / "run.json").exists():
         raise UserError(
             f"{shown(folder)} holds a run of another program: choose another --workdir"
         )
+    path = folder / "summary.json"
+    if not path.exists():
+        return
+    known = read_json(path, mapping(), "move it away or choose another --workdir")
+    asked = json.loads(to_json({"scores": opened.names, **described(opened)}))
+    there = {**known, "scores": list(known.get("scores") or ())}
+    for name, value in asked.items():
+        if there.get(name) != value:
+            raise UserError(
+                f"{shown(folder)} holds scores whose {name} differs: choose another "
+                "--workdir"
+            )
 
 
 def write(scored: Difficulty, folder: Path) -> None:

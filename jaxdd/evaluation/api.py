@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from jaxdd import fields
 from jaxdd.artifact.artifact import Artifact
+from jaxdd.artifact.given import Source, artifact_of
 from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.errors import UserError, quoted
@@ -20,16 +21,8 @@ from jaxdd.fields import from_keywords
 from jaxdd.progress import Callback, listening
 
 
-@runtime_checkable
-class HasArtifact(Protocol):
-    """A result that holds its distilled set, such as that of `jaxdd.distill`."""
-
-    @property
-    def artifact(self) -> Artifact: ...
-
-
 def evaluate(
-    artifact: str | Path | Artifact | HasArtifact,
+    artifact: Source,
     nets: str | Sequence[str] | None = None,
     *,
     num_eval: int = 5,
@@ -105,9 +98,6 @@ def evaluate(
         config = fields.understood(config)
         opened = open_artifact(distilled, config, in_memory, test_in_memory)
         return Evaluation(dict(measure(opened)))
-
-
-Source = str | Path | Artifact | HasArtifact
 
 
 def referee(
@@ -270,25 +260,10 @@ def _data_like(
 def _read(distilled: Any) -> Artifact:
     if isinstance(distilled, str | Path):
         return read_artifact(fields.understood(Config(str(distilled))))
-    return _artifact_of(distilled)
+    return artifact_of(distilled)
 
 
 def _joined(nets: Sequence[str]) -> str:
     if not isinstance(nets, list | tuple) or not all(isinstance(x, str) for x in nets):
         raise UserError(f"nets must be a list of names of networks, not {quoted(nets)}")
     return ",".join(nets)
-
-
-def _artifact_of(distilled: Any) -> Artifact:
-    """The set of an artifact or of a result.
-
-    Raises:
-        UserError: it is something else.
-    """
-    artifact = getattr(distilled, "artifact", distilled)
-    if not isinstance(artifact, Artifact):
-        raise UserError(
-            f"a {type(distilled).__name__} cannot be evaluated: give the path of a "
-            "distilled.npz, what jaxdd.load returns, or the result of jaxdd.distill"
-        )
-    return artifact

@@ -6,13 +6,14 @@ from pathlib import Path
 from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.csv_file import write_csv
 from jaxdd.artifact.export import export_pngs
-from jaxdd.artifact.file import save
-from jaxdd.errors import choose
+from jaxdd.artifact.file import is_artifact, save
+from jaxdd.artifact.given import Source, artifact_of
+from jaxdd.errors import UserError, choose
 from jaxdd.exchange.parquet import write_parquet
 from jaxdd.exchange.writers.arrays import as_safetensors, as_torch
 from jaxdd.exchange.writers.hub import as_hub_folder
-from jaxdd.storage.files import make_folder
-from jaxdd.storage.paths import local_path
+from jaxdd.storage.files import make_folder, output_file
+from jaxdd.storage.paths import local_path, shown
 
 
 def _as_pngs(artifact: Artifact, path: Path) -> Path:
@@ -32,18 +33,29 @@ TARGETS: Mapping[str, Callable[[Artifact, Path], Path]] = {
 }
 
 
-def write_as(artifact: Artifact, to: str, path: str | Path) -> Path:
+# How the files of a format end; the others are folders.
+ENDINGS: Mapping[str, tuple[str, ...]] = {
+    "npz": (".npz",),
+    "safetensors": (".safetensors",),
+    "pt": (".pt", ".pth"),
+    "parquet": (".parquet",),
+    "csv": (".csv",),
+}
+
+
+def write_as(artifact: Source, to: str, path: str | Path) -> Path:
     """Write a set in one of the formats, as a whole or not at all.
 
     Args:
-        artifact: the set.
+        artifact: the set, as `artifact_of` takes it.
         to: "npz" (the library's own file), "safetensors", "pt" (for
             `torch.load(weights_only=True)`), "png" (a folder), "parquet", "csv" (of
             rows and sequences) or "hub" (a folder for the Hugging Face hub).
         path: the file or folder; folders above it are made.
 
     Raises:
-        UserError: the format is unknown, cannot hold the set, or the disk refuses.
+        UserError: the format is unknown, cannot hold the set, or the disk refuses; the
+            file ends otherwise than those of the format, or is another archive.
 
     Example:
         >>> import tempfile
@@ -56,6 +68,15 @@ def write_as(artifact: Artifact, to: str, path: str | Path) -> Path:
         True
     """
     writer = choose("--to", to, TARGETS)
-    target = local_path(path, "--out")
+    artifact = artifact_of(artifact)
+    if to in ENDINGS:
+        target = output_file(path, "--out", *ENDINGS[to], "")
+    else:
+        target = local_path(path, "--out")
+    if to == "npz" and target.exists() and not is_artifact(target):
+        raise UserError(
+            f"{shown(target)} is no distilled set, and would be replaced by one: use "
+            "another --out"
+        )
     make_folder(target.parent, "--out")
     return writer(artifact, target)

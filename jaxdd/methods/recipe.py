@@ -1,10 +1,10 @@
 """A method is a choice on every axis: read this second, after `types`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Protocol, get_args, get_type_hints, runtime_checkable
 
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.fields import variant
 from jaxdd.learners.aged import AgedPool
 from jaxdd.learners.fresh import Context, Fresh
@@ -147,6 +147,7 @@ class Recipe:
     segments: Segments | None = None
 
     def __post_init__(self) -> None:
+        _check_kinds(self)
         trajectories = isinstance(self.objective, TrajectoryMatching)
         if trajectories and not isinstance(self.learner, Spans):
             raise UserError(
@@ -283,6 +284,24 @@ class Recipe:
     def without_terms(self) -> "Recipe":
         """The same recipe without the difficulty correction."""
         return replace(self, sdc=None)
+
+
+def _check_kinds(recipe: Recipe) -> None:
+    """Refuse what is no choice on its axis."""
+    for field in fields(Recipe):
+        value = getattr(recipe, field.name)
+        hint = get_type_hints(Recipe)[field.name]
+        kinds = get_args(hint) or (hint,)
+        if isinstance(value, kinds):
+            continue
+        names = [x.__name__ for x in kinds if x is not type(None)]
+        if hasattr(kinds[-1], "_is_protocol"):
+            names = [*names[:-1], "a frozen dataclass of your own with the names of "
+                     f"{names[-1]}"]  # fmt: skip
+        raise UserError(
+            f"Recipe.{field.name} must be one of {', '.join(names)}, not "
+            f"{quoted(value)}"
+        )
 
 
 def _check_windows(learner: Windows, objective: Any) -> None:

@@ -159,7 +159,37 @@ def make_network(
     _check_options(name, options)
     _check_size(name, shape, options)
     module = NETS[name].module(num_classes, **NETS[name].fixed, **options)
-    return _as_functions(name, module, shape, policy.resolved(precision))
+    network = _as_functions(name, module, shape, policy.resolved(precision))
+    if not type(module).__module__.startswith(f"{__package__}."):
+        _check_outputs(name, network, shape, num_classes)
+    return network
+
+
+def _check_outputs(
+    name: str, network: Network, shape: ImageShape, num_classes: int
+) -> None:
+    """Refuse a network of one's own that puts out something else than `Outputs`.
+
+    Raises:
+        UserError: it does, or its logits have another shape.
+    """
+
+    def applied(key: Key) -> Any:
+        params, stats = network.init(key)
+        return network.apply(params, stats, jnp.zeros((2, *shape)), False)[0]
+
+    outputs = jax.eval_shape(applied, jax.random.key(0))
+    if not isinstance(outputs, Outputs) or not outputs.features:
+        raise UserError(
+            f"the network {quoted(name)} must return jaxdd.types.Outputs(logits, "
+            f"features) with the features of a block or more, not "
+            f"{type(outputs).__name__}"
+        )
+    if outputs.logits.shape != (2, num_classes):
+        raise UserError(
+            f"the network {quoted(name)} gives logits {list(outputs.logits.shape)} for "
+            f"2 samples of {num_classes} classes: they must be [2, {num_classes}]"
+        )
 
 
 def has_batch_statistics(network: Network) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxdd.errors import UserError
 from jaxdd.report import drawings, page
@@ -76,7 +76,8 @@ def runs_page(runs: Sequence[Named]) -> str:
 
 def accuracies(runs: Sequence[Named]) -> str:
     """A row per run, and its difference from the first."""
-    base = runs[0].run.summary["distilled"]
+    base, data = runs[0].run.summary["distilled"], data_of(runs[0].run)
+    alike = [data_of(x.run) == data for x in runs]
     rows, kind = [], first_kind(runs[0].run)
     for i, (name, run, _) in enumerate(runs):
         mine, end = run.summary["distilled"], run.summary["difficulty"]["end"]
@@ -85,7 +86,7 @@ def accuracies(runs: Sequence[Named]) -> str:
                 name,
                 accuracy_text(mine),
                 str(mine["n"]),
-                difference(mine, base) if i else "",
+                difference(mine, base) if i and alike[i] else "",
                 accuracy_text(run.summary["random"]),
                 number(end.get(name_at(run, "percentile", kind))),
                 number(run.summary["seconds"], " s"),
@@ -99,8 +100,19 @@ def accuracies(runs: Sequence[Named]) -> str:
         "distillation. The percentile is the place of the finished set among real "
         f"samples, for {KINDS.get(kind, 'the networks at which it was measured')}."
     )
+    if not all(alike):
+        note += (
+            f" Runs on other data than {runs[0].name} have no difference: accuracies "
+            "on different data cannot be compared."
+        )
     body = page.table(header, rows) + page.paragraph(note, "note")
     return body + page.charts(_by_class(runs))
+
+
+def data_of(run: Run) -> Any:
+    """What tells a run's data from others: its fingerprint, else its name."""
+    config = run.summary["config"]
+    return config.get("fingerprint") or config.get("dataset")
 
 
 def difference(mine: Mapping[str, float], base: Mapping[str, float]) -> str:

@@ -90,6 +90,7 @@ def measure(
     """
     compute, needs = score_named(name)
     if needs == "networks":
+        _check_shape(name, network, compute, real)
         scores = ensemble_scores(network, name, take)
         return averaged(scores, probes(), real, stage=name)
     scores = compute(network, effort)
@@ -97,6 +98,25 @@ def measure(
         return jax.jit(scores)(key, probes(), real)
     keys = jax.random.split(key, effort.networks)
     return averaged(scores, keys, real, stage=name)
+
+
+def _check_shape(name: str, network: Network, compute: Any, real: RealData) -> None:
+    """Refuse a score that is not one number per sample, before networks are trained.
+
+    Raises:
+        UserError: its result has another shape.
+    """
+
+    def of_two(key: Key, real: RealData) -> Array:
+        learner = Learner(*network.init(key))
+        return compute(network, learner, take(real, jnp.arange(2)))
+
+    shape = jax.eval_shape(of_two, jax.random.key(0), real).shape
+    if shape != (2,):
+        raise UserError(
+            f"the score {name} gives an array of shape {shape} for 2 samples: it has "
+            "to give one number for each, [2]"
+        )
 
 
 def train_probes(network: Network, training: Training, samples: int):

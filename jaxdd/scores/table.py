@@ -4,7 +4,7 @@ A new score is a file in this folder and a line in `SCORES`. In every score larg
 harder; whether easy or hard samples are wanted is up to the caller.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -75,7 +75,7 @@ def _learnability(network: Network, effort: Effort) -> Callable[..., Array]:
     return learnability_scores(network, training)
 
 
-SCORES: Mapping[str, Score] = {
+SCORES: dict[str, Score] = {
     "grad_norm": Score(grad_norm, "networks"),
     "grand": Score(grand, "networks"),
     "el2n": Score(el2n, "networks"),

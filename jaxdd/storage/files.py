@@ -195,6 +195,33 @@ def make_folder(path: str | Path, what: str = "--workdir") -> Path:
     return folder
 
 
+def output_file(path: str | Path, flag: str, *endings: str) -> Path:
+    """A file that was named for a result, on this machine; nothing is written yet.
+
+    By its ending it is told from other files, which must not be replaced: a table with
+    the data, say.
+
+    Args:
+        path: the file.
+        flag: what names it, such as "--out".
+        endings: that it may have, such as ".json"; "" for none.
+
+    Raises:
+        UserError: it is a folder, or has another ending.
+
+    Example:
+        >>> output_file("kept.json", "--out", ".json").name
+        'kept.json'
+    """
+    target = local_path(path, flag)
+    if target.is_dir() or target.suffix.lower() not in endings:
+        raise UserError(
+            f"{flag}={shown(path)} must be a file that ends in "
+            f"{' or '.join(filter(None, endings))}, as what is written there does"
+        )
+    return target
+
+
 def set_aside(path: Path) -> Path:
     """Rename a result before it is written anew: NAME.json to NAME.before.json.
 

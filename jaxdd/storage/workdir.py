@@ -18,6 +18,9 @@ from jaxdd.storage.paths import shown
 # Keys of a configuration that may change between two starts of one run: they change
 # where files are or how many steps are taken, but not what a step computes.
 FREE = ("steps", "workdir", "data_dir", "stream", "save_every")
+# Other values follow from these, so that they are named first where runs differ.
+FIRST = ("kind", "method", "dataset", "fingerprint", "ipc", "net", "seed", "segments")
+NAMED = 6  # differences, the others are counted
 
 
 RUN = "run.json"
@@ -132,22 +135,38 @@ FOREIGN = "it is damaged or not of this program: choose another --workdir"
 def refuse_difference(
     folder: Path, earlier: Mapping[str, Any], current: Mapping[str, Any]
 ) -> None:
-    """Raise UserError, naming every difference, unless both are the same run.
+    """Raise UserError, naming the differences, unless both are the same run.
 
     If both have the fingerprint of their data, the name of the data, which may be a
-    path, is ignored; otherwise the fingerprint is.
+    path, alone is no difference; otherwise the fingerprint is none.
     """
     earlier, current = (json.loads(json.dumps(finite(c))) for c in (earlier, current))
+    names = [k for k in {*earlier, *current} if earlier.get(k) != current.get(k)]
     both = bool(earlier.get("fingerprint") and current.get("fingerprint"))
-    free = {*FREE, "dataset" if both else "fingerprint"}
-    names = [k for k in sorted({*earlier, *current}) if k not in free]
+    if not both or {"dataset", "fingerprint"} <= set(names):  # a name says more
+        names = [k for k in names if k != "fingerprint"]
+    elif "dataset" in names:
+        names.remove("dataset")
+    names = sorted((k for k in names if k not in FREE), key=_importance(earlier))
+    if not names:
+        return
     differences = [
         f"{shown(k)} is {quoted(earlier.get(k))} there and {quoted(current.get(k))} now"
-        for k in names
-        if earlier.get(k) != current.get(k)
+        for k in names[:NAMED]
     ]
-    if differences:
-        raise UserError(
-            f"{shown(folder)} holds another run ({'; '.join(differences)}): use the "
-            "same values or another --workdir"
-        )
+    if len(names) > NAMED:
+        differences.append(f"and {len(names) - NAMED} more")
+    raise UserError(
+        f"{shown(folder)} holds another run ({'; '.join(differences)}): use the "
+        "same values or another --workdir"
+    )
+
+
+def _importance(earlier: Mapping[str, Any]) -> Callable[[str], tuple[int, bool, str]]:
+    """The order of differences: what others follow from first, absent choices last."""
+
+    def place(name: str) -> tuple[int, bool, str]:
+        first = FIRST.index(name) if name in FIRST else len(FIRST)
+        return first, earlier.get(name) is None, name
+
+    return place

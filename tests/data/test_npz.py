@@ -88,7 +88,7 @@ def test_grey_is_that_of_pillow_and_digits_are_converted(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "quoted"),
     [
-        ({}, "no such arrays"),
+        ({}, "none of them"),
         ({"images": IMAGES}, "only images"),
         ({"images": IMAGES, "labels": np.eye(12, 14)}, "(12, 14)"),
         ({"images": IMAGES, "labels": np.eye(12, 14)}, "ChestMNIST"),

@@ -53,6 +53,11 @@ def columns():
             "colour": np.array(colours), "pet": np.array(pets)}  # fmt: skip
 
 
+def test_columns_of_texts_are_said(tmp_path):
+    data = read(write(tmp_path, text_of()))
+    assert "columns of texts, each with so many categories: colour (2)" in data.remarks
+
+
 def test_an_npz_of_columns_is_the_same_table(tmp_path):
     np.savez(tmp_path / "pets.npz", **columns())
     check_pets(read(tmp_path / "pets.npz"))
@@ -90,7 +95,17 @@ def bad(changes=(), rows=None, heading=HEADING):
 
 
 REFUSED = {
-    "text among numbers": (bad([(3, 1, "old")]), {}, ["row 5", "'old'"]),
+    "text among numbers": (bad([(3, 1, "old")]), {}, ["'age'", "row 5", "'old'"]),
+    "decimal commas": (
+        bad(rows=[(r[0], f'"{r[1]},5"', *r[2:]) for r in ROWS]),
+        {},
+        ["'age'", "decimal commas", "'20,5'", "points"],
+    ),
+    "a class that means none": (
+        bad([(3, 3, "None")]),
+        {},
+        ["row 5", "'None'", "stands for no value", "rename"],
+    ),
     "one class": (bad(rows=[(*r[:3], "cat") for r in ROWS]), {}, ["one class"]),
     "two names": (bad(heading="id,age,age,pet"), {}, ["two columns", "'age'"]),
     "no name": (bad(heading="id,,colour,pet"), {}, ["column 2 has no name"]),
@@ -171,9 +186,14 @@ def test_flags_of_tables_are_refused_elsewhere(tmp_path):
         load("digits", label="pet")
     with refused(None, "--modality"):
         load("wine", modality="vectors")
+    path = write(tmp_path, bad())
+    for flags in ({"label": "pet"}, {}):
+        with refused(None, f"--dataset=table:{path}"):
+            load(str(path), **flags)
+    with refused(None, "wine is meant?"):
+        load("wines")
     with refused(None, "vectors"):
         load("wine", channels=1)
-    path = write(tmp_path, bad())
     assert load(f"table:{path}", label="pet", id_column="id").name == "table:pets"
 
 

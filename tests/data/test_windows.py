@@ -318,8 +318,9 @@ GOOD = {
 @pytest.mark.parametrize(
     ("changes", "quoted"),
     [
-        ({"labels": np.arange(6) % 3 + 1}, "label 3 of sample 2"),
-        ({"labels": np.arange(6) % 3 + 1}, "number the classes from 0"),
+        ({"labels": np.arange(6) % 3 + 1}, "run from 1 to 3"),
+        ({"labels": np.arange(6) % 3 * 2}, "label 4 of sample 2"),
+        ({"labels": np.arange(6) % 3 * 2}, "number the classes from 0"),
         ({"labels": np.arange(6) % 3 - 1}, "-1"),
         ({"labels": np.arange(5) % 3}, "6 images"),
         ({"labels": np.eye(6, 3)}, "(6, 3)"),

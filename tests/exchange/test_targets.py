@@ -128,6 +128,25 @@ def test_parquet_of_others_is_refused(tmp_path):
             jaxdd.load_foreign(tmp_path / name)
 
 
+@pytest.mark.parametrize("to", ["npz", "safetensors", "pt", "csv", "parquet"])
+def test_files_of_another_kind_are_not_replaced(tmp_path, to):
+    mine = tmp_path / "mine.txt"
+    mine.write_text("my data")
+    with refused(None, "must be a file that ends in .", "txt"):
+        write_as(SETS["hard"], to, mine)
+    with refused(None, "must be a file that ends in .npz"):
+        jaxdd.save(SETS["hard"], mine)
+    assert mine.read_text() == "my data"
+
+
+def test_an_archive_that_is_no_set_is_not_replaced(tmp_path):
+    np.savez(tmp_path / "data.npz", images=np.zeros(3))
+    with refused(None, "data.npz is no distilled set, and would be replaced"):
+        write_as(SETS["hard"], "npz", tmp_path / "data.npz")
+    path = write_as(SETS["hard"], "npz", tmp_path / "set.npz")
+    assert write_as(path, "npz", path) == path  # a path will do as well
+
+
 def test_without_pyarrow_a_sentence_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     for to in ("parquet", "hub"):

@@ -141,6 +141,27 @@ def test_a_constant_score_has_no_correlation(tmp_path, monkeypatch, capsys):
     assert " - " in capsys.readouterr().out
 
 
+def test_scores_of_other_flags_are_not_replaced(tmp_path, monkeypatch):
+    count = len(digits().labels)
+    found = {"loss": np.arange(count, dtype=np.float32), "el2n": np.zeros(count)}
+    monkeypatch.setattr(
+        sorting, "compute", lambda *args: {name: found[name] for name in args[3]}
+    )
+    first = config(tmp_path, score="loss")
+    scoring.run(first)
+    before = (tmp_path / "scores.npz").read_bytes()
+    for name, changes in {
+        "scores": {"score": "el2n"},
+        "seed": {"seed": 3},
+        "effort": {"networks": 3},
+        "network": {"width": 4},
+    }.items():
+        with refused(f"holds scores whose {name} differs: choose another"):
+            scoring.run(dataclasses.replace(first, **changes))
+    assert (tmp_path / "scores.npz").read_bytes() == before
+    scoring.run(first)  # the same again
+
+
 def test_the_folder_of_a_run_is_refused(finished):
     before = (finished / "summary.json").read_bytes()
     with refused("holds a run of another program", str(finished)):

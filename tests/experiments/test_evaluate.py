@@ -297,5 +297,5 @@ def test_its_table_in_a_notebook_and_what_is_no_set(path, quick_judge):
     assert page.count("<tr>") == 3
     assert "<td>50.00 ± 0.00</td>" in page
     assert repr(evaluation) == "Evaluation(mlp 50.00 ± 0.00 %, convnet 50.00 ± 0.00 %)"
-    with pytest.raises(UserError, match="a int cannot be evaluated: give the path"):
+    with pytest.raises(UserError, match="a int is no distilled set: give the path"):
         api._artifact_of(3)

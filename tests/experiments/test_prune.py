@@ -134,6 +134,20 @@ def test_what_keeps_nothing_is_refused(scores_file, flags, words):
         jaxdd.prune("digits", **{"keep": 0.3, "scores": scores_file, **flags})
 
 
+def test_the_index_replaces_no_other_file(tmp_path, scores_file):
+    for name, words in (
+        ("data.csv", "ends in .json"),
+        ("kept.json", "kept.png is the"),
+    ):
+        (tmp_path / "data.csv").write_text("my data")
+        (tmp_path / "kept.png").write_bytes(b"my picture")
+        flags = {"out": str(tmp_path / name), "keep": 0.5, "scores": scores_file}
+        with refused(None, words):
+            pruning.run(pruning.Config(**flags))
+    assert (tmp_path / "data.csv").read_text() == "my data"
+    assert (tmp_path / "kept.png").read_bytes() == b"my picture"
+
+
 def test_scores_of_a_part_are_refused(tmp_path, scores):
     path = tmp_path / "part.npz"
     np.savez(path, scores=scores[1:], ids=np.arange(1, len(scores)))

@@ -19,7 +19,9 @@ from nbclient import NotebookClient
 import jaxdd
 from jaxdd.data import digits
 from jaxdd.nets import NETS
+from jaxdd.nets.registry import Builder
 from jaxdd.progress import Stage, listening
+from jaxdd.scores.table import SCORES
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -302,11 +304,32 @@ def test_the_programs_of_the_readme_are_those_that_there_are():
     assert sorted(named) == sorted(programs)
 
 
+def test_networks_and_scores_are_added_in_a_script(monkeypatch):
+    page = ROOT / "docs/own_method.md"
+    (block,) = (x for x in blocks(page, "python") if "NETS[" in x)
+    for table, name in ((NETS, "tiny"), (SCORES, "brightness")):
+        monkeypatch.setitem(table, name, None)  # and taken out again afterwards
+    short = {k: v for k, v in SHORT.items() if k not in ("net", "width", "steps")}
+    quick = functools.partial(jaxdd.distill, **short)
+    monkeypatch.setattr(jaxdd, "distill", quick)
+    namespace = {"jaxdd": jaxdd, "__name__": "script"}
+    exec(compile(block, page.name, "exec"), namespace)
+    config = namespace["tried"].summary["config"]
+    assert (config["network"]["name"], config["score"]) == ("tiny", "brightness")
+
+    class OfThree(namespace["Tiny"]):
+        num_classes: int = 3
+
+    NETS["tiny"] = Builder(lambda classes: OfThree(), options={})
+    with pytest.raises(jaxdd.UserError, match="they must be .2, 10."):
+        jaxdd.make_network("tiny", (8, 8, 1), 10)
+
+
 @pytest.mark.slow
 def test_a_method_from_pure_functions_beats_random_images():
     page = ROOT / "docs/own_method.md"
     namespace = {}
-    for block in blocks(page, "python")[1:]:
+    for block in blocks(page, "python")[1:-1]:
         exec(compile(block, page.name, "exec"), namespace)
     assert namespace["synthetic"].images.shape == (10, 1, 8, 8, 1)
     gain = np.mean(namespace["accuracy"]) - np.mean(namespace["random"])

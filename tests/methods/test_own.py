@@ -15,6 +15,7 @@ from jaxdd.distillation.identity import identity
 from jaxdd.distillation.opening import open_run
 from jaxdd.errors import UserError
 from jaxdd.fields import flat, override
+from jaxdd.fields.trees import code_of
 from jaxdd.learners.fresh import Context, Fresh
 from jaxdd.methods.build import build, loss_at
 from jaxdd.methods.presets import completed, preset
@@ -163,6 +164,73 @@ def test_a_run_of_ones_own_recipe_is_known_by_its_fields():
     assert known_as(OWN) == known_as(OWN)
     assert known_as(OWN) != known_as(heavier)
     assert known_as(OWN) != known_as(other_seed)
+
+
+def test_code_that_was_edited_is_another_run():
+    """A run would go on with other steps, or its old result would be returned."""
+
+    def classes():
+        class Mine:
+            """A text."""
+
+            def make(self):
+                return 1
+
+        def edited():
+            class Mine:
+                def make(self):
+                    return 2
+
+            return Mine
+
+        def commented():
+            class Mine:
+                # A comment.
+                def make(self):
+                    """Another text."""
+                    return 1
+
+            return Mine
+
+        return Mine, commented(), edited()
+
+    mine, commented, edited = map(code_of, classes())
+    assert mine == commented != edited
+    written = flat(OWN)["objective_code"]
+    assert (
+        written
+        == code_of(MeanMatching)
+        != flat(Recipe(Deaf(), Same()))["objective_code"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"objective": Same()}, "Recipe.objective must be one of GradientMatching, "),
+        ({"learner": MeanMatching()}, "Recipe.learner must be one of Fresh, "),
+        ({"sdc": 1.0}, "Recipe.sdc must be one of SDC, not 1.0"),
+    ],
+)
+def test_what_is_no_choice_on_its_axis_is_refused(parts, words):
+    with pytest.raises(UserError, match=words):
+        Recipe(**parts)
+
+
+def test_a_method_is_a_name_or_a_recipe():
+    for method, words in ((MeanMatching(), r"write Recipe\(MeanMatching"), (3, "int")):
+        with pytest.raises(UserError, match=f"must be a name or a Recipe.*{words}"):
+            open_run(method, {}, open_problem(DataFlags(dataset="digits"), 0.1, 0))
+
+
+def test_a_score_of_another_shape_is_refused_before_networks_are_trained(monkeypatch):
+    rows = lambda network, learner, batch: batch.labels
+    monkeypatch.setitem(SCORES, "rows", Score(rows, "networks"))
+    monkeypatch.setattr("jaxdd.scores.dataset.make_probes", None)
+    images, labels = toy_arrays()
+    data = 1 / (1 + np.exp(-images)), labels
+    with pytest.raises(UserError, match=r"gives an array of shape \(2, 3\) for 2 sam"):
+        jaxdd.difficulty(data, "rows", net="mlp")
 
 
 def brightness(network: Network, learner: Learner, batch: Batch) -> jax.Array:

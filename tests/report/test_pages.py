@@ -183,6 +183,18 @@ def test_two_runs_show_their_differences():
         runs_page([Named("a", toy_run()), Named("a", other)])
 
 
+def test_accuracies_on_other_data_have_no_difference():
+    first, second = toy_run(), toy_run(mean=53.0)
+    config = {**second.summary["config"], "fingerprint": "of other data"}
+    other = dataclasses.replace(second, summary={**second.summary, "config": config})
+    text = runs_page([Named("a", first), Named("b", other)])
+    assert "+3.00" not in text
+    assert "accuracies on different data cannot be compared" in text
+    assert "cannot be compared" not in runs_page(
+        [Named("a", first), Named("b", second)]
+    )
+
+
 def test_runs_are_compared_at_the_same_kind_of_networks():
     """A percentile at fresh networks is not one at trained networks."""
     first = toy_run()

@@ -237,7 +237,24 @@ def test_data_is_known_by_its_fingerprint(tmp_path, there):
         Record(tmp_path, {**CONFIG, **data, "fingerprint": "cd"})
 
 
-def test_another_configuration_is_refused_naming_every_difference(tmp_path):
+def test_what_others_follow_from_is_named_first(tmp_path):
+    """And the data by their names, where these differ too."""
+    whole = {**CONFIG, "dataset": "folder:x", "fingerprint": "ab", "method": "dm"}
+    Record(tmp_path, {**whole, "mask": 0.5})
+    many = {f"a{i}": i for i in range(9)}
+    other = {**whole, "dataset": "digits", "fingerprint": "cd", "method": "pad", **many}
+    with pytest.raises(UserError) as error:
+        Record(tmp_path, other)
+    differences = str(error.value).partition("(")[2].partition(")")[0].split("; ")
+    assert differences[:3] == [
+        "method is 'dm' there and 'pad' now",
+        "dataset is 'folder:x' there and 'digits' now",
+        "mask is 0.5 there and None now",
+    ]
+    assert differences[-1] == "and 6 more"
+
+
+def test_another_configuration_is_refused_naming_the_differences(tmp_path):
     Record(tmp_path, CONFIG)
     before = (tmp_path / "run.json").read_bytes()
     asked = {**CONFIG, "ipc": 10, "net": "mlp", "steps": 9}

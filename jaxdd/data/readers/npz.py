@@ -106,10 +106,10 @@ class _Archive:
         self.there = declared(place, members, _REMEDY, _WHAT)
         train = next((p for p in _TRAIN if {*p} <= self.there.keys()), None)
         if train is None:
-            arrays = f"only {', '.join(self.there)}" if self.there else "no such arrays"
+            arrays = f"only {', '.join(self.there)}" if self.there else "none of them"
             raise UserError(
-                f"{_WHAT} {shown(place)} has {arrays}, but no images with labels to "
-                f"train on: {_REMEDY}"
+                f"{_WHAT} {shown(place)} needs images with labels to train on, and has "
+                f"{arrays}: {_REMEDY}"
             )
         self.name = f"npz:{shown(re.sub(r'[.]npz$', '', place.name))}"
         test = [p for p in _TEST if {*p} <= self.there.keys()]

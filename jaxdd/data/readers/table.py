@@ -1,5 +1,7 @@
 """Tables as datasets: one row is a vector, one column the class."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,10 @@ from jaxdd.storage.paths import shown
 
 MISSING = ("refuse", "mean")
 MOST_LEVELS = 100  # categories of a column, and classes
+NAMED = 5  # columns of texts in a remark, the others are counted
 MOST_VALUES = 2**30  # of all vectors together
+_COMMAS = re.compile(r"[-+]?\d+(,\d+)?")
+# Of any case; docs/beyond_images.md names them.
 _NO_VALUE = ("", "na", "n/a", "nan", "null", "none", "?")
 
 
@@ -86,10 +91,23 @@ def from_table(
         kinds.append(column)
     if not parts:
         raise UserError(f"{name} has no column beside its classes: add features")
+    remarks = [held_out_remark(name, len(labels), "rows"), *_texts_remark(kinds)]
     return with_test_split(
         name, np.concatenate(parts, axis=1), labels, class_names,
-        [held_out_remark(name, len(labels), "rows")], "vectors", kinds,
+        remarks, "vectors", kinds,
     )  # fmt: skip
+
+
+def _texts_remark(columns: Sequence[Column]) -> list[str]:
+    """Which columns are texts, in a sentence; none where all are numbers."""
+    texts = [f"{x.name} ({len(x.levels)})" for x in columns if x.levels]
+    if not texts:
+        return []
+    more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
+    return [
+        "columns of texts, each with so many categories: "
+        f"{', '.join(texts[:NAMED])}{more}"
+    ]
 
 
 def _classes(
@@ -107,12 +125,20 @@ def _classes(
             f"--label={shown(label)} is no column of {name}: give one of {listed}"
         )
     cells = columns.pop(label)
-    if _missing(cells).any():
+    absent = _missing(cells)
+    if absent.any():
+        row, cell = _first(absent), str(cells[absent][0])
+        if cell.strip() in ("", "nan"):
+            raise UserError(
+                f"row {row} of {name} has no class in the column {quoted(label)}: "
+                "leave such rows out"
+            )
         raise UserError(
-            f"row {_first(_missing(cells))} of {name} has no class in the column "
-            f"{quoted(label)}: leave such rows out"
+            f"row {row} of {name} has {quoted(cell)} in the column {quoted(label)}, "
+            "which stands for no value: rename it where it is a class, and leave such "
+            "rows out where it is none"
         )
-    numbers = _numbers(cells)
+    numbers = _numbers(cells, label, name)
     if numbers is not None and np.isfinite(numbers).all():
         values, labels = np.unique(numbers, return_inverse=True)
         names = [f"{value:g}" for value in values]
@@ -152,7 +178,7 @@ def _check_ids(columns: dict[str, np.ndarray], name: str, heading: str | None) -
 
 def _features(heading: str, cells: np.ndarray, name: str) -> tuple[Column, np.ndarray]:
     """A column and its features [M, f] float64, NaN where a value is missing."""
-    numbers, absent = _numbers(cells), _missing(cells)
+    numbers, absent = _numbers(cells, heading, name), _missing(cells)
     if absent.all():
         raise UserError(
             f"the column {quoted(heading)} of {name} has no value: leave it out"
@@ -167,6 +193,7 @@ def _features(heading: str, cells: np.ndarray, name: str) -> tuple[Column, np.nd
             )
         return Column(heading), numbers[:, None]
     levels = np.unique(cells[~absent])
+    _refuse_commas(heading, levels, name)
     if len(levels) > MOST_LEVELS:
         raise UserError(
             f"the column {quoted(heading)} of {name} has {len(levels)} different texts "
@@ -178,7 +205,18 @@ def _features(heading: str, cells: np.ndarray, name: str) -> tuple[Column, np.nd
     return Column(heading, tuple(shown(str(x)) for x in levels)), features
 
 
-def _numbers(cells: np.ndarray) -> np.ndarray | None:
+def _refuse_commas(heading: str, levels: np.ndarray, name: str) -> None:
+    """Raise UserError where the texts of a column are numbers with decimal commas."""
+    matches = [_COMMAS.fullmatch(str(text)) for text in levels]
+    if all(matches) and any(match and match[1] for match in matches):
+        text = next(str(x) for x, y in zip(levels, matches, strict=True) if y and y[1])
+        raise UserError(
+            f"the column {quoted(heading)} of {name} holds numbers with decimal "
+            f"commas, such as {quoted(text)}: write them with points"
+        )
+
+
+def _numbers(cells: np.ndarray, heading: str, name: str) -> np.ndarray | None:
     """The numbers of a column, NaN where there is none; None for texts.
 
     Raises:
@@ -198,9 +236,9 @@ def _numbers(cells: np.ndarray) -> np.ndarray | None:
         return numbers
     if 2 * len(texts) < np.count_nonzero(~absent):
         raise UserError(
-            f"row {texts[0] + 2} of a table's column of numbers holds the text "
-            f"{quoted(str(cells[texts[0]]))}: correct it, or leave the cell empty and "
-            "give --missing=mean"
+            f"the column {quoted(heading)} of {name} holds numbers, and in row "
+            f"{texts[0] + 2} the text {quoted(str(cells[texts[0]]))}: correct it, or "
+            "leave the cell empty and give --missing=mean"
         )
     return None
 

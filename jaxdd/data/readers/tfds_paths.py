@@ -209,5 +209,6 @@ def _unknown(name: str, root: Path) -> UserError:
         content = f"which holds: {', '.join(names[:20]) or 'no dataset'}{more}"
     return UserError(
         f"dataset {quoted(name)} is neither known to TFDS nor in {shown(root)}, "
-        f"{content}; other choices are 'digits', 'folder:PATH' and 'npz:FILE'"
+        f"{content}; other choices are 'digits' and the other built-in names, "
+        "'folder:PATH', 'npz:FILE' and 'table:FILE'"
     )

@@ -144,7 +144,7 @@ REFUSED = {
         {},
         "is empty",
     ),
-    "a gap": ({"images": IMAGES, "labels": LABELS * 2}, {}, "has no training sample"),
+    "a gap": ({"images": IMAGES, "labels": LABELS * 2}, {}, "without gaps"),
     "five channels": (whole(*(np.zeros((n, 4, 4, 5)) for n in (12, 6))), {}, "5 chan"),
     "not convertible": (
         whole(*(np.zeros((n, 4, 4, 5)) for n in (12, 6))), {"channels": 1}, "1, 3 or 4",
