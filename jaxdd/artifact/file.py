@@ -235,7 +235,10 @@ def _header(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: the file has no valid header, or is of a newer format.
     """
-    remedy = f"give the path of a distilled.npz; if this is one, {_REMEDY}"
+    remedy = (
+        "give the path of a distilled.npz; python -m experiments.convert makes one of "
+        f"a set of another code; if this is one, {_REMEDY}"
+    )
     arrays = read_arrays(path, HEADER, remedy, "the artifact")
     try:
         fields = header_fields(arrays["header"])

@@ -16,7 +16,7 @@ from jaxdd.data.streaming import choice as streaming_choice
 from jaxdd.devices import needs, policy
 from jaxdd.devices.precision import AUTO, PRECISIONS, has
 from jaxdd.devices.timing import Stopwatch
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, choose
 from jaxdd.evaluation.history import identity, known_results, with_earlier
 from jaxdd.evaluation.hits import Hits
 from jaxdd.evaluation.protocol import MIN_RANDOM, Judge, Measured, Protocol
@@ -30,6 +30,7 @@ from jaxdd.evaluation.result import (
 from jaxdd.evaluation.statistics import Statistics
 from jaxdd.fields import option
 from jaxdd.methods.network import NetworkSpec
+from jaxdd.nets import NETS
 from jaxdd.progress import Stage, say
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.lock import owned
@@ -255,6 +256,8 @@ def open_artifact(
         _check_export(artifact, config.export, folder)
     own = artifact.network["name"]
     nets = (config.nets or own).split(",")
+    for net in nets:
+        choose("network in --nets", net, NETS)
     problem = reopen(artifact, config.dataset, config.data_dir, dataset, config.stream)
     artifact = filled(artifact, problem.preprocess)
     synthetic = artifact.synthetic()

@@ -321,7 +321,7 @@ def test_networks_and_scores_are_added_in_a_script(monkeypatch):
         num_classes: int = 3
 
     NETS["tiny"] = Builder(lambda classes: OfThree(), options={})
-    with pytest.raises(jaxdd.UserError, match="they must be .2, 10."):
+    with pytest.raises(jaxdd.UserError, match="for 2 samples of 10"):
         jaxdd.make_network("tiny", (8, 8, 1), 10)
 
 
