@@ -96,6 +96,14 @@ class Artifact:
         named = config.get("precision") if isinstance(config, dict) else None
         return named or unspecified()
 
+    def __repr__(self) -> str:
+        """Its size: the arrays of a set are no text."""
+        classes, ipc, *shape = self.images.shape
+        return (
+            f"Artifact({classes} classes, {ipc} per class, of shape {tuple(shape)}, "
+            f"{self.label_kind} labels)"
+        )
+
     @property
     def ipc(self) -> int:
         return self.images.shape[1]

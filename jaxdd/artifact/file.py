@@ -39,7 +39,7 @@ from jaxdd.modality import check_augmentation, check_pixels
 from jaxdd.nets import make_network
 from jaxdd.storage.arrays import read_arrays
 from jaxdd.storage.files import atomic_file, make_folder, output_file
-from jaxdd.storage.paths import reason, shown
+from jaxdd.storage.paths import existing_file, reason, shown
 from jaxdd.synthetic.formation import Formation
 from jaxdd.synthetic.labels import LABEL_SPACES
 
@@ -239,6 +239,7 @@ def _header(path: str | Path) -> dict[str, Any]:
         "give the path of a distilled.npz; python -m experiments.convert makes one of "
         f"a set of another code; if this is one, {_REMEDY}"
     )
+    existing_file(path, "the artifact", "give the path of a distilled.npz")
     arrays = read_arrays(path, HEADER, remedy, "the artifact")
     try:
         fields = header_fields(arrays["header"])

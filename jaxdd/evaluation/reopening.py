@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.slim import filled
 from jaxdd.data import Dataset, Preprocess, Split
+from jaxdd.data.columns import Column
 from jaxdd.data.problem import FORM, DataFlags, Problem, open_dataset, prepare
 from jaxdd.data.streaming.moving import placed
 from jaxdd.data.streaming.sources import joined
@@ -151,9 +153,14 @@ def check_kind(artifact: Artifact, dataset: Dataset, name: str) -> None:
             "artifact's classes, in its order"
         )
     if artifact.columns and dataset.columns not in ((), artifact.columns):
+        pairs = zip_longest(artifact.columns, dataset.columns)
+        place, ours, theirs = next(
+            (i, a, b) for i, (a, b) in enumerate(pairs, 1) if a != b
+        )
         raise UserError(
             f"the table {quoted(name)} has other columns or categories than that of "
-            "the artifact: give a table with the same ones, in its order"
+            f"the artifact, column {place} {_column(theirs)} and not {_column(ours)}: "
+            "give a table with the same ones, in its order"
         )
     if artifact.images.shape[2:] != dataset.image_shape:
         raise UserError(
@@ -161,6 +168,14 @@ def check_kind(artifact: Artifact, dataset: Dataset, name: str) -> None:
             f"width, channels), those of the artifact {artifact.images.shape[2:]}: "
             "give data of the artifact's shape"
         )
+
+
+def _column(column: Column | None) -> str:
+    """A column in a sentence."""
+    if column is None:
+        return "none"
+    kind = f"categories {', '.join(column.levels)}" if column.levels else "numbers"
+    return quoted(f"{column.name} ({kind})")
 
 
 def _difference(ours: tuple[str, ...], theirs: tuple[str, ...]) -> str:
