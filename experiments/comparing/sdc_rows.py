@@ -42,19 +42,26 @@ def rows_of(config: Any, method: str) -> dict[Row, Flags]:
     reference = {
         "sdc_weight": config.weight,
         **NORMS[norms[0]],
-        "sdc_schedule": schedules[0],
+        **_rising(schedules[0], config.steps),
         "sdc_relative": config.relative,
     }
-    if config.steps is not None:
-        reference["sdc_horizon"] = config.steps
     rows: dict[Row, Flags] = {Row(method): {}}
     for weight in weights_of(config):
         rows[Row(method, weight=weight)] = {**reference, "sdc_weight": weight}
     for norm in norms[1:]:
         rows[Row(method, norm=norm)] = {**reference, **NORMS[norm]}
     for schedule in schedules[1:]:
-        rows[Row(method, schedule=schedule)] = {**reference, "sdc_schedule": schedule}
+        rising = _rising(schedule, config.steps)
+        same = {k: v for k, v in reference.items() if k != "sdc_horizon"}
+        rows[Row(method, schedule=schedule)] = {**same, **rising}
     return rows
+
+
+def _rising(schedule: str, steps: int | None) -> Flags:
+    """A schedule, and the step at which its weight arrives where it rises."""
+    rising = steps is not None and schedule != "constant"
+    horizon = {"sdc_horizon": steps} if rising else {}
+    return {"sdc_schedule": schedule, **horizon}
 
 
 def _norms(config: Any, method: str) -> list[str]:

@@ -264,8 +264,7 @@ CASES = {
          "mtt", "mtt, weight -1", "mtt, weight 1", "mtt, norm path"],
         [*folders("dc", "dc-weight-minus1", "dc-weight-1"),
          *folders("mtt", "mtt-weight-minus1", "mtt-weight-1", "mtt-norm-path")],
-        {f"sdc_{x}" for x in
-         ("weight", "norm", "at", "schedule", "relative", "horizon")},
+        {f"sdc_{x}" for x in ("weight", "norm", "at", "schedule", "relative")},
         # A rising weight and the measurements depend on how long a run is.
         ({"steps": 4}, "horizon is 3 there and 4 now"),
     ),

@@ -10,9 +10,9 @@ from PIL import Image
 
 import jaxdd
 from jaxdd.artifact import file as artifacts
+from jaxdd.artifact import given
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
-from jaxdd.evaluation import api
 from jaxdd.evaluation import protocol as protocols
 from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Judge, Measured
@@ -298,4 +298,4 @@ def test_its_table_in_a_notebook_and_what_is_no_set(path, quick_judge):
     assert "<td>50.00 ± 0.00</td>" in page
     assert repr(evaluation) == "Evaluation(mlp 50.00 ± 0.00 %, convnet 50.00 ± 0.00 %)"
     with pytest.raises(UserError, match="a int is no distilled set: give the path"):
-        api._artifact_of(3)
+        given.artifact_of(3)

@@ -72,8 +72,10 @@ def test_memory_and_disk_are_those_of_a_run(planned, finished):
     assert total(plan.device) == program.bytes()
     assert min(part.amount for part in plan.device[::2]) > 0
     disk = {part.name: part.amount for part in plan.disk}
+    # Of a state as small as this one the files vary: how many leaves Orbax writes into
+    # one of them depends on its threads.
     left = files.bytes_below(finished / "checkpoints")
-    assert left / 1.5 < disk["checkpoints"] < 1.5 * left
+    assert left / 3 < disk["checkpoints"] < 3 * left
     left = files.bytes_below(finished)
     assert disk.pop("decoded digits") == 1797 * (64 * 4 + 4)
     assert left / 1.5 < sum(disk.values()) < 1.5 * left
