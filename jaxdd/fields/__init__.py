@@ -8,6 +8,7 @@ of names.
 
 options          one field, and the checks of its values: read it first
 trees            flags of a tree of choices, `override`, `flat`, `stored`
+code             a class of one's own as a hash, which tells that it was edited
 configurations   what a program or a function is given: flags or keywords
 """
 

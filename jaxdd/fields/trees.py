@@ -1,17 +1,14 @@
 """Trees of choices: their flags, what flags change in them, and their values."""
 
-import ast
 import dataclasses
 import difflib
 import functools
-import hashlib
-import inspect
-import textwrap
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from jaxdd.errors import UserError
+from jaxdd.fields.code import code_of
 from jaxdd.fields.options import (
     FieldError,
     check_dataset,
@@ -306,32 +303,6 @@ def flat(tree: Any) -> dict[str, Any]:
                         name = inner.metadata["flag"] or inner.name
                         values[name] = inner.metadata["closes"]
     return values
-
-
-def code_of(kind: type) -> str | None:
-    """A hash of a class as it is written, 16 characters; None where that is not known.
-
-    Comments, formatting and docstrings do not count, nor does what the class calls.
-
-    Example:
-        >>> code_of(int) is None, len(code_of(Flag))
-        (True, 16)
-    """
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
-    except (OSError, TypeError, SyntaxError):  # typed into a console, say
-        return None
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_text(body[0]):
-            del body[0]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
-
-
-def _is_text(node: ast.AST) -> bool:
-    """Whether a statement is a text alone, such as a docstring."""
-    constant = node.value if isinstance(node, ast.Expr) else None
-    return isinstance(constant, ast.Constant) and isinstance(constant.value, str)
 
 
 def stored(tree: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from jaxdd.distillation.identity import identity
 from jaxdd.distillation.opening import open_run
 from jaxdd.errors import UserError
 from jaxdd.fields import flat, override
-from jaxdd.fields.trees import code_of
+from jaxdd.fields.code import code_of
 from jaxdd.learners.fresh import Context, Fresh
 from jaxdd.methods.build import build, loss_at
 from jaxdd.methods.presets import completed, preset

@@ -183,18 +183,17 @@ def test_more_steps_than_a_solve_needs_lose_nothing():
         return jax.grad(value, has_aux=True)(synthetic)
 
     expected = gradient(synthetic, 10)[0].images
-    for steps in (30, 200):
-        found, evidence = gradient(synthetic, steps)
-        assert np.isfinite(evidence.info["residual"])
-        np.testing.assert_allclose(found.images, expected, rtol=0.05, atol=1e-4)
+    found, evidence = gradient(synthetic, 200)
+    assert np.isfinite(evidence.info["residual"])
+    np.testing.assert_allclose(found.images, expected, rtol=0.05, atol=1e-4)
 
 
 def test_a_lost_implicit_part_is_said(x64):
     """`clipped_implicit` takes it as 0, and the run would go on without it."""
     lost = lambda multiply, b: jax.tree.map(lambda x: x * jnp.nan, b)
     match = convex_match(NETWORK, EXACT, lost, PLAIN, ridge=RIDGE)
-    _, evidence = match(KEY, start(), real_batch(), learner_at())
-    assert evidence.info["residual"] == np.inf
+    residual = jax.jit(lambda *x: match(KEY, *x)[1].info["residual"])
+    assert residual(start(), real_batch(), learner_at()) == np.inf
 
 
 def test_padding_changes_nothing(x64):
