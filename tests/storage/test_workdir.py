@@ -237,6 +237,16 @@ def test_data_is_known_by_its_fingerprint(tmp_path, there):
         Record(tmp_path, {**CONFIG, **data, "fingerprint": "cd"})
 
 
+def test_code_counts_where_it_is_known(tmp_path):
+    known = {**CONFIG, "objective_code": "ab"}
+    for first, second in ((CONFIG, known), (known, CONFIG), (known, known)):
+        (tmp_path / "run.json").unlink(missing_ok=True)
+        Record(tmp_path, first)
+        Record(tmp_path, second)
+    with pytest.raises(UserError, match="objective_code is 'ab' there and 'cd' now"):
+        Record(tmp_path, {**known, "objective_code": "cd"})
+
+
 def test_what_others_follow_from_is_named_first(tmp_path):
     """And the data by their names, where these differ too."""
     whole = {**CONFIG, "dataset": "folder:x", "fingerprint": "ab", "method": "dm"}
