@@ -273,7 +273,8 @@ class Attention(Choice):
         if len(outputs.maps) < 2:
             raise UserError(
                 "matching attention needs a network with at least two blocks of maps "
-                "(Outputs.maps): use a ConvNet with --depth=2 or more"
+                "(Outputs.maps), which those of vectors have not: on images and "
+                "sequences use a ConvNet with --depth=2 or more"
             )
         rows: dict[str, dict[str, Array]] = {}
         for i, x in enumerate(outputs.maps[:-1]):
