@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any, ClassVar, Protocol, get_args, get_type_hints, runtime_checkable
 
 from jaxdd.errors import UserError, quoted
@@ -286,12 +287,17 @@ class Recipe:
         return replace(self, sdc=None)
 
 
+@cache
+def _kinds() -> dict[str, tuple[Any, ...]]:
+    """{field of a recipe: classes of the choices that it may hold}."""
+    hints = get_type_hints(Recipe)
+    return {x.name: get_args(hints[x.name]) or (hints[x.name],) for x in fields(Recipe)}
+
+
 def _check_kinds(recipe: Recipe) -> None:
     """Refuse what is no choice on its axis."""
-    for field in fields(Recipe):
-        value = getattr(recipe, field.name)
-        hint = get_type_hints(Recipe)[field.name]
-        kinds = get_args(hint) or (hint,)
+    for name, kinds in _kinds().items():
+        value = getattr(recipe, name)
         if isinstance(value, kinds):
             continue
         names = [x.__name__ for x in kinds if x is not type(None)]
@@ -299,8 +305,7 @@ def _check_kinds(recipe: Recipe) -> None:
             names = [*names[:-1], "a frozen dataclass of your own with the names of "
                      f"{names[-1]}"]  # fmt: skip
         raise UserError(
-            f"Recipe.{field.name} must be one of {', '.join(names)}, not "
-            f"{quoted(value)}"
+            f"Recipe.{name} must be one of {', '.join(names)}, not {quoted(value)}"
         )
 
 

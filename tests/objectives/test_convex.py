@@ -183,9 +183,9 @@ def test_more_steps_than_a_solve_needs_lose_nothing():
         return jax.grad(value, has_aux=True)(synthetic)
 
     expected = gradient(synthetic, 10)[0].images
-    found, evidence = gradient(synthetic, 200)
+    derived, evidence = gradient(synthetic, 200)
     assert np.isfinite(evidence.info["residual"])
-    np.testing.assert_allclose(found.images, expected, rtol=0.05, atol=1e-4)
+    np.testing.assert_allclose(derived.images, expected, rtol=0.05, atol=1e-4)
 
 
 def test_a_lost_implicit_part_is_said(x64):
