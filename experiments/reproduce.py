@@ -7,9 +7,10 @@
 Each cell runs by the published settings in full, in a process and a workdir of its own.
 Cells run in the order of --cells; in that of the list, what is wanted most for its time
 comes first. The same command continues what was stopped, by a signal or before
---minutes. A finished cell adds one record to `ledger.jsonl` in --results, and its set
-beside it, slim where its whitening is large. --pack writes what was made into one file;
-once that is unpacked into --out on another machine, --collect adds its records there.
+--minutes. With --precision a cell is a run of its own. A finished cell adds one record
+to `ledger.jsonl` in --results, and its set beside it, slim where its whitening is
+large. --pack writes what was made into one file; once that is unpacked into --out on
+another machine, --collect adds its records there.
 """
 
 from collections.abc import Sequence
@@ -22,13 +23,14 @@ from experiments.reproducing import cells, ledger, page, processes
 from experiments.reproducing.places import Place
 from experiments.reproducing.work import Work
 from jaxdd import fields
+from jaxdd.methods.network import PrecisionFlag
 from jaxdd.storage.files import make_folder, output_file, write_atomically
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import shown
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(PrecisionFlag):
     """Flags of `experiments.reproduce`."""
 
     cells: str = option("all", "names of cells, joined by commas, or all", often=True)
@@ -75,7 +77,13 @@ def run(config: Config) -> str:
         return _written(results, output_file(config.page, "--page", ".md"))
     chosen, seeds = cells.chosen(config.cells), lists.seeds(config.seeds)
     runs = [
-        Place(cell, seed, min(config.steps or cell.steps, cell.steps), out)
+        Place(
+            cell,
+            seed,
+            min(config.steps or cell.steps, cell.steps),
+            out,
+            config.precision,
+        )
         for cell in chosen
         for seed in seeds
     ]
@@ -110,13 +118,12 @@ def _written(results: Path, path: Path) -> str:
 
 
 def listed(runs: Sequence[Place], known: Sequence[ledger.Record]) -> str:
-    """The runs and their states, a line each."""
-    by_run = {(x["cell"], x["seed"], x["steps"]): x for x in known}
+    """The runs and their states, a line each; of several records, the last counts."""
     lines = [f"{'run':34} {'steps':>7}  {'published':>9}  state"]
     for place in runs:
         published = place.cell.published
         figure = "" if published is None else f"{published.mean:g}"
-        record = by_run.get((place.cell.name, place.seed, place.steps))
+        record = next(filter(place.is_of, reversed(known)), None)
         if record is not None:
             state = f"{record['distilled']['mean']:.2f}, in the ledger"
         elif place.finished:

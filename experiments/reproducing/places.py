@@ -8,6 +8,7 @@ from typing import Any
 from experiments.reproducing import ledger
 from experiments.reproducing.cells import Cell
 from experiments.reproducing.processes import Task
+from jaxdd.devices.precision import AUTO
 
 
 @dataclass(frozen=True)
@@ -19,17 +20,19 @@ class Place:
         seed: of all random numbers.
         steps: updates of the images, at most as many as published.
         out: the folder in which its workdir lies.
+        precision: of the products in networks, "auto" for the device's own.
     """
 
     cell: Cell
     seed: int
     steps: int
     out: Path
+    precision: str = AUTO
 
     @property
     def name(self) -> str:
         share = "" if self.steps == self.cell.steps else f"-{self.steps}"
-        return f"{self.cell.name}-seed{self.seed}{share}"
+        return f"{self.cell.name}-seed{self.seed}{share}{self._in_precision}"
 
     @property
     def folder(self) -> Path:
@@ -40,6 +43,14 @@ class Place:
     def finished(self) -> bool:
         return (self.folder / ledger.RECORD).exists()
 
+    def is_of(self, record: ledger.Record) -> bool:
+        """Whether a record is of such a run, on whatever device."""
+        run = record["cell"], record["seed"], record["steps"]
+        return run == (self.cell.name, self.seed, self.steps) and self.precision in (
+            AUTO,
+            record["precision"],
+        )
+
     @property
     def bank(self) -> Path | None:
         """The folder of its experts, which all seeds and most modifiers share."""
@@ -47,11 +58,19 @@ class Place:
             return None
         window = self.cell.modifier if self.cell.has_window else ""
         name = f"{self.cell.dataset}-{self.cell.method}{window}-{self.cell.ipc}"
-        return self.out / f"{EXPERTS}{name}"
+        return self.out / f"{EXPERTS}{name}{self._in_precision}"
+
+    @property
+    def _in_precision(self) -> str:
+        """The end of a folder's name: a run in another precision is another run."""
+        return "" if self.precision == AUTO else f"-{self.precision}"
+
+    def _precision(self) -> dict[str, Any]:
+        return {} if self.precision == AUTO else {"precision": self.precision}
 
     def _given(self) -> dict[str, Any]:
         steps = {} if self.steps == self.cell.steps else {"steps": self.steps}
-        return {**self.cell.flags, "seed": self.seed, **steps}
+        return {**self.cell.flags, "seed": self.seed, **steps, **self._precision()}
 
     @property
     def command(self) -> str:
@@ -71,7 +90,7 @@ class Place:
         """The process that trains its experts; None where it needs none."""
         if self.bank is None or self.cell.bank is None:
             return None
-        flags = {**self.cell.bank, "workdir": str(self.bank)}
+        flags = {**self.cell.bank, **self._precision(), "workdir": str(self.bank)}
         return Task(self.bank.name, "experts", flags | self._read(data_dir))
 
     def _read(self, data_dir: str | None) -> dict[str, Any]:

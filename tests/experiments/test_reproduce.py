@@ -14,6 +14,7 @@ import jaxdd
 from experiments import reproduce
 from experiments.reproducing import cells, ledger, page, processes
 from experiments.reproducing.cells import Cell, Published
+from experiments.reproducing.places import Place, tasks
 from experiments.reproducing.processes import Task
 from experiments.reproducing.work import Work
 from jaxdd.distillation import experts, options
@@ -169,12 +170,33 @@ def test_what_a_run_removes_while_it_is_packed_is_left_out(tmp_path, monkeypatch
         ({"minutes": 0.1}, "--minutes must be at least"),
         ({"seeds": "x"}, "--seeds must be"),
         ({"at_once": 0}, "--at_once must be"),
+        ({"precision": "float16"}, "--precision must be one of"),
     ],
 )
 def test_refusals(flags, sentence, tmp_path):
     with pytest.raises(UserError, match=sentence):
         reproduce.run(config(tmp_path, **flags))
     assert not (tmp_path / "runs").exists()
+
+
+def test_another_precision_is_another_run_with_a_bank_of_its_own(known, tmp_path):
+    """What `auto` stands for differs by device: any record of the run is one of it."""
+    cell = cells.CELLS["cifar10-mtt+sdc-1"]
+    record = {**known[0], "cell": cell.name, "seed": 0, "steps": cell.steps}
+    places = {
+        name: Place(cell, 0, cell.steps, tmp_path, name)
+        for name in ("auto", "float32", "bfloat16")
+    }
+    assert len({place.folder for place in places.values()}) == 3
+    for name, place in places.items():
+        flags = [task.flags for task in tasks([place], None)]
+        assert len(flags) == 2  # the experts and the run
+        given = {} if name == "auto" else {"precision": name}
+        assert all(given.items() <= x.items() for x in flags)
+        assert all(("precision" in x) == bool(given) for x in flags)
+        assert (f"--precision={name}" in place.command) == bool(given)
+        assert place.is_of({**record, "precision": "bfloat16"}) == (name != "float32")
+        assert not place.is_of({**record, "precision": name, "seed": 1})
 
 
 def test_a_damaged_ledger_is_refused_and_left_alone(two_cells, tmp_path):
