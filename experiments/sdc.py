@@ -64,6 +64,9 @@ class Config(ComparisonFlags):
     init: str | None = option(
         None, "the first images, such as noise or real; default: each method's own"
     )
+    batch_real: int | None = option(
+        None, "real samples of each class in a match; default: each method's own"
+    )
 
 
 # --- Rows ---------------------------------------------------------------------------
@@ -87,8 +90,8 @@ def _base(config: Config, method: str) -> options.Config:
     steps = config.steps or methods.published_steps(method, config.dataset, config.ipc)
     every = max(1, steps // CURVE_POINTS)
     return base_of(
-        config, method, width=config.width, init=config.init, num_random=MIN_RANDOM,
-        measure_every=every,
+        config, method, width=config.width, init=config.init,
+        batch_real=config.batch_real, num_random=MIN_RANDOM, measure_every=every,
     )  # fmt: skip
 
 

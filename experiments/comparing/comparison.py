@@ -182,6 +182,9 @@ def opened_folder(
 ) -> Iterator[Path]:
     """Own the workdir of a comparison, which may not hold another one.
 
+    Other seeds make none: every run has a folder of its own, and the tables have those
+    that are asked for.
+
     Args:
         config: the program's flags.
         name: the kind of experiment.
@@ -200,9 +203,9 @@ def opened_folder(
         if field.default is not dataclasses.MISSING
     }
 
-    def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-        return identity({**usual, **values})
+    def known_by(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in identity({**usual, **values}).items() if k != "seeds"}
 
     with owned(config.workdir) as folder:
-        Record(folder, identity(values), name, with_defaults)
+        Record(folder, known_by(values), name, known_by)
         yield folder

@@ -245,6 +245,16 @@ def test_what_a_program_adds_and_more_steps(finished, tmp_path, runs):
     assert (table["config"]["steps"], more["config"]["steps"]) == (2, 5)
 
 
+def test_seeds_are_added_to_a_comparison(tmp_path):
+    """What is finished is read; the table has the seeds that were asked for."""
+    first, both = (
+        TOY.run(ToyConfig(workdir=str(tmp_path), seeds=seeds, steps=2))
+        for seeds in ("1", "0,1")
+    )
+    for row, wider in zip(first["rows"], both["rows"], strict=True):
+        assert row["by_seed"] == wider["by_seed"][1:]
+
+
 def test_one_seed_has_no_interval(tmp_path):
     table = TOY.run(ToyConfig(workdir=str(tmp_path), seeds="3", steps=2))
     assert [row["interval"] for row in table["rows"]] == [None, None]
