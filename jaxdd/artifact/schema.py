@@ -19,6 +19,7 @@ from jaxdd.storage.records import (
     integer,
     list_of,
     mapping,
+    name_in,
     number,
     one_of,
     parse,
@@ -66,7 +67,7 @@ FIELDS: dict[str, Schema] = {
     ),
     "labels": one_of("hard", "soft", "targets", "weights"),
     "network": mapping(
-        name=one_of(*NETS),
+        name=name_in(NETS, "jaxdd.NETS, where a network of one's own has to be added"),
         optional={
             "width": integer(1, 2**16),
             "depth": integer(1, 2**10),

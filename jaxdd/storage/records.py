@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,21 @@ def one_of(*choices: Any) -> Schema:
     def check(value: Any, where: str) -> None:
         if not any(type(value) is type(c) and value == c for c in choices):
             raise _wrong(where, value, " or ".join(map(repr, choices)))
+
+    return check
+
+
+def name_in(table: Container[str], named: str) -> Schema:
+    """A name in a table that others may add to: as it is when a value is checked.
+
+    Args:
+        table: what has the names.
+        named: what it is called, for the sentence.
+    """
+
+    def check(value: Any, where: str) -> None:
+        if not isinstance(value, str) or value not in table:
+            raise _wrong(where, value, f"a name in {named}")
 
     return check
 

@@ -304,7 +304,7 @@ def test_the_programs_of_the_readme_are_those_that_there_are():
     assert sorted(named) == sorted(programs)
 
 
-def test_networks_and_scores_are_added_in_a_script(monkeypatch):
+def test_networks_and_scores_are_added_in_a_script(tmp_path, monkeypatch):
     page = ROOT / "docs/own_method.md"
     (block,) = (x for x in blocks(page, "python") if "NETS[" in x)
     for table, name in ((NETS, "tiny"), (SCORES, "brightness")):
@@ -316,6 +316,15 @@ def test_networks_and_scores_are_added_in_a_script(monkeypatch):
     exec(compile(block, page.name, "exec"), namespace)
     config = namespace["tried"].summary["config"]
     assert (config["network"]["name"], config["score"]) == ("tiny", "brightness")
+
+    path = tmp_path / "set.npz"
+    namespace["tried"].save(path)
+    (again,) = jaxdd.evaluate(path, num_eval=1).values()
+    assert again.accuracy.n == 1
+    with monkeypatch.context() as other_script:
+        other_script.delitem(NETS, "tiny")
+        with pytest.raises(jaxdd.UserError, match=r"'tiny', not a name in jaxdd\.NETS"):
+            jaxdd.load(path)
 
     class OfThree(namespace["Tiny"]):
         num_classes: int = 3
