@@ -219,7 +219,8 @@ def open_run(config: BankFlags, problem: Problem | None = None) -> Opened:
             f"--keep_first={first} must lie below the last stored epoch, {last}"
         )
     manifest = banks.manifest_of(problem, network, resolved, (first, last))
-    record = dataclasses.asdict(dataclasses.replace(manifest, complete=True))
+    finished = dataclasses.replace(manifest, complete=True)
+    record = {**dataclasses.asdict(finished), **resolved.codes}
     remark = sorting.describe_window(problem, resolved)
     # Or it would be refused after the sorting.
     augment.pipeline(resolved.recipe.objective.augmentation)

@@ -1,6 +1,7 @@
 """How hard samples are: the flags that say how that is measured, and the scores."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,9 @@ from jaxdd.distillation import sorting
 from jaxdd.distillation.difficulties import Difficulty
 from jaxdd.errors import UserError
 from jaxdd.fields import option
+from jaxdd.fields.code import own_codes
 from jaxdd.methods.network import Arithmetic, NetworkSpec, PrecisionFlag
+from jaxdd.nets import NETS
 from jaxdd.scores.ranks import rank_correlation
 from jaxdd.scores.table import SCORES, Effort, score_named
 from jaxdd.storage import provenance
@@ -143,7 +146,13 @@ def compute(opened: Opened) -> Difficulty:
 def described(opened: Opened) -> dict[str, Any]:
     """What scores depend on, as `summary.json` has it."""
     problem = opened.problem
+    written: dict[str, Callable[..., Any]] = {
+        "network": NETS[opened.options["name"]].module
+    }
+    written |= {name: SCORES[name].compute for name in opened.names}
+    codes = own_codes(written)
     return {
+        **({"code": codes} if codes else {}),
         "dataset": problem.dataset.fingerprint,
         "samples": len(problem.splits.train.labels),
         "network": opened.options,

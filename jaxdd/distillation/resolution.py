@@ -1,7 +1,7 @@
 """Every value of a run, resolved once: choices, presets and data together."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,11 +29,15 @@ from jaxdd.distillation.options import Flags, given, run_of, scaling_of
 from jaxdd.experts import Manifest
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import flat
+from jaxdd.fields.code import own_codes
 from jaxdd.learners.spans import Spans
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Curriculum
+from jaxdd.nets import NETS
 from jaxdd.objectives.parts import MixedMatching, SampleMatching
 from jaxdd.objectives.unrolled import UnrolledLoss
+from jaxdd.scores.table import SCORES
+from jaxdd.storage.workdir import CODE
 from jaxdd.types import Network
 
 
@@ -95,7 +99,23 @@ class Resolved(Run):
             "match_activation": self.network.match_activation,
             "curriculum": dataclasses.asdict(self.curriculum),
             "bank": bank,
+            **self.codes,
         }
+
+    @property
+    def codes(self) -> dict[str, str | None]:
+        """Hashes of a network and of scores of one's own; none of the library's."""
+        written: dict[str, Callable[..., Any]] = {
+            "network": NETS[self.network.net].module
+        }
+        scores = {
+            "score": self.window.score,
+            "realism_score": self.recipe.images.crops.score,
+        }
+        for flag, name in scores.items():
+            if name in SCORES:
+                written[flag] = SCORES[name].compute
+        return {f"{name}{CODE}": code for name, code in own_codes(written).items()}
 
 
 _OF_WINDOW = [field.name for field in dataclasses.fields(Curriculum)]

@@ -1,13 +1,33 @@
-"""The code of a class of one's own, by which a run knows it again."""
+"""The code of a class or function of one's own, by which a run knows it again."""
 
 import ast
 import hashlib
 import inspect
 import textwrap
+from collections.abc import Callable
+from typing import Any
+
+_LIBRARY = f"{__package__.partition('.')[0]}."
 
 
-def code_of(kind: type) -> str | None:
-    """A hash of a class as it is written, 16 characters; None where that is not known.
+def own_codes(written: dict[str, Callable[..., Any]]) -> dict[str, str | None]:
+    """Hashes of those that are not of the library, whose versions stand for theirs.
+
+    Example:
+        >>> from jaxdd.fields import flat
+        >>> own_codes({"flat": flat, "mine": len})
+        {'mine': None}
+    """
+    return {
+        name: code_of(one)
+        for name, one in written.items()
+        if not str(getattr(one, "__module__", "")).startswith(_LIBRARY)
+    }
+
+
+def code_of(kind: Callable[..., Any]) -> str | None:
+    """A hash of a class or function as it is written, 16 characters; None where that is
+    not known.
 
     Comments, formatting and docstrings do not count, nor does what the class calls.
 

@@ -20,7 +20,7 @@ from jaxdd.storage.paths import shown
 FREE = ("steps", "workdir", "data_dir", "stream", "save_every")
 # Other values follow from these, so that they are named first where runs differ.
 FIRST = ("kind", "method", "dataset", "fingerprint", "ipc", "net", "seed", "segments")
-CODE = ("objective_code", "source_code")  # hashes of classes of one's own
+CODE = "_code"  # names of hashes of classes and functions of one's own end so
 NAMED = 6  # differences, the others are counted
 
 
@@ -144,8 +144,8 @@ def refuse_difference(
     earlier, current = (json.loads(json.dumps(finite(c))) for c in (earlier, current))
     names = [k for k in {*earlier, *current} if earlier.get(k) != current.get(k)]
     # The code of a class typed into a console is not known, nor that of earlier runs.
-    unknown = {k for k in CODE if earlier.get(k) is None or current.get(k) is None}
-    names = [k for k in names if k not in unknown]
+    unknown = [k for k in names if earlier.get(k) is None or current.get(k) is None]
+    names = [k for k in names if not (k.endswith(CODE) and k in unknown)]
     both = bool(earlier.get("fingerprint") and current.get("fingerprint"))
     if not both or {"dataset", "fingerprint"} <= set(names):  # a name says more
         names = [k for k in names if k != "fingerprint"]

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import jaxdd
 from jaxdd.data.problem import DataFlags, open_problem
+from jaxdd.distillation import experts, scoring
 from jaxdd.distillation.identity import identity
 from jaxdd.distillation.opening import open_run
 from jaxdd.errors import UserError
@@ -24,6 +26,7 @@ from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.masks import Mask
 from jaxdd.modifiers.sdc import SDC
 from jaxdd.modifiers.segments import Segments
+from jaxdd.nets.registry import NETS, Builder
 from jaxdd.objectives import Sampling, per_class
 from jaxdd.objectives.parts import Parts
 from jaxdd.primitives.evidence import later_gradient
@@ -37,6 +40,7 @@ from jaxdd.types import (
     LearnerSource,
     Network,
     Objective,
+    Outputs,
     Scalar,
 )
 from tests.helpers import toy_arrays
@@ -202,6 +206,67 @@ def test_code_that_was_edited_is_another_run():
         == code_of(MeanMatching)
         != flat(Recipe(Deaf(), Same()))["objective_code"]
     )
+
+
+class Tiny(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images, train):
+        x = nn.relu(nn.Dense(3, name="block0")(images.reshape(len(images), -1)))
+        return Outputs(nn.Dense(self.num_classes, name="head")(x), features=(x,))
+
+
+class Edited(Tiny):
+    @nn.compact
+    def __call__(self, images, train):
+        x = jnp.tanh(nn.Dense(3, name="block0")(images.reshape(len(images), -1)))
+        return Outputs(nn.Dense(self.num_classes, name="head")(x), features=(x,))
+
+
+def darkness(network: Network, learner: Learner, batch: Batch) -> jax.Array:
+    return -jnp.mean(batch.images, axis=(1, 2, 3))
+
+
+def test_an_edited_network_or_score_is_another_run(tmp_path, monkeypatch):
+    monkeypatch.setitem(NETS, "tiny", Builder(Tiny, options={}))
+    monkeypatch.setitem(SCORES, "mine", Score(brightness, "networks"))
+
+    def distilled():
+        flags = {"net": "tiny", "score": "mine", "drop_hardest": 0.2, "steps": 1}
+        flags |= {"num_eval": 1, "eval_epochs": 1, "probes": 1, "probe_steps": 1}
+        flags |= {"method": "dm", "num_random": 5}
+        jaxdd.distill("digits", workdir=str(tmp_path / "run"), **flags)
+
+    def trained():
+        experts.run(
+            experts.Config(
+                workdir=str(tmp_path / "bank"), method="mtt", dataset="digits",
+                net="tiny", num_experts=1, epochs=1, score="mine", drop_hardest=0.2,
+            )
+        )  # fmt: skip
+
+    def scored():
+        scoring.run(
+            scoring.Config(
+                workdir=str(tmp_path / "scores"), score="mine", net="tiny",
+                networks=1, train_steps=1,
+            )
+        )  # fmt: skip
+
+    starts = distilled, trained, scored
+    for start in starts:
+        start()
+    edited = (NETS, "tiny", Builder(Edited, options={})), (
+        SCORES, "mine", Score(darkness, "networks"),
+    )  # fmt: skip
+    for table, name, other in edited:
+        with monkeypatch.context() as now:
+            now.setitem(table, name, other)
+            for start in starts:
+                with pytest.raises(UserError, match="code"):
+                    start()
+    distilled()  # as it was: the finished run is read
 
 
 @pytest.mark.parametrize(
