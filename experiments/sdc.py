@@ -8,7 +8,8 @@ then the other norms and schedules at the reference weight; trajectory methods s
 bank of experts. Judges the claims (a) to (d) of `experiments/comparing/claims.py`.
 Writes table.md, table.csv, table.json, difficulty.png (the set's gradient norm along
 the distillation), gain.png and grad_norm.png (both against the run without SDC) and
-report.html; the same command continues a stopped comparison.
+report.html; the same command continues a stopped comparison, and methods, weights,
+norms, schedules and seeds can be added to a finished one.
 
 A weight means something only beside the scale of the matching loss, and that differs
 by orders of magnitude: on digits about 120 for DSA, which sums distances over classes
@@ -16,6 +17,7 @@ and layers, and 0.2 for MTT. So weights are by default relative: 1 lets the term
 as much as the match. --norelative takes them as they are.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,11 +130,21 @@ def meaning(config: Config, table: Table) -> list[str]:
     return sdc_results.notes(config, sweeps, table["claims"])
 
 
+ROWS = ("methods", "weights", "norms", "schedules")
+
+
+def _identity(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Further rows make no other comparison: their runs have folders of their own.
+
+    A rising weight depends on the steps: more of them do.
+    """
+    named = {**values, "horizon": values["steps"]}
+    return {k: v for k, v in named.items() if k not in ROWS}
+
+
 COMPARISON = Comparison(
     "sdc", Config, lambda config: "SDC", groups, meaning, sdc_results.LAYOUT,
-    banks=shared_banks.by_method,
-    # A rising weight depends on the steps: more of them are another comparison.
-    identity=lambda values: {**values, "horizon": values["steps"]},
+    banks=shared_banks.by_method, identity=_identity,
     details=sdc_results.details, findings=_claims,
     plots={
         "difficulty.png": sdc_results.plot_difficulty,

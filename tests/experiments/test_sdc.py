@@ -4,6 +4,7 @@ import contextlib
 import csv
 import dataclasses
 import io
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -90,6 +91,25 @@ def test_rows_differ_in_sdc_only(compared):
             assert values[row]["config"]["sdc_weight"] == weight
             assert values[row]["config"].get("sdc_relative", False) == (weight != 0)
     assert summary_of(folder, "mtt, norm path")["config"]["sdc_at"] == "path"
+
+
+def test_rows_are_added_to_a_comparison(compared, tmp_path):
+    """What is finished is read; a row that would be another run is refused."""
+    folder, table, _ = compared
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+
+    def run(**rows):
+        flags = config(copy, **rows)
+        return comparisons.compared(sdc, flags, Brightness, **PROBES)[1]
+
+    fewer = run(norms="mean")
+    assert fewer["rows"] == [x for x in table["rows"] if "path" not in x["name"]]
+    more = run(norms="mean", weights="0,2")["rows"]
+    assert [x for x in more if "weight 2" not in x["name"]] == fewer["rows"]
+    assert len(more) == len(fewer["rows"]) + 2
+    with pytest.raises(UserError, match="sdc_norm is 'mean' there and 'per_sample'"):
+        run(norms="per_sample")
 
 
 def test_one_bank_serves_all_runs(compared):
