@@ -29,11 +29,10 @@ from jaxdd.data.real import take
 from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from jaxdd.evaluation.protocol import MIN_RANDOM, statistics
-from jaxdd.evaluation.statistics import Statistics
-from jaxdd.evaluation.verdict import Gain
 from jaxdd.methods.network import Arithmetic, NetworkSpec
 from jaxdd.primitives.keys import named_key
 from jaxdd.progress import say
+from jaxdd.statistics import Gain, Statistics
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import shown

@@ -24,7 +24,6 @@ from jaxdd.errors import UserError
 from jaxdd.evaluation.api import evaluate, probe, referee
 from jaxdd.evaluation.probed import Probed
 from jaxdd.evaluation.result import Evaluation
-from jaxdd.evaluation.statistics import Statistics
 from jaxdd.evaluation.verdict import Verdict
 from jaxdd.exchange.opening import load_foreign
 from jaxdd.exchange.shortening import shorten
@@ -85,6 +84,7 @@ from jaxdd.scores.ensemble import ensemble_scores
 from jaxdd.scores.forgetting import forgetting_scores
 from jaxdd.scores.influence import influence_scores
 from jaxdd.scores.table import SCORES
+from jaxdd.statistics import Statistics
 from jaxdd.synthetic.crops import Crops, crop_classes
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.formation import Formation

@@ -9,8 +9,7 @@ from typing import Any
 
 from experiments.reproducing.cells import Cell
 from experiments.reproducing.sets import WHOLE, digest, kept, with_set
-from jaxdd.evaluation.statistics import Statistics
-from jaxdd.evaluation.verdict import Gain
+from jaxdd.statistics import Gain, Statistics
 from jaxdd.storage import records
 from jaxdd.storage.files import atomic_file, make_folder, to_json, write_atomically
 from jaxdd.storage.lock import turn

@@ -18,12 +18,12 @@ from jaxdd.distillation.choices import Run
 from jaxdd.distillation.options import FLAGS, filled_by_preset, run_of
 from jaxdd.distillation.resolution import Resolved
 from jaxdd.errors import UserError, quoted
-from jaxdd.evaluation.statistics import statistics
 from jaxdd.experts import DTYPES, Bank, Manifest
 from jaxdd.experts.bank import CHECKSUMS, MANIFEST, SNAPSHOTS
 from jaxdd.experts.manifest import read_manifest
 from jaxdd.fields import config_class, option
 from jaxdd.progress import say
+from jaxdd.statistics import statistics
 from jaxdd.storage import provenance
 from jaxdd.storage.files import set_aside, to_json, write_atomically
 from jaxdd.storage.lock import owned

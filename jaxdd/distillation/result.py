@@ -10,9 +10,9 @@ import numpy as np
 from jaxdd import report
 from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.file import save
-from jaxdd.evaluation.statistics import Statistics
 from jaxdd.report import notebook
 from jaxdd.report.pictures import draw
+from jaxdd.statistics import Statistics
 
 
 class SetDifficulty(NamedTuple):

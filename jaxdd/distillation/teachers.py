@@ -15,7 +15,6 @@ from jaxdd.distillation.choices import Run
 from jaxdd.distillation.experts import NAMES, Opened
 from jaxdd.distillation.options import FLAGS, filled_by_preset, run_of
 from jaxdd.errors import UserError
-from jaxdd.evaluation.statistics import statistics
 from jaxdd.exchange.weights import read_weights
 from jaxdd.experts import Bank
 from jaxdd.experts.statistics import CLASS_FILE, FILE, write_statistics
@@ -24,6 +23,7 @@ from jaxdd.fields import config_class, option
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.nets import has_batch_statistics
 from jaxdd.progress import say
+from jaxdd.statistics import statistics
 from jaxdd.storage import provenance
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.lock import owned

@@ -16,9 +16,9 @@ from jaxdd.devices import mesh as devices
 from jaxdd.devices import policy
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.evaluation.hits import Hits
-from jaxdd.evaluation.statistics import class_statistics, statistics
 from jaxdd.methods.network import network_for
 from jaxdd.primitives.keys import named_key
+from jaxdd.statistics import class_statistics, statistics
 from jaxdd.storage.signals import Signals
 from jaxdd.synthetic.labels import trainable
 from jaxdd.synthetic.sets import flatten, present

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jaxdd.evaluation.statistics import Statistics
 from jaxdd.report import notebook
+from jaxdd.statistics import Statistics
 from jaxdd.storage.paths import shown
 
 

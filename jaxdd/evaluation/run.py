@@ -27,11 +27,11 @@ from jaxdd.evaluation.result import (
     Evaluation,
     NetworkEvaluation,
 )
-from jaxdd.evaluation.statistics import Statistics
 from jaxdd.fields import option
 from jaxdd.methods.network import NetworkSpec
 from jaxdd.nets import NETS
 from jaxdd.progress import Stage, say
+from jaxdd.statistics import Statistics
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import existing_file, local_path, shown

@@ -1,45 +1,13 @@
 """The result of a referee: a table of sets and labels for every architecture."""
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from jaxdd.evaluation.rows import COLUMNS
-from jaxdd.evaluation.statistics import Statistics
 from jaxdd.report import notebook, page
 from jaxdd.report.page import Section
+from jaxdd.statistics import Gain, Statistics
 from jaxdd.storage.paths import shown
-
-
-class Gain(NamedTuple):
-    """How much better networks on a set are than others, in points.
-
-    Attributes:
-        points: the difference of the means.
-        error: its standard error over networks; None where one side has one network.
-    """
-
-    points: float
-    error: float | None
-
-    @classmethod
-    def of(cls, ours: Statistics, theirs: Statistics) -> "Gain":
-        """The difference of two independent means.
-
-        Example:
-            >>> str(Gain.of(Statistics(80.0, 1.0, 5), Statistics(70.0, 2.0, 17)))
-            '+10.00 ± 0.71'
-        """
-        difference = ours.mean - theirs.mean
-        if min(ours.n, theirs.n) < 2:
-            return cls(difference, None)
-        # The deviations are those of populations, as the field gives them.
-        parts = (x.std**2 / (x.n - 1) for x in (ours, theirs))
-        return cls(difference, math.sqrt(sum(parts)))
-
-    def __str__(self) -> str:
-        error = "" if self.error is None else f" ± {self.error:.2f}"
-        return f"{self.points:+.2f}{error}"
 
 
 class Verdict:

@@ -19,7 +19,6 @@ from jaxdd.evaluation.options import FULL, RANDOM
 from jaxdd.evaluation.protocol import Judge, Protocol, Watch
 from jaxdd.evaluation.rates import NETWORKS, best_rate
 from jaxdd.evaluation.rows import COLUMNS, Row
-from jaxdd.evaluation.statistics import statistics
 from jaxdd.evaluation.teacher import (
     Teacher,
     protocol_of_teacher,
@@ -30,6 +29,7 @@ from jaxdd.evaluation.whole import Whole
 from jaxdd.methods.network import network_for
 from jaxdd.progress import say
 from jaxdd.scores.selection import select
+from jaxdd.statistics import statistics
 from jaxdd.storage import provenance
 from jaxdd.storage.files import to_json
 from jaxdd.storage.signals import Signals

@@ -1,7 +1,6 @@
 """Several finished runs side by side: accuracies, curves, images, what differs."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jaxdd.errors import UserError
@@ -21,6 +20,7 @@ from jaxdd.report.run_values import (
     percents,
 )
 from jaxdd.report.tiles import shrunk, tiles
+from jaxdd.statistics import Gain, Statistics
 
 FIRST = 20  # classes of which the first image is shown
 LONGEST = 6  # series of bars that can be told apart
@@ -76,17 +76,19 @@ def runs_page(runs: Sequence[Named]) -> str:
 
 def accuracies(runs: Sequence[Named]) -> str:
     """A row per run, and its difference from the first."""
-    base, data = runs[0].run.summary["distilled"], data_of(runs[0].run)
+    base = Statistics.of(runs[0].run.summary["distilled"])
+    data = data_of(runs[0].run)
     alike = [data_of(x.run) == data for x in runs]
     rows, kind = [], first_kind(runs[0].run)
     for i, (name, run, _) in enumerate(runs):
-        mine, end = run.summary["distilled"], run.summary["difficulty"]["end"]
+        mine = Statistics.of(run.summary["distilled"])
+        end = run.summary["difficulty"]["end"]
         rows.append(
             [
                 name,
-                accuracy_text(mine),
-                str(mine["n"]),
-                difference(mine, base) if i and alike[i] else "",
+                str(mine),
+                str(mine.n),
+                str(Gain.of(mine, base)) if i and alike[i] else "",
                 accuracy_text(run.summary["random"]),
                 number(end.get(name_at(run, "percentile", kind))),
                 number(run.summary["seconds"], " s"),
@@ -113,22 +115,6 @@ def data_of(run: Run) -> Any:
     """What tells a run's data from others: its fingerprint, else its name."""
     config = run.summary["config"]
     return config.get("fingerprint") or config.get("dataset")
-
-
-def difference(mine: Mapping[str, float], base: Mapping[str, float]) -> str:
-    """The difference of two mean accuracies, with its standard error where n > 1.
-
-    Example:
-        >>> base = {"mean": 50.0, "std": 2.0, "n": 5}
-        >>> difference({**base, "mean": 52.0}, base), difference(base, {**base, "n": 1})
-        ('+2.00 ± 1.41', '+0.00')
-    """
-    text = f"{mine['mean'] - base['mean']:+.2f}"
-    if min(mine["n"], base["n"]) < 2:
-        return text
-    # The deviations are of the population of networks, so n - 1 makes them unbiased.
-    error = math.sqrt(sum(x["std"] ** 2 / (x["n"] - 1) for x in (mine, base)))
-    return f"{text} ± {error:.2f}"
 
 
 def rows_of_images(runs: Sequence[Named]) -> str:

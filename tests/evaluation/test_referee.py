@@ -12,10 +12,9 @@ from jaxdd import augment
 from jaxdd.data.real import take
 from jaxdd.evaluation import rows, work
 from jaxdd.evaluation.protocol import Judge, Protocol, views
-from jaxdd.evaluation.statistics import Statistics
 from jaxdd.evaluation.teacher import protocol_of_teacher, train_teacher
-from jaxdd.evaluation.verdict import Gain
 from jaxdd.evaluation.whole import Whole, schedule
+from jaxdd.statistics import Gain, Statistics
 from jaxdd.training.fit import Training
 from jaxdd.types import Batch
 from tests.evaluation.tables import (

@@ -13,7 +13,7 @@ from jaxdd.evaluation.result import (
     Evaluation,
     NetworkEvaluation,
 )
-from jaxdd.evaluation.statistics import Statistics, class_statistics
+from jaxdd.statistics import Statistics, class_statistics
 from tests.experiments.helpers import (
     read_json,
 )

@@ -16,8 +16,8 @@ from jaxdd.errors import UserError
 from jaxdd.evaluation import protocol as protocols
 from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Judge, Measured
-from jaxdd.evaluation.statistics import Statistics
 from jaxdd.progress import Started
+from jaxdd.statistics import Statistics
 from tests.experiments.helpers import (
     QUICK,
     NoProbes,

@@ -13,7 +13,7 @@ from jaxdd.errors import UserError
 from jaxdd.evaluation import reopening
 from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Judge
-from jaxdd.evaluation.statistics import Statistics
+from jaxdd.statistics import Statistics
 from tests.experiments.helpers import (
     QUICK,
     NoProbes,

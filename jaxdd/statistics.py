@@ -1,5 +1,6 @@
 """Accuracies of several networks in a few numbers."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -30,6 +31,37 @@ class Statistics(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.mean:.2f} ± {self.std:.2f}"
+
+
+class Gain(NamedTuple):
+    """How much better networks on a set are than others, in points.
+
+    Attributes:
+        points: the difference of the means.
+        error: its standard error over networks; None where one side has one network.
+    """
+
+    points: float
+    error: float | None
+
+    @classmethod
+    def of(cls, ours: Statistics, theirs: Statistics) -> "Gain":
+        """The difference of two independent means.
+
+        Example:
+            >>> str(Gain.of(Statistics(80.0, 1.0, 5), Statistics(70.0, 2.0, 17)))
+            '+10.00 ± 0.71'
+        """
+        difference = ours.mean - theirs.mean
+        if min(ours.n, theirs.n) < 2:
+            return cls(difference, None)
+        # The deviations are those of populations, as the field gives them.
+        parts = (x.std**2 / (x.n - 1) for x in (ours, theirs))
+        return cls(difference, math.sqrt(sum(parts)))
+
+    def __str__(self) -> str:
+        error = "" if self.error is None else f" ± {self.error:.2f}"
+        return f"{self.points:+.2f}{error}"
 
 
 def statistics(accuracies) -> dict:
