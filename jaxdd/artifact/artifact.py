@@ -243,6 +243,20 @@ class Artifact:
         return digest.hexdigest()
 
 
+def is_finite(artifact: Artifact) -> bool:
+    """Whether a whole set's images can be mapped between pixels and inputs.
+
+    Example:
+        >>> from jaxdd.artifact.artifact import _example
+        >>> is_finite(_example())
+        True
+    """
+    converted = artifact.fitted.invert(artifact.images)
+    if artifact.space == "pixels":
+        converted = artifact.fitted.apply(artifact.images)
+    return bool(np.isfinite(converted).all())
+
+
 def _example() -> Artifact:
     """Two 4x4 images, for the examples above."""
     shape = (2, 1, 4, 4, 1)

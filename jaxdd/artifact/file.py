@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxdd import augment
-from jaxdd.artifact.artifact import Artifact
+from jaxdd.artifact.artifact import Artifact, is_finite
 from jaxdd.artifact.schema import (
     ARRAYS,
     DECODER,
@@ -25,7 +25,6 @@ from jaxdd.artifact.schema import (
     agree,
     header_fields,
 )
-from jaxdd.artifact.slim import is_finite
 from jaxdd.artifact.values import (
     checked,
     checked_labels,

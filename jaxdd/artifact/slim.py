@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from jaxdd.artifact.artifact import Artifact
+from jaxdd.artifact.artifact import Artifact, is_finite
+from jaxdd.artifact.given import Source, artifact_of
 from jaxdd.data.preprocess import Preprocess
 from jaxdd.data.unfitted import Unfitted, unfitted
 from jaxdd.data.zca import EPS
@@ -12,7 +13,7 @@ from jaxdd.errors import UserError
 from jaxdd.modality import check_pixels
 
 
-def slim(artifact: Artifact, eps: float = EPS) -> Artifact:
+def slim(distilled: Source, eps: float = EPS) -> Artifact:
     """A whitened set that weighs what its images weigh.
 
     The matrices are left out, which follow from the training data: whoever evaluates
@@ -20,11 +21,13 @@ def slim(artifact: Artifact, eps: float = EPS) -> Artifact:
     Pixels of 8 bits are stored instead, so that it can be looked at without the data.
 
     Args:
-        artifact: a set of images, whitened whole or in blocks.
+        distilled: a set of images, whitened whole or in blocks: its path, what
+            `jaxdd.load` returns, or a result that has it.
         eps: by which it was whitened; every method of the library takes 0.1.
 
     Raises:
-        UserError: the set is not whitened or has no images, or its eps was smaller.
+        UserError: it is no set, is not whitened or has no images, its eps was
+            smaller, or the file cannot be read.
 
     Source: ours.
 
@@ -38,11 +41,7 @@ def slim(artifact: Artifact, eps: float = EPS) -> Artifact:
         >>> slim(whole).is_slim, slim(whole).displayable().shape
         (True, (2, 9, 4, 4, 1))
     """
-    if not isinstance(artifact, Artifact):
-        raise UserError(
-            f"a {type(artifact).__name__} has no slim form: give what jaxdd.load "
-            "returns, or the artifact of a result"
-        )
+    artifact = artifact_of(distilled)
     if isinstance(artifact.preprocess, Unfitted):
         return artifact
     check_pixels("a slim set", artifact.images.shape[2:])
@@ -91,17 +90,3 @@ def filled(artifact: Artifact, whitening: Preprocess) -> Artifact:
 def _levels(artifact: Artifact) -> np.ndarray:
     """Pixels of 8 bits of a whole set."""
     return np.round(255 * artifact.displayable()).astype(np.uint8)
-
-
-def is_finite(artifact: Artifact) -> bool:
-    """Whether a whole set's images can be mapped between pixels and inputs.
-
-    Example:
-        >>> from jaxdd.artifact.artifact import _example
-        >>> is_finite(_example())
-        True
-    """
-    converted = artifact.fitted.invert(artifact.images)
-    if artifact.space == "pixels":
-        converted = artifact.fitted.apply(artifact.images)
-    return bool(np.isfinite(converted).all())

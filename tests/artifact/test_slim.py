@@ -188,6 +188,8 @@ def test_an_eps_that_is_none_is_refused(eps):
         slim(whitened(), eps=eps)
 
 
-def test_only_artifacts_have_a_slim_form():
-    with refused(None, "a str has no slim form"):
-        slim("distilled.npz")
+def test_a_set_is_slimmed_by_its_path_too(tmp_path):
+    path = artifacts.save(whitened(), tmp_path / "whole.npz")
+    assert np.array_equal(slim(path).images, slim(whitened()).images)
+    with refused(None, "a int is no distilled set"):
+        slim(3)
