@@ -127,7 +127,8 @@ class EvaluationSpec(Choice):
     )
     epochs: int = option(
         300,
-        "epochs of the networks' training in the evaluation",
+        "epochs of the networks' training in the evaluation; the schedule dc trains "
+        "one more, as the official code does",
         flag="eval_epochs",
         above=0,
     )
