@@ -136,7 +136,7 @@ def intervals(
         xlabel: name of the axis.
         linear: bound up to which the axis is linear, and logarithmic beyond, on both
             sides, so that one large value does not hide the small ones; None for a
-            linear axis.
+            linear axis, as it also is if nothing lies beyond.
 
     Raises:
         UserError: there is no name, or the lengths differ.
@@ -151,7 +151,12 @@ def intervals(
     rows = np.arange(len(names))[::-1]  # the first name on top
     axes.axvline(0.0, color="0.7", linewidth=1)
     axes.errorbar(centre, rows, xerr=width, fmt="o", color=COLORS[0], capsize=3)
-    if linear is not None:
+    reach = np.abs(centre) + np.abs(width)
+    # Within the bound, the ticks of such a scale would be the ends of the axis.
+    if (
+        linear is not None
+        and np.max(reach, where=np.isfinite(reach), initial=0) > linear
+    ):
         axes.set_xscale("symlog", linthresh=linear)
         axes.xaxis.set_major_formatter("{x:g}")
     readable = _readable(names)

@@ -1,5 +1,6 @@
 """Pictures: valid files of sensible size that show the pixels they were given."""
 
+import itertools
 import os
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from jaxdd import report
 from jaxdd.errors import NotWritten, UserError
 from jaxdd.report import images as grids
+from jaxdd.report import plots
 from jaxdd.report.images import GAP, _title
 
 
@@ -29,6 +31,22 @@ def opened(path, smallest=100, largest=4000):
 
 def names(count):
     return [f"class {k}" for k in range(count)]
+
+
+@pytest.mark.parametrize("values", [[0.2], [0.2, -15.0], [1.3, -0.2]])
+def test_numbers_of_the_axis_of_intervals_do_not_overlap(tmp_path, monkeypatch, values):
+    """On a scale that is linear up to a bound and logarithmic beyond, or not."""
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+    half = [0.1] * len(values)
+    report.intervals(names(len(values)), values, half, tmp_path / "i.png", "x", 1)
+    (axes,) = figures[0].axes
+    figures[0].draw_without_rendering()
+    low, high = axes.get_xlim()
+    ticks = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+    boxes = [x.get_window_extent() for place, x in ticks if low <= place <= high]
+    assert len(boxes) >= 2
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
 
 
 @pytest.mark.parametrize(("classes", "size"), [(4, 8), (4, 28), (30, 5)])
