@@ -5,9 +5,9 @@
 
 Sweeps the weight (without SDC and a negative one included) with one norm and schedule,
 then the other norms and schedules at the reference weight; trajectory methods share one
-bank of experts. Judges the claims (a) to (d) of `experiments/comparing/claims.py`.
+bank of experts. Judges the claims (a) to (e) of `experiments/comparing/claims.py`.
 Writes table.md, table.csv, table.json, difficulty.png (the set's gradient norm along
-the distillation), gain.png and grad_norm.png (both against the run without SDC) and
+the distillation), gain.png and grad_norm.png (both against the plain run) and
 report.html; the same command continues a stopped comparison, and methods, weights,
 norms, schedules and seeds can be added to a finished one.
 
@@ -62,6 +62,12 @@ class Config(ComparisonFlags):
         "first; default: linear, constant, log for trajectory methods and constant, "
         "linear, log for others",
     )
+    longer: float | None = option(
+        None,
+        "also a run without SDC whose learning rate of the images is so many times as "
+        "large: what longer steps alone gain, since SDC lengthens them",
+        above=1,
+    )
     width: int | None = option(None, "channels of the ConvNet; default: the field's")
     init: str | None = option(
         None, "the first images, such as noise or real; default: each method's own"
@@ -109,6 +115,8 @@ def _claims(finished: Finished[Config, Row]) -> dict[str, Any]:
         method = group.method
         plain, corrected = runs[Row(method)], runs[Row(method, reference)]
         above = runs[Row(method, largest)] if largest > reference else None
+        factor = finished.config.longer
+        longer = None if factor is None else runs[Row(method, longer=factor)]
         family = methods.family(method)
         judged += claims.of_method(
             method,
@@ -116,6 +124,7 @@ def _claims(finished: Finished[Config, Row]) -> dict[str, Any]:
             plain,
             corrected,
             above,
+            longer,
             kinds_of(finished.config.probe_kinds),
         )
     return {"claims": judged}
@@ -130,7 +139,7 @@ def meaning(config: Config, table: Table) -> list[str]:
     return sdc_results.notes(config, sweeps, table["claims"])
 
 
-ROWS = ("methods", "weights", "norms", "schedules")
+ROWS = ("methods", "weights", "norms", "schedules", "longer")
 
 
 def _identity(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 The claims are those that an SDC comparison has to show rather than assume: (a) plain
 gradient matching drifts towards hard samples, trajectory matching does not clearly; (b)
 SDC lowers the gradient norm of the synthetic set; (c) SDC raises the accuracy; (d) too
-large a weight hurts.
+large a weight hurts; (e) SDC raises the accuracy by more than longer steps of the
+images, where these were tried.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,6 +50,7 @@ def of_method(
     plain: Summaries,
     corrected: Summaries,
     largest: Summaries | None,
+    longer: Summaries | None,
     kinds: Sequence[str] = USUAL,
 ) -> list[dict[str, Any]]:
     """The claims about one method, judged.
@@ -59,6 +61,8 @@ def of_method(
         plain: its runs without SDC.
         corrected: its runs with the reference weight.
         largest: its runs with the largest weight, where that is above the reference.
+        longer: its runs without SDC and with longer steps of the images, where there
+            are any.
         kinds: of the networks at which difficulty was measured, in their order; (a) and
             (b) are judged at each of them.
     """
@@ -91,8 +95,14 @@ def of_method(
     if largest is None:
         untried = _judged("d", text, [], -1, unit)
         untried["verdict"] = "not shown (no weight above the reference)"
-        return [*judged, untried]
-    return [*judged, _judged("d", text, _accuracy(largest) - reached[0], -1, unit)]
+        judged.append(untried)
+    else:
+        judged.append(_judged("d", text, _accuracy(largest) - reached[0], -1, unit))
+    if longer is not None:
+        text = f"SDC gains {method} more than longer steps do"
+        unit = "points, with SDC minus with longer steps"
+        judged.append(_judged("e", text, reached[1] - _accuracy(longer), 1, unit))
+    return judged
 
 
 def _difficulty(summaries: Summaries, when: str, what: str) -> np.ndarray:

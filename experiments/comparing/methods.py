@@ -96,6 +96,11 @@ def published_steps(method: str, dataset: str, ipc: int) -> int:
     return presets.preset(method, dataset, ipc).length.steps
 
 
+def published_image_lr(method: str, dataset: str, ipc: int) -> float:
+    """Learning rate of the images."""
+    return presets.preset(method, dataset, ipc).recipe.images.lr
+
+
 def published_curriculum(dataset: str, ipc: int) -> dict[str, Any]:
     """PAD's curriculum for its experts, as flags of FIEX."""
     window = presets.preset("pad", dataset, ipc).window

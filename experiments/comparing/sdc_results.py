@@ -111,7 +111,7 @@ def notes(
         f"Weights are {unit}. The sweep is at ({sweep}); other rows change one thing "
         f"at weight {config.weight:g}, the reference of (b) and (c). (d) is about the "
         "largest weight, which also lengthens the steps of the images, since their "
-        "learning rate stays.",
+        "learning rate stays; (e), with --longer, says what that alone gains.",
         "",
         "GraDN: mean gradient norm of the set's samples; its percentile is among real "
         f"samples. The table has it at {kinds_of(config.probe_kinds)[0]} networks, and "
@@ -126,14 +126,14 @@ def notes(
 
 
 def plot_gain(finished: Finished, table: Mapping[str, Any], path: Path) -> Path:
-    """The gain in accuracy of every row with SDC."""
-    label = "points over the run without SDC"
+    """The gain in accuracy of every row over the plain one."""
+    label = "points over the plain run"
     return _intervals(table["rows"], "gain", "interval", path, label, 1.0)
 
 
 def plot_grad_norm(finished: Finished, table: Mapping[str, Any], path: Path) -> Path:
-    """The change of the set's gradient norm of every row with SDC."""
-    rows, label = table["rows"], "GraDN against the run without SDC"
+    """The change of the set's gradient norm of every row against the plain one."""
+    rows, label = table["rows"], "GraDN against the plain run"
     usual = np.mean([row["grad_norm"] for row in rows if row["base"]])
     change, half = "grad_norm_change", "grad_norm_interval"
     return _intervals(rows, change, half, path, label, float(usual / 10))
@@ -143,11 +143,11 @@ def _intervals(
     rows: Sequence[pairs.Row], value: str, half: str, path: Path, label: str,
     linear: float,
 ) -> Path:  # fmt: skip
-    corrected = [row for row in rows if not row["base"]]
+    others = [row for row in rows if not row["base"]]
     return report.intervals(
-        [row["name"] for row in corrected],
-        [row[value] for row in corrected],
-        [row[half] or 0.0 for row in corrected],
+        [row["name"] for row in others],
+        [row[value] for row in others],
+        [row[half] or 0.0 for row in others],
         path,
         label,
         linear,

@@ -19,14 +19,18 @@ OF_TRAJECTORIES = ("linear", "constant", "log")  # the order of their schedules
 
 
 class Row(NamedTuple):
-    """A method without SDC, with a weight, or with another norm or schedule."""
+    """A method without SDC, with a weight, or with another norm or schedule; or without
+    it and with longer steps, the factor of the images' learning rate."""
 
     method: str
     weight: float | None = None
     norm: str | None = None
     schedule: str | None = None
+    longer: float | None = None
 
     def __str__(self) -> str:
+        if self.longer is not None:
+            return f"{self.method}, longer steps {self.longer:g}"
         if self.weight is not None:
             return f"{self.method}, weight {self.weight:g}"
         if self.norm is not None:
@@ -37,7 +41,7 @@ class Row(NamedTuple):
 
 
 def rows_of(config: Any, method: str) -> dict[Row, Flags]:
-    """Without SDC, the weights, then other norms and schedules."""
+    """Without SDC, the weights, then other norms and schedules; longer steps."""
     norms, schedules = _norms(config, method), _schedules(config, method)
     reference = {
         "sdc_weight": config.weight,
@@ -54,6 +58,10 @@ def rows_of(config: Any, method: str) -> dict[Row, Flags]:
         rising = _rising(schedule, config.steps)
         same = {k: v for k, v in reference.items() if k != "sdc_horizon"}
         rows[Row(method, schedule=schedule)] = {**same, **rising}
+    if config.longer is not None:
+        usual = methods.published_image_lr(method, config.dataset, config.ipc)
+        flags = {"image_lr": usual * config.longer}
+        rows[Row(method, longer=config.longer)] = flags
     return rows
 
 
@@ -101,7 +109,7 @@ def sweeps_of(groups: Sequence[Group[Row]]) -> dict[str, dict[str, Row]]:
         group.method: {
             "without SDC" if row.weight is None else f"weight {row.weight:g}": row
             for row in group.rows
-            if row.norm is None and row.schedule is None
+            if row in (Row(group.method), Row(group.method, row.weight))
         }
         for group in groups
     }

@@ -47,7 +47,12 @@ def judged(family, ends, **changes):
     corrected = made_up([81.0, 82.0, 83.1], [1.0, 1.1, 1.3])
     largest = made_up([60.0, 62.0, 63.0], [9.0, 9.0, 9.0])
     found = claims.of_method(
-        "m", family, plain, corrected, changes.get("largest", largest)
+        "m",
+        family,
+        plain,
+        corrected,
+        changes.get("largest", largest),
+        changes.get("longer"),
     )
     return {x["claim"]: x for x in found}
 
@@ -70,6 +75,18 @@ def test_the_claims_have_the_right_sides():
     for family in ("gradient", "trajectory"):
         assert judged(family, unclear)["a"]["verdict"] == "not shown"
     assert "a" not in judged("distribution", harder)
+
+
+def test_a_gain_that_longer_steps_bring_too_is_none_of_sdc():
+    """With SDC 81, 82 and 83.1 % are reached."""
+    for accuracies, verdict in (
+        ([80.0, 81.1, 82.0], "shown"),
+        ([82.0, 83.1, 84.0], "contradicted"),
+        ([80.0, 83.0, 83.0], "not shown"),
+    ):
+        found = judged("gradient", [50.0] * 3, longer=made_up(accuracies, [1.0] * 3))
+        assert (found["c"]["verdict"], found["e"]["verdict"]) == ("shown", verdict)
+    assert "e" not in judged("gradient", [50.0] * 3)
 
 
 def test_a_weight_that_was_not_tried_shows_nothing():

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from experiments import sdc
 from experiments.comparing import pairs
-from experiments.comparing.sdc_rows import Row
+from experiments.comparing.sdc_rows import Row, sweeps_of
 
 
 def rows_of(method, **changes):
@@ -58,3 +60,15 @@ def test_the_first_norm_and_schedule_carry_the_sweep():
             row = rows[Row(method, weight=weight)]
             assert (row["sdc_at"], row["sdc_schedule"]) == (at, "log")
         assert rows[Row(method, schedule="constant")]["sdc_weight"] == 2.0
+
+
+def test_longer_steps_are_a_row_without_sdc():
+    for method, image_lr in (("dsa", 0.03), ("mtt", 10.0)):  # of digits
+        rows = rows_of(method, longer=1.3)
+        row = Row(method, longer=1.3)
+        assert rows[row] == {"image_lr": pytest.approx(1.3 * image_lr)}
+        assert str(row) == f"{method}, longer steps 1.3"
+        assert rows[Row(method)] == {}
+    (group,) = sdc.groups(sdc.Config(workdir="x", methods="dsa", longer=1.3))
+    labels = sweeps_of([group])["dsa"]
+    assert list(labels) == ["without SDC", "weight -1", "weight 1", "weight 10"]
