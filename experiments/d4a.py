@@ -34,7 +34,7 @@ class Config(ComparisonFlags):
     """Flags of `experiments.d4a`."""
 
     method: str = option("idc", "the base: any method that distils in one piece")
-    ipc: int = option(5, "synthetic images per class")
+    ipc: int = option(5, "synthetic images per class", above=0)
     segments: int = option(5, "D4A: segments in which the set is distilled")
     forgetting: str = option("replay", "D4A: term against forgetting, proxy or replay")
     forgetting_weight: float = option(1.0, "D4A: weight of the term against forgetting")

@@ -55,7 +55,7 @@ class Config(DataFlags):
     workdir: str = option(
         ..., "folder in which all cells and the table are stored", kind="path"
     )
-    ipc: int = option(2, "synthetic images per class, at least 2")
+    ipc: int = option(2, "synthetic images per class, at least 2", above=0)
     methods: str = option(
         ",".join(BASES), "methods, the rows of the table, joined by commas"
     )

@@ -20,7 +20,7 @@ class RunFlags(DataFlags):
     workdir: str = option(
         ..., "folder in which all runs, tables and plots are stored", kind="path"
     )
-    ipc: int = option(1, "synthetic images per class")
+    ipc: int = option(1, "synthetic images per class", above=0)
     steps: int | None = option(
         None, "updates of the synthetic images in each run; default: the published ones"
     )
