@@ -144,8 +144,8 @@ def refuse_difference(
     earlier, current = (json.loads(json.dumps(finite(c))) for c in (earlier, current))
     names = [k for k in {*earlier, *current} if earlier.get(k) != current.get(k)]
     # The code of a class typed into a console is not known, nor that of earlier runs.
-    unknown = [k for k in names if earlier.get(k) is None or current.get(k) is None]
-    names = [k for k in names if not (k.endswith(CODE) and k in unknown)]
+    known = {k for k in names if None not in (earlier.get(k), current.get(k))}
+    names = [k for k in names if k in known or not k.endswith(CODE)]
     both = bool(earlier.get("fingerprint") and current.get("fingerprint"))
     if not both or {"dataset", "fingerprint"} <= set(names):  # a name says more
         names = [k for k in names if k != "fingerprint"]
