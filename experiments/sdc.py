@@ -4,12 +4,13 @@
         --workdir=runs/sdc
 
 Sweeps the weight (without SDC and a negative one included) with one norm and schedule,
-then the other norms and schedules at the reference weight; trajectory methods share one
-bank of experts. Judges the claims (a) to (e) of `experiments/comparing/claims.py`.
-Writes table.md, table.csv, table.json, difficulty.png (the set's gradient norm along
-the distillation), gain.png and grad_norm.png (both against the plain run) and
-report.html; the same command continues a stopped comparison, and methods, weights,
-norms, schedules and seeds can be added to a finished one.
+then the other norms and schedules at the reference weight, which --validation chooses
+on data held out from train; trajectory methods share one bank of experts. Judges the
+claims (a) to (e) of `experiments/comparing/claims.py`. Writes table.md, table.csv,
+table.json, difficulty.png (the set's gradient norm along the distillation), gain.png
+and grad_norm.png (both against the plain run) and report.html; the same command
+continues a stopped comparison, and methods, weights, norms, schedules and seeds can be
+added to a finished one.
 
 A weight means something only beside the scale of the matching loss, and that differs
 by orders of magnitude: on digits about 120 for DSA, which sums distances over classes
@@ -17,6 +18,7 @@ and layers, and 0.2 for MTT. So weights are by default relative: 1 lets the term
 as much as the match. --norelative takes them as they are.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +26,15 @@ from typing import Any
 from experiments.comparing import claims, lists, methods, sdc_results, shared_banks
 from experiments.comparing.comparison import Comparison, Table
 from experiments.comparing.flags import ComparisonFlags, base_of
-from experiments.comparing.groups import Finished, Group
-from experiments.comparing.sdc_rows import Row, rows_of, weights_of
+from experiments.comparing.groups import Finished, Group, Selection
+from experiments.comparing.sdc_rows import (
+    Row,
+    candidates_of,
+    chosen_of,
+    reference_of,
+    rows_of,
+    weights_of,
+)
 from experiments.console.flags import main, option
 from jaxdd.distillation import options
 from jaxdd.errors import UserError, quoted
@@ -45,8 +54,18 @@ class Config(ComparisonFlags):
     weights: str = option(
         "-1,1,10", "weights of SDC in the sweep, joined by commas; 0 always runs"
     )
-    weight: float = option(
-        1.0, "reference weight of SDC: for other norms and schedules, and claims b, c"
+    weight: str | None = option(
+        None,
+        "reference weight of SDC, for other norms and schedules and for claims b, c "
+        "and e: one for all methods, or METHOD:WEIGHT joined by commas; default: 1",
+    )
+    validation: float | None = option(
+        None,
+        "share of the training data that is held out to choose the reference weight of "
+        "each method among the positive ones of --weights; the comparison itself then "
+        "uses all of it",
+        above=0,
+        below=1,
     )
     relative: bool = option(
         True, "measure the weights of SDC in units of the matching loss"
@@ -88,6 +107,40 @@ def groups(config: Config) -> list[Group[Row]]:
     ]
 
 
+def candidates(config: Config) -> list[Group[Row]]:
+    """Without SDC and the weights among which validation data choose; short of probes.
+
+    Raises:
+        UserError: the weight is named as well, or none may be chosen.
+    """
+    if config.validation is None:
+        return []
+    if config.weight is not None:
+        raise UserError(
+            "--validation chooses the reference weight, and --weight names it: leave "
+            "one of them out"
+        )
+    weights = candidates_of(config)
+    chosen = []
+    for group in groups(config):
+        among = {Row(group.method), *(Row(group.method, x) for x in weights)}
+        rows = {row: flags for row, flags in group.rows.items() if row in among}
+        # Difficulty plays no part in the choice; fresh networks cost least.
+        base = dataclasses.replace(
+            group.base, validation=config.validation, probes=1, probe_kinds="random",
+            measure_every=None,
+        )  # fmt: skip
+        chosen.append(Group(base, rows))
+    return chosen
+
+
+def choose(config: Config, selection: Selection) -> Config:
+    """The flags with the weights that validation data chose."""
+    weights = {method: chosen_of(rows) for method, rows in selection.items()}
+    named = ",".join(f"{method}:{weight:g}" for method, weight in weights.items())
+    return dataclasses.replace(config, weight=named)
+
+
 def _base(config: Config, method: str) -> options.Config:
     """The flags that all rows of a method share."""
     if not methods.in_one_piece(method):
@@ -108,14 +161,15 @@ def _base(config: Config, method: str) -> options.Config:
 
 def _claims(finished: Finished[Config, Row]) -> dict[str, Any]:
     """The claims about every method, judged by its finished runs."""
-    runs, reference = finished.runs, finished.config.weight
-    largest = max(weights_of(finished.config))
+    config, runs = finished.config, finished.runs
     judged = []
     for group in finished.groups:
         method = group.method
+        reference = reference_of(config, method)
+        largest = max(weights_of(config, method))
         plain, corrected = runs[Row(method)], runs[Row(method, reference)]
         above = runs[Row(method, largest)] if largest > reference else None
-        factor = finished.config.longer
+        factor = config.longer
         longer = None if factor is None else runs[Row(method, longer=factor)]
         family = methods.family(method)
         judged += claims.of_method(
@@ -125,21 +179,31 @@ def _claims(finished: Finished[Config, Row]) -> dict[str, Any]:
             corrected,
             above,
             longer,
-            kinds_of(finished.config.probe_kinds),
+            kinds_of(config.probe_kinds),
         )
-    return {"claims": judged}
+    selection = {
+        method: {
+            "chosen": reference_of(config, method),
+            "by_weight": {f"{row.weight or 0:g}": x for row, x in rows.items()},
+        }
+        for method, rows in finished.selection.items()
+    }
+    return {"claims": judged, "selection": selection}
 
 
 def meaning(config: Config, table: Table) -> list[str]:
     """The claims, and the sentences below them."""
     sweeps = {
-        group.method: group.rows[Row(group.method, config.weight)]
+        group.method: group.rows[Row(group.method, reference_of(config, group.method))]
         for group in groups(config)
     }
-    return sdc_results.notes(config, sweeps, table["claims"])
+    return sdc_results.notes(
+        config, sweeps, table["claims"], table.get("selection", {})
+    )
 
 
-ROWS = ("methods", "weights", "norms", "schedules", "longer")
+# The reference weight says what the claims are about.
+ROWS = ("methods", "weights", "weight", "norms", "schedules", "longer")
 
 
 def _identity(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,6 +218,7 @@ def _identity(values: Mapping[str, Any]) -> dict[str, Any]:
 COMPARISON = Comparison(
     "sdc", Config, lambda config: "SDC", groups, meaning, sdc_results.LAYOUT,
     banks=shared_banks.by_method, identity=_identity,
+    candidates=candidates, choose=choose,
     details=sdc_results.details, findings=_claims,
     plots={
         "difficulty.png": sdc_results.plot_difficulty,

@@ -33,14 +33,21 @@ from typing import Any, Generic
 
 from experiments.comparing import lists, methods, pairs, reports, shared_banks
 from experiments.comparing.flags import ComparisonFlags, refuse_unused
-from experiments.comparing.groups import C, Finished, Group, Key, Opened
+from experiments.comparing.groups import (
+    C,
+    Finished,
+    Group,
+    Key,
+    Opened,
+    Selection,
+)
 from jaxdd import fields
 from jaxdd.data import check_ipc
 from jaxdd.data.problem import Problem
 from jaxdd.distillation import resolution
 from jaxdd.progress import say
 from jaxdd.report.pictures import draw
-from jaxdd.storage.files import to_json, write_atomically
+from jaxdd.storage.files import make_folder, to_json, write_atomically
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import shown
 from jaxdd.storage.workdir import Record
@@ -48,9 +55,22 @@ from jaxdd.storage.workdir import Record
 Table = dict[str, Any]  # the content of `table.json`
 
 
+SELECT = "select"  # folder of the runs on which a choice rests
+
+
 def nothing(*_: Any) -> dict:
     """No further entries."""
     return {}
+
+
+def nothing_to_choose(*_: Any) -> Sequence[Group]:
+    """No candidates."""
+    return ()
+
+
+def as_it_is(config: C, selection: Selection) -> C:
+    """Flags with nothing to choose."""
+    return config
 
 
 @dataclass(frozen=True)
@@ -64,6 +84,10 @@ class Comparison(Generic[C, Key]):
         groups: (flags) -> the rows, by method. Raises UserError for bad flags.
         meaning: (flags, table) -> lines below the rows: what the numbers mean.
         layout: the columns of the table.
+        candidates: (flags) -> rows among which something is chosen on validation data
+            before the others run: their bases hold out a share of the training split.
+            Raises UserError for bad flags.
+        choose: (flags, {method: {candidate: accuracies}}) -> the flags with the choice.
         banks: (opened) -> {row: folder of its experts}; trains them.
         identity: (values of run.json) -> the values that make it this comparison.
         check_data: (flags, group, problem) -> None. Raises UserError before anything
@@ -79,6 +103,8 @@ class Comparison(Generic[C, Key]):
     groups: Callable[[C], Sequence[Group[Key]]]
     meaning: Callable[[C, Table], list[str]]
     layout: pairs.Layout = pairs.PLAIN
+    candidates: Callable[[C], Sequence[Group[Key]]] = nothing_to_choose
+    choose: Callable[[C, Selection], C] = as_it_is
     banks: Callable[[Opened[C, Key]], Mapping[Any, Path]] = nothing
     identity: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
     check_data: Callable[[C, Group[Key], Problem], Any] = nothing
@@ -100,23 +126,60 @@ class Comparison(Generic[C, Key]):
         """
         fields.check(config)
         seeds = lists.seeds(config.seeds)
-        groups = self.groups(config)
+        groups, candidates = self.groups(config), self.candidates(config)
         check_rows(config, groups, seeds)
+        for group in candidates:
+            group.check(seeds)
         problems = resolution.open_each({x.method: x.base for x in groups})
         for group in groups:
             problem = problems[group.method]
             labels, classes = problem.splits.train.labels, problem.dataset.num_classes
             check_ipc(labels, classes, config.ipc)
             self.check_data(config, group, problem)
+        held_out = _held_out(candidates, problems)
         with opened_folder(config, self.name, problems, self.identity) as folder:
             opened = Opened(config, seeds, groups, problems, folder)
-            banks = self.banks(opened)
-            runs: dict[Key, list[pairs.Summary]] = {}
-            for group in groups:
-                say(f"{group.method}: {len(group.rows)} rows, {len(seeds)} seeds")
-                served = group.with_banks(banks)
-                runs |= served.run(seeds, folder, problems[group.method])
-            return self.finish(Finished(**vars(opened), runs=runs))
+            if candidates:
+                opened = self._chosen(opened, candidates, held_out)
+            return self.finish(self._filled(opened))
+
+    def _chosen(
+        self,
+        opened: Opened[C, Key],
+        candidates: Sequence[Group[Key]],
+        held_out: Mapping[str, Problem],
+    ) -> Opened[C, Key]:
+        """The comparison with what validation data choose, never having seen test."""
+        say("choosing on validation data")
+        trial = self._filled(
+            dataclasses.replace(
+                opened,
+                groups=candidates,
+                problems=held_out,
+                folder=make_folder(opened.folder / SELECT),
+            )
+        )
+        selection = {
+            group.method: {
+                row: [x["distilled"]["mean"] for x in trial.runs[row]]
+                for row in group.rows
+            }
+            for group in candidates
+        }
+        config = self.choose(opened.config, selection)
+        return dataclasses.replace(
+            opened, config=config, groups=self.groups(config), selection=selection
+        )
+
+    def _filled(self, opened: Opened[C, Key]) -> Finished[C, Key]:
+        """The comparison with all its runs."""
+        banks, seeds = self.banks(opened), opened.seeds
+        runs: dict[Key, list[pairs.Summary]] = {}
+        for group in opened.groups:
+            say(f"{group.method}: {len(group.rows)} rows, {len(seeds)} seeds")
+            served = group.with_banks(banks)
+            runs |= served.run(seeds, opened.folder, opened.problems[group.method])
+        return Finished(**vars(opened), runs=runs)
 
     def finish(self, finished: Finished[C, Key]) -> Table:
         """Write the tables and plots of finished runs."""
@@ -156,6 +219,22 @@ class Comparison(Generic[C, Key]):
     def show(self, table: Table) -> None:
         """Print the table and what it means."""
         print(self.text(table))
+
+
+def _held_out(
+    groups: Sequence[Group], problems: Mapping[str, Problem]
+) -> dict[str, Problem]:
+    """{method: its data with a share held out, which stands in the place of test}."""
+    blind: dict[tuple, Problem] = {}  # methods may share their data
+    chosen = {}
+    for group in groups:
+        problem, base = problems[group.method], group.base
+        key = problem.scaling, base.validation, base.split_seed
+        if key not in blind:
+            apart = problem.held_out(base.validation, base.split_seed or 0)
+            blind[key] = apart.blind()
+        chosen[group.method] = blind[key]
+    return chosen
 
 
 def check_rows(

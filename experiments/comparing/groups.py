@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +18,8 @@ from jaxdd.progress import say
 Key = TypeVar("Key", bound=Hashable)
 C = TypeVar("C", bound=ComparisonFlags)  # a program's flags
 Flags = Mapping[str, Any]
+# {method: {candidate: accuracy on validation data in percent, per seed}}
+Selection = Mapping[str, Mapping[Any, Sequence[float]]]
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Opened(Generic[C, Key]):
         groups: the rows, by method.
         problems: {method: data}.
         folder: the workdir.
+        selection: accuracies of candidates; empty where nothing is selected.
     """
 
     config: C
@@ -105,6 +108,7 @@ class Opened(Generic[C, Key]):
     groups: Sequence[Group[Key]]
     problems: Mapping[str, Problem]
     folder: Path
+    selection: Selection = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class Finished(Opened[C, Key]):
         runs: {row: [summary per seed]}, of all groups.
     """
 
-    runs: Mapping[Key, Sequence[Summary]]
+    runs: Mapping[Key, Sequence[Summary]] = field(default_factory=dict)
 
     def runs_of(self, group: Group[Key]) -> dict[Key, Sequence[Summary]]:
         return {row: self.runs[row] for row in group.rows}

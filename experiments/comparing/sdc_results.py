@@ -81,7 +81,10 @@ LAYOUT = pairs.Layout(
 
 
 def notes(
-    config: Any, sweeps: Mapping[str, Flags], judged: Sequence[Mapping[str, Any]]
+    config: Any,
+    sweeps: Mapping[str, Flags],
+    judged: Sequence[Mapping[str, Any]],
+    selection: Mapping[str, Mapping[str, Any]],
 ) -> list[str]:
     """The claims, and what the numbers mean.
 
@@ -89,10 +92,12 @@ def notes(
         config: flags of `experiments.sdc`.
         sweeps: {method: flags of its run at the reference weight}.
         judged: the claims.
+        selection: {method: its weight, and the accuracies by which it was chosen}.
     """
     seeds = len(lists.seeds(config.seeds))
     count = f"{seeds} seed{'s' if seeds > 1 else ''}"
     unit = "in units of the matching loss" if config.relative else "absolute"
+    weights = ", ".join(f"{k} {x['sdc_weight']:g}" for k, x in sweeps.items())
     sweep = "; ".join(
         f"{method}: {flags['sdc_norm']} norm at the {flags['sdc_at']}, "
         f"{flags['sdc_schedule']} schedule"
@@ -101,15 +106,16 @@ def notes(
     return [
         *claims.markdown(judged),
         "",
+        *_selection(selection, config.validation),
         f"Means over {count} of {config.num_eval} networks each. Gains, changes and "
         "differences are paired by seed, with the 95 % interval over seeds (Student's "
         "t), each on its own: of twenty, one is expected to miss. \"Shown\" and "
         "\"contradicted\" are intervals on one side of 0. Test accuracy after the last "
-        "epoch, in steps of one image: few seeds may agree by chance. Nothing was "
-        "selected.",
+        "epoch, in steps of one image: few seeds may agree by chance."
+        + ("" if selection else " Nothing was selected."),
         "",
         f"Weights are {unit}. The sweep is at ({sweep}); other rows change one thing "
-        f"at weight {config.weight:g}, the reference of (b) and (c). (d) is about the "
+        f"at the reference weight of (b), (c) and (e): {weights}. (d) is about the "
         "largest weight, which also lengthens the steps of the images, since their "
         "learning rate stays; (e), with --longer, says what that alone gains.",
         "",
@@ -120,6 +126,30 @@ def notes(
         "were trained on the set. A set of a few real images lies above the 50th "
         "percentile, since the norms are skewed.",
     ]  # fmt: skip
+
+
+def _selection(
+    selection: Mapping[str, Mapping[str, Any]], share: float | None
+) -> list[str]:
+    """How the reference weights were chosen, as lines of a table."""
+    if not selection:
+        return []
+    weights = list(next(iter(selection.values()))["by_weight"])
+    lines = [
+        "## Weights chosen on validation data",
+        "",
+        f"Accuracy on {100 * (share or 0):g} % of the training data, which these runs "
+        "held out, mean over the seeds. The weight with the best one is the reference; "
+        "the runs above used all training data.",
+        "",
+        "| | without SDC | " + " | ".join(weights[1:]) + " | chosen |",
+        "|---|" + "---:|" * (len(weights) + 1),
+    ]
+    for method, chosen in selection.items():
+        means = [np.mean(chosen["by_weight"][weight]) for weight in weights]
+        cells = [f"{mean:.2f}" for mean in means] + [f"{chosen['chosen']:g}"]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
 
 
 # --- Plots --------------------------------------------------------------------------

@@ -158,6 +158,20 @@ class Problem:
         fitted = _fit(scaling, self.dataset, self.splits.train.images)
         return replace(self, preprocess=fitted, scaling=scaling)
 
+    def held_out(self, share: float, seed: int) -> "Problem":
+        """The same problem with a share of its training split held out.
+
+        Args:
+            share: of each class of the data's own training split, in [0, 1).
+            seed: draws the samples.
+
+        Raises:
+            UserError: there are too few samples for that.
+        """
+        splits = split(self.dataset, share, seed)
+        fitted = _fit(self.scaling, self.dataset, splits.train.images)
+        return replace(self, splits=splits, preprocess=fitted, split_seed=seed)
+
     def blind(self) -> "Problem":
         """The same problem with the validation split in place of the test split.
 

@@ -13,7 +13,7 @@ import pytest
 from experiments import sdc
 from experiments.comparing import sdc_results, shared_banks
 from experiments.comparing.groups import Finished, Opened
-from experiments.comparing.sdc_rows import Row, sweeps_of
+from experiments.comparing.sdc_rows import Row, chosen_of, sweeps_of
 from jaxdd.artifact import file as artifact
 from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
@@ -249,6 +249,84 @@ def test_runs_that_were_measured_at_other_steps_are_named(tables, tmp_path):
         sdc_results.chart(moved, "mtt", {"x": Row("mtt")}, "difficulty_grad_norm")
 
 
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory):
+    """(flags, folder, table, data of every run) of weights that were chosen."""
+    folder, problems = tmp_path_factory.mktemp("sdc") / "chosen", {}
+    flags = config(
+        folder, **FEW, weights="-1,1,3", norms="mean,per_sample", validation=0.3
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        runs = install(patch)
+
+        def run(config, problem):
+            problems[config.workdir] = problem
+            return runs(config, problem)
+
+        patch.setattr(distill, "run", run)
+        with contextlib.redirect_stderr(io.StringIO()):
+            table = sdc.run(flags)
+    return flags, folder, table, problems
+
+
+def test_weights_are_chosen_on_validation_data(chosen):
+    _, folder, table, problems = chosen
+    chosen_weights = {}
+    for method, selection in table["selection"].items():
+        means, names = {}, {"0": method, "1": f"{method}-weight-1"}
+        for weight, name in {**names, "3": f"{method}-weight-3"}.items():
+            runs = [folder / f"select/{name}-{seed}" for seed in (0, 1)]
+            summaries = [read_json(x / "summary.json") for x in runs]
+            accuracies = [x["distilled"]["mean"] for x in summaries]
+            assert selection["by_weight"][weight] == accuracies
+            means[weight] = np.mean(accuracies)
+            for place, summary in zip(runs, summaries, strict=True):
+                # It was measured on three tenths of train, and saw the others alone.
+                assert summary["config"]["validation"] == 0.3
+                train, validation, test = problems[str(place)].splits
+                sizes = len(train.labels), len(test.labels)
+                assert (validation, *sizes) == (None, 1005, 432)
+        best = max(("1", "3"), key=means.__getitem__)
+        assert f"{selection['chosen']:g}" == best
+        assert not (folder / f"select/{method}-weight-minus1-0").exists()
+        cells = " | ".join(f"{x:.2f}" for x in means.values())
+        assert f"| {method} | {cells} | {best} |\n" in (folder / "table.md").read_text()
+        chosen_weights[method] = best
+    for method, best in chosen_weights.items():
+        # The comparison has all of the training data.
+        place = folder / f"{method}-norm-per-sample-0"
+        flags = read_json(place / "summary.json")["config"]
+        assert (flags["validation"], f"{flags['sdc_weight']:g}") == (0, best)
+        assert len(problems[str(place)].splits.train.labels) == 1437
+        (raised,) = [
+            x for x in table["claims"] if x["claim"] == "c" and method in x["text"]
+        ]
+        reached = {row["name"]: row["by_seed"] for row in table["rows"]}
+        gained = np.subtract(reached[f"{method}, weight {best}"], reached[method])
+        assert raised["by_seed"] == pytest.approx(gained)
+    notes = (folder / "table.md").read_text()
+    named = ", ".join(f"{k} {v}" for k, v in chosen_weights.items())
+    assert f"at the reference weight of (b), (c) and (e): {named}. " in notes
+    assert "Nothing was selected" not in notes
+
+
+def test_a_chosen_weight_stays(chosen, capsys, monkeypatch):
+    """A second start reads what was chosen; another share is another comparison."""
+    flags, _, table, _ = chosen
+    runs = install(monkeypatch)
+    assert sdc.run(flags) == table
+    assert not runs.configs  # all were read
+    sdc.show(table)
+    assert "Weights chosen on validation data" in capsys.readouterr().out
+    with refused("validation is 0.3 there and 0.2 now"):
+        sdc.run(dataclasses.replace(flags, validation=0.2))
+
+
+def test_of_equal_weights_the_smallest_is_chosen():
+    accuracies = {Row("dc"): [90.0], Row("dc", 3.0): [80.0], Row("dc", 1.0): [80.0]}
+    assert chosen_of(accuracies) == 1.0
+
+
 def test_methods_of_one_recipe_share_their_experts(tmp_path, monkeypatch):
     trained = []
     monkeypatch.setattr(
@@ -281,7 +359,15 @@ def test_methods_of_one_recipe_share_their_experts(tmp_path, monkeypatch):
         ({"weights": "1,much"}, "--weights must be numbers joined by commas"),
         ({"weights": "2,2.0"}, "--weights names a weight twice: '2,2.0'"),
         ({"weights": "nan"}, "the weights must be finite numbers, not nan"),
-        ({"weight": 0.0}, "--weight must be positive, not 0"),
+        ({"weight": "0"}, "--weight must be positive and finite, not 0"),
+        ({"weight": "dc:1"}, "--weight='dc:1' has to name each of dc, mtt once"),
+        ({"weight": "dc:1,mtt:much"}, "--weight must be a number, or METHOD:WEIGHT"),
+        ({"validation": 0.3, "weight": "1", "weights": "1"}, "leave one of them out"),
+        (
+            {"validation": 0.3, "weights": "-1,0"},
+            "of --weights, and '-1,0' has none",
+        ),
+        ({"validation": 1.0}, "--validation must be below 1, not 1"),
         ({"norms": "path"}, "--norms=path needs trajectories, which --methods=dc"),
         ({"norms": "mean,mean"}, "--norms names 'mean' twice"),
         ({"methods": "dc,dm", "norms": "mean"}, "about experts, and dc, dm have none"),

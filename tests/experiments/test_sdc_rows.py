@@ -72,3 +72,13 @@ def test_longer_steps_are_a_row_without_sdc():
     (group,) = sdc.groups(sdc.Config(workdir="x", methods="dsa", longer=1.3))
     labels = sweeps_of([group])["dsa"]
     assert list(labels) == ["without SDC", "weight -1", "weight 1", "weight 10"]
+
+
+def test_methods_may_have_references_of_their_own():
+    flags = {"methods": "dsa,mtt", "weight": "mtt:0.3,dsa:2", "weights": "0"}
+    groups = sdc.groups(sdc.Config(workdir="x", norms="mean,per_sample", **flags))
+    for group, weight in zip(groups, (2, 0.3), strict=True):
+        rows = group.rows
+        assert {row.weight for row in rows} == {None, weight}
+        other_norm = rows[Row(group.method, norm="per_sample")]
+        assert other_norm["sdc_weight"] == weight
