@@ -209,6 +209,9 @@ CELLS = [
         "steps": 300, "batch_real": 64, "matches": 10, "inner_epochs": 10,
         "image_lr": 0.03,
     }),
+    ("dsac", "digits", 2, {}, {"image_lr": 0.06}),
+    ("dc", "digits", 10, {}, {"image_lr": 0.3, "matches": 10, "inner_epochs": 10}),
+    ("dc", "digits", 50, {}, {"image_lr": 0.3}),
 ]  # fmt: skip
 
 
