@@ -65,7 +65,7 @@ class Config(ComparisonFlags):
         "each method among the positive ones of --weights; the comparison itself then "
         "uses all of it",
         above=0,
-        below=1,
+        at_most=0.5,
     )
     relative: bool = option(
         True, "measure the weights of SDC in units of the matching loss"

@@ -367,7 +367,7 @@ def test_methods_of_one_recipe_share_their_experts(tmp_path, monkeypatch):
             {"validation": 0.3, "weights": "-1,0"},
             "of --weights, and '-1,0' has none",
         ),
-        ({"validation": 1.0}, "--validation must be below 1, not 1"),
+        ({"validation": 0.6}, "--validation must be at most 0.5, not 0.6"),
         ({"norms": "path"}, "--norms=path needs trajectories, which --methods=dc"),
         ({"norms": "mean,mean"}, "--norms names 'mean' twice"),
         ({"methods": "dc,dm", "norms": "mean"}, "about experts, and dc, dm have none"),

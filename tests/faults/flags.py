@@ -80,6 +80,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "sdc_schedule": ("constant", "linear", "log"),
     "seeds": ("0", "0,1", "1,1", "0,-1", "4294967296"),
     "weights": ("1", "-1,1,10", "1,1", "inf"),
+    "weight": ("1", "0.3", "dsa:1,mtt:0.3", "dsa:1", "dsa:inf,mtt:1", "0"),
     "settings": (*SETTINGS, "standard,small"),
     "removals": ("4:0.1", "2:0.1,4:0.2"),
     "select": ("last", "validation"),
