@@ -25,7 +25,7 @@ from typing import Any
 
 from experiments.comparing import claims, lists, methods, sdc_results, shared_banks
 from experiments.comparing.comparison import Comparison, Table
-from experiments.comparing.flags import ComparisonFlags, base_of
+from experiments.comparing.flags import ABOUT_EXPERTS, ComparisonFlags, base_of
 from experiments.comparing.groups import Finished, Group, Selection
 from experiments.comparing.sdc_rows import (
     Row,
@@ -202,7 +202,8 @@ def meaning(config: Config, table: Table) -> list[str]:
     )
 
 
-# The reference weight says what the claims are about.
+# The reference weight says what the claims are about; a bank knows how it was trained,
+# and a run how long its students learn.
 ROWS = ("methods", "weights", "weight", "norms", "schedules", "longer")
 
 
@@ -212,7 +213,7 @@ def _identity(values: Mapping[str, Any]) -> dict[str, Any]:
     A rising weight depends on the steps: more of them do.
     """
     named = {**values, "horizon": values["steps"]}
-    return {k: v for k, v in named.items() if k not in ROWS}
+    return {k: v for k, v in named.items() if k not in (*ROWS, *ABOUT_EXPERTS)}
 
 
 COMPARISON = Comparison(

@@ -25,7 +25,14 @@ class Diverged(UserError):
     """A run that fails at the same step however often it is started.
 
     Its numbers stopped being finite, so that starting it again cannot help.
+
+    Attributes:
+        fault: what went wrong at which step, without the remedy of a single run.
     """
+
+    def __init__(self, fault: str, remedy: str):
+        super().__init__(f"{fault}: {remedy}")
+        self.fault = fault
 
 
 def check_integer(name: str, value: int) -> None:

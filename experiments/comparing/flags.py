@@ -61,7 +61,7 @@ class ComparisonFlags(RunFlags):
 
 
 _SHARED = tuple(field.name for field in dataclasses.fields(RunFlags))
-_ABOUT_EXPERTS = ("num_experts", "bank_epochs", "max_start", "student_steps")
+ABOUT_EXPERTS = ("num_experts", "bank_epochs", "max_start", "student_steps")
 
 
 def base_of(config: Any, method: str, **changes: Any) -> options.Config:
@@ -94,7 +94,7 @@ def refuse_unused(config: ComparisonFlags, compared: Sequence[str]) -> None:
     """
     if any(methods.has_experts(method) for method in compared):
         return
-    for name in _ABOUT_EXPERTS:
+    for name in ABOUT_EXPERTS:
         if getattr(config, name) is not None:
             raise UserError(
                 f"--{name} is about experts, and {', '.join(compared)} "

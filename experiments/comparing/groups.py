@@ -12,6 +12,7 @@ from experiments.comparing.pairs import Summary
 from jaxdd.data.problem import Problem
 from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
+from jaxdd.errors import Diverged, UserError
 from jaxdd.progress import say
 
 # Identifies a row; `str(key)` is its name in tables and gives its folders' names.
@@ -79,6 +80,9 @@ class Group(Generic[Key]):
 
         Returns:
             {row: [summary per seed]}.
+
+        Raises:
+            UserError: a run diverges.
         """
         self.check(seeds)
         runs: dict[Key, list[Summary]] = {row: [] for row in self.rows}
@@ -86,7 +90,13 @@ class Group(Generic[Key]):
         for i, (row, seed) in enumerate(every, 1):
             say(f"[{i}/{len(every)}] {row}, seed {seed}")
             config = self.config_of(row, folder, seed)
-            runs[row].append(distill.run(config, problem))
+            try:
+                runs[row].append(distill.run(config, problem))
+            except Diverged as error:
+                raise UserError(
+                    f"{row} cannot be run with seed {seed}, since {error.fault}: leave "
+                    "it out, and the same command goes on with what is finished"
+                ) from error
         return runs
 
 

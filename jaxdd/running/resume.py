@@ -171,7 +171,7 @@ class _Loop:
             self._log(metrics, step, done, infos)
             if not sound:
                 self.states.save(done, state)
-                raise Diverged(_fault(done + 1, wrong, self.folder))
+                raise _diverged(done + 1, wrong, self.folder)
             step = signals.done = done
             if step % self.schedule.measure_every == 0:
                 state = self._observe(state, metrics, step, infos)
@@ -286,7 +286,7 @@ def _entry(infos, index: int) -> dict[str, float]:
     return {name: float(x[index]) for name, x in infos.items()}
 
 
-def _fault(step: int, wrong: Collection[str], folder: Path | None) -> str:
+def _diverged(step: int, wrong: Collection[str], folder: Path | None) -> Diverged:
     """Why a run ends before `step`, and what to change; `wrong` is not finite."""
     if not wrong:
         fault = f"the step size would be negative after step {step}"
@@ -297,9 +297,9 @@ def _fault(step: int, wrong: Collection[str], folder: Path | None) -> str:
     else:
         fault = f"the loss of step {step} is not finite"
         remedy = "lower --image_lr or the weights"
-    if folder is None:
-        return f"{fault}: {remedy}"
-    return (
-        f"{fault}: the state before it is kept in {shown(folder)}; {remedy} and use "
-        "another --workdir"
-    )
+    if folder is not None:
+        remedy = (
+            f"the state before it is kept in {shown(folder)}; {remedy} and use another "
+            "--workdir"
+        )
+    return Diverged(fault, remedy)

@@ -12,16 +12,18 @@ import shutil
 
 import pytest
 
+from experiments import sdc
 from experiments.comparing import comparison
 from experiments.comparing.flags import ComparisonFlags, RunFlags, base_of
 from jaxdd import report
 from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
-from jaxdd.errors import UserError
+from jaxdd.errors import Diverged, UserError
 from jaxdd.progress import listening
 from jaxdd.report import pictures
 from tests.experiments.comparisons import (
     CASES,
+    FEW,
     TOY,
     FastRuns,
     ToyConfig,
@@ -253,6 +255,31 @@ def test_seeds_are_added_to_a_comparison(tmp_path):
     )
     for row, wider in zip(first["rows"], both["rows"], strict=True):
         assert row["by_seed"] == wider["by_seed"][1:]
+
+
+def test_a_run_that_diverges_is_named_and_the_others_are_kept(
+    tmp_path, runs, monkeypatch
+):
+    """Without it the same command goes on; its remedy is not that of a single run."""
+
+    def diverging(config, problem):
+        if config.method == "mtt":
+            raise Diverged("the loss of step 4 is not finite", "lower --image_lr")
+        return runs(config, problem)
+
+    monkeypatch.setattr(distill, "run", diverging)
+    flags = {**FEW, "weights": "0", "norms": "mean", "schedules": "constant"}
+    both = sdc.Config(
+        workdir=str(tmp_path / "x"), methods="dc,mtt", num_experts=2, **flags
+    )
+    sentence = "mtt cannot be run with seed 0, since the loss of step 4 is not finite:"
+    with refused(sentence) as caught:
+        sdc.run(both)
+    assert "--image_lr" not in str(caught.value)
+    finished = list(runs.configs)
+    table = sdc.run(dataclasses.replace(both, methods="dc", num_experts=None))
+    assert [row["name"] for row in table["rows"]] == ["dc", "dc, weight 1"]
+    assert list(runs.configs) == finished  # they were read
 
 
 def test_one_seed_has_no_interval(tmp_path):
