@@ -136,7 +136,7 @@ def intervals(
         xlabel: name of the axis.
         linear: bound up to which the axis is linear, and logarithmic beyond, on both
             sides, so that one large value does not hide the small ones; None for a
-            linear axis, as it also is if nothing lies beyond.
+            linear axis, as it also is if nothing reaches ten times as far.
 
     Raises:
         UserError: there is no name, or the lengths differ.
@@ -152,11 +152,10 @@ def intervals(
     axes.axvline(0.0, color="0.7", linewidth=1)
     axes.errorbar(centre, rows, xerr=width, fmt="o", color=COLORS[0], capsize=3)
     reach = np.abs(centre) + np.abs(width)
-    # Within the bound, the ticks of such a scale would be the ends of the axis.
-    if (
-        linear is not None
-        and np.max(reach, where=np.isfinite(reach), initial=0) > linear
-    ):
+    furthest = np.max(reach, where=np.isfinite(reach), initial=0)
+    # Such a scale has ticks at powers of ten: up to the first one beyond the bound
+    # nobody would see that it is not linear.
+    if linear is not None and furthest > 10 * linear:
         axes.set_xscale("symlog", linthresh=linear)
         axes.xaxis.set_major_formatter("{x:g}")
     readable = _readable(names)

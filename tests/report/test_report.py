@@ -47,6 +47,8 @@ def test_numbers_of_the_axis_of_intervals_do_not_overlap(tmp_path, monkeypatch, 
     boxes = [x.get_window_extent() for place, x in ticks if low <= place <= high]
     assert len(boxes) >= 2
     assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+    # An axis whose numbers are as far apart as on a linear one is linear.
+    assert (axes.get_xscale() == "linear") == (max(map(abs, values)) < 10)
 
 
 @pytest.mark.parametrize(("classes", "size"), [(4, 8), (4, 28), (30, 5)])
