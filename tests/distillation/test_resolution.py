@@ -19,6 +19,8 @@ from jaxdd.methods.recipes import METHODS
 # axes, whatever the method. `differ` is what a run has other than the first line.
 BEFORE = json.loads((Path(__file__).parent / "values_before.json").read_text())
 RUNS = {run.pop("name"): run for run in BEFORE["runs"]}
+# Presets that have changed since: such a run is another one where the flag is not given.
+CHANGED = {"dcc": {"image_lr": 0.06}}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,8 @@ def now_and_before(name, problem):
         problem = None
     opened = open_run(run["flags"]["method"], flags, problem)
     now = json.loads(json.dumps(opened.resolved.values("here")))
-    return now, {**BEFORE["usual"], **run["differ"]}, opened.problem
+    before = {**BEFORE["usual"], **run["differ"], **CHANGED.get(name, {})}
+    return now, before, opened.problem
 
 
 NEW = {

@@ -174,7 +174,7 @@ def test_a_refusal_of_the_flags_is_a_result(finished, tmp_path, monkeypatch):
 
 def test_a_loss_that_diverges_is_a_result(tmp_path, monkeypatch):
     def diverge(*args):
-        raise Diverged("the loss of step 1 is not finite")
+        raise Diverged("the loss of step 1 is not finite", "lower --image_lr")
 
     monkeypatch.setattr(segmented, "distil", diverge)
     monkeypatch.setattr(filling, "Probes", NoProbes)
