@@ -135,7 +135,7 @@ class Filler:
             try:
                 made = segmented.distil(job, self._probes_of(job), place, record)
             except Diverged as error:
-                raise _DoesNotWork(str(error)) from error
+                raise _DoesNotWork(error.fault) from error
         return Distilled(made, job)
 
     def _probes_of(self, job: Job) -> Probes:

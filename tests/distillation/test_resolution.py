@@ -19,7 +19,7 @@ from jaxdd.methods.recipes import METHODS
 # axes, whatever the method. `differ` is what a run has other than the first line.
 BEFORE = json.loads((Path(__file__).parent / "values_before.json").read_text())
 RUNS = {run.pop("name"): run for run in BEFORE["runs"]}
-# Presets that have changed since: such a run is another one where the flag is not given.
+# Presets that have changed since: where the flag is not given, it is another run.
 CHANGED = {"dcc": {"image_lr": 0.06}}
 
 
