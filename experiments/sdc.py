@@ -137,7 +137,8 @@ def candidates(config: Config) -> list[Group[Row]]:
 def choose(config: Config, selection: Selection) -> Config:
     """The flags with the weights that validation data chose."""
     weights = {method: chosen_of(rows) for method, rows in selection.items()}
-    named = ",".join(f"{method}:{weight:g}" for method, weight in weights.items())
+    # In full: a rounded weight would be another row.
+    named = ",".join(f"{method}:{weight!r}" for method, weight in weights.items())
     return dataclasses.replace(config, weight=named)
 
 

@@ -322,6 +322,15 @@ def test_a_chosen_weight_stays(chosen, capsys, monkeypatch):
         sdc.run(dataclasses.replace(flags, validation=0.2))
 
 
+def test_a_chosen_weight_of_many_digits_is_one_of_the_rows():
+    flags = config("x", weights="0.123456789", validation=0.3)
+    accuracies = {Row("dc"): [1.0], Row("dc", 0.123456789): [2.0]}
+    selection = {"dc": accuracies, "mtt": {Row("mtt", 0.123456789): [1.0]}}
+    for group in sdc.groups(sdc.choose(flags, selection)):
+        weights = {row.weight for row in group.rows if row.weight}
+        assert weights == {0.123456789}
+
+
 def test_of_equal_weights_the_smallest_is_chosen():
     accuracies = {Row("dc"): [90.0], Row("dc", 3.0): [80.0], Row("dc", 1.0): [80.0]}
     assert chosen_of(accuracies) == 1.0
