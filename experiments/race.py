@@ -11,6 +11,7 @@ augmentation). Writes `race.md` and `race.json`; the same command goes on.
 """
 
 import dataclasses
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from jaxdd.data.problem import DataFlags, Problem
 from jaxdd.devices import policy
 from jaxdd.distillation import options, resolution
 from jaxdd.distillation import run as distill
+from jaxdd.distillation.place import Place
 from jaxdd.evaluation.protocol import MIN_RANDOM, Judge, Protocol
 from jaxdd.methods.network import NetworkSpec
 from jaxdd.progress import say
@@ -35,11 +37,11 @@ from jaxdd.storage.paths import shown
 from jaxdd.storage.records import mapping, number, read_json
 from jaxdd.training.schedules import EvaluationSpec
 
-# Methods of every family, each with the fewest choices beside its own idea.
+# Methods that match real data, each with the fewest choices beside its own idea.
 RUNNERS = ("dm", "dsa", "mtt", "frepo", "rcig", "rat_bptt", "m3d", "datadam", "ncfm")
 # Steps that tell the pace: a few turns of a network in training.
 PILOT = 40
-_PACE = mapping(seconds_per_step=number(0))
+_PACE = mapping(seconds_per_step=number(1e-9))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,9 +178,21 @@ def pace(folder: Path, base: options.Config, problem: Problem) -> float:
         say(f"{base.method}: measuring its pace")
         short = _timed(base, PILOT, workdir=str(folder), eval_epochs=1)
         measured = distill.run(short, problem)["seconds_per_step"]
+        if measured == 0:  # a signal came amid its last steps: this start took none
+            _begin_anew(folder)
+            measured = distill.run(short, problem)["seconds_per_step"]
         write_atomically(known, to_json({"seconds_per_step": measured}))
     remedy = "remove it, and the pace is measured again"
     return float(read_json(known, _PACE, remedy)["seconds_per_step"])
+
+
+def _begin_anew(pilot: Path) -> None:
+    """Remove a short run, but for the experts that it trained."""
+    for path in pilot.iterdir():
+        if path.is_dir() and path != Place(pilot).experts:
+            shutil.rmtree(path)
+        elif path.is_file():
+            path.unlink()
 
 
 def _place(folder: Path, method: str, seed: int) -> Path:

@@ -21,7 +21,10 @@ from jaxdd.fields import KINDS, type_of, understood
 from jaxdd.fields import option as option
 from jaxdd.progress import listening
 from jaxdd.storage.paths import local_path
-from jaxdd.storage.signals import Interrupted
+from jaxdd.storage.signals import Interrupted, ending_within
+
+# A signal ends a program within 10 seconds, whatever the device computes.
+GRACE_SECONDS = 9.0
 
 _DEFINE: dict[Any, Callable] = {
     int: flags.DEFINE_integer,
@@ -154,7 +157,11 @@ def main(
             guard.end()
             config = understood(given)
             keep_compiled_programs()
-            with listening(report.bar), machines.in_use():
+            with (
+                ending_within(GRACE_SECONDS),
+                listening(report.bar),
+                machines.in_use(),
+            ):
                 result = work(config)
             if hosts.primary():
                 tell(result)

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 from jaxdd.errors import UserError
 from jaxdd.progress import say
-from jaxdd.storage.signals import Signals
+from jaxdd.storage.signals import Signals, ending_within
 
-# From the first signal, a run saves its state and ends within ten seconds.
+# From the first signal, a run saves its state and ends within ten seconds. What waits
+# for it must not end before, or the seconds of the run would be lost.
 GRACE = 20.0
 POLL = 0.2
 # Less than this is not worth starting a process for.
@@ -84,7 +85,7 @@ def run(
     """
     pool = _Pool(tasks, ended, at_once, logs)
     end = None if seconds is None else time.monotonic() + seconds
-    with Signals("run").installed() as signals:
+    with ending_within(GRACE + 5), Signals("run").installed(logs) as signals:
         try:
             while pool.waiting or pool.running:
                 left = math.inf if end is None else end - time.monotonic()

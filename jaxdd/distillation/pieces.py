@@ -169,7 +169,7 @@ class Piece:
             rate = stored.step_size if learned else None
             stored = job.labelled(stored)
             accuracy = judge.distilled(job.decode(stored), rate)["mean"]
-            if accuracy <= float(best.accuracy):
+            if np.float32(accuracy) <= best.accuracy:  # of its precision: ties are ties
                 return best
             return Best(jnp.float32(accuracy), jnp.int32(step), stored)
 

@@ -43,6 +43,7 @@ from jaxdd.storage.files import atomic_file, set_aside, to_json, write_atomicall
 from jaxdd.storage.lock import owned
 from jaxdd.storage.metrics import read_metrics, write_lines
 from jaxdd.storage.paths import shown
+from jaxdd.storage.signals import left_alone
 from jaxdd.storage.workdir import Record
 from jaxdd.types import Synthetic
 
@@ -134,7 +135,7 @@ def run_in_memory(opened: Opened) -> Outcome:
             "tensorboard=True writes into the workdir, and this run has none: give "
             "workdir= too"
         )
-    with _scratch(opened.resolved.bank is not None) as scratch:
+    with left_alone(), _scratch(opened.resolved.bank is not None) as scratch:
         place = Place(None, scratch)
         return distil(opened.job(place), place, None, opened)
 

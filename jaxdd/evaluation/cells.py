@@ -1,6 +1,5 @@
 """The cells of a referee's table: networks that are trained and measured, and kept."""
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -46,11 +45,11 @@ def measured(
     """
     total = sum(cell.networks for cell in cells)
     hits.open(total, samples)
-    signals = Signals("network")
-    # Nothing could be saved for a caller that writes nothing.
-    guard = contextlib.nullcontext() if hits.path is None else signals.installed()
     first, answers = 0, []
-    with guard, Stage(name, total, str(hits.path or ""), "network") as stage:
+    with (
+        Signals("network").installed(hits.path) as signals,
+        Stage(name, total, str(hits.path or ""), "network") as stage,
+    ):
         for cell in cells:
             places = slice(first, first + cell.networks)
             if not hits.done[places].all():

@@ -1,6 +1,5 @@
 """The evaluation protocol: fresh networks on a set, beside random real subsets."""
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -152,7 +151,7 @@ class Judge:
             watch: called after every dispatch.
 
         Raises:
-            signals.Interrupted: SIGTERM or SIGINT, where there is `kept`.
+            signals.Interrupted: SIGTERM or SIGINT, where `kept` has a file.
         """
         made, drawn = self.protocol.num_eval, self.protocol.num_random
         draw = jax.random.split(named_key(self.protocol.seed, "random"), drawn)
@@ -165,7 +164,7 @@ class Judge:
         hits = Hits() if kept is None else kept
         hits.open(made + drawn, len(self.ids))
         signals = Signals("network")
-        with contextlib.nullcontext() if kept is None else signals.installed():
+        with signals.installed(hits.path):
             first = 0
             for group in groups:
                 self.measure(group, first, hits, signals, watch)

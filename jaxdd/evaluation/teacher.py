@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -45,7 +46,11 @@ class Teacher:
         if preprocess.digest != self.preprocess.digest:
             pixels = preprocess.space().encode(images)
             images = self.preprocess.space().decode(pixels)
-        return Teaching(self.network, self.learner).probabilities(images)
+        return self._teaching.probabilities(images)
+
+    @cached_property
+    def _teaching(self) -> Teaching:
+        return Teaching(self.network, self.learner)
 
 
 def protocol_of_teacher(

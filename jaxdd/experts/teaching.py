@@ -4,7 +4,9 @@ A bank has parameters. The running statistics of batch norm are measured anew, b
 those of a teacher that stand beside them, such as imported ones.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +23,8 @@ from jaxdd.types import Array, Key, Learner, Network, RealData, Stats
 BATCHES, BATCH = 100, 128
 
 
-class Teaching(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Teaching:
     """A trained network that labels images.
 
     Attributes:
@@ -34,8 +37,14 @@ class Teaching(NamedTuple):
     def probabilities(self, images: Array) -> Array:
         """[S, N, K] of images [S, N, ...], which are inputs of the network."""
         rows = images.reshape(-1, *images.shape[2:])
-        labels = jax.jit(_probabilities, static_argnums=0)(*self, rows)
+        labels = self._of_rows(self.learner, rows)
         return labels.reshape(*images.shape[:2], -1)
+
+    @cached_property
+    def _of_rows(self) -> Callable[[Learner, Array], Array]:
+        # A network is in a program's closure: as a static argument JAX would keep it,
+        # and what was compiled for it, for as long as the process lives.
+        return jax.jit(partial(_probabilities, self.network))
 
 
 def _probabilities(network: Network, learner: Learner, images: Array) -> Array:
@@ -160,7 +169,7 @@ def known_of_classes(
         stored = bank.class_moments(like)
         if stored is not None:
             return jax.tree.map(jnp.asarray, stored)
-    return jax.jit(class_moments, static_argnums=0)(network, teacher, real)
+    return jax.jit(partial(class_moments, network))(teacher, real)
 
 
 def _in_play(real: RealData) -> bool:
@@ -191,8 +200,8 @@ def trained_expert(
     stored = bank.statistics(stats) if expert == 0 and _in_play(real) else None
     if stored is not None:
         return learner._replace(stats=jax.tree.map(jnp.asarray, stored))
-    settle = jax.jit(settled, static_argnums=1)
-    return learner._replace(stats=settle(jax.random.key(0), network, learner, real))
+    settle = jax.jit(lambda key, *state: settled(key, network, *state))
+    return learner._replace(stats=settle(jax.random.key(0), learner, real))
 
 
 def first_teacher(bank: Snapshots, network: Network, real: RealData) -> Learner:

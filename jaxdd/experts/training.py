@@ -122,7 +122,7 @@ def train_bank(
         return bank
     checkpoints = Checkpoints(folder)
     try:
-        with Signals("epoch").installed() as signals:
+        with Signals("epoch").installed(folder) as signals:
             states = (
                 _fresh(manifest.seed, network, epochs)
                 if begin is None

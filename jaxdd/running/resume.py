@@ -83,19 +83,13 @@ def run(
         metrics = Metrics(folder, int(state.method.step))
         if metrics.damage is not None:
             hooks.warn(metrics.damage)
-        with _watching(folder) as signals:
+        with Signals().installed(folder) as signals:
             loop = _Loop(folder, program, inputs, seed, schedule, hooks, states, spans)
             with contextlib.closing(loop):
                 state = loop.go(state, metrics, signals)
         return RunResult(state, metrics, loop.timings(), program)
     finally:
         states.close()
-
-
-def _watching(folder: Path | None) -> contextlib.AbstractContextManager[Signals]:
-    """Signals that wait for the state to be saved; none where nothing is saved."""
-    signals = Signals()
-    return contextlib.nullcontext(signals) if folder is None else signals.installed()
 
 
 def refuse_fewer_steps(folder: Path, there: int, asked: int) -> None:

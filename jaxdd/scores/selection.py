@@ -6,6 +6,7 @@ gives them again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -218,7 +219,7 @@ def select(
                 continue
             if features is None:
                 one = jax.tree.map(lambda x: x[0], probes())
-                features = jax.jit(_features, static_argnums=0)(network, one, real)
+                features = jax.jit(partial(_features, network))(one, real)
             pick = jax.jit(BY_FEATURES[name], static_argnums=2)
             chosen[name, size] = np.asarray(pick(features, real, size))
     return chosen

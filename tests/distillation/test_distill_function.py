@@ -1,6 +1,7 @@
 """`jaxdd.distill`: the same run as the command's, in memory or in a folder."""
 
 import os
+import signal
 import tempfile
 
 import numpy as np
@@ -73,6 +74,19 @@ def test_experts_of_a_run_in_memory_are_those_of_the_command(tmp_path):
     """Nothing is written but experts, which are removed."""
     read = run_of_the_command(tmp_path / "run", **DATM)
     assert_same(run_in_memory(tmp_path, **DATM), read)
+
+
+def test_in_memory_signals_are_the_callers():
+    """Nothing can be saved, so that Ctrl-C ends training, steps and evaluation."""
+    before, during = signal.getsignal(signal.SIGINT), {}
+
+    def watch(event):
+        if isinstance(event, Progress):
+            during[event.unit] = signal.getsignal(signal.SIGINT)
+
+    flags = {**SHORT, **EXPERTS, "method": "mtt", "steps": 1, "measure_every": 1}
+    jaxdd.distill("digits", progress=watch, **flags)
+    assert during == dict.fromkeys(("epoch", "step", "network"), before)
 
 
 def test_a_stopped_call_continues(in_memory, tmp_path):

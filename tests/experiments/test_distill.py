@@ -195,6 +195,19 @@ def test_selection_keeps_the_best_set_on_validation(tmp_path, monkeypatch):
     assert best.provenance["steps"] == 20
 
 
+def test_of_equally_good_sets_the_first_is_selected(tmp_path, monkeypatch):
+    """Also where 32 bits round the accuracy down."""
+    tie = 100 * 5 / 429
+    assert float(np.float32(tie)) < tie
+    monkeypatch.setattr(distill, "Probes", NoProbes)
+    monkeypatch.setattr(
+        "jaxdd.evaluation.protocol.Judge.distilled",
+        lambda judge, synthetic, rate=None: {"mean": tie},
+    )
+    config = small(tmp_path / "a", **QUICK, select="validation")
+    assert distill.run(config)["selected_step"] == 0
+
+
 def test_a_folder_of_mixed_images_can_be_distilled(tmp_path, monkeypatch):
     monkeypatch.setattr(distill, "Probes", NoProbes)
     rng = np.random.default_rng(0)

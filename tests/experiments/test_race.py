@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import race
+from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 
@@ -47,6 +48,29 @@ def test_the_table_has_the_best_first_and_random_beside(finished):
     by_accuracy = sorted(summary["rows"], key=lambda row: -row["one"][0])
     assert rows == ["random", *(row["method"] for row in by_accuracy)]
     assert f"{np.mean(summary['random']):.1f}" in lines[4]
+
+
+def test_a_pilot_that_was_stopped_amid_its_last_steps_is_run_again(
+    tmp_path, monkeypatch
+):
+    """The start that ends it takes no step, and has no pace."""
+    flags = {"method": "dm", "workdir": str(tmp_path / "pilot"), "dataset": "digits"}
+    pilot, experts = tmp_path / "pilot", tmp_path / "pilot" / "experts"
+    experts.mkdir(parents=True)
+    (pilot / "checkpoints").mkdir()
+    (pilot / "summary.json").write_text("{}")
+    paces = iter([0.0, 0.25])
+
+    def run(config, problem):
+        pace = next(paces)
+        left = {path.name for path in pilot.iterdir()} - {"experts"}
+        assert left == (set() if pace else {"checkpoints", "summary.json"})
+        assert experts.is_dir()
+        return {"seconds_per_step": pace}
+
+    monkeypatch.setattr(distill, "run", run)
+    for _ in "ab":  # the second start reads it
+        assert race.pace(pilot, options.Config(**flags), None) == 0.25
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """An expert as a teacher: its last parameters, with statistics of its batch norm."""
 
+import gc
+import weakref
 from types import SimpleNamespace
 
 import jax
@@ -21,6 +23,8 @@ from jaxdd.experts.teaching import (
     first_teacher,
     known_of_classes,
 )
+from jaxdd.scores.selection import select
+from jaxdd.scores.table import Effort
 from jaxdd.types import Learner
 from tests.helpers import assert_close, refused, tiny_network, toy_real
 
@@ -53,6 +57,19 @@ def test_a_teacher_sees_images_as_its_training_did(norm, monkeypatch):
         begun = Learner(bank.params, network.init(jax.random.key(0))[1])
         unsettled = Teaching(network, begun).probabilities(images[None])
         assert np.abs(unsettled[0] - expected).max() > 0.02
+
+
+def test_a_teacher_that_is_used_up_is_let_go(monkeypatch):
+    """With what was compiled for it: a process may see many."""
+    monkeypatch.setattr(teaching, "BATCHES", 2)
+    network, real = tiny_network(width=4, depth=1, norm="batch"), toy_real()
+    learner = first_teacher(OneExpert(network), network, real)
+    Teaching(network, learner).probabilities(take(real, jnp.arange(3)).images[None])
+    select(["herding"], [1], network, real, 0, Effort(networks=1, train_steps=1))
+    apply = weakref.ref(network.apply)
+    del network
+    gc.collect()
+    assert apply() is None
 
 
 def test_moments_of_classes_are_those_of_all_their_samples(monkeypatch):

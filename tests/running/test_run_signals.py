@@ -12,7 +12,7 @@ import pytest
 
 from jaxdd.running import resume as runs
 from jaxdd.storage.checkpoints import Checkpoints
-from jaxdd.storage.signals import Interrupted, Signals
+from jaxdd.storage.signals import Interrupted, Signals, ending_within, left_alone
 from tests.helpers import Killed
 from tests.toy_runs import (
     SCHEDULE,
@@ -23,6 +23,11 @@ from tests.toy_runs import (
     saved_steps,
     uninterrupted,
 )
+
+
+def watchers():
+    """Threads that would end the process."""
+    return [t for t in threading.enumerate() if "_watch" in t.name]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +51,7 @@ def test_a_signal_saves_the_state_of_that_step(
     assert saved_steps(tmp_path)[-1] == step
     # A notebook goes on afterwards: its handlers are back, no deadline is left.
     assert signal.getsignal(signum) is before
-    assert not [t for t in threading.enumerate() if "_watch" in t.name]
+    assert not watchers()
     resumed = []
     state = go(tmp_path, resumed=resumed).state
     assert resumed == [step]
@@ -90,12 +95,12 @@ def test_in_memory_a_signal_ends_the_run_at_once(monkeypatch):
     finally:
         signal.signal(signal.SIGINT, before)
     assert steps == [1, 2, 3, 4]
-    assert not [t for t in threading.enumerate() if "_watch" in t.name]
+    assert not watchers()
 
 
-def test_an_error_is_not_hidden_by_a_signal():
+def test_an_error_is_not_hidden_by_a_signal(tmp_path):
     def fail():
-        with Signals().installed():
+        with Signals().installed(tmp_path):
             os.kill(os.getpid(), signal.SIGTERM)
             raise KeyError
 
@@ -140,21 +145,21 @@ def test_the_state_is_saved_before_a_long_step(tmp_path, monkeypatch, expected):
 
 
 HANG = """
-import signal, sys, jax, jax.numpy as jnp
-from jaxdd.storage import signals
-signals.GRACE_SECONDS = 0.5
+import contextlib, pathlib, sys, jax, jax.numpy as jnp
+from jaxdd.storage.signals import Signals, ending_within
 spin = jax.jit(lambda n: jax.lax.fori_loop(0, n, lambda i, x: jnp.sin(x + i), 1.0))
 spin(1).block_until_ready()
-with signals.Signals().installed():
-    print("spinning", flush=True)
-    spin(2**31 - 1).block_until_ready()
+with ending_within(0.5) if "program" in sys.argv else contextlib.nullcontext():
+    with Signals().installed(pathlib.Path()):
+        print("spinning", flush=True)
+        spin({steps}).block_until_ready()
 """
 
 
-def test_the_deadline_holds_while_the_device_computes():
-    signum = signal.SIGTERM
+def signalled(signum, steps, *arguments):
+    """Exit code and stderr of a process that computes when the signal arrives."""
     with subprocess.Popen(
-        [sys.executable, "-c", HANG],
+        [sys.executable, "-c", HANG.format(steps=steps), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -163,13 +168,53 @@ def test_the_deadline_holds_while_the_device_computes():
             assert process.stdout.readline() == "spinning\n"
             time.sleep(0.2)
             process.send_signal(signum)
-            _, error = process.communicate(timeout=20)
+            _, error = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert process.returncode == 128 + signum
-    assert signal.Signals(signum).name in error
+    return process.returncode, error
+
+
+def test_the_deadline_of_a_program_holds_while_the_device_computes():
+    code, error = signalled(signal.SIGTERM, 2**31 - 1, "program")
+    assert code == 128 + signal.SIGTERM
+    assert "SIGTERM" in error
     assert "the same command continues" in error
     assert "Traceback" not in error
+
+
+def test_the_library_does_not_end_the_process_of_others():
+    """It waits for the device, and the caller gets an exception."""
+    code, error = signalled(signal.SIGINT, 2**24)
+    assert code == 1
+    assert error.rstrip().endswith("Interrupted: stopped by SIGINT at step 0")
+
+
+def test_a_second_signal_interrupts_at_once(tmp_path):
+    """As in a notebook, whose process has no deadline."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with Signals().installed(tmp_path) as signals:
+            signal.raise_signal(signal.SIGINT)
+            assert signals.received == signal.SIGINT
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            signals.received = None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_nothing_is_handled_where_nothing_is_kept(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    with Signals().installed(None):
+        assert signal.getsignal(signal.SIGTERM) is before
+    with left_alone(), Signals().installed(tmp_path):
+        assert signal.getsignal(signal.SIGTERM) is before
+    with Signals().installed(tmp_path) as signals:
+        assert signal.getsignal(signal.SIGTERM) is signals
+        assert not watchers()
+    with ending_within(9.0), Signals().installed(tmp_path):
+        assert len(watchers()) == 1
+    assert not watchers()
 
 
 def test_off_the_main_thread_signals_are_left_alone(tmp_path, expected):
