@@ -57,7 +57,7 @@ def of_method(
 
     Args:
         method: its name.
-        family: what it matches: "gradient", "distribution" or "trajectory".
+        family: what it matches, see `methods.family`.
         plain: its runs without SDC.
         corrected: its runs with the reference weight.
         largest: its runs with the largest weight, where that is above the reference.

@@ -39,7 +39,8 @@ def _run(base: options.Flags) -> Run:
 
 
 def family(method: str) -> str:
-    """What a method matches: "gradient", "distribution" or "trajectory".
+    """What a method matches: "gradient", "distribution", "trajectory", or what its
+    objective is called: "regression", "convex", "bptt", "statistics".
 
     Raises:
         UserError: there is no such method.

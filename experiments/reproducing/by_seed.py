@@ -28,13 +28,19 @@ def _base(cell: Cell) -> Cell:
     return cell if cell.base is None else CELLS[cell.base]
 
 
+def latest(records: Iterable[Record]) -> list[Record]:
+    """The records of such cells that no later one of the same run replaces."""
+    by_run = {(x["cell"], *(x[name] for name in PAIRED)): x for x in records}
+    return list(by_run.values())
+
+
 def table(
     records: Iterable[Record], run_on: Mapping[str, str], kept: frozenset[str]
 ) -> list[str]:
     """One line per method and number of images, with its runs of all seeds.
 
     Args:
-        records: of such cells; of one cell and seed the last one counts.
+        records: of such cells, one of each cell and seed.
         run_on: {SHA-256 of a set: the letter of what made it}.
         kept: names of the sets that lie beside the ledger.
     """

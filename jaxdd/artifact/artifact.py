@@ -130,7 +130,7 @@ class Artifact:
         return decode_stored(stored, Formation(self.factor, self.formation), space)
 
     def first(self, ipc: int) -> "Artifact":
-        """The first images of every class alone, not measured yet.
+        """The first images of every class alone, without measured accuracies.
 
         A set that was distilled with `--segment_rule=boost` is one for every number of
         images that its segments end at.
@@ -158,7 +158,7 @@ class Artifact:
         return self.keep(places)
 
     def keep(self, places: np.ndarray) -> "Artifact":
-        """Some images of every class, in another order, not measured yet.
+        """Some images of every class, in another order, without measured accuracies.
 
         Args:
             places: [K, m] int, of the stored images of each class.

@@ -42,7 +42,7 @@ class Result:
     Attributes:
         images: [K, n, H, W, C] float32, as networks are trained on them: decoded and
             preprocessed.
-        labels: [K, n, K] float32 probabilities.
+        labels: [K, n, K] float32: probabilities, or numbers of `artifact.label_space`.
         accuracy: of fresh networks that were trained on the set, on the test split.
         random: of the same networks on random real subsets of the same size.
         difficulty: of the set, at the start and at the end.

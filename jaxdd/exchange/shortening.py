@@ -31,7 +31,7 @@ def shorten(
     networks: int = 5,
     train_steps: int = 100,
 ) -> Artifact:
-    """Fewer images of every class, by how hard they are; not measured yet.
+    """Fewer images of every class, by how hard they are; its accuracy is not measured.
 
     A score is that of a stored image at networks of the set's own kind that are trained
     on the set itself for a moment: the file alone is enough, no real data is read. The

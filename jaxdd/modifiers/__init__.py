@@ -1,4 +1,4 @@
-"""What combines with every method.
+"""What combines with every method that takes steps.
 
 sdc           the difficulty correction; `terms` are penalties with a weight
 curriculum    which real samples are in play, from easy to hard (FIEX)
