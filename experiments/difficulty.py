@@ -11,7 +11,7 @@ the same and writes nothing.
 
 from experiments.console.flags import main
 from experiments.planning import scoring as planning
-from jaxdd.distillation.scoring import Config, run
+from jaxdd.scoring.api import Config, run
 
 if __name__ == "__main__":
     main(Config, run, print, planning.difficulty)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from experiments.console.flags import main
 from experiments.planning import scoring as planning
-from jaxdd.distillation.pruned import Pruned
-from jaxdd.distillation.pruning import Config, run
+from jaxdd.scoring.pruned import Pruned
+from jaxdd.scoring.pruning import Config, run
 from jaxdd.storage.paths import shown
 
 

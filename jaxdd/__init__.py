@@ -15,11 +15,7 @@ from jaxdd.augment import dsa, on_images, per_image, siamese
 from jaxdd.data import from_arrays, from_folder, from_npz, from_table, from_tfds
 from jaxdd.data.real import real_data
 from jaxdd.distillation.api import distill
-from jaxdd.distillation.difficulties import Difficulty
-from jaxdd.distillation.pruned import Pruned
-from jaxdd.distillation.pruning import prune
 from jaxdd.distillation.result import Result
-from jaxdd.distillation.scoring import difficulty
 from jaxdd.errors import UserError
 from jaxdd.evaluation.api import evaluate, probe, referee
 from jaxdd.evaluation.probed import Probed
@@ -84,6 +80,10 @@ from jaxdd.scores.ensemble import ensemble_scores
 from jaxdd.scores.forgetting import forgetting_scores
 from jaxdd.scores.influence import influence_scores
 from jaxdd.scores.table import SCORES
+from jaxdd.scoring.api import difficulty
+from jaxdd.scoring.pruned import Pruned
+from jaxdd.scoring.pruning import prune
+from jaxdd.scoring.result import Difficulty
 from jaxdd.statistics import Statistics
 from jaxdd.synthetic.crops import Crops, crop_classes
 from jaxdd.synthetic.decoder import make_decoder

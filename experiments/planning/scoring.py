@@ -9,9 +9,10 @@ from experiments.planning.room import Room, nearest, room_for
 from experiments.planning.scores import scoring_cost
 from experiments.planning.stores import on_disk, without_stores
 from jaxdd.devices.timing import Stopwatch
-from jaxdd.distillation import measuring, pruned, pruning, scoring
 from jaxdd.errors import UserError
 from jaxdd.progress import say
+from jaxdd.scoring import api as scoring
+from jaxdd.scoring import measuring, pruned, pruning
 from jaxdd.storage.paths import local_path
 
 # Bytes of a sample in scores.npz, and of a line of an index beside its digits.

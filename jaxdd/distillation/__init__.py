@@ -11,9 +11,6 @@ pieces        a resumable run of the images; `segmented` is the loop over segmen
 sorting       orders samples by difficulty for a window; `banks` trains the experts
 starts        begins at an artifact; `finished` decides what a repeated command does
 experts       a run that only trains experts
-scoring       a run that only scores samples; `difficulties` is its result, and
-              `measuring` its scores
-pruning       a run that only keeps samples by score; `pruned` is its result
 api           `jaxdd.distill`; `result` is its result
 memory        refuses what no memory of this machine holds
 """

@@ -13,7 +13,6 @@ from jaxdd import augment
 from jaxdd.data.problem import Problem
 from jaxdd.data.real import take
 from jaxdd.distillation.resolution import Resolved
-from jaxdd.distillation.sorting import SCORES_REMEDY
 from jaxdd.experts import (
     Bank,
     Manifest,
@@ -27,6 +26,7 @@ from jaxdd.experts.teaching import trained_expert
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.progress import Stage, say
+from jaxdd.scoring.files import SCORES_REMEDY
 from jaxdd.storage.files import make_folder
 from jaxdd.storage.paths import existing_file, shown
 from jaxdd.training.evaluate import accuracy

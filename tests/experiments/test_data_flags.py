@@ -11,9 +11,10 @@ from experiments.comparing.cells import Key
 from experiments.comparing.flags import base_of
 from jaxdd.artifact.artifact import _example
 from jaxdd.data.problem import DataFlags, open_problem, size_of
-from jaxdd.distillation import experts, options, scoring
+from jaxdd.distillation import experts, options
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
+from jaxdd.scoring import api as scoring
 
 GIVEN = {"dataset": "folder:zoo", "data_dir": "d", "channels": 3, "image_size": "20x30",
          "modality": "images", "label": "kind", "id_column": "id",

@@ -12,12 +12,13 @@ import jaxdd
 from jaxdd.data import digits
 from jaxdd.data.accepted import as_problem_data
 from jaxdd.data.problem import DataFlags, open_problem
-from jaxdd.distillation import scoring, sorting
 from jaxdd.errors import UserError
 from jaxdd.methods.network import Arithmetic, NetworkSpec
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.scores.probes import make_probes
 from jaxdd.scores.table import SCORES, Effort
+from jaxdd.scoring import api as scoring
+from jaxdd.scoring import files, measuring
 from jaxdd.types import Batch
 from tests.experiments.helpers import read_json
 from tests.helpers import refused
@@ -107,7 +108,7 @@ def test_all_is_every_score_once(tmp_path, monkeypatch, capsys):
         count = real.labels.shape[0]
         return {name: rng.normal(size=count).astype(np.float32) for name in names}
 
-    monkeypatch.setattr(sorting, "compute", compute)
+    monkeypatch.setattr(measuring, "scores_of", compute)
     monkeypatch.setattr(scoring, "write_score", lambda *_: None)
     scored = scoring.run(config(tmp_path, score="loss,all", damping=0.5, rank=3))
     (names, effort) = asked[0]
@@ -133,7 +134,7 @@ def test_a_constant_score_has_no_correlation(tmp_path, monkeypatch, capsys):
     """Nothing is ever forgotten on easy data; that is a result, not an error."""
     count = len(digits().labels)
     found = {"loss": np.arange(count, dtype=np.float32), "el2n": np.zeros(count)}
-    monkeypatch.setattr(sorting, "compute", lambda *_: found)
+    monkeypatch.setattr(measuring, "scores_of", lambda *_: found)
     scored = scoring.run(config(tmp_path, score="loss,el2n"))
     assert scored.rank_correlation["loss"]["el2n"] is None
     assert scored.summary == read_json(tmp_path / "summary.json")
@@ -145,7 +146,7 @@ def test_scores_of_other_flags_are_not_replaced(tmp_path, monkeypatch):
     count = len(digits().labels)
     found = {"loss": np.arange(count, dtype=np.float32), "el2n": np.zeros(count)}
     monkeypatch.setattr(
-        sorting, "compute", lambda *args: {name: found[name] for name in args[3]}
+        measuring, "scores_of", lambda *args: {name: found[name] for name in args[3]}
     )
     first = config(tmp_path, score="loss")
     scoring.run(first)
@@ -180,7 +181,7 @@ def scored(monkeypatch):
     """Scores by draw instead of by networks."""
     scores = {"el2n": SCORES_OF_IMAGES, "loss": -SCORES_OF_IMAGES}
     monkeypatch.setattr(
-        sorting, "compute", lambda network, real, seed, names, effort: {
+        measuring, "scores_of", lambda network, real, seed, names, effort: {
             name: scores[name] for name in names
         },
     )  # fmt: skip
@@ -210,7 +211,7 @@ def test_the_easiest_and_hardest_of_every_class(scored):
 def test_scores_are_saved_and_shown(scored, tmp_path):
     path = scored.save(tmp_path / "scores.npz")
     ids = scored.ids[::-1]
-    np.testing.assert_array_equal(sorting.read_scores(path, ids), scored.scores[::-1])
+    np.testing.assert_array_equal(files.read_scores(path, ids), scored.scores[::-1])
     with pytest.raises(UserError, match="s3://x"):
         scored.save("s3://x")
     page = scored._repr_html_()
@@ -233,15 +234,15 @@ def test_scores_of_other_data_are_told(scored, tmp_path):
     own = dataclasses.replace(scored, fingerprint=data.fingerprint)
     own.save(path)
     half = np.flatnonzero(np.arange(len(data.labels)) % 4 < 2)
-    assert sorting.of_other_data(path, data) is None
-    assert sorting.of_other_data(path, data.subset(half)) is None
-    assert "its fingerprint differs" in str(sorting.of_other_data(path, other))
+    assert files.of_other_data(path, data) is None
+    assert files.of_other_data(path, data.subset(half)) is None
+    assert "its fingerprint differs" in str(files.of_other_data(path, other))
     events = []
     jaxdd.prune(other, scores=path, keep=0.5, progress=events.append)
     assert any("has scores of other data" in str(x) for x in events)
     # Files of before do not say what they are of.
     np.savez(path, scores=scored.scores, ids=scored.ids)
-    assert sorting.of_other_data(path, other) is None
+    assert files.of_other_data(path, other) is None
 
 
 @pytest.mark.parametrize(

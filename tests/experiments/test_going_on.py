@@ -17,12 +17,13 @@ import jaxdd
 from experiments import distill as distill_program
 from jaxdd.artifact import file as artifacts
 from jaxdd.distillation import run as distill
-from jaxdd.distillation import scoring, sorting
 from jaxdd.errors import UserError
 from jaxdd.evaluation import hits
 from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Judge
 from jaxdd.running import resume as runs
+from jaxdd.scoring import api as scoring
+from jaxdd.scoring import measuring
 from jaxdd.storage.lock import owned
 from jaxdd.storage.signals import Interrupted
 from tests.experiments.helpers import (
@@ -350,7 +351,7 @@ def test_two_evaluations_of_one_folder_are_refused(copy):
 
 
 def test_two_scorings_in_one_folder_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(sorting, "compute", die)
+    monkeypatch.setattr(measuring, "scores_of", die)
     config = scoring.Config(workdir=str(tmp_path), net="mlp")
     with owned(tmp_path), pytest.raises(UserError, match="another live run owns"):
         scoring.run(config)

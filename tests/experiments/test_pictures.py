@@ -8,10 +8,10 @@ import pytest
 
 from jaxdd import report
 from jaxdd.data.problem import DataFlags, open_problem
-from jaxdd.distillation.difficulties import Difficulty
-from jaxdd.distillation.scoring import write_score
 from jaxdd.errors import NotWritten
 from jaxdd.report import pictures
+from jaxdd.scoring.api import write_score
+from jaxdd.scoring.result import Difficulty
 
 
 def fail(*args):

@@ -9,10 +9,10 @@ from experiments.planning import scores, scoring
 from experiments.planning.programs import Fitted, Memory
 from experiments.planning.room import Room
 from experiments.planning.scores import Scoring, Sorting
-from jaxdd.distillation import pruning
-from jaxdd.distillation import scoring as scoring_run
 from jaxdd.errors import UserError
 from jaxdd.scores.table import Effort
+from jaxdd.scoring import api as scoring_run
+from jaxdd.scoring import pruning
 from tests.helpers import refused
 
 FITTED = Fitted(2, 0.5, 0.0, 1.0, Memory(100, 20, 3), None)

@@ -11,13 +11,15 @@ import jaxdd
 from experiments.planning import plans as planning
 from jaxdd.artifact import file as artifacts
 from jaxdd.devices import policy, precision
-from jaxdd.distillation import experts, measuring, scoring
+from jaxdd.distillation import experts
 from jaxdd.distillation import run as distill
 from jaxdd.distillation.identity import identity
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.history import identity as same_protocol
 from jaxdd.experts import Bank
+from jaxdd.scoring import api as scoring
+from jaxdd.scoring import measuring
 from jaxdd.storage.files import to_json
 from tests.experiments.helpers import (
     QUICK,

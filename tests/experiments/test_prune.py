@@ -13,11 +13,11 @@ from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.artifact import _example
 from jaxdd.data import digits
 from jaxdd.data.problem import DataFlags, open_problem
-from jaxdd.distillation import pruning
 from jaxdd.distillation.identity import identity
 from jaxdd.distillation.opening import open_run
 from jaxdd.evaluation import reopening
 from jaxdd.scores.selection import share_by_score
+from jaxdd.scoring import pruning
 from tests.helpers import refused
 
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 import jaxdd
-from jaxdd.distillation import opening, options, scoring, sorting
+from jaxdd.distillation import opening, options, sorting
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
 from jaxdd.evaluation.protocol import Measured
 from jaxdd.methods.network import network_for
+from jaxdd.scoring import api as scoring
 from tests.experiments.helpers import (
     PARAMETERS,
     NoProbes,

@@ -19,11 +19,11 @@ from experiments.comparing.sdc_results import read_measured
 from jaxdd.artifact import file as artifacts
 from jaxdd.distillation import banks, evidence, experts, reporting, segmented
 from jaxdd.distillation.finished import AGAIN, SUMMARY
-from jaxdd.distillation.sorting import read_scores
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank, Manifest
 from jaxdd.report.run_page import run_page
 from jaxdd.report.run_values import Difficulty, Run
+from jaxdd.scoring.files import read_scores
 from jaxdd.storage.files import to_json
 from jaxdd.storage.metrics import Metrics
 from jaxdd.storage.records import read_json

@@ -12,7 +12,7 @@ from flax import linen as nn
 
 import jaxdd
 from jaxdd.data.problem import DataFlags, open_problem
-from jaxdd.distillation import experts, scoring
+from jaxdd.distillation import experts
 from jaxdd.distillation.identity import identity
 from jaxdd.distillation.opening import open_run
 from jaxdd.errors import UserError
@@ -32,6 +32,7 @@ from jaxdd.objectives.parts import Parts
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.trees import apply_mask
 from jaxdd.scores.table import SCORES, Score
+from jaxdd.scoring import api as scoring
 from jaxdd.types import (
     Batch,
     Evidence,

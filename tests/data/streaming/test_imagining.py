@@ -12,7 +12,7 @@ from jaxdd.data.streaming.moving import moved
 from jaxdd.data.streaming.rows import Rows
 from jaxdd.data.streaming.store import stored
 from jaxdd.distillation import banks
-from jaxdd.distillation.sorting import of_other_data
+from jaxdd.scoring.files import of_other_data
 from jaxdd.storage.files import make_folder
 from tests.data.conftest import png, samples, write_tfds
 from tests.data.streaming.test_store import SHAPE, TEST, TRAIN, opened, part

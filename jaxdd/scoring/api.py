@@ -10,19 +10,19 @@ import numpy as np
 from jaxdd import fields, report
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.devices.precision import AUTO
-from jaxdd.distillation.difficulties import Difficulty
-from jaxdd.distillation.measuring import (
+from jaxdd.errors import UserError, quoted
+from jaxdd.fields import from_keywords, option
+from jaxdd.progress import Callback, listening
+from jaxdd.report.pictures import draw
+from jaxdd.scores.table import SCORES
+from jaxdd.scoring.measuring import (
     Opened,
     ScoreFlags,
     compute,
     described,
     open_run,
 )
-from jaxdd.errors import UserError, quoted
-from jaxdd.fields import from_keywords, option
-from jaxdd.progress import Callback, listening
-from jaxdd.report.pictures import draw
-from jaxdd.scores.table import SCORES
+from jaxdd.scoring.result import Difficulty
 from jaxdd.storage.files import make_folder, to_json, write_atomically
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import local_path, shown

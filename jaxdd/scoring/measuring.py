@@ -17,15 +17,15 @@ from jaxdd.data.problem import (
     prepare,
 )
 from jaxdd.devices import needs
-from jaxdd.distillation import sorting
-from jaxdd.distillation.difficulties import Difficulty
 from jaxdd.errors import UserError
 from jaxdd.fields import option
 from jaxdd.fields.code import own_codes
 from jaxdd.methods.network import Arithmetic, NetworkSpec, PrecisionFlag
 from jaxdd.nets import NETS
+from jaxdd.scores.dataset import compute as scores_of
 from jaxdd.scores.ranks import rank_correlation
 from jaxdd.scores.table import SCORES, Effort, score_named
+from jaxdd.scoring.result import Difficulty
 from jaxdd.storage import provenance
 from jaxdd.types import Network
 
@@ -115,7 +115,7 @@ def compute(opened: Opened) -> Difficulty:
     """The scores of the training split, with their summary."""
     problem, names = opened.problem, opened.names
     train = problem.splits.train
-    scores = sorting.compute(
+    scores = scores_of(
         opened.network, problem.on_device(train), opened.seed, names, opened.effort
     )
     correlations: dict[str, dict[str, float | None]] = {}

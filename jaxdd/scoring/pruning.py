@@ -12,15 +12,15 @@ from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.data.problem import DataFlags, in_memory, open_problem, prepare
 from jaxdd.data.subsets import ENDS
-from jaxdd.distillation import measuring
-from jaxdd.distillation.difficulties import Difficulty
-from jaxdd.distillation.pruned import Pruned
-from jaxdd.distillation.sorting import of_other_data, read_scores
 from jaxdd.errors import UserError
 from jaxdd.fields import from_keywords, option
 from jaxdd.progress import Callback, listening, say
 from jaxdd.scores.selection import share_by_score
 from jaxdd.scores.table import SCORES
+from jaxdd.scoring import measuring
+from jaxdd.scoring.files import of_other_data, read_scores
+from jaxdd.scoring.pruned import Pruned
+from jaxdd.scoring.result import Difficulty
 from jaxdd.storage import provenance
 from jaxdd.storage.files import make_folder, output_file
 from jaxdd.storage.paths import existing_file, shown

@@ -11,8 +11,8 @@ import numpy as np
 from jaxdd import report
 from jaxdd.data import Dataset, Split
 from jaxdd.data.subsets import FORMAT, KIND, Subset
-from jaxdd.distillation.difficulties import Difficulty
 from jaxdd.report.pictures import draw
+from jaxdd.scoring.result import Difficulty
 from jaxdd.storage.files import make_folder, to_json, write_atomically
 from jaxdd.storage.paths import local_path
 
