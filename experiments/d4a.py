@@ -23,8 +23,8 @@ from experiments.console.flags import main, option
 from jaxdd.data.problem import Problem
 from jaxdd.devices import needs
 from jaxdd.errors import UserError, quoted
-from jaxdd.evaluation.protocol import MIN_RANDOM
 from jaxdd.objectives import REMEMBERED
+from jaxdd.training.schedules import MIN_RANDOM
 
 TERMS = REMEMBERED[1:]  # the first stands for no term
 

@@ -28,11 +28,10 @@ from jaxdd.data.problem import DataFlags, Problem, open_problem
 from jaxdd.data.real import take
 from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
-from jaxdd.evaluation.protocol import MIN_RANDOM, statistics
 from jaxdd.methods.network import Arithmetic, NetworkSpec
 from jaxdd.primitives.keys import named_key
 from jaxdd.progress import say
-from jaxdd.statistics import Gain, Statistics
+from jaxdd.statistics import Gain, Statistics, statistics
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import shown
@@ -47,6 +46,7 @@ from jaxdd.storage.records import (
 )
 from jaxdd.training.evaluate import accuracy
 from jaxdd.training.fit import Training, make_fit
+from jaxdd.training.schedules import MIN_RANDOM
 from jaxdd.types import Learner
 
 NUM_RANDOM = 20  # random subsets per seed in the table

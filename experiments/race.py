@@ -29,13 +29,13 @@ from jaxdd.devices import policy
 from jaxdd.distillation import options, resolution
 from jaxdd.distillation import run as distill
 from jaxdd.distillation.place import Place
-from jaxdd.evaluation.protocol import MIN_RANDOM, Judge, Protocol
+from jaxdd.evaluation.protocol import Judge, Protocol
 from jaxdd.methods.network import NetworkSpec
 from jaxdd.progress import say
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.paths import shown
 from jaxdd.storage.records import mapping, number, read_json
-from jaxdd.training.schedules import EvaluationSpec
+from jaxdd.training.schedules import MIN_RANDOM, EvaluationSpec
 
 # Methods that match real data, each with the fewest choices beside its own idea.
 RUNNERS = ("dm", "dsa", "mtt", "frepo", "rcig", "rat_bptt", "m3d", "datadam", "ncfm")

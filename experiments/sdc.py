@@ -38,8 +38,8 @@ from experiments.comparing.sdc_rows import (
 from experiments.console.flags import main, option
 from jaxdd.distillation import options
 from jaxdd.errors import UserError, quoted
-from jaxdd.evaluation.protocol import MIN_RANDOM
 from jaxdd.scores.probes import kinds_of
+from jaxdd.training.schedules import MIN_RANDOM
 
 CURVE_POINTS = 20  # measurements of difficulty along a run
 

@@ -11,9 +11,9 @@ from experiments.planning.networks import Networks, evaluation_cost
 from experiments.planning.programs import fit_cost
 from jaxdd import augment
 from jaxdd.distillation.pieces import SELECTION_NETWORKS
-from jaxdd.evaluation.protocol import MIN_RANDOM
 from jaxdd.progress import say
 from jaxdd.synthetic.sets import flatten
+from jaxdd.training.schedules import MIN_RANDOM
 
 
 def add_evaluation(run: Distillation) -> None:

@@ -16,7 +16,7 @@ from jaxdd.data.real import take
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.evaluation.opening import Opened, open_referee
 from jaxdd.evaluation.options import FULL, RANDOM, is_asked, plain
-from jaxdd.evaluation.protocol import MIN_RANDOM, Protocol
+from jaxdd.evaluation.protocol import Protocol
 from jaxdd.evaluation.rates import NETWORKS
 from jaxdd.evaluation.teacher import protocol_of_teacher
 from jaxdd.evaluation.whole import schedule
@@ -24,6 +24,7 @@ from jaxdd.methods.network import network_for
 from jaxdd.progress import say
 from jaxdd.scores.selection import BY_SCORE
 from jaxdd.synthetic.sets import flatten
+from jaxdd.training.schedules import MIN_RANDOM
 from jaxdd.types import RealData
 
 Programs = dict[str, tuple[Memory, Lever | None]]

@@ -12,13 +12,12 @@ import jax.numpy as jnp
 
 from jaxdd.errors import UserError
 from jaxdd.fields import Choice, option
+from jaxdd.primitives.horizons import last_step
 from jaxdd.types import Array, Key
 
 # Width by height of a part (RandomResizedCrop).
 RATIOS = 3 / 4, 4 / 3
 SCHEDULES = ("constant", "cosine")
-# Where a cosine ends in a recipe that no preset completes (ours).
-LAST_STEP = 1000
 
 
 class View(NamedTuple):
@@ -106,8 +105,7 @@ class Views(Choice):
         """
         if self.schedule == "constant":
             return jnp.float32(self.area)
-        horizon = LAST_STEP if self.horizon is None else self.horizon
-        share = jnp.clip(step / max(horizon, 1), 0.0, 1.0)
+        share = jnp.clip(step / max(last_step(self.horizon), 1), 0.0, 1.0)
         return self.area + (1 - self.area) * 0.5 * (1 + jnp.cos(jnp.pi * share))
 
     def draw(self, key: Key, step: Array) -> View:

@@ -1,6 +1,6 @@
 """A resolved distillation: its data, its method and its protocol."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import jax
@@ -8,64 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd.artifact.artifact import Artifact
-from jaxdd.artifact.restart import initial_from
 from jaxdd.data.problem import Problem
 from jaxdd.data.real import class_table
-from jaxdd.distillation.cropping import cropped
 from jaxdd.distillation.resolution import Resolved
-from jaxdd.errors import UserError
 from jaxdd.evaluation.protocol import Protocol
 from jaxdd.experts import Snapshots
 from jaxdd.experts.teaching import Teaching, first_teacher, known_of_classes
 from jaxdd.learners.fresh import Context
 from jaxdd.methods import build as methods
-from jaxdd.methods.recipe import Recipe
-from jaxdd.modifiers import masks, segments
-from jaxdd.objectives.gradient import GradientMatching
+from jaxdd.modifiers import segments
 from jaxdd.primitives.keys import named_key
-from jaxdd.primitives.trees import named_leaves
-from jaxdd.progress import say
 from jaxdd.running.loop import Program
 from jaxdd.synthetic import decoder as decoders
-from jaxdd.synthetic.initial import correct_set, initial_set, label_logits, mosaics
-from jaxdd.synthetic.labels import TeacherLabels, probabilities_of
-from jaxdd.synthetic.sets import flatten, present
-from jaxdd.training.evaluate import right
-from jaxdd.types import Array, Inputs, Learner, Network, Params, RealData, Synthetic
-
-# Images at a time when an expert is asked about all of train.
-CHUNK = 100
-
-
-def describe_mask(
-    network: Network, recipe: Recipe, image_shape: tuple[int, ...]
-) -> str | None:
-    """A sentence about what the mask drops of the parameters or features.
-
-    Raises:
-        UserError: it is asked for and drops nothing, or everything.
-    """
-    mask = None if recipe.mask is None else recipe.mask.make()
-    if recipe.mask is None or mask is None:
-        return None
-    shapes = recipe.objective.matched(network, image_shape)
-    example = jax.tree.map(lambda x: jnp.zeros(x.shape), shapes)
-    counts = masks.describe(mask, example)
-    if isinstance(recipe.objective, GradientMatching):
-        # What is not matched anyway does not count.
-        kept = recipe.objective.masking(None)
-        matched = named_leaves(example if kept is None else kept(example))
-        counts = {n: x for n, x in counts.items() if kept is None or matched[n].any()}
-    dropped, total = (sum(x[i] for x in counts.values()) for i in (0, 1))
-    if dropped == total:
-        raise UserError(
-            f"--mask_ratio={recipe.mask.ratio:g} leaves nothing to be matched: use a "
-            "smaller one"
-        )
-    if recipe.mask.kind == "loss":
-        return f"mask: the {dropped} of {total} entries with the smallest error"
-    parts = [f"{name} {d}/{n}" for name, (d, n) in counts.items() if d]
-    return f"mask: {dropped} of {total} entries are left out ({', '.join(parts)})"
+from jaxdd.synthetic.labels import probabilities_of
+from jaxdd.synthetic.sets import present
+from jaxdd.types import Array, Inputs, Learner, Network, RealData, Synthetic
 
 
 class Job:
@@ -177,69 +134,6 @@ class Job:
         earlier = jnp.arange(self.slots) < sum(self.parts[:index])
         return jnp.where(earlier, jnp.float32(self.recipe.segments.boost_rate), 1)
 
-    def go_on(self, stored: Synthetic) -> Synthetic:
-        """A stored set as one to start from: in the input space, with what is learned.
-
-        Logits come back from probabilities, which are the same for all that differ by
-        a constant.
-        """
-        labels = stored.labels
-        if self.recipe.learned_labels:
-            labels = jnp.log(jnp.maximum(labels, jnp.finfo(labels.dtype).tiny))
-        return stored._replace(images=self.space.decode(stored.images), labels=labels)
-
-    def first(self, key: jax.Array, real: RealData, size: int) -> Synthetic:
-        """Images to start from, in the input space, `size` per class.
-
-        Labels are in the form that the recipe learns, such as logits.
-        """
-        if self.start is not None:
-            return self._begin_at(self.start)
-        kind, factor = self.recipe.images.init, self.recipe.images.factor
-        count = size if "noise" in kind else size * factor**2
-        if kind == "correct":
-            first, wrong = correct_set(key, real, self._right(), count)
-            if wrong:
-                say(f"{wrong} initial images are right for none of the experts")
-        elif kind == "crops":
-            first = cropped(key, real, count, self.recipe.images.crops, self.teacher)
-        else:
-            first = initial_set(key, kind, real, count)
-        if self.recipe.learned_labels:
-            images = flatten(first).images
-            logits = self._logits(images) if kind == "correct" else [
-                next(self._logits(images))
-            ]  # fmt: skip
-            first = first._replace(labels=label_logits(first, logits))
-        elif isinstance(self.recipe.labels, TeacherLabels) and kind == "crops":
-            first = first._replace(labels=self.teacher.probabilities(first.images))
-        else:
-            first = first._replace(labels=self.recipe.labels.begin(first.labels))
-        if count > size:
-            first = mosaics(first, factor, self.space)
-        return first._replace(step_size=jnp.float32(self.recipe.step_size))
-
-    def _begin_at(self, start: Artifact) -> Synthetic:
-        """The images of an artifact, and its labels where they are learned.
-
-        Where logits are learned, hard labels begin as those of real images do: with an
-        expert's logits, here the mean over the tiles of an image.
-        """
-        learned = self.recipe.learned_labels
-        first = initial_from(start, self.problem.preprocess, learned)
-        if learned and start.label_kind == "hard":
-            stored = first._replace(images=self.space.encode(first.images))
-            logits = next(self._logits(flatten(self.decode(stored)).images))
-            classes, size = first.labels.shape[:2]
-            parts = logits.reshape(classes, -1, size, classes)
-            first = first._replace(labels=jnp.mean(parts, axis=1))
-        elif (labels := self.recipe.labels).space != "probabilities":
-            own = jnp.asarray(start.labels)
-            if labels.space != start.label_space:
-                own = labels.begin(jnp.asarray(start.probabilities()))
-            first = first._replace(labels=own)
-        return first._replace(step_size=jnp.float32(self.recipe.step_size))
-
     def decode(
         self, stored: Synthetic, formation: decoders.Formation | None = None
     ) -> Synthetic:
@@ -306,31 +200,6 @@ class Job:
         decoded = [decoders.decode_stored(x, formation, self.space) for x in parts]
         whole = segments.join(decoded[: len(self.parts) - 1])
         return whole._replace(step_size=jnp.float32(0))
-
-    def _ends(self) -> Iterator[Params]:
-        """Every expert's parameters after its last epoch."""
-        assert self.bank is not None
-        last = self.bank.manifest.last_epoch
-        for expert in range(self.bank.manifest.experts):
-            yield self.bank.snapshot(expert, last, self.params)
-
-    def _right(self) -> Iterator[Array]:
-        """For one expert after another, which training images it gets right."""
-        stats = self.network.init(jax.random.key(0))[1]
-
-        @jax.jit
-        def hits(params: Params, real: RealData) -> Array:
-            return right(self.network, Learner(params, stats), real, CHUNK) > 0
-
-        return (hits(params, self.inputs.full) for params in self._ends())
-
-    def _logits(self, images: Array) -> Iterator[Array]:
-        """For one expert after another, its logits of some images."""
-        stats = self.network.init(jax.random.key(0))[1]
-        apply = jax.jit(
-            lambda params, x: self.network.apply(params, stats, x, False)[0].logits
-        )
-        return (apply(params, images) for params in self._ends())
 
     def protocol(
         self,

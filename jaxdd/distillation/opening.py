@@ -15,7 +15,7 @@ from jaxdd.devices import needs
 from jaxdd.distillation import banks, memory, resolution, sorting
 from jaxdd.distillation.commands import command_of
 from jaxdd.distillation.identity import identity
-from jaxdd.distillation.job import Job, describe_mask
+from jaxdd.distillation.job import Job
 from jaxdd.distillation.options import run_of
 from jaxdd.distillation.place import Place
 from jaxdd.distillation.resolution import Resolved
@@ -23,6 +23,7 @@ from jaxdd.distillation.starts import Start, open_start
 from jaxdd.experts import Bank
 from jaxdd.learners.fresh import Context
 from jaxdd.methods.build import build
+from jaxdd.methods.masking import describe_mask
 from jaxdd.methods.recipe import Recipe
 from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.gradient import GradientMatching

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdd.distillation.first_images import as_first_images, first_images
 from jaxdd.distillation.job import Job
 from jaxdd.evaluation.protocol import Judge
 from jaxdd.experts import Snapshots
@@ -78,9 +79,9 @@ class Piece:
         chosen = index > 0 or job.recipe.needs_teacher
         real = self.inputs.real if chosen else self.inputs.full
         key = named_key(self.seed, "initial")
-        first = job.first(key, real, job.parts[index])
+        first = first_images(job, key, real, job.parts[index])
         if self.grown is not None:
-            grown = job.go_on(self.grown)
+            grown = as_first_images(job, self.grown)
             first = segments.join([grown, first])._replace(step_size=grown.step_size)
         return segments.pad(first, job.slots, job.recipe.labels.absent)
 

@@ -231,18 +231,16 @@ def _completed(
     if isinstance(recipe.objective, MixedMatching):
         size = min(recipe.objective.batch_mixed, len(problem.splits.train.labels))
         recipe = replace(recipe, objective=replace(recipe.objective, batch_mixed=size))
+    # What changes along a run arrives at the last step of the published one.
+    horizon = run.published.steps or max(1, run.length.steps)
     if recipe.sdc is not None and recipe.sdc.horizon is None:
-        # A rising weight arrives at the last step of the published run.
-        horizon = run.published.steps or max(1, run.length.steps)
         recipe = replace(recipe, sdc=replace(recipe.sdc, horizon=horizon))
     if recipe.images.schedule != "constant" and recipe.images.horizon is None:
-        horizon = run.published.steps or max(1, run.length.steps)
         images = replace(recipe.images, horizon=horizon)
         recipe = replace(recipe, images=images)
     views = getattr(recipe.objective, "views", None)
     if isinstance(views, Views) and views.schedule != "constant":
         if views.horizon is None:
-            horizon = run.published.steps or max(1, run.length.steps)
             views = replace(views, horizon=horizon)
         objective: Any = recipe.objective
         recipe = replace(recipe, objective=replace(objective, views=views))

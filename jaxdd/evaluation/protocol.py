@@ -25,9 +25,6 @@ from jaxdd.training.evaluate import make_hits, random_subsets, repeat
 from jaxdd.training.fit import Training
 from jaxdd.types import Array, Batch, Key, RealData, Synthetic
 
-# Fewer random subsets than this say little: they differ far more than networks do (on
-# digits at one image per class the standard deviation is 5 points against 0.5).
-MIN_RANDOM = 5
 # (networks that are done, of how many, seconds for one)
 Watch = Callable[[int, int, float], None]
 

@@ -19,7 +19,7 @@ from jaxdd.devices.timing import Stopwatch
 from jaxdd.errors import UserError, choose
 from jaxdd.evaluation.history import identity, known_results, with_earlier
 from jaxdd.evaluation.hits import Hits
-from jaxdd.evaluation.protocol import MIN_RANDOM, Judge, Measured, Protocol
+from jaxdd.evaluation.protocol import Judge, Measured, Protocol
 from jaxdd.evaluation.reopening import PARTS, Tested, reopen, tested_on
 from jaxdd.evaluation.result import (
     ClassAccuracy,
@@ -35,6 +35,7 @@ from jaxdd.statistics import Statistics
 from jaxdd.storage.files import to_json, write_atomically
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import existing_file, local_path, shown
+from jaxdd.training.schedules import MIN_RANDOM
 from jaxdd.types import Synthetic
 
 

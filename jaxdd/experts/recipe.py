@@ -5,7 +5,6 @@ from typing import ClassVar
 
 from jaxdd.experts.manifest import DTYPES
 from jaxdd.fields import Choice, option
-from jaxdd.training.fit import Training
 
 
 @dataclass(frozen=True)
@@ -64,13 +63,3 @@ class Experts(Choice):
         at_least=0,
         beside={"gsam_rho": None},
     )
-
-    def training(self, epochs: int) -> Training:
-        """The schedule of each expert."""
-        return Training(
-            epochs,
-            self.learning_rate,
-            batch_size=self.batch_size,
-            gsam_rho=self.gsam_rho,
-            gsam_alpha=self.gsam_alpha,
-        )

@@ -10,6 +10,7 @@ from jaxdd.errors import UserError, quoted
 from jaxdd.fields import Choice, option
 from jaxdd.modifiers.terms import SCHEDULES, WeightedTerm, weight_schedule
 from jaxdd.primitives import per_sample_gradient_norms
+from jaxdd.primitives.horizons import last_step
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.primitives.trees import global_norm
 from jaxdd.types import (
@@ -185,11 +186,7 @@ class SDC(Choice):
         """The weighted term by its name, none at weight 0."""
         if self.weight == 0:
             return {}
-        horizon = LAST_STEP if self.horizon is None else self.horizon
-        schedule = weight_schedule(self.schedule, self.weight, horizon)
+        last = last_step(self.horizon)
+        schedule = weight_schedule(self.schedule, self.weight, last)
         term = sdc(network, self.norm, self.at, microbatch, loss)
         return {"sdc": WeightedTerm(schedule, term, self.relative)}
-
-
-# Where a rising weight arrives in a recipe that no preset completes (ours).
-LAST_STEP = 1000

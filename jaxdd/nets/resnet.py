@@ -10,9 +10,6 @@ from jaxdd.types import Array, Outputs
 BLOCKS_PER_STAGE = (2, 2, 2, 2)
 
 
-STEMS = ("small", "imagenet")
-
-
 class Stem(nn.Module):
     """3x3 convolution, norm, ReLU: [B, H, W, C] -> [B, H, W, width].
 

@@ -13,7 +13,7 @@ from jaxdd.modifiers.masks import Masking, depth_order, layer_of
 from jaxdd.modifiers.terms import WeightedTerm, add_terms
 from jaxdd.nets import has_batch_statistics
 from jaxdd.objectives.lifts import class_gradients
-from jaxdd.objectives.parts import Parts
+from jaxdd.objectives.parts import AUGMENTATION, Parts
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.losses import cross_entropy
 from jaxdd.primitives.trees import apply_mask, named_leaves, safe_sqrt
@@ -245,10 +245,7 @@ class StatisticsMatching(Choice):
     subject: ClassVar[str] = "matching a teacher's statistics"
     batch_syn: ClassVar[int | None] = None
 
-    augmentation: str = option(
-        "none",
-        "augmentation of the match, operations joined by _ such as color_flip, or none",
-    )
+    augmentation: str = option("none", AUGMENTATION)
     statistics_weight: float = option(
         0.01,
         "weight of the distance of batch norm statistics from those of a teacher",

@@ -7,6 +7,7 @@ import optax
 
 from jaxdd.errors import UserError
 from jaxdd.fields import Choice, option, variant
+from jaxdd.primitives.horizons import last_step
 from jaxdd.synthetic.crops import Crops
 from jaxdd.synthetic.decoder import INPUT
 from jaxdd.synthetic.formation import KINDS, Formation
@@ -168,8 +169,8 @@ class Images(Choice):
 
     def updating(self, rate: float) -> optax.GradientTransformation:
         """The optimiser at a rate, with its schedule, but without the clipping."""
-        horizon = LAST_STEP if self.horizon is None else self.horizon
-        return self.optimizer.make(scheduled(self.schedule, rate, horizon))
+        schedule = scheduled(self.schedule, rate, last_step(self.horizon))
+        return self.optimizer.make(schedule)
 
     def updates(self) -> optax.GradientTransformation:
         """The optimiser of the images."""
@@ -199,7 +200,3 @@ class Images(Choice):
                 "storing pixels needs the space of the data's preprocessing"
             )
         return pixels
-
-
-# Where a cosine ends in a recipe that no preset completes (ours).
-LAST_STEP = 1000

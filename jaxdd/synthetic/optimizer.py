@@ -162,7 +162,6 @@ class AdaBelief(Choice):
         return optax.adabelief(rate)
 
 
-Optimizer = SGD | Adam | AdamW | LAMB | AdaBelief
 OPTIMIZERS = {kind.name: kind for kind in (SGD, Adam, AdamW, LAMB, AdaBelief)}
 
 

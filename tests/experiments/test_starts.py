@@ -12,6 +12,7 @@ from experiments.planning.steps import Imagined
 from jaxdd.artifact import file as artifacts
 from jaxdd.distillation import banks
 from jaxdd.distillation import run as distill
+from jaxdd.distillation.first_images import expert_logits, first_images
 from jaxdd.distillation.job import Job
 from jaxdd.errors import UserError
 from tests.experiments.helpers import (
@@ -40,7 +41,7 @@ def first_of(opened):
         bank = Imagined(banks.manifest_of(problem, network, resolved), network)
     real = problem.on_device(problem.splits.train)
     job = Job(problem, resolved, network, real, bank, opened.start)
-    return job, job.first(jax.random.key(0), job.inputs.full, resolved.task.ipc)
+    return job, first_images(job, jax.random.key(0), job.inputs.full, resolved.task.ipc)
 
 
 def test_a_run_begins_at_the_set_wherever_it_lies(
@@ -96,7 +97,7 @@ def test_learned_labels_of_a_hard_set_begin_with_an_expert(path, tmp_path, probl
     opened = open_config(config, problem)
     job, first = first_of(opened)
     images = first.images.reshape(-1, *first.images.shape[2:])
-    logits = next(job._logits(images)).reshape(10, 1, 10)
+    logits = next(expert_logits(job, images)).reshape(10, 1, 10)
     np.testing.assert_allclose(first.labels, logits, atol=1e-5)
     assert any("an expert's" in sentence for sentence in opened.remarks)
 
@@ -115,7 +116,7 @@ def test_labels_of_a_mosaic_are_the_mean_over_its_tiles(path, tmp_path, problem)
     for j in (0, 1):
         one = {name: array[:, j : j + 1] for name, array in two.items()}
         tiles = dataclasses.replace(made, factor=2, **one).synthetic().images
-        logits = next(job._logits(tiles.reshape(40, *tiles.shape[2:])))
+        logits = next(expert_logits(job, tiles.reshape(40, *tiles.shape[2:])))
         expected = logits.reshape(10, 4, 10).mean(1)
         np.testing.assert_allclose(first.labels[:, j], expected, atol=1e-5)
 
