@@ -14,7 +14,7 @@ from jaxdd.errors import UserError, quoted
 from jaxdd.fields import from_keywords, option
 from jaxdd.progress import Callback, listening
 from jaxdd.report.pictures import draw
-from jaxdd.scores.table import SCORES
+from jaxdd.scores.table import SCORES, Effort
 from jaxdd.scoring.measuring import (
     Opened,
     ScoreFlags,
@@ -52,11 +52,11 @@ def difficulty(
     width: int | None = None,
     depth: int | None = None,
     seed: int = 0,
-    networks: int = 5,
-    train_steps: int = 100,
-    forgetting_epochs: int = 10,
-    damping: float = 0.1,
-    rank: int = 16,
+    networks: int = Effort.networks,
+    train_steps: int = Effort.train_steps,
+    forgetting_epochs: int = Effort.forgetting_epochs,
+    damping: float = Effort.damping,
+    rank: int = Effort.rank,
     validation: float = 0.0,
     precision: str = AUTO,
     data_dir: str | Path | None = None,

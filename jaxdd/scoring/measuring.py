@@ -42,15 +42,18 @@ class ScoreFlags(DataFlags, PrecisionFlag):
     )
     width: int | None = option(None, "channels of the ConvNet")
     depth: int | None = option(None, "blocks of the ConvNet")
-    networks: int = option(5, "networks that a score is averaged over")
+    networks: int = option(Effort.networks, "networks that a score is averaged over")
     train_steps: int = option(
-        100, "SGD steps that each network is trained before it scores"
+        Effort.train_steps, "SGD steps that each network is trained before it scores"
     )
-    forgetting_epochs: int = option(10, "epochs over which forgetting is counted")
+    forgetting_epochs: int = option(
+        Effort.forgetting_epochs, "epochs over which forgetting is counted"
+    )
     damping: float = option(
-        0.1, "damping of influence, as a share of the curvature's largest eigenvalue"
+        Effort.damping,
+        "damping of influence, as a share of the curvature's largest eigenvalue",
     )
-    rank: int = option(16, "eigenpairs of the curvature that influence uses")
+    rank: int = option(Effort.rank, "eigenpairs of the curvature that influence uses")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """`experiments.difficulty`: scores in dataset order, their pictures and ranks."""
 
 import dataclasses
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -259,3 +260,13 @@ def test_scores_of_other_data_are_told(scored, tmp_path):
 def test_arguments_that_cannot_be_used(arguments, words):
     with refused(words):
         jaxdd.difficulty(**{"data": (IMAGES, LABELS), "net": "mlp", **arguments})
+
+
+def test_keywords_of_the_function_default_to_the_flags():
+    """A value that is left out means the same in both."""
+    keywords = inspect.signature(jaxdd.difficulty).parameters
+    flags = {f.name: f.default for f in dataclasses.fields(scoring.Config)}
+    shared = keywords.keys() & flags.keys()
+    assert keywords.keys() - shared == {"data", "progress"}
+    assert flags.keys() - shared == {"dataset", "workdir"}
+    assert {n: keywords[n].default for n in shared} == {n: flags[n] for n in shared}
