@@ -11,7 +11,7 @@ import numpy as np
 from experiments.planning.distillation import Distillation
 from experiments.planning.estimate import Lever, Part
 from jaxdd import report
-from jaxdd.distillation.evidence import CLASSES, EACH
+from jaxdd.distillation.sample_difficulty import CLASSES, EACH
 from jaxdd.report.pictures import draw
 from jaxdd.report.tiles import PIXELS
 from jaxdd.running.resume import LONG_SECONDS

@@ -9,13 +9,13 @@ import numpy as np
 from jaxdd.artifact import file as artifacts
 from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.schema import STATISTICS
-from jaxdd.distillation import evidence as evidences
-from jaxdd.distillation.evidence import Evidence
+from jaxdd.distillation import sample_difficulty
 from jaxdd.distillation.finished import SUMMARY, as_it_lies
+from jaxdd.distillation.sample_difficulty import SampleDifficulty
 from jaxdd.errors import NotWritten, UserError
 from jaxdd.methods.recipes import spelled
 from jaxdd.report.run_page import run_page
-from jaxdd.report.run_values import Difficulty, Run
+from jaxdd.report.run_values import DifficultyPart, Run
 from jaxdd.storage import records
 from jaxdd.storage.arrays import Member, read_arrays
 from jaxdd.storage.files import write_atomically
@@ -58,7 +58,7 @@ def content_of(
     summary: Mapping[str, Any],
     metrics: Sequence[Mapping[str, Any]],
     workdir: str,
-    evidence: Evidence | None = None,
+    samples: SampleDifficulty | None = None,
     right: np.ndarray | None = None,
     ids: np.ndarray | None = None,
     remarks: Sequence[str] = (),
@@ -70,22 +70,22 @@ def content_of(
         summary: content of `summary.json`.
         metrics: lines of `metrics.jsonl`.
         workdir: its folder, as text.
-        evidence: difficulty of samples, where it was kept.
+        samples: difficulty of samples, where it was kept.
         right: [E, M], where networks on the set are right about test samples.
         ids: [M] of these samples, increasing.
         remarks: sentences about what is lacking.
     """
     difficulty = None
-    if evidence is not None:
+    if samples is not None:
         known = right is not None and ids is not None
-        difficulty = Difficulty(
-            evidence.kinds,
-            evidence.of_set,
-            evidence.of_real,
-            evidence.extremes,
-            evidence.classes,
-            evidence.hard,
-            tenths(evidence, right, ids) if known else (),  # type: ignore[arg-type]
+        difficulty = DifficultyPart(
+            samples.kinds,
+            samples.of_set,
+            samples.of_real,
+            samples.extremes,
+            samples.classes,
+            samples.hard,
+            tenths(samples, right, ids) if known else (),  # type: ignore[arg-type]
         )
     return Run(
         title=title_of(summary["config"], _NOUNS[artifact.modality.name]),
@@ -123,11 +123,13 @@ def title_of(config: Mapping[str, Any], noun: str = "image") -> str:
     return f"{name}{extra} on {config.get('dataset')}, {images}"
 
 
-def tenths(evidence: Evidence, right: np.ndarray, ids: np.ndarray) -> list[float]:
+def tenths(
+    samples: SampleDifficulty, right: np.ndarray, ids: np.ndarray
+) -> list[float]:
     """Accuracy by tenths of the test samples whose difficulty is known.
 
     Args:
-        evidence: with T test samples.
+        samples: with T test samples.
         right: [E, M], where networks are right.
         ids: [M] of all test samples, increasing.
 
@@ -135,12 +137,12 @@ def tenths(evidence: Evidence, right: np.ndarray, ids: np.ndarray) -> list[float
         Ten accuracies in percent, from the easiest tenth to the hardest; none where
         there are fewer than ten samples, or samples of another split.
     """
-    if len(evidence.test_ids) < TENTHS or not len(ids):
+    if len(samples.test_ids) < TENTHS or not len(ids):
         return []
-    places = np.searchsorted(ids, evidence.test_ids)
-    if (places >= len(ids)).any() or (ids[places] != evidence.test_ids).any():
+    places = np.searchsorted(ids, samples.test_ids)
+    if (places >= len(ids)).any() or (ids[places] != samples.test_ids).any():
         return []
-    order = places[np.argsort(evidence.of_test, kind="stable")]
+    order = places[np.argsort(samples.of_test, kind="stable")]
     by_sample = right.mean(axis=0)[order]
     return [float(100 * x.mean()) for x in np.array_split(by_sample, TENTHS)]
 
@@ -150,7 +152,7 @@ def write_report(
     artifact: Artifact,
     summary: Mapping[str, Any],
     metrics: Sequence[Mapping[str, Any]],
-    evidence: Evidence | None,
+    samples: SampleDifficulty | None,
     right: np.ndarray,
     ids: np.ndarray,
 ) -> None:
@@ -159,7 +161,7 @@ def write_report(
     Raises:
         NotWritten: the disk refuses.
     """
-    run = content_of(artifact, summary, metrics, str(path.parent), evidence, right, ids)
+    run = content_of(artifact, summary, metrics, str(path.parent), samples, right, ids)
     write_page(path, run_page(run))
 
 
@@ -212,10 +214,10 @@ def read(workdir: str | Path, what: str = "--workdirs") -> Run:
     classes = len(artifact.images)
     _check_classes(summary, classes, path)
     remarks: list[str] = []
-    evidence, right, ids = None, None, None
+    samples, right, ids = None, None, None
     try:
-        if (folder / evidences.FILE).exists():
-            evidence = evidences.read(folder, classes)
+        if (folder / sample_difficulty.FILE).exists():
+            samples = sample_difficulty.read(folder, classes)
     except UserError as error:
         remarks.append(str(error))
     try:
@@ -226,7 +228,7 @@ def read(workdir: str | Path, what: str = "--workdirs") -> Run:
         remarks.append(str(error))
     return content_of(
         artifact, as_it_lies(summary, folder), read_metrics(folder), str(folder),
-        evidence, right, ids, remarks,
+        samples, right, ids, remarks,
     )  # fmt: skip
 
 

@@ -20,15 +20,14 @@ from jaxdd.artifact.csv_file import write_csv
 from jaxdd.data.problem import Problem
 from jaxdd.devices import memory
 from jaxdd.devices.timing import Stopwatch
-from jaxdd.distillation import evidence as evidences
-from jaxdd.distillation import reporting, segmented, sorting
-from jaxdd.distillation.evidence import Evidence, gather
+from jaxdd.distillation import reporting, sample_difficulty, segmented, sorting
 from jaxdd.distillation.finished import AGAIN, SUMMARY, as_it_lies, unfinished
 from jaxdd.distillation.job import Job
 from jaxdd.distillation.opening import Opened, open_run
 from jaxdd.distillation.options import Flags, given
 from jaxdd.distillation.place import Place
 from jaxdd.distillation.reporting import write_report
+from jaxdd.distillation.sample_difficulty import SampleDifficulty, gather
 from jaxdd.errors import UserError
 from jaxdd.evaluation.hits import Hits
 from jaxdd.evaluation.protocol import Judge, Measured, Protocol
@@ -201,9 +200,9 @@ def distil(job: Job, place: Place, record: Record | None, opened: Opened) -> Out
         "device": provenance.device(),
     }
     if place.folder is not None:
-        evidence = _write_evidence(probes, seen, problem, place.folder)
+        samples = _write_difficulty(probes, seen, problem, place.folder)
         summary = _write_results(
-            artifact, measured, summary, made.metrics, evidence, place.folder
+            artifact, measured, summary, made.metrics, samples, place.folder
         )
         kept.remove()
     return Outcome(artifact, made.metrics, summary, job.program)
@@ -319,16 +318,16 @@ def _write_set(artifact: Artifact, made: segmented.Made, folder: Path) -> None:
     say(f"{shown(folder)}/distilled.npz and images.png: the set; its accuracy follows")
 
 
-def _write_evidence(
+def _write_difficulty(
     probes: Probes, seen: Mapping[str, Seen], problem: Problem, folder: Path
-) -> Evidence | None:
+) -> SampleDifficulty | None:
     """The difficulty of single samples, which a run can do without."""
     if not seen:
         return None
-    evidence = draw(gather, probes, seen, problem)
-    if evidence is not None:
-        evidences.write(evidence, folder)
-    return evidence
+    samples = draw(gather, probes, seen, problem)
+    if samples is not None:
+        sample_difficulty.write(samples, folder)
+    return samples
 
 
 def _write_results(
@@ -336,7 +335,7 @@ def _write_results(
     measured: Measured,
     summary: dict[str, Any],
     metrics: list[dict[str, Any]],
-    evidence: Evidence | None,
+    samples: SampleDifficulty | None,
     folder: Path,
 ) -> dict[str, Any]:
     """The measured set, its report and its summary, which is written last: it says that
@@ -347,7 +346,7 @@ def _write_results(
     text = to_json(summary)
     draw(
         write_report, folder / reporting.FILE, artifact, json.loads(text), metrics,
-        evidence, measured.hits, measured.ids,
+        samples, measured.hits, measured.ids,
     )  # fmt: skip
     write_atomically(folder / "summary.json", text)
     return records.read_json(folder / "summary.json", SUMMARY, AGAIN)

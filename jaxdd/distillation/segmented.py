@@ -36,7 +36,7 @@ from jaxdd.synthetic.sets import flatten
 from jaxdd.types import Array, RealData, Synthetic
 
 NAMES = ("images", "labels")
-SCORES = "learnability"
+LEARNABILITY = "learnability"
 AGAIN = "delete it to distil that segment again"
 TIMINGS = ("seconds", "seconds_per_step", "compile_seconds")
 _SEGMENT = {
@@ -65,7 +65,7 @@ def read_segment(
     classes, count = shape[:2]
     expected = dict.fromkeys(("images", "begun_images"), shape)
     expected |= dict.fromkeys(("labels", "begun_labels"), (classes, count, classes))
-    per_sample = ("margins", *([SCORES] if scored else []))
+    per_sample = ("margins", *([LEARNABILITY] if scored else []))
     expected |= dict.fromkeys(per_sample, (samples,))
     members = {**_SEGMENT, **{name: Member("f", 1) for name in per_sample}}
 
@@ -241,7 +241,7 @@ class _Segmented:
         margins = jnp.asarray(arrays["margins"])
         lost = segments.forgotten(self.margins[-1], margins) if index else 0.0
         self.margins.append(margins)
-        scores = arrays.get(SCORES)
+        scores = arrays.get(LEARNABILITY)
         self.scores.append(None if scores is None else jnp.asarray(scores))
         self.timings.append({k: float(arrays[f"timings/{k}"]) for k in TIMINGS})
         self.records.append(
@@ -307,7 +307,7 @@ class _Segmented:
         now = self.judge(keys, data, job.inputs.full, rate)
         judged = {"margins": judges.margins(now, labels)}
         if self.asked.keeps_learnable:
-            judged[SCORES] = learnability(now, self._reference, labels)
+            judged[LEARNABILITY] = learnability(now, self._reference, labels)
         return judged
 
     @cached_property

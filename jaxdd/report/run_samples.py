@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxdd.report import page, samples
-from jaxdd.report.run_values import KINDS, Difficulty, Run
+from jaxdd.report.run_values import KINDS, DifficultyPart, Run
 from jaxdd.report.tiles import grid, shrunk, tiles
 
 EACH = 3  # synthetic images of a class between the easiest and the hardest real ones
@@ -27,7 +27,7 @@ def images(run: Run) -> str:
     )
 
 
-def extremes(run: Run, kept: Difficulty) -> str:
+def extremes(run: Run, kept: DifficultyPart) -> str:
     """Rows of classes: the easiest real samples, synthetic ones, the hardest."""
     if run.images.ndim != kept.extremes.ndim + 1:
         return ""
@@ -66,7 +66,7 @@ def extremes(run: Run, kept: Difficulty) -> str:
     )
 
 
-def _other_extremes(run: Run, kept: Difficulty) -> str:
+def _other_extremes(run: Run, kept: DifficultyPart) -> str:
     """The same as lines over time, or as one table for every class."""
     body, charts = "", {}
     for k in np.unique(kept.classes):

@@ -55,7 +55,7 @@ COURSE = (
 
 
 @dataclass(frozen=True)
-class Difficulty:
+class DifficultyPart:
     """GraDN of samples at the end of a run.
 
     Attributes:
@@ -101,7 +101,7 @@ class Run:
     images: np.ndarray
     summary: Mapping[str, Any]
     metrics: Sequence[Line]
-    difficulty: Difficulty | None = None
+    difficulty: DifficultyPart | None = None
     remarks: Sequence[str] = field(default=())
     columns: Sequence[Column] = field(default=())
 

@@ -10,7 +10,7 @@ import pytest
 
 from experiments import report as program
 from experiments.comparing import reports
-from jaxdd.distillation import evidence, reporting
+from jaxdd.distillation import reporting, sample_difficulty
 from jaxdd.distillation import run as distill
 from jaxdd.evaluation.protocol import Measured
 from jaxdd.storage.workdir import Record
@@ -56,7 +56,7 @@ def test_a_run_writes_its_report_and_it_can_be_made_again(finished, tmp_path):
 
 
 def test_the_report_agrees_with_the_summary(finished):
-    run, kept = reporting.read(finished), evidence.read(finished, 10)
+    run, kept = reporting.read(finished), sample_difficulty.read(finished, 10)
     end = run.summary["difficulty"]["end"]
     assert np.isclose(kept.of_set[0].mean(), end["grad_norm"], rtol=1e-5)
     below = 100 * np.mean(kept.of_real[0] < kept.of_set[0].mean())

@@ -17,12 +17,12 @@ from experiments import experts as experts_program
 from experiments.comparing import cells, d4a_results, pairs
 from experiments.comparing.sdc_results import read_measured
 from jaxdd.artifact import file as artifacts
-from jaxdd.distillation import banks, evidence, experts, reporting, segmented
+from jaxdd.distillation import banks, experts, reporting, sample_difficulty, segmented
 from jaxdd.distillation.finished import AGAIN, SUMMARY
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank, Manifest
 from jaxdd.report.run_page import run_page
-from jaxdd.report.run_values import Difficulty, Run
+from jaxdd.report.run_values import DifficultyPart, Run
 from jaxdd.scoring.files import read_scores
 from jaxdd.storage.files import to_json
 from jaxdd.storage.metrics import Metrics
@@ -131,9 +131,9 @@ def _use_losses(path: Path) -> None:
     assert np.isfinite(d4a_results.read_losses(path, 20)).all()
 
 
-def _use_evidence(path: Path) -> None:
-    found = evidence.read(path.parent, 10)
-    kept = Difficulty(*found[:6])
+def _use_sample_difficulty(path: Path) -> None:
+    found = sample_difficulty.read(path.parent, 10)
+    kept = DifficultyPart(*found[:6])
     assert len(run_page(dataclasses.replace(_reported(), difficulty=kept)))
 
 
@@ -306,9 +306,9 @@ FILES = {
     "hits": _arrays(
         "evaluation.npz", _use_hits, right=np.eye(5, 20) > 0, ids=np.arange(20)
     ),
-    "evidence": _arrays(
+    "sample_difficulty": _arrays(
         "difficulty.npz",
-        _use_evidence,
+        _use_sample_difficulty,
         kinds=np.array(["real_early", "random"]),
         of_set=np.ones((2, 10), np.float32),
         of_real=np.linspace(0, 3, 40, dtype=np.float32).reshape(2, 20),

@@ -11,7 +11,7 @@ from PIL import Image
 
 from jaxdd.report import drawings, markdown, page
 from jaxdd.report.run_page import run_page
-from jaxdd.report.run_values import Difficulty, Run
+from jaxdd.report.run_values import DifficultyPart, Run
 from jaxdd.report.runs_page import Named, runs_page
 from jaxdd.report.tiles import PER_CLASS, grid, png, shrunk
 from tests.helpers import refused
@@ -99,7 +99,7 @@ def toy_run(names=("cat", "dog"), mean=50.0, **changes) -> Run:
         "versions": {"jax": "0.10"},
     }  # fmt: skip
     rng = np.random.default_rng(0)
-    difficulty = Difficulty(
+    difficulty = DifficultyPart(
         ("real_early", "random"), rng.random((2, 2)), rng.random((2, 30)),
         np.zeros((4, 8, 8, 1), np.uint8), np.array([0, 0, 1, 1]),
         np.array([False, True, False, True]), np.linspace(100, 10, 10).tolist(),

@@ -27,7 +27,7 @@ CLASSES = 20  # of the first of them
 _MEGABYTE = 2**20
 
 
-class Evidence(NamedTuple):
+class SampleDifficulty(NamedTuple):
     """Difficulty of samples, GraDN under networks of every kind.
 
     Attributes:
@@ -54,7 +54,9 @@ class Evidence(NamedTuple):
     of_test: np.ndarray
 
 
-def gather(probes: Probes, seen: Mapping[str, Seen], problem: Problem) -> Evidence:
+def gather(
+    probes: Probes, seen: Mapping[str, Seen], problem: Problem
+) -> SampleDifficulty:
     """What was seen, with images and test samples.
 
     Test samples are scored in a batch of the size of the real ones, so that nothing is
@@ -80,7 +82,7 @@ def gather(probes: Probes, seen: Mapping[str, Seen], problem: Problem) -> Eviden
     test_ids, of_test = np.zeros(0, np.int64), np.zeros(0, np.float32)
     if kinds[0] in probes.fixed:  # others change with the set and are not kept
         test_ids, of_test = _of_test(probes, kinds[0], problem)
-    return Evidence(
+    return SampleDifficulty(
         kinds,
         of_set,
         of_real,
@@ -153,19 +155,19 @@ _MEMBERS = {
 }
 
 
-def write(evidence: Evidence, folder: Path) -> None:
+def write(samples: SampleDifficulty, folder: Path) -> None:
     """Write the file atomically.
 
     Raises:
         UserError: the disk refuses.
     """
-    arrays = {**evidence._asdict(), "kinds": np.array(evidence.kinds)}
+    arrays = {**samples._asdict(), "kinds": np.array(samples.kinds)}
     with atomic_file(folder / FILE, "wb") as file:
         np.savez_compressed(file, **arrays)
 
 
-def read(folder: Path, num_classes: int) -> Evidence:
-    """The evidence in the folder of a run with K classes.
+def read(folder: Path, num_classes: int) -> SampleDifficulty:
+    """The difficulties in the folder of a run with K classes.
 
     Raises:
         UserError: the file is missing or damaged, or fits no run.
@@ -173,14 +175,14 @@ def read(folder: Path, num_classes: int) -> Evidence:
     remedy = "remove it, and the report is made without it"
     arrays = read_arrays(folder / FILE, _MEMBERS, remedy, "the file", _agree)
     kinds = tuple(arrays.pop("kinds").tolist())
-    evidence = Evidence(kinds=kinds, **arrays)
-    classes = evidence.classes
+    samples = SampleDifficulty(kinds=kinds, **arrays)
+    classes = samples.classes
     there = bool(np.all((classes >= 0) & (classes < num_classes)))
-    is_picture = evidence.extremes.ndim == 4
-    there &= is_picture == (evidence.extremes.dtype == np.uint8)
-    if not (there and set(evidence.kinds) <= set(KINDS)):
+    is_picture = samples.extremes.ndim == 4
+    there &= is_picture == (samples.extremes.dtype == np.uint8)
+    if not (there and set(samples.kinds) <= set(KINDS)):
         raise UserError(f"{shown(folder / FILE)} is of another run: {remedy}")
-    return evidence
+    return samples
 
 
 def _agree(shapes: Shapes) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 import jaxdd
 from jaxdd.data.problem import prepare
-from jaxdd.distillation import evidence
+from jaxdd.distillation import sample_difficulty
 from jaxdd.scores.probes import Probes, Seen
 from jaxdd.types import Synthetic
 from tests.helpers import refused, toy_arrays
@@ -14,7 +14,7 @@ from tests.helpers import refused, toy_arrays
 
 @pytest.fixture(scope="module")
 def gathered():
-    """(evidence, problem, probes) of a set with a padded class."""
+    """(difficulties, problem, probes) of a set with a padded class."""
     images, labels = toy_arrays(counts=(12, 9, 7))
     images = (images - images.min()) / np.ptp(images)
     test = images[:10], labels[:10]
@@ -26,7 +26,7 @@ def gathered():
     stored = jnp.asarray(images[:6]).reshape(3, 2, 8, 8, 1)
     one_hot = jnp.repeat(jnp.eye(3)[:, None], 2, axis=1).at[2, 1].set(0.0)
     seen = probes.look(Synthetic(stored, one_hot, jnp.float32(0)))
-    return evidence.gather(probes, seen, problem), problem, probes
+    return sample_difficulty.gather(probes, seen, problem), problem, probes
 
 
 def test_the_easiest_and_hardest_images_are_shown(gathered):
@@ -61,16 +61,16 @@ def test_nothing_is_compiled_for_test_samples(gathered):
     real = problem.on_device(problem.splits.train)
     probes = Probes(network, real, 0, 1, 1, ("random",))
     seen = {"random": Seen(jnp.ones(2), jnp.ones(len(probes.picked)), jnp.eye(3)[:2])}
-    evidence.gather(probes, seen, problem)
+    sample_difficulty.gather(probes, seen, problem)
     assert probes.of_real._cache_size() == 1
 
 
 def test_it_is_read_as_it_was_written(gathered, tmp_path):
     kept = gathered[0]
-    evidence.write(kept, tmp_path)
-    again = evidence.read(tmp_path, 3)
+    sample_difficulty.write(kept, tmp_path)
+    again = sample_difficulty.read(tmp_path, 3)
     assert again.kinds == ("random",)
     for ours, theirs in zip(again[1:], kept[1:], strict=True):
         assert np.array_equal(ours, theirs)
     with refused("another run"):
-        evidence.read(tmp_path, 2)
+        sample_difficulty.read(tmp_path, 2)
