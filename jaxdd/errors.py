@@ -55,7 +55,8 @@ def check_integer(name: str, value: int) -> None:
 def quoted(value: object) -> str:
     """The `repr` of a value, shortened for use in a message.
 
-    Surrogates and control characters, which not every terminal prints, are escaped.
+    Surrogates and control characters, which not every terminal prints, are escaped, and
+    lines are joined.
 
     Example:
         >>> quoted("x" * 1000)[-4:]
@@ -68,7 +69,7 @@ def quoted(value: object) -> str:
     if isinstance(value, str) and len(value) > _LONGEST_QUOTE:
         value = value[:_LONGEST_QUOTE] + "..."
     try:
-        text = _printable(repr(value))
+        text = _printable(" ".join(repr(value).split("\n")))
     except RecursionError:
         return "something deeply nested"
     return text if len(text) <= 2 * _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "..."

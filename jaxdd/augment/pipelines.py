@@ -226,8 +226,14 @@ def _check(pipeline: Pipeline, batches: tuple[Array, ...]) -> None:
     """Refuse batches that the ops of a pipeline are not for.
 
     Raises:
-        UserError: samples differ in shape, have other axes or are no floats.
+        UserError: samples differ in shape, have other axes or are no floats; or the
+            pipeline is a name.
     """
+    if isinstance(pipeline, str):
+        raise UserError(
+            f"{quoted(pipeline)} is the name of an augmentation: jaxdd.dsa(name) makes "
+            "its operations"
+        )
     shapes = {batch.shape[1:] for batch in batches}
     ranks = {op.rank for group in pipeline for op in group}
     if len(shapes) != 1 or not {len(shape) for shape in shapes} >= ranks:

@@ -51,6 +51,8 @@ def fit(run: Run, flags: Mapping[str, Any], dataset: Dataset) -> Run:
         value = getattr(run.recipe.images, flag)
         if value != plain:
             check_pixels(f"--{flag}={value}", shape)
+    if getattr(run.recipe.objective, "flip", False):
+        check_pixels("--flip", shape)
     if hasattr(run.recipe.objective, "views"):
         check_pixels(f"--method={run.method} with its views", shape)
     area = run.recipe.images.crops.area
@@ -79,6 +81,9 @@ def _without_pixels(
     if "augmentation" not in given:
         recipe = replace(recipe, objective=_augmented(recipe.objective, usual))
     objective: Any = recipe.objective
+    if hasattr(objective, "flip") and "flip" not in given:
+        objective = replace(objective, flip=False)
+        recipe = replace(recipe, objective=objective)
     of_kernels = getattr(objective, "tensors", None) == "kernels"
     if of_kernels and run.network.net == "mlp" and "tensors" not in given:
         recipe = replace(recipe, objective=replace(objective, tensors="all"))

@@ -83,6 +83,12 @@ class Opened:
         """Sort the data and train experts where that is needed."""
         for sentence in [*self.remarks, *(f"warning: {x}" for x in self.differences)]:
             say(sentence)
+        if place.folder is not None:
+            for name in self.resolved.unknown_codes:
+                say(
+                    f"warning: the code of the {name} cannot be read, or holds what no "
+                    "file can: a run that goes on will not notice that it was changed"
+                )
         problem, resolved, bank = self.problem, self.resolved, self.given
         if bank is not None and resolved.recipe.follows:
             real: RealData = problem.on_device(problem.splits.train)

@@ -106,7 +106,7 @@ class Resolved(Run):
     def codes(self) -> dict[str, str | None]:
         """Hashes of a network and of scores of one's own; none of the library's."""
         written: dict[str, Callable[..., Any]] = {
-            "network": NETS[self.network.net].module
+            "network": NETS[self.network.net].written
         }
         scores = {
             "score": self.window.score,
@@ -116,6 +116,16 @@ class Resolved(Run):
             if name in SCORES:
                 written[flag] = SCORES[name].compute
         return {f"{name}{CODE}": code for name, code in own_codes(written).items()}
+
+    @property
+    def unknown_codes(self) -> list[str]:
+        """What is of one's own and would not be known again if it were changed."""
+        codes = {**flat(self.recipe), **self.codes}
+        return [
+            name.removesuffix(CODE)
+            for name, code in codes.items()
+            if name.endswith(CODE) and code is None
+        ]
 
 
 _OF_WINDOW = [field.name for field in dataclasses.fields(Curriculum)]

@@ -15,6 +15,7 @@ import numpy as np
 from jaxdd.data.real import sample_any, take
 from jaxdd.devices import policy
 from jaxdd.experts.bank import Snapshots
+from jaxdd.nets import told_moments
 from jaxdd.training.evaluate import CHUNK
 from jaxdd.types import Array, Key, Learner, Network, RealData, Stats
 
@@ -96,7 +97,7 @@ def class_moments(network: Network, learner: Learner, real: RealData) -> Stats:
 
     def of_image(image: Array) -> Stats:
         outputs, _ = network.apply(learner.params, learner.stats, image[None], False)
-        return outputs.moments
+        return told_moments(outputs, learner.stats)
 
     def of_class(index: Array) -> Stats:
         row, count = real.table[index], real.counts[index]

@@ -1,5 +1,6 @@
 """One field: its help text, bounds and flag, and the checks of its values."""
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -214,7 +215,8 @@ def check_seed(seed: int, name: str = "--seed") -> None:
 def plain(value: Any) -> Any:
     """Scalars of NumPy and JAX as Python's, and a path as a text."""
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        return value.item()
+        with contextlib.suppress(NotImplementedError):  # a key of random numbers
+            return value.item()
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 

@@ -3,12 +3,13 @@
 import dataclasses
 import difflib
 import functools
+import math
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from jaxdd.errors import UserError
-from jaxdd.fields.code import code_of
+from jaxdd.errors import UserError, quoted
+from jaxdd.fields.code import code_of, is_ours
 from jaxdd.fields.options import (
     FieldError,
     check_dataset,
@@ -291,7 +292,10 @@ def flat(tree: Any) -> dict[str, Any]:
             name = field.metadata["variant"]
             values[name] = value.name
             if type(value) not in _choices(hints[field.name]):  # one of your own
-                values[f"{name}_fields"] = dataclasses.asdict(value)
+                values[f"{name}_fields"] = {
+                    field.name: storable(getattr(value, field.name), field.name)
+                    for field in dataclasses.fields(value)
+                }
                 values[f"{name}_code"] = code_of(type(value))
                 continue
         if dataclasses.is_dataclass(value):
@@ -303,6 +307,41 @@ def flat(tree: Any) -> dict[str, Any]:
                         name = inner.metadata["flag"] or inner.name
                         values[name] = inner.metadata["closes"]
     return values
+
+
+def storable(value: Any, name: str) -> Any:
+    """A field of one's own as a file of a run has it.
+
+    A function or class is known by its name in the library, or by its code.
+
+    Args:
+        value: of the field.
+        name: of the field, for the message.
+
+    Raises:
+        UserError: it is an array, an infinite number, or something else that JSON has
+            not.
+    """
+    value = plain(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, list | tuple):
+        return [storable(x, name) for x in value]
+    if isinstance(value, Mapping):
+        return {str(key): storable(x, name) for key, x in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {x.name: storable(getattr(value, x.name), name) for x in fields}
+    if callable(value):
+        if is_ours(value):
+            return f"{value.__module__}.{getattr(value, '__qualname__', '')}"
+        return code_of(value)
+    raise UserError(
+        f"the field {name}={quoted(value)} cannot be stored with a run: use finite "
+        "numbers, texts, functions, and lists or dicts of them"
+    )
 
 
 def stored(tree: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,8 +55,11 @@ def make_method(
         objective: the loss that is minimised.
         source: the origin of the networks.
         decoder: the parameterisation of the set.
-        optimizer: the optimiser of the codes. Its `update` gets the matching loss as
-            `value`: the objective's "match", or the whole loss where info has none.
+        optimizer: the optimiser of all codes: images, labels and the step size. One
+            that moves what has no gradient (weight decay, noise) is kept to the images
+            by `optax.masked(optimizer, Synthetic(True, False, False))`. Its `update`
+            gets the matching loss as `value`: the objective's "match", or the whole
+            loss where info has none.
         extras: further options.
 
     Returns:

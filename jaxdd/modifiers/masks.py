@@ -27,6 +27,8 @@ Masking: TypeAlias = Callable[[Any], Any]  # (tree of squared errors) -> 0/1 tre
 
 # Within a layer the weights come before the bias, as in PyTorch's definition order.
 _LAST = ("bias",)
+# What the parts of a network are called, whose depth is by name.
+_PART = re.compile(r"block\d+|head")
 
 
 def depth_order(names: list[str]) -> list[str]:
@@ -34,7 +36,18 @@ def depth_order(names: list[str]) -> list[str]:
 
     Numbers are compared as numbers; within a block conv1, norm1, conv2, norm2, then a
     shortcut; within a layer kernel or scale come before bias.
+
+    Raises:
+        UserError: there are several parts, and some are called otherwise, so that
+            nothing says how deep they are.
     """
+    parts = sorted({name.partition("/")[0] for name in names if "/" in name})
+    others = [part for part in parts if not _PART.fullmatch(part)]
+    if others and len(parts) > 1:
+        raise UserError(
+            f"the depth of {', '.join(others)} is not known: call the parts of a "
+            "network block0, block1, ... and head, from shallow to deep"
+        )
 
     def position(name: str) -> tuple:
         *layers, leaf = name.split("/")

@@ -82,7 +82,8 @@ def keep_hardest(
         scores: [M], in whose order samples are kept; None for that of the margins.
 
     Returns:
-        The same data with fewer samples in play, hardest first in `table`.
+        The same data with fewer samples in play, hardest first in `table`: a window,
+        which counts from the easy end, comes before this and not after.
 
     Example:
         >>> import jaxdd, numpy as np

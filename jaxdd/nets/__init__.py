@@ -8,7 +8,12 @@ conv       convolution and pooling
 """
 
 from jaxdd.nets.conv import avg_pool2, conv2d, max_pool2
-from jaxdd.nets.registry import NETS, has_batch_statistics, make_network
+from jaxdd.nets.registry import (
+    NETS,
+    has_batch_statistics,
+    make_network,
+    told_moments,
+)
 
 __all__ = [
     "NETS",
@@ -17,4 +22,5 @@ __all__ = [
     "has_batch_statistics",
     "make_network",
     "max_pool2",
+    "told_moments",
 ]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import flax
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -11,6 +12,7 @@ from flax import linen as nn
 from jaxdd.devices import policy
 from jaxdd.devices.precision import AUTO
 from jaxdd.errors import UserError, quoted
+from jaxdd.fields.code import is_ours
 from jaxdd.modality import IMAGES, SEQUENCES, VECTORS, modality_of
 from jaxdd.nets.classic import MLP, AlexNet, LeNet
 from jaxdd.nets.convnet import POOLINGS, ConvNet, DoublingConvNet
@@ -34,7 +36,8 @@ class Builder(NamedTuple):
         smallest: (options) -> least height and width of an image, in pixels, or least
             length of a sequence.
         fixed: options that the name determines.
-        draw: (key, shapes) -> initial parameters.
+        draw: (key, shapes) -> initial parameters, in the place of those that the module
+            draws itself.
         takes: names of the modalities whose samples it takes.
     """
 
@@ -42,8 +45,19 @@ class Builder(NamedTuple):
     options: Mapping[str, tuple[str, ...] | None]
     smallest: Callable[[Options], int] = lambda options: 1
     fixed: Mapping[str, str] = {}
-    draw: Callable[[Key, Any], Params] = draw_params
+    draw: Callable[[Key, Any], Params] | None = None
     takes: tuple[str, ...] = (IMAGES.name,)
+
+    @property
+    def written(self) -> Callable[..., Any]:
+        """What a run knows the network by, see `fields.code`."""
+        if is_ours(self.module) or not (self.fixed or self.draw):
+            return self.module
+        return partial(self.module, **{**self.fixed, "draw": self.draw})
+
+
+# The layers of this folder declare shapes alone.
+_ours = partial(Builder, draw=draw_params)
 
 
 def _smallest_convnet(options: Options) -> int:
@@ -63,8 +77,8 @@ _IMAGENET = {"stem": "imagenet", **_BATCH}
 _INSTANCE_OR_BATCH = {"norm": ("instance", "batch")}
 
 NETS: dict[str, Builder] = {
-    "convnet": Builder(ConvNet, {**_CONVNET, "norm": NORMS}, _smallest_convnet),
-    "convnet_bn": Builder(ConvNet, _CONVNET, _smallest_convnet, _BATCH),
+    "convnet": _ours(ConvNet, {**_CONVNET, "norm": NORMS}, _smallest_convnet),
+    "convnet_bn": _ours(ConvNet, _CONVNET, _smallest_convnet, _BATCH),
     "convnet_double": Builder(
         DoublingConvNet,
         {
@@ -76,27 +90,27 @@ NETS: dict[str, Builder] = {
         _smallest_convnet,
         draw=draw_lecun,
     ),
-    "convnet1d": Builder(
+    "convnet1d": _ours(
         ConvNet,
         {**_CONVNET, "norm": NORMS},
         _smallest_convnet,
         takes=(SEQUENCES.name,),
     ),
-    "mlp": Builder(
+    "mlp": _ours(
         MLP, {"width": None}, takes=(VECTORS.name, SEQUENCES.name, IMAGES.name)
     ),
-    "lenet": Builder(LeNet, {}, lambda options: 16),
-    "alexnet": Builder(AlexNet, {"norm": ("none", "batch")}, lambda options: 8),
-    "alexnet_bn": Builder(AlexNet, {}, lambda options: 8, _BATCH),
-    "vgg11": Builder(VGG11, _INSTANCE_OR_BATCH, lambda options: 32),
-    "vgg11_bn": Builder(VGG11, {}, lambda options: 32, _BATCH),
-    "resnet18": Builder(ResNet18, {"width": None, **_INSTANCE_OR_BATCH}),
-    "resnet18_bn": Builder(ResNet18, {"width": None}, fixed=_BATCH),
-    "resnet18_ap": Builder(
+    "lenet": _ours(LeNet, {}, lambda options: 16),
+    "alexnet": _ours(AlexNet, {"norm": ("none", "batch")}, lambda options: 8),
+    "alexnet_bn": _ours(AlexNet, {}, lambda options: 8, _BATCH),
+    "vgg11": _ours(VGG11, _INSTANCE_OR_BATCH, lambda options: 32),
+    "vgg11_bn": _ours(VGG11, {}, lambda options: 32, _BATCH),
+    "resnet18": _ours(ResNet18, {"width": None, **_INSTANCE_OR_BATCH}),
+    "resnet18_bn": _ours(ResNet18, {"width": None}, fixed=_BATCH),
+    "resnet18_ap": _ours(
         ResNet18, {"width": None, **_INSTANCE_OR_BATCH}, fixed=_AVERAGE
     ),
-    "resnet18_ap_bn": Builder(ResNet18, {"width": None}, fixed={**_AVERAGE, **_BATCH}),
-    "resnet18_imagenet": Builder(
+    "resnet18_ap_bn": _ours(ResNet18, {"width": None}, fixed={**_AVERAGE, **_BATCH}),
+    "resnet18_imagenet": _ours(
         ResNet18, {"width": None}, lambda options: 32, _IMAGENET
     ),
 }
@@ -160,9 +174,45 @@ def make_network(
     _check_size(name, shape, options)
     module = NETS[name].module(num_classes, **NETS[name].fixed, **options)
     network = _as_functions(name, module, shape, policy.resolved(precision))
-    if not type(module).__module__.startswith(f"{__package__}."):
+    if not is_ours(type(module)):
+        _check_module(name, module, shape)
         _check_outputs(name, network, shape, num_classes)
     return network
+
+
+def _check_module(name: str, module: nn.Module, shape: ImageShape) -> None:
+    """Refuse a module of one's own that needs more than a network here is given.
+
+    Raises:
+        UserError: it does not take (images, train), has variables that nothing here
+            updates, or draws random numbers in training.
+    """
+    images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    forward: Any = module.apply
+    try:
+        variables = jax.eval_shape(
+            partial(module.init, train=False), jax.random.key(0), images
+        )
+        others = ", ".join(sorted(variables.keys() - {"params", "batch_stats"}))
+        if others:
+            raise UserError(
+                f"the network {quoted(name)} has variables of the kind {others}, which "
+                "nothing here updates: parameters and batch_stats alone can be kept"
+            )
+        jax.eval_shape(
+            lambda v, x: forward(v, x, True, mutable=["batch_stats"]), variables, images
+        )
+    except flax.errors.InvalidRngError as error:
+        raise UserError(
+            f"the network {quoted(name)} draws random numbers in training, such as "
+            "dropout, which no training here gives it: leave them out"
+        ) from error
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise UserError(
+            f"the network {quoted(name)} must be called with (images, train): {error}"
+        ) from error
 
 
 def _check_outputs(
@@ -192,6 +242,22 @@ def _check_outputs(
         )
 
 
+def told_moments(outputs: Outputs, stats: Stats) -> Stats:
+    """The moments of the inputs of batch norm, for every one of its layers.
+
+    Raises:
+        UserError: a batch norm of one's own does not put them out.
+    """
+    of_moments: Any = jax.tree.structure(outputs.moments)
+    if of_moments != jax.tree.structure(stats):
+        raise UserError(
+            "the batch norm of this network does not tell the moments of its inputs "
+            "(Outputs.moments), which are compared here: use convnet_bn or another "
+            "network of the library with batch norm"
+        )
+    return outputs.moments
+
+
 def has_batch_statistics(network: Network) -> bool:
     """Whether the network has running statistics, that is batch norm."""
     _, stats = jax.eval_shape(network.init, jax.random.key(0))
@@ -201,12 +267,18 @@ def has_batch_statistics(network: Network) -> bool:
 def _as_functions(
     name: str, module: nn.Module, image_shape: ImageShape, precision: str
 ) -> Network:
+    draw = NETS[name].draw
+    initial = partial(module.init, train=False)
+
     @jax.jit
     def init(key: Key) -> tuple[Params, Stats]:
+        if draw is None:
+            variables = initial(key, jnp.zeros((1, *image_shape)))
+            return variables.get("params", {}), variables.get("batch_stats", {})
         images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-        shapes = jax.eval_shape(partial(module.init, train=False), key, images)
+        shapes = jax.eval_shape(initial, key, images)
         stats = initial_stats(shapes.get("batch_stats", {}))
-        return NETS[name].draw(key, shapes["params"]), stats
+        return draw(key, shapes["params"]), stats
 
     def apply(
         params: Params, stats: Stats, images: Array, train: bool
@@ -226,7 +298,7 @@ def _as_functions(
                 outputs, new = forward(variables, images, train, mutable=changed)
                 return outputs, new["batch_stats"]
             outputs, seen = forward(variables, images, train, mutable=["moments"])
-            return outputs._replace(moments=seen["moments"]), stats
+            return outputs._replace(moments=seen.get("moments", ())), stats
 
     return Network(init, apply)
 
@@ -260,6 +332,12 @@ def networks_for(modality: str) -> list[str]:
         >>> networks_for("sequences")
         ['convnet1d', 'mlp']
     """
+    for name, builder in NETS.items():
+        if not isinstance(builder, Builder):
+            raise UserError(
+                f"jaxdd.NETS[{quoted(name)}] must be a Builder of "
+                f"jaxdd.nets.registry, not {type(builder).__name__}"
+            )
     return [name for name, builder in NETS.items() if modality in builder.takes]
 
 

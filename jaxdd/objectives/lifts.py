@@ -16,6 +16,7 @@ from jaxdd.modifiers.forgetting import Forgetting
 from jaxdd.modifiers.terms import WeightedTerm, add_terms
 from jaxdd.objectives.sampling import Sampling, choose_rows
 from jaxdd.primitives.keys import Draw
+from jaxdd.primitives.trees import in_dtypes, vary_alike
 from jaxdd.types import (
     Array,
     Batch,
@@ -100,20 +101,21 @@ def class_gradients(of_class: ClassObjective, features: bool = False) -> Objecti
         (values, infos), gradients = over_classes(
             with_gradient, key, synthetic, learner, inputs, step
         )
-        return total(values, infos), (gradients, synthetic.step_size)
+        return total(values, infos), (gradients, synthetic)
 
     def backward(residuals, cotangents):
-        gradients, step_size = residuals
+        gradients, synthetic = residuals
         scale = cotangents[0]
         by_synthetic = Synthetic(
             scale * gradients.images,
             scale * gradients.labels,
-            jnp.zeros_like(step_size),
+            # Not zeros_like, which would not vary over a mesh as the step size does.
+            0 * synthetic.step_size,
         )
-        return None, by_synthetic, None, None, None
+        return None, in_dtypes(by_synthetic, synthetic), None, None, None
 
     objective.defvjp(forward, backward)
-    return objective
+    return lambda *arguments: objective(*vary_alike(*arguments))
 
 
 def _proxy_of_class(

@@ -11,7 +11,7 @@ from jaxdd.errors import UserError
 from jaxdd.fields import Choice, option
 from jaxdd.modifiers.masks import Masking, depth_order, layer_of
 from jaxdd.modifiers.terms import WeightedTerm, add_terms
-from jaxdd.nets import has_batch_statistics
+from jaxdd.nets import has_batch_statistics, told_moments
 from jaxdd.objectives.lifts import class_gradients
 from jaxdd.objectives.parts import AUGMENTATION, Parts
 from jaxdd.primitives.evidence import later_gradient
@@ -110,7 +110,8 @@ def statistics_match(
         view = seen(views.draw(key, known.step), whole)
         outputs, _ = network.apply(learner.params, learner.stats, view, False)
         entropy = cross_entropy(outputs.logits, images.labels)
-        apart = statistics_distance(outputs.moments, known.moments, first, mask)
+        moments = told_moments(outputs, learner.stats)
+        apart = statistics_distance(moments, known.moments, first, mask)
         # A slot that holds no image at all has nothing to match.
         apart = jnp.where(jnp.any(present(images.labels)), apart, 0)
         batch = Batch(view, images.labels)

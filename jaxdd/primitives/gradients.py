@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxdd.primitives.trees import in_dtypes, vary_alike
 from jaxdd.types import Array, Batch, Params, Scalar
 
 Loss = Callable[[Params, Batch, Any], Scalar]
@@ -47,6 +48,11 @@ def _mass(batch: Batch) -> Array:
     return jnp.where(mass > 0, mass, 1)
 
 
+def _divided(tree: Any, mass: Array) -> Any:
+    """A tree divided by a number, each leaf in its own precision."""
+    return jax.tree.map(lambda x: (x / mass).astype(x.dtype), tree)
+
+
 def batch_gradient(loss: Loss, microbatch: int | None = None):
     """The gradient of a loss w.r.t. the parameters, accumulated over chunks.
 
@@ -55,16 +61,21 @@ def batch_gradient(loss: Loss, microbatch: int | None = None):
     Args:
         loss: (params, batch, context) -> [].
         microbatch: chunk length, or None for the whole batch at once. Exact for losses
-            in which samples do not interact: no batch norm, no randomness per image.
+            that are means by label mass, such as `losses.cross_entropy`: a chunk counts
+            by its mass, and rows of zeros may be added. A mean over rows is none. Nor
+            may samples interact: no batch norm, no randomness per image.
 
     Returns:
         (params, batch, context) -> gradient, a tree like params.
 
     Example:
-        >>> loss = lambda w, batch, context: jnp.mean((batch.images @ w) ** 2)
-        >>> batch = Batch(jnp.eye(3), jnp.ones((3, 1)))
-        >>> batch_gradient(loss, microbatch=2)(jnp.ones(3), batch, ()).shape
-        (3,)
+        >>> from jaxdd.primitives.losses import cross_entropy
+        >>> def loss(w, batch, context):
+        ...     return cross_entropy(batch.images @ w, batch.labels)
+        >>> batch, w = Batch(jnp.eye(3), jnp.eye(3)), jnp.eye(3)
+        >>> whole, parts = (batch_gradient(loss, m)(w, batch, ()) for m in (None, 2))
+        >>> float(jnp.abs(whole - parts).max()) < 1e-6
+        True
     """
     whole = jax.grad(loss)
 
@@ -78,7 +89,7 @@ def batch_gradient(loss: Loss, microbatch: int | None = None):
 
         zeros = jax.tree.map(jnp.zeros_like, params)
         total, _ = jax.lax.scan(add, zeros, _chunks(batch, microbatch))
-        return jax.tree.map(lambda g: g / _mass(batch), total)
+        return _divided(total, _mass(batch))
 
     return gradient
 
@@ -111,9 +122,11 @@ def value_and_gradients(loss: Loss, microbatch: int | None):
         )
         images, labels = (x.reshape(-1, *x.shape[2:])[:size] for x in by_batch)
         # The mean's denominator depends on the labels too.
-        by_batch = Batch(images / mass, labels / mass - total / mass**2)
-        by_params = jax.tree.map(lambda g: g / mass, by_params)
-        return total / mass, by_params, by_batch
+        by_batch = Batch(
+            _divided(images, mass),
+            (labels / mass - total / mass**2).astype(labels.dtype),
+        )
+        return total / mass, _divided(by_params, mass), by_batch
 
     return gradients
 
@@ -129,9 +142,8 @@ def inner_gradient(loss: Loss, microbatch: int | None = None):
 
     Args:
         loss: (params, batch, context) -> []. Everything traced must be an argument.
-        microbatch: chunk length; the gradient is accumulated over chunks, which is
-            exact for losses in which samples do not interact (no batch norm, no
-            random numbers per image).
+        microbatch: chunk length; the gradient is accumulated over chunks, see
+            `batch_gradient` for which losses.
 
     Returns:
         (params, batch, context) -> gradient, a tree like params. Differentiable once
@@ -159,10 +171,10 @@ def inner_gradient(loss: Loss, microbatch: int | None = None):
         _, (_, by_params, by_batch) = jax.jvp(
             lambda p: both(p, batch, context), (params,), (v,)
         )
-        return by_params, by_batch, None
+        return *in_dtypes((by_params, by_batch), (params, batch)), None
 
     gradient.defvjp(forward, backward)
-    return gradient
+    return lambda *arguments: gradient(*vary_alike(*arguments))
 
 
 def batch_value(loss: Loss, microbatch: int | None = None):
@@ -179,12 +191,14 @@ def batch_value(loss: Loss, microbatch: int | None = None):
         (params, batch, context) -> []; differentiable w.r.t. params alone.
 
     Example:
-        >>> loss = lambda w, batch, context: jnp.mean((batch.images @ w) ** 2)
-        >>> batch = Batch(jnp.eye(4), jnp.ones((4, 1)))
+        >>> from jaxdd.primitives.losses import cross_entropy
+        >>> def loss(w, batch, context):
+        ...     return cross_entropy(batch.images @ w, batch.labels)
         >>> value = batch_value(loss, microbatch=2)
-        >>> number, slope = jax.value_and_grad(value)(jnp.ones(4), batch, ())
+        >>> number, slope = jax.value_and_grad(value)(
+        ...     jnp.zeros((4, 4)), Batch(jnp.eye(4), jnp.eye(4)), ())
         >>> round(float(number), 4), slope.shape
-        (1.0, (4,))
+        (1.3863, (4, 4))
     """
     both = value_and_gradients(loss, microbatch)
 
@@ -197,7 +211,8 @@ def batch_value(loss: Loss, microbatch: int | None = None):
         return number, by_params
 
     def backward(by_params, cotangent):
-        return jax.tree.map(lambda g: cotangent * g, by_params), None, None
+        scaled = jax.tree.map(lambda g: cotangent * g, by_params)
+        return in_dtypes(scaled, by_params), None, None
 
     value.defvjp(forward, backward)
-    return value
+    return lambda *arguments: value(*vary_alike(*arguments))

@@ -6,13 +6,39 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdd.errors import UserError, choose
 from jaxdd.types import Batch, Network, Params, Scalar, Stats
+
+
+def check_labels(labels: Array, shape: tuple[int, ...] | None = None) -> None:
+    """Refuse labels that are class indices, or for other outputs.
+
+    Args:
+        labels: floats [B, K].
+        shape: of the outputs that they are compared with.
+
+    Raises:
+        UserError: they are something else.
+    """
+    is_float = jnp.issubdtype(labels.dtype, jnp.floating)
+    if not is_float or labels.ndim < 2 or shape not in (None, labels.shape):
+        beside = "" if shape is None else f" for outputs {list(shape)}"
+        raise UserError(
+            f"labels must be floats [B, K], a row for each sample{beside}, not "
+            f"{labels.dtype} {list(labels.shape)}: jax.nn.one_hot(indices, K) makes "
+            "them of class indices"
+        )
 
 
 def per_sample_cross_entropy(
     logits: Float[Array, "B K"], labels: Float[Array, "B K"]
 ) -> Float[Array, " B"]:
-    """Cross-entropy of each row, [B]; exactly zero for a padding row."""
+    """Cross-entropy of each row, [B]; exactly zero for a padding row.
+
+    Raises:
+        UserError: labels are no [B, K], such as class indices.
+    """
+    check_labels(labels, logits.shape)
     return -jnp.sum(labels * jax.nn.log_softmax(logits), axis=-1)
 
 
@@ -43,7 +69,12 @@ def row_cross_entropy(
 def squared_error(
     outputs: Float[Array, "B K"], targets: Float[Array, "B K"]
 ) -> Float[Array, ""]:
-    """Mean over rows of half the squared distance (FRePo, Zhou et al. 2022)."""
+    """Mean over rows of half the squared distance (FRePo, Zhou et al. 2022).
+
+    Raises:
+        UserError: targets are no [B, K], such as class indices.
+    """
+    check_labels(targets, outputs.shape)
     squares = 0.5 * jnp.sum(jnp.square(outputs - targets), axis=-1)
     return _mean_over_rows(squares, targets)
 
@@ -100,8 +131,11 @@ def at_temperature(name: str, temperature: float) -> Callable[[Array, Array], Ar
     Args:
         name: in `LOSSES`, of those on probabilities.
         temperature: T; 1 for the loss as it is.
+
+    Raises:
+        UserError: there is no such loss.
     """
-    of_batch = LOSSES[name]
+    of_batch = choose("loss", name, LOSSES)
     if temperature == 1:
         return of_batch
     return lambda logits, labels: of_batch(

@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 
 from jaxdd.devices import policy
 from jaxdd.primitives.gradients import Loss, inner_gradient
+from jaxdd.primitives.losses import check_labels
 from jaxdd.primitives.trees import global_norm
 from jaxdd.types import Batch, Params
 
@@ -22,7 +23,8 @@ def per_sample_gradient_norms(loss: Loss, chunk: int | None = None):
         chunk: samples per vmap; None for `policy.choices().samples`.
 
     Returns:
-        (params, batch, context) -> [B]; zero for padding rows.
+        (params, batch, context) -> [B]; zero for padding rows. It raises UserError for
+        labels that are no floats [B, K].
 
     Example:
         >>> loss = lambda w, batch, context: jnp.mean((batch.images @ w) ** 2)
@@ -40,6 +42,7 @@ def per_sample_gradient_norms(loss: Loss, chunk: int | None = None):
             norm = global_norm(gradient(params, single, context))
             return norm * jnp.any(sample.labels != 0)
 
+        check_labels(batch.labels)
         size = batch.labels.shape[0]
         at_once = policy.choices().samples if chunk is None else chunk
         return jax.lax.map(one, batch, batch_size=min(at_once, size))

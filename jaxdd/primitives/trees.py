@@ -23,6 +23,44 @@ def safe_sqrt(x: Array) -> Array:
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
 
 
+def in_dtypes(tree, primals):
+    """Cotangents in the dtypes of their primals, which JAX asks of a derivative rule.
+
+    Example:
+        >>> in_dtypes(jnp.ones(2), jnp.ones(2, jnp.bfloat16)).dtype
+        dtype(bfloat16)
+    """
+    cast = lambda x, primal: x.astype(jnp.result_type(primal))
+    return jax.tree.map(cast, tree, primals)
+
+
+def vary_alike(*trees):
+    """The same trees; inside a `jax.shard_map` all vary along the same mesh axes.
+
+    A derivative rule of one's own would else have to sum cotangents over the devices
+    for arguments that are the same on all of them, such as hard labels: JAX does that
+    for arguments that it made vary.
+    """
+    along = [_varying(x) for x in jax.tree.leaves(trees)]
+    axes = frozenset().union(*along)
+    if not axes:
+        return trees
+
+    def cast(x: Array) -> Array:
+        missing = tuple(axes - _varying(x))
+        return jax.lax.pcast(x, missing, to="varying") if missing else x
+
+    return jax.tree.map(cast, trees)
+
+
+def _varying(x: Array) -> frozenset[str]:
+    """The axes of a mesh along which a value varies inside a `shard_map`."""
+    if not isinstance(x, jax.core.Tracer):
+        return frozenset()
+    of_mesh = getattr(jax.typeof(x), "manual_axis_type", None)
+    return getattr(of_mesh, "varying", frozenset())
+
+
 def total(tree) -> Scalar:
     """Sum of all entries of all leaves, in their dtype; zero for an empty tree."""
     sums = [jnp.sum(x) for x in jax.tree.leaves(tree)]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jaxdd.primitives.gradients import Loss, batch_gradient, value_and_gradients
 from jaxdd.primitives.optimizers import InnerOptimizer, Trained
-from jaxdd.primitives.trees import global_norm
+from jaxdd.primitives.trees import global_norm, in_dtypes, vary_alike
 from jaxdd.primitives.unroll import Prepare, as_it_is
 from jaxdd.types import Array, Batch, Params
 
@@ -109,10 +109,10 @@ def training_step(
             nothing = jax.tree.map(jnp.zeros_like, batch)
             skip = lambda cotangents: (cotangents[0], nothing)
             by_state, by_batch = jax.lax.cond(active, transpose, skip, cotangents)
-        return by_state, by_batch, None, None, None, None
+        return by_state, in_dtypes(by_batch, batch), None, None, None, None
 
     step.defvjp(forward, backward)
-    return step
+    return lambda *arguments: step(*vary_alike(*arguments))
 
 
 def train(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdd.primitives.gradients import Loss, batch_gradient, value_and_gradients
-from jaxdd.primitives.trees import global_norm, vdot
+from jaxdd.primitives.trees import global_norm, in_dtypes, vary_alike, vdot
 from jaxdd.types import Batch, Params
 
 # (batch, context) -> the minibatch of one step, augmented
@@ -68,7 +68,10 @@ def student_step(
     @jax.custom_vjp
     def step(params, batch, step_size, stats, context):
         gradient = first(params, prepare(batch, context), stats)
-        new = jax.tree.map(lambda p, g: p - step_size * g, params, gradient)
+        # In the precision of the parameters, whatever that of the step size is.
+        new = jax.tree.map(
+            lambda p, g: (p - step_size * g).astype(p.dtype), params, gradient
+        )
         return new, global_norm(gradient)
 
     def forward(params, batch, step_size, stats, context):
@@ -89,16 +92,20 @@ def student_step(
             gradient = first(params, prepared, stats)
             norm = global_norm(gradient)
             factor = jnp.where(norm > 0, by_norm / jnp.where(norm > 0, norm, 1), 0)
-            v = jax.tree.map(lambda x, g: factor * g - step_size * x, u, gradient)
+            v = jax.tree.map(
+                lambda x, g: (factor * g - step_size * x).astype(x.dtype), u, gradient
+            )
             slope, (_, hessian, mixed) = vdot(u, gradient), sweep(v)
         else:
             slope, hessian, mixed = sweep(u)
             hessian, mixed = jax.tree.map(lambda x: -step_size * x, (hessian, mixed))
+            mixed = in_dtypes(mixed, prepared)
         by_params = u if truncated else jax.tree.map(jnp.add, u, hessian)
-        return by_params, pull(mixed)[0], -slope, None, None
+        of_three = by_params, pull(mixed)[0], -slope
+        return *in_dtypes(of_three, (params, batch, step_size)), None, None
 
     step.defvjp(forward, backward)
-    return step
+    return lambda *arguments: step(*vary_alike(*arguments))
 
 
 def unroll(step, params: Params, batch, step_size: Array, stats, contexts):
@@ -125,6 +132,9 @@ def unroll(step, params: Params, batch, step_size: Array, stats, contexts):
         >>> end.shape, norms.shape
         ((2,), (3,))
     """
+    params, batch, step_size, stats, contexts = vary_alike(
+        params, batch, step_size, stats, contexts
+    )
 
     def body(carry: Params, context) -> tuple[Params, Float[Array, ""]]:
         return step(carry, batch, step_size, stats, context)

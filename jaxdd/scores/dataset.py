@@ -46,7 +46,8 @@ def compute(
             that needs them has them trained.
 
     Raises:
-        UserError: an unknown score, or one that is not finite.
+        UserError: an unknown score, one that is not finite, or one that gives another
+            number of values than there are samples.
     """
     for name in names:
         score_named(name)
@@ -56,6 +57,11 @@ def compute(
         say(f"{name}: {effort.networks} networks, {real.labels.shape[0]} samples")
         key = named_key(seed, name)
         scores[name] = np.asarray(measure(name, network, key, probes, real, effort))
+        if scores[name].shape != real.labels.shape:
+            raise UserError(
+                f"the score {name} gives an array of shape {list(scores[name].shape)} "
+                f"for {real.labels.shape[0]} samples: it has to give a number for each"
+            )
         if not np.isfinite(scores[name]).all():
             raise UserError(
                 f"the score {name} is not finite: train the networks for fewer steps"

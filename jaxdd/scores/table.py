@@ -6,7 +6,7 @@ harder; whether easy or hard samples are wanted is up to the caller.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from jaxdd.data.real import take
 from jaxdd.errors import UserError, quoted
@@ -20,6 +20,7 @@ from jaxdd.training.fit import Training
 from jaxdd.types import Array, Network
 
 Needs = Literal["networks", "dataset", "training"]
+NEEDS: tuple[str, ...] = get_args(Needs)
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,16 @@ def score_named(name: str) -> Score:
     """The score of that name.
 
     Raises:
-        UserError: no score has the name.
+        UserError: no score has the name, or it needs what there is not.
     """
     if name not in SCORES:
         raise UserError(
             f"unknown score {quoted(name)}: choose from {', '.join(SCORES)}"
         )
-    return SCORES[name]
+    score = SCORES[name]
+    if score.needs not in NEEDS:
+        raise UserError(
+            f"the score {name} needs {quoted(score.needs)}: choose from "
+            f"{', '.join(NEEDS)}"
+        )
+    return score

@@ -150,7 +150,7 @@ def described(opened: Opened) -> dict[str, Any]:
     """What scores depend on, as `summary.json` has it."""
     problem = opened.problem
     written: dict[str, Callable[..., Any]] = {
-        "network": NETS[opened.options["name"]].module
+        "network": NETS[opened.options["name"]].written
     }
     written |= {name: SCORES[name].compute for name in opened.names}
     codes = own_codes(written)

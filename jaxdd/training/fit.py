@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdd.augment import Augment
+from jaxdd.errors import choose
 from jaxdd.primitives.gradients import batch_gradient
 from jaxdd.primitives.losses import at_temperature, mean_loss
 from jaxdd.training.gsam import gsam
@@ -62,8 +63,12 @@ class Training:
     temperature: float = 1.0
 
     def updates(self) -> optax.GradientTransformationExtraArgs:
-        """The optimiser, before its updates are scaled by minus the learning rate."""
-        parts = OPTIMIZERS[self.optimizer](self)
+        """The optimiser, before its updates are scaled by minus the learning rate.
+
+        Raises:
+            UserError: there is no such optimiser.
+        """
+        parts = choose("optimiser", self.optimizer, OPTIMIZERS)(self)
         if self.gsam_rho:
             parts.insert(0, gsam(self.gsam_rho, self.gsam_alpha))
         return optax.with_extra_args_support(optax.chain(*parts))
@@ -103,7 +108,7 @@ OPTIMIZERS = {"sgd": _sgd, "adam": _adam, "adamw": _adamw}
 
 def rows(data: Batch, indices: Array) -> Batch:
     """The rows of a batch at `indices` [B]."""
-    return jax.tree.map(lambda x: x[indices], data)
+    return jax.tree.map(lambda x: jnp.asarray(x)[indices], data)
 
 
 class FitState(NamedTuple):

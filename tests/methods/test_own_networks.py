@@ -1,0 +1,186 @@
+"""Networks of one's own: initial values, what they may need, how they are known."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+import jaxdd
+from jaxdd.fields.code import code_of
+from jaxdd.modifiers.masks import depth_order
+from jaxdd.nets.registry import NETS, Builder, make_network
+from jaxdd.types import Outputs
+from tests.helpers import refused
+
+SHAPE = (8, 8, 1)
+
+
+class Own(nn.Module):
+    """A network whose only kernel has another name, and a slope that is no zero."""
+
+    num_classes: int
+    slope: float = 0.25
+    dropout: float = 0.0
+    norm: bool = False
+
+    @nn.compact
+    def __call__(self, images, train):
+        x = images.reshape(len(images), -1)
+        weights = self.param("weights", nn.initializers.ones, (x.shape[-1], 4))
+        x = nn.PReLU(negative_slope_init=self.slope, name="block0")(x @ weights)
+        if self.dropout:
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        if self.norm:
+            x = nn.BatchNorm(use_running_average=not train, name="block1")(x)
+        return Outputs(nn.Dense(self.num_classes, name="head")(x), features=(x,))
+
+
+class Counting(nn.Module):
+    """A network with a variable that nothing updates."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images, train):
+        self.variable("counts", "calls", jnp.zeros, ())
+        x = images.reshape(len(images), -1)
+        return Outputs(nn.Dense(self.num_classes, name="head")(x), features=(x,))
+
+
+class WithoutTrain(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images):
+        x = images.reshape(len(images), -1)
+        return Outputs(nn.Dense(self.num_classes, name="head")(x), features=(x,))
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """(module, **options of Builder) -> the network."""
+
+    def make(module, **options):
+        monkeypatch.setitem(NETS, "own", Builder(module, {}, **options))
+        return make_network("own", SHAPE, 10)
+
+    return make
+
+
+def test_a_module_draws_its_own_parameters(own):
+    params, _ = own(Own).init(jax.random.key(3))
+    assert np.all(params["weights"] == 1)
+    assert params["block0"]["negative_slope"] == 0.25
+    assert 0.08 < params["head"]["kernel"].std() < 2.0
+    assert not np.any(params["head"]["bias"])
+    twice = own(Own, draw=lambda key, shapes: jax.tree.map(
+        lambda x: jnp.full(x.shape, 2.0), shapes
+    )).init(jax.random.key(3))[0]  # fmt: skip
+    assert all(np.all(x == 2) for x in jax.tree.leaves(twice))
+
+
+def test_batch_norm_of_flax_trains_and_has_its_statistics(own):
+    network = own(functools.partial(Own, norm=True))
+    params, stats = network.init(jax.random.key(0))
+    assert np.all(stats["block1"]["var"] == 1)
+    images = jax.random.normal(jax.random.key(1), (6, *SHAPE))
+    _, trained = network.apply(params, stats, images, True)
+    assert np.any(trained["block1"]["mean"] != 0)
+    outputs, same = network.apply(params, trained, images, False)
+    assert np.isfinite(outputs.logits).all()
+    assert same is trained
+
+
+def test_moments_that_a_batch_norm_does_not_tell_are_asked_for_in_a_sentence(own):
+    network = own(functools.partial(Own, norm=True))
+    params, stats = network.init(jax.random.key(0))
+    outputs, _ = network.apply(params, stats, jnp.ones((2, *SHAPE)), False)
+    with refused("does not tell the moments of its inputs"):
+        jaxdd.nets.told_moments(outputs, stats)
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (functools.partial(Own, dropout=0.5), "draws random numbers in training"),
+        (Counting, "variables of the kind counts, which nothing here updates"),
+        (WithoutTrain, r"must be called with \(images, train\)"),
+    ],
+)
+def test_what_a_network_cannot_be_given_is_refused(own, module, words):
+    with refused(words):
+        own(module)
+
+
+def test_an_entry_that_is_no_builder_is_named(monkeypatch):
+    monkeypatch.setitem(NETS, "own", Own)
+    with refused(r"NETS\['own'\] must be a Builder"):
+        make_network("mlp", SHAPE, 10)
+
+
+def make_of(slope):
+    class Closed(Own):
+        @nn.compact
+        def __call__(self, images, train):
+            x = nn.leaky_relu(images.reshape(len(images), -1), slope)
+            return Outputs(nn.Dense(self.num_classes, name="head")(x), features=(x,))
+
+    return Closed
+
+
+def test_values_that_a_network_holds_are_part_of_its_code():
+    codes = [
+        code_of(x)
+        for x in (
+            Own, functools.partial(Own, slope=0.0), functools.partial(Own, slope=0.9),
+            make_of(0.0), make_of(0.9), functools.partial(make_of(0.9), slope=0.0),
+        )
+    ]  # fmt: skip
+    assert len({*codes, None}) == 7
+    assert code_of(functools.partial(Own, slope=0.9)) == codes[2]
+    assert code_of(make_of(0.9)) == codes[4]
+    assert code_of(functools.partial(Own, slope=np.ones(2))) is None
+
+
+def test_fixed_options_and_draws_are_part_of_the_code():
+    draws = [lambda key, shapes: shapes, lambda key, shapes: [shapes]]
+    written = [
+        Builder(Own, {}), Builder(Own, {}, fixed={"norm": "batch"}),
+        *(Builder(Own, {}, draw=draw) for draw in draws),
+    ]  # fmt: skip
+    assert len({code_of(builder.written) for builder in written[:2]}) == 2
+    assert NETS["convnet_bn"].written is NETS["convnet"].module
+
+
+def test_a_run_says_whose_change_it_would_not_notice(tmp_path, monkeypatch):
+    """Of a network that holds an array, say; and refuses what it can tell apart."""
+    flags = {
+        "method": "dm", "net": "own", "steps": 1, "num_eval": 1, "num_random": 5,
+        "eval_epochs": 1, "probes": 1, "probe_steps": 1,
+    }  # fmt: skip
+
+    def distilled(slope, folder):
+        builder = Builder(functools.partial(Own, slope=slope), {})
+        monkeypatch.setitem(NETS, "own", builder)
+        said = []
+        jaxdd.distill(
+            "digits", workdir=tmp_path / folder, progress=said.append, **flags
+        )
+        return " ".join(getattr(event, "text", "") for event in said)
+
+    assert "code of the network" not in distilled(0.0, "known")
+    with refused("network_code"):
+        distilled(0.9, "known")
+    warned = "the code of the network cannot be read, or holds what no file can"
+    assert warned in distilled(np.float64(0.5).reshape(1), "unknown")
+
+
+def test_parts_whose_depth_no_name_tells_are_refused():
+    assert depth_order(["head/bias", "block10/kernel", "block2/kernel"]) == [
+        "block2/kernel", "block10/kernel", "head/bias",
+    ]  # fmt: skip
+    with refused("the depth of body, stem is not known"):
+        depth_order(["stem/kernel", "body/kernel", "head/kernel"])
