@@ -27,8 +27,7 @@ Masking: TypeAlias = Callable[[Any], Any]  # (tree of squared errors) -> 0/1 tre
 
 # Within a layer the weights come before the bias, as in PyTorch's definition order.
 _LAST = ("bias",)
-# What the parts of a network are called, whose depth is by name.
-_PART = re.compile(r"block\d+|head")
+_BLOCK = re.compile(r"block\d+")
 
 
 def depth_order(names: list[str]) -> list[str]:
@@ -38,11 +37,11 @@ def depth_order(names: list[str]) -> list[str]:
     shortcut; within a layer kernel or scale come before bias.
 
     Raises:
-        UserError: there are several parts, and some are called otherwise, so that
-            nothing says how deep they are.
+        UserError: there are several parts before the head, and some are called
+            otherwise, so that nothing says how deep they are.
     """
-    parts = sorted({name.partition("/")[0] for name in names if "/" in name})
-    others = [part for part in parts if not _PART.fullmatch(part)]
+    parts = {name.partition("/")[0] for name in names if "/" in name} - {"head"}
+    others = sorted(part for part in parts if not _BLOCK.fullmatch(part))
     if others and len(parts) > 1:
         raise UserError(
             f"the depth of {', '.join(others)} is not known: call the parts of a "
@@ -55,7 +54,7 @@ def depth_order(names: list[str]) -> list[str]:
         numbers = [int("0" + re.sub(r"\D", "", layer)) for layer in inside]
         shortcut = [layer.startswith("shortcut") for layer in inside]
         order = [_natural(x) for x in block], shortcut, numbers, inside
-        return *order, leaf in _LAST, _natural(leaf)
+        return block == ["head"], *order, leaf in _LAST, _natural(leaf)
 
     return sorted(names, key=position)
 

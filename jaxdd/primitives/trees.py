@@ -46,14 +46,14 @@ def vary_alike(*trees):
     if not axes:
         return trees
 
-    def cast(x: Array) -> Array:
+    def cast(x: Any) -> Any:
         missing = tuple(axes - _varying(x))
         return jax.lax.pcast(x, missing, to="varying") if missing else x
 
     return jax.tree.map(cast, trees)
 
 
-def _varying(x: Array) -> frozenset[str]:
+def _varying(x: Any) -> frozenset[str]:
     """The axes of a mesh along which a value varies inside a `shard_map`."""
     if not isinstance(x, jax.core.Tracer):
         return frozenset()

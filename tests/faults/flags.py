@@ -40,7 +40,10 @@ PROGRAMS = (
     )),
 )  # fmt: skip
 # Where runs are that begin by making or locking a folder.
-ENGINES = ("jaxdd.distillation.", "jaxdd.evaluation.", "experiments.", "benchmarks.")
+ENGINES = (
+    "jaxdd.distillation.", "jaxdd.evaluation.", "jaxdd.scoring.", "experiments.",
+    "benchmarks.",
+)  # fmt: skip
 LONGEST = 900  # characters of a sentence
 SECONDS = 60.0  # until a set is understood, on a busy machine
 

@@ -182,5 +182,6 @@ def test_parts_whose_depth_no_name_tells_are_refused():
     assert depth_order(["head/bias", "block10/kernel", "block2/kernel"]) == [
         "block2/kernel", "block10/kernel", "head/bias",
     ]  # fmt: skip
+    assert depth_order(["head/kernel", "stem/kernel"])[0] == "stem/kernel"
     with refused("the depth of body, stem is not known"):
         depth_order(["stem/kernel", "body/kernel", "head/kernel"])
