@@ -226,7 +226,7 @@ def _timings(now: dict[str, float], record: Record | None) -> dict[str, float]:
 def _measure(
     job: Job, synthetic: Synthetic, protocol: Protocol, folder: Path | None
 ) -> tuple[Measured, Stopwatch, Hits]:
-    """Accuracy on the test split: the only place where a run reads it."""
+    """Accuracy on the test split. Besides, a run only shows it in its report."""
     say(
         f"evaluating: {protocol.num_eval} fresh networks, "
         f"{protocol.training.epochs} epochs each, and {protocol.num_random} more on "

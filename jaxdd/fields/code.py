@@ -42,7 +42,8 @@ def code_of(kind: Callable[..., Any]) -> str | None:
     """
     try:
         return _code_of(kind)
-    except (OSError, TypeError, SyntaxError):  # typed into a console, say
+    # Typed into a console, say, or a function that holds itself.
+    except (OSError, TypeError, ValueError, SyntaxError, RecursionError):
         return None
 
 

@@ -62,8 +62,8 @@ def batch_gradient(loss: Loss, microbatch: int | None = None):
         loss: (params, batch, context) -> [].
         microbatch: chunk length, or None for the whole batch at once. Exact for losses
             that are means by label mass, such as `losses.cross_entropy`: a chunk counts
-            by its mass, and rows of zeros may be added. A mean over rows is none. Nor
-            may samples interact: no batch norm, no randomness per image.
+            by its mass, and rows of zeros may be added. For a mean over rows it is
+            not, nor where samples interact: batch norm, randomness per image.
 
     Returns:
         (params, batch, context) -> gradient, a tree like params.

@@ -144,6 +144,11 @@ def test_values_that_a_network_holds_are_part_of_its_code():
     assert code_of(make_of(0.9)) == codes[4]
     assert code_of(functools.partial(Own, slope=np.ones(2))) is None
 
+    def itself(n):
+        return itself(n - 1) if n else 0
+
+    assert code_of(itself) is None
+
 
 def test_fixed_options_and_draws_are_part_of_the_code():
     draws = [lambda key, shapes: shapes, lambda key, shapes: [shapes]]
