@@ -23,7 +23,8 @@ from jaxdd.progress import listening
 from jaxdd.storage.paths import local_path
 from jaxdd.storage.signals import Interrupted, ending_within
 
-# A signal ends a program within 10 seconds, whatever the device computes.
+# A signal ends a program within 10 seconds, whatever the device computes: at once, but
+# where there is a state to be saved.
 GRACE_SECONDS = 9.0
 
 _DEFINE: dict[Any, Callable] = {

@@ -30,6 +30,7 @@ from jaxdd.experts import Manifest
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import flat
 from jaxdd.fields.code import own_codes
+from jaxdd.fields.trees import FIELDS, UNKNOWN
 from jaxdd.learners.spans import Spans
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Curriculum
@@ -120,12 +121,16 @@ class Resolved(Run):
     @property
     def unknown_codes(self) -> list[str]:
         """What is of one's own and would not be known again if it were changed."""
-        codes = {**flat(self.recipe), **self.codes}
-        return [
-            name.removesuffix(CODE)
-            for name, code in codes.items()
-            if name.endswith(CODE) and code is None
+        values = {**flat(self.recipe), **self.codes}
+        codes = [x for x in values if x.endswith(CODE) and values[x] is None]
+        held = [
+            f"{field} of the {name.removesuffix(FIELDS)}"
+            for name, fields in values.items()
+            if name.endswith(FIELDS)
+            for field, value in fields.items()
+            if value == UNKNOWN
         ]
+        return [name.removesuffix(CODE) for name in codes] + held
 
 
 _OF_WINDOW = [field.name for field in dataclasses.fields(Curriculum)]

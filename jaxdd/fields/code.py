@@ -4,11 +4,20 @@ import ast
 import functools
 import hashlib
 import inspect
+import sys
+import sysconfig
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 _LIBRARY = f"{__package__.partition('.')[0]}."
+_INSTALLED = tuple(
+    sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+# Typed into a console; an array; two lambdas on a line; a function that holds itself.
+_NOT_KNOWN = (
+    OSError, TypeError, AttributeError, ValueError, SyntaxError, RecursionError
+)  # fmt: skip
 
 
 def is_ours(one: Any) -> bool:
@@ -32,7 +41,8 @@ def code_of(kind: Callable[..., Any]) -> str | None:
     not known.
 
     Values that a `functools.partial` or a closure holds count too, if they are numbers,
-    texts, functions, or lists and dicts of such; with others the code is not known.
+    texts, functions, modules, or lists and dicts of such; with others the code is not
+    known. Of functions of installed packages the name counts.
     Comments, formatting and docstrings do not count, nor does what the class calls.
 
     Example:
@@ -42,15 +52,29 @@ def code_of(kind: Callable[..., Any]) -> str | None:
     """
     try:
         return _code_of(kind)
-    # Typed into a console, say, or a function that holds itself.
-    except (OSError, TypeError, ValueError, SyntaxError, RecursionError):
+    except _NOT_KNOWN:
+        return None
+
+
+def known_by(value: Callable[..., Any]) -> str | None:
+    """The name of a function or class of a package, else its code; None if not known.
+
+    Example:
+        >>> known_by(code_of)
+        'jaxdd.fields.code.code_of'
+    """
+    try:
+        return _text(value)
+    except _NOT_KNOWN:
         return None
 
 
 def _code_of(kind: Callable[..., Any]) -> str:
     if isinstance(kind, functools.partial):
         return _digest(f"{_text(kind.func)}{_text(kind.args)}{_text(kind.keywords)}")
-    tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+    tree: ast.AST = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+    if getattr(kind, "__name__", "") == "<lambda>":
+        (tree,) = (x for x in ast.walk(tree) if isinstance(x, ast.Lambda))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_text(body[0]):
@@ -78,19 +102,37 @@ def _text(value: Any) -> str:
     """A value as text that is the same in every process.
 
     Raises:
-        TypeError: there is none, such as of an array.
+        TypeError: there is none, such as of an array or an instance of a class.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
     if isinstance(value, tuple | list):
         return f"[{','.join(map(_text, value))}]"
+    if isinstance(value, set | frozenset):
+        return _text(sorted(value, key=repr))
     if isinstance(value, Mapping):
         return _text([[str(name), value[name]] for name in sorted(value, key=str)])
-    if not callable(value):
+    if inspect.ismodule(value):
+        return value.__name__
+    if isinstance(value, functools.partial):
+        return _code_of(value)
+    if not hasattr(value, "__qualname__"):
         raise TypeError(f"{type(value).__name__} has no text")
-    return f"{value.__module__}.{value.__qualname__}" if is_ours(value) else (
-        _code_of(value)
-    )  # fmt: skip
+    return _name(value) if _has_name(value) else _code_of(value)
+
+
+def _name(value: Any) -> str:
+    return f"{value.__module__}.{value.__qualname__}"
+
+
+def _has_name(value: Any) -> bool:
+    """Whether a class or function is known by its name: it belongs to the library or
+    to another package that is installed, and is no function made by a function."""
+    if "<" in value.__qualname__:
+        return False
+    module = sys.modules.get(value.__module__)
+    path = getattr(module, "__file__", None) or ""
+    return is_ours(value) or any(path.startswith(x) for x in _INSTALLED)
 
 
 def _digest(text: str) -> str:

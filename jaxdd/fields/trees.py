@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from jaxdd.errors import UserError, quoted
-from jaxdd.fields.code import code_of, is_ours
+from jaxdd.fields.code import code_of, known_by
 from jaxdd.fields.options import (
     FieldError,
     check_dataset,
@@ -292,7 +292,7 @@ def flat(tree: Any) -> dict[str, Any]:
             name = field.metadata["variant"]
             values[name] = value.name
             if type(value) not in _choices(hints[field.name]):  # one of your own
-                values[f"{name}_fields"] = {
+                values[f"{name}{FIELDS}"] = {
                     field.name: storable(getattr(value, field.name), field.name)
                     for field in dataclasses.fields(value)
                 }
@@ -309,10 +309,16 @@ def flat(tree: Any) -> dict[str, Any]:
     return values
 
 
+# In the place of a function whose code cannot be read.
+UNKNOWN = "unknown code"
+FIELDS = "_fields"  # names of the fields of choices of one's own end so
+
+
 def storable(value: Any, name: str) -> Any:
     """A field of one's own as a file of a run has it.
 
-    A function or class is known by its name in the library, or by its code.
+    A function or class is known by its name in a package, or by its code; where that
+    cannot be read it is `UNKNOWN`.
 
     Args:
         value: of the field.
@@ -335,9 +341,7 @@ def storable(value: Any, name: str) -> Any:
         fields = dataclasses.fields(value)
         return {x.name: storable(getattr(value, x.name), name) for x in fields}
     if callable(value):
-        if is_ours(value):
-            return f"{value.__module__}.{getattr(value, '__qualname__', '')}"
-        return code_of(value)
+        return known_by(value) or UNKNOWN
     raise UserError(
         f"the field {name}={quoted(value)} cannot be stored with a run: use finite "
         "numbers, texts, functions, and lists or dicts of them"

@@ -1,10 +1,12 @@
 """Layers with PyTorch's definitions, as flax modules, for this folder only.
 
 The published results of this field come from PyTorch networks, so the constants here
-are PyTorch's; the initial values, also PyTorch's, are in `draws`. All layers
-compute in the dtype of their inputs and parameters, channels last.
+are PyTorch's, and so are the initial values; those of the networks of the registry are
+drawn at once in `draws`. All layers compute in the dtype of their inputs and
+parameters, channels last.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -58,11 +60,12 @@ class Conv(nn.Module):
         across = 1 if self.in_time else self.size
         padding = (self.padding, 0) if self.in_time else self.padding
         shape = (self.size, across, x.shape[-1], self.features)
-        kernel = self.param("kernel", _zeros, shape)
+        uniform = _uniform(math.prod(shape[:-1]))
+        kernel = self.param("kernel", uniform, shape)
         y = conv2d(x, kernel, stride=self.stride, padding=padding)
         if not self.bias:
             return y
-        return y + aligned(self.param("bias", _zeros, (self.features,)), y)
+        return y + aligned(self.param("bias", uniform, (self.features,)), y)
 
 
 class Dense(nn.Module):
@@ -72,9 +75,10 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", _zeros, (x.shape[-1], self.features))
+        uniform = _uniform(x.shape[-1])
+        kernel = self.param("kernel", uniform, (x.shape[-1], self.features))
         y = matmul(x, kernel)
-        return y + aligned(self.param("bias", _zeros, (self.features,)), y)
+        return y + aligned(self.param("bias", uniform, (self.features,)), y)
 
 
 class Norm(nn.Module):
@@ -114,7 +118,7 @@ class Norm(nn.Module):
 
     def _affine(self, x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
         shape = tuple(x.shape[axis] for axis in axes)
-        scale = self.param("scale", _zeros, shape)
+        scale = self.param("scale", _ones, shape)
         bias = self.param("bias", _zeros, shape)
         return x * aligned(scale, x) + aligned(bias, x)
 
@@ -139,7 +143,7 @@ class BatchStatistics(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         shape = (x.shape[-1],)
         mean = self.variable("batch_stats", "mean", _zeros, None, shape)
-        variance = self.variable("batch_stats", "variance", _zeros, None, shape)
+        variance = self.variable("batch_stats", "variance", _ones, None, shape)
         if not train:
             batch_mean, _, batch_variance = _moments(x)
             self.sow("moments", "mean", batch_mean, **_LATEST)
@@ -211,10 +215,20 @@ def _standardize_groups(x: jax.Array) -> jax.Array:
     return standardize(grouped, (1, 2, 4)).reshape(x.shape)
 
 
+def _uniform(fan_in: int) -> Callable[[jax.Array, tuple[int, ...]], jax.Array]:
+    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as `draws.draw_params` has it at once."""
+    bound = fan_in**-0.5
+    return lambda key, shape: jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+
+
 def _zeros(key: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
-    """A placeholder of the shape; `draws` computes the values."""
     del key
     return jnp.zeros(shape, jnp.float32)
+
+
+def _ones(key: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
+    del key
+    return jnp.ones(shape, jnp.float32)
 
 
 def flatten(x: jax.Array) -> jax.Array:

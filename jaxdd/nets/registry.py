@@ -51,12 +51,12 @@ class Builder(NamedTuple):
     @property
     def written(self) -> Callable[..., Any]:
         """What a run knows the network by, see `fields.code`."""
-        if is_ours(self.module) or not (self.fixed or self.draw):
+        if is_ours(self.module):
             return self.module
         return partial(self.module, **{**self.fixed, "draw": self.draw})
 
 
-# The layers of this folder declare shapes alone.
+# One draw for all weights, see `draws`.
 _ours = partial(Builder, draw=draw_params)
 
 
@@ -193,7 +193,9 @@ def _check_module(name: str, module: nn.Module, shape: ImageShape) -> None:
         variables = jax.eval_shape(
             partial(module.init, train=False), jax.random.key(0), images
         )
-        others = ", ".join(sorted(variables.keys() - {"params", "batch_stats"}))
+        others = ", ".join(
+            sorted(variables.keys() - {"params", "batch_stats", "moments"})
+        )
         if others:
             raise UserError(
                 f"the network {quoted(name)} has variables of the kind {others}, which "

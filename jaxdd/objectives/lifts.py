@@ -115,7 +115,11 @@ def class_gradients(of_class: ClassObjective, features: bool = False) -> Objecti
         return None, in_dtypes(by_synthetic, synthetic), None, None, None
 
     objective.defvjp(forward, backward)
-    return lambda *arguments: objective(*vary_alike(*arguments))
+
+    def of_set(key, synthetic, learner, inputs, step):
+        return objective(*vary_alike(key, synthetic, learner, inputs, step))
+
+    return of_set
 
 
 def _proxy_of_class(

@@ -87,7 +87,7 @@ def batch_gradient(loss: Loss, microbatch: int | None = None):
             part = jax.grad(_weighted(loss))(params, chunk, context)
             return jax.tree.map(jnp.add, total, part), None
 
-        zeros = jax.tree.map(jnp.zeros_like, params)
+        zeros, *_ = vary_alike(jax.tree.map(jnp.zeros_like, params), params, batch)
         total, _ = jax.lax.scan(add, zeros, _chunks(batch, microbatch))
         return _divided(total, _mass(batch))
 
@@ -116,7 +116,8 @@ def value_and_gradients(loss: Loss, microbatch: int | None):
             total, summed = carry
             return (total + value, jax.tree.map(jnp.add, summed, by_params)), by_chunk
 
-        zeros = jnp.zeros((), mass.dtype), jax.tree.map(jnp.zeros_like, params)
+        zeros: Any = jnp.zeros((), mass.dtype), jax.tree.map(jnp.zeros_like, params)
+        zeros, *_ = vary_alike(zeros, params, batch)
         (total, by_params), by_batch = jax.lax.scan(
             add, zeros, _chunks(batch, microbatch)
         )
@@ -174,7 +175,11 @@ def inner_gradient(loss: Loss, microbatch: int | None = None):
         return *in_dtypes((by_params, by_batch), (params, batch)), None
 
     gradient.defvjp(forward, backward)
-    return lambda *arguments: gradient(*vary_alike(*arguments))
+
+    def gradient_of(params, batch, context):
+        return gradient(*vary_alike(params, batch, context))
+
+    return gradient_of
 
 
 def batch_value(loss: Loss, microbatch: int | None = None):
@@ -215,4 +220,8 @@ def batch_value(loss: Loss, microbatch: int | None = None):
         return in_dtypes(scaled, by_params), None, None
 
     value.defvjp(forward, backward)
-    return lambda *arguments: value(*vary_alike(*arguments))
+
+    def value_of(params, batch, context):
+        return value(*vary_alike(params, batch, context))
+
+    return value_of

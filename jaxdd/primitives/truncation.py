@@ -82,7 +82,7 @@ def training_step(
         if active is None:
             return take(state)
         kind = jnp.result_type(*jax.tree.leaves(state.params))
-        skip = lambda state: (state, jnp.zeros((), kind))
+        skip = lambda state: vary_alike((state, jnp.zeros((), kind)), state)[0]
         return jax.lax.cond(active, take, skip, state)
 
     def forward(state, batch, stats, context, count, active):
@@ -106,13 +106,17 @@ def training_step(
         if active is None:
             by_state, by_batch = transpose(cotangents)
         else:
-            nothing = jax.tree.map(jnp.zeros_like, batch)
+            nothing, _ = vary_alike(jax.tree.map(jnp.zeros_like, batch), batch)
             skip = lambda cotangents: (cotangents[0], nothing)
             by_state, by_batch = jax.lax.cond(active, transpose, skip, cotangents)
         return by_state, in_dtypes(by_batch, batch), None, None, None, None
 
     step.defvjp(forward, backward)
-    return lambda *arguments: step(*vary_alike(*arguments))
+
+    def training(state, batch, stats, context, count, active):
+        return step(*vary_alike(state, batch, stats, context, count, active))
+
+    return training
 
 
 def train(

@@ -105,7 +105,11 @@ def student_step(
         return *in_dtypes(of_three, (params, batch, step_size)), None, None
 
     step.defvjp(forward, backward)
-    return lambda *arguments: step(*vary_alike(*arguments))
+
+    def student(params, batch, step_size, stats, context):
+        return step(*vary_alike(params, batch, step_size, stats, context))
+
+    return student
 
 
 def unroll(step, params: Params, batch, step_size: Array, stats, contexts):

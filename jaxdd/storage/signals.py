@@ -87,8 +87,9 @@ class Signals:
     def __call__(self, signum, frame):
         if self.received is None:
             self.received = signum
-        elif _deadline.get() is None and callable(self.before[signum]):
-            self.before[signum](signum, frame)
+        elif _deadline.get() is None:
+            signal.signal(signum, self.before[signum] or signal.SIG_DFL)
+            signal.raise_signal(signum)
 
     def agreed(self) -> int:
         """The first signal that any process received, or 0."""
@@ -122,15 +123,18 @@ class Signals:
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may set handlers
             return
-        self.before = {n: signal.signal(n, self) for n in self.NUMBERS}
         seconds = _deadline.get()
         deadline = contextlib.nullcontext()
-        try:
-            with deadline if seconds is None else self._watcher(seconds):
+        # The watcher first: it must not miss a signal that a handler has seen.
+        with deadline if seconds is None else self._watcher(seconds):
+            self.before = {n: signal.getsignal(n) for n in self.NUMBERS}
+            try:
+                for number in self.NUMBERS:
+                    signal.signal(number, self)
                 yield
-        finally:
-            for n, handler in self.before.items():
-                signal.signal(n, handler)
+            finally:
+                for n, handler in self.before.items():
+                    signal.signal(n, handler)
 
     @contextlib.contextmanager
     def _watcher(self, seconds: float) -> Iterator[None]:

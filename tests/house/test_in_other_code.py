@@ -91,7 +91,7 @@ def test_students_are_sharded_over_devices():
     mesh = jax.sharding.Mesh(np.array(devices), ("student",))
     network = tiny_network()
     loss, labels = mean_loss(network), jax.nn.one_hot(jnp.arange(6) % 3, 3)
-    step = jaxdd.student_step(loss)
+    step = jaxdd.student_step(loss, microbatch=4)
 
     def total(images, keys):
         params, stats = network.init(keys[0])

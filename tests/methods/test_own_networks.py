@@ -9,8 +9,9 @@ import pytest
 from flax import linen as nn
 
 import jaxdd
-from jaxdd.fields.code import code_of
+from jaxdd.fields.code import code_of, known_by
 from jaxdd.modifiers.masks import depth_order
+from jaxdd.nets.layers import Conv, Dense, Norm
 from jaxdd.nets.registry import NETS, Builder, make_network
 from jaxdd.types import Outputs
 from tests.helpers import refused
@@ -76,10 +77,8 @@ def test_a_module_draws_its_own_parameters(own):
     assert params["block0"]["negative_slope"] == 0.25
     assert 0.08 < params["head"]["kernel"].std() < 2.0
     assert not np.any(params["head"]["bias"])
-    twice = own(Own, draw=lambda key, shapes: jax.tree.map(
-        lambda x: jnp.full(x.shape, 2.0), shapes
-    )).init(jax.random.key(3))[0]  # fmt: skip
-    assert all(np.all(x == 2) for x in jax.tree.leaves(twice))
+    others, _ = own(Own, draw=twos).init(jax.random.key(3))
+    assert all(np.all(x == 2) for x in jax.tree.leaves(others))
 
 
 def test_batch_norm_of_flax_trains_and_has_its_statistics(own):
@@ -150,14 +149,56 @@ def test_values_that_a_network_holds_are_part_of_its_code():
     assert code_of(itself) is None
 
 
+def halves(key, shapes):
+    return jax.tree.map(lambda x: jnp.full(x.shape, 0.5), shapes)
+
+
+def twos(key, shapes):
+    return jax.tree.map(lambda x: jnp.full(x.shape, 2.0), shapes)
+
+
 def test_fixed_options_and_draws_are_part_of_the_code():
-    draws = [lambda key, shapes: shapes, lambda key, shapes: [shapes]]
-    written = [
+    builders = [
         Builder(Own, {}), Builder(Own, {}, fixed={"norm": "batch"}),
-        *(Builder(Own, {}, draw=draw) for draw in draws),
+        Builder(Own, {}, draw=halves), Builder(Own, {}, draw=twos),
     ]  # fmt: skip
-    assert len({code_of(builder.written) for builder in written[:2]}) == 2
+    assert len({code_of(builder.written) for builder in builders} | {None}) == 5
     assert NETS["convnet_bn"].written is NETS["convnet"].module
+
+
+def test_what_functions_made_by_functions_hold_counts():
+    """Of the library too; two of them that a line has are not told apart."""
+    augments = [jaxdd.siamese(jaxdd.dsa(name)) for name in ("color", "crop", "color")]
+    a, b, c = (known_by(x) for x in augments)
+    assert a == c != b
+    assert known_by(jnp.tanh).endswith(".tanh")
+    first, second = lambda x: x + 1, lambda x: x + 2
+    assert known_by(first) is known_by(second) is None
+    assert known_by(make_network) == "jaxdd.nets.registry.make_network"
+    assert code_of(functools.partial(Own, inner=Own(3))) is None
+
+
+class OfTheLibrary(nn.Module):
+    """Layers and batch norm of the library in a module of one's own."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images, train):
+        x = Conv(4, padding=1, name="conv")(images)
+        x = Norm("batch", name="block0")(x, train).reshape(len(images), -1)
+        return Outputs(Dense(self.num_classes, name="head")(x), features=(x,))
+
+
+def test_layers_of_the_library_in_a_network_of_ones_own(own):
+    network = own(OfTheLibrary)
+    params, stats = network.init(jax.random.key(0))
+    assert 0.2 < np.abs(params["conv"]["kernel"]).max() <= 1 / 3
+    assert 0.01 < np.abs(params["head"]["bias"]).max() <= 1 / 16
+    assert np.all(params["block0"]["scale"] == 1)
+    outputs, _ = network.apply(params, stats, jnp.ones((2, *SHAPE)), False)
+    moments = jaxdd.nets.told_moments(outputs, stats)
+    assert jax.tree.structure(moments) == jax.tree.structure(stats)
 
 
 def test_a_run_says_whose_change_it_would_not_notice(tmp_path, monkeypatch):

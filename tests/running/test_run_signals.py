@@ -203,6 +203,24 @@ def test_a_second_signal_interrupts_at_once(tmp_path):
         signal.signal(signal.SIGINT, before)
 
 
+DEAF = """
+import pathlib, signal, time
+from jaxdd.storage.signals import Signals
+with Signals().installed(pathlib.Path()):
+    signal.raise_signal(signal.SIGTERM)
+    print("once", flush=True)
+    signal.raise_signal(signal.SIGTERM)
+    print("twice", flush=True)
+"""
+
+
+def test_a_second_sigterm_ends_a_process_that_has_no_deadline():
+    process = subprocess.run(
+        [sys.executable, "-c", DEAF], capture_output=True, text=True, check=False
+    )
+    assert (process.returncode, process.stdout) == (-signal.SIGTERM, "once\n")
+
+
 def test_nothing_is_handled_where_nothing_is_kept(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     with Signals().installed(None):
