@@ -19,6 +19,7 @@ from experiments.reproducing.processes import Task
 from experiments.reproducing.work import Work
 from jaxdd.distillation import experts, options
 from jaxdd.errors import UserError
+from jaxdd.storage import signals
 from jaxdd.storage.signals import Interrupted
 
 ROOT = Path(__file__).parents[2]
@@ -261,3 +262,16 @@ def test_a_set_evaluates_to_the_number_in_the_ledger(known):
     )
     (result,) = evaluation.values()
     assert result.accuracy.mean == pytest.approx(record["distilled"]["mean"], abs=0.5)
+
+
+def test_what_waits_for_runs_outlives_them(tmp_path, monkeypatch):
+    """After a signal it must not end before they have, or their seconds would be lost."""
+    deadlines = []
+
+    def start(pool):
+        deadlines.append(signals._deadline.get())
+
+    monkeypatch.setattr(processes._Pool, "start", start)
+    task = Task("one", "demo", {})
+    processes.run([task], print, at_once=1, seconds=None, logs=tmp_path)
+    assert deadlines[0] > processes.GRACE
