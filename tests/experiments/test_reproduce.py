@@ -265,7 +265,7 @@ def test_a_set_evaluates_to_the_number_in_the_ledger(known):
 
 
 def test_what_waits_for_runs_outlives_them(tmp_path, monkeypatch):
-    """After a signal it must not end before they have, or their seconds would be lost."""
+    """After a signal it must not end before them, or their seconds would be lost."""
     deadlines = []
 
     def start(pool):
