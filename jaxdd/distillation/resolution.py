@@ -128,7 +128,7 @@ class Resolved(Run):
             for name, fields in values.items()
             if name.endswith(FIELDS)
             for field, value in fields.items()
-            if value == UNKNOWN
+            if UNKNOWN in str(value)  # perhaps in a list
         ]
         return [name.removesuffix(CODE) for name in codes] + held
 

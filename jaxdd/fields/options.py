@@ -215,7 +215,8 @@ def check_seed(seed: int, name: str = "--seed") -> None:
 def plain(value: Any) -> Any:
     """Scalars of NumPy and JAX as Python's, and a path as a text."""
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        with contextlib.suppress(NotImplementedError):  # a key of random numbers
+        # A key of random numbers has no item: it stays as it is, and no kind fits it.
+        with contextlib.suppress(NotImplementedError):
             return value.item()
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 

@@ -1,10 +1,7 @@
 """The primitives inside JAX code of others: dtypes, meshes, labels, optimisers."""
 
-import dataclasses
 import subprocess
 import sys
-from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +11,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 import jaxdd
-from jaxdd.fields import flat
 from jaxdd.primitives.losses import LOSSES, mean_loss
-from jaxdd.scores.dataset import compute
-from jaxdd.scores.table import SCORES, Effort, Score
 from jaxdd.types import Batch, Network, Outputs, Synthetic
 from tests.helpers import refused, tiny_network, toy_real
 
@@ -217,58 +211,3 @@ def test_an_optimiser_is_kept_to_the_images():
     assert np.any(new.codes.images != start.images)
     np.testing.assert_array_equal(new.codes.labels, start.labels)
     assert new.codes.step_size == 0.5
-
-
-@pytest.mark.parametrize(
-    ("score", "words"),
-    [
-        (
-            Score(
-                lambda network, effort: lambda key, learners, data: jnp.ones(3),
-                "dataset",
-            ),
-            "for 36 samples: it has to give a number for each",
-        ),
-        (Score(lambda *_: 0, "nothing"), "the score mine needs 'nothing': choose from"),
-    ],
-)
-def test_scores_of_ones_own_are_checked(score, words, monkeypatch):
-    monkeypatch.setitem(SCORES, "mine", score)
-    with refused(words):
-        compute(tiny_network(), toy_real(), 0, ["mine"], Effort(1, 1))
-
-
-@dataclass(frozen=True)
-class Held(jaxdd.FeatureMatching):
-    """An objective of one's own, with a field of anything."""
-
-    name: ClassVar[str] = "held"
-    own: Any = dataclasses.field(default=None, metadata={})
-
-
-@pytest.mark.parametrize(
-    ("value", "stored"),
-    [(np.float32(0.5), 0.5), ({"a": (1, 2.0)}, {"a": [1, 2.0]}),
-     (jaxdd.DISTANCES["mse"], "jaxdd.primitives.distances.squared_error")],
-)  # fmt: skip
-def test_fields_are_stored_as_plain_values(value, stored):
-    recipe = jaxdd.Recipe(Held(own=value), jaxdd.Fresh())
-    assert flat(recipe)["objective_fields"]["own"] == stored
-
-
-@pytest.mark.parametrize("value", [float("inf"), np.ones(2)])
-def test_fields_that_no_file_can_hold_are_refused_before_a_step(value):
-    recipe = jaxdd.Recipe(Held(own=value), jaxdd.Fresh())
-    with refused("the field own=.* cannot be stored with a run"):
-        jaxdd.distill("digits", recipe, steps=1)
-
-
-@pytest.mark.parametrize("method", ["frepo", "rcig"])
-def test_tables_are_not_mirrored(method):
-    rng = np.random.default_rng(0)
-    data = rng.normal(size=(60, 5)).astype(np.float32), np.arange(60) % 2
-    flags = {"steps": 1, "num_eval": 1, "num_random": 5, "probes": 1, "probe_steps": 1}
-    result = jaxdd.distill(data, method, eval_epochs=1, **flags)
-    assert result.summary["config"]["flip"] is False
-    with refused("--flip"):
-        jaxdd.distill(data, method, eval_epochs=1, flip=True, **flags)
