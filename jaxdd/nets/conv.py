@@ -24,6 +24,7 @@ from jaxdd.devices import policy, precision
 from jaxdd.errors import UserError, quoted
 from jaxdd.nets import rounded
 from jaxdd.nets.rounded import Padding, pad_or_crop
+from jaxdd.primitives.trees import vary_alike
 
 Pair: TypeAlias = tuple[int, int]
 
@@ -251,7 +252,7 @@ _conv_p = Primitive("jaxdd_conv2d")
 
 
 def _bind(x: Any, w: Any, padding: Padding, precision: str | None) -> jax.Array:
-    return _conv_p.bind(x, w, padding=padding, precision=precision)
+    return _conv_p.bind(*vary_alike(x, w), padding=padding, precision=precision)
 
 
 def _abstract(x: Any, w: Any, *, padding: Padding, precision: str | None) -> Any:
@@ -260,7 +261,7 @@ def _abstract(x: Any, w: Any, *, padding: Padding, precision: str | None) -> Any
         n + sum(p) - k + 1
         for n, p, k in zip(x.shape[1:3], padding, w.shape[:2], strict=True)
     ]
-    return jax.core.ShapedArray((x.shape[0], *size, w.shape[3]), x.dtype)
+    return rounded.result_type(x, (x.shape[0], *size, w.shape[3]))
 
 
 def _transpose_x(

@@ -31,6 +31,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.typing import ArrayLike
 
+from jaxdd.primitives.trees import vary_alike
+
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 NO_PADDING: Padding = ((0, 0), (0, 0))
 
@@ -43,7 +45,7 @@ def conv(x: Any, w: Any, padding: Padding) -> jax.Array:
     Returns:
         [*G, B, Ho, Wo, O] in the dtype of x.
     """
-    return _conv_p.bind(x, w, padding=padding)
+    return _conv_p.bind(*vary_alike(x, w), padding=padding)
 
 
 def matmul(x: ArrayLike, w: ArrayLike) -> jax.Array:
@@ -75,7 +77,7 @@ def turned(w: Any) -> Any:
 
 def _weight_gradient(x: Any, dy: Any, padding: Padding) -> jax.Array:
     """[*G, B, H, W, C] and [*G, B, Ho, Wo, O] -> [*G, kh, kw, C, O]."""
-    return _gradient_p.bind(x, dy, padding=padding)
+    return _gradient_p.bind(*vary_alike(x, dy), padding=padding)
 
 
 _conv_p = Primitive("jaxdd_rounded_conv")
@@ -91,15 +93,24 @@ def _sizes(image: Any, window: Any, padding: Padding) -> tuple[int, ...]:
     return tuple(n + sum(p) - k + 1 for n, k, p in pairs)
 
 
+def result_type(operand: Any, shape: tuple[int, ...]) -> Any:
+    """The abstract value of a result: that of an operand, in another shape.
+
+    It varies along the axes of a mesh along which the operand does. A result that says
+    otherwise takes the sum over the devices out of a derivative inside `jax.shard_map`.
+    """
+    return operand.update(shape=shape, weak_type=False)
+
+
 def _conv_shape(x: Any, w: Any, *, padding: Padding) -> Any:
     size = _sizes(x.shape[-3:-1], w.shape[-4:-2], padding)
-    return jax.core.ShapedArray((*x.shape[:-3], *size, w.shape[-1]), x.dtype)
+    return result_type(x, (*x.shape[:-3], *size, w.shape[-1]))
 
 
 def _gradient_shape(x: Any, dy: Any, *, padding: Padding) -> Any:
     size = _sizes(x.shape[-3:-1], dy.shape[-3:-1], padding)
     shape = (*x.shape[:-4], *size, x.shape[-1], dy.shape[-1])
-    return jax.core.ShapedArray(shape, x.dtype)
+    return result_type(x, shape)
 
 
 def _image_gradient(dy: Any, w: Any, padding: Padding) -> jax.Array:

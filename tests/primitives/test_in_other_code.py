@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 
 import jaxdd
@@ -105,6 +106,54 @@ def test_students_are_sharded_over_devices():
     each = [keys[i : i + 1] for i in range(len(devices))]
     alone = jax.jit(jax.grad(lambda x: sum(total(x, key)[0] for key in each)))
     np.testing.assert_allclose(ours, alone(images), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("convnet", {}),
+        ("convnet", {"precision": "bfloat16"}),
+        ("mlp", {"precision": "bfloat16"}),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "".join(x.values()),
+)
+def test_images_are_sharded_over_devices(name, options):
+    """The gradient of shared parameters is the sum over devices, in every form."""
+    size = {"width": 8} if name == "mlp" else {"width": 4, "depth": 2}
+    network = jaxdd.make_network(name, (8, 8, 1), 3, **size, **options)
+    params, stats = network.init(KEY)
+    images = jax.random.normal(KEY, (2 * len(jax.devices()), 8, 8, 1))
+
+    def total(params, images):
+        return jnp.sum(network.apply(params, stats, images, False)[0].logits ** 2)
+
+    def of_part(params, images):
+        return jax.grad(lambda p: jax.lax.psum(total(p, images), "image"))(params)
+
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("image",))
+    every, parts = PartitionSpec(), PartitionSpec("image")
+    sharded = jax.shard_map(
+        of_part, mesh=mesh, in_specs=(every, parts), out_specs=every
+    )
+    ours, _ = ravel_pytree(jax.jit(sharded)(params, images))
+    alone, _ = ravel_pytree(jax.jit(jax.grad(total))(params, images))
+    np.testing.assert_allclose(ours, alone, atol=1e-5 * np.abs(alone).max())
+
+
+def test_a_result_that_differs_between_devices_is_not_taken_as_the_same():
+    """Networks keep what varies over a mesh, so that JAX can check it."""
+    network = tiny_network(precision="bfloat16")
+    params, stats = network.init(KEY)
+    logits = lambda images: network.apply(params, stats, images, False)[0].logits
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("image",))
+    sharded = jax.shard_map(
+        logits,
+        mesh=mesh,
+        in_specs=PartitionSpec("image"),
+        out_specs=PartitionSpec(),
+    )
+    with pytest.raises(ValueError, match="replicat"):
+        jax.eval_shape(sharded, jnp.zeros((len(jax.devices()), 8, 8, 1)))
 
 
 def test_bfloat16_parameters_stay_so():
