@@ -149,8 +149,13 @@ def on_every_device(function):
     )
 
 
+@jax.jit
+def _copied(tree):
+    return jax.tree.map(jnp.copy, tree)
+
+
 def everywhere(tree):
     """A tree of arrays, replicated on all devices in use, as a step returns them."""
     if AXIS not in jax.sharding.get_abstract_mesh().axis_names:
         return tree
-    return jax.jit(lambda x: jax.tree.map(jnp.copy, x))(tree)
+    return _copied(tree)

@@ -87,9 +87,7 @@ class Piece:
 
     def start(self) -> MethodState:
         """The state at step 0."""
-        # A copy, since the state's buffers are donated.
-        first = jax.tree.map(jnp.array, self.first)
-        return self.method.init(named_key(self.seed, "method"), first)
+        return self.method.init(named_key(self.seed, "method"), self.first)
 
     def use_short_experts(
         self, short: Snapshots, starts: list[tuple[int, int]]

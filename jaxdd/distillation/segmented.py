@@ -330,7 +330,8 @@ class _Segmented:
         whole = job.bank.manifest
         count = asked.segment_experts or whole.experts
         epochs = asked.segment_epochs or job.recipe.students.expert_epochs
-        key_expert, key_epoch = jax.random.split(job.key(f"short experts {index}"))
+        key = job.key(f"short experts {index}")
+        key_expert, key_epoch, key_seed = jax.random.split(key, 3)
         range_of = job.recipe.spans.starts()
         order = jax.random.permutation(key_expert, whole.experts)
         at = jax.random.randint(key_epoch, (count,), range_of.lowest, range_of.highest)
@@ -339,7 +340,7 @@ class _Segmented:
             whole,
             data={**whole.data, "segment": index, "kept": _digest(real)},
             curriculum=banks.described(Curriculum()),
-            seed=int(jax.random.bits(key_expert)),
+            seed=int(jax.random.bits(key_seed)),
             experts=count,
             first_epoch=0,
             last_epoch=epochs,

@@ -1,5 +1,7 @@
 """The mean gradient that a match hands to the terms: computed already, or later."""
 
+from dataclasses import dataclass
+
 from jax.tree_util import Partial
 
 from jaxdd.primitives.gradients import inner_gradient
@@ -9,7 +11,7 @@ from jaxdd.types import Batch, Learner, MeanGradient, Network, Params
 
 def known_gradient(gradient: Params) -> MeanGradient:
     """The gradient that a match has computed, for its evidence."""
-    return Partial(lambda gradient, microbatch=None: gradient, gradient)
+    return Partial(_given, gradient)
 
 
 def later_gradient(
@@ -21,7 +23,8 @@ def later_gradient(
 ) -> MeanGradient:
     """A gradient that is computed if a term asks for it, for the evidence of a match.
 
-    Both forms are pytrees, so that a jitted match can return its evidence.
+    Both forms are pytrees, so that a jitted match can return its evidence, and one of
+    the same structure for the same network: what is compiled for it is used again.
 
     Args:
         network: the network that was matched.
@@ -37,11 +40,27 @@ def later_gradient(
         >>> jax.tree.structure(gradient(2)) == jax.tree.structure(learner.params)
         True
     """
-
-    def compute(params, stats, batch: Batch, microbatch: int | None = None) -> Params:
-        # Chunks are weighed by the mass of their labels, as this loss alone is.
-        chunk = microbatch if loss == "cross_entropy" else None
-        gradient = inner_gradient(mean_loss(network, train, loss), chunk)
-        return gradient(params, batch, stats)
-
+    compute = _Later(network, train, loss)
     return Partial(compute, learner.params, learner.stats, batch)
+
+
+def _given(gradient: Params, microbatch: int | None = None) -> Params:
+    del microbatch
+    return gradient
+
+
+@dataclass(frozen=True)
+class _Later:
+    """What `later_gradient` computes; equal ones are one structure to JAX."""
+
+    network: Network
+    train: bool
+    loss: str
+
+    def __call__(
+        self, params: Params, stats: Params, batch: Batch, microbatch: int | None = None
+    ) -> Params:
+        # Chunks are weighed by the mass of their labels, as this loss alone is.
+        chunk = microbatch if self.loss == "cross_entropy" else None
+        gradient = inner_gradient(mean_loss(self.network, self.train, self.loss), chunk)
+        return gradient(params, batch, stats)

@@ -12,7 +12,9 @@ class Draw(IntEnum):
     """The numbers that are folded into a key to split a stream off it.
 
     They are part of what a seed means: another number gives other draws. The small
-    numbers from 0 on are taken, by classes, steps and terms that are counted.
+    numbers from 0 on are taken, by classes, steps and terms that are counted, and by
+    `jax.random.split`, whose i-th key is `fold_in(key, i)`. What is folded into a key
+    of classes or steps is therefore above 2^31; the others belong to keys of terms.
 
     Attributes:
         PASSES: the order in which passes take the real samples, of a run's first key.
@@ -28,8 +30,8 @@ class Draw(IntEnum):
     ROWS = 0xC0
     PAIRS = 0xE0
     AGAIN = 0xF0
-    CALIBRATION = 0xCA
-    FREQUENCIES = 0xCF
+    CALIBRATION = 0x800000CA
+    FREQUENCIES = 0x800000CF
     SPANS = 0xFFFFFFFF  # steps are counted by fold_in(root, step) and are fewer
 
     def of(self, key: Key) -> Key:

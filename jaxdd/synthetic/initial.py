@@ -63,8 +63,7 @@ def with_hard_labels(images: Array) -> Synthetic:
     labels = jnp.broadcast_to(
         jnp.eye(classes, dtype=images.dtype)[:, None], (classes, ipc, classes)
     )
-    # A copy per leaf: the state's buffers are donated, and aliases would break that.
-    return Synthetic(images, jnp.array(labels), jnp.zeros((), images.dtype))
+    return Synthetic(images, labels, jnp.zeros((), images.dtype))
 
 
 def mosaics(images: Synthetic, factor: int, space: Space = INPUT) -> Synthetic:

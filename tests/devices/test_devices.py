@@ -92,6 +92,17 @@ def test_a_step_is_that_of_one_device(method):
     assert_close(steps(EIGHT), steps(1), 1e-5)
 
 
+def test_a_tree_is_replicated_by_one_program(caplog):
+    """Chunks of spans come by the second: none of them may be compiled anew."""
+    trees = [{"x": jnp.full((5, 3), float(i))} for i in range(3)]
+    with devices.use(EIGHT), jax.log_compiles():
+        found = [devices.everywhere(tree) for tree in trees]
+    compiled = [x for x in caplog.messages if x.startswith("Compiling")]
+    assert len(compiled) <= 1, compiled
+    assert [float(x["x"][0, 0]) for x in found] == [0.0, 1.0, 2.0]
+    assert all(len(x["x"].sharding.device_set) == EIGHT for x in found)
+
+
 def test_an_evaluation_is_that_of_one_device():
     real = toy_real()
     hits = make_hits(smooth_network(), Training(2, 0.1, batch_size=4))

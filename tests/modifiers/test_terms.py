@@ -62,6 +62,19 @@ def test_the_mean_norm_takes_the_gradient_that_the_match_computed():
 
 
 @pytest.mark.parametrize("norm", NORMS)
+def test_a_jitted_term_is_compiled_once(norm):
+    """Every step makes its evidence anew, in either form."""
+    learner, term = new_learner(NETWORK), jax.jit(sdc(NETWORK, norm))
+    batches = toy_batch(5), toy_batch(5)
+    for batch in batches:
+        term(KEY, learner, evidence_of(learner, batch))
+    assert term._cache_size() == 1
+    for batch in batches:
+        term(KEY, learner, Evidence(batch, known_gradient(learner.params)))
+    assert term._cache_size() == 2
+
+
+@pytest.mark.parametrize("norm", NORMS)
 def test_a_vanishing_gradient_has_a_finite_derivative(norm):
     """Labels equal to the predictions: the norm is zero and must not give NaN."""
     zero = jax.tree.map(jnp.zeros_like, new_learner(NETWORK).params)
