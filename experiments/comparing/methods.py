@@ -157,7 +157,7 @@ def scaling_of(base: options.Flags) -> Scaling:
 
 def network_of(base: options.Flags, problem: Problem) -> Network:
     """The network that a run matches and evaluates with, of the data's shape."""
-    run, _ = resolution.on_data(_run(base), base.method, options.given(base), problem)
+    run, _ = resolution.on_data(base.method, options.given(base), problem)
     return run.network.sized(problem.dataset).make(problem.dataset, run.arithmetic)
 
 

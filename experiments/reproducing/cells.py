@@ -32,6 +32,8 @@ M3D = "M3D, Table 1, as others quote it"
 NCFM = "NCFM, Table 1"
 FREPO = "FRePo, Tables 1 and 2"
 RCIG = "RCIG, Table 1"
+# Figures that were not at hand in text when they were entered.
+UNCHECKED = "; not checked against the paper"
 # The best of four numbers of steps on the test split, over all of a run: expect up to a
 # point less at a fixed number.
 RAT_BPTT = "RaT-BPTT, Table 1"
@@ -158,17 +160,17 @@ def _with(cell: Cell, *modifiers: str) -> list[Cell]:
 # Of the methods that regress features: their own networks and evaluations.
 REGRESSIONS = (
     ("cifar10", "rcig", 1, 53.9, 1.0, RCIG),
-    ("mnist", "rcig", 1, 94.7, None, RCIG),
+    ("mnist", "rcig", 1, 94.7, None, RCIG + UNCHECKED),
     ("cifar10", "frepo", 1, 46.8, 0.7, FREPO),
-    ("mnist", "frepo", 1, 93.8, None, FREPO),
+    ("mnist", "frepo", 1, 93.8, None, FREPO + UNCHECKED),
     ("cifar100", "rcig", 1, 39.3, 0.4, RCIG),
     ("cifar100", "frepo", 1, 28.7, 0.1, FREPO),
     ("cifar10", "rcig", 10, 69.1, 0.4, RCIG),
     ("cifar10", "frepo", 10, 65.5, 0.4, FREPO),
     ("cifar100", "rcig", 10, 44.1, 0.4, RCIG),
     ("cifar100", "frepo", 10, 42.5, 0.2, FREPO),
-    ("mnist", "rcig", 10, 98.9, None, RCIG),
-    ("mnist", "frepo", 10, 98.4, None, FREPO),
+    ("mnist", "rcig", 10, 98.9, None, RCIG + UNCHECKED),
+    ("mnist", "frepo", 10, 98.4, None, FREPO + UNCHECKED),
 )
 
 CELLS: dict[str, Cell] = {

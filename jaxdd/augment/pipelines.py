@@ -87,14 +87,24 @@ def frepo(strategy: str) -> Pipeline:
     return (ops,) if ops else ()
 
 
-def frepo_strategy(dataset_name: str) -> str:
-    """The strategy of FRePo's evaluation; digits are never mirrored.
+def frepo_strategy(dataset_name: str, colour: bool = True) -> str:
+    """The strategy of the evaluation of FRePo and RCIG; digits are never mirrored.
 
-    Grey images keep their colour as well (the official code of RCIG).
+    Args:
+        dataset_name: its name.
+        colour: whether MNIST's and Fashion-MNIST's brightness and contrast change:
+            FRePo's official code does that, RCIG's does not. That of the small digits
+            stays (ours).
+
+    Example:
+        >>> [frepo_strategy("mnist", x) for x in (True, False)]
+        ['color_crop_rotate_translate_cutout', 'crop_rotate_translate_cutout']
     """
     name = dataset_name.lower()
     if name.startswith(("mnist", "fashion", "digits")):
-        return "crop_rotate_translate_cutout"
+        plain = "crop_rotate_translate_cutout"
+        coloured = colour and not name.startswith("digits")
+        return f"color_{plain}" if coloured else plain
     flip = "" if name.startswith("svhn") else "flip_"
     return f"{flip}color_crop_rotate_translate_cutout"
 

@@ -205,7 +205,7 @@ def open_run(config: BankFlags, problem: Problem | None = None) -> Opened:
     flags = _given(config)
     run = run_of(config.method, flags)
     problem = problem or resolution.open_data(run)
-    run, problem = resolution.on_data(run, config.method, flags, problem)
+    run, problem = resolution.on_data(config.method, flags, problem)
     assert run.experts is not None, "experts follow from the method"
     last = next(
         x for x in (config.keep_last, run.experts.epochs, USUAL_EPOCHS) if x is not None

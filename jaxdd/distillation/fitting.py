@@ -12,6 +12,7 @@ from jaxdd.data import Dataset
 from jaxdd.distillation.choices import Run
 from jaxdd.fields import flat, override
 from jaxdd.methods.network import NetworkSpec
+from jaxdd.methods.recipe import Recipe
 from jaxdd.modality import Modality, check_augmentation, check_pixels
 
 # Epochs of an evaluation without augmentation, where it had one (DC's official code).
@@ -51,8 +52,9 @@ def fit(run: Run, flags: Mapping[str, Any], dataset: Dataset) -> Run:
         value = getattr(run.recipe.images, flag)
         if value != plain:
             check_pixels(f"--{flag}={value}", shape)
-    if getattr(run.recipe.objective, "flip", False):
-        check_pixels("--flip", shape)
+    for flag, part in _flips(run.recipe).items():
+        if part.flip:
+            check_pixels(f"--{flag}", shape)
     if hasattr(run.recipe.objective, "views"):
         check_pixels(f"--method={run.method} with its views", shape)
     area = run.recipe.images.crops.area
@@ -80,10 +82,9 @@ def _without_pixels(
     recipe = replace(recipe, images=replace(recipe.images, **plain))
     if "augmentation" not in given:
         recipe = replace(recipe, objective=_augmented(recipe.objective, usual))
+    plain = {flag: False for flag in _flips(recipe) if flag not in given}
+    recipe = override(recipe, plain)
     objective: Any = recipe.objective
-    if hasattr(objective, "flip") and "flip" not in given:
-        objective = replace(objective, flip=False)
-        recipe = replace(recipe, objective=objective)
     of_kernels = getattr(objective, "tensors", None) == "kernels"
     if of_kernels and run.network.net == "mlp" and "tensors" not in given:
         recipe = replace(recipe, objective=replace(objective, tensors="all"))
@@ -97,6 +98,12 @@ def _without_pixels(
             evaluation = replace(evaluation, epochs=epochs)
     run = replace(run, recipe=recipe, evaluation=evaluation)
     return override(run, {n: x for n, x in _rates(run).items() if n not in given})
+
+
+def _flips(recipe: Recipe) -> dict[str, Any]:
+    """{flag: the part of a recipe in which it adds mirror images}."""
+    parts = {"flip": recipe.objective, "pool_flip": recipe.learner}
+    return {flag: part for flag, part in parts.items() if hasattr(part, "flip")}
 
 
 def _rates(run: Run) -> dict[str, float]:

@@ -129,7 +129,7 @@ def open_run(
     run = run_of(method, flags, None if dataset is None else dataset.name)
     if problem is None:
         problem = resolution.open_data(run, dataset)
-    run, problem = resolution.on_data(run, method, flags, problem)
+    run, problem = resolution.on_data(method, flags, problem)
     dataset = problem.dataset
     check_ipc(problem.splits.train.labels, dataset.num_classes, run.task.ipc)
     path = None if run.experts is None else run.experts.bank

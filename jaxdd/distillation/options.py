@@ -71,7 +71,10 @@ def check(config: Flags) -> None:
 
 
 def run_of(
-    method: str | Recipe, flags: Mapping[str, Any], dataset: str | None = None
+    method: str | Recipe,
+    flags: Mapping[str, Any],
+    dataset: str | None = None,
+    classes: int | None = None,
 ) -> Run:
     """All choices of a run.
 
@@ -79,6 +82,7 @@ def run_of(
         method: a name in `METHODS`, or a recipe of your own.
         flags: {flag: value}; a value of None is not given.
         dataset: its name where the data are known; by default the flag's.
+        classes: how many the data have, where they are known.
 
     Raises:
         UserError: there is no such flag, a value is impossible, the flag belongs to a
@@ -96,7 +100,7 @@ def run_of(
     who = f"--method={method}" if isinstance(method, str) else "this recipe"
     early = {n: v for n, v in flags.items() if FLAGS.get(n) and _is_early(n)}
     base = override(_without_flags(method, flags), early, who)
-    chosen = _preset(method, flags, base, dataset)
+    chosen = _preset(method, flags, base, dataset, classes)
     data = base.data.dataset if dataset is None else dataset
     chosen = replace(chosen, experts=_experts(chosen, flags, data.partition(":")[0]))
     filled = {part.name: getattr(chosen, part.name) for part in fields(chosen)}
@@ -123,13 +127,17 @@ def _is_early(name: str) -> bool:
 
 
 def _preset(
-    method: str | Recipe, flags: Mapping[str, Any], base: Run, dataset: str | None
+    method: str | Recipe,
+    flags: Mapping[str, Any],
+    base: Run,
+    dataset: str | None,
+    classes: int | None,
 ) -> Preset:
     name = base.data.dataset if dataset is None else dataset
     if isinstance(method, Recipe):
         return completed(method, name)
     net = base.network.published_name
-    return preset(method, name, base.task.ipc, flags.get("factor"), net)
+    return preset(method, name, base.task.ipc, flags.get("factor"), net, classes)
 
 
 def _experts(chosen: Preset, flags: Mapping[str, Any], dataset: str) -> Experts | None:

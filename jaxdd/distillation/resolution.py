@@ -161,19 +161,19 @@ def open_each(configs: Mapping[str, Flags]) -> dict[str, Problem]:
 
 
 def on_data(
-    run: Run, method: str | Recipe, flags: Mapping[str, Any], problem: Problem
+    method: str | Recipe, flags: Mapping[str, Any], problem: Problem
 ) -> tuple[Run, Problem]:
     """The run and its data, each as the other asks for.
 
-    Presets go by the name that data have of themselves, which may differ from the
-    flag's; and comparisons open one dataset for methods that see images differently.
+    Presets go by the classes and by the name that data have of themselves, which may
+    differ from the flag's; and comparisons open one dataset for methods that see images
+    differently.
 
     Raises:
         UserError: the flags do not fit the data.
     """
     dataset = problem.dataset
-    if dataset.name != run.data.dataset.partition(":")[0]:
-        run = run_of(method, flags, dataset.name)
+    run = run_of(method, flags, dataset.name, dataset.num_classes)
     problem = problem.scaled(scaling_of(run, dataset.name))
     objective = run.recipe.objective
     if isinstance(objective, UnrolledLoss) and flags.get("inner_classes") is None:

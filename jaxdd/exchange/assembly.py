@@ -51,7 +51,12 @@ def assembled(
     network = _network(usual_network(recipe), options)
     factor = options.factor or foreign.factor or 1
     chosen = preset(
-        method or _PROTOCOL, dataset.name, ipc, factor, network.published_name
+        method or _PROTOCOL,
+        dataset.name,
+        ipc,
+        factor,
+        network.published_name,
+        dataset.num_classes,
     )
     named = understood(
         foreign.labels,  # type: ignore[arg-type]

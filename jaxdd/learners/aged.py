@@ -12,7 +12,7 @@ from jaxdd.errors import UserError
 from jaxdd.fields import Choice, option
 from jaxdd.learners.fresh import Context
 from jaxdd.synthetic.labels import centred
-from jaxdd.synthetic.sets import fill, flatten, present, union
+from jaxdd.synthetic.sets import fill, flatten, present, union, with_mirror_images
 from jaxdd.training.fit import FitState, Training, make_epochs
 from jaxdd.types import (
     Array,
@@ -42,6 +42,7 @@ def aged_pool(
     steps: tuple[int, int] = (1, 1),
     augment: Augment | None = None,
     as_targets: bool = True,
+    flip: bool = False,
 ) -> LearnerSource:
     """Networks of staggered ages, of which a random one is matched and then trained.
 
@@ -60,6 +61,7 @@ def aged_pool(
         steps: the least and the largest number of steps after a match (uniform).
         augment: (key, batch) -> batch, applied in that training.
         as_targets: whether labels are targets; probabilities are centred otherwise.
+        flip: whether networks are trained on the mirror images of the set, too (RCIG).
     """
     run = make_epochs(network, training)
     least, most = steps
@@ -98,6 +100,8 @@ def aged_pool(
     ) -> AgedState:
         key_steps, key_train, key_next = jax.random.split(key, 3)
         data = flatten(union(inputs.earlier, synthetic))
+        if flip:
+            data = with_mirror_images(data)
         if not as_targets:
             data = data._replace(labels=centred(data.labels))
         count = jax.random.randint(key_steps, (), least, most + 1, state.ages.dtype)
@@ -136,6 +140,7 @@ class AgedPool(Choice):
         least_steps, most_steps: of the training after a match.
         network_lr: learning rate of Adam in that training.
         batch: images per minibatch of it.
+        flip: whether it sees the mirror images of the set, too.
     """
 
     name: ClassVar[str] = "aged_pool"
@@ -173,6 +178,12 @@ class AgedPool(Choice):
         above=0,
     )
 
+    flip: bool = option(
+        False,
+        "whether the networks are trained on the mirror images of the set, too",
+        flag="pool_flip",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.least_steps > self.most_steps:
@@ -200,4 +211,5 @@ class AgedPool(Choice):
             (self.least_steps, self.most_steps),
             None if plain else augmentations.training(augmentation),
             context.as_targets,
+            self.flip,
         )

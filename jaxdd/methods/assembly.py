@@ -82,7 +82,7 @@ def make_method(
 
     def init(key: Key, start: Synthetic) -> MethodState:
         key_codes, key_source = jax.random.split(key)
-        # The state is a copy: its buffers may be donated, and the caller keeps the start.
+        # A copy: the buffers of a state may be donated, and the caller keeps the start.
         codes = jax.tree.map(jnp.copy, decoder.init(key_codes, start))
         average = () if extras.ema_decay is None else jax.tree.map(jnp.copy, codes)
         state = MethodState(

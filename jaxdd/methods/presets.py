@@ -11,7 +11,7 @@ from jaxdd.methods.published.crops import crops, teacher
 from jaxdd.methods.published.features import FEATURES, features
 from jaxdd.methods.published.formations import formations
 from jaxdd.methods.published.matching import matching
-from jaxdd.methods.published.preset import Length, Preset
+from jaxdd.methods.published.preset import Length, Preset, Setting
 from jaxdd.methods.published.regressions import regressions
 from jaxdd.methods.published.statistics import statistics
 from jaxdd.methods.published.trajectories import trajectories
@@ -56,6 +56,7 @@ def preset(
     ipc: int,
     factor: int | None = None,
     net: str = "convnet",
+    classes: int | None = None,
 ) -> Preset:
     """The choices for a method on a dataset at `ipc` images per class.
 
@@ -67,14 +68,16 @@ def preset(
         net: the network that is matched and evaluated, one of `nets.NETS`. DC takes a
             smaller image learning rate for "mlp", and evaluates "convnet_bn" with an
             augmentation of its own.
+        classes: of the data, where nothing is published for them: the labels and the
+            evaluation of FRePo and RCIG depend on how many there are.
 
     Published where there is such a value; elsewhere documented ones (ours): the loops
     of DC and DSA follow the rule of `matching.loops`, trajectory methods take MTT's
     defaults with start epochs from 0 up to the last that leaves room for a span. On the
     small `digits`, and on the sets of other shapes in `SMALL`, there are 300 steps, 64
     real samples per class, and for DC and DSA 10 matches per network, 10 epochs in
-    between and an image learning rate of 0.03. DM's image learning rate is 10 from 100
-    images per class on for CIFAR-10.
+    between and an image learning rate of 0.03 for each of up to ten images. DM's image
+    learning rate is 10 from 100 images per class on for CIFAR-10.
 
     Raises:
         UserError: an unknown method.
@@ -97,7 +100,7 @@ def preset(
         look_up = crops
     if look_up is None:  # networks from elsewhere: nothing is published
         return completed(recipe, dataset)
-    chosen = look_up(method, recipe, dataset, ipc, net)
+    chosen = look_up(method, recipe, Setting(dataset, ipc, net, classes))
     if method not in OWN_CONSTANTS:
         chosen = override(chosen, {"constants": CONSTANTS.get(dataset)})
     return chosen

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxdd.modifiers.masks import Masking
 from jaxdd.primitives.trees import apply_mask
 from jaxdd.synthetic.labels import centred
-from jaxdd.synthetic.sets import flatten, present
+from jaxdd.synthetic.sets import flatten, present, with_mirror_images
 from jaxdd.types import (
     Array,
     Batch,
@@ -44,13 +44,9 @@ def prototypes(batch: Batch, flip: bool, as_targets: bool) -> Prototypes:
         >>> prototypes(batch, flip=True, as_targets=False).images.shape
         (24, 8, 8, 1)
     """
-    images, labels = batch.images, batch.labels
+    images, labels = with_mirror_images(batch) if flip else batch
     targets = labels if as_targets else centred(labels)
-    weights = row_weights(labels)
-    if flip:
-        images = jnp.concatenate([images, images[:, :, ::-1]])
-        targets, weights = (jnp.concatenate([x, x]) for x in (targets, weights))
-    return Prototypes(images, targets, weights)
+    return Prototypes(images, targets, row_weights(labels))
 
 
 def features_of_blocks(

@@ -20,6 +20,15 @@ def flatten(synthetic: Synthetic) -> Batch:
     )
 
 
+def with_mirror_images(batch: Batch) -> Batch:
+    """A batch [N, H, W, C], followed by the mirror images of all, with their labels."""
+    images, labels = batch.images, batch.labels
+    return Batch(
+        jnp.concatenate([images, images[:, :, ::-1]]),
+        jnp.concatenate([labels, labels]),
+    )
+
+
 def union(earlier: Synthetic | None, new: Synthetic) -> Synthetic:
     """Earlier images, without a gradient, followed by the new images of each class."""
     if earlier is None:

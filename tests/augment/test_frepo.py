@@ -60,8 +60,10 @@ def test_one_operation_of_the_strategy_is_applied():
 
 def test_strategies_by_dataset():
     whole = "crop_rotate_translate_cutout"
-    for name in ("mnist", "fashion_mnist", "digits"):
-        assert augment.frepo_strategy(name) == whole
+    for name in ("mnist", "fashion_mnist"):
+        assert augment.frepo_strategy(name) == f"color_{whole}"
+        assert augment.frepo_strategy(name, colour=False) == whole
+    assert augment.frepo_strategy("digits") == whole
     assert augment.frepo_strategy("cifar10") == f"flip_color_{whole}"
     assert augment.frepo_strategy("svhn_cropped") == f"color_{whole}"
 

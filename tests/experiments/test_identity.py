@@ -15,8 +15,7 @@ def values_of(problem, folder="w", **changes):
     """What `run.json` has of a run."""
     config = cheap(folder, **changes)
     flags = options.given(config)
-    run = options.run_of(config.method, flags)
-    run, problem = resolution.on_data(run, config.method, flags, problem)
+    run, problem = resolution.on_data(config.method, flags, problem)
     return resolution.resolve(run, problem).values(folder)
 
 

@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxdd.learners.aged import AgedPool, aged_pool
 from jaxdd.learners.fresh import Context
@@ -48,9 +49,10 @@ def test_ages_are_staggered_and_networks_differ():
     assert published.ages.tolist() == list(range(0, 100, 10))
 
 
-def test_the_network_of_a_step_alone_is_trained():
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_network_of_a_step_alone_is_trained(flip):
     """As by the same training of it alone; it is the one that the step matched."""
-    source = aged_pool(NETWORK, 3, 9, TRAINING)
+    source = aged_pool(NETWORK, 3, 9, TRAINING, flip=flip)
     state = source.init(jax.random.key(0))
     at = int(state.current)
     drawn = source.draw(KEYS[0], state, INPUTS)
@@ -61,6 +63,9 @@ def test_the_network_of_a_step_alone_is_trained():
     assert after.ages.tolist() == [a + (k == at) for k, a in enumerate(state.ages)]
     images = START.images.reshape(-1, 8, 8, 1)
     labels = START.labels.reshape(-1, 3)
+    if flip:
+        images = np.concatenate([images, np.flip(images, 2)])
+        labels = np.concatenate([labels, labels])
 
     def loss(params):
         logits = NETWORK.apply(params, {}, images, False)[0].logits

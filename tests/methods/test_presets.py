@@ -84,7 +84,12 @@ CELLS = [
         "eval_lr": 1e-3, "eval_optimizer": "adamw", "eval_schedule": "fifths",
         "eval_augmentation": f"idc:{FLIP}+cutmix=0.5",
     }),
-    ("ncfm", "tiny_imagenet", 50, {}, {"eval_epochs": 40}),
+    ("ncfm", "tiny_imagenet", 50, {}, {"eval_epochs": 40, "batch_real": 128}),
+    ("ncfm", "cifar100", 10, {}, {
+        "image_optimizer": "sgd", "image_lr": 0.01, "image_momentum": 0.5,
+    }),
+    ("ncfm", "imagenette/160px", 1, {}, {"bank_epochs": 80, "batch_real": 128}),
+    ("datadam", "imagenette/160px", 1, {}, {"attention_features": 0.02}),
     ("m3d", "digits", 10, {}, {"factor": 1, "steps": 300, "batch_real": 64}),
     # IDC's `reproduce`: 2000 networks with 100 matches; its lr counts per 10 images.
     ("idc", "cifar10", 10, {}, {
@@ -125,8 +130,18 @@ CELLS = [
     }),
     ("frepo", "mnist", 1, {}, {
         "flip": False, "zca": False, "eval_epochs": 1000,
-        "eval_augmentation": "frepo:crop_rotate_translate_cutout",
+        "eval_augmentation": "frepo:color_crop_rotate_translate_cutout",
     }),
+    # Labels and updates go by the classes of one's own data; no mirrored digits.
+    ("frepo", "npz:pets.npz", 1, {"classes": 100}, {
+        "label_scale": 10**0.5, "eval_epochs": 2000, "flip": True, "zca": False,
+    }),
+    ("frepo", "npz:pets.npz", 1, {}, {"label_scale": 1.0, "eval_epochs": 1000}),
+    ("frepo", "cifar100", 1, {"classes": 7}, {"label_scale": 10**0.5}),
+    ("frepo", "imagenet_resized/64x64", 1, {}, {
+        "flip": False, "zca": True, "label_scale": 10.0,
+    }),
+    ("frepo", "svhn_cropped", 1, {}, {"flip": False}),
     # RCIG: its configurations, the readme's number of steps, or that of shipped sets.
     ("rcig", "cifar10", 1, {}, {
         "objective": "convex", "source": "aged_pool", "steps": 15_000,
@@ -137,7 +152,16 @@ CELLS = [
         "ema_of": "all", "zca": True, "eval_optimizer": "adam", "eval_lr": 1e-4,
         "eval_loss": "mse", "eval_batch": 256, "eval_epochs": 1000,
     }),
-    ("rcig", "cifar100", 10, {}, {"steps": 10_000, "flip": True, "eval_epochs": 500}),
+    ("rcig", "cifar100", 10, {}, {
+        "steps": 10_000, "flip": True, "pool_flip": True, "eval_epochs": 500,
+    }),
+    ("rcig", "cifar100", 50, {}, {"flip": False, "pool_flip": False}),
+    ("rcig", "mnist", 1, {}, {
+        "flip": False, "eval_augmentation": "frepo:crop_rotate_translate_cutout",
+    }),
+    ("rcig", "npz:pets.npz", 1, {"classes": 100}, {
+        "label_scale": 1.0, "eval_epochs": 2000,
+    }),
     ("idc", "mnist", 10, {}, {
         "distance": "l1", "pool_samples": 500, "image_lr": 1e-4,
         "augmentation": "idc:color_crop", "pool_augmentation": "idc:color_crop",
@@ -178,6 +202,14 @@ CELLS = [
     }),
     ("rat_bptt", "svhn_cropped", 1, {}, {"augmentation": "rotate"}),  # ours
     # SRe2L and CDA: the commands of their code; the evaluation is RDED's.
+    # RDED's batches: by images and classes, and two that are the same for all numbers.
+    ("rded", "cifar10", 10, {}, {"eval_batch": 50, "eval_lr": 1e-3}),
+    ("rded", "cifar100", 10, {"net": "resnet18"}, {"eval_batch": 100}),
+    ("rded", "cifar100", 50, {"net": "convnet_bn"}, {
+        "eval_batch": 25, "eval_lr": 2e-3,
+    }),
+    ("rded", "tiny_imagenet", 1, {}, {"eval_batch": 100}),
+    ("rded", "cifar10", 1, {"net": "alexnet"}, {"eval_batch": 10, "eval_lr": 1e-4}),
     ("sre2l", "imagenet", 10, {}, {
         "objective": "statistics", "source": "teacher", "statistics_weight": 0.01,
         "first_weight": 10.0, "view_area": 0.08, "view_flip": True, "view_roll": 32,

@@ -11,7 +11,8 @@ from jaxdd.augment import dsa_strategy, idc_strategy
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import override
 from jaxdd.methods.published import digits
-from jaxdd.methods.published.preset import Length, Preset
+from jaxdd.methods.published.names import known_as
+from jaxdd.methods.published.preset import Length, Preset, Setting
 from jaxdd.methods.recipe import Recipe
 from jaxdd.training.schedules import EvaluationSpec
 
@@ -21,10 +22,20 @@ from jaxdd.training.schedules import EvaluationSpec
 M3D_STEPS, M3D_LR_PER_IMAGE = 5000, 1.0
 # DataDAM's table of hyper-parameters; the default of its code is 20 000 steps. Beyond
 # 50 images per class its image learning rate is ten times as large.
+DATADAM_LARGE_WEIGHT = 0.02
 DATADAM_STEPS, DATADAM_LR, DATADAM_LR_OF_MANY, MANY = 8000, 1.0, 10.0, 50
 # NCFM, of all datasets; Tiny ImageNet is evaluated for fewer epochs.
 NCFM_STEPS = 20_000
 NCFM_EPOCHS = {("tiny_imagenet", 10): 300, ("tiny_imagenet", 50): 40}
+NCFM_SGD: dict[str, Any] = {
+    "image_optimizer": "sgd",
+    "image_lr": 0.01,
+    "image_momentum": 0.5,
+}
+# Fewer real samples where a class has few, or images are large.
+NCFM_BATCHES = {"tiny_imagenet": 128, "imagenette": 128}
+# Sets of 128 pixels and more.
+LARGE = ("imagenette", "imagewoof", "imagenet")
 # Ours on digits: as cheap as DM, whole images (tiles would have 4x4 pixels). M3D's rate
 # of 1 per image makes noise of them: at one image per class, width 16 and 200 steps,
 # one seed, rates of 0.01 and 0.1 gave 85 %, 1 gave 37 % and random images 73 %.
@@ -69,6 +80,8 @@ def datadam(dataset: str, ipc: int) -> Row:
         "eval_batch": 64,
         "eval_schedule": "halving",
     }
+    if known_as(dataset, LARGE):
+        row["attention_features"] = DATADAM_LARGE_WEIGHT
     if dataset == "digits":
         # A rate that is halved so often suits few samples badly.
         row |= {**DIGITS, "eval_epochs": 1000, "eval_schedule": "dc"}
@@ -87,6 +100,12 @@ def ncfm(dataset: str, ipc: int) -> Row:
         "eval_optimizer": "adamw",
         "eval_schedule": "fifths",
     }
+    if (dataset, ipc) == ("cifar100", 10):
+        row |= NCFM_SGD
+    if (name := known_as(dataset, NCFM_BATCHES)) is not None:
+        row["batch_real"] = NCFM_BATCHES[name]
+    if known_as(dataset, LARGE):
+        row["bank_epochs"] = NCFM_LARGE_EPOCHS
     if dataset == "digits":
         row |= {**DIGITS, "augmentation": f"idc:{dsa_strategy(dataset)}"}
         row |= {"cf_frequencies": 256, "image_lr": 0.01, "eval_epochs": 1000}
@@ -102,11 +121,12 @@ FEATURES: dict[str, Callable[[str, int], Row]] = {
 # NCFM's, without the momentum, decays and CutMix of its official code, and on disk
 # after every epoch instead of the first and the last alone (ours).
 EXPERTS = {"ncfm": Experts(count=20, epochs=60, batch_size=128)}
+NCFM_LARGE_EPOCHS = 80
 
 
-def features(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> Preset:
+def features(method: str, recipe: Recipe, setting: Setting) -> Preset:
     """Distribution matching beyond means."""
-    del net
+    dataset, ipc, _, _ = setting
     row = FEATURES[method](dataset, ipc)
     experts = EXPERTS.get(method)
     base = Preset(recipe, Length(), EvaluationSpec(lr=0.01), experts=experts)

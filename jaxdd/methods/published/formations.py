@@ -9,7 +9,7 @@ from typing import Any
 from jaxdd.augment import idc_strategy
 from jaxdd.fields import override
 from jaxdd.methods.published import digits
-from jaxdd.methods.published.preset import Length, Preset
+from jaxdd.methods.published.preset import Length, Preset, Setting
 from jaxdd.methods.recipe import Recipe
 from jaxdd.training.schedules import EvaluationSpec
 
@@ -37,9 +37,10 @@ DIGITS_IDC: dict[str, Any] = {
 }
 
 
-def formations(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> Preset:
+def formations(method: str, recipe: Recipe, setting: Setting) -> Preset:
     """IDC and D4A."""
-    del method, net
+    del method
+    dataset, ipc, _, _ = setting
     row, networks = dict(IDC_OTHERS), IDC_OTHER_NETWORKS
     for name, known in IDC.items():
         if dataset.startswith(name):

@@ -11,7 +11,7 @@ from jaxdd.augment import dsa_strategy
 from jaxdd.fields import override
 from jaxdd.learners.pools import Pool
 from jaxdd.methods.published import digits
-from jaxdd.methods.published.preset import Length, Preset
+from jaxdd.methods.published.preset import Length, Preset, Setting
 from jaxdd.methods.recipe import Recipe
 from jaxdd.objectives.contrastive import ContrastiveMatching
 from jaxdd.training.schedules import EvaluationSpec
@@ -63,8 +63,9 @@ def _dc_evaluation(dataset: str, net: str) -> str:
     return "dc" if dataset == "mnist" else "none"
 
 
-def matching(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> Preset:
+def matching(method: str, recipe: Recipe, setting: Setting) -> Preset:
     """Gradient matching, and distribution matching of means."""
+    dataset, ipc, net, _ = setting
     augmented = recipe.objective.augmentation != "none"
     strategy = dsa_strategy(dataset) if augmented else "none"
     row: dict[str, Any] = {"augmentation": strategy, "steps": DM_STEPS}

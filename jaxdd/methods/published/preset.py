@@ -1,7 +1,7 @@
 """All choices of a run that depend on method, dataset and images per class."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from jaxdd.data.problem import Scaling
 from jaxdd.experts.recipe import Experts
@@ -28,6 +28,22 @@ class Length(Choice):
         at_least=0,
         often=True,
     )
+
+
+class Setting(NamedTuple):
+    """What settings are published for.
+
+    Attributes:
+        dataset: its name, without a version.
+        ipc: images per class.
+        net: the network that is matched and evaluated, one of `nets.NETS`.
+        classes: of the data; None as long as they are not read.
+    """
+
+    dataset: str
+    ipc: int
+    net: str = "convnet"
+    classes: int | None = None
 
 
 @dataclass(frozen=True)

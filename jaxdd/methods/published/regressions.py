@@ -7,9 +7,9 @@ images is derived here, too; what is ours is marked so.
 
 from typing import Any
 
-from jaxdd.augment import frepo_strategy
+from jaxdd.augment import dsa_strategy, frepo_strategy
 from jaxdd.fields import override
-from jaxdd.methods.published.preset import Length, Preset
+from jaxdd.methods.published.preset import Length, Preset, Setting
 from jaxdd.methods.recipe import Recipe
 from jaxdd.training.schedules import EvaluationSpec
 
@@ -22,8 +22,12 @@ CLASSES = {
     "tiny_imagenet": 200,
     "imagenette": 10,
     "imagewoof": 10,
+    "imagenet_resized": 1000,
     "digits": 10,
 }
+NEVER_FLIPPED = ("imagenet_resized",)
+# Whose evaluation changes the brightness and contrast of grey images, too.
+COLOUR = {"regression": True, "convex": False}
 GREY = ("mnist", "fashion", "digits")
 LARGE = ("imagenette", "imagewoof")  # at 128 pixels
 # FRePo's labels are divided by sqrt(K / 10), those of RCIG are not.
@@ -91,13 +95,16 @@ def _updates(images: int) -> int:
     ]
 
 
-def settings(objective: str, dataset: str, ipc: int) -> dict[str, Any]:
+def settings(
+    objective: str, dataset: str, ipc: int, classes: int | None = None
+) -> dict[str, Any]:
     """The flags of a method of this kind, with its evaluation.
 
     Args:
         objective: "regression" (FRePo) or "convex" (RCIG).
         dataset: its name.
         ipc: images per class.
+        classes: of data that are not in `CLASSES`; ten as long as they are not read.
 
     Example:
         >>> row = settings("regression", "cifar10", 10)
@@ -105,16 +112,21 @@ def settings(objective: str, dataset: str, ipc: int) -> dict[str, Any]:
         (500000, True, 2000)
     """
     name = _known(dataset)
-    images = ipc * CLASSES.get(name or "", USUAL_CLASSES)
+    classes = CLASSES.get(name or "", classes or USUAL_CLASSES)
     grey = name in GREY
+    # Digits are never mirrored (ours for SVHN, of which nothing is published).
+    mirrored = not grey and "flip" in dsa_strategy(dataset)
+    without = name in NEVER_FLIPPED or (name, ipc) in WITHOUT_FLIP[objective]
     row: dict[str, Any] = {
-        "flip": not grey and (name, ipc) not in WITHOUT_FLIP[objective],
+        "flip": mirrored and not without,
         "zca": name is not None and not grey,
-        "eval_augmentation": f"frepo:{frepo_strategy(dataset)}",
+        "eval_augmentation": f"frepo:{frepo_strategy(dataset, COLOUR[objective])}",
     }
     if name in LARGE:
         row["zca_blocks"] = 64
-    row |= _FAMILIES[objective](name, images, ipc)
+    row |= _FAMILIES[objective](name, classes, ipc)
+    if objective == "convex":
+        row["pool_flip"] = row["flip"]
     if name == "digits":
         row |= DIGITS[objective] | DIGITS_EVALUATION
     return row
@@ -126,18 +138,20 @@ def _epochs(updates: int, images: int, batch: int) -> int:
     return -(-updates // per_epoch)
 
 
-def _frepo(name: str | None, images: int, ipc: int) -> dict[str, Any]:
-    scale = (CLASSES.get(name or "", USUAL_CLASSES) / USUAL_CLASSES) ** 0.5
+def _frepo(name: str | None, classes: int, ipc: int) -> dict[str, Any]:
+    del name
+    images = classes * ipc
     return {
         "steps": FREPO_STEPS,
-        "label_scale": scale,
+        "label_scale": (classes / USUAL_CLASSES) ** 0.5,
         "eval_lr": 3e-4,
         "eval_batch": FREPO_BATCH,
         "eval_epochs": _epochs(_updates(images), images, FREPO_BATCH),
     }
 
 
-def _rcig(name: str | None, images: int, ipc: int) -> dict[str, Any]:
+def _rcig(name: str | None, classes: int, ipc: int) -> dict[str, Any]:
+    images = classes * ipc
     updates = 1000 if images == 10 else 2000
     return {
         "inner_ridge": 0.05 if name in LARGE else 5e-4,
@@ -151,11 +165,9 @@ def _rcig(name: str | None, images: int, ipc: int) -> dict[str, Any]:
 _FAMILIES = {"regression": _frepo, "convex": _rcig}
 
 
-def regressions(
-    method: str, recipe: Recipe, dataset: str, ipc: int, net: str
-) -> Preset:
+def regressions(method: str, recipe: Recipe, setting: Setting) -> Preset:
     """FRePo and RCIG."""
-    del method, net
+    del method
     evaluation = EvaluationSpec(schedule="cosine", optimizer="adam", loss="mse")
-    row = settings(recipe.objective.name, dataset, ipc)
+    row = settings(recipe.objective.name, setting.dataset, setting.ipc, setting.classes)
     return override(Preset(recipe, Length(), evaluation), row)

@@ -12,7 +12,7 @@ from jaxdd.augment import dsa_strategy
 from jaxdd.fields import override
 from jaxdd.methods.published.crops import evaluation, teacher
 from jaxdd.methods.published.names import known_as
-from jaxdd.methods.published.preset import Length, Preset
+from jaxdd.methods.published.preset import Length, Preset, Setting
 from jaxdd.methods.recipe import Recipe
 from jaxdd.training.schedules import EvaluationSpec
 
@@ -72,8 +72,9 @@ def settings(method: str, dataset: str) -> dict[str, Any]:
     return {**TABLE[name], **own}
 
 
-def statistics(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> Preset:
+def statistics(method: str, recipe: Recipe, setting: Setting) -> Preset:
     """Images that a teacher recognises, and their labels by it."""
+    dataset, ipc, net, _ = setting
     row: dict[str, Any] = {
         "augmentation": dsa_strategy(dataset),
         **evaluation(dataset, ipc, net),

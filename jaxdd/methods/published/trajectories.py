@@ -12,7 +12,7 @@ from jaxdd.experts.recipe import Experts
 from jaxdd.fields import override
 from jaxdd.methods.published import digits
 from jaxdd.methods.published.names import known_as
-from jaxdd.methods.published.preset import Length, Preset
+from jaxdd.methods.published.preset import Length, Preset, Setting
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Window
 from jaxdd.training.schedules import EvaluationSpec
@@ -171,8 +171,10 @@ AEE = {"cifar10": 20}
 DIGITS_WINDOW: dict[str, Any] = {"add_end_epoch": 3, "removals": ((5, 0.1),)}
 # Whose settings fill what a method's own table leaves out.
 COMPLETED_BY = {"pad": "datm"}
-# DATM and PAD evaluate, and start, as learned labels need it.
+# DATM and PAD evaluate as learned labels need it, and start from the images and labels
+# of experts at the end of their published training, long after the last start epoch.
 SOFT_EVALUATION: dict[str, Any] = {"eval_batch": 128}
+WHOLE_EPOCHS = 100
 
 
 def published(method: str, dataset: str, ipc: int) -> dict[str, Any] | None:
@@ -186,11 +188,9 @@ def published(method: str, dataset: str, ipc: int) -> dict[str, Any] | None:
     return None if row is None else dict(row)
 
 
-def trajectories(
-    method: str, recipe: Recipe, dataset: str, ipc: int, net: str
-) -> Preset:
+def trajectories(method: str, recipe: Recipe, setting: Setting) -> Preset:
     """Trajectory matching; MTT's defaults where nothing is published."""
-    del net
+    dataset, ipc, _, _ = setting
     open_ended = replace(recipe.spans, max_start=None)
     base = Preset(
         replace(recipe, learner=open_ended),
@@ -212,6 +212,8 @@ def trajectories(
     if table is not None:
         # Whitening is published for CIFAR, and by DATM and PAD for all their datasets.
         row["zca"] = recipe.learned_labels or dataset in ("cifar10", "cifar100")
+        if recipe.learned_labels:
+            row["bank_epochs"] = WHOLE_EPOCHS
         completed = COMPLETED_BY.get(method, method)
         row |= {**(published(completed, dataset, ipc) or {}), **table}
     windowed = method in WINDOWS

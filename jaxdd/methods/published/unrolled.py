@@ -10,7 +10,7 @@ from jaxdd.augment import dsa_strategy
 from jaxdd.fields import override
 from jaxdd.methods.published import digits
 from jaxdd.methods.published.names import known_as
-from jaxdd.methods.published.preset import Length, Preset
+from jaxdd.methods.published.preset import Length, Preset, Setting
 from jaxdd.methods.recipe import Recipe
 from jaxdd.training.schedules import EvaluationSpec
 
@@ -95,9 +95,10 @@ def _evaluation(row: Row, images: int) -> dict[str, Any]:
     return flags
 
 
-def unrolled(method: str, recipe: Recipe, dataset: str, ipc: int, net: str) -> Preset:
+def unrolled(method: str, recipe: Recipe, setting: Setting) -> Preset:
     """Training through a window."""
-    del method, net
+    del method
+    dataset, ipc, _, _ = setting
     strategy = _without_flip(recipe.objective.augmentation, dataset)
     # Whitening is published for CIFAR (there of another kind: that of KIP).
     row: dict[str, Any] = {
