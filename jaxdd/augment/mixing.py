@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.augment.ops import inside
+from jaxdd.primitives.losses import present
 from jaxdd.types import Batch, Key
 
 
@@ -31,10 +32,10 @@ def cutmix(key: Key, batch: Batch, probability: float) -> Batch:
     rows = inside(start[0], stop[0], height)
     columns = inside(start[1], stop[1], width)
     box = rows[:, None] & columns[None, :]
-    present = jnp.any(batch.labels > 0, axis=-1)
+    is_image = present(batch.labels)
     shuffled = jax.random.permutation(order_key, size)
-    shuffled = shuffled[jnp.argsort(~present[shuffled], stable=True)]  # padding last
-    order = jnp.where(present, shuffled[jnp.cumsum(present) - 1], jnp.arange(size))
+    shuffled = shuffled[jnp.argsort(~is_image[shuffled], stable=True)]  # padding last
+    order = jnp.where(is_image, shuffled[jnp.cumsum(is_image) - 1], jnp.arange(size))
     images = jnp.where(box[:, :, None], batch.images[order], batch.images)
     pasted = box.mean(dtype=batch.labels.dtype)  # [] share of the area
     return Batch(images, (1 - pasted) * batch.labels + pasted * batch.labels[order])

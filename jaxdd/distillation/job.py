@@ -18,10 +18,10 @@ from jaxdd.learners.fresh import Context
 from jaxdd.methods import build as methods
 from jaxdd.modifiers import segments
 from jaxdd.primitives.keys import named_key
+from jaxdd.primitives.losses import present
 from jaxdd.running.loop import Program
 from jaxdd.synthetic import decoder as decoders
 from jaxdd.synthetic.labels import probabilities_of
-from jaxdd.synthetic.sets import present
 from jaxdd.types import Array, Inputs, Learner, Network, RealData, Synthetic
 
 

@@ -14,12 +14,12 @@ import numpy as np
 from jaxdd.data import Split
 from jaxdd.data.problem import Problem
 from jaxdd.errors import UserError
+from jaxdd.primitives.losses import present
 from jaxdd.report.tiles import LARGE, shrunk
 from jaxdd.scores.probes import KINDS, Probes, Seen
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
 from jaxdd.storage.files import atomic_file
 from jaxdd.storage.paths import shown
-from jaxdd.synthetic.sets import present
 
 FILE = "difficulty.npz"
 EACH = 3  # easiest and as many hardest images of a class

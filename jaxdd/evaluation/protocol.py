@@ -17,10 +17,11 @@ from jaxdd.devices.timing import Stopwatch
 from jaxdd.evaluation.hits import Hits
 from jaxdd.methods.network import network_for
 from jaxdd.primitives.keys import named_key
+from jaxdd.primitives.losses import present
 from jaxdd.statistics import class_statistics, statistics
 from jaxdd.storage.signals import Signals
 from jaxdd.synthetic.labels import trainable
-from jaxdd.synthetic.sets import flatten, present
+from jaxdd.synthetic.sets import flatten
 from jaxdd.training.evaluate import make_hits, random_subsets, repeat
 from jaxdd.training.fit import Training
 from jaxdd.types import Array, Batch, Key, RealData, Synthetic

@@ -14,8 +14,9 @@ from jaxdd.data.real import take
 from jaxdd.evaluation.protocol import Protocol
 from jaxdd.evaluation.teacher import Teacher
 from jaxdd.primitives.keys import named_key
+from jaxdd.primitives.losses import present
 from jaxdd.synthetic.labels import trainable
-from jaxdd.synthetic.sets import flatten, present
+from jaxdd.synthetic.sets import flatten
 from jaxdd.training.evaluate import random_subsets
 from jaxdd.types import Array, Batch, RealData
 

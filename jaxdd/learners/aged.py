@@ -11,8 +11,9 @@ from jaxdd.augment import Augment
 from jaxdd.errors import UserError
 from jaxdd.fields import Choice, option
 from jaxdd.learners.fresh import Context
+from jaxdd.primitives.losses import present
 from jaxdd.synthetic.labels import centred
-from jaxdd.synthetic.sets import fill, flatten, present, union, with_mirror_images
+from jaxdd.synthetic.sets import fill, flatten, union, with_mirror_images
 from jaxdd.training.fit import FitState, Training, make_epochs
 from jaxdd.types import (
     Array,

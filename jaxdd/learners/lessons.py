@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jaxdd.augment import Augment
 from jaxdd.errors import UserError
 from jaxdd.learners.fresh import refresh_statistics
-from jaxdd.synthetic.sets import flatten, present
+from jaxdd.primitives.losses import present
+from jaxdd.synthetic.sets import flatten
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Inputs, Key, Learner, LearnerSource, Network
 

@@ -11,7 +11,8 @@ from jaxdd.augment import Augment
 from jaxdd.data.real import take
 from jaxdd.fields import Choice, option
 from jaxdd.learners.fresh import MATCHES, Context, fresh, refresh_statistics
-from jaxdd.synthetic.sets import flatten, present, union
+from jaxdd.primitives.losses import present
+from jaxdd.synthetic.sets import flatten, union
 from jaxdd.training.fit import FitState, Training, make_epochs, make_fit
 from jaxdd.types import (
     Array,

@@ -54,7 +54,8 @@ def objective_of(
         The objective. When it is traced, it raises `UserError` if it has not looked at
         a modifier of the recipe.
     """
-    offered = Offered(*recipe.parts(network, _microbatch(network, context)))
+    parts = recipe.parts(network, _microbatch(network, context))
+    offered = Offered(**parts._asdict())
     objective = recipe.objective.make(network, offered)
 
     def attentive(

@@ -262,16 +262,15 @@ class Recipe:
         sdc = self.sdc
         terms = {} if sdc is None else sdc.make(network, microbatch, self.loss)
         return Parts(
-            terms,
-            None if self.mask is None else self.mask.make(),
+            terms=terms,
+            mask=None if self.mask is None else self.mask.make(),
             # One segment has no earlier ones.
-            self.segments.make() if self.segments and self.count > 1 else None,
-            microbatch,
-            self.learner.matches,
-            bool(terms) and sdc is not None and sdc.at == "path",
-            self.as_targets,
-            self._longest,
-            self.labels.space,
+            remember=self.segments.make() if self.segments and self.count > 1 else None,
+            microbatch=microbatch,
+            matches=self.learner.matches,
+            along_path=bool(terms) and sdc is not None and sdc.at == "path",
+            longest=self._longest,
+            label_space=self.labels.space,
         )
 
     @property

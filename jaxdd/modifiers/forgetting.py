@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.errors import UserError, quoted
-from jaxdd.synthetic.sets import present
+from jaxdd.primitives.losses import present
 from jaxdd.types import Info, Inputs, Scalar
 
 REMEMBERED = ("none", "proxy", "replay")

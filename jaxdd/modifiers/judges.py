@@ -5,8 +5,8 @@ import jax.numpy as jnp
 
 from jaxdd.augment import Augment
 from jaxdd.devices import policy
+from jaxdd.primitives.losses import present
 from jaxdd.scores.learnability import mean_probabilities
-from jaxdd.synthetic.sets import present
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Array, Batch, Key, Learner, Network, RealData
 

@@ -11,7 +11,7 @@ from jaxdd.fields import Choice, option
 from jaxdd.modifiers.terms import SCHEDULES, WeightedTerm, weight_schedule
 from jaxdd.primitives import per_sample_gradient_norms
 from jaxdd.primitives.horizons import last_step
-from jaxdd.primitives.losses import mean_loss
+from jaxdd.primitives.losses import mean_loss, present
 from jaxdd.primitives.trees import global_norm
 from jaxdd.types import (
     Evidence,
@@ -76,8 +76,8 @@ def sdc(
         norms = per_sample_gradient_norms(of_sample)(
             learner.params, evidence.batch, learner.stats
         )
-        present = jax.lax.stop_gradient(jnp.any(evidence.batch.labels != 0, axis=-1))
-        return jnp.sum(norms) / jnp.maximum(jnp.sum(present), 1)
+        count = jax.lax.stop_gradient(jnp.sum(present(evidence.batch.labels)))
+        return jnp.sum(norms) / jnp.maximum(count, 1)
 
     def along_path(
         key: Key, learner: Learner, evidence: Evidence | PathEvidence

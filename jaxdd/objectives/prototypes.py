@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.modifiers.masks import Masking
+from jaxdd.primitives.losses import present
 from jaxdd.primitives.trees import apply_mask
 from jaxdd.synthetic.labels import centred
-from jaxdd.synthetic.sets import flatten, present, with_mirror_images
+from jaxdd.synthetic.sets import flatten, with_mirror_images
 from jaxdd.types import (
     Array,
     Batch,

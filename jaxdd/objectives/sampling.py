@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.data.real import batch_of_pass, sample_class
+from jaxdd.primitives.losses import present
 from jaxdd.primitives.unroll import Prepare
-from jaxdd.synthetic.sets import fill, present
+from jaxdd.synthetic.sets import fill
 from jaxdd.types import Array, Batch, Inputs, Key, Synthetic
 
 

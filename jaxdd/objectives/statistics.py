@@ -15,9 +15,9 @@ from jaxdd.nets import has_batch_statistics, told_moments
 from jaxdd.objectives.lifts import class_gradients
 from jaxdd.objectives.parts import AUGMENTATION, Parts
 from jaxdd.primitives.evidence import later_gradient
-from jaxdd.primitives.losses import cross_entropy
+from jaxdd.primitives.losses import cross_entropy, present
 from jaxdd.primitives.trees import apply_mask, named_leaves, safe_sqrt
-from jaxdd.synthetic.sets import fill, present
+from jaxdd.synthetic.sets import fill
 from jaxdd.types import (
     Array,
     Batch,

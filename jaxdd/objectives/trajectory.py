@@ -14,11 +14,11 @@ from jaxdd.modifiers.masks import Masking
 from jaxdd.objectives.parts import AUGMENTATION, Parts, parameters_of
 from jaxdd.objectives.set_lifts import per_span
 from jaxdd.primitives.evidence import later_gradient
-from jaxdd.primitives.losses import mean_loss
+from jaxdd.primitives.losses import mean_loss, present
 from jaxdd.primitives.trees import apply_mask, total
 from jaxdd.primitives.unroll import student_step, unroll
 from jaxdd.synthetic.optimizer import STEP_SIZE_MOMENTUM
-from jaxdd.synthetic.sets import flatten, present
+from jaxdd.synthetic.sets import flatten
 from jaxdd.types import (
     Array,
     Batch,

@@ -159,10 +159,6 @@ def _through(mask: Masking, before: Params, after: Params) -> Params:
     return jax.tree.map(one, after, entries)
 
 
-# The loss of a student by what the labels of the set are.
-LOSS_ON = {"probabilities": "cross_entropy", "weights": "row_cross_entropy"}
-
-
 @dataclass(frozen=True)
 class UnrolledLoss(MixedMatching):
     """A student trained on the set has to be right on real samples (RaT-BPTT).
@@ -181,7 +177,7 @@ class UnrolledLoss(MixedMatching):
 
     name: ClassVar[str] = "bptt"
     subject: ClassVar[str] = "the loss of a trained student"
-    label_spaces: ClassVar[tuple[str, ...]] = tuple(LOSS_ON)
+    label_spaces: ClassVar[tuple[str, ...]] = ("probabilities", "weights")
 
     student_steps: int = option(
         60, "steps that a student takes on the synthetic set (N in the papers)", above=0
@@ -252,8 +248,9 @@ class UnrolledLoss(MixedMatching):
     def student(self, network: Network, parts: Parts) -> Student:
         """How a network is trained on the set, for the probes of a learner source."""
         optimizer, prepare = self.optimizer(), self._prepare(network)
-        loss = LOSS_ON[parts.label_space]
-        step = student_training(network, optimizer, prepare, loss, parts.microbatch)
+        step = student_training(
+            network, optimizer, prepare, parts.loss, parts.microbatch
+        )
         return Student(optimizer, step, self.student_steps)
 
     def make(self, network: Network, parts: Parts) -> Objective:
@@ -265,7 +262,7 @@ class UnrolledLoss(MixedMatching):
             augmentations.per_image(augmentations.pipeline(self.augmentation)),
             self.student_steps,
             longest=parts.longest,
-            loss=LOSS_ON[parts.label_space],
+            loss=parts.loss,
             microbatch=parts.microbatch,
             along_path=parts.along_path,
             mask=parts.mask,

@@ -93,9 +93,22 @@ def kl_divergence(
 
 def _mean_over_rows(values: Array, labels: Array) -> Array:
     """The mean of values [B] over the rows that are no padding."""
-    present = jax.lax.stop_gradient(jnp.any(labels != 0, axis=-1))
-    total = jnp.sum(jnp.where(present, values, 0))
-    return total / jnp.maximum(jnp.sum(present), 1)
+    is_sample = jax.lax.stop_gradient(present(labels))
+    total = jnp.sum(jnp.where(is_sample, values, 0))
+    return total / jnp.maximum(jnp.sum(is_sample), 1)
+
+
+def present(labels: Array) -> Array:
+    """Whether labels [..., K] belong to a sample rather than to padding, [...] bool.
+
+    A row of zeros is padding. Those of probabilities sum to their mass, targets may be
+    negative.
+
+    Example:
+        >>> present(jnp.array([[0.0, 1.0], [0.0, 0.0], [-0.5, 0.0]])).tolist()
+        [True, False, True]
+    """
+    return jnp.any(labels != 0, axis=-1)
 
 
 # Losses of a training by name. All but the first weigh every row alike.
@@ -146,7 +159,7 @@ def at_temperature(name: str, temperature: float) -> Callable[[Array, Array], Ar
 def correct(logits: Float[Array, "B K"], labels: Float[Array, "B K"]) -> Array:
     """1 if the most probable class is the label's, else 0, also for padding, [B]."""
     hit = jnp.argmax(logits, -1) == jnp.argmax(labels, -1)
-    return jnp.where(jnp.any(labels > 0, axis=-1), hit, False).astype(jnp.float32)
+    return (present(labels) & hit).astype(jnp.float32)
 
 
 def share(hits: Array, axis: int | None = None) -> Array:

@@ -1,12 +1,11 @@
 """Per-sample gradient norms without ever holding [B, P]."""
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdd.devices import policy
 from jaxdd.primitives.gradients import Loss, inner_gradient
-from jaxdd.primitives.losses import check_labels
+from jaxdd.primitives.losses import check_labels, present
 from jaxdd.primitives.trees import global_norm
 from jaxdd.types import Batch, Params
 
@@ -40,7 +39,7 @@ def per_sample_gradient_norms(loss: Loss, chunk: int | None = None):
         def one(sample: Batch):
             single = jax.tree.map(lambda x: x[None], sample)
             norm = global_norm(gradient(params, single, context))
-            return norm * jnp.any(sample.labels != 0)
+            return norm * present(sample.labels)
 
         check_labels(batch.labels)
         size = batch.labels.shape[0]

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jaxdd.devices import policy
+from jaxdd.primitives.losses import present
 from jaxdd.primitives.trees import vdot
 from jaxdd.types import Array, Batch, Key, Learner, Network, Params
 
@@ -53,7 +54,7 @@ def fisher_traces(network: Network, learner: Learner, batch: Batch) -> Array:
         squares = policy.map_axis(
             of_class, one_hots, min(chosen.classes, chosen.samples)
         )
-        return jnp.sum(p[0] * squares) * jnp.any(sample.labels > 0)
+        return jnp.sum(p[0] * squares) * present(sample.labels)
 
     size = batch.labels.shape[0]
     return jax.lax.map(one, batch, batch_size=min(chosen.samples, size))
@@ -90,7 +91,7 @@ def fisher_product(
         def add(carry, part):
             total, mass = carry
             batch = fetch(data, part[0])
-            weight = (part[1] & jnp.any(batch.labels > 0, axis=-1)).astype(total.dtype)
+            weight = (part[1] & present(batch.labels)).astype(total.dtype)
             logits, push = jax.linearize(
                 _logits(network, learner, batch.images), learner.params
             )

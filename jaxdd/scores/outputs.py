@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdd.primitives.losses import per_sample_cross_entropy
+from jaxdd.primitives.losses import per_sample_cross_entropy, present
 from jaxdd.primitives.trees import aligned
 from jaxdd.types import Array, Batch, Learner, Network, Outputs
 
@@ -25,8 +25,7 @@ def score_of_outputs(score: Callable[[Outputs, Array], Array]) -> BatchScore:
 
     def compute(network: Network, learner: Learner, batch: Batch) -> Array:
         outputs, _ = network.apply(learner.params, learner.stats, batch.images, False)
-        present = jnp.any(batch.labels > 0, axis=-1)
-        return jnp.where(present, score(outputs, batch.labels), 0)
+        return jnp.where(present(batch.labels), score(outputs, batch.labels), 0)
 
     compute.__name__, compute.__doc__ = score.__name__, score.__doc__
     return compute

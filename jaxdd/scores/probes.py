@@ -11,10 +11,11 @@ from jaxdd.data.real import take
 from jaxdd.devices import policy
 from jaxdd.errors import UserError, choose
 from jaxdd.primitives.keys import named_key
+from jaxdd.primitives.losses import present
 from jaxdd.scores.ensemble import ensemble_scores, train_probes
 from jaxdd.scores.ranks import percentile
 from jaxdd.scores.watched import joined
-from jaxdd.synthetic.sets import flatten, present
+from jaxdd.synthetic.sets import flatten
 from jaxdd.training.fit import Training, make_fit
 from jaxdd.types import Array, Batch, Key, Learner, Network, RealData, Synthetic
 

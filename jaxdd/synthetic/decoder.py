@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.errors import UserError, quoted
+from jaxdd.primitives.losses import present
 from jaxdd.synthetic.formation import Formation, form, form_labels
 from jaxdd.types import Array, Codes, Decoder, Key, Space, Synthetic
 
@@ -59,11 +60,10 @@ def make_decoder(
         if labels in ("hard", "teacher"):
             return jax.lax.stop_gradient(codes.labels)
         if labels == "soft":
-            present = jnp.max(codes.labels, axis=-1, keepdims=True) > ABSENT / 2
-            return jnp.where(present, jax.nn.softmax(codes.labels), 0)
+            is_image = jnp.max(codes.labels, axis=-1, keepdims=True) > ABSENT / 2
+            return jnp.where(is_image, jax.nn.softmax(codes.labels), 0)
         # Padding stays 0, whatever a loss makes of it.
-        present = jnp.any(codes.labels != 0, axis=-1, keepdims=True)
-        return jnp.where(present, codes.labels, 0)
+        return jnp.where(present(codes.labels)[..., None], codes.labels, 0)
 
     def init(key: Key, start: Synthetic) -> Codes:
         del key

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import optax
 
 from jaxdd.fields import Choice, option
+from jaxdd.primitives.losses import present
 from jaxdd.synthetic.decoder import ABSENT
 from jaxdd.synthetic.images import Images
-from jaxdd.synthetic.sets import present
 from jaxdd.types import Array, Codes, Inputs, Network
 
 LABEL_SPACES = ("probabilities", "targets", "weights")

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jaxdd.primitives.losses import present
 from jaxdd.types import Array, Batch, Synthetic
 
 
@@ -57,8 +58,3 @@ def fill(batch: Batch) -> Array:
     order = jnp.argsort(~is_image)  # images first: padding takes them in turn
     copied = order[(jnp.cumsum(~is_image) - 1) % count]
     return batch.images[jnp.where(is_image, jnp.arange(is_image.shape[0]), copied)]
-
-
-def present(labels: Array) -> Array:
-    """[...] bool: whether labels [..., K] belong to an image rather than to padding."""
-    return jnp.any(labels != 0, axis=-1)

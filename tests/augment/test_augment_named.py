@@ -113,6 +113,16 @@ def test_cutmix_never_touches_padding():
     assert partners.all()  # everyone meets everyone, themselves included
 
 
+def test_cutmix_mixes_rows_of_negative_targets():
+    """Targets may all be negative; only a row of zeros is padding."""
+    labels = jnp.array([[-1.0, -0.5], [-0.2, -1.0], [0.0, 0.0]])
+    images = jnp.asarray(random_images(3, 8, 8, 1))
+    mix = jax.jit(lambda key: augment.cutmix(key, Batch(images, labels), 1.0))
+    mixed = [mix(jax.random.key(seed)).images for seed in range(10)]
+    assert any((np.asarray(x[:2]) != images[:2]).any() for x in mixed)
+    assert all((np.asarray(x[2]) == images[2]).all() for x in mixed)
+
+
 def test_cutmix_of_a_batch_of_padding_changes_nothing():
     batch = Batch(jnp.asarray(random_images(4, 8, 8, 1)), jnp.zeros((4, 3)))
     for seed in range(5):

@@ -339,6 +339,28 @@ def test_a_modifier_that_an_objective_ignores_is_refused(changes, words):
         stepped(Recipe(Deaf(), Same(), **changes), EARLIER)
 
 
+@pytest.mark.parametrize(
+    "taken",
+    [
+        lambda parts: parts._replace(microbatch=2),
+        lambda parts: Parts(*parts),
+        lambda parts: Parts(terms=parts[0], mask=parts[1], remember=parts[2]),
+    ],
+    ids=["with another value", "all at once", "by index"],
+)
+def test_a_modifier_that_is_handed_on_is_looked_at(taken):
+    """An objective may wrap another one and give it the parts in whatever way."""
+
+    @dataclass(frozen=True)
+    class Wrapping(MeanMatching):
+        def make(self, network: Network, parts: Parts) -> Objective:
+            return super().make(network, taken(parts))
+
+    recipe = Recipe(Wrapping(), Same(), sdc=SDC(weight=0.1), mask=Mask(ratio=0.5))
+    images, _ = stepped(recipe, INPUTS, steps=1)
+    assert np.isfinite(images).all()
+
+
 def test_a_recipe_with_a_name_has_choices_that_make_flags():
     for recipe, field in (
         (Recipe(MeanMatching(), Fresh()), "objective"),
