@@ -12,6 +12,7 @@ from jaxdd.artifact.file import load, save
 from jaxdd.artifact.restart import initial_from
 from jaxdd.artifact.slim import slim
 from jaxdd.augment import dsa, on_images, per_image, siamese
+from jaxdd.augment.views import Views
 from jaxdd.data import from_arrays, from_folder, from_npz, from_table, from_tfds
 from jaxdd.data.real import real_data
 from jaxdd.distillation.api import distill
@@ -26,9 +27,12 @@ from jaxdd.exchange.shortening import shorten
 from jaxdd.exchange.targets import write_as
 from jaxdd.experts import Bank, Manifest, train_bank
 from jaxdd.fields import override
+from jaxdd.learners.aged import AgedPool
 from jaxdd.learners.fresh import Context, Fresh
+from jaxdd.learners.interpolated import Interpolated
 from jaxdd.learners.pools import Pool, RealPool
 from jaxdd.learners.spans import Spans, StartEpochs
+from jaxdd.learners.teacher import Teacher
 from jaxdd.learners.windows import Windows
 from jaxdd.methods.assembly import make_method
 from jaxdd.methods.build import build
@@ -47,20 +51,34 @@ from jaxdd.objectives import (
     Sampling,
     add_terms,
     contrastive_match,
+    convex_match,
     feature_match,
     gradient_match,
     joint_feature_match,
+    minibatch_of_step,
     per_batch,
     per_class,
     per_set,
+    per_slot,
     per_span,
+    regression_match,
+    statistics_match,
     switch,
     trajectory_match,
 )
 from jaxdd.objectives.contrastive import ContrastiveMatching
+from jaxdd.objectives.convex import ConvexRegression
 from jaxdd.objectives.distribution import FeatureMatching
+from jaxdd.objectives.feature_distances import (
+    MMD,
+    Attention,
+    CharacteristicFunction,
+    Means,
+)
 from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.objectives.parts import Parts
+from jaxdd.objectives.regression import FeatureRegression
+from jaxdd.objectives.statistics import StatisticsMatching
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.objectives.unrolled import UnrolledLoss, unrolled_match
 from jaxdd.primitives import (
@@ -69,6 +87,8 @@ from jaxdd.primitives import (
     inner_adam,
     inner_gradient,
     inner_sgd,
+    known_gradient,
+    later_gradient,
     per_sample_gradient_norms,
     student_step,
     train_window,
@@ -97,16 +117,20 @@ from jaxdd.synthetic.labels import (
     TeacherLabels,
     Weights,
 )
+from jaxdd.synthetic.optimizer import LAMB, SGD, AdaBelief, Adam, AdamW
 from jaxdd.synthetic.sets import flatten
 from jaxdd.training.evaluate import accuracy, make_evaluate, make_hits, random_subsets
 from jaxdd.training.fit import Training, make_epochs, make_fit
 from jaxdd.training.gsam import gsam
 from jaxdd.types import (
     Batch,
+    Evidence,
     Inputs,
     Learner,
+    LearnerSource,
     Method,
     Network,
+    Objective,
     RealData,
     Span,
     Synthetic,
@@ -116,20 +140,32 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DISTANCES",
+    "LAMB",
     "METHODS",
+    "MMD",
     "NETS",
     "SCORES",
     "SDC",
+    "SGD",
+    "AdaBelief",
+    "Adam",
+    "AdamW",
+    "AgedPool",
     "Artifact",
+    "Attention",
     "Bank",
     "Batch",
+    "CharacteristicFunction",
     "Context",
     "ContrastiveMatching",
+    "ConvexRegression",
     "Crops",
     "Curriculum",
     "Difficulty",
     "Evaluation",
+    "Evidence",
     "FeatureMatching",
+    "FeatureRegression",
     "Forgetting",
     "Formation",
     "Fresh",
@@ -137,11 +173,15 @@ __all__ = [
     "HardLabels",
     "Images",
     "Inputs",
+    "Interpolated",
     "Learner",
+    "LearnerSource",
     "Manifest",
     "Mask",
+    "Means",
     "Method",
     "Network",
+    "Objective",
     "Parts",
     "Pool",
     "Probed",
@@ -157,14 +197,17 @@ __all__ = [
     "Spans",
     "StartEpochs",
     "Statistics",
+    "StatisticsMatching",
     "Synthetic",
     "Targets",
+    "Teacher",
     "TeacherLabels",
     "Training",
     "TrajectoryMatching",
     "UnrolledLoss",
     "UserError",
     "Verdict",
+    "Views",
     "WeightedTerm",
     "Weights",
     "Window",
@@ -175,6 +218,7 @@ __all__ = [
     "batch_gradient",
     "build",
     "contrastive_match",
+    "convex_match",
     "correct_set",
     "crop_classes",
     "difficulty",
@@ -201,7 +245,9 @@ __all__ = [
     "inner_sgd",
     "joint_feature_match",
     "keep_hardest",
+    "known_gradient",
     "label_logits",
+    "later_gradient",
     "load",
     "load_foreign",
     "make_decoder",
@@ -213,6 +259,7 @@ __all__ = [
     "make_mask",
     "make_method",
     "make_network",
+    "minibatch_of_step",
     "on_images",
     "override",
     "per_batch",
@@ -220,6 +267,7 @@ __all__ = [
     "per_image",
     "per_sample_gradient_norms",
     "per_set",
+    "per_slot",
     "per_span",
     "preset",
     "probe",
@@ -227,11 +275,13 @@ __all__ = [
     "random_subsets",
     "real_data",
     "referee",
+    "regression_match",
     "save",
     "sdc",
     "shorten",
     "siamese",
     "slim",
+    "statistics_match",
     "student_step",
     "switch",
     "train_bank",

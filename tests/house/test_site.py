@@ -4,10 +4,12 @@ The notebooks are not run here; `make docs` runs them. Its HTML, which takes as 
 everything before it, is left to `make test-slow`.
 """
 
+import dataclasses
 import os
 import re
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,23 @@ def test_the_api_is_what_its_docstrings_say(site):
     assert 'id="jaxdd.METHODS"' in choices
     assert "rat_bptt" in choices
     assert "Alias for field" not in "".join(pages(site).values())
+
+
+def choices_of(owner) -> set[type]:
+    """The classes of choices that the fields of a class take, and those of theirs."""
+    hints = typing.get_type_hints(owner).values()
+    kinds = {kind for hint in hints for kind in typing.get_args(hint) or (hint,)}
+    own = {kind for kind in kinds if dataclasses.is_dataclass(kind)}
+    return own.union(*map(choices_of, own))
+
+
+def test_every_choice_of_a_recipe_is_public():
+    """A published method can be written with `import jaxdd` alone."""
+    choices = choices_of(jaxdd.Recipe)
+    assert jaxdd.AgedPool in choices
+    assert jaxdd.LAMB in choices
+    for choice in choices:
+        assert getattr(jaxdd, choice.__name__) is choice
 
 
 def test_the_api_has_every_public_name_once():
