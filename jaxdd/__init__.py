@@ -120,7 +120,13 @@ from jaxdd.synthetic.labels import (
 from jaxdd.synthetic.optimizer import LAMB, SGD, AdaBelief, Adam, AdamW
 from jaxdd.synthetic.sets import flatten
 from jaxdd.training.evaluate import accuracy, make_evaluate, make_hits, random_subsets
-from jaxdd.training.fit import Training, make_epochs, make_fit
+from jaxdd.training.fit import (
+    Training,
+    from_scratch,
+    make_ensemble,
+    make_epochs,
+    make_fit,
+)
 from jaxdd.training.gsam import gsam
 from jaxdd.types import (
     Batch,
@@ -233,6 +239,7 @@ __all__ = [
     "from_arrays",
     "from_folder",
     "from_npz",
+    "from_scratch",
     "from_table",
     "from_tfds",
     "gradient_match",
@@ -251,6 +258,7 @@ __all__ = [
     "load",
     "load_foreign",
     "make_decoder",
+    "make_ensemble",
     "make_epochs",
     "make_evaluate",
     "make_fit",

@@ -14,7 +14,7 @@ from jaxdd.evaluation.protocol import Protocol, Watch
 from jaxdd.methods.network import network_for
 from jaxdd.storage.signals import Signals
 from jaxdd.training.evaluate import CHUNK, right
-from jaxdd.training.fit import Training, make_fit
+from jaxdd.training.fit import Training, from_scratch, make_fit
 from jaxdd.types import Array, Batch, Key, Learner, RealData
 
 # Samples per minibatch: real data are enough for many small ones in few epochs.
@@ -65,11 +65,8 @@ class Whole:
             microbatch=problem.microbatch(protocol.network),
         )
 
-        def trained(key: Key, real: RealData, rate: float | None) -> Learner:
-            key_init, key_fit = jax.random.split(key)
-            return fit(key_fit, Learner(*self.network.init(key_init)), real, rate)[0]
-
-        self._trained = jax.jit(trained)
+        train = from_scratch(self.network, fit)
+        self._trained = jax.jit(lambda key, real, rate: train(key, real, rate)[0])
         self._right = jax.jit(lambda x, real: right(self.network, x, real, CHUNK))
 
     def train(self, key: Key, rate: float | None = None) -> Learner:

@@ -4,11 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.augment import Augment
-from jaxdd.devices import policy
 from jaxdd.primitives.losses import present
 from jaxdd.scores.learnability import mean_probabilities
-from jaxdd.training.fit import Training, make_fit
-from jaxdd.types import Array, Batch, Key, Learner, Network, RealData
+from jaxdd.training.fit import Training, make_ensemble, make_fit
+from jaxdd.types import Array, Batch, Key, Network, RealData
 
 
 def make_predictions(
@@ -37,14 +36,10 @@ def make_predictions(
         members=lambda data, epoch: present(data.labels),
         microbatch=microbatch,
     )
+    ensemble = make_ensemble(network, fit)
 
     def predictions(keys: Key, data: Batch, real: RealData, rate=None) -> Array:
-        def one(key: Key, data: Batch, rate) -> Learner:
-            key_init, key_fit = jax.random.split(key)
-            return fit(key_fit, Learner(*network.init(key_init)), data, rate)[0]
-
-        learners = policy.spread_axis(one, keys, data, rate)
-        return mean_probabilities(network, learners, real)
+        return mean_probabilities(network, ensemble(keys, data, rate), real)
 
     return predictions
 

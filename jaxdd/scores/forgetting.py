@@ -1,13 +1,12 @@
 """The number of times a sample is forgotten during training."""
 
-import jax
 import jax.numpy as jnp
 
 from jaxdd.data.real import take
 from jaxdd.devices import policy
 from jaxdd.training.evaluate import right
-from jaxdd.training.fit import Training, make_fit
-from jaxdd.types import Array, Key, Learner, Network, RealData
+from jaxdd.training.fit import Training, from_scratch, make_fit
+from jaxdd.types import Array, Key, Network, RealData
 
 
 def forgetting_scores(network: Network, training: Training, chunk: int = 256):
@@ -40,8 +39,7 @@ def forgetting_scores(network: Network, training: Training, chunk: int = 256):
         def one(key: Key, real: RealData) -> Array:
             observe = lambda learner: right(network, learner, real, chunk)
             fit = make_fit(network, training, fetch=take, observe=observe)
-            key_init, key_fit = jax.random.split(key)
-            _, right_by_epoch = fit(key_fit, Learner(*network.init(key_init)), real)
+            _, right_by_epoch = from_scratch(network, fit)(key, real)
             lost = jnp.sum(right_by_epoch[:-1] * (1 - right_by_epoch[1:]), axis=0)
             return jnp.where(jnp.any(right_by_epoch > 0, axis=0), lost, training.epochs)
 

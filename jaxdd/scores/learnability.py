@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from jaxdd.data.real import take
 from jaxdd.devices import policy
-from jaxdd.training.fit import Training, make_fit
+from jaxdd.training.fit import Training, make_ensemble, make_fit
 from jaxdd.types import Array, Key, Learner, Network, RealData
 
 # Samples per forward pass.
@@ -85,15 +85,8 @@ def make_references(
         (12, 3)
     """
     fit = make_fit(network, training, fetch=take, microbatch=microbatch)
-
-    def references(keys: Key, real: RealData) -> Array:
-        def one(key: Key, real: RealData) -> Learner:
-            key_init, key_fit = jax.random.split(key)
-            return fit(key_fit, Learner(*network.init(key_init)), real)[0]
-
-        return mean_probabilities(network, policy.spread_axis(one, keys, real), real)
-
-    return references
+    ensemble = make_ensemble(network, fit)
+    return lambda keys, real: mean_probabilities(network, ensemble(keys, real), real)
 
 
 def learnability_scores(network: Network, training: Training):

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.data.real import take
-from jaxdd.devices import policy
 from jaxdd.errors import UserError, choose
 from jaxdd.primitives.keys import named_key
 from jaxdd.primitives.losses import present
@@ -16,7 +15,7 @@ from jaxdd.scores.ensemble import ensemble_scores, train_probes
 from jaxdd.scores.ranks import percentile
 from jaxdd.scores.watched import joined
 from jaxdd.synthetic.sets import flatten
-from jaxdd.training.fit import Training, make_fit
+from jaxdd.training.fit import Training, make_ensemble, make_fit
 from jaxdd.types import Array, Batch, Key, Learner, Network, RealData, Synthetic
 
 BATCH = 64
@@ -169,12 +168,7 @@ class Probes:
             batches = -(-data.labels.shape[0] // BATCH)
             epochs = max(1, round(self.steps / batches))
             fit = make_fit(self.network, _sgd(epochs))
-
-            def one(key: Key, data: Batch) -> Learner:
-                key_init, key_fit = jax.random.split(key)
-                return fit(key_fit, Learner(*self.network.init(key_init)), data)[0]
-
-            return policy.spread_axis(one, keys, data)
+            return make_ensemble(self.network, fit)(keys, data)
 
         return jax.jit(trained)
 

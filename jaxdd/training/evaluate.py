@@ -7,7 +7,7 @@ from jaxdd.augment import Augment
 from jaxdd.data.real import sample_classes, take
 from jaxdd.devices import policy
 from jaxdd.primitives.losses import correct, share
-from jaxdd.training.fit import Training, make_fit
+from jaxdd.training.fit import Training, from_scratch, make_fit
 from jaxdd.types import Array, Batch, Key, Learner, Network, RealData
 
 # Held-out images at a time: small enough for a CPU's cache, large enough for a GPU.
@@ -56,13 +56,13 @@ def make_hits(
         (2, 6)
     """
     fit = make_fit(network, training, augment, microbatch=microbatch)
+    train = from_scratch(network, fit)
 
     @jax.jit
     def hits(keys: Key, sets: Batch, held_out: RealData, rate=None) -> Array:
         def one(xs, held_out: RealData, rate):
             key, data = xs
-            key_init, key_fit = jax.random.split(key)
-            learner, _ = fit(key_fit, Learner(*network.init(key_init)), data, rate)
+            learner, _ = train(key, data, rate)
             return right(network, learner, held_out, CHUNK)
 
         return policy.spread_axis(one, (keys, sets), held_out, rate)

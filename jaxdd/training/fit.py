@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdd.augment import Augment
+from jaxdd.devices import policy
 from jaxdd.errors import choose
 from jaxdd.primitives.gradients import batch_gradient
 from jaxdd.primitives.losses import at_temperature, mean_loss
@@ -274,3 +275,51 @@ def make_fit(
         return state.learner, observations
 
     return fit
+
+
+def from_scratch(network: Network, fit: Callable[..., tuple[Learner, Any]]):
+    """A training run that begins at a fresh network.
+
+    Args:
+        network: the network to train.
+        fit: from `make_fit`.
+
+    Returns:
+        (key, data, rate=None) -> (trained learner, observations [epochs, ...]).
+        Consumes the key. Pure, not jitted.
+
+    Example:
+        >>> train = from_scratch(network, make_fit(network, Training(epochs=2)))
+        >>> type(train(key, batch)[0]).__name__
+        'Learner'
+    """
+
+    def train(key: Key, data, rate=None):
+        key_init, key_fit = jax.random.split(key)
+        return fit(key_fit, Learner(*network.init(key_init)), data, rate)
+
+    return train
+
+
+def make_ensemble(network: Network, fit: Callable[..., tuple[Learner, Any]]):
+    """Fresh networks that are trained on the same data, as many at once as fit.
+
+    Args:
+        network: the network to train.
+        fit: from `make_fit`.
+
+    Returns:
+        (keys [E], data, rate=None) -> learners [E, ...]. Pure, not jitted.
+
+    Example:
+        >>> ensemble = make_ensemble(network, make_fit(network, Training(epochs=1)))
+        >>> jax.tree.leaves(ensemble(jax.random.split(key, 2), batch))[0].shape[0]
+        2
+    """
+    train = from_scratch(network, fit)
+
+    def ensemble(keys: Key, data, rate=None) -> Learner:
+        one = lambda key, data, rate: train(key, data, rate)[0]
+        return policy.spread_axis(one, keys, data, rate)
+
+    return ensemble
