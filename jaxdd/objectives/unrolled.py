@@ -56,8 +56,7 @@ def student_training(
         mean_loss(network, train=True, loss=loss),
         optimizer,
         prepare,
-        # Chunks are weighed by the mass of their labels: right for this loss alone.
-        microbatch=microbatch if loss == "cross_entropy" else None,
+        microbatch=microbatch,
         differentiable_norm=differentiable_norm,
     )
 

@@ -60,7 +60,5 @@ class _Later:
     def __call__(
         self, params: Params, stats: Params, batch: Batch, microbatch: int | None = None
     ) -> Params:
-        # Chunks are weighed by the mass of their labels, as this loss alone is.
-        chunk = microbatch if self.loss == "cross_entropy" else None
-        gradient = inner_gradient(mean_loss(self.network, self.train, self.loss), chunk)
-        return gradient(params, batch, stats)
+        loss = mean_loss(self.network, self.train, self.loss)
+        return inner_gradient(loss, microbatch)(params, batch, stats)

@@ -1,9 +1,11 @@
 """Gradients of a batch loss that can themselves be differentiated cheaply.
 
-A loss here is `(params, batch, context) -> []`, a mean over the batch weighted by label
-mass (see `losses.cross_entropy`). The context is any further pytree that the loss
-needs, such as a key or running statistics; it is passed on, never closed over, and
-carries no gradient.
+A loss here is `(params, batch, context) -> []`, a mean over the batch. What a batch
+weighs in the mean of several is the mass of its labels (see `losses.cross_entropy`),
+unless the loss says otherwise by an attribute `weight`, a function of labels [B, K];
+`losses.mean_loss` has it for every loss by name. The context is any further pytree that
+the loss needs, such as a key or running statistics; it is passed on, never closed over,
+and carries no gradient.
 """
 
 from collections.abc import Callable
@@ -36,15 +38,21 @@ def _chunks(batch: Batch, microbatch: int) -> Batch:
     return jax.tree.map(lambda x: x.reshape(-1, length, *x.shape[1:]), padded)
 
 
+def _weight_of(loss: Loss) -> Callable[[Array], Array]:
+    """What a batch weighs, by its labels."""
+    return getattr(loss, "weight", jnp.sum)
+
+
 def _weighted(loss: Loss):
-    # A chunk counts by its label mass, so that the sum over chunks is the batch's mean.
+    # A chunk counts by its weight, so that the sum over chunks is the batch's mean.
+    weight = _weight_of(loss)
     return lambda params, chunk, context: (
-        jnp.sum(chunk.labels) * loss(params, chunk, context)
+        weight(chunk.labels) * loss(params, chunk, context)
     )
 
 
-def _mass(batch: Batch) -> Array:
-    mass = jnp.sum(batch.labels)
+def _mass(loss: Loss, batch: Batch) -> Array:
+    mass = _weight_of(loss)(batch.labels)
     return jnp.where(mass > 0, mass, 1)
 
 
@@ -61,9 +69,10 @@ def batch_gradient(loss: Loss, microbatch: int | None = None):
     Args:
         loss: (params, batch, context) -> [].
         microbatch: chunk length, or None for the whole batch at once. Exact for losses
-            that are means by label mass, such as `losses.cross_entropy`: a chunk counts
-            by its mass, and rows of zeros may be added. For a mean over rows it is
-            not, nor where samples interact: batch norm, randomness per image.
+            of `losses.mean_loss` and others that are means by label mass: a chunk
+            counts by its mass, and rows of zeros may be added. For another mean over
+            rows it is not, unless it has a `weight`, nor where samples interact: batch
+            norm, randomness per image.
 
     Returns:
         (params, batch, context) -> gradient, a tree like params.
@@ -89,7 +98,7 @@ def batch_gradient(loss: Loss, microbatch: int | None = None):
 
         zeros, *_ = vary_alike(jax.tree.map(jnp.zeros_like, params), params, batch)
         total, _ = jax.lax.scan(add, zeros, _chunks(batch, microbatch))
-        return _divided(total, _mass(batch))
+        return _divided(total, _mass(loss, batch))
 
     return gradient
 
@@ -107,7 +116,9 @@ def value_and_gradients(loss: Loss, microbatch: int | None):
         if microbatch is None or size <= microbatch:
             value, (by_params, by_batch) = whole(params, batch, context)
             return value, by_params, by_batch
-        mass = _mass(batch)
+        mass, by_labels = jax.value_and_grad(lambda x: _mass(loss, Batch(x, x)))(
+            batch.labels
+        )
 
         def add(carry, chunk):
             value, (by_params, by_chunk) = jax.value_and_grad(_weighted(loss), (0, 1))(
@@ -125,7 +136,7 @@ def value_and_gradients(loss: Loss, microbatch: int | None):
         # The mean's denominator depends on the labels too.
         by_batch = Batch(
             _divided(images, mass),
-            (labels / mass - total / mass**2).astype(labels.dtype),
+            (labels / mass - by_labels * (total / mass**2)).astype(labels.dtype),
         )
         return total / mass, _divided(by_params, mass), by_batch
 

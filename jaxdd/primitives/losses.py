@@ -98,6 +98,11 @@ def _mean_over_rows(values: Array, labels: Array) -> Array:
     return total / jnp.maximum(jnp.sum(is_sample), 1)
 
 
+def _rows(labels: Array) -> Array:
+    """The number of rows that are no padding, in the dtype of the labels."""
+    return jnp.sum(present(labels)).astype(labels.dtype)
+
+
 def present(labels: Array) -> Array:
     """Whether labels [..., K] belong to a sample rather than to padding, [...] bool.
 
@@ -186,7 +191,8 @@ def mean_loss(
     Running statistics are an argument (the `context` of the primitives' losses), so
     that nothing traced is closed over. With `train`, batch norm uses the statistics of
     the batch; `train` has no effect on networks without batch norm. `loss` is a name in
-    `LOSSES`, at a `temperature` as in `at_temperature`.
+    `LOSSES`, at a `temperature` as in `at_temperature`. What a batch weighs is in the
+    attribute `weight` of the result, see `primitives.gradients`.
     """
     of_batch = at_temperature(loss, temperature)
 
@@ -194,4 +200,5 @@ def mean_loss(
         outputs, _ = network.apply(params, stats, batch.images, train)
         return of_batch(outputs.logits, batch.labels)
 
+    mean.weight = jnp.sum if loss == "cross_entropy" else _rows  # type: ignore[attr-defined]
     return mean

@@ -152,8 +152,6 @@ def make_epochs(
     """
     optimizer = training.updates()
     of_batch = at_temperature(training.loss, training.temperature)
-    if training.loss != "cross_entropy":
-        microbatch = None  # chunks are weighed by the mass of their labels
 
     def gradient(learner: Learner, batch: Batch):
         if not jax.tree.leaves(learner.stats):

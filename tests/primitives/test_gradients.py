@@ -11,11 +11,12 @@ from jaxdd.methods.build import objective_of
 from jaxdd.methods.recipes import METHODS
 from jaxdd.primitives import batch_gradient, inner_gradient
 from jaxdd.primitives.gradients import pad_batch
-from jaxdd.primitives.losses import cross_entropy, mean_loss
+from jaxdd.primitives.losses import LOSSES, cross_entropy, mean_loss
 from jaxdd.types import Batch
 from tests.helpers import (
     assert_close,
     new_learner,
+    smooth_network,
     tiny_network,
     to64,
     toy_batch,
@@ -108,6 +109,25 @@ def test_derivatives_equal_reverse_over_reverse(x64, microbatch):
         )
         assert all(np.any(g) for g in jax.tree.leaves(expected))
         assert_close(actual, expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_of_a_network_may_be_cut_into_chunks(x64, name):
+    """With its derivative w.r.t. images and labels of any mass; padding has no part."""
+    network = smooth_network(4)
+    loss, learner = mean_loss(network, loss=name), to64(new_learner(network))
+    _, batch = smooth_problem(5, padding=2)
+    batch = uneven_mass(batch._replace(labels=batch.labels * 0.9 + 0.05 * (
+        batch.labels.sum(1, keepdims=True))))  # fmt: skip
+
+    def both(microbatch):
+        gradient = inner_gradient(loss, microbatch)
+        slope = lambda batch: probe(gradient(learner.params, batch, learner.stats))
+        by_batch = jax.jit(jax.grad(slope))(batch)
+        first = batch_gradient(loss, microbatch)(learner.params, batch, learner.stats)
+        return first, by_batch.images, by_batch.labels[:3]
+
+    assert_close(both(2), both(None), rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("loop", ["map", "scan"])
