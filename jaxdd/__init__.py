@@ -28,7 +28,8 @@ from jaxdd.exchange.targets import write_as
 from jaxdd.experts import Bank, Manifest, train_bank
 from jaxdd.fields import override
 from jaxdd.learners.aged import AgedPool
-from jaxdd.learners.fresh import Context, Fresh
+from jaxdd.learners.context import Context
+from jaxdd.learners.fresh import Fresh
 from jaxdd.learners.interpolated import Interpolated
 from jaxdd.learners.pools import Pool, RealPool
 from jaxdd.learners.spans import Spans, StartEpochs

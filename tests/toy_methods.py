@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxdd.data.real import take
 from jaxdd.fields import flat, override
-from jaxdd.learners.fresh import Context
+from jaxdd.learners.context import Context
 from jaxdd.methods.build import build
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS

@@ -11,7 +11,7 @@ from benchmarks.bfloat16.records import BOTH, Line, Records
 from benchmarks.parts.cases import PIXELS, Setting, decoder_of, make_case
 from benchmarks.reference.races import BATCH, batch_of
 from jaxdd.devices import policy
-from jaxdd.learners.fresh import Context
+from jaxdd.learners.context import Context
 from jaxdd.methods.build import loss_at
 from jaxdd.primitives import batch_gradient, per_sample_gradient_norms
 from jaxdd.primitives.losses import mean_loss

@@ -20,7 +20,7 @@ from jaxdd.data.real import real_data
 from jaxdd.devices import policy
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import flat, override
-from jaxdd.learners.fresh import Context
+from jaxdd.learners.context import Context
 from jaxdd.learners.spans import Spans
 from jaxdd.methods.build import build
 from jaxdd.methods.presets import preset

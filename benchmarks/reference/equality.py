@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.parts import draws
 from benchmarks.parts.cases import Case, Setting, decoder_of, make_case
 from jaxdd.errors import UserError
-from jaxdd.learners.fresh import Context
+from jaxdd.learners.context import Context
 from jaxdd.methods.build import objective_of
 from jaxdd.types import Key, Learner, Params
 

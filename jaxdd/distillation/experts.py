@@ -22,6 +22,7 @@ from jaxdd.experts import DTYPES, Bank, Manifest
 from jaxdd.experts.bank import CHECKSUMS, MANIFEST, SNAPSHOTS
 from jaxdd.experts.manifest import read_manifest
 from jaxdd.fields import config_class, option
+from jaxdd.methods.recipes import METHODS
 from jaxdd.progress import say
 from jaxdd.statistics import statistics
 from jaxdd.storage import provenance
@@ -41,6 +42,12 @@ _SUMMARY = mapping(
 )
 
 
+# Methods that match experts, or whose first images a trained network chooses.
+WITH_EXPERTS = tuple(
+    name
+    for name, recipe in METHODS.items()
+    if recipe.needs_experts or recipe.needs_teacher
+)
 # The flags of a distillation that are about its experts, and their names here.
 NAMES = {
     **{name: name for name, flag in FLAGS.items() if flag.path[0] in (
@@ -61,8 +68,7 @@ class BankFlags:
     workdir: str = option(..., "folder for the bank", kind="path", often=True)
     method: str = option(
         "mtt",
-        "method whose experts are trained: mtt, ftd, tesla, datm, pad, ncfm, rded, "
-        "sre2l or cda",
+        f"method whose experts are trained: {', '.join(WITH_EXPERTS)}",
         often=True,
     )
     keep_first: int | None = option(None, "first epoch that is stored; default: 0")
@@ -199,8 +205,8 @@ def open_run(config: BankFlags, problem: Problem | None = None) -> Opened:
     # Or each of this program's own flags would be refused as one of experts.
     if run_of(config.method, {}).experts is None:
         raise UserError(
-            f"--method={config.method} has no experts: choose mtt, ftd, tesla, datm, "
-            "pad, ncfm, rded, sre2l or cda"
+            f"--method={config.method} has no experts: choose one of "
+            f"{', '.join(WITH_EXPERTS)}"
         )
     flags = _given(config)
     run = run_of(config.method, flags)

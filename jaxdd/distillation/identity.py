@@ -9,8 +9,9 @@ from jaxdd.devices import precision
 from jaxdd.distillation.choices import Run
 from jaxdd.distillation.options import FLAGS
 from jaxdd.distillation.resolution import constants_of
-from jaxdd.fields import stored
+from jaxdd.fields import flags_of, stored
 from jaxdd.nets import NETS
+from jaxdd.training.schedules import EvaluationSpec
 
 # Values that alter no step: where things are, how far to go, what is measured on the
 # way and at the end. A start may change them.
@@ -19,9 +20,7 @@ PLACES = ("workdir", "data_dir", "dataset", "subset", "scores", "constants", "st
 PACE = ("steps", "save_every", "log_every", "measure_every")
 MEASURED = ("probes", "probe_steps", "probe_kinds", "sdc_share", "tensorboard",
             "num_eval", "num_random")  # fmt: skip
-SCHEDULE = ("eval_epochs", "eval_lr", "eval_batch", "eval_schedule",
-            "eval_augmentation", "eval_optimizer", "eval_loss",
-            "temperature")  # fmt: skip
+SCHEDULE = tuple(name for name in flags_of(EvaluationSpec) if name not in MEASURED)
 # What the numbers in a summary depend on beside the set.
 RESULT = ("probes", "probe_steps", "probe_kinds", "num_eval", "num_random", *SCHEDULE)
 

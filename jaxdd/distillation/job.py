@@ -14,7 +14,7 @@ from jaxdd.distillation.resolution import Resolved
 from jaxdd.evaluation.protocol import Protocol
 from jaxdd.experts import Snapshots
 from jaxdd.experts.teaching import Teaching, first_teacher, known_of_classes
-from jaxdd.learners.fresh import Context
+from jaxdd.learners.context import Context
 from jaxdd.methods import build as methods
 from jaxdd.modifiers import segments
 from jaxdd.primitives.keys import named_key

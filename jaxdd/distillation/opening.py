@@ -21,7 +21,7 @@ from jaxdd.distillation.place import Place
 from jaxdd.distillation.resolution import Resolved
 from jaxdd.distillation.starts import Start, open_start
 from jaxdd.experts import Bank
-from jaxdd.learners.fresh import Context
+from jaxdd.learners.context import Context
 from jaxdd.methods.build import build
 from jaxdd.methods.masking import describe_mask
 from jaxdd.methods.recipe import Recipe

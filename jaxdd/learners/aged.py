@@ -10,7 +10,7 @@ from jaxdd import augment as augmentations
 from jaxdd.augment import Augment
 from jaxdd.errors import UserError
 from jaxdd.fields import Choice, option
-from jaxdd.learners.fresh import Context
+from jaxdd.learners.context import Context
 from jaxdd.primitives.losses import present
 from jaxdd.synthetic.labels import centred
 from jaxdd.synthetic.sets import fill, flatten, union, with_mirror_images

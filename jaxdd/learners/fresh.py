@@ -1,16 +1,15 @@
 """New random networks, which nothing trains."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxdd.data.real import sample_classes
 from jaxdd.fields import Choice, option
-from jaxdd.primitives.keys import Draw
-from jaxdd.primitives.truncation import Student
-from jaxdd.types import Array, Inputs, Key, Learner, LearnerSource, Network, Space
+from jaxdd.learners.context import Context
+from jaxdd.types import Array, Inputs, Key, Learner, LearnerSource, Network
 
 # Real images per class that set batch-norm statistics before a match (DC's code).
 REFRESH_IMAGES = 16
@@ -97,58 +96,6 @@ def _held(network: Network, matches: int) -> LearnerSource:
         return Held(following, jnp.where(last, 0, state.age + 1))
 
     return LearnerSource(init, draw, advance, is_new=lambda state: state.age == 0)
-
-
-class Ordered(NamedTuple):
-    """The state of a source whose real samples are taken in passes."""
-
-    order: Array  # [] uint32
-    source: Any  # state of the learner source
-
-
-def in_passes(source: LearnerSource) -> LearnerSource:
-    """A source of the same networks whose real samples are taken in passes (IDC).
-
-    The seed of the passes is a part of the state, because every step has another key.
-    """
-
-    def init(key: Key) -> Ordered:
-        order = jax.random.bits(Draw.PASSES.of(key))
-        return Ordered(order, source.init(key))
-
-    def draw(key: Key, state: Ordered, inputs: Inputs) -> Learner:
-        return source.draw(key, state.source, inputs)
-
-    def advance(key: Key, state: Ordered, learner, synthetic, inputs) -> Ordered:
-        advanced = source.advance(key, state.source, learner, synthetic, inputs)
-        return state._replace(source=advanced)
-
-    begins = source.is_new
-    is_new = None if begins is None else lambda state: begins(state.source)
-    return LearnerSource(
-        init, draw, advance, source.span_index, lambda state: state.order, is_new
-    )
-
-
-class Context(NamedTuple):
-    """What a method is built for, beside its recipe.
-
-    Attributes:
-        microbatch: chunk length of gradients over a batch; None for the whole batch.
-        experts: how many the bank has, where trajectories are matched.
-        pixels: the space of pixels, where images are stored as such; see
-            `data.Preprocess.space`.
-        as_targets: whether labels are targets of a regression, not probabilities;
-            `build` takes it from the recipe.
-        student: how the objective trains a student on the set; None where it trains
-            none.
-    """
-
-    microbatch: int | None = None
-    experts: int | None = None
-    pixels: Space | None = None
-    as_targets: bool = False
-    student: Student | None = None
 
 
 MATCHES = "updates of the images before a network is replaced by a new one"

@@ -10,7 +10,8 @@ from jaxdd import augment as augmentations
 from jaxdd.augment import Augment
 from jaxdd.data.real import take
 from jaxdd.fields import Choice, option
-from jaxdd.learners.fresh import MATCHES, Context, fresh, refresh_statistics
+from jaxdd.learners.context import Context
+from jaxdd.learners.fresh import MATCHES, fresh, refresh_statistics
 from jaxdd.primitives.losses import present
 from jaxdd.synthetic.sets import flatten, union
 from jaxdd.training.fit import FitState, Training, make_epochs, make_fit

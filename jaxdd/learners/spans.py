@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxdd.errors import UserError
 from jaxdd.fields import Choice, option
-from jaxdd.learners.fresh import Context
+from jaxdd.learners.context import Context
 from jaxdd.primitives.keys import Draw
 from jaxdd.types import Array, Inputs, Key, Learner, LearnerSource, Network
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from jaxdd.errors import UserError
 from jaxdd.fields import Choice
-from jaxdd.learners.fresh import Context
+from jaxdd.learners.context import Context
 from jaxdd.types import Inputs, Key, Learner, LearnerSource, Network
 
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from jaxdd.errors import UserError
 from jaxdd.fields import Choice, option
-from jaxdd.learners.fresh import Context, fresh
+from jaxdd.learners.context import Context
+from jaxdd.learners.fresh import fresh
 from jaxdd.primitives.truncation import Student, train_window
 from jaxdd.synthetic.sets import union
 from jaxdd.types import (

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from jaxdd import augment as augmentations
 from jaxdd.errors import UserError, quoted
-from jaxdd.learners.fresh import Context, in_passes
+from jaxdd.learners.context import Context
 from jaxdd.learners.lessons import after_lessons
+from jaxdd.learners.passes import in_passes
 from jaxdd.methods.assembly import Extras, make_method
 from jaxdd.methods.recipe import Recipe
 from jaxdd.nets import has_batch_statistics

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Protocol, get_args, get_type_hints, runtime_ch
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import variant
 from jaxdd.learners.aged import AgedPool
-from jaxdd.learners.fresh import Context, Fresh
+from jaxdd.learners.context import Context
+from jaxdd.learners.fresh import Fresh
 from jaxdd.learners.interpolated import Interpolated
 from jaxdd.learners.pools import Pool, RealPool
 from jaxdd.learners.spans import Spans

@@ -263,7 +263,7 @@ def test_a_training_goes_on_with_its_own_scores(problem, tmp_path, monkeypatch):
     ("changes", "told"),
     [
         ({"dtype": "float16"}, "--dtype must be float32 or bfloat16, not 'float16'"),
-        ({"method": "dsa"}, "--method=dsa has no experts: choose mtt, ftd"),
+        ({"method": "dsa"}, "--method=dsa has no experts: choose one of ncfm, mtt"),
         ({"method": "mmt"}, "'mmt'.*mtt"),
         ({"keep_last": 4}, "--keep_last=4 is beyond --epochs=3"),
         ({"keep_first": 3}, "--keep_first=3 must lie below the last stored epoch, 3"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxdd.learners.aged import AgedPool, aged_pool
-from jaxdd.learners.fresh import Context
+from jaxdd.learners.context import Context
 from jaxdd.training.fit import Training
 from tests.helpers import (
     assert_close,

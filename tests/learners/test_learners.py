@@ -9,7 +9,8 @@ import pytest
 
 from jaxdd.data.real import real_data
 from jaxdd.errors import UserError
-from jaxdd.learners.fresh import fresh, in_passes
+from jaxdd.learners.fresh import fresh
+from jaxdd.learners.passes import in_passes
 from jaxdd.learners.spans import StartEpochs, spans
 from jaxdd.methods.assembly import make_method
 from jaxdd.objectives import Sampling, per_class

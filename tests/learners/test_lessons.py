@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from jaxdd.fields import override
-from jaxdd.learners.fresh import fresh, in_passes
+from jaxdd.learners.fresh import fresh
 from jaxdd.learners.lessons import after_lessons
+from jaxdd.learners.passes import in_passes
 from jaxdd.learners.pools import pool, real_pool
 from jaxdd.methods.build import build
 from jaxdd.synthetic.sets import flatten

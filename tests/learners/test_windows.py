@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdd.fields import override
-from jaxdd.learners.fresh import Context
+from jaxdd.learners.context import Context
 from jaxdd.learners.windows import Windows, first_preference, prefer
 from jaxdd.methods.build import build
 from jaxdd.methods.recipes import METHODS

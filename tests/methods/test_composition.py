@@ -9,8 +9,9 @@ import pytest
 from jaxdd import augment
 from jaxdd.augment.views import Views
 from jaxdd.learners.aged import aged_pool
-from jaxdd.learners.fresh import fresh, in_passes
+from jaxdd.learners.fresh import fresh
 from jaxdd.learners.interpolated import interpolated
+from jaxdd.learners.passes import in_passes
 from jaxdd.learners.pools import pool, real_pool
 from jaxdd.learners.spans import StartEpochs, spans
 from jaxdd.learners.teacher import constant_teacher

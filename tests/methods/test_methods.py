@@ -13,7 +13,7 @@ import pytest
 
 from jaxdd.errors import UserError
 from jaxdd.fields import flat
-from jaxdd.learners.fresh import Context
+from jaxdd.learners.context import Context
 from jaxdd.learners.pools import Pool, TrainedBetween
 from jaxdd.learners.spans import Spans
 from jaxdd.learners.windows import Windows

@@ -18,7 +18,8 @@ from jaxdd.distillation.opening import open_run
 from jaxdd.errors import UserError
 from jaxdd.fields import flat, override
 from jaxdd.fields.code import code_of
-from jaxdd.learners.fresh import Context, Fresh
+from jaxdd.learners.context import Context
+from jaxdd.learners.fresh import Fresh
 from jaxdd.methods.build import build, loss_at
 from jaxdd.methods.presets import completed, preset
 from jaxdd.methods.recipe import Recipe, refuse_unknown

@@ -12,7 +12,7 @@ from jaxdd import augment
 from jaxdd.data.real import real_data
 from jaxdd.devices import policy
 from jaxdd.fields import flat, override
-from jaxdd.learners.fresh import Context
+from jaxdd.learners.context import Context
 from jaxdd.methods.build import objective_of
 from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.sdc import sdc

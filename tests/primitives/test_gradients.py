@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdd.fields import override
-from jaxdd.learners.fresh import Context
+from jaxdd.learners.context import Context
 from jaxdd.methods.build import objective_of
 from jaxdd.methods.recipes import METHODS
 from jaxdd.primitives import batch_gradient, inner_gradient
