@@ -164,30 +164,30 @@ def _depth_scalar(error, ratio: float):
     left = _share(sum(sizes.values()), ratio)
     keep = {}
     for name in depth_order(list(named)):
-        flat = np.ones(sizes[name], np.float32)
-        flat[:left] = 0
+        keep[name] = (_rank_in_torch(named[name].shape) >= left).astype(jnp.float32)
         left = max(0, left - sizes[name])
-        keep[name] = jnp.asarray(_from_torch_order(flat, named[name].shape))
     return from_named_leaves(error, keep)
 
 
-def _from_torch_order(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Entries in PyTorch's order to our layout.
+# Our axes of a leaf, from the outermost of PyTorch's to its innermost: kernels are
+# [out, in, kh, kw] and [class, feature] there, [kh, kw, in, out] and [feature, class]
+# here; layer norm has [C, H, W] there, [H, W, C] here. Features of the head keep our
+# order H, W, C, theirs is C, H, W: a cut within the row of one class drops other
+# entries of that row. Leaves of other ranks keep their order.
+_IN_TORCH = {4: (3, 2, 0, 1), 3: (2, 0, 1), 2: (1, 0)}
 
-    Kernels are [out, in, kh, kw] and [class, feature] there, [kh, kw, in, out] and
-    [feature, class] here; layer norm has [C, H, W] there, [H, W, C] here. Features of
-    the head keep our order H, W, C, theirs is C, H, W: a cut within the row of one
-    class drops other entries of that row.
+
+def _rank_in_torch(shape: tuple[int, ...]) -> Array:
+    """The place of every entry in PyTorch's order, int32 of a shape.
+
+    It is computed where it is needed: as a constant it would be as large as the network
+    in every program.
     """
-    if len(shape) == 4:
-        kh, kw, c, out = shape
-        return flat.reshape(out, c, kh, kw).transpose(2, 3, 1, 0)
-    if len(shape) == 3:  # layer norm
-        h, w, c = shape
-        return flat.reshape(c, h, w).transpose(1, 2, 0)
-    if len(shape) == 2:
-        return flat.reshape(shape[::-1]).T
-    return flat.reshape(shape)
+    rank, stride = jnp.zeros(shape, jnp.int32), 1
+    for axis in reversed(_IN_TORCH.get(len(shape), range(len(shape)))):
+        rank += stride * jax.lax.broadcasted_iota(jnp.int32, shape, axis)
+        stride *= shape[axis]
+    return rank
 
 
 def _layers(named: dict[str, Array]) -> dict[str, list[str]]:

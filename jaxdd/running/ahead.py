@@ -145,8 +145,7 @@ class ReadAhead:
         error = self.rehearsal.exception()
         if error is not None:
             # Steps of a method from elsewhere may do what only real images allow.
-            say(f"images are not read ahead of the steps ({error})")
-            self.refused = True
+            self._refuse(error)
             return
         rehearsal = self.rehearsal.result()
         self.over = threading.Event()
@@ -166,8 +165,15 @@ class ReadAhead:
 
     def _end(self) -> None:
         self.over.set()
-        if self.job is not None:
-            self.job.result()
+        error = None if self.job is None else self.job.exception()
+        self.job = None
+        if error is not None:
+            # What the steps themselves cannot read they refuse themselves.
+            self._refuse(error)
+
+    def _refuse(self, error: BaseException) -> None:
+        say(f"images are not read ahead of the steps ({error})")
+        self.refused = True
 
     def _announce(self, rows: Rows, indices: np.ndarray) -> None:
         self.announced.append((rows, indices))

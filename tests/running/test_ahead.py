@@ -22,6 +22,7 @@ from jaxdd.fields import override
 from jaxdd.methods.build import Context, build
 from jaxdd.methods.recipes import METHODS
 from jaxdd.nets import make_network
+from jaxdd.progress import listening
 from jaxdd.running import ahead
 from jaxdd.running import resume as runs
 from jaxdd.running.ahead import ReadAhead, read_ahead
@@ -228,6 +229,26 @@ def test_a_run_that_reads_ahead_has_the_same_bits(
     assert not rows_of["expected"]
     np.testing.assert_array_equal(images(2), without)
     assert rows_of["expected"]
+    check_that_threads_end()
+
+
+def test_a_run_goes_on_without_what_reads_ahead(
+    streamed, from_the_first_step, monkeypatch
+):
+    """A failure there is said once and costs nothing but time."""
+    program, state, inputs = begun("dm", streamed)
+
+    def broken(self, rows):
+        raise OSError("no more threads")
+
+    monkeypatch.setattr(RowFile, "expect", broken)
+    schedule = RunSchedule(steps=7, log_every=1, measure_every=3, save_every=7)
+    messages = []
+    with ahead_of(2), listening(messages.append):
+        hooks = Hooks(measure=lambda state: {})
+        ended = runs.run(None, program, lambda: state, inputs, 3, schedule, hooks).state
+    assert int(ended.method.step) == 7
+    assert sum("not read ahead" in str(x) for x in messages) == 1
     check_that_threads_end()
 
 
