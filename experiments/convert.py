@@ -20,13 +20,13 @@ from experiments.console.flags import main, option
 from jaxdd import fields
 from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.slim import slim
-from jaxdd.data.subsets import ENDS
 from jaxdd.errors import UserError, choose
 from jaxdd.evaluation.reopening import reopen
 from jaxdd.exchange.opening import open_foreign
 from jaxdd.exchange.options import ForeignFlags
 from jaxdd.exchange.shortening import USUAL_SCORE, shorten
 from jaxdd.exchange.targets import TARGETS, write_as
+from jaxdd.primitives.ends import ENDS
 from jaxdd.scores.table import SCORES
 from jaxdd.storage.paths import local_path, shown
 

@@ -16,8 +16,8 @@ from jaxdd.augment.named import MIXED
 from jaxdd.data.real import sample_class
 from jaxdd.objectives import minibatches
 from jaxdd.objectives.parts import SampleMatching
-from jaxdd.objectives.sampling import choose_rows
 from jaxdd.primitives.keys import Draw
+from jaxdd.synthetic.sets import choose_rows
 from jaxdd.types import Array, Batch, Key
 
 # (name of an operation, its numbers with an axis of 1 or B in front)

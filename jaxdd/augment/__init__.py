@@ -29,6 +29,7 @@ from jaxdd.augment.ops import (
 )
 from jaxdd.augment.pipelines import (
     Pipeline,
+    augment_both,
     dsa,
     dsa_strategy,
     frepo_strategy,
@@ -44,6 +45,7 @@ __all__ = [
     "Augment",
     "Op",
     "Pipeline",
+    "augment_both",
     "brightness",
     "color",
     "contrast",

@@ -19,7 +19,7 @@ from jaxdd.augment.ops import OPS, Op, cutout
 from jaxdd.augment.sequences import OPS as SEQUENCE_OPS
 from jaxdd.errors import UserError, quoted
 from jaxdd.modality import SEQUENCE
-from jaxdd.types import Array, Key
+from jaxdd.types import Array, Batch, Key
 
 Pipeline: TypeAlias = tuple[tuple[Op, ...], ...]  # groups; one op of each is applied
 
@@ -221,6 +221,20 @@ def siamese(pipeline: Pipeline) -> Callable[..., tuple[Array, ...]]:
         return _run(pipeline, lift, key, batches)
 
     return augment
+
+
+def augment_both(
+    key: Key, augment: Callable[..., tuple[Array, ...]], real: Batch, synthetic: Batch
+) -> tuple[Batch, Batch]:
+    """A real and a synthetic batch, both augmented alike by what `siamese` makes.
+
+    Args:
+        key: consumed.
+        augment: (key, images, images) -> both.
+        real, synthetic: [B, ...] each, whose labels stay.
+    """
+    real_images, images = augment(key, real.images, synthetic.images)
+    return real._replace(images=real_images), synthetic._replace(images=images)
 
 
 def _run(pipeline: Pipeline, lift: Callable, key: Key, images: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxdd.errors import LARGEST_INTEGER, UserError, quoted
+from jaxdd.primitives.ends import ENDS
 from jaxdd.storage.paths import shown
 from jaxdd.storage.records import (
     flag,
@@ -28,7 +29,6 @@ from jaxdd.storage.records import (
     text,
 )
 
-ENDS = ("easy", "median", "hard")
 KIND, FORMAT = "subset", 1
 _REMEDY = "give the index that python -m experiments.prune wrote"
 _LONGEST = 2**24  # characters of a mask; 12 million samples have fewer

@@ -11,7 +11,8 @@ from jaxdd.evaluation import run as evaluation
 from jaxdd.evaluation.protocol import Protocol
 from jaxdd.evaluation.whole import EPOCHS
 from jaxdd.fields import config_class, flags_of, option, override
-from jaxdd.scores.selection import BY_FEATURES, ENDS, SELECTIONS
+from jaxdd.primitives.ends import ENDS
+from jaxdd.scores.selection import BY_FEATURES, SELECTIONS
 from jaxdd.scores.table import SCORES
 from jaxdd.storage.paths import is_there, local_path
 from jaxdd.training.schedules import EvaluationSpec

@@ -10,11 +10,11 @@ import numpy as np
 from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.file import load
 from jaxdd.data.real import real_data
-from jaxdd.data.subsets import ENDS
 from jaxdd.errors import UserError, check_integer, choose
 from jaxdd.fields import plain
 from jaxdd.fields.options import check_seed, check_type
 from jaxdd.nets import make_network
+from jaxdd.primitives.ends import ENDS
 from jaxdd.scores.dataset import compute
 from jaxdd.scores.table import Effort, score_named
 

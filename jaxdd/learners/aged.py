@@ -11,9 +11,14 @@ from jaxdd.augment import Augment
 from jaxdd.errors import UserError
 from jaxdd.fields import Choice, option
 from jaxdd.learners.context import Context
-from jaxdd.primitives.losses import present
 from jaxdd.synthetic.labels import centred
-from jaxdd.synthetic.sets import fill, flatten, union, with_mirror_images
+from jaxdd.synthetic.sets import (
+    choose_rows,
+    fill,
+    flatten,
+    union,
+    with_mirror_images,
+)
 from jaxdd.training.fit import FitState, Training, make_epochs
 from jaxdd.types import (
     Array,
@@ -84,11 +89,7 @@ def aged_pool(
 
     def minibatch(key: Key, data: Batch, padding: bool) -> Batch:
         """All images, or as many random ones as a minibatch has."""
-        count = data.labels.shape[0]
-        if count > training.batch_size:
-            order = jax.random.uniform(key, (count,))
-            order = jnp.argsort(jnp.where(present(data.labels), order, jnp.inf))
-            data = jax.tree.map(lambda x: x[order[: training.batch_size]], data)
+        data = choose_rows(key, data, training.batch_size)
         # Batch norm in training sees every row.
         return data._replace(images=fill(data)) if padding else data
 

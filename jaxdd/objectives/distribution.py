@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd import augment as augmentations
+from jaxdd.augment import augment_both
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import option, variant
 from jaxdd.modifiers.masks import Masking
@@ -87,9 +88,7 @@ def feature_match(
     def match(
         key: Key, synthetic: Batch, real: Batch, learner: Learner
     ) -> tuple[Scalar, Evidence]:
-        real_images, images = augment(key, real.images, synthetic.images)
-        real = Batch(real_images, real.labels)
-        synthetic = Batch(images, synthetic.labels)
+        real, synthetic = augment_both(key, augment, real, synthetic)
         target = jax.lax.stop_gradient(sample(learner, real))
         value = distance.compare(
             Draw.FREQUENCIES.of(key), sample(learner, synthetic), target, mask

@@ -7,6 +7,7 @@ from typing import ClassVar
 import jax
 
 from jaxdd import augment as augmentations
+from jaxdd.augment import augment_both
 from jaxdd.fields import option
 from jaxdd.modifiers.masks import TENSORS, Masking, kernels_only
 from jaxdd.objectives.lifts import per_class
@@ -62,9 +63,7 @@ def gradient_match(
     def match(
         key: Key, synthetic: Batch, real: Batch, learner: Learner
     ) -> tuple[Scalar, Evidence]:
-        real_images, images = augment(key, real.images, synthetic.images)
-        real = Batch(real_images, real.labels)
-        synthetic = Batch(images, synthetic.labels)
+        real, synthetic = augment_both(key, augment, real, synthetic)
         target = jax.lax.stop_gradient(
             real_gradient(learner.params, real, learner.stats)
         )

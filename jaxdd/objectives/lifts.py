@@ -14,9 +14,10 @@ from jaxdd.data.real import sample_class
 from jaxdd.devices import policy
 from jaxdd.modifiers.forgetting import Forgetting
 from jaxdd.modifiers.terms import WeightedTerm, add_terms
-from jaxdd.objectives.sampling import Sampling, choose_rows
+from jaxdd.objectives.sampling import Sampling
 from jaxdd.primitives.keys import Draw
 from jaxdd.primitives.trees import in_dtypes, vary_alike
+from jaxdd.synthetic.sets import choose_rows
 from jaxdd.types import (
     Array,
     Batch,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from jaxdd.augment import augment_both
 from jaxdd.modifiers.masks import Masking
 from jaxdd.primitives.losses import present
 from jaxdd.primitives.trees import apply_mask
@@ -90,9 +91,7 @@ def augmented(
     key: Key, augment: Callable[..., Any], real: Batch, synthetic: Synthetic
 ) -> tuple[Batch, Batch]:
     """Real samples and the flattened set, both augmented alike."""
-    batch = flatten(synthetic)
-    real_images, images = augment(key, real.images, batch.images)
-    return real._replace(images=real_images), batch._replace(images=images)
+    return augment_both(key, augment, real, flatten(synthetic))
 
 
 class Selection(NamedTuple):

@@ -4,12 +4,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from jaxdd.data.real import batch_of_pass, sample_class
-from jaxdd.primitives.losses import present
 from jaxdd.primitives.unroll import Prepare
-from jaxdd.synthetic.sets import fill
+from jaxdd.synthetic.sets import choose_rows, fill
 from jaxdd.types import Array, Batch, Inputs, Key, Synthetic
 
 
@@ -41,22 +39,6 @@ class Sampling(NamedTuple):
         if inputs.order is None:
             return sample_class(key, inputs.real, class_index, self.real)
         return batch_of_pass(inputs.order, inputs.real, class_index, self.real, step)
-
-
-def choose_rows(key: Key, batch: Batch, size: int | None) -> Batch:
-    """At most `size` random rows of a batch, images before padding.
-
-    Args:
-        key: consumed, unless all rows are taken.
-        batch: [B, ...].
-        size: the number of rows; None for all of them.
-    """
-    if size is None or batch.labels.shape[0] <= size:
-        return batch
-    order = jax.random.uniform(key, batch.labels.shape[:1])
-    is_image = jax.lax.stop_gradient(present(batch.labels))
-    chosen = jnp.argsort(jnp.where(is_image, order, jnp.inf))[:size]
-    return Batch(batch.images[chosen], batch.labels[chosen])
 
 
 def choose_images(key: Key, synthetic: Synthetic, size: int | None) -> Synthetic:

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd.data.real import class_table, take
-from jaxdd.data.subsets import ENDS
 from jaxdd.devices import policy
+from jaxdd.primitives.ends import ENDS, first_of
 from jaxdd.scores.dataset import compute, probes_of
 from jaxdd.scores.table import SCORES, Effort
 from jaxdd.types import Array, Learner, Network, RealData
@@ -122,7 +122,7 @@ def by_score(scores: np.ndarray, real: RealData, ipc: int, end: str) -> np.ndarr
     labels, classes = np.asarray(real.labels), real.table.shape[0]
     table, counts = class_table(labels, classes, scores)
     spare = np.maximum(counts - ipc, 0)
-    first = {"easy": 0 * spare, "median": spare // 2, "hard": spare}[end]
+    first = first_of(end, spare)
     places = (first[:, None] + np.arange(ipc)) % np.maximum(counts, 1)[:, None]
     return np.take_along_axis(table, places, axis=1)
 
@@ -160,7 +160,7 @@ def share_by_score(
         order = members[np.argsort(scores[members], kind="stable")]
         count = max(1, round(keep * len(order)))
         spare = len(order) - count
-        first = {"easy": 0, "median": spare // 2, "hard": spare}[end]
+        first = first_of(end, spare)
         parts.append(order[first : first + count])
     return np.sort(np.concatenate(parts))
 

@@ -11,9 +11,9 @@ from jaxdd import fields
 from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.data.problem import DataFlags, in_memory, open_problem, prepare
-from jaxdd.data.subsets import ENDS
 from jaxdd.errors import UserError
 from jaxdd.fields import from_keywords, option
+from jaxdd.primitives.ends import ENDS
 from jaxdd.progress import Callback, listening, say
 from jaxdd.scores.selection import share_by_score
 from jaxdd.scores.table import SCORES

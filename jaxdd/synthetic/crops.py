@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jaxdd.data.real import sample_class
 from jaxdd.devices import policy
 from jaxdd.fields import Choice, option
+from jaxdd.primitives.ends import ENDS, first_of
 from jaxdd.types import Array, Batch, Key, RealData
 
-REALISMS = ("easy", "median", "hard")
 # (images with hard labels [B]) -> [B], larger for harder ones.
 ScoreImages = Callable[[Batch], Array]
 # Real images at a time, each of which is cut several times.
@@ -27,7 +27,7 @@ class Crops(Choice):
     those of DELT (Shen et al., CVPR 2025); hard ones are the opposite (ours).
 
     Attributes:
-        realism: which crops are kept, a name in `REALISMS`.
+        realism: which crops are kept, a name in `primitives.ends.ENDS`.
         score: of difficulty, a name in `scores.table.SCORES`.
         images: real images of a class that are cut, at most.
         per_image: crops of each, of which one is kept.
@@ -41,7 +41,7 @@ class Crops(Choice):
         "easy",
         "crops of real images that are kept by --init=crops: those that a teacher "
         "finds easy, those in the middle (median), or hard ones",
-        choices=REALISMS,
+        choices=ENDS,
     )
     score: str = option(
         "loss",
@@ -123,19 +123,19 @@ def kept(scores: Array, present: Array, count: int, realism: str) -> Array:
         scores: [m].
         present: [m] bool, at least `count` of them; the others are left out.
         count: how many are kept.
-        realism: a name in `REALISMS`.
+        realism: a name in `primitives.ends.ENDS`.
 
     Returns:
         [count] int, from easy to hard; of the hard ones the hardest first.
 
     Example:
         >>> scores, everything = jnp.array([3.0, 1.0, 2.0, 9.0]), jnp.ones(4, bool)
-        >>> [kept(scores, everything, 2, x).tolist() for x in REALISMS]
+        >>> [kept(scores, everything, 2, x).tolist() for x in ENDS]
         [[1, 2], [2, 0], [3, 0]]
     """
     order = jnp.argsort(jnp.where(present, scores, jnp.inf))
     spare = jnp.sum(present) - count
-    first = {"easy": 0 * spare, "median": spare // 2, "hard": spare}[realism]
+    first = first_of(realism, spare)
     chosen = jax.lax.dynamic_slice_in_dim(order, first, count)
     return chosen[::-1] if realism == "hard" else chosen
 

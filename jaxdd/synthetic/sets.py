@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.primitives.losses import present
-from jaxdd.types import Array, Batch, Synthetic
+from jaxdd.types import Array, Batch, Key, Synthetic
 
 
 def flatten(synthetic: Synthetic) -> Batch:
@@ -39,6 +39,22 @@ def union(earlier: Synthetic | None, new: Synthetic) -> Synthetic:
         images=jnp.concatenate([images, new.images], axis=1),
         labels=jnp.concatenate([labels, new.labels], axis=1),
     )
+
+
+def choose_rows(key: Key, batch: Batch, size: int | None) -> Batch:
+    """At most `size` random rows of a batch, images before padding.
+
+    Args:
+        key: consumed, unless all rows are taken.
+        batch: [B, ...].
+        size: the number of rows; None for all of them.
+    """
+    if size is None or batch.labels.shape[0] <= size:
+        return batch
+    order = jax.random.uniform(key, batch.labels.shape[:1])
+    is_image = jax.lax.stop_gradient(present(batch.labels))
+    chosen = jnp.argsort(jnp.where(is_image, order, jnp.inf))[:size]
+    return Batch(batch.images[chosen], batch.labels[chosen])
 
 
 def fill(batch: Batch) -> Array:

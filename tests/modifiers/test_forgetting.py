@@ -24,10 +24,9 @@ from jaxdd.objectives import (
     per_span,
     trajectory_match,
 )
-from jaxdd.objectives.sampling import choose_rows
 from jaxdd.primitives import DISTANCES
 from jaxdd.primitives.losses import mean_loss
-from jaxdd.synthetic.sets import flatten, union
+from jaxdd.synthetic.sets import choose_rows, flatten, union
 from jaxdd.types import Batch, Inputs, Span, Synthetic
 from tests.helpers import (
     assert_close,

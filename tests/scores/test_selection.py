@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdd.nets import make_network
+from jaxdd.primitives.ends import ENDS
 from jaxdd.scores import selection
 from jaxdd.scores.dataset import compute
 from jaxdd.scores.selection import by_score, herding, k_centre, select
@@ -65,7 +66,7 @@ def test_equal_samples_are_still_distinct():
 
 def test_scores_choose_the_ends_and_the_middle_of_each_class():
     scores = np.random.default_rng(0).permutation(sum(COUNTS)).astype(float)
-    for end in selection.ENDS:
+    for end in ENDS:
         chosen = by_score(scores, REAL, 3, end)
         for row, members in zip(chosen, MEMBERS, strict=True):
             order = members[np.argsort(scores[members])]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jaxdd.data.real import real_data
+from jaxdd.primitives.ends import ENDS
 from jaxdd.synthetic.crops import (
-    REALISMS,
     Crops,
     crop_classes,
     cut,
@@ -65,12 +65,12 @@ def test_a_box_as_large_as_the_image_leaves_it_as_it_is():
 def test_an_end_or_the_middle_is_kept_of_what_is_present():
     scores = jnp.array([5.0, 1.0, 4.0, 2.0, 3.0, 0.0])
     present = jnp.arange(6) < 5
-    chosen = {x: kept(scores, present, 3, x).tolist() for x in REALISMS}
+    chosen = {x: kept(scores, present, 3, x).tolist() for x in ENDS}
     assert chosen == {"easy": [1, 3, 4], "median": [3, 4, 2], "hard": [0, 2, 4]}
 
 
 def test_easy_crops_have_lower_scores_than_median_ones_and_these_than_hard_ones():
-    easy, median, hard = (np.asarray(cropped(x)[1]) for x in REALISMS)
+    easy, median, hard = (np.asarray(cropped(x)[1]) for x in ENDS)
     assert np.all(easy.max(axis=1) < median.min(axis=1))
     assert np.all(median.max(axis=1) < hard.min(axis=1))
     assert np.all(np.diff(easy) >= 0)
