@@ -25,6 +25,7 @@ from jaxdd.errors import UserError
 from jaxdd.evaluation.reopening import of_set
 from jaxdd.methods.recipes import spelled
 from jaxdd.modality import check_pixels
+from jaxdd.report.figures import PICTURE
 from jaxdd.storage.files import make_folder, output_file
 from jaxdd.storage.paths import shown
 
@@ -46,7 +47,7 @@ def run(config: Config) -> Path:
             other data.
     """
     fields.check(config)
-    target = output_file(config.out, "--out", ".png")
+    target = output_file(config.out, "--out", ".png", kind=PICTURE)
     paths = [path for path in config.artifacts.split(",") if path]
     if not paths:
         raise UserError("--artifacts names no file: give one distilled.npz or more")

@@ -17,6 +17,7 @@ from experiments.console.flags import main, option
 from jaxdd import fields
 from jaxdd.distillation import reporting
 from jaxdd.errors import UserError
+from jaxdd.report.page import PAGE
 from jaxdd.report.run_page import run_page
 from jaxdd.report.runs_page import Named, runs_page
 from jaxdd.storage.files import make_folder, output_file, write_atomically
@@ -55,7 +56,7 @@ def run(config: Config) -> Path:
     if config.out is None:
         target = local_path(folders[0], "--workdirs") / reporting.FILE
     else:
-        target = output_file(config.out, "--out", ".html", ".htm")
+        target = output_file(config.out, "--out", ".html", ".htm", kind=PAGE)
     make_folder(target.parent, "--out")
     if len(runs) == 1:
         page = run_page(runs[0])

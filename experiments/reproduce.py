@@ -21,12 +21,17 @@ from experiments.comparing import lists, reports
 from experiments.console.flags import main, option
 from experiments.reproducing import cells, ledger, page, processes
 from experiments.reproducing.places import Place
-from experiments.reproducing.work import Work
+from experiments.reproducing.work import Work, is_packed
 from jaxdd import fields
 from jaxdd.methods.network import PrecisionFlag
 from jaxdd.storage.files import make_folder, output_file, write_atomically
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import shown
+from jaxdd.storage.recognising import Kind, marked
+
+# Which of the files that are there --page and --pack may replace.
+_PAGE = Kind("such a page", marked(b"python -m experiments.reproduce --page", 1000))
+_PACKED = Kind("such an archive", is_packed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +79,7 @@ def run(config: Config) -> str:
     fields.check(config)
     results, out = Path(config.results), Path(config.out)
     if config.page is not None:
-        return _written(results, output_file(config.page, "--page", ".md"))
+        return _written(results, output_file(config.page, "--page", ".md", kind=_PAGE))
     chosen, seeds = cells.chosen(config.cells), lists.seeds(config.seeds)
     runs = [
         Place(
@@ -92,7 +97,7 @@ def run(config: Config) -> str:
     processes.refuse_too_short(config.minutes)
     packed = None
     if config.pack is not None:
-        packed = output_file(config.pack, "--pack", ".zip")
+        packed = output_file(config.pack, "--pack", ".zip", kind=_PACKED)
         make_folder(packed.parent, "--pack")
     # Not when the first run is finished, whose record would be lost then.
     make_folder(results, "--results")

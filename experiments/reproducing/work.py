@@ -16,6 +16,7 @@ from jaxdd.progress import say
 from jaxdd.storage import records
 from jaxdd.storage.files import atomic_file, to_json, write_atomically
 from jaxdd.storage.paths import shown
+from jaxdd.storage.recognising import members
 
 # What is packed of a finished run.
 RESULTS = (
@@ -201,3 +202,9 @@ def _revision() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return done.stdout.strip()
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is one that `Work.pack` wrote."""
+    inside = {Path(name).name for name in members(path)}
+    return bool(inside & {ledger.RECORD, "run.json"})

@@ -6,7 +6,6 @@ It is an .npz without pickles: arrays, and one JSON header.
 import dataclasses
 import json
 import math
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from jaxdd.nets import make_network
 from jaxdd.storage.arrays import read_arrays
 from jaxdd.storage.files import atomic_file, make_folder, output_file
 from jaxdd.storage.paths import existing_file, reason, shown
+from jaxdd.storage.recognising import Kind, members
 from jaxdd.synthetic.formation import Formation
 from jaxdd.synthetic.labels import LABEL_SPACES
 
@@ -57,7 +57,7 @@ def save(artifact: Artifact, path: str | Path) -> Path:
 
     Raises:
         UserError: `load` would refuse the set, the disk refuses, or the file ends like
-            one of another kind.
+            one of another kind, or is one.
 
     Example:
         >>> from jaxdd.artifact.artifact import _example
@@ -67,7 +67,7 @@ def save(artifact: Artifact, path: str | Path) -> Path:
         ...     save(_example(), Path(folder) / "distilled.npz").name
         'distilled.npz'
     """
-    path = output_file(path, "the artifact", ".npz", "")
+    path = output_file(path, "the artifact", ".npz", "", kind=SET)
     arrays = contents(artifact)
     make_folder(path.parent, "path for the artifact")
     with atomic_file(path, "wb") as file:
@@ -82,11 +82,10 @@ def is_artifact(path: Path) -> bool:
         >>> is_artifact(Path("no/such/file"))
         False
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "header.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False
+    return {"header.npy", "preprocess/kind.npy"} <= members(path)
+
+
+SET = Kind("a distilled set", is_artifact)
 
 
 def contents(artifact: Artifact) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """`jaxdd.load_foreign`: a set that another code distilled, as an artifact."""
 
 import dataclasses
-import zipfile
 from pathlib import Path
 from typing import Any
 
 from jaxdd import fields
 from jaxdd.artifact.artifact import Artifact
-from jaxdd.artifact.file import load
+from jaxdd.artifact.file import is_artifact, load
 from jaxdd.artifact.slim import filled
 from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
@@ -97,7 +96,7 @@ def open_foreign(
         return assembled(foreign, problem, options, place)
     if options.format == FOLDER:
         raise UserError(f"--format=folder needs a folder, and {shown(place)} is none")
-    if _is_artifact(place):
+    if is_artifact(place):
         return _checked(load(place), options, in_memory)
     content = open_container(place, "the foreign set")
     ours = artifact_in(content, place)
@@ -106,15 +105,6 @@ def open_foreign(
         return _checked(ours, options, in_memory)
     foreign = read_content(content, place, options)
     return assembled(foreign, _problem(options, in_memory), options, place)
-
-
-def _is_artifact(place: Path) -> bool:
-    """Whether an archive has the members of the library's own file."""
-    try:
-        with zipfile.ZipFile(place) as archive:
-            return {"header.npy", "preprocess/kind.npy"} <= set(archive.namelist())
-    except Exception:  # a damaged zip archive can raise almost anything
-        return False
 
 
 def _checked(

@@ -6,14 +6,16 @@ from pathlib import Path
 from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.csv_file import write_csv
 from jaxdd.artifact.export import export_pngs
-from jaxdd.artifact.file import is_artifact, save
+from jaxdd.artifact.file import SET, save
 from jaxdd.artifact.given import Source, artifact_of
-from jaxdd.errors import UserError, choose
+from jaxdd.errors import choose
+from jaxdd.exchange.content import HEADER
 from jaxdd.exchange.parquet import write_parquet
 from jaxdd.exchange.writers.arrays import as_safetensors, as_torch
 from jaxdd.exchange.writers.hub import as_hub_folder
 from jaxdd.storage.files import make_folder, output_file
-from jaxdd.storage.paths import local_path, shown
+from jaxdd.storage.paths import local_path
+from jaxdd.storage.recognising import Kind, marked
 
 
 def _as_pngs(artifact: Artifact, path: Path) -> Path:
@@ -43,6 +45,16 @@ ENDINGS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+# By which an earlier file of a format is known; a table of numbers could be anybody's.
+_EXPORT = Kind("a set that this library wrote", marked(HEADER.encode()))
+KINDS: Mapping[str, Kind] = {
+    "npz": SET,
+    "safetensors": _EXPORT,
+    "pt": _EXPORT,
+    "parquet": _EXPORT,
+}
+
+
 def write_as(artifact: Source, to: str, path: str | Path) -> Path:
     """Write a set in one of the formats, as a whole or not at all.
 
@@ -55,7 +67,8 @@ def write_as(artifact: Source, to: str, path: str | Path) -> Path:
 
     Raises:
         UserError: the format is unknown, cannot hold the set, or the disk refuses; the
-            file ends otherwise than those of the format, or is another archive.
+            file ends otherwise than those of the format, or is there already and no
+            set that was written like this.
 
     Example:
         >>> import tempfile
@@ -70,13 +83,8 @@ def write_as(artifact: Source, to: str, path: str | Path) -> Path:
     writer = choose("--to", to, TARGETS)
     artifact = artifact_of(artifact)
     if to in ENDINGS:
-        target = output_file(path, "--out", *ENDINGS[to], "")
+        target = output_file(path, "--out", *ENDINGS[to], "", kind=KINDS.get(to))
     else:
         target = local_path(path, "--out")
-    if to == "npz" and target.exists() and not is_artifact(target):
-        raise UserError(
-            f"{shown(target)} is no distilled set, and would be replaced by one: use "
-            "another --out"
-        )
     make_folder(target.parent, "--out")
     return writer(artifact, target)

@@ -14,6 +14,11 @@ from typing import NamedTuple
 from jaxdd.errors import UserError
 from jaxdd.report.style import CSS
 from jaxdd.storage.paths import shown
+from jaxdd.storage.recognising import Kind, marked
+
+# Which of the pages that are there may be replaced by one.
+_GENERATOR = '<meta name="generator" content="jaxdd">'
+PAGE = Kind("a page that this library wrote", marked(_GENERATOR.encode(), 1000))
 
 
 class Section(NamedTuple):
@@ -81,7 +86,7 @@ def document(title: str, lead: str, sections: Sequence[Section]) -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="jaxdd">
+{_GENERATOR}
 <link rel="icon" href="data:,">
 <title>{escaped(title)}</title>
 <style>{CSS}</style>

@@ -8,9 +8,11 @@ from jaxdd.data import Dataset
 from jaxdd.errors import UserError
 from jaxdd.storage.arrays import Member, Shapes, read_arrays
 from jaxdd.storage.paths import shown
+from jaxdd.storage.recognising import Kind, members
 
 SCORES_REMEDY = "give the scores.npz of python -m experiments.difficulty"
 SCORES_FILE = "scores.npz"
+SCORED = Kind("a scores.npz", lambda path: {"scores.npy", "ids.npy"} <= members(path))
 _SCORES = {
     "scores": Member("f", 1),
     "ids": Member("iu", 1),

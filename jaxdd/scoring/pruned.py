@@ -13,10 +13,12 @@ from jaxdd.data import Dataset, Split
 from jaxdd.data.subsets import FORMAT, KIND, Subset
 from jaxdd.report.pictures import draw
 from jaxdd.scoring.result import Difficulty
-from jaxdd.storage.files import make_folder, to_json, write_atomically
-from jaxdd.storage.paths import local_path
+from jaxdd.storage.files import make_folder, output_file, to_json, write_atomically
+from jaxdd.storage.recognising import Kind, marked
 
 SHOWN = 10  # images per class in the picture
+# Its first line.
+INDEX = Kind("an index of samples", marked(f'"kind": "{KIND}"'.encode(), 100))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,9 +70,11 @@ class Pruned:
             path: the JSON file; folders above it are made.
 
         Raises:
-            UserError: the disk refuses.
+            UserError: the disk refuses, or the file ends otherwise, or is there
+                already and no index.
         """
-        target, subset = local_path(path, "the index"), self.subset
+        target = output_file(path, "the index", ".json", kind=INDEX)
+        subset = self.subset
         make_folder(target.parent, "path for the index")
         content = {
             "kind": KIND,

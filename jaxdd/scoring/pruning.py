@@ -11,19 +11,21 @@ from jaxdd import fields
 from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.data.problem import DataFlags, in_memory, open_problem, prepare
-from jaxdd.errors import UserError
+from jaxdd.errors import NotWritten, UserError
 from jaxdd.fields import from_keywords, option
 from jaxdd.primitives.ends import ENDS
 from jaxdd.progress import Callback, listening, say
+from jaxdd.report.figures import PICTURE
 from jaxdd.scores.selection import share_by_score
 from jaxdd.scores.table import SCORES
 from jaxdd.scoring import measuring
 from jaxdd.scoring.files import of_other_data, read_scores
-from jaxdd.scoring.pruned import Pruned
+from jaxdd.scoring.pruned import INDEX, Pruned
 from jaxdd.scoring.result import Difficulty
 from jaxdd.storage import provenance
 from jaxdd.storage.files import make_folder, output_file
 from jaxdd.storage.paths import existing_file, shown
+from jaxdd.storage.recognising import may_be_replaced
 
 USUAL_SCORE = "grad_norm"
 # Flags of a measurement, of which scores from a file make no use.
@@ -132,7 +134,10 @@ def run(config: Config) -> tuple[Pruned, Path]:
     ready = lambda: make_folder(target.parent, "path for the index")
     pruned = chosen(config, ready=ready)
     path = pruned.save(target)
-    pruned.picture(path.with_suffix(".png"))
+    try:
+        pruned.picture(path.with_suffix(".png"))
+    except NotWritten as error:  # the index is there, and nothing else is to come
+        say(f"warning: {error}")
     return pruned, path
 
 
@@ -142,9 +147,9 @@ def target_of(config: Config) -> Path:
     Raises:
         UserError: no index can be written there, or its picture would replace another.
     """
-    target = output_file(config.out, "--out", ".json")
+    target = output_file(config.out, "--out", ".json", kind=INDEX)
     picture = target.with_suffix(".png")
-    if picture.exists() and not target.exists():
+    if not may_be_replaced(picture, PICTURE if target.exists() else None):
         raise UserError(
             f"{shown(picture)} is there, and the picture beside --out={config.out} "
             "would replace it: use another --out"

@@ -13,8 +13,8 @@ from jaxdd.data.real import class_table
 from jaxdd.errors import UserError, quoted
 from jaxdd.report import notebook
 from jaxdd.report.pictures import draw
-from jaxdd.storage.files import atomic_file
-from jaxdd.storage.paths import local_path
+from jaxdd.scoring.files import SCORED
+from jaxdd.storage.files import atomic_file, output_file
 
 SHOWN = 10  # images per class in a notebook
 
@@ -101,9 +101,11 @@ class Difficulty:
             score: name of the score; None where there is only one.
 
         Raises:
-            UserError: no such score, no name among several, or the disk refuses.
+            UserError: no such score, no name among several, the disk refuses, or the
+                file ends otherwise, or is there already and has no scores.
         """
-        scores, target = self._one(score), local_path(path, "the scores")
+        scores = self._one(score)
+        target = output_file(path, "the scores", ".npz", kind=SCORED)
         with atomic_file(target, "wb") as file:
             fingerprint = np.array(self.fingerprint)
             np.savez(file, scores=scores, ids=self.ids, fingerprint=fingerprint)

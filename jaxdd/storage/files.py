@@ -17,6 +17,7 @@ from typing import IO, Any
 from jaxdd.devices import hosts
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import local_path, reason, shown
+from jaxdd.storage.recognising import Kind, is_regular, may_be_replaced
 
 _PART = "part"  # temporary files: .part-HOST-PROCESS-RANDOM
 _OLD_SECONDS = 24 * 3600.0  # a temporary file of another machine is abandoned by then
@@ -58,6 +59,11 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO]:
     Raises:
         UserError: the disk refuses; the message names the path.
     """
+    if os.path.lexists(path) and not (is_regular(path) or path.is_symlink()):
+        raise UserError(
+            f"cannot write {shown(path)}: it is no regular file, but a folder, a "
+            "device or a pipe; choose another name"
+        )
     part = temporary_sibling(path)
     try:
         try:
@@ -195,29 +201,42 @@ def make_folder(path: str | Path, what: str = "--workdir") -> Path:
     return folder
 
 
-def output_file(path: str | Path, flag: str, *endings: str) -> Path:
+def output_file(
+    path: str | Path, flag: str, *endings: str, kind: Kind | None = None
+) -> Path:
     """A file that was named for a result, on this machine; nothing is written yet.
 
-    By its ending it is told from other files, which must not be replaced: a table with
-    the data, say.
+    Only what is of the same kind is replaced: not a table with the data, nor a device.
+    A link stays, and the file that it leads to is replaced.
 
     Args:
         path: the file.
         flag: what names it, such as "--out".
         endings: that it may have, such as ".json"; "" for none.
+        kind: of what is written; with None every file that is there stays.
 
     Raises:
-        UserError: it is a folder, or has another ending.
+        UserError: it is a folder, has another ending, or is there and of another kind.
 
     Example:
         >>> output_file("kept.json", "--out", ".json").name
         'kept.json'
     """
     target = local_path(path, flag)
-    if target.is_dir() or target.suffix.lower() not in endings:
+    named = f"{flag}={shown(path)}" if flag.startswith("--") else shown(path)
+    if target.is_dir():
+        raise UserError(f"{named} is a folder: give the name of a file in it")
+    if target.suffix.lower() not in endings:
         raise UserError(
-            f"{flag}={shown(path)} must be a file that ends in "
+            f"{named} must be a file that ends in "
             f"{' or '.join(filter(None, endings))}, as what is written there does"
+        )
+    if target.is_symlink():
+        target = target.resolve()
+    if not may_be_replaced(target, kind):
+        which = "" if kind is None else f" and is not {kind.name}"
+        raise UserError(
+            f"{named} is there already{which}: it would be replaced; give another name"
         )
     return target
 

@@ -141,7 +141,7 @@ def test_files_of_another_kind_are_not_replaced(tmp_path, to):
 
 def test_an_archive_that_is_no_set_is_not_replaced(tmp_path):
     np.savez(tmp_path / "data.npz", images=np.zeros(3))
-    with refused(None, "data.npz is no distilled set, and would be replaced"):
+    with refused(None, "data.npz is there already and is not a distilled set"):
         write_as(SETS["hard"], "npz", tmp_path / "data.npz")
     path = write_as(SETS["hard"], "npz", tmp_path / "set.npz")
     assert write_as(path, "npz", path) == path  # a path will do as well
