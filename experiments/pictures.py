@@ -25,7 +25,7 @@ from jaxdd.errors import UserError
 from jaxdd.evaluation.reopening import of_set
 from jaxdd.methods.recipes import spelled
 from jaxdd.modality import check_pixels
-from jaxdd.report.figures import PICTURE
+from jaxdd.report.pictures import PICTURE
 from jaxdd.storage.files import make_folder, output_file
 from jaxdd.storage.paths import shown
 

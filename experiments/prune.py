@@ -10,18 +10,17 @@ effort, and what was kept of every class; a picture beside it shows the easiest 
 hardest of these. In Python, `jaxdd.prune` does the same and writes nothing.
 """
 
-from pathlib import Path
+import shlex
 
 from experiments.console.flags import main
 from experiments.planning import scoring as planning
-from jaxdd.scoring.pruned import Pruned
-from jaxdd.scoring.pruning import Config, run
+from jaxdd.scoring.pruning import Config, Indexed, run
 from jaxdd.storage.paths import shown
 
 
-def show(outcome: tuple[Pruned, Path]) -> None:
+def show(outcome: Indexed) -> None:
     """Print what was kept, and how it is used."""
-    pruned, path = outcome
+    pruned, path, flags = outcome
     kept, about = [x["kept"] for x in pruned.kept], pruned.about
     of, name = len(pruned.scored.ids), shown(pruned.name)
     print(
@@ -29,7 +28,8 @@ def show(outcome: tuple[Pruned, Path]) -> None:
         f"{about['end']} ones by {about['score'] or 'the scores given'}, "
         f"{min(kept)} to {max(kept)} of a class"
     )
-    print(f"use it by --dataset={name} --subset={shown(path)}")
+    words = [shlex.quote(f"--{name}={shown(value)}") for name, value in flags.items()]
+    print("use it by", " ".join(words))
 
 
 if __name__ == "__main__":

@@ -23,10 +23,12 @@ from experiments.reproducing import cells, ledger, page, processes
 from experiments.reproducing.places import Place
 from experiments.reproducing.work import Work, is_packed
 from jaxdd import fields
+from jaxdd.errors import UserError
 from jaxdd.methods.network import PrecisionFlag
+from jaxdd.progress import say
 from jaxdd.storage.files import make_folder, output_file, write_atomically
 from jaxdd.storage.lock import owned
-from jaxdd.storage.paths import shown
+from jaxdd.storage.paths import existing_folder, shown
 from jaxdd.storage.recognising import Kind, marked
 
 # Which of the files that are there --page and --pack may replace.
@@ -102,15 +104,24 @@ def run(config: Config) -> str:
     # Not when the first run is finished, whose record would be lost then.
     make_folder(results, "--results")
     ledger.read(results / ledger.LEDGER)
+    if config.collect:
+        existing_folder(out, "--out", "give the folder that has the workdirs of runs")
     with owned(out):
         work = Work(out, results, config.at_once, config.revision, packed)
         if config.collect:
             added = work.collect()
-            return f"{added} records added to {shown(results / ledger.LEDGER)}"
+            of = "" if work.finished() else f"; no finished run lies in {shown(out)}"
+            return f"{added} records added to {shown(results / ledger.LEDGER)}{of}"
         failed = work.fill(runs, config.data_dir, config.minutes)
     states = listed(runs, ledger.read(results / ledger.LEDGER))
     reports.write(out, f"```\n{states}\n```\n", title="Published cells")
-    return "\n\n".join([states, *(f"failed: {name}" for name in failed)])
+    if failed:
+        say(states)
+        raise UserError(
+            f"{len(failed)} of the runs failed ({', '.join(failed)}): their messages "
+            f"are above, or in the .log files of {shown(out)}"
+        )
+    return states
 
 
 def _written(results: Path, path: Path) -> str:

@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from jaxdd.devices import hosts
+from jaxdd.errors import UserError, quoted
 
 
 class Message(NamedTuple):
@@ -147,6 +148,9 @@ def listening(callback: Callback | None) -> Iterator[None]:
             run with a workdir then resumes as after any other interruption. With None,
             an outer callback stays in place.
 
+    Raises:
+        UserError: it cannot be called.
+
     Example:
         >>> events = []
         >>> with listening(events.append):
@@ -161,6 +165,11 @@ def listening(callback: Callback | None) -> Iterator[None]:
     if callback is None:
         yield
         return
+    if not callable(callback):
+        raise UserError(
+            f"progress must be a function of events, not {quoted(callback)}: "
+            "jaxdd.report.bar draws a bar"
+        )
     token = _callback.set(callback)
     try:
         yield

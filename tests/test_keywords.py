@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdd.data.problem import DataFlags
+from jaxdd.data.readers.pictures import size_of
 from jaxdd.fields import from_keywords, option
 from tests.helpers import refused
 
@@ -20,6 +22,14 @@ class Config:
     rate: float = option(0.1, "how fast")
     whiten: bool = option(False, "whether")
     width: int | None = option(None, "how wide")
+
+
+@pytest.mark.parametrize("size", [8, (8, 8), [8, 8], "8", "8x8", np.int32(8)])
+def test_a_size_of_images_is_a_number_a_pair_or_a_text(size):
+    data = from_keywords(DataFlags, dataset="digits", image_size=size)
+    assert size_of(data.image_size) == (8, 8)
+    with refused("--image_size must be a text"):
+        from_keywords(DataFlags, dataset="digits", image_size=8.5)
 
 
 @pytest.mark.parametrize(

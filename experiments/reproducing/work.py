@@ -107,6 +107,10 @@ class Work:
             self._slimmed.add(place.folder / ledger.RECORD)
         say(f"{place.name}: {record['distilled']['mean']:.2f} %, in the ledger")
 
+    def finished(self) -> list[Path]:
+        """The records of finished runs, which lie in their workdirs."""
+        return sorted(self.out.glob(f"*/{ledger.RECORD}"))
+
     def collect(self) -> int:
         """Add finished runs to the ledger; how many were not there.
 
@@ -114,7 +118,7 @@ class Work:
         and that is said.
         """
         added = 0
-        for path in sorted(self.out.glob(f"*/{ledger.RECORD}")):
+        for path in self.finished():
             try:
                 record = ledger.read_record(path.parent)
                 source = sets.kept(record, path.parent)
@@ -152,7 +156,7 @@ class Work:
 
     def _slim(self) -> None:
         """Have the slim form of large sets that were recorded before there was one."""
-        for path in sorted(self.out.glob(f"*/{ledger.RECORD}")):
+        for path in self.finished():
             if path in self._slimmed:
                 continue
             self._slimmed.add(path)

@@ -19,6 +19,11 @@ def as_array(where: str, values: Any) -> np.ndarray:
     Raises:
         UserError: the values are ragged nested sequences.
     """
+    if isinstance(values, np.ma.MaskedArray):
+        raise UserError(
+            f"the {where} are a masked array, whose mask would be lost: leave masked "
+            "samples out, or fill them"
+        )
     try:
         return np.asarray(values)
     except ValueError:

@@ -11,7 +11,7 @@ from jaxdd.data.dataset import Dataset
 from jaxdd.data.readers.digits import digits
 from jaxdd.data.readers.folder import from_folder
 from jaxdd.data.readers.npz import from_npz
-from jaxdd.data.readers.pictures import Form, fit_arrays
+from jaxdd.data.readers.pictures import Form, Size, fit_arrays, form_of
 from jaxdd.data.readers.small import breast_cancer, waves, wine
 from jaxdd.data.readers.table import from_table
 from jaxdd.data.readers.tfds import from_tfds
@@ -34,7 +34,7 @@ def load(
     name: str,
     data_dir: str | Path | None = None,
     channels: int | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: Size = None,
     modality: str | None = None,
     label: str | None = None,
     id_column: str | None = None,
@@ -48,8 +48,8 @@ def load(
             of a TFDS dataset.
         data_dir: folder of prepared TFDS datasets, see `from_tfds`.
         channels: 1 (grey) or 3 (RGB), to which images are converted; None keeps theirs.
-        image_size: (H, W) in pixels; images are cut to that shape about their centre
-            and resized.
+        image_size: in pixels, a side or (H, W); images are cut to that shape about
+            their centre and resized.
         modality: what the arrays of an .npz are, see `from_arrays`.
         label, id_column, missing: how a table is read, see `from_table`.
         stream: whether images stay on disk, one of `streaming.choice.STREAM`. Folders,
@@ -71,7 +71,7 @@ def _read(
     name: str,
     data_dir: str | Path | None,
     channels: int | None,
-    image_size: tuple[int, int] | None,
+    image_size: Size,
     modality: str | None,
     label: str | None,
     id_column: str | None,
@@ -80,7 +80,7 @@ def _read(
 ) -> Dataset:
     """The dataset of `load`, on disk where its reader decodes to the disk."""
     kind, _, place = name.partition(":")
-    form = Form(channels, image_size).checked()
+    form = form_of(channels, image_size)
     of_tables = {"label": label, "id_column": id_column, "missing": missing}
     given = next((flag for flag, x in of_tables.items() if x is not None), None)
     if given is not None and kind != TABLE:

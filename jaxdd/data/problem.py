@@ -1,7 +1,6 @@
 """A dataset with its splits and preprocessing, as every run starts from it."""
 
 import math
-import re
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -18,6 +17,7 @@ from jaxdd.data import (
     split,
 )
 from jaxdd.data.load import BUILT_IN
+from jaxdd.data.readers.pictures import size_of
 from jaxdd.data.readers.table import MISSING
 from jaxdd.data.real import real_data
 from jaxdd.data.streaming import choice as streaming_choice
@@ -26,7 +26,7 @@ from jaxdd.data.streaming.rows import HostArray, Rows
 from jaxdd.data.subsets import checked_ids, read_index
 from jaxdd.data.whitening import LARGEST_WHOLE, cost, side_for
 from jaxdd.devices import policy
-from jaxdd.errors import UserError, quoted
+from jaxdd.errors import UserError
 from jaxdd.fields import Choice, option
 from jaxdd.modality import MODALITIES, check_pixels
 from jaxdd.progress import say
@@ -59,6 +59,7 @@ class DataFlags:
         None,
         "size in pixels, N or HxW, to which images are cut about their centre and "
         "resized",
+        kind="size",
     )
     modality: str | None = option(
         None,
@@ -236,8 +237,7 @@ def open_dataset(data: DataFlags) -> Dataset:
     Raises:
         UserError: the dataset cannot be used.
     """
-    size = size_of(data.image_size)
-    form: dict[str, Any] = {**data.form, "image_size": size}
+    form: dict[str, Any] = {**data.form, "image_size": size_of(data.image_size)}
     dataset = load(data.dataset, data.data_dir, stream=data.stream, **form)
     for remark in dataset.remarks:
         say(remark)
@@ -278,28 +278,6 @@ def restricted(dataset: Dataset, path: str | None, name: str) -> Dataset:
     ids = checked_ids(index.ids, len(dataset.labels), shown(path))
     say(f"{shown(path)}: {len(ids)} of {len(dataset.labels)} training samples")
     return dataset.subset(ids)
-
-
-def size_of(text: object) -> tuple[int, int] | None:
-    """(H, W) of --image_size, None where it is not given.
-
-    Raises:
-        UserError: the text is neither N nor HxW.
-
-    Example:
-        >>> size_of("32"), size_of("20x30")
-        ((32, 32), (20, 30))
-    """
-    if text is None:
-        return None
-    # The text may come from an artifact.
-    match = re.fullmatch(r"([0-9]{1,9})(?:x([0-9]{1,9}))?", str(text))
-    if match is None:
-        raise UserError(
-            f"--image_size must be a number of pixels or HxW, not {quoted(text)}"
-        )
-    height, width = match[1], match[2] or match[1]
-    return int(height), int(width)
 
 
 def prepare(

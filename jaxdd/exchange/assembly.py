@@ -146,10 +146,15 @@ def _check_names(foreign: Foreign, dataset: Dataset, where: str) -> None:
             "its labels in the order of the dataset"
         )
     lacking = next((name for name in theirs if name not in ours), None)
+    if lacking is None:
+        difference = f"{len(ours)} classes, and the set names {len(theirs)}"
+        if len(set(theirs)) < len(theirs):
+            difference += ", some of them twice"
+    else:
+        difference = f"{len(ours)} classes and none called {quoted(lacking)}"
     raise UserError(
         f"the classes of {where} are not those of the dataset, which has "
-        f"{len(ours)} classes and none called {quoted(lacking or '')}: give the "
-        "dataset that the set was distilled from"
+        f"{difference}: give the dataset that the set was distilled from"
     )
 
 

@@ -91,6 +91,8 @@ def numbers(value: Any, what: str) -> np.ndarray:
         raise UserError(f"{what} are no numbers but {quoted(str(array.dtype))}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UserError(f"{what} hold NaN or infinity: the run that made them diverged")
-    if array.dtype.kind == "f" and array.size and np.abs(array).max() > _LARGEST:
-        raise UserError(f"{what} hold values up to {np.abs(array).max():.3g}")
+    if array.dtype.kind == "f" and array.size:
+        largest = float(np.abs(array).max())  # the bound is none in half precision
+        if largest > _LARGEST:
+            raise UserError(f"{what} hold values up to {largest:.3g}")
     return array

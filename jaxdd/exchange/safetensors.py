@@ -71,7 +71,9 @@ def read_safetensors(
 def _read(place: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     size = place.stat().st_size
     with open(place, "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))
+        if size < 8:
+            raise ValueError(f"it has {size} bytes")
+        (length,) = struct.unpack("<Q", file.read(8))
         if length > min(_LARGEST_HEADER, size - 8):
             raise ValueError(f"its header declares {quoted(length)} bytes")
         header = json.loads(file.read(length).decode())

@@ -14,6 +14,7 @@ from jaxdd.methods.published.preset import Preset
 from jaxdd.synthetic.images import Images
 
 _BEYOND = 1e-3  # by which pixels may leave [0, 1]
+_BYTES_FROM = 2.0  # the largest value from which on pixels look like bytes
 _FAR, _SHARE = 0.5, 0.1  # of values far outside the range of pixels, for a warning
 
 
@@ -72,10 +73,15 @@ def scaled(
     if space == "pixels":
         low, high = float(images.min()), float(images.max())
         if low < -_BEYOND or high > 1 + _BEYOND:
+            remedy = (
+                "give --normalisation=dataset, or the name of the dataset whose "
+                "constants were used"
+            )
+            if low >= 0 and _BYTES_FROM < high <= 255:
+                remedy = "divide them by 255, or store them as uint8"
             raise UserError(
                 f"the images should be pixels from 0 to 1, and hold values from "
-                f"{low:.3g} to {high:.3g}: give --normalisation=dataset, or the name "
-                "of the dataset whose constants were used"
+                f"{low:.3g} to {high:.3g}: {remedy}"
             )
         images = np.clip(images, 0, 1)
         said.insert(0, "the images are pixels from 0 to 1")

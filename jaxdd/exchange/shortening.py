@@ -2,13 +2,12 @@
 
 import dataclasses
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxdd.artifact.artifact import Artifact
-from jaxdd.artifact.file import load
+from jaxdd.artifact.given import Source, artifact_of
 from jaxdd.data.real import real_data
 from jaxdd.errors import UserError, check_integer, choose
 from jaxdd.fields import plain
@@ -22,7 +21,7 @@ USUAL_SCORE = "el2n"
 
 
 def shorten(
-    artifact: Artifact | str | Path,
+    artifact: Source,
     ipc: int,
     score: str = USUAL_SCORE,
     *,
@@ -77,8 +76,7 @@ def shorten(
         if value < 1:
             raise UserError(f"{name} must be positive, not {value}")
     effort = Effort(networks=networks, train_steps=train_steps)
-    if isinstance(artifact, str | Path):
-        artifact = load(artifact)
+    artifact = artifact_of(artifact)
     if ipc > artifact.ipc:
         raise UserError(
             f"a set with an ipc of {artifact.ipc} cannot be shortened to {ipc}: choose "

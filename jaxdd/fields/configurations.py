@@ -14,7 +14,7 @@ from jaxdd.fields.options import (
     local,
     option,
     optional,
-    plain,
+    plain_of,
     type_of,
 )
 from jaxdd.fields.trees import Flag, flags_of
@@ -165,6 +165,6 @@ def _typed(field: dataclasses.Field, value: Any) -> Any:
     kind = type_of(field)
     if value is None and (field.default is None or optional(field)):
         return None
-    value = plain(value)
+    value = plain_of(field, value)
     check_type(f"--{field.name}", kind, value)
     return float(value) if kind is float else value

@@ -55,7 +55,8 @@ def option(
     Args:
         default: the value of a field that is not given.
         text: the help text, which has to stand alone.
-        kind: "path", "dataset" or "seed"; None for what the type says.
+        kind: "path", "dataset", "seed" or "size" (of images); None for what the type
+            says.
         flag: the name of the flag; by default that of the field.
         above, at_least, below, at_most: bounds of a number.
         choices: the names that a text may be, or a mapping of them.
@@ -219,6 +220,24 @@ def plain(value: Any) -> Any:
         with contextlib.suppress(NotImplementedError):
             return value.item()
     return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def plain_of(field: dataclasses.Field, value: Any) -> Any:
+    """As `plain`; and a size that is a number or a pair of them as the flag's text.
+
+    Example:
+        >>> size = option(None, "a size", kind="size")
+        >>> plain_of(size, 8), plain_of(size, (8, 10)), plain_of(size, "8x10")
+        ('8', '8x10', '8x10')
+    """
+    value = plain(value)
+    if field.metadata.get("kind") != "size" or isinstance(value, bool):
+        return value
+    sides = value if isinstance(value, list | tuple) else [value]
+    sides = [plain(side) for side in sides]
+    if len(sides) in (1, 2) and all(isinstance(side, int) for side in sides):
+        return "x".join(map(str, sides))
+    return value
 
 
 def local(value: Any, name: str) -> str:

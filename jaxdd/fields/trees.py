@@ -17,6 +17,7 @@ from jaxdd.fields.options import (
     local,
     none_of,
     plain,
+    plain_of,
     type_of,
 )
 
@@ -152,7 +153,7 @@ def typed(flag: Flag, value: Any) -> Any:
         FieldError: it has another type.
     """
     rule, kind = flag.field.metadata, type_of(flag.field)
-    value = plain(value)
+    value = plain_of(flag.field, value)
     if "variant" in rule:
         kind = str
     elif rule["kind"] == "path" or (rule["parse"] and isinstance(value, str)):

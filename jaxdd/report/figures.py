@@ -26,13 +26,10 @@ from numpy.typing import ArrayLike
 from jaxdd.errors import NotWritten, UserError, quoted
 from jaxdd.storage.files import atomic_file
 from jaxdd.storage.paths import local_path, reason, shown
-from jaxdd.storage.recognising import Kind, marked
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Curve: TypeAlias = tuple[ArrayLike, ArrayLike]  # x [S], y [S]
 
-# Which of the pictures that are there may be replaced by one.
-PICTURE = Kind("a picture that Matplotlib drew", marked(b"Matplotlib", 400))
 DPI = 120
 COLORS = ("#1f5fa8", "#d1602b", "#2f8f5b", "#8a4fa3", "#b8932f", "#4a4a4a")
 LARGEST_SIDE = 40.0  # inches that viewers can show; Agg refuses 65,536 pixels

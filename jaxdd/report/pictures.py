@@ -7,8 +7,11 @@ from typing import Any, TypeVar
 from jaxdd.errors import NotWritten, UserError
 from jaxdd.progress import say
 from jaxdd.storage.paths import reason, shown
+from jaxdd.storage.recognising import Kind, marked
 
 T = TypeVar("T")
+# Which of the pictures that are there may be replaced by one.
+PICTURE = Kind("a picture that Matplotlib drew", marked(b"Matplotlib", 400))
 
 
 def draw(function: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxdd import fields, report
 from jaxdd.data.accepted import Data, as_problem_data
+from jaxdd.data.readers.pictures import Size
 from jaxdd.devices.precision import AUTO
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import from_keywords, option
@@ -61,7 +62,7 @@ def difficulty(
     precision: str = AUTO,
     data_dir: str | Path | None = None,
     channels: int | None = None,
-    image_size: str | int | None = None,
+    image_size: Size = None,
     modality: str | None = None,
     label: str | None = None,
     id_column: str | None = None,
@@ -146,7 +147,7 @@ def difficulty(
             precision=precision,
             data_dir=data_dir,
             channels=channels,
-            image_size=str(image_size) if isinstance(image_size, int) else image_size,
+            image_size=image_size,
             modality=modality if by_name else None,
             label=label,
             id_column=id_column,

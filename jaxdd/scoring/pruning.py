@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxdd import fields
 from jaxdd.data import Dataset
@@ -15,7 +15,7 @@ from jaxdd.errors import NotWritten, UserError
 from jaxdd.fields import from_keywords, option
 from jaxdd.primitives.ends import ENDS
 from jaxdd.progress import Callback, listening, say
-from jaxdd.report.figures import PICTURE
+from jaxdd.report.pictures import PICTURE
 from jaxdd.scores.selection import share_by_score
 from jaxdd.scores.table import SCORES
 from jaxdd.scoring import measuring
@@ -124,7 +124,21 @@ def prune(
         return chosen(fields.understood(config), dataset)
 
 
-def run(config: Config) -> tuple[Pruned, Path]:
+class Indexed(NamedTuple):
+    """What was kept, and the flags by which a run takes it.
+
+    Attributes:
+        pruned: the samples.
+        path: of the index.
+        flags: of the data and the index, by name.
+    """
+
+    pruned: Pruned
+    path: Path
+    flags: dict[str, Any]
+
+
+def run(config: Config) -> Indexed:
     """Prune as `prune`, and write the index and its picture.
 
     Raises:
@@ -138,7 +152,9 @@ def run(config: Config) -> tuple[Pruned, Path]:
         pruned.picture(path.with_suffix(".png"))
     except NotWritten as error:  # the index is there, and nothing else is to come
         say(f"warning: {error}")
-    return pruned, path
+    data = {"dataset": config.dataset, "data_dir": config.data_dir, **config.form}
+    given = {name: value for name, value in data.items() if value is not None}
+    return Indexed(pruned, path, {**given, "subset": path})
 
 
 def target_of(config: Config) -> Path:

@@ -10,7 +10,7 @@ import re
 import stat
 from pathlib import Path
 
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 
 # Limits of common file systems; beyond them the system's message names no cause.
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes
@@ -26,13 +26,15 @@ def local_path(path: str | os.PathLike, what: str) -> Path:
         what: name of the path in messages, such as "--workdir".
 
     Raises:
-        UserError: the path is empty, is an address such as gs://bucket, begins with an
-            unknown user, contains a zero byte or is too long for a file system.
+        UserError: it is no path, is empty, is an address such as gs://bucket, begins
+            with an unknown user, contains a zero byte or is too long for a file system.
 
     Example:
         >>> local_path("runs/x", "--workdir").as_posix()
         'runs/x'
     """
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise UserError(f"{what} must name a path, not {quoted(path)}")
     text = os.fspath(path)
     if isinstance(text, bytes):
         text = os.fsdecode(text)

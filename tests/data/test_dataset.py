@@ -61,6 +61,8 @@ def float_images(value):
         ({"labels": np.arange(12) % 2 * 2}, "is 1, and they go up to 2"),
         ({"labels": np.arange(12) % 3 + 1}, "subtract 1"),
         ({"class_names": ["a", "b", "c", "dodo"]}, "dodo"),
+        ({"class_names": ["a", "a", "b"]}, "have 'a' twice"),
+        ({"images": np.ma.masked_less(float_images(0.5), 0.2)}, "masked array"),
         ({"class_names": ["a", "b"]}, "labels go up to 2: give a name for every"),
         ({"labels": np.full(12, 2**31 - 1)}, "without gaps"),
         ({"labels": np.zeros(12, int), "test_labels": np.zeros(6, int)}, "1 class"),

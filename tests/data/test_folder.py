@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdd.data import load
+from jaxdd.data import from_folder, load
 from jaxdd.errors import UserError
 from tests.data.folders import classes, read, refusal, save
 from tests.helpers import refused
@@ -213,3 +213,19 @@ def test_a_folder_without_permission_is_named(folder, name, monkeypatch):
     message = refusal(folder)
     assert name in message
     assert "(Permission denied)" in message
+
+
+@pytest.mark.parametrize("size", [4, "4", (4, 4), [4, 4], "4x4", np.int64(4)])
+def test_a_size_may_be_written_in_any_form(folder, size):
+    assert from_folder(folder, image_size=size, channels=3).image_shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize("size", [8.5, (8.5, 8), "8 x 8", (1, 2, 3), True, "0", 10**6])
+def test_a_size_that_is_none_is_refused(folder, size):
+    with refused(None, "--image_size" if size not in ("0", 10**6) else "resized"):
+        from_folder(folder, image_size=size)
+
+
+def test_channels_are_a_number(folder):
+    with refused(None, "turned into 1 or 3 channels, not '3'"):
+        from_folder(folder, channels="3")

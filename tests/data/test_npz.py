@@ -90,6 +90,10 @@ def test_grey_is_that_of_pillow_and_digits_are_converted(tmp_path):
     [
         ({}, "none of them"),
         ({"images": IMAGES}, "only images"),
+        (
+            {"images": IMAGES, "labels": LABELS, "test_images": IMAGES},
+            "test_images without test_labels",
+        ),
         ({"images": IMAGES, "labels": np.eye(12, 14)}, "(12, 14)"),
         ({"images": IMAGES, "labels": np.eye(12, 14)}, "ChestMNIST"),
         ({"images": IMAGES, "labels": LABELS[:5]}, "(5,)"),
@@ -103,6 +107,12 @@ def test_grey_is_that_of_pillow_and_digits_are_converted(tmp_path):
 def test_archives_that_cannot_be_used_are_named(arrays, quoted, tmp_path):
     with refused(None, quoted):
         load(archive(tmp_path, **arrays))
+
+
+def test_a_second_training_split_is_told(tmp_path):
+    pairs = {"images": IMAGES, "labels": LABELS, "x_train": IMAGES, "y_train": LABELS}
+    dataset = load(archive(tmp_path, **pairs))
+    assert any("images of npz:" in x and "left out" in x for x in dataset.remarks)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\3\4 no archive"])

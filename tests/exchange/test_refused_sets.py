@@ -29,6 +29,18 @@ BAD = {
     "texts": ("cat", HARD, {}, "no array"),
     "no images": (INPUTS[:0], HARD[:0], {}, "four axes"),
     "too large": (INPUTS * 1e7, HARD, {}, "values up to"),
+    "bytes as floats": (
+        255 * PIXELS.astype("f4"),
+        HARD,
+        {"normalisation": "pixels"},
+        "divide them by",
+    ),
+    "bytes as integers": (
+        (255 * PIXELS).astype("i8"),
+        HARD,
+        {"normalisation": "pixels"},
+        "as uint8",
+    ),
     "no pixels": (INPUTS, HARD, {"normalisation": "pixels"}, "from 0 to 1"),
     "an unknown scale": (INPUTS, HARD, {"normalisation": "moon"}, "moon"),
     "another ipc": (INPUTS, HARD, {"ipc": 5}, "--ipc=5"),
@@ -53,6 +65,27 @@ def test_metadata_of_any_form_are_passed_over(tmp_path, metadata):
     content = {"images": PIXELS, "labels": HARD, "__metadata__": metadata}
     artifact, _ = read(saved(content, tmp_path / "set.pt"), normalisation="pixels")
     assert artifact.class_names == DATA.class_names
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda names: names[:-1], "3 classes, and the set names 2"),
+        (lambda names: (*names, names[0]), "names 4, some of them twice"),
+        (lambda names: ("wolf", *names[1:]), "none called 'wolf'"),
+    ],
+)
+def test_other_class_names_are_told_as_they_are(tmp_path, change, words):
+    names = np.array(change(DATA.class_names))
+    np.savez(tmp_path / "a.npz", images=PIXELS, labels=HARD, class_names=names)
+    with refused(None, words):
+        read(tmp_path / "a.npz", normalisation="pixels")
+
+
+def test_half_precision_is_read_without_a_warning(tmp_path, recwarn):
+    content = {"images": PIXELS.astype("f2"), "labels": HARD}
+    read(saved(content, tmp_path / "set.pt"), normalisation="pixels")
+    assert not [x for x in recwarn if issubclass(x.category, RuntimeWarning)]
 
 
 def test_a_rate_beyond_every_float_is_refused(tmp_path):

@@ -15,9 +15,12 @@ from jaxdd.data import digits
 from jaxdd.data.problem import DataFlags, open_problem
 from jaxdd.distillation.identity import identity
 from jaxdd.distillation.opening import open_run
+from jaxdd.errors import NotWritten
 from jaxdd.evaluation import reopening
+from jaxdd.progress import listening
 from jaxdd.scores.selection import share_by_score
 from jaxdd.scoring import pruning
+from jaxdd.scoring.pruned import Pruned
 from tests.helpers import refused
 
 
@@ -63,8 +66,9 @@ def test_the_index_says_what_was_kept_and_is_read_by_every_flag(
     config = pruning.Config(
         out=str(path), keep=0.2, scores=scores_file, end="hard", balanced=True
     )
-    pruned, written = pruning.run(config)
-    program.show((pruned, written))
+    outcome = pruning.run(config)
+    program.show(outcome)
+    pruned = outcome.pruned
     told = capsys.readouterr().out
     assert f"--dataset=digits --subset={path}" in told
     assert "of 1437 training samples" in told
@@ -132,6 +136,32 @@ def test_scores_are_measured_as_difficulty_measures_them():
 def test_what_keeps_nothing_is_refused(scores_file, flags, words):
     with refused(None, words):
         jaxdd.prune("digits", **{"keep": 0.3, "scores": scores_file, **flags})
+
+
+def test_a_picture_does_not_decide_about_an_index(
+    tmp_path, scores_file, monkeypatch, capsys
+):
+    def full(self, path):
+        raise NotWritten(f"cannot write {path}: No space left on device")
+
+    monkeypatch.setattr(Pruned, "picture", full)
+    place = tmp_path / "kept.json"
+    flags = {"out": str(place), "keep": 0.5, "scores": scores_file}
+    messages = []
+    with listening(messages.append):
+        program.show(pruning.run(pruning.Config(channels=1, **flags)))
+    assert place.exists()
+    assert any("No space left" in str(x) for x in messages)
+    hint = capsys.readouterr().out.splitlines()[-1]
+    assert hint == f"use it by --dataset=digits --channels=1 --subset={place}"
+
+
+def test_scores_of_more_samples_are_those_of_other_data(tmp_path):
+    ids = np.arange(400)
+    np.savez(tmp_path / "s.npz", scores=ids / 400, ids=ids, fingerprint="of others")
+    flags = {"keep": 0.5, "scores": str(tmp_path / "s.npz")}
+    with refused(None, "scores of other data: of 400 samples or more, and this has"):
+        jaxdd.prune("wine", **flags)
 
 
 def test_the_index_replaces_no_other_file(tmp_path, scores_file):

@@ -21,6 +21,7 @@ from jaxdd.distillation import experts, options
 from jaxdd.errors import UserError
 from jaxdd.storage import signals
 from jaxdd.storage.signals import Interrupted
+from tests.helpers import refused
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -44,13 +45,33 @@ def config(folder: Path, **changes) -> reproduce.Config:
     return reproduce.Config(**{**places, "steps": 1, **changes})
 
 
+def test_a_run_that_fails_is_the_failure_of_the_program(two_cells, tmp_path):
+    """With the sentence of the run in its log, and a list of all states."""
+    flags = config(tmp_path, cells="digits-dm+sdc-1", at_once=2)
+    with refused(None, "1 of the runs failed (digits-dm+sdc-1-seed0-1)"):
+        reproduce.run(flags)
+    log = tmp_path / "runs/digits-dm+sdc-1-seed0-1.log"
+    assert "--inner_epochs" in log.read_text()
+    assert "digits-dm+sdc-1" in (tmp_path / "runs/report.html").read_text()
+
+
+def test_records_are_collected_from_a_folder_that_is_there(tmp_path):
+    with refused(None, "does not exist", "workdirs of runs"):
+        reproduce.run(config(tmp_path, collect=True))
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "runs").mkdir()
+    text = reproduce.run(config(tmp_path, collect=True))
+    assert "0 records added" in text
+    assert "no finished run lies in" in text
+
+
 @pytest.mark.slow
 def test_what_fails_does_not_stop_the_others_and_what_is_done_is_kept_once(
     two_cells, tmp_path
 ):
     packed = tmp_path / "made.zip"
-    text = reproduce.run(config(tmp_path, at_once=2, pack=str(packed)))
-    assert "failed: digits-dm+sdc-1-seed0-1" in text
+    with refused(None, "1 of the runs failed (digits-dm+sdc-1-seed0-1)"):
+        reproduce.run(config(tmp_path, at_once=2, pack=str(packed)))
     assert (
         "--inner_epochs" in (tmp_path / "runs/digits-dm+sdc-1-seed0-1.log").read_text()
     )

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from jaxdd.progress import Ended, Message, Progress, Stage, Started, listening, say
 from jaxdd.report import progress
+from tests.helpers import refused
 
 ROOT = Path(__file__).parents[2]
 NAMES = [
@@ -149,3 +150,8 @@ def test_the_library_is_imported_without_what_draws():
         "assert callable(jaxdd.report.bar)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_what_cannot_be_called_is_no_progress():
+    with refused(None, "progress must be a function"), listening(3):
+        pass

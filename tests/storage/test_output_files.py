@@ -10,8 +10,8 @@ import jaxdd
 from jaxdd.artifact.artifact import _example
 from jaxdd.errors import UserError
 from jaxdd.exchange.targets import write_as
-from jaxdd.report.figures import PICTURE
 from jaxdd.report.page import PAGE, document
+from jaxdd.report.pictures import PICTURE
 from jaxdd.storage.files import output_file, write_atomically
 from jaxdd.storage.recognising import Kind, marked, may_be_replaced
 from tests.helpers import refused, toy_arrays

@@ -6,6 +6,7 @@ import pytest
 
 from jaxdd.errors import UserError
 from jaxdd.storage.paths import existing_file, existing_folder, local_path, shown
+from tests.helpers import refused
 
 
 @pytest.mark.parametrize(
@@ -69,3 +70,9 @@ def test_what_is_shown_can_be_printed():
     text.encode("utf-8")
     assert text.isprintable()
     assert len(text) < 400
+
+
+@pytest.mark.parametrize("value", [3, None, 0.5, ["a"]])
+def test_what_is_no_path_is_named(value):
+    with refused(None, "must name a path"):
+        local_path(value, "the set")

@@ -173,7 +173,8 @@ def refusal(
             f"--image_size={usual}" if usual else "--image_size=N (such as 32)"
         )
     if form.channels is None and (len(modes) > 1 or not {*modes} <= {"grey", "RGB"}):
-        wrong.append(f"of several modes ({_kinds(modes)})")
+        which = "several modes" if len(modes) > 1 else "a mode that is converted"
+        wrong.append(f"of {which} ({_kinds(modes)})")
         flags.append(f"--channels={1 if _usual(modes) == 'grey' else 3}")
     if not wrong:  # the headers of files and their content may differ
         wrong.append("of several sizes or modes once they are decoded")

@@ -8,7 +8,7 @@ import numpy as np
 from jaxdd.data.dataset import Dataset, from_arrays
 from jaxdd.data.readers.decoding import images_of
 from jaxdd.data.readers.listing import Listing, many
-from jaxdd.data.readers.pictures import SUFFIXES, Form
+from jaxdd.data.readers.pictures import SUFFIXES, Size, form_of
 from jaxdd.data.readers.tiny_imagenet import is_unpacked, read_unpacked
 from jaxdd.data.splits import held_out_remark, with_test_split
 from jaxdd.data.streaming.rows import pick
@@ -23,7 +23,7 @@ _TEST_FOLDERS = ("test", "testing", "val", "valid", "validation")
 def from_folder(
     path: str | Path,
     channels: int | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: Size = None,
     stream: str = "never",
 ) -> Dataset:
     """Images in one sub-folder per class, the classes in the order of their names.
@@ -40,8 +40,8 @@ def from_folder(
             says.
         channels: 1 or 3, to which images are converted; by default grey and RGB are
             kept and have to be the same in all files.
-        image_size: (H, W) in pixels; images are cut to that shape about their centre
-            and resized.
+        image_size: in pixels, a side or (H, W); images are cut to that shape about
+            their centre and resized.
         stream: whether decoded images stay on disk, one of `streaming.choice.STREAM`.
 
     Returns:
@@ -58,7 +58,7 @@ def from_folder(
         ...
         jaxdd.errors.UserError: ...
     """
-    form = Form(channels, image_size).checked()
+    form = form_of(channels, image_size)
     root = existing_folder(path, "the image folder", "check the path")
     if is_unpacked(root):
         return read_unpacked(root, form, stream)

@@ -12,7 +12,7 @@ from jaxdd.data.checks import as_labels, check_rank
 from jaxdd.data.dataset import Dataset, as_samples, from_arrays
 from jaxdd.data.readers.cache import digest_of
 from jaxdd.data.readers.npz_rows import Images, Source, are_streamed, stored_images
-from jaxdd.data.readers.pictures import Form, fit_arrays
+from jaxdd.data.readers.pictures import Form, Size, fit_arrays, form_of
 from jaxdd.data.splits import held_out_remark, with_test_split
 from jaxdd.data.streaming.rows import HostArray
 from jaxdd.errors import UserError
@@ -47,7 +47,7 @@ _REMEDY = (
 def from_npz(
     path: str | Path,
     channels: int | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: Size = None,
     modality: str | None = None,
     stream: str = "never",
 ) -> Dataset:
@@ -80,7 +80,7 @@ def from_npz(
         ((8, 8, 1), 2, 2)
     """
     place = existing_file(path, _WHAT, _REMEDY)
-    archive = _Archive(place, Form(channels, image_size).checked(), modality, stream)
+    archive = _Archive(place, form_of(channels, image_size), modality, stream)
     dataset = archive.streamed()
     return archive.in_memory() if dataset is None else dataset
 
@@ -111,6 +111,14 @@ class _Archive:
                 f"{_WHAT} {shown(place)} needs images with labels to train on, and has "
                 f"{arrays}: {_REMEDY}"
             )
+        for pair in _TRAIN + _TEST:
+            alone = {*pair} & self.there.keys()
+            if len(alone) == 1:
+                (name,), (lacking,) = alone, {*pair} - alone
+                raise UserError(
+                    f"{_WHAT} {shown(place)} has {name} without {lacking}: add these, "
+                    f"or leave {name} out"
+                )
         self.name = f"npz:{shown(re.sub(r'[.]npz$', '', place.name))}"
         test = [p for p in _TEST if {*p} <= self.there.keys()]
         self.pairs = (train, *test[:1])
@@ -118,6 +126,12 @@ class _Archive:
             f"the split {pair[0]} of {self.name} ({self._count(pair[0])} images) was "
             f"left out: {test[0][0]} is the test split"
             for pair in test[1:]
+        ]
+        self.remarks += [
+            f"{pair[0]} of {self.name} ({self._count(pair[0])} images) was left out: "
+            f"{train[0]} is the training split"
+            for pair in _TRAIN
+            if pair != train and {*pair} <= self.there.keys()
         ]
         if not test:
             self.remarks.append(held_out_remark(self.name, self._count(train[0])))

@@ -7,17 +7,18 @@ whatever its name, so that only the formats in `FORMATS` are ever tried.
 import contextlib
 import io
 import os
+import re
 import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from jaxdd.data.checks import check_range, check_rank
-from jaxdd.errors import UserError
+from jaxdd.errors import UserError, quoted
 from jaxdd.storage.paths import reason
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
@@ -36,6 +37,37 @@ _TRANSPARENT = " with transparency"
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's
 
 
+# A side of square images, (height, width), or either as --image_size has it.
+Size: TypeAlias = tuple[int, int] | int | str | None
+
+
+def size_of(size: object) -> tuple[int, int] | None:
+    """(H, W) of an image size, None where it is not given.
+
+    Raises:
+        UserError: it is no number of pixels, no two of them, and no text such as N or
+            HxW.
+
+    Example:
+        >>> size_of("32"), size_of("20x30"), size_of(32), size_of((20, 30))
+        ((32, 32), (20, 30), (32, 32), (20, 30))
+    """
+    if size is None:
+        return None
+    sides: list[Any] = list(size) if isinstance(size, list | tuple) else [size]
+    whole = all(hasattr(x, "__index__") and not isinstance(x, bool) for x in sides)
+    if whole and len(sides) in (1, 2):
+        return int(sides[0]), int(sides[-1])
+    # A text, which may come from an artifact.
+    match = re.fullmatch(r"([0-9]{1,9})(?:x([0-9]{1,9}))?", str(size))
+    if match is None or not isinstance(size, str):
+        raise UserError(
+            f"--image_size must be a number of pixels or HxW, not {quoted(size)}"
+        )
+    height, width = match[1], match[2] or match[1]
+    return int(height), int(width)
+
+
 class Form(NamedTuple):
     """The form to which images are converted; None keeps theirs.
 
@@ -48,23 +80,25 @@ class Form(NamedTuple):
     channels: int | None = None
     size: tuple[int, int] | None = None
 
-    def checked(self) -> "Form":
-        """This form, if images can have it.
 
-        Raises:
-            UserError: the number of channels or the size is out of range.
-        """
-        if self.channels not in (None, *MODES):
+def form_of(channels: int | None, size: Size) -> Form:
+    """The form that images can have.
+
+    Raises:
+        UserError: the number of channels or the size is out of range.
+    """
+    if channels not in (None, *MODES) or isinstance(channels, str):
+        raise UserError(
+            f"images are turned into 1 or 3 channels, not {quoted(channels)}"
+        )
+    sides = size_of(size)
+    for side in sides or ():
+        if not 1 <= side <= LARGEST_SIDE:
             raise UserError(
-                f"images are turned into 1 or 3 channels, not {self.channels}"
+                f"images are resized to between 1 and {LARGEST_SIDE} pixels a side, "
+                f"not {side}"
             )
-        for side in self.size or ():
-            if not 1 <= side <= LARGEST_SIDE:
-                raise UserError(
-                    f"images are resized to between 1 and {LARGEST_SIDE} pixels a "
-                    f"side, not {side}"
-                )
-        return self
+    return Form(channels, sides)
 
 
 class Kind(NamedTuple):

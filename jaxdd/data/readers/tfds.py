@@ -14,7 +14,15 @@ import numpy as np
 from jaxdd.data.dataset import Dataset, from_arrays
 from jaxdd.data.readers.ahead import in_order
 from jaxdd.data.readers.cache import cache_file, digest_of, read_cache, write_cache
-from jaxdd.data.readers.pictures import MODES, Form, decode, open_picture, quietly
+from jaxdd.data.readers.pictures import (
+    MODES,
+    Form,
+    Size,
+    decode,
+    form_of,
+    open_picture,
+    quietly,
+)
 from jaxdd.data.readers.tfds_info import Fields, Shard, read_fields, read_info, shards
 from jaxdd.data.readers.tfds_paths import (
     default_data_dir,
@@ -36,7 +44,7 @@ def from_tfds(
     name: str,
     data_dir: str | Path | None = None,
     channels: int | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: Size = None,
     stream: str = "never",
 ) -> Dataset:
     """A prepared TFDS dataset; the test split is `test`, else `validation`.
@@ -62,7 +70,7 @@ def from_tfds(
         ...
         jaxdd.errors.UserError: ...
     """
-    form = Form(channels, image_size).checked()
+    form = form_of(channels, image_size)
     if data_dir is None:
         root = default_data_dir()
     else:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from jaxdd.artifact.description import ARRAYS
-from jaxdd.data.problem import size_of
 from jaxdd.data.readers.decoding import read as read_pictures
 from jaxdd.data.readers.listing import Listing
-from jaxdd.data.readers.pictures import Form
+from jaxdd.data.readers.pictures import form_of
 from jaxdd.errors import UserError, quoted
 from jaxdd.exchange.foreign import Foreign
 from jaxdd.exchange.options import ForeignFlags
@@ -37,7 +36,7 @@ def read(place: Path, options: ForeignFlags, class_names: tuple[str, ...]) -> Fo
             decoded.
     """
     root = existing_folder(place, "the folder of pictures", "check the path")
-    form = Form(options.channels, size_of(options.image_size)).checked()
+    form = form_of(options.channels, options.image_size)
     listing = Listing(root)
     folders = listing.subfolders(root)
     labels = labels_of_folders(tuple(folders), class_names, shown(root.name))
