@@ -29,7 +29,7 @@ def known_results(folder: Path) -> dict[str, Any]:
 def with_earlier(
     net: str, entry: dict[str, Any], before: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """A new entry, with those that were made under other protocols behind it."""
+    """A new entry, with those of other sets or under other protocols behind it."""
     if before is None:
         return {**entry, "earlier": []}
     earlier = [
@@ -40,7 +40,7 @@ def with_earlier(
     kept = [x for x in earlier if identity(x.get("protocol")) != same]
     if kept:
         say(
-            f"{net}: {len(kept)} earlier results under other protocols stay in "
+            f"{net}: {len(kept)} earlier results of other sets or protocols stay in "
             'evaluation.json, as "earlier"'
         )
     return {**entry, "earlier": kept}
