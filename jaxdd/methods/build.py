@@ -15,11 +15,11 @@ from jaxdd.methods.recipe import Recipe
 from jaxdd.nets import has_batch_statistics
 from jaxdd.objectives.parts import (
     MODIFIERS,
+    DrawsSamples,
     LearnsStepSize,
     Offered,
-    SampleMatching,
+    TrainsStudent,
 )
-from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.primitives.trees import global_norm
 from jaxdd.synthetic.decoder import INPUT, make_decoder
 from jaxdd.synthetic.images import Images
@@ -92,7 +92,7 @@ def source_of(
     """
     objective = recipe.objective
     context = context._replace(as_targets=recipe.as_targets)
-    if isinstance(objective, UnrolledLoss):
+    if isinstance(objective, TrainsStudent):
         parts = recipe.parts(network, _microbatch(network, context))
         student = objective.student(network, parts)
         context = context._replace(student=student)
@@ -103,7 +103,7 @@ def source_of(
         lessons = segments.lessons()
         microbatch = context.microbatch
         source = after_lessons(source, network, lessons, augment, microbatch)
-    in_order = isinstance(objective, SampleMatching) and objective.sampling == "passes"
+    in_order = isinstance(objective, DrawsSamples) and objective.sampling == "passes"
     return in_passes(source) if in_order else source
 
 

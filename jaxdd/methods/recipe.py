@@ -22,7 +22,7 @@ from jaxdd.objectives.contrastive import ContrastiveMatching
 from jaxdd.objectives.convex import ConvexRegression
 from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.gradient import GradientMatching
-from jaxdd.objectives.parts import LearnsStepSize, Parts
+from jaxdd.objectives.parts import LearnsStepSize, Parts, TrainsStudent
 from jaxdd.objectives.regression import FeatureRegression
 from jaxdd.objectives.statistics import StatisticsMatching
 from jaxdd.objectives.trajectory import TrajectoryMatching
@@ -171,7 +171,7 @@ class Recipe:
                 f"--labels={self.labels.name} needs a method that trains networks on "
                 f"such numbers, as {USED_BY[self.labels.name]} does: use hard"
             )
-        trained = trajectories or isinstance(self.objective, UnrolledLoss)
+        trained = trajectories or isinstance(self.objective, TrainsStudent)
         if self.segments is not None and self.segments.boosts:
             _check_boosting(self.segments)
         if self.sdc is not None and self.sdc.at == "path" and not trained:
@@ -277,7 +277,7 @@ class Recipe:
     @property
     def _longest(self) -> int | None:
         """The most steps of a student's window."""
-        if not isinstance(self.objective, UnrolledLoss):
+        if not isinstance(self.objective, TrainsStudent):
             return None
         steps, learner = self.objective.student_steps, self.learner
         return learner.longest(steps) if isinstance(learner, Windows) else steps
@@ -311,10 +311,10 @@ def _check_kinds(recipe: Recipe) -> None:
 
 def _check_windows(learner: Windows, objective: Any) -> None:
     """Refuse windows of a student that is not there, or that do not fit."""
-    if not isinstance(objective, UnrolledLoss):
+    if not isinstance(objective, TrainsStudent):
         raise UserError(
             "windows of a student's training need an objective that trains one: "
-            "UnrolledLoss"
+            "UnrolledLoss, or one of your own with student_steps and student()"
         )
     learner.check(objective.student_steps)
 

@@ -13,6 +13,7 @@ from jaxdd.modifiers.forgetting import Forgetting
 from jaxdd.modifiers.masks import Masking
 from jaxdd.modifiers.terms import WeightedTerm
 from jaxdd.objectives.sampling import Sampling
+from jaxdd.primitives.truncation import Student
 from jaxdd.synthetic.labels import LOSS_OF
 from jaxdd.types import Network
 
@@ -120,6 +121,34 @@ class LearnsStepSize(Protocol):
     def step_size_updates(self) -> optax.GradientTransformation | None:
         """Its optimiser; None keeps it as it is."""
         ...
+
+
+@runtime_checkable
+class TrainsStudent(Protocol):
+    """An objective that trains a student on the set: learner sources may probe it.
+
+    Attributes:
+        student_steps: steps of the window that carries a gradient.
+    """
+
+    @property
+    def student_steps(self) -> int: ...
+
+    def student(self, network: Network, parts: Parts) -> Student:
+        """How a network is trained on the set."""
+        ...
+
+
+@runtime_checkable
+class DrawsSamples(Protocol):
+    """An objective that says how the real samples of its matches are drawn.
+
+    Attributes:
+        sampling: "independent", or in "passes", whose order is then in `Inputs.order`.
+    """
+
+    @property
+    def sampling(self) -> str: ...
 
 
 def parameters_of(network: Network) -> Any:

@@ -185,7 +185,9 @@ def test_networks_are_added_and_protocols_kept_apart(
     assert third["protocol"]["seed"] == 7
     without = {k: v for k, v in first["mlp"].items() if k != "earlier"}
     assert third["earlier"] == [without]
-    assert "mlp: 1 earlier results of other sets or protocols" in capsys.readouterr().err
+    assert (
+        "mlp: 1 earlier results of other sets or protocols" in capsys.readouterr().err
+    )
     ask(num_eval=3)
     assert [x["protocol"]["seed"] for x in read_json(file)["mlp"]["earlier"]] == [7, 0]
     # Back to the first: nothing is there twice, nothing is lost.

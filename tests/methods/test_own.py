@@ -20,7 +20,8 @@ from jaxdd.fields import flat, override
 from jaxdd.fields.code import code_of
 from jaxdd.learners.context import Context
 from jaxdd.learners.fresh import Fresh
-from jaxdd.methods.build import build, loss_at
+from jaxdd.learners.windows import Windows
+from jaxdd.methods.build import build, loss_at, source_of
 from jaxdd.methods.presets import completed, preset
 from jaxdd.methods.recipe import Recipe, refuse_unknown
 from jaxdd.methods.recipes import METHODS
@@ -30,6 +31,7 @@ from jaxdd.modifiers.segments import Segments
 from jaxdd.nets.registry import NETS, Builder
 from jaxdd.objectives import Sampling, per_class
 from jaxdd.objectives.parts import Parts
+from jaxdd.objectives.unrolled import UnrolledLoss
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.trees import apply_mask
 from jaxdd.scores.table import SCORES, Score
@@ -45,7 +47,7 @@ from jaxdd.types import (
     Outputs,
     Scalar,
 )
-from tests.helpers import toy_arrays
+from tests.helpers import refused, toy_arrays
 from tests.toy_methods import EARLIER, INPUTS, NETWORK, start_for
 
 
@@ -338,6 +340,46 @@ def test_a_modifier_that_an_objective_ignores_is_refused(changes, words):
     """When a step is traced; `test_every_modifier_combines_with_them` is the rest."""
     with pytest.raises(UserError, match=words):
         stepped(Recipe(Deaf(), Same(), **changes), EARLIER)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """An objective that trains a student and does not inherit from `UnrolledLoss`."""
+
+    name: ClassVar[str] = "taught"
+    augmentation: str = "none"
+    batch_syn: int | None = None
+    student_steps: int = 2
+
+    def _own(self) -> UnrolledLoss:
+        return UnrolledLoss(batch_mixed=4, student_steps=self.student_steps)
+
+    def matched(self, network, image_shape):
+        return self._own().matched(network, image_shape)
+
+    def student(self, network: Network, parts: Parts):
+        return self._own().student(network, parts)
+
+    def make(self, network: Network, parts: Parts) -> Objective:
+        return self._own().make(network, parts)
+
+
+def test_an_objective_of_ones_own_may_train_a_student():
+    recipe = Recipe(Taught(), Windows(horizon=4))
+    images, infos = stepped(recipe, INPUTS, steps=2)
+    assert np.isfinite(images).all()
+    assert np.isfinite(float(infos[-1]["match"]))
+    with refused(None, "student_steps and student()"):
+        Recipe(MeanMatching(), Windows())
+
+
+def test_an_objective_of_ones_own_may_take_passes():
+    @dataclass(frozen=True)
+    class Passing(MeanMatching):
+        sampling: str = "passes"
+
+    assert source_of(NETWORK, Recipe(Passing(), Same())).order is not None
+    assert source_of(NETWORK, Recipe(MeanMatching(), Same())).order is None
 
 
 @pytest.mark.parametrize(
