@@ -31,6 +31,9 @@ NAMED = 5  # files that a pack left out, the others are counted
 SPENT = records.mapping(others=records.number(0))
 
 
+SECONDS = "seconds.json"  # what the runs have taken so far
+
+
 class Work:
     """Runs in one folder, and the ledger that they go into.
 
@@ -57,7 +60,7 @@ class Work:
         self.revision = revision or _revision()
         self.packed = packed
         self._slimmed: set[Path] = set()
-        self._times = out / "seconds.json"
+        self._times = out / SECONDS
         self.spent: dict[str, float] = {}
         if self._times.exists():
             remedy = "remove it, and times are counted anew"
@@ -211,4 +214,4 @@ def _revision() -> str:
 def is_packed(path: Path) -> bool:
     """Whether a file is one that `Work.pack` wrote."""
     inside = {Path(name).name for name in members(path)}
-    return bool(inside & {ledger.RECORD, "run.json"})
+    return bool(inside & {ledger.RECORD, "run.json", SECONDS})

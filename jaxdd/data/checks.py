@@ -17,9 +17,9 @@ def as_array(where: str, values: Any) -> np.ndarray:
         where: name of the values in messages, such as "training labels".
 
     Raises:
-        UserError: the values are ragged nested sequences.
+        UserError: the values are ragged nested sequences, or some are masked.
     """
-    if isinstance(values, np.ma.MaskedArray):
+    if np.ma.is_masked(values):
         raise UserError(
             f"the {where} are a masked array, whose mask would be lost: leave masked "
             "samples out, or fill them"

@@ -23,7 +23,7 @@ from jaxdd.data.checks import (
 from jaxdd.data.columns import Column
 from jaxdd.data.streaming.rows import HostArray, Rows, hash_rows, pick
 from jaxdd.data.subsets import Subset, checked_ids
-from jaxdd.errors import UserError, choose, quoted
+from jaxdd.errors import UserError, choose
 from jaxdd.modality import IMAGES, MODALITIES, Modality, modality_of
 from jaxdd.storage.paths import shown
 
@@ -112,6 +112,12 @@ class Dataset:
             self.fingerprint if self.restricted is None else self.restricted.fingerprint
         )
 
+    @property
+    def whole_count(self) -> int:
+        """How many training samples that dataset has."""
+        whole = self.restricted
+        return len(self.labels) if whole is None else whole.samples
+
     def subset(self, ids: Any) -> "Dataset":
         """The dataset with some of its training samples, and all test samples.
 
@@ -195,12 +201,6 @@ def from_arrays(
         raise UserError(
             f"class_names of {name!r} are {len(class_names)}, and its labels go up to "
             f"{labels.max()}: give a name for every class"
-        )
-    if len(set(class_names)) < len(class_names):
-        twice = next(x for x in class_names if list(class_names).count(x) > 1)
-        raise UserError(
-            f"class_names of {name!r} have {quoted(twice)} twice: give every class a "
-            "name of its own"
         )
     dataset = Dataset(
         name=name,

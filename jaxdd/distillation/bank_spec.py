@@ -49,7 +49,9 @@ def bank_for_spans(
     if max_start is not None:
         needed = max(run.published.bank_epochs or 0, max_start - 1 + length)
         check_integer("--max_start and --expert_epochs together", needed)
-    epochs = experts.epochs or max(needed, length)
+    # What is published is lengthened where later starts are asked for.
+    own = None if experts.epochs == run.published.bank_epochs else experts.epochs
+    epochs = own or max(needed, length)
     if given is not None:
         epochs = given.last_epoch
     if max_start is None:

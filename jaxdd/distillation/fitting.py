@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxdd.data import Dataset
 from jaxdd.distillation.choices import Run
-from jaxdd.fields import flat, override
+from jaxdd.fields import Choice, flags_of, flat, override
 from jaxdd.methods.network import NetworkSpec
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modality import Modality, check_augmentation, check_pixels
@@ -102,8 +102,13 @@ def _without_pixels(
 
 def _flips(recipe: Recipe) -> dict[str, Any]:
     """{flag: the part of a recipe in which it adds mirror images}."""
-    parts = {"flip": recipe.objective, "pool_flip": recipe.learner}
-    return {flag: part for flag, part in parts.items() if hasattr(part, "flip")}
+    parts: dict[str, Any] = {"flip": recipe.objective, "pool_flip": recipe.learner}
+    kinds: dict[str, Any] = {flag: type(part) for flag, part in parts.items()}
+    return {
+        flag: part
+        for flag, part in parts.items()
+        if issubclass(kinds[flag], Choice) and flag in flags_of(kinds[flag])
+    }
 
 
 def _rates(run: Run) -> dict[str, float]:

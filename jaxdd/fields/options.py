@@ -235,7 +235,7 @@ def plain_of(field: dataclasses.Field, value: Any) -> Any:
         return value
     sides = value if isinstance(value, list | tuple) else [value]
     sides = [plain(side) for side in sides]
-    if len(sides) in (1, 2) and all(isinstance(side, int) for side in sides):
+    if len(sides) in (1, 2) and all(type(side) is int for side in sides):
         return "x".join(map(str, sides))
     return value
 

@@ -29,6 +29,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import AxisType
 from jax.typing import ArrayLike
 
 from jaxdd.primitives.trees import vary_alike
@@ -98,8 +99,12 @@ def result_type(operand: Any, shape: tuple[int, ...]) -> Any:
 
     It varies along the axes of a mesh along which the operand does. A result that says
     otherwise takes the sum over the devices out of a derivative inside `jax.shard_map`.
+    Outside of it, the axes of a result are others than those of the operand.
     """
-    return operand.update(shape=shape, weak_type=False)
+    changes: dict[str, Any] = {"shape": shape, "weak_type": False}
+    if AxisType.Explicit in operand.sharding.mesh.axis_types:
+        changes["sharding"] = None
+    return operand.update(**changes)
 
 
 def _conv_shape(x: Any, w: Any, *, padding: Padding) -> Any:

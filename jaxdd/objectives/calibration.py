@@ -76,7 +76,7 @@ def calibrated(
         key: Key, synthetic: Synthetic, learner: Learner, inputs: Inputs, step: Array
     ) -> tuple[Scalar, Info]:
         value, info = objective(key, synthetic, learner, inputs, step)
-        key_term = Draw.CALIBRATION.of(key)
+        key_term = Draw.CALIBRATION.of(key, beside=synthetic.images.shape[0])
         penalty, _ = term(key_term, synthetic, learner, inputs, step)
         return value + weight * penalty, {**info, "calibration": penalty}
 

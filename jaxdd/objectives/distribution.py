@@ -168,7 +168,8 @@ def joint_feature_match(
         real_batch, augmented = jax.lax.map(draw, xs)
         batch = Batch(augmented, synthetic.labels)
         target = jax.lax.stop_gradient(samples(learner, real_batch))
-        keys = jax.random.split(Draw.FREQUENCIES.of(key), synthetic.images.shape[0])
+        classes = synthetic.images.shape[0]
+        keys = jax.random.split(Draw.FREQUENCIES.of(key, beside=classes), classes)
         each = jax.vmap(lambda key, x, y: distance.compare(key, x, y, mask))
         value = jnp.sum(each(keys, samples(learner, batch), target))
         flat = flatten(synthetic._replace(images=augmented))

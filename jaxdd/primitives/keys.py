@@ -7,14 +7,15 @@ import jax
 
 from jaxdd.types import Key
 
+_BEYOND = 2**31  # more than anything that is counted
+
 
 class Draw(IntEnum):
     """The numbers that are folded into a key to split a stream off it.
 
     They are part of what a seed means: another number gives other draws. The small
     numbers from 0 on are taken, by classes, steps and terms that are counted, and by
-    `jax.random.split`, whose i-th key is `fold_in(key, i)`. What is folded into a key
-    of classes or steps is therefore above 2^31; the others belong to keys of terms.
+    `jax.random.split`, whose i-th key is `fold_in(key, i)`.
 
     Attributes:
         PASSES: the order in which passes take the real samples, of a run's first key.
@@ -30,17 +31,20 @@ class Draw(IntEnum):
     ROWS = 0xC0
     PAIRS = 0xE0
     AGAIN = 0xF0
-    CALIBRATION = 0x800000CA
-    FREQUENCIES = 0x800000CF
+    CALIBRATION = 0xCA
+    FREQUENCIES = 0xCF
     SPANS = 0xFFFFFFFF  # steps are counted by fold_in(root, step) and are fewer
 
-    def of(self, key: Key) -> Key:
+    def of(self, key: Key, beside: int = 0) -> Key:
         """The stream of this name that belongs to a key.
 
         Args:
             key: not consumed.
+            beside: how many numbers that are counted, such as classes, are folded into
+                the same key. A stream whose number is among them has another one.
         """
-        return jax.random.fold_in(key, self.value)
+        number = self.value if beside <= self.value else _BEYOND + self.value
+        return jax.random.fold_in(key, number)
 
 
 def named_key(seed: int, name: str) -> Key:

@@ -61,15 +61,11 @@ def of_other_data(path: str | Path, dataset: Dataset) -> str | None:
     scored = str(arrays.get("fingerprint", ""))
     if scored in ("", dataset.whole_fingerprint) or not dataset.is_decoded:
         return None
-    whole = (
-        len(dataset.labels)
-        if dataset.restricted is None
-        else (dataset.restricted.samples)
-    )
-    if arrays["ids"].max() >= whole:
+    if arrays["ids"].max() >= dataset.whole_count:
         raise UserError(
             f"{shown(path)} has scores of other data: of {arrays['ids'].max() + 1} "
-            f"samples or more, and this has {whole}: {SCORES_REMEDY} on the same data"
+            f"samples or more, and this has {dataset.whole_count}: {SCORES_REMEDY} "
+            "on the same data"
         )
     return (
         f"warning: {shown(path)} has scores of other data than this (its fingerprint "

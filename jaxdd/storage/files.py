@@ -232,7 +232,7 @@ def output_file(
             f"{' or '.join(filter(None, endings))}, as what is written there does"
         )
     if target.is_symlink():
-        target = target.resolve()
+        target = Path(os.path.realpath(target))
     if not may_be_replaced(target, kind):
         which = "" if kind is None else f" and is not {kind.name}"
         raise UserError(

@@ -72,7 +72,8 @@ def marked(mark: bytes, within: int | None = None) -> Callable[[Path], bool]:
 
 
 def may_be_replaced(path: Path, kind: Kind | None) -> bool:
-    """Whether a result may take a place: it is free, or has a file of the same kind.
+    """Whether a result may take a place: it is free, or has a file of the same kind, or
+    an empty one.
 
     Args:
         path: the place.
@@ -80,4 +81,7 @@ def may_be_replaced(path: Path, kind: Kind | None) -> bool:
     """
     if not os.path.lexists(path):
         return True
-    return kind is not None and is_regular(path) and kind.recognises(path)
+    if not is_regular(path):
+        return False
+    is_empty = path.stat().st_size == 0
+    return is_empty or (kind is not None and kind.recognises(path))

@@ -220,9 +220,19 @@ def test_a_size_may_be_written_in_any_form(folder, size):
     assert from_folder(folder, image_size=size, channels=3).image_shape == (4, 4, 3)
 
 
-@pytest.mark.parametrize("size", [8.5, (8.5, 8), "8 x 8", (1, 2, 3), True, "0", 10**6])
-def test_a_size_that_is_none_is_refused(folder, size):
-    with refused(None, "--image_size" if size not in ("0", 10**6) else "resized"):
+@pytest.mark.parametrize(
+    "size",
+    [8.5, (8.5, 8), "8 x 8", (1, 2, 3), True, (8, True), np.array([8, 8])],
+    ids=str,
+)
+def test_what_is_no_size_is_refused(folder, size):
+    with refused(None, "--image_size must be a number of pixels"):
+        from_folder(folder, image_size=size)
+
+
+@pytest.mark.parametrize("size", ["0", 10**6])
+def test_a_size_out_of_range_is_refused(folder, size):
+    with refused(None, "images are resized to between 1 and"):
         from_folder(folder, image_size=size)
 
 

@@ -109,6 +109,12 @@ def test_archives_that_cannot_be_used_are_named(arrays, quoted, tmp_path):
         load(archive(tmp_path, **arrays))
 
 
+def test_a_split_that_is_not_used_needs_no_labels(tmp_path):
+    both = {"images": IMAGES, "labels": LABELS}
+    test = {"test_images": IMAGES, "test_labels": LABELS, "val_images": IMAGES}
+    assert len(load(archive(tmp_path, **both, **test)).test_labels) == len(LABELS)
+
+
 def test_a_second_training_split_is_told(tmp_path):
     pairs = {"images": IMAGES, "labels": LABELS, "x_train": IMAGES, "y_train": LABELS}
     dataset = load(archive(tmp_path, **pairs))

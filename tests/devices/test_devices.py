@@ -96,11 +96,11 @@ def test_a_tree_is_replicated_by_one_program(caplog):
     """Chunks of spans come by the second: none of them may be compiled anew."""
     trees = [{"x": jnp.full((5, 3), float(i))} for i in range(3)]
     with devices.use(EIGHT), jax.log_compiles():
-        found = [devices.everywhere(tree) for tree in trees]
+        replicated = [devices.everywhere(tree) for tree in trees]
     compiled = [x for x in caplog.messages if x.startswith("Compiling")]
     assert len(compiled) <= 1, compiled
-    assert [float(x["x"][0, 0]) for x in found] == [0.0, 1.0, 2.0]
-    assert all(len(x["x"].sharding.device_set) == EIGHT for x in found)
+    assert [float(x["x"][0, 0]) for x in replicated] == [0.0, 1.0, 2.0]
+    assert all(len(x["x"].sharding.device_set) == EIGHT for x in replicated)
 
 
 def test_an_evaluation_is_that_of_one_device():

@@ -373,6 +373,20 @@ def test_an_objective_of_ones_own_may_train_a_student():
         Recipe(MeanMatching(), Windows())
 
 
+def test_a_field_of_ones_own_is_not_taken_for_a_flag_of_others():
+    """Samples without pixels switch mirror images off, which `flip` need not mean."""
+
+    @dataclass(frozen=True)
+    class Flipping(MeanMatching):
+        flip: bool = True
+
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(30, 5)).astype(np.float32), np.arange(30) % 3
+    dataset = jaxdd.from_arrays(rows, labels, rows, labels)
+    opened = open_run(Recipe(Flipping(), Same()), {"ipc": 1}, dataset=dataset)
+    assert opened.resolved.recipe.objective.flip
+
+
 def test_an_objective_of_ones_own_may_take_passes():
     @dataclass(frozen=True)
     class Passing(MeanMatching):

@@ -89,6 +89,8 @@ CELLS = [
         "image_optimizer": "sgd", "image_lr": 0.01, "image_momentum": 0.5,
     }),
     ("ncfm", "imagenette/160px", 1, {}, {"bank_epochs": 80, "batch_real": 128}),
+    ("ncfm", "imagenet_resized/64x64", 1, {}, {"bank_epochs": 60}),
+    ("datadam", "imagenet_resized/64x64", 1, {}, {"attention_features": 0.01}),
     ("datadam", "imagenette/160px", 1, {}, {"attention_features": 0.02}),
     ("m3d", "digits", 10, {}, {"factor": 1, "steps": 300, "batch_real": 64}),
     # IDC's `reproduce`: 2000 networks with 100 matches; its lr counts per 10 images.

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from jax.flatten_util import ravel_pytree
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxdd
 from jaxdd.primitives.losses import LOSSES, mean_loss
@@ -138,6 +138,27 @@ def test_images_are_sharded_over_devices(name, options):
     ours, _ = ravel_pytree(jax.jit(sharded)(params, images))
     alone, _ = ravel_pytree(jax.jit(jax.grad(total))(params, images))
     np.testing.assert_allclose(ours, alone, atol=1e-5 * np.abs(alone).max())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_images_with_explicit_sharding(precision):
+    """A mesh of explicit axes, outside of `shard_map`."""
+    network = jaxdd.make_network("mlp", (8, 8, 1), 3, width=8, precision=precision)
+    params, stats = network.init(KEY)
+    images = jax.random.normal(KEY, (len(jax.devices()), 8, 8, 1))
+
+    def total(params, images):
+        return jnp.sum(network.apply(params, stats, images, False)[0].logits ** 2)
+
+    alone, _ = ravel_pytree(jax.jit(jax.grad(total))(params, images))
+    count = (len(jax.devices()),)
+    mesh = jax.make_mesh(count, ("image",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        parts = jax.device_put(images, NamedSharding(mesh, PartitionSpec("image")))
+        everywhere = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+        leaves = jax.tree.leaves(jax.jit(jax.grad(total))(everywhere, parts))
+    ours = np.concatenate([np.ravel(x) for x in leaves])
+    np.testing.assert_allclose(ours, alone, atol=1e-2 * np.abs(alone).max())
 
 
 def test_a_result_that_differs_between_devices_is_not_taken_as_the_same():

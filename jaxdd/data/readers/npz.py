@@ -111,14 +111,6 @@ class _Archive:
                 f"{_WHAT} {shown(place)} needs images with labels to train on, and has "
                 f"{arrays}: {_REMEDY}"
             )
-        for pair in _TRAIN + _TEST:
-            alone = {*pair} & self.there.keys()
-            if len(alone) == 1:
-                (name,), (lacking,) = alone, {*pair} - alone
-                raise UserError(
-                    f"{_WHAT} {shown(place)} has {name} without {lacking}: add these, "
-                    f"or leave {name} out"
-                )
         self.name = f"npz:{shown(re.sub(r'[.]npz$', '', place.name))}"
         test = [p for p in _TEST if {*p} <= self.there.keys()]
         self.pairs = (train, *test[:1])
@@ -133,6 +125,14 @@ class _Archive:
             for pair in _TRAIN
             if pair != train and {*pair} <= self.there.keys()
         ]
+        alone = [p for p in _TEST if len({*p} & self.there.keys()) == 1]
+        if alone and not test:
+            (name,) = {*alone[0]} & self.there.keys()
+            (lacking,) = {*alone[0]} - {name}
+            raise UserError(
+                f"{_WHAT} {shown(place)} has {name} without {lacking}: add these, or "
+                f"leave {name} out, and a fifth of {train[0]} is held out"
+            )
         if not test:
             self.remarks.append(held_out_remark(self.name, self._count(train[0])))
         self._agree({name: x.shape for name, x in self.there.items()})

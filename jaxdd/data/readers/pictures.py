@@ -6,6 +6,7 @@ whatever its name, so that only the formats in `FORMATS` are ever tried.
 
 import contextlib
 import io
+import operator
 import os
 import re
 import stat
@@ -55,9 +56,9 @@ def size_of(size: object) -> tuple[int, int] | None:
     if size is None:
         return None
     sides: list[Any] = list(size) if isinstance(size, list | tuple) else [size]
-    whole = all(hasattr(x, "__index__") and not isinstance(x, bool) for x in sides)
-    if whole and len(sides) in (1, 2):
-        return int(sides[0]), int(sides[-1])
+    if len(sides) in (1, 2) and not any(isinstance(side, bool) for side in sides):
+        with contextlib.suppress(TypeError):
+            return operator.index(sides[0]), operator.index(sides[-1])
     # A text, which may come from an artifact.
     match = re.fullmatch(r"([0-9]{1,9})(?:x([0-9]{1,9}))?", str(size))
     if match is None or not isinstance(size, str):

@@ -33,8 +33,7 @@ NCFM_SGD: dict[str, Any] = {
     "image_momentum": 0.5,
 }
 # Fewer real samples where a class has few, or images are large.
-NCFM_BATCHES = {"tiny_imagenet": 128, "imagenette": 128}
-# Sets of 128 pixels and more.
+NCFM_BATCHES = {"tiny_imagenet": 128, "imagenette": 128, "imagewoof": 128}
 LARGE = ("imagenette", "imagewoof", "imagenet")
 # Ours on digits: as cheap as DM, whole images (tiles would have 4x4 pixels). M3D's rate
 # of 1 per image makes noise of them: at one image per class, width 16 and 200 steps,
@@ -46,6 +45,12 @@ DIGITS_LR_PER_IMAGE = 0.03
 DIGITS_DATADAM_LR = 0.1
 
 Row = dict[str, Any]
+
+
+def _is_large(dataset: str) -> bool:
+    """Whether images have 128 pixels a side and more; those of imagenet_resized have
+    fewer."""
+    return known_as(dataset, (*LARGE, "imagenet_resized")) in LARGE
 
 
 def m3d(dataset: str, ipc: int) -> Row:
@@ -80,7 +85,7 @@ def datadam(dataset: str, ipc: int) -> Row:
         "eval_batch": 64,
         "eval_schedule": "halving",
     }
-    if known_as(dataset, LARGE):
+    if _is_large(dataset):
         row["attention_features"] = DATADAM_LARGE_WEIGHT
     if dataset == "digits":
         # A rate that is halved so often suits few samples badly.
@@ -104,7 +109,7 @@ def ncfm(dataset: str, ipc: int) -> Row:
         row |= NCFM_SGD
     if (name := known_as(dataset, NCFM_BATCHES)) is not None:
         row["batch_real"] = NCFM_BATCHES[name]
-    if known_as(dataset, LARGE):
+    if _is_large(dataset):
         row["bank_epochs"] = NCFM_LARGE_EPOCHS
     if dataset == "digits":
         row |= {**DIGITS, "augmentation": f"idc:{dsa_strategy(dataset)}"}
