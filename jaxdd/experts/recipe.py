@@ -14,7 +14,8 @@ class Experts(Choice):
     Attributes:
         bank: the folder of a finished bank; None to train one.
         count: how many experts are trained.
-        epochs: of their training; None for just as many as will be matched.
+        epochs: of their training; None for just as many as will be matched. DATM and
+            PAD take first labels and images from experts at the end of 100.
         dtype: of the snapshots on disk.
         learning_rate, batch_size: of SGD without momentum and weight decay.
         gsam_rho, gsam_alpha: of adaptive GSAM; a radius of 0 is plain SGD.
@@ -34,7 +35,8 @@ class Experts(Choice):
     )
     epochs: int | None = option(
         None,
-        "epochs of the training of experts; default: as many as are matched",
+        "epochs of the training of experts; default: the published ones (DATM, PAD: "
+        "100), or as many as are matched",
         flag="bank_epochs",
         above=0,
     )
