@@ -53,6 +53,9 @@ class Choices:
         read_ahead: steps before it is computed at which the images of a step are read,
             where they are on the disk and memory does not hold them; 0 for no reading
             ahead. Only CPUs were measured.
+
+    Raises:
+        UserError: there is no such precision.
     """
 
     measured: str = NOT_MEASURED
@@ -68,6 +71,14 @@ class Choices:
     precision: str = "float32"
     steps: int = 256
     read_ahead: int = 2
+
+    def __post_init__(self):
+        # "auto" is a name of these choices, and none of theirs.
+        if self.precision not in PRECISIONS:
+            raise UserError(
+                f"the precision {quoted(self.precision)} is not one of "
+                f"{', '.join(PRECISIONS)}"
+            )
 
     def form(self, small: bool) -> str:
         """The form of a convolution; `small` as of `small_convolution`.
@@ -179,8 +190,19 @@ def using(replacement: Choices) -> Iterator[None]:
 
 
 def in_precision(name: str) -> AbstractContextManager[None]:
-    """Trace networks in a precision, one of `PRECISIONS`, while the context lasts."""
-    return using(replace(choices(), precision=name))
+    """Trace networks in a precision while the context lasts.
+
+    Args:
+        name: one of `PRECISIONS`, also one that this device lacks, or "auto" for what
+            is in force already.
+
+    Source: ours.
+
+    Raises:
+        UserError: the name is unknown.
+    """
+    own = choices()
+    return using(own if name == AUTO else replace(own, precision=name))
 
 
 def resolved(name: str) -> str:

@@ -50,12 +50,16 @@ class Config:
         often=True,
     )
     num_eval: int = option(
-        5, "fresh networks of each kind that are trained on the set", often=True
+        5,
+        "fresh networks of each kind that are trained on the set",
+        above=0,
+        often=True,
     )
     num_random: int | None = option(
         None,
         "random real subsets that the set is compared with; default: as many as when "
         "it was distilled",
+        at_least=MIN_RANDOM,
     )
     seed: int | None = option(
         None,
@@ -248,8 +252,6 @@ def open_artifact(
     test_dataset: Dataset | None = None,
 ) -> Opened:
     """Check all that `open_run` checks, of an artifact, and of data, in memory."""
-    if config.num_eval < 1:
-        raise UserError(f"--num_eval must be positive, not {config.num_eval}")
     folder = local_path(config.artifact, "the artifact").parent
     if config.workdir is not None:
         folder = local_path(config.workdir, "--workdir")
@@ -259,6 +261,8 @@ def open_artifact(
     nets = (config.nets or own).split(",")
     for net in nets:
         choose("network in --nets", net, NETS)
+    # Before the data are read and a whitening is fitted, which takes its time.
+    precision = _precision(artifact, config.precision)
     problem = reopen(artifact, config.dataset, config.data_dir, dataset, config.stream)
     artifact = filled(artifact, problem.preprocess)
     synthetic = artifact.synthetic()
@@ -271,17 +275,14 @@ def open_artifact(
         config.stream,
     )
     seed = artifact.provenance["seed"] if config.seed is None else config.seed
-    stored = artifact.measured.get("random", {}).get("n", MIN_RANDOM)
+    stored = max(MIN_RANDOM, artifact.measured.get("random", {}).get("n", 0))
     subsets = stored if config.num_random is None else config.num_random
-    if subsets < MIN_RANDOM:
-        raise UserError(f"--num_random must be at least {MIN_RANDOM}, not {subsets}")
     images = artifact.images.shape[0] * artifact.images.shape[1]
     shape = problem.dataset.image_shape
     counts = {"num_eval": config.num_eval, "num_random": subsets}
     needs.check(
         [needs.evaluation(count, flag, shape, images) for flag, count in counts.items()]
     )
-    precision = _precision(artifact, config.precision)
     judges = {}
     for net in nets:  # all names are checked before the first long computation
         options = (

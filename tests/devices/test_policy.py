@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd import make_network
+from jaxdd import UserError, make_network
 from jaxdd.devices import policy, precision
 from jaxdd.nets.conv import IMPLEMENTATIONS
 from jaxdd.running.loop import longest_chunk
@@ -48,6 +48,18 @@ def test_entries_name_what_there_is(name):
     assert {entry.convolution, entry.small_convolution} <= set(IMPLEMENTATIONS)
     assert min(entry.classes, entry.experts, entry.networks, entry.steps) >= 1
     assert entry.precision in precision.PRECISIONS
+
+
+def test_a_precision_is_one_that_products_have():
+    own = policy.choices().precision
+    with policy.in_precision("bfloat16"):
+        assert policy.choices().precision == "bfloat16"
+        with policy.in_precision("auto"):  # a name of what is in force
+            assert policy.choices().precision == "bfloat16"
+    assert policy.choices().precision == own
+    for name in ("float16", ""):
+        with pytest.raises(UserError, match="is not one of float32, tf32, bfloat16"):
+            policy.in_precision(name)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 32])

@@ -278,13 +278,20 @@ def test_test_data_in_memory(path, quick_judge):
     assert test.protocol["test"]["samples"] == len(data.labels) + 36
 
 
+OTHER_DATA = np.zeros((20, 8, 8)), np.arange(20) % 10
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ({"artifact": "absent.npz"}, "does not exist: give the path"),
         ({"nets": "transformer"}, "transformer"),
         ({"dataset": (1, 2, 3)}, "data cannot be a tuple of 3: give"),
-        ({"dataset": (np.zeros((20, 8, 8)), np.arange(20) % 10)}, "fingerprint"),
+        ({"dataset": OTHER_DATA}, "fingerprint"),
+        # Before the data are read and whitened, which can take a minute.
+        ({"dataset": OTHER_DATA, "num_random": 4}, "num_random must be at least 5"),
+        ({"dataset": OTHER_DATA, "num_eval": 0}, "num_eval must be positive"),
+        ({"dataset": OTHER_DATA, "precision": "tf32"}, "tf32 is of NVIDIA GPUs"),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
