@@ -15,7 +15,9 @@ one of the same cell and seed replaced are in the ledger alone.) Accuracy is tes
 accuracy in percent at the last epoch, mean ± standard deviation over n fresh networks,
 beside random real subsets of the same size under the same protocol, and the step is
 the last. In the cells of papers nothing was selected: the settings are the published
-ones.
+ones, except that papers match trajectories of a hundred experts, and ours are as many
+as the row names. Those papers also report the best of many evaluated steps, by test
+data; ours is the last.
 
 * *In band* says whether a full run is within ±max({DEVIATIONS:g}σ, {LEAST_BAND:g}
   points) of the published figure, σ being the published deviation.
