@@ -15,6 +15,7 @@ forms          class axis, experts, networks, norms and unrolled students: map, 
                chunks; convolutions; precision; microbatches
 steps          one step of every method at 1 and 10 images per class, ConvNet-3 of width
                128 on 32x32x3, beside the PyTorch loop where torch is installed; memory
+graphs         steps whose loops are started by the host, or as CUDA graphs
 longest        the longest operations of a step of DSA and of MTT
 dispatch       seconds per step with 1, 2, 5, 10 and 50 steps in one dispatch
 whole          `experiments.distill` on MNIST, with --data_dir=DIR
@@ -45,6 +46,7 @@ from benchmarks.accelerated import (
     correctness,
     dispatch,
     forms,
+    graphs,
     longest,
     repeats,
     sections,
@@ -71,6 +73,7 @@ WEIGHTS = {
     "forms": 6.0,
     "steps": 5.0,
     "dispatch": 2.0,
+    "graphs": 2.5,
     "longest": 1.5,
     "repeats_flags": 1.5,
     "whole": 4.0,
@@ -163,6 +166,7 @@ def run_section(config: Config) -> None:
         "repeats_flags": lambda: repeats.run(records, sizes),
         "forms": lambda: forms.run(records, sizes, primitives_of(config)),
         "steps": lambda: steps.run(records, sizes),
+        "graphs": lambda: graphs.run(records, sizes, config.tiny),
         "longest": lambda: longest.run(records, sizes),
         "dispatch": lambda: dispatch.run(records, sizes),
         "whole": lambda: whole.run(records, str(config.data_dir), folder, config.tiny),

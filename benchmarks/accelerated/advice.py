@@ -10,7 +10,8 @@ import math
 from typing import Any
 
 from benchmarks.accelerated import correctness
-from benchmarks.accelerated.sections import Sections, sound, todays
+from benchmarks.accelerated.graphs import USUAL
+from benchmarks.accelerated.sections import Sections, sound, todays, usual_graphs
 from jaxdd.devices.policy import Choices
 
 TIE = 0.85
@@ -22,7 +23,9 @@ def advised(sections: Sections, today: Choices) -> tuple[Choices, list[str]]:
     """The choices that the results speak for, and a sentence for each of them."""
     changes: dict[str, Any] = {}
     words: list[str] = []
-    for advice in (_mapping, _convolution, _microbatch, _precision, _dispatched):
+    for advice in (
+        _mapping, _convolution, _microbatch, _precision, _dispatched, _graphs,
+    ):  # fmt: skip
         changed, sentences = advice(sections, today)
         changes |= changed
         words += sentences
@@ -143,6 +146,26 @@ def _dispatched(sections: Sections, today: Choices) -> Advice:
             f"{per_step.get(1, per_step[enough]):.3g} s). A run holds up to "
             f"{today.steps}, as many as take a second."
         )
+    return {}, words
+
+
+def _graphs(sections: Sections, today: Choices) -> Advice:
+    """A sentence per method; the policy has no choice of it."""
+    usual, words = usual_graphs(sections), []
+    for method, seconds in usual.items():
+        others = [
+            r
+            for r in sound(sections, "graphs")
+            if r["method"] == method and r["graphs"] != USUAL
+        ]
+        if others:
+            best = min(others, key=lambda r: r["seconds"])
+            ratio = best["seconds"] / seconds
+            verdict = "which asks for a choice" if ratio < TIE else "a tie"
+            words.append(
+                f"graphs: a step of {method} with {best['graphs']} as CUDA graphs "
+                f"takes {ratio:.2f} of the time as JAX comes, {verdict}."
+            )
     return {}, words
 
 

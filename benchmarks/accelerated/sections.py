@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accelerated.forms import TODAY
+from benchmarks.accelerated.graphs import USUAL
 from jaxdd.devices.policy import Choices
 from jaxdd.devices.precision import PRECISIONS
 from jaxdd.storage.records import (
@@ -67,6 +68,14 @@ _MEASURED: dict[str, Schema] = {
             "pytorch": mapping(optional={"seconds": number(0), "failed": text()}),
             "ratio": number(0),
         },
+    ),
+    "graphs": mapping(
+        method=text(),
+        graphs=text(),
+        seconds=number(0),
+        compile_seconds=number(0),
+        temp_mb=number(),
+        gap=maybe(_gap),
     ),
     "longest": mapping(
         method=text(),
@@ -152,4 +161,13 @@ def todays(sections: Sections) -> dict[str, float]:
         r["primitive"]: r["seconds"]
         for r in sound(sections, "forms")
         if r["form"] == TODAY
+    }
+
+
+def usual_graphs(sections: Sections) -> dict[str, float]:
+    """Seconds of every method's step with the graphs that JAX comes with."""
+    return {
+        r["method"]: r["seconds"]
+        for r in sound(sections, "graphs")
+        if r["graphs"] == USUAL
     }

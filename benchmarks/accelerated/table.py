@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from benchmarks.accelerated.sections import Sections, sound, todays
+from benchmarks.accelerated.sections import Sections, sound, todays, usual_graphs
 
 SHOWN_OPERATIONS = 3
 
@@ -18,6 +18,7 @@ def rows(sections: Sections) -> list[Row]:
         *_repeats(sections),
         *_forms(sections),
         *_steps(sections),
+        *_graphs(sections),
         *_longest(sections),
         *_dispatch(sections),
         *_whole(sections),
@@ -99,6 +100,17 @@ def _steps(sections: Sections) -> Iterable[Row]:
         elif "failed" in theirs:
             note += f"; PyTorch failed: {theirs['failed'][:60]}"
         yield "steps", r["method"], f"ipc {r['ipc']}", f"{r['seconds']:.3g} s", note
+
+
+def _graphs(sections: Sections) -> Iterable[Row]:
+    usual = usual_graphs(sections)
+    for r in sound(sections, "graphs"):
+        beside = usual.get(r["method"])
+        ratio = f"ratio {r['seconds'] / beside:.2f}, " if beside else ""
+        note = f"{ratio}compiled in {r['compile_seconds']:.1f} s"
+        if r["gap"] is not None:
+            note += f"; images differ by {float(r['gap']):.1e}"
+        yield "graphs", r["method"], r["graphs"], f"{r['seconds']:.3g} s", note
 
 
 def _longest(sections: Sections) -> Iterable[Row]:

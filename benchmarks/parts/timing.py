@@ -54,11 +54,16 @@ def prepare() -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
-def compiled(function: Callable, *arguments, donate: tuple[int, ...] = ()) -> Compiled:
-    """A function compiled for arguments like these."""
+def compiled(
+    function: Callable,
+    *arguments,
+    donate: tuple[int, ...] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Compiled:
+    """A function compiled for arguments like these, with options of XLA's compiler."""
     began = time.perf_counter()
     lowered = jax.jit(function, donate_argnums=donate).lower(*arguments)
-    program = lowered.compile()
+    program = lowered.compile(dict(options) if options else None)
     seconds = time.perf_counter() - began
     memory: Any = program.memory_analysis()
     return Compiled(program, seconds, memory.temp_size_in_bytes / MEGA)

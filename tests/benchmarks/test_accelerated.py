@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import accelerator
-from benchmarks.accelerated import cases, correctness, forms, sizes, steps
+from benchmarks.accelerated import cases, correctness, forms, graphs, sizes, steps
 from benchmarks.accelerated.budget import Budget, Records, steady_seconds
 from benchmarks.parts import timing
 from jaxdd.devices import policy
@@ -215,3 +215,27 @@ def test_the_reference_begins_before_our_steps_consume_the_state(monkeypatch):
     assert order == ["theirs", "ours"]
     assert found["temp_mb"] >= 0
     assert found["in_use_mb"] > 0
+
+
+def test_a_step_with_other_graphs_is_the_same_step(records, monkeypatch):
+    few = dataclasses.replace(sizes.TINY, repeats=1)
+    broken = {"loops": {}, "broken": {"xla_no_such_option": 1}}
+    chosen = {graphs.USUAL: graphs.GRAPHS[graphs.USUAL], **broken}
+    monkeypatch.setattr(graphs, "GRAPHS", chosen)
+    monkeypatch.setattr(graphs, "METHODS", ("dm",))
+    graphs.run(records, few)
+    assert records.results == []  # a CPU has no graphs
+    assert records.skipped == [{"what": "graphs", "why": "only GPUs have them"}]
+    graphs.run(records, few, anywhere=True)
+    usual, loops, failed = records.results
+    assert usual["graphs"] == graphs.USUAL
+    assert usual["gap"] == loops["gap"] == 0.0
+    assert loops["seconds"] > 0
+    assert "xla_no_such_option" in failed["failed"]
+
+
+@pytest.mark.parametrize("name", sorted(graphs.GRAPHS))
+def test_the_compiler_knows_what_can_become_a_graph(name):
+    options = graphs.GRAPHS[name]
+    program = timing.compiled(jax.numpy.sin, 1.0, options=options)
+    assert float(program.call(1.0)) == pytest.approx(np.sin(1.0))

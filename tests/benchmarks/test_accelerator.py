@@ -10,7 +10,7 @@ import time
 import pytest
 
 from benchmarks import accelerator
-from benchmarks.accelerated import advice, forms, sections, table, whole
+from benchmarks.accelerated import advice, forms, graphs, sections, table, whole
 from jaxdd.devices import policy
 from jaxdd.devices.policy import Choices
 from jaxdd.errors import UserError
@@ -43,6 +43,11 @@ def repeated(same_bits, digest, seconds, xla_flags=""):
     return {**run, "seconds": seconds, "xla_flags": xla_flags}
 
 
+def stepped(method, name, seconds, gap):
+    step = {"method": method, "graphs": name, "seconds": seconds, "gap": gap}
+    return {**step, "compile_seconds": 3.0, "temp_mb": 1.0}
+
+
 TODAY = policy.TABLE["gpu"]
 LAX = {"convolution": "canonical", "small_convolution": "im2col"}
 STORED = {
@@ -73,6 +78,16 @@ STORED = {
         ],
         "ended": "it was stopped after 60 s",
     },
+    "graphs": {
+        "records": [
+            stepped("mtt", graphs.USUAL, 2.0, 0.0),
+            stepped("mtt", "loops", 1.0, 1e-6),
+            stepped("dsa", graphs.USUAL, 2.0, 0.0),
+            stepped("dsa", "nothing", 1.9, 0.0),
+            {"method": "dsa", "graphs": "loops", "failed": "not captured"},
+            stepped("idc", "loops", 1.0, None),
+        ]
+    },
     "dispatch": {
         "records": [
             {"method": "dsa", "steps": n, "seconds_per_step": s}
@@ -94,6 +109,12 @@ def test_a_choice_changes_where_the_measurements_are_clear():
     assert f"experts={TODAY.experts} stays" in text
     assert "dsa gains less than 5 % from more than 2 steps" in text
     assert "bfloat16 takes 0.20 of today's time" in text
+    assert "mtt with loops as CUDA graphs takes 0.50 of the time as JAX comes" in text
+    assert (
+        "dsa with nothing as CUDA graphs takes 0.95 of the time as JAX comes, a tie"
+        in text
+    )
+    assert "idc with" not in text  # nothing to compare with
 
 
 def test_a_default_that_is_not_right_gives_way_to_the_exact_products():
@@ -118,6 +139,9 @@ def test_the_table_says_what_was_found_failed_and_skipped():
         "| correctness | 1 not measured |  | skipped | idc, tf32 |",
         "| forms | the section |  | ended early | it was stopped after 60 s |",
         "| dispatch | dsa | 50 steps | 1 s/step |",
+        "| graphs | mtt | loops | 1 s | ratio 0.50, compiled in 3.0 s; images differ",
+        "| graphs | idc | loops | 1 s | compiled in 3.0 s |",
+        "| graphs | dsa, loops |  | failed | not captured |",
     ):
         assert row in text
 
@@ -237,8 +261,8 @@ def test_the_last_lines_are_the_table_and_the_entry(tmp_path, monkeypatch):
     section(tmp_path, "whole", "cpu")  # of another device
     text = accelerator.run(accelerator.Config(str(tmp_path), minutes=1.0))
     assert [name for name, _ in seen] == [
-        "correctness", "repeats", "forms", "steps", "dispatch", "longest", "longest",
-        "repeats_flags",
+        "correctness", "repeats", "forms", "steps", "dispatch", "graphs", "longest",
+        "longest", "repeats_flags",
     ]  # fmt: skip
     assert "| steps | the section |  | ended early | exit code -11 |" in text
     assert "its flags were refused" in text
