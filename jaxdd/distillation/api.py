@@ -70,5 +70,7 @@ def distill(
         if workdir is None:
             outcome = run_in_memory(opened)
         else:
-            outcome = run_in(local_path(plain(workdir), "workdir"), opened)
+            # A callback may go to another folder while the run lasts.
+            folder = local_path(plain(workdir), "workdir").absolute()
+            outcome = run_in(folder, opened)
         return Result.of(outcome.artifact, outcome.metrics, outcome.summary)

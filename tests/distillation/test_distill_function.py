@@ -106,6 +106,15 @@ def test_a_stopped_call_continues(in_memory, tmp_path):
     assert_same(result, in_memory)
 
 
+def test_a_callback_may_go_to_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    jaxdd.distill("digits", workdir="run", progress=lambda _: os.chdir(other), **DM)
+    assert (tmp_path / "run" / "summary.json").exists()
+    assert list(other.iterdir()) == []
+
+
 def test_arrays_are_data_and_flags_may_be_numpys_or_none():
     """A fifth of the arrays is held out for the test."""
     images, labels = (x[:200] for x in (digits().images, digits().labels))
