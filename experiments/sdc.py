@@ -84,7 +84,7 @@ class Config(ComparisonFlags):
     longer: float | None = option(
         None,
         "also a run without SDC whose learning rate of the images is so many times as "
-        "large: what longer steps alone gain, since SDC lengthens them",
+        "large: what SDC gains is compared with what longer steps gain",
         above=1,
     )
     width: int | None = option(None, "channels of the ConvNet; default: the field's")

@@ -116,8 +116,8 @@ def notes(
         "",
         f"Weights are {unit}. The sweep is at ({sweep}); other rows change one thing "
         f"at the reference weight of (b), (c) and (e): {weights}. (d) is about the "
-        "largest weight, which also lengthens the steps of the images, since their "
-        "learning rate stays; (e), with --longer, says what that alone gains.",
+        "largest weight; (e), with --longer, is about runs without SDC at a larger "
+        "learning rate of the images, the cheaper way to other sets.",
         "",
         "GraDN: mean gradient norm of the set's samples; its percentile is among real "
         f"samples. The table has it at {kinds_of(config.probe_kinds)[0]} networks, and "

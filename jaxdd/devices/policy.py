@@ -128,9 +128,9 @@ TABLE: dict[str, Choices] = {
     ),
     # bfloat16 takes 0.71 to 1.03 of TF32's time in a step, 0.47 in gradient norms. In
     # small runs accuracy differs by no more than chance. Of published cells MTT alone
-    # ran in full, below its band: a pair of full runs has to show that bfloat16 is not
-    # why. Networks one by one take 0.87 of the time of 32 at once: a tie. Ten steps of
-    # DSA give other bits when they run again.
+    # ran in full in bfloat16, below its band: a pair of full runs has to show that
+    # bfloat16 is not why. Networks one by one take 0.87 of the time of 32 at once: a
+    # tie. Ten steps of DSA give other bits when they run again.
     "NVIDIA H200": Choices(
         measured="steps, networks and norms, NVIDIA H200, JAX 0.11.2, 2026-11-27; "
         "classes and experts as of an H100",
