@@ -24,6 +24,7 @@ from jaxdd.experts import Bank
 from jaxdd.learners.context import Context
 from jaxdd.methods.build import build
 from jaxdd.methods.masking import describe_mask
+from jaxdd.methods.presets import unpublished
 from jaxdd.methods.recipe import Recipe
 from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.gradient import GradientMatching
@@ -46,8 +47,8 @@ class Opened:
         resolved: every value of the run.
         network: what is evaluated, and matched where nothing else is.
         given: the bank that the flags name, where they do.
-        remarks: sentences about what the window and the mask leave out, and about the
-            set that the run begins at.
+        remarks: sentences about settings that nobody published, about what the window
+            and the mask leave out, and about the set that the run begins at.
         differences: between the experts given and the method's own.
         start: the set to begin at, where --init names one.
         command: (workdir) -> how the run was started, as text.
@@ -147,6 +148,9 @@ def open_run(
         resolved.recipe.objective.check(dataset.num_classes, images)
     resolved, differences = _with_bank(bank, problem, network, resolved)
     remarks = _left_out(problem, resolved, matched, bank)
+    if isinstance(method, str):
+        stand_in = unpublished(method, dataset.name, run.task.ipc)
+        remarks = [*([] if stand_in is None else [stand_in]), *remarks]
     start, init = None, resolved.recipe.images.init
     if init not in INITIALS:
         begun = open_start(init, problem, resolved)

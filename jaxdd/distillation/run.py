@@ -158,9 +158,13 @@ def distil(job: Job, place: Place, record: Record | None, opened: Opened) -> Out
         opened: how the run was started.
     """
     problem, chosen = job.problem, job.resolved.records
+    validation = problem.splits.validation
+    rest = ""
+    if validation is not None:
+        rest = f" ({len(validation.labels)} held out: --validation=0 takes them too)"
     say(
         f"data: {len(problem.splits.train.labels)} training images of "
-        f"{problem.dataset.num_classes} classes; training {chosen.probes} probe "
+        f"{problem.dataset.num_classes} classes{rest}; training {chosen.probes} probe "
         "networks"
     )
     seed = job.resolved.task.seed

@@ -11,13 +11,18 @@ from jaxdd.methods.published.crops import crops, teacher
 from jaxdd.methods.published.features import FEATURES, features
 from jaxdd.methods.published.formations import formations
 from jaxdd.methods.published.matching import matching
+from jaxdd.methods.published.matching import stand_in as of_loops
+from jaxdd.methods.published.names import OF_THE_FIELD, known_as
 from jaxdd.methods.published.preset import Length, Preset, Setting
 from jaxdd.methods.published.regressions import regressions
 from jaxdd.methods.published.statistics import statistics
+from jaxdd.methods.published.trajectories import stand_in as of_trajectories
 from jaxdd.methods.published.trajectories import trajectories
+from jaxdd.methods.published.unrolled import stand_in as of_windows
 from jaxdd.methods.published.unrolled import unrolled
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
+from jaxdd.storage.paths import shown
 from jaxdd.training.schedules import EvaluationSpec
 
 # Datasets that are normalised with the constants of another one, in the official code
@@ -71,9 +76,11 @@ def preset(
         classes: of the data, where nothing is published for them: the labels and the
             evaluation of FRePo and RCIG depend on how many there are.
 
-    Published where there is such a value; elsewhere documented ones (ours): the loops
-    of DC and DSA follow the rule of `matching.loops`, trajectory methods take MTT's
-    defaults with start epochs from 0 up to the last that leaves room for a span. On the
+    Published where there is such a value; elsewhere documented ones (ours), of which
+    `unpublished` tells: the loops of DC and DSA follow the rule of `matching.loops`;
+    trajectory methods take the row of the nearest published number of images per class,
+    and for other data MTT's defaults with start epochs from 0 up to the last that
+    leaves room for a span. On the
     small `digits`, and on the sets of other shapes in `SMALL`, there are 300 steps, 64
     real samples per class, and for DC and DSA 10 matches per network, 10 epochs in
     between and an image learning rate of 0.03 for each of up to ten images. DM's image
@@ -104,6 +111,55 @@ def preset(
     if method not in OWN_CONSTANTS:
         chosen = override(chosen, {"constants": CONSTANTS.get(dataset)})
     return chosen
+
+
+def unpublished(method: str, dataset: str, ipc: int) -> str | None:
+    """Whose settings stand in where none are published.
+
+    Args:
+        method: one of `METHODS`.
+        dataset: its name.
+        ipc: images per class.
+
+    Returns:
+        A sentence; None where settings are published, and for the digits, which have
+        their own.
+
+    Source: ours.
+
+    Raises:
+        UserError: an unknown method.
+
+    Example:
+        >>> unpublished("datm", "cifar10", 10)
+        >>> print(unpublished("datm", "cifar10", 5))  # doctest: +NORMALIZE_WHITESPACE
+        nothing is published for datm on cifar10 at 5 per class: the settings are
+        those of 10 per class (ours)
+    """
+    recipe, name = choose("method", method, METHODS), settings_of(dataset)
+    if name == "digits" and dataset.startswith("digits"):
+        return None
+    at = f" at {ipc} per class" if known_as(name, OF_THE_FIELD) else ""
+    of_digits = "those of the digits"
+    taken = of_digits if name == "digits" else _stand_in(method, recipe, name, ipc)
+    if taken is None:
+        return None
+    return (
+        f"nothing is published for {method} on {shown(dataset)}{at}: the settings are "
+        f"{taken} (ours)"
+    )
+
+
+def _stand_in(method: str, recipe: Recipe, dataset: str, ipc: int) -> str | None:
+    """What is taken where nothing is published, in words; None where it is."""
+    family = _FAMILIES.get(recipe.learner.name)
+    if family is trajectories:
+        return of_trajectories(method, dataset, ipc)
+    if family is unrolled:
+        return of_windows(dataset, ipc)
+    if known_as(dataset, OF_THE_FIELD) is None:
+        return "those that it has for all data"
+    return of_loops(recipe, ipc) if family is matching else None
 
 
 # Small sets of other shapes, with the settings of digits (ours).

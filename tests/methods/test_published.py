@@ -7,7 +7,7 @@ import pytest
 
 from jaxdd.fields import flags_of, flat, override
 from jaxdd.learners.spans import StartEpochs
-from jaxdd.methods.presets import preset
+from jaxdd.methods.presets import preset, unpublished
 from jaxdd.methods.published.preset import Preset
 from jaxdd.methods.published.trajectories import COMPLETED_BY, TABLES
 from jaxdd.methods.recipe import Recipe
@@ -131,7 +131,7 @@ def test_start_epochs_are_constant_or_grow():
     assert bounds == [15, 15, 16, 29, 30]
 
 
-ELSEWHERE = [("mnist", 10), ("cifar10", 2), ("svhn_cropped", 1)]
+ELSEWHERE = [("mnist", 10), ("npz:pets", 2), ("svhn_cropped", 1)]
 
 
 @pytest.mark.parametrize("method", TABLES)
@@ -141,12 +141,53 @@ def test_without_published_settings_the_start_epochs_are_open(method, dataset, i
     chosen, recipe = preset(method, dataset, ipc), METHODS[method]
     open_ended = replace(recipe, learner=replace(recipe.spans, max_start=None))
     augmentation = chosen.recipe.objective.augmentation
-    assert chosen.recipe == override(open_ended, {"augmentation": augmentation})
-    assert ("flip" in augmentation) == (dataset == "cifar10")
+    flags = {"augmentation": augmentation}
+    if recipe.mask is not None:
+        flags["mask_ratio"] = 0.25  # a mask that drops something
+    assert chosen.recipe == override(open_ended, flags)
+    assert ("flip" in augmentation) == (dataset == "npz:pets")
     assert not chosen.scaling.zca
     assert chosen.experts.gsam_alpha == {"ftd": 0.4, "datm": 0.3, "pad": 0.3}.get(
         method, 0.0
     )
+
+
+@pytest.mark.parametrize("method", TABLES)
+def test_between_published_numbers_the_nearest_row_counts(method):
+    """No jump to other defaults: as much whitening, and the same steps of students."""
+    sizes = sorted(size for name, size in TABLES[method] if name == "cifar10")
+    assert preset(method, "cifar10", 10**6) == preset(method, "cifar10", sizes[-1])
+    assert preset(method, "cifar10", 2) == preset(method, "cifar10", 1)
+    if 10 in sizes:
+        assert preset(method, "cifar10", 5) == preset(method, "cifar10", 10)
+        assert preset(method, "cifar10", 20) == preset(method, "cifar10", 10)
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset", "ipc", "words"),
+    [
+        ("datm", "cifar10", 10, None),
+        (
+            "datm",
+            "cifar10",
+            20,
+            "on cifar10 at 20 per class: the settings are those of 10",
+        ),
+        ("mtt", "npz:pets", 1, "for mtt on npz:pets: the settings are MTT's defaults"),
+        ("mtt", "tiny_imagenet_subset", 1, None),
+        ("dsa", "folder:pets", 1, "those that it has for all data"),
+        ("dsa", "cifar10", 5, "with loops by a rule"),
+        ("dm", "cifar10", 5, None),
+        ("rat_bptt", "cifar10", 10, None),
+        ("rat_bptt", "cifar10", 1, "after the pattern of other numbers"),
+        ("rat_bptt", "cifar10", 7, "a horizon of 200 steps"),
+        ("dsa", "digits", 7, None),
+        ("dsa", "table:pets.csv", 1, "those of the digits"),
+    ],
+)
+def test_what_stands_in_is_said(method, dataset, ipc, words):
+    sentence = unpublished(method, dataset, ipc)
+    assert sentence is None if words is None else words in sentence
 
 
 @pytest.mark.parametrize("method", TABLES)

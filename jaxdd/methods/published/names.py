@@ -1,9 +1,40 @@
 """Which published dataset a name means."""
 
+import math
 from collections.abc import Iterable
 
 # Names in TFDS of what the papers call otherwise.
 _ALIASES = {"imagenet2012": "imagenet"}
+
+
+# Datasets for which the field publishes settings, if not every method.
+OF_THE_FIELD = (
+    "mnist", "fashion_mnist", "svhn_cropped", "cifar10", "cifar100", "tiny_imagenet",
+    "imagenet", "imagenet_resized", "imagenette", "imagewoof",
+)  # fmt: skip
+
+
+def nearest(table: Iterable[tuple[str, int]], dataset: str, ipc: int) -> int | None:
+    """The number of images per class in a table that is nearest, by its logarithm.
+
+    Args:
+        table: (dataset, images per class) of every row.
+        dataset: its name, as in `known_as`.
+        ipc: images per class; the smaller of two that are as near.
+
+    Returns:
+        A number of the table; None where the dataset is not there.
+
+    Example:
+        >>> rows = ("cifar10", 1), ("cifar10", 10), ("cifar10", 50), ("mnist", 1)
+        >>> [nearest(rows, "cifar10", ipc) for ipc in (1, 3, 4, 20, 1000)]
+        [1, 1, 10, 10, 50]
+        >>> nearest(rows, "pets", 10)
+    """
+    keys = sorted(table)
+    name = known_as(dataset, {name for name, _ in keys})
+    sizes = [size for known, size in keys if known == name]
+    return min(sizes, key=lambda n: abs(math.log(ipc / n)), default=None)
 
 
 def known_as(dataset: str, names: Iterable[str]) -> str | None:

@@ -11,7 +11,7 @@ from jaxdd.augment import dsa_strategy
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import override
 from jaxdd.methods.published import digits
-from jaxdd.methods.published.names import known_as
+from jaxdd.methods.published.names import known_as, nearest
 from jaxdd.methods.published.preset import Length, Preset, Setting
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Window
@@ -151,6 +151,8 @@ DIGITS_TRAJECTORY: dict[str, Any] = {
     "step_size": 0.01,
 }
 DIGITS_LABEL_LR = 1.0
+# Ours, where PAD's table lacks the dataset: its least ratio that drops anything.
+MASK_RATIO = 0.25
 # PAD removes easy samples once in the paper, which does not say when (its code: 10 %
 # after epoch 40 and 20 % after 60): the first of the code's two steps is ours.
 REMOVALS = ((40, 0.1),)
@@ -178,18 +180,29 @@ WHOLE_EPOCHS = 100
 
 
 def published(method: str, dataset: str, ipc: int) -> dict[str, Any] | None:
-    """The row of a trajectory method, or None where nothing is published.
+    """The row of a trajectory method; None where its table lacks the dataset.
 
-    See `names.known_as` for names such as "tiny_imagenet_subset".
+    Between the published numbers of images per class, and beyond them, it is the row of
+    the nearest one (ours). See `names.known_as` for names such as
+    "tiny_imagenet_subset".
     """
     table = TABLES[method]
-    name = known_as(dataset, {name for name, _ in table})
-    row = None if name is None else table.get((name, ipc))
-    return None if row is None else dict(row)
+    name, size = known_as(dataset, {name for name, _ in table}), None
+    if name is not None:
+        size = nearest(table, dataset, ipc)
+    return None if name is None or size is None else dict(table[name, size])
+
+
+def stand_in(method: str, dataset: str, ipc: int) -> str | None:
+    """What is taken where nothing is published, in words; None where it is."""
+    size = nearest(TABLES[method], dataset, ipc)
+    if size is None:
+        return "MTT's defaults, with start epochs as far as the experts reach"
+    return None if size == ipc else f"those of {size} per class"
 
 
 def trajectories(method: str, recipe: Recipe, setting: Setting) -> Preset:
-    """Trajectory matching; MTT's defaults where nothing is published."""
+    """Trajectory matching; MTT's defaults where a table lacks the dataset."""
     dataset, ipc, _, _ = setting
     open_ended = replace(recipe.spans, max_start=None)
     base = Preset(
@@ -209,7 +222,9 @@ def trajectories(method: str, recipe: Recipe, setting: Setting) -> Preset:
     if recipe.learned_labels:
         row |= SOFT_EVALUATION
     table = published(method, dataset, ipc)
-    if table is not None:
+    if table is None and recipe.mask is not None:
+        row["mask_ratio"] = MASK_RATIO
+    elif table is not None:
         # Whitening is published for CIFAR, and by DATM and PAD for all their datasets.
         row["zca"] = recipe.learned_labels or dataset in ("cifar10", "cifar100")
         if recipe.learned_labels:
@@ -224,8 +239,6 @@ def trajectories(method: str, recipe: Recipe, setting: Setting) -> Preset:
         row |= DIGITS_WINDOW if windowed else {}
         if recipe.learned_labels:
             row["label_lr"] = DIGITS_LABEL_LR
-        if recipe.mask is not None:
-            row["mask_ratio"] = 0.25
         if recipe.images.ema_decay:
             row["ema_decay"] = 0.99  # a few hundred steps
     return override(base, row)
