@@ -231,10 +231,11 @@ def _measure(
     job: Job, synthetic: Synthetic, protocol: Protocol, folder: Path | None
 ) -> tuple[Measured, Stopwatch, Hits]:
     """Accuracy on the test split. Besides, a run only shows it in its report."""
+    is_hard = job.recipe.labels.name == "hard"
+    labels = "" if is_hard else " (with hard labels, the set's are soft)"
     say(
-        f"evaluating: {protocol.num_eval} fresh networks, "
-        f"{protocol.training.epochs} epochs each, and {protocol.num_random} more on "
-        "random subsets"
+        f"evaluating: {protocol.num_eval} fresh networks, and {protocol.num_random} "
+        f"more on random subsets{labels}; {protocol.in_words()}"
     )
     path = None if folder is None else folder / "evaluation.part.npz"
     kept = Hits(path, _digest(job.problem, synthetic, protocol))

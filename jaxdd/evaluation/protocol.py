@@ -68,6 +68,16 @@ class Protocol:
             "precision": self.precision,
         }
 
+    def in_words(self) -> str:
+        """How each network is trained, for a sentence."""
+        training = self.training
+        loss = training.loss.replace("_", " ")
+        return (
+            f"{training.epochs} epochs of {training.optimizer} at "
+            f"{training.learning_rate:g}, batches of {training.batch_size}, {loss}, "
+            f"augmentation {self.augmentation}"
+        )
+
     def trained_on(self, batch: Batch, label_space: str) -> Batch:
         """A batch with the labels that the loss of the training takes."""
         labels = trainable(batch.labels, label_space, self.training.loss)

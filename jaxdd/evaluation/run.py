@@ -186,6 +186,11 @@ def measure(
     for net, judge in opened.judges.items():
         distilled, subsets = judge.protocol.num_eval, judge.protocol.num_random
         say(f"{net}: training {distilled} networks, then {subsets} on random sets")
+        own = artifact.network["name"]
+        whose = (
+            "" if net == own else f"; all as for {own} (--select_lr=auto: its own rate)"
+        )
+        say(f"{net}: {judge.protocol.in_words()}{whose}")
         protocol = opened.described(judge.protocol)
         parts = place = None
         if folder is not None:

@@ -34,7 +34,37 @@ def open_container(path: str | Path, what: str = "the file") -> Any:
         UserError: the file is missing, damaged, or declares more than it holds.
     """
     place = existing_file(path, what, _REMEDY)
+    _refuse_unread(place, what)
     return CONTAINERS.get(place.suffix.lower(), read_torch)(place, what)
+
+
+def _refuse_unread(place: Path, what: str) -> None:
+    """Refuse formats that the field has and nothing here reads, by their first bytes.
+
+    Raises:
+        UserError: it is such a file, which is whole for all we know.
+    """
+    try:
+        with open(place, "rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise UserError(
+            f"{what} {shown(place)} cannot be read ({reason(error)}): {_REMEDY}"
+        ) from error
+    kind = None
+    if start == b"\x89HDF\r\n\x1a\n":
+        kind = "an HDF5 file, as RaT-BPTT writes"
+    elif start[:1] in _MAPS_OF_MSGPACK:
+        kind = "a msgpack file, as Flax writes checkpoints (FRePo, RCIG)"
+    if kind is not None:
+        raise UserError(
+            f"{what} {shown(place)} is {kind}, and not read: load it by the code that "
+            "wrote it, and store its arrays by np.savez(path, images=..., labels=...)"
+        )
+
+
+# Maps of one to fifteen entries, and larger ones; a pickle begins with 0x80.
+_MAPS_OF_MSGPACK = frozenset(bytes([x]) for x in (*range(0x81, 0x90), 0xDE, 0xDF))
 
 
 def _safetensors(place: Path, what: str) -> dict[str, Any]:

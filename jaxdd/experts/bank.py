@@ -193,8 +193,10 @@ class Bank(Snapshots):
         """
         folder = local_path(folder, "the bank of experts")
         if not is_there(folder / MANIFEST):
+            foreign = folder.is_dir() and any(folder.glob("replay_buffer_*.pt"))
+            but = ", but experts of other code, which are not read" if foreign else ""
             raise UserError(
-                f"no bank of experts at {shown(folder)}: make one with python -m "
+                f"no bank of experts at {shown(folder)}{but}: make one with python -m "
                 "experiments.experts --workdir=..."
             )
         manifest, version = read_manifest(folder / MANIFEST)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from experiments.console.help import help_text
 from jaxdd.data.problem import Scaling
 from jaxdd.distillation.choices import Run
 from jaxdd.distillation.options import FLAGS, Config, given, run_of
@@ -322,3 +323,11 @@ def test_a_recipe_of_ones_own_and_the_published_length():
         run_of(recipe, {"student_steps": 3})
     run: Run = run_of("dsa", {"steps": 5, "sdc_weight": 1.0})
     assert (run.length.steps, run.published.steps) == (5, 300)
+
+
+def test_the_help_has_every_flag_below_its_subject():
+    text = help_text("", Config, {})
+    headings = [line for line in text.splitlines() if line and line[0] != " "]
+    assert headings[0] == "Most needed:"
+    assert "Match:" in headings
+    assert "Flags:" not in headings  # what has no subject

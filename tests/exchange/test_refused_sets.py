@@ -52,6 +52,21 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as RaT-BPTT writes"),
+        (b"\x82\xa6params", "a msgpack file, as Flax writes checkpoints"),
+        (b"\xde\x00\x20", "a msgpack file"),
+    ],
+)
+def test_formats_that_nothing_reads_are_named(tmp_path, start, words):
+    path = tmp_path / "checkpoint_100"
+    path.write_bytes(start + bytes(1000))
+    with refused(None, words):
+        read(path)
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_bad_sets_are_refused_in_one_sentence(tmp_path, name):
     images, labels, flags, word = BAD[name]
