@@ -82,6 +82,7 @@ from jaxdd.objectives.regression import FeatureRegression
 from jaxdd.objectives.statistics import StatisticsMatching
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.objectives.unrolled import UnrolledLoss, unrolled_match
+from jaxdd.preparing.whole import prepare
 from jaxdd.primitives import (
     DISTANCES,
     batch_gradient,
@@ -278,6 +279,7 @@ __all__ = [
     "per_set",
     "per_slot",
     "per_span",
+    "prepare",
     "preset",
     "probe",
     "prune",

@@ -20,6 +20,10 @@ fixed beforehand. Papers of trajectories match those of a hundred experts, and r
 the best of many evaluated steps, by test data; here they are of as many experts as the
 row names, and the step is the last.
 
+* *Random* depends on the protocol, and each method has its own, with an augmentation of
+  its own in the evaluation: under DSA's random images of CIFAR-10 have more than under
+  DC's, which has none there. Sets of DATM, PAD, FRePo and RCIG have learned labels, and
+  the random subsets beside them hard ones.
 * *In band* says whether a full run is within ±max({DEVIATIONS:g}σ, {LEAST_BAND:g}
   points) of the published figure, σ being the published deviation.
 * *Percentile* is the place of the set's GraDN among those of the real samples, first

@@ -96,7 +96,9 @@ def test_what_is_no_finished_bank_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no bank of experts at .*experiments.experts"):
         Bank.open(tmp_path / "nowhere")
     (tmp_path / "replay_buffer_0.pt").touch()
-    with pytest.raises(UserError, match="but experts of other code, which are not read"):
+    with pytest.raises(
+        UserError, match="but experts of other code, which are not read"
+    ):
         Bank.open(tmp_path)
     Bank.create(tmp_path, toy_manifest(NETWORK))
     with pytest.raises(UserError, match=r"unfinished: start the command .* again"):

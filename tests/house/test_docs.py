@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import re
+import shutil
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -213,6 +214,17 @@ def test_data_of_your_own_are_read(monkeypatch, tmp_path):
     for block in blocks(ROOT / "docs/own_data.md", "python"):
         exec(compile(block, "own_data.md", "exec"), namespace)
     assert namespace["dataset"].images.shape == (60, 8, 8, 1)
+
+
+def test_a_network_of_your_own_trains_on_a_set(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "results/sets/digits-dm-1-seed0-881d8de8.npz", "digits.npz")
+    (block,) = (
+        x for x in blocks(ROOT / "docs/exchange.md", "python") if "optimiser" in x
+    )
+    namespace = {}
+    exec(compile(block, "exchange.md", "exec"), namespace)
+    assert round(100 * float(namespace["accuracy"])) == 88
 
 
 def test_a_tracker_of_ten_lines_gets_numbers_and_images():

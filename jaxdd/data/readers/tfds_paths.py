@@ -177,7 +177,8 @@ def _advice(parts: Name, root: Path) -> str:
     if original and parts.version in (None, original.version):
         return (
             "this command fetches it, or writes it from an archive that you have "
-            f"(--archive): python -m experiments.prepare --dataset={parts.base} "
+            "(--archive), as jaxdd.prepare does in Python: "
+            f"python -m experiments.prepare --dataset={parts.base} "
             f"--data_dir={shlex.quote(str(root))}"
         )
     program = (
