@@ -1,5 +1,6 @@
 """What a run would need, as numbers and as a table."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -60,6 +61,7 @@ class Plan:
         room: what there is.
         notes: what else there is to know.
         cache: parts of what is written to JAXDD_CACHE, where that is another disk.
+        settings: the choices of the run's method, each as its flag would be given.
         advice: what to change where something does not fit; empty where all does.
     """
 
@@ -72,6 +74,7 @@ class Plan:
     room: Room
     notes: Sequence[str] = ()
     cache: Sequence[Part] = ()
+    settings: Sequence[str] = ()
     advice: list[str] = field(default_factory=list)
 
     @property
@@ -95,6 +98,12 @@ class Plan:
         ):
             if parts:
                 lines += ["", *_rows(name, parts, size_text, there)]
+        if self.settings:
+            text = textwrap.wrap(
+                " ".join(self.settings), 86, break_on_hyphens=False,
+                break_long_words=False,
+            )  # fmt: skip
+            lines += ["", "settings", *(f"  {line}" for line in text)]
         lines += ["", *(f"note: {x}" for x in self.notes)]
         lines += [f"change: {x}" for x in self.advice]
         if not self.advice:

@@ -41,9 +41,11 @@ from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation import banks, options, segmented
 from jaxdd.distillation import experts as banks_of_experts
 from jaxdd.distillation.opening import open_run
+from jaxdd.distillation.resolution import Resolved
 from jaxdd.evaluation import run as evaluate
 from jaxdd.experts.manifest import describe_size
 from jaxdd.experts.training import group_size
+from jaxdd.fields import idle
 from jaxdd.progress import say
 from jaxdd.storage import provenance
 from jaxdd.storage.paths import local_path, shown
@@ -62,6 +64,7 @@ class Around(NamedTuple):
         notes: what else there is to know.
         buffer: bytes of the spans that wait for their steps.
         network: whether the run has a flag for the width of its network.
+        settings: as of a plan.
     """
 
     problem: Problem
@@ -70,6 +73,7 @@ class Around(NamedTuple):
     notes: Sequence[str]
     buffer: int = 0
     network: bool = True
+    settings: Sequence[str] = ()
 
 
 @without_stores
@@ -108,8 +112,39 @@ def distillation(
     name = f"{resolved.method} on {resolved.data_name}, {resolved.task.ipc} per class"
     time = [*parts.time, compiling_part(parts.compiling)]
     precision = resolved.arithmetic.precision
-    around = Around(opened.problem, precision, room, notes, parts.buffer)
+    around = Around(
+        opened.problem, precision, room, notes, parts.buffer,
+        settings=settings_of(resolved),
+    )  # fmt: skip
     return assembled(name, time, parts.programs, parts.disk, around)
+
+
+# What a method chooses, of a run's parts.
+_OF_METHODS = ("scaling", "recipe", "length", "evaluation")
+
+
+def settings_of(resolved: Resolved) -> list[str]:
+    """The settings of a run, given or its method's, each as a flag; then its bank's.
+
+    Those without an effect beside the others are left out.
+    """
+    values = resolved.values(None)
+    lines = [
+        f"--{'' if value else 'no'}{name}"
+        if isinstance(value, bool)
+        else f"--{name}={shown(value)}"
+        for name, value in values.items()
+        if name in options.FLAGS
+        and options.FLAGS[name].path[0] in _OF_METHODS
+        and value is not None
+        and idle(resolved, options.FLAGS[name]) is None
+        and (options.FLAGS[name].group != "crops" or values["init"] == "crops")
+    ]
+    bank = values["bank"]
+    if bank is not None:
+        names = {"experts": "num_experts", "epochs": "bank_epochs"}
+        lines += [f"--{flag}={bank[name]}" for name, flag in names.items()]
+    return lines
 
 
 @without_stores
@@ -267,6 +302,7 @@ def assembled(
         title, time, device, largest, host,
         disk if is_other else [*decoded, *disk], around.room,
         [*around.notes, *decoding_notes()], decoded if is_other else [],
+        around.settings,
     )  # fmt: skip
     plan.advice.extend(advise(plan, around.network))
     return plan

@@ -121,26 +121,39 @@ def refuse_idle(tree: Any, given: Mapping[str, Any]) -> None:
     """
     kind: type = type(tree)
     for name, flag in flags_of(kind).items():
-        needs = flag.field.metadata.get("beside")
-        if not needs or given.get(name) is None:
+        if given.get(name) is None:
             continue
-        choice = functools.reduce(getattr, flag.path, tree)
-        if choice is None:  # closed by another flag
-            continue
-        siblings = {field.name: field for field in dataclasses.fields(choice)}
-        for sibling, values in needs.items():
-            field = siblings[sibling]
-            needed = field.metadata["flag"] or sibling
-            value = getattr(choice, sibling)
-            if values is None and value == field.default:
-                raise UserError(
-                    f"--{name} has no effect here: add --{needed}, or leave it out"
-                )
-            if values is not None and value not in values:
-                raise UserError(
-                    f"--{name} has no effect here: add --{needed}={values[0]}, or "
-                    "leave it out"
-                )
+        needed = idle(tree, flag)
+        if needed is not None:
+            raise UserError(
+                f"--{name} has no effect here: add --{needed}, or leave it out"
+            )
+
+
+def idle(tree: Any, flag: Flag) -> str | None:
+    """What a flag needs to have an effect in a tree of choices.
+
+    Args:
+        tree: choices, such as a recipe or a run.
+        flag: one of them.
+
+    Returns:
+        The flag that is lacking, with a value where it has to have one; None where the
+        flag has an effect, or another one closes its choice.
+    """
+    choice = functools.reduce(getattr, flag.path, tree)
+    if choice is None:  # closed by another flag
+        return None
+    siblings = {field.name: field for field in dataclasses.fields(choice)}
+    for sibling, values in (flag.field.metadata.get("beside") or {}).items():
+        field = siblings[sibling]
+        needed = field.metadata["flag"] or sibling
+        value = getattr(choice, sibling)
+        if values is None and value == field.default:
+            return needed
+        if values is not None and value not in values:
+            return f"{needed}={values[0]}"
+    return None
 
 
 def typed(flag: Flag, value: Any) -> Any:

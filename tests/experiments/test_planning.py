@@ -17,8 +17,11 @@ from experiments.planning.room import Room
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation import experts
 from jaxdd.distillation import run as distill
+from jaxdd.distillation.opening import open_run
+from jaxdd.distillation.options import FLAGS
 from jaxdd.errors import UserError
 from jaxdd.evaluation import run as evaluate
+from jaxdd.fields import type_of
 from tests.experiments.helpers import QUICK, read_json, small
 
 TINY = Room(10_000, 10_000, 10_000)
@@ -125,6 +128,25 @@ def test_what_does_not_fit_is_named_with_the_flag(planned):
     (told,) = advise(dataclasses.replace(plan, room=room, host=host))
     assert "goes into dataset" in told
     assert "use --stream=always or" in told
+
+
+@pytest.mark.parametrize("method", ["dsa", "pad", "frepo", "m3d", "rded"])
+def test_the_settings_of_a_plan_are_those_of_the_method(method):
+    """Given as flags, they are the same run."""
+    opened = open_run(method, {"dataset": "digits"})
+    printed = planning.settings_of(opened.resolved)
+    given = {}
+    for text in printed:
+        name, equals, value = text.removeprefix("--").partition("=")
+        if not equals:
+            value = not name.startswith("no")
+            name = name if value else name.removeprefix("no")
+        kind = type_of(FLAGS[name].field)
+        given[name] = kind(value) if kind in (int, float) else value
+    again = open_run(method, {"dataset": "digits", **given})
+    assert planning.settings_of(again.resolved) == printed
+    for part in ("recipe", "length", "evaluation"):
+        assert getattr(again.resolved, part) == getattr(opened.resolved, part)
 
 
 def test_segments_multiply(stubbed, tmp_path):
