@@ -34,12 +34,17 @@ def open_container(path: str | Path, what: str = "the file") -> Any:
         UserError: the file is missing, damaged, or declares more than it holds.
     """
     place = existing_file(path, what, _REMEDY)
+    reader = CONTAINERS.get(place.suffix.lower())
+    if reader is not None:
+        return reader(place, what)
     _refuse_unread(place, what)
-    return CONTAINERS.get(place.suffix.lower(), read_torch)(place, what)
+    return read_torch(place, what)
 
 
 def _refuse_unread(place: Path, what: str) -> None:
     """Refuse formats that the field has and nothing here reads, by their first bytes.
+
+    Only what would be read as a file of PyTorch: one of safetensors may begin alike.
 
     Raises:
         UserError: it is such a file, which is whole for all we know.

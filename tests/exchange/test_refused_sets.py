@@ -1,5 +1,7 @@
 """Sets that cannot be used are refused in one sentence."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -65,6 +67,18 @@ def test_formats_that_nothing_reads_are_named(tmp_path, start, words):
     path.write_bytes(start + bytes(1000))
     with refused(None, words):
         read(path)
+
+
+@pytest.mark.parametrize("length", [0x81, 0x8F, 0xDE])
+def test_a_header_of_any_length_is_no_other_format(tmp_path, length):
+    """A file of safetensors begins with the length of its header."""
+    path = tmp_path / "set.safetensors"
+    header = json.dumps({"__metadata__": {"a": ""}}).encode()
+    header = header.ljust(length)
+    path.write_bytes(length.to_bytes(8, "little") + header)
+    with refused(None, "set.safetensors") as caught:
+        read(path)
+    assert "msgpack" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", BAD)
