@@ -22,9 +22,8 @@ from experiments.comparing.pad_rows import SWEEPS
 from experiments.console.flags import main, option
 from jaxdd import report
 from jaxdd.errors import UserError
+from jaxdd.methods.published.trajectories import MASK_RATIO
 from jaxdd.scores.table import SCORES
-
-USUAL_SHARE = 0.25  # ours, where PAD publishes none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ def groups(config: Config) -> list[Group]:
     ratio = config.mask_ratio
     if ratio is None:
         published = methods.published_mask_ratio(config.dataset, config.ipc)
-        ratio = published or USUAL_SHARE
+        ratio = published or MASK_RATIO
     fiem = {"mask": config.mask, "mask_ratio": ratio}
     return [Group(base, SWEEPS[config.sweep](fiex, fiem))]
 

@@ -15,6 +15,8 @@ from benchmarks.accelerated.sections import Sections, sound, todays, usual_graph
 from jaxdd.devices.policy import Choices
 
 TIE = 0.85
+# Images of another program after a step are the same to so much, relatively (L2).
+SAME_IMAGES = 1e-3
 # A longer dispatch has to save so much of a step to be asked for.
 SAVES = 0.05
 
@@ -156,7 +158,9 @@ def _graphs(sections: Sections, today: Choices) -> Advice:
         others = [
             r
             for r in sound(sections, "graphs")
-            if r["method"] == method and r["graphs"] != USUAL
+            if r["method"] == method
+            and r["graphs"] != USUAL
+            and float(r["gap"] or 0.0) <= SAME_IMAGES
         ]
         if others:
             best = min(others, key=lambda r: r["seconds"])

@@ -71,19 +71,19 @@ def compared(
     first = {name: attempt(partial(_first, job)) for name, job in jobs.items()}
     sides = {x: jobs[x].result() for x, values in first.items() if "codes" in values}
     usual = first[USUAL].get("codes")
-    times = timing.alternate(sides, repeats) if sides else {}
+    timed = attempt(partial(timing.alternate, sides, repeats)) if sides else {}
     found = {}
     for name, values in first.items():
-        if name not in sides:
-            found[name] = values
+        if name not in sides or "failed" in timed:
+            found[name] = values if name not in sides else dict(timed)
             continue
         program, codes = sides[name].program, values["codes"]
         gap = None
         if usual is not None:
             gap = float(np.linalg.norm(codes - usual) / np.linalg.norm(usual))
         found[name] = {
-            "seconds": float(np.median(times[name])),
-            "times": times[name],
+            "seconds": float(np.median(timed[name])),
+            "times": timed[name],
             "compile_seconds": program.seconds,
             "temp_mb": program.temp_mb,
             "gap": gap,

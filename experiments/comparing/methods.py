@@ -19,6 +19,7 @@ from jaxdd.methods import build, presets
 from jaxdd.methods.published.trajectories import WINDOWS
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
+from jaxdd.modifiers.curriculum import removals_text
 from jaxdd.objectives.contrastive import ContrastiveMatching
 from jaxdd.types import Array, Inputs, Key, Network, Synthetic
 
@@ -105,16 +106,15 @@ def published_image_lr(method: str, dataset: str, ipc: int) -> float:
 def published_curriculum(dataset: str, ipc: int) -> dict[str, Any]:
     """PAD's curriculum for its experts, as flags of FIEX."""
     window = presets.preset("pad", dataset, ipc).window
-    removals = ",".join(f"{epoch}:{share:g}" for epoch, share in window.removals)
     return {
         "init_ratio": window.init_ratio,
         "add_end_epoch": window.add_end_epoch,
-        "removals": removals or "none",
+        "removals": removals_text(window.removals),
     }
 
 
 def published_mask_ratio(dataset: str, ipc: int) -> float:
-    """The share of parameters that PAD's mask drops; 0 where none is published."""
+    """The share of parameters that PAD's mask drops, 0 where it publishes none."""
     mask = presets.preset("pad", dataset, ipc).recipe.mask
     return 0.0 if mask is None else mask.ratio
 

@@ -8,10 +8,12 @@ prints time, memory and disk beside what there is. Nothing is written where the 
 would write; what was compiled is kept for it.
 """
 
+import dataclasses
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,12 +42,14 @@ from jaxdd.data.problem import Problem
 from jaxdd.devices.timing import Stopwatch
 from jaxdd.distillation import banks, options, segmented
 from jaxdd.distillation import experts as banks_of_experts
+from jaxdd.distillation.checks import OF_EXPERTS
 from jaxdd.distillation.opening import open_run
 from jaxdd.distillation.resolution import Resolved
 from jaxdd.evaluation import run as evaluate
 from jaxdd.experts.manifest import describe_size
 from jaxdd.experts.training import group_size
-from jaxdd.fields import idle
+from jaxdd.fields import flat, idle
+from jaxdd.modifiers.curriculum import removals_text
 from jaxdd.progress import say
 from jaxdd.storage import provenance
 from jaxdd.storage.paths import local_path, shown
@@ -114,37 +118,53 @@ def distillation(
     precision = resolved.arithmetic.precision
     around = Around(
         opened.problem, precision, room, notes, parts.buffer,
-        settings=settings_of(resolved),
+        settings=settings_of(resolved, options.given(config)),
     )  # fmt: skip
     return assembled(name, time, parts.programs, parts.disk, around)
 
 
 # What a method chooses, of a run's parts.
-_OF_METHODS = ("scaling", "recipe", "length", "evaluation")
+_OF_METHODS = ("scaling", "recipe", "window", "length", "evaluation")
+_OF_BANKS = {"experts": "num_experts", "epochs": "bank_epochs"}
 
 
-def settings_of(resolved: Resolved) -> list[str]:
-    """The settings of a run, given or its method's, each as a flag; then its bank's.
+def settings_of(resolved: Resolved, given: Mapping[str, Any]) -> list[str]:
+    """The settings of a run as flags, whether given or the method's.
 
-    Those without an effect beside the others are left out.
+    Flags that need another one to have an effect, which is not there, are left out.
+
+    Args:
+        resolved: the run.
+        given: {flag: value} of the flags that were given.
     """
-    values = resolved.values(None)
-    lines = [
-        f"--{'' if value else 'no'}{name}"
-        if isinstance(value, bool)
-        else f"--{name}={shown(value)}"
-        for name, value in values.items()
-        if name in options.FLAGS
-        and options.FLAGS[name].path[0] in _OF_METHODS
-        and value is not None
-        and idle(resolved, options.FLAGS[name]) is None
-        and (options.FLAGS[name].group != "crops" or values["init"] == "crops")
-    ]
-    bank = values["bank"]
-    if bank is not None:
-        names = {"experts": "num_experts", "epochs": "bank_epochs"}
-        lines += [f"--{flag}={bank[name]}" for name, flag in names.items()]
+    values = dict(flat(resolved))
+    values |= {name: given[name] for name in ("init", "experts") if name in given}
+    if resolved.bank is not None and "experts" not in given:
+        bank = dataclasses.asdict(resolved.bank)
+        values |= {flag: bank[name] for name, flag in _OF_BANKS.items()}
+    else:
+        for name in OF_EXPERTS:
+            values.pop(name, None)
+    lines = []
+    for name, value in values.items():
+        flag = options.FLAGS.get(name)
+        if flag is None or value is None:
+            continue
+        if name not in given and name not in _OF_BANKS.values():
+            of_method = flag.path[0] in _OF_METHODS
+            without_crops = flag.group == "crops" and values["init"] != "crops"
+            if not of_method or without_crops or idle(resolved, flag) is not None:
+                continue
+        lines.append(_typed(name, value))
     return lines
+
+
+def _typed(name: str, value: Any) -> str:
+    """A flag as it is typed in a shell."""
+    if isinstance(value, bool):
+        return f"--{'' if value else 'no'}{name}"
+    text = removals_text(value) if name == "removals" else str(value)
+    return f"--{name}={shlex.quote(text)}"
 
 
 @without_stores

@@ -55,7 +55,7 @@ class Choices:
             ahead. Only CPUs were measured.
 
     Raises:
-        UserError: there is no such precision.
+        UserError: `precision` is none of `PRECISIONS`.
     """
 
     measured: str = NOT_MEASURED

@@ -72,7 +72,7 @@ def distill(
         if workdir is None:
             outcome = run_in_memory(opened)
         else:
+            folder = local_path(plain(workdir), "workdir")
             # A callback may go to another folder while the run lasts.
-            folder = local_path(plain(workdir), "workdir").absolute()
-            outcome = run_in(folder, opened)
+            outcome = run_in(folder.absolute(), opened, given=str(folder))
         return Result.of(outcome.artifact, outcome.metrics, outcome.summary)

@@ -65,7 +65,8 @@ def bank_for_spans(
     if given is None and epochs < last + length:
         raise UserError(
             f"--bank_epochs={epochs} is too few: start epochs up to {last} and spans "
-            f"of {length} epochs need {last + length}"
+            f"of {length} epochs need {last + length}; lower --max_start, or train for "
+            "longer"
         )
     return given_bank(planned_bank(run, experts, epochs), given), max_start
 

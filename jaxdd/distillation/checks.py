@@ -75,8 +75,12 @@ def check_run(run: Run, flags: Mapping[str, Any], who: str) -> None:
         )
 
 
+# Flags of the window that are about the training of experts.
+OF_EXPERTS = ("init_ratio", "add_end_epoch", "removals")
+
+
 def _check_without_experts(run: Run, flags: Mapping[str, Any], who: str) -> None:
-    for name in ("init_ratio", "add_end_epoch", "removals"):
+    for name in OF_EXPERTS:
         if name in flags:
             raise UserError(
                 f"--{name} is about experts, which {who} has not; --drop_easiest and "

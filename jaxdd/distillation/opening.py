@@ -63,13 +63,17 @@ class Opened:
     start: Artifact | None = None
     command: Callable[[str | None], str] = lambda workdir: ""
 
-    def record(self, folder: Path) -> Record:
+    def record(self, folder: Path, name: str | None = None) -> Record:
         """The folder's record of this run; a new run is recorded at once.
+
+        Args:
+            folder: of the run.
+            name: what the record calls it; by default its path.
 
         Raises:
             UserError: it holds another run, by all that alters a step.
         """
-        values = self.resolved.values(str(folder))
+        values = self.resolved.values(name or str(folder))
         return Record(folder, values, identity=self._identity)
 
     def compare(self, folder: Path) -> None:
@@ -97,8 +101,7 @@ class Opened:
             real = sorting.sorted_real(problem, self.network, resolved, place.folder)
             if bank is None and resolved.bank is not None:
                 bank = self._own_bank(place, real)
-        workdir = None if place.folder is None else str(place.folder)
-        return Job(problem, resolved, self.network, real, bank, self.start, workdir)
+        return Job(problem, resolved, self.network, real, bank, self.start, place.name)
 
     def _own_bank(self, place: Place, real: RealData) -> Bank:
         """The bank of the run, trained now or before."""
@@ -150,7 +153,7 @@ def open_run(
     remarks = _left_out(problem, resolved, matched, bank)
     if isinstance(method, str):
         stand_in = unpublished(method, dataset.name, run.task.ipc)
-        remarks = [*([] if stand_in is None else [stand_in]), *remarks]
+        remarks = remarks if stand_in is None else [stand_in, *remarks]
     start, init = None, resolved.recipe.images.init
     if init not in INITIALS:
         begun = open_start(init, problem, resolved)

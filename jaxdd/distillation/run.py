@@ -83,19 +83,27 @@ def run(config: Flags, problem: Problem | None = None) -> dict[str, Any]:
     return run_in(config.workdir, opened).summary
 
 
-def run_in(workdir: str | Path, opened: Opened) -> Outcome:
-    """Distil in a folder, or continue, or read what is finished."""
+def run_in(workdir: str | Path, opened: Opened, given: str | None = None) -> Outcome:
+    """Distil in a folder, or continue, or read what is finished.
+
+    Args:
+        workdir: the folder.
+        opened: the run.
+        given: the folder as the user wrote it, where that is another path; the files of
+            the run call it so.
+    """
     resolved = opened.resolved
     wanted = resolved.records.tensorboard
     with owned(workdir) as folder, tensorboard.recording(folder, wanted):
-        record = opened.record(folder)
+        place = Place(folder, given=given)
+        record = opened.record(folder, place.name)
         segmented.refuse_other_steps(folder, resolved)
         sorting.refuse_other_scores(opened.problem, resolved, folder)
         summary = folder / "summary.json"
         if summary.exists():
             known = records.read_json(summary, SUMMARY, AGAIN)
             refuse_fewer_steps(folder, known["config"]["steps"], resolved.length.steps)
-            change = unfinished(folder, known, resolved.values(str(folder)))
+            change = unfinished(folder, known, resolved.values(place.name))
             if change is None:
                 say(f"{shown(folder)} is finished: nothing to do")
                 outcome = _finished(folder, known)
@@ -106,7 +114,6 @@ def run_in(workdir: str | Path, opened: Opened) -> Outcome:
                     tensorboard.catch_up(folder, outcome.metrics, pictures)
                 return outcome
             say(f"{shown(folder)} is finished, but {change}")
-        place = Place(folder)
         job = opened.job(place)  # the last that may refuse
         record.save()
         set_aside(summary)

@@ -58,7 +58,7 @@ class Config:
     num_random: int | None = option(
         None,
         "random real subsets that the set is compared with; default: as many as when "
-        "it was distilled",
+        "it was distilled, at least 5",
         at_least=MIN_RANDOM,
     )
     seed: int | None = option(
@@ -187,10 +187,9 @@ def measure(
         distilled, subsets = judge.protocol.num_eval, judge.protocol.num_random
         say(f"{net}: training {distilled} networks, then {subsets} on random sets")
         own = artifact.network["name"]
-        whose = (
-            "" if net == own else f"; all as for {own} (--select_lr=auto: its own rate)"
-        )
-        say(f"{net}: {judge.protocol.in_words()}{whose}")
+        say(f"{net}: {judge.protocol.in_words()}")
+        if net != own:
+            say(f"{net}: as {own} is trained; --select_lr=auto looks for another rate")
         protocol = opened.described(judge.protocol)
         parts = place = None
         if folder is not None:
@@ -256,7 +255,17 @@ def open_artifact(
     dataset: Dataset | None = None,
     test_dataset: Dataset | None = None,
 ) -> Opened:
-    """Check all that `open_run` checks, of an artifact, and of data, in memory."""
+    """Check all that `open_run` checks, of an artifact, and of data, in memory.
+
+    Args:
+        artifact: the set.
+        config: the flags, each of them checked for itself.
+        dataset: the data of the distillation; None to read them.
+        test_dataset: other data of the same classes to measure on.
+
+    Raises:
+        UserError: flags, set and data do not fit each other.
+    """
     folder = local_path(config.artifact, "the artifact").parent
     if config.workdir is not None:
         folder = local_path(config.workdir, "--workdir")

@@ -14,7 +14,7 @@ from jaxdd.exchange.labels import understood
 from jaxdd.exchange.options import ForeignFlags
 from jaxdd.exchange.scale import check_normalisation, scaled
 from jaxdd.methods.network import NetworkSpec
-from jaxdd.methods.presets import preset, usual_network
+from jaxdd.methods.presets import preset, unpublished, usual_network
 from jaxdd.methods.recipes import METHODS
 from jaxdd.progress import say
 from jaxdd.storage import provenance
@@ -79,10 +79,12 @@ def assembled(
     training = evaluation.training(step_size, options.eval_epochs)
     formation = Formation(factor, options.formation)
     formation.check(*images.images.shape[1:3])
+    stand_in = unpublished(method or _PROTOCOL, dataset.name, ipc)
     said = [
         f"the set is one of {method}"
         if method
         else f"no method is named: the set is evaluated as one of {_PROTOCOL}",
+        *([] if stand_in is None else [stand_in]),
         *foreign.said,
         *images.said,
         *named.said,

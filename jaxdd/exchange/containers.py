@@ -64,7 +64,8 @@ def _refuse_unread(place: Path, what: str) -> None:
     if kind is not None:
         raise UserError(
             f"{what} {shown(place)} is {kind}, and not read: load it by the code that "
-            "wrote it, and store its arrays by np.savez(path, images=..., labels=...)"
+            "wrote it, and np.savez(path, images=..., labels=...) with images of four "
+            "axes"
         )
 
 

@@ -141,11 +141,14 @@ def idle(tree: Any, flag: Flag) -> str | None:
         The flag that is lacking, with a value where it has to have one; None where the
         flag has an effect, or another one closes its choice.
     """
+    needs = flag.field.metadata.get("beside")
+    if not needs:
+        return None
     choice = functools.reduce(getattr, flag.path, tree)
     if choice is None:  # closed by another flag
         return None
     siblings = {field.name: field for field in dataclasses.fields(choice)}
-    for sibling, values in (flag.field.metadata.get("beside") or {}).items():
+    for sibling, values in needs.items():
         field = siblings[sibling]
         needed = field.metadata["flag"] or sibling
         value = getattr(choice, sibling)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxdd.errors import choose
+from jaxdd.errors import UserError, choose, quoted
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import override
 from jaxdd.methods.network import NetworkSpec
@@ -87,7 +87,7 @@ def preset(
     learning rate is 10 from 100 images per class on for CIFAR-10.
 
     Raises:
-        UserError: an unknown method.
+        UserError: an unknown method, or no images.
 
     Example:
         >>> chosen = preset("dc", "cifar10", ipc=10)
@@ -98,6 +98,7 @@ def preset(
         50
     """
     recipe = choose("method", method, METHODS)
+    _check_images(ipc)
     dataset = settings_of(dataset)
     # Tiles of an 8x8 image are 4x4: see `formations.DIGITS_IDC`.
     usual = 1 if dataset == "digits" else recipe.images.factor
@@ -114,7 +115,10 @@ def preset(
 
 
 def unpublished(method: str, dataset: str, ipc: int) -> str | None:
-    """Whose settings stand in where none are published.
+    """What is taken where the tables of published settings have no row.
+
+    Known are the rows of trajectory methods and of RaT-BPTT, the loops of DC, DSA, DCC
+    and DSAC, and which datasets are none of the field's.
 
     Args:
         method: one of `METHODS`.
@@ -122,44 +126,53 @@ def unpublished(method: str, dataset: str, ipc: int) -> str | None:
         ipc: images per class.
 
     Returns:
-        A sentence; None where settings are published, and for the digits, which have
-        their own.
+        A sentence; None where there is a row, and for the digits, whose settings are
+        ours.
 
     Source: ours.
 
     Raises:
-        UserError: an unknown method.
+        UserError: an unknown method, or no images.
 
     Example:
         >>> unpublished("datm", "cifar10", 10)
         >>> print(unpublished("datm", "cifar10", 5))  # doctest: +NORMALIZE_WHITESPACE
-        nothing is published for datm on cifar10 at 5 per class: the settings are
-        those of 10 per class (ours)
+        no settings of datm are known for cifar10 at 5 per class: those of 10 per class
+        are taken
     """
     recipe, name = choose("method", method, METHODS), settings_of(dataset)
+    _check_images(ipc)
     if name == "digits" and dataset.startswith("digits"):
         return None
     at = f" at {ipc} per class" if known_as(name, OF_THE_FIELD) else ""
-    of_digits = "those of the digits"
+    of_digits = "those of the digits are taken"
     taken = of_digits if name == "digits" else _stand_in(method, recipe, name, ipc)
     if taken is None:
         return None
-    return (
-        f"nothing is published for {method} on {shown(dataset)}{at}: the settings are "
-        f"{taken} (ours)"
-    )
+    return f"no settings of {method} are known for {shown(dataset)}{at}: {taken}"
 
 
 def _stand_in(method: str, recipe: Recipe, dataset: str, ipc: int) -> str | None:
-    """What is taken where nothing is published, in words; None where it is."""
+    """What is taken where there is no row, in words; None where there is one."""
     family = _FAMILIES.get(recipe.learner.name)
     if family is trajectories:
         return of_trajectories(method, dataset, ipc)
     if family is unrolled:
         return of_windows(dataset, ipc)
+    loops = of_loops(recipe, ipc) if family is matching else None
     if known_as(dataset, OF_THE_FIELD) is None:
-        return "those that it has for all data"
-    return of_loops(recipe, ipc) if family is matching else None
+        return "its defaults are taken" + (f", and {loops}" if loops else "")
+    return loops
+
+
+def _check_images(ipc: int) -> None:
+    """Refuse fewer images per class than one.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    if ipc < 1:
+        raise UserError(f"the images per class must be at least 1, not {quoted(ipc)}")
 
 
 # Small sets of other shapes, with the settings of digits (ours).

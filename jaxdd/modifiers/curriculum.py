@@ -245,6 +245,16 @@ def parse_removals(text: str) -> tuple[tuple[int, float], ...]:
     return removals
 
 
+def removals_text(removals: tuple[tuple[int, float], ...]) -> str:
+    """Removals as `parse_removals` reads them.
+
+    Example:
+        >>> removals_text(((40, 0.1), (60, 0.25))), removals_text(())
+        ('40:0.1,60:0.25', 'none')
+    """
+    return ",".join(f"{epoch}:{share!r}" for epoch, share in removals) or "none"
+
+
 @dataclass(frozen=True)
 class Window(Choice):
     """Which real samples are in play, sorted easy to hard (PAD's FIEX).

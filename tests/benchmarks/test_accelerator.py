@@ -82,6 +82,7 @@ STORED = {
         "records": [
             stepped("mtt", graphs.USUAL, 2.0, 0.0),
             stepped("mtt", "loops", 1.0, 1e-6),
+            stepped("mtt", "loops, unrolled", 0.5, 0.1),  # other images
             stepped("dsa", graphs.USUAL, 2.0, 0.0),
             stepped("dsa", "nothing", 1.9, 0.0),
             {"method": "dsa", "graphs": "loops", "failed": "not captured"},

@@ -110,8 +110,13 @@ def test_a_callback_may_go_to_another_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     other = tmp_path / "other"
     other.mkdir()
-    jaxdd.distill("digits", workdir="run", progress=lambda _: os.chdir(other), **DM)
+    result = jaxdd.distill(
+        "digits", workdir="run", progress=lambda _: os.chdir(other), **DM
+    )
     assert (tmp_path / "run" / "summary.json").exists()
+    # What is passed on names no folder of this machine.
+    assert result.artifact.provenance["config"]["workdir"] == "run"
+    assert result.summary["command"].endswith("--workdir=run")
     assert list(other.iterdir()) == []
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import jax.numpy as jnp
 import pytest
 
+from jaxdd.errors import UserError
 from jaxdd.fields import flags_of, flat, override
 from jaxdd.learners.spans import StartEpochs
 from jaxdd.methods.presets import preset, unpublished
@@ -171,16 +172,17 @@ def test_between_published_numbers_the_nearest_row_counts(method):
             "datm",
             "cifar10",
             20,
-            "on cifar10 at 20 per class: the settings are those of 10",
+            "for cifar10 at 20 per class: those of 10 per class",
         ),
-        ("mtt", "npz:pets", 1, "for mtt on npz:pets: the settings are MTT's defaults"),
+        ("mtt", "npz:pets", 1, "of mtt are known for npz:pets: its defaults"),
         ("mtt", "tiny_imagenet_subset", 1, None),
-        ("dsa", "folder:pets", 1, "those that it has for all data"),
-        ("dsa", "cifar10", 5, "with loops by a rule"),
+        ("dsa", "folder:pets", 1, "for folder:pets: its defaults are taken"),
+        ("dsa", "cifar10", 5, "its loops follow a rule"),
         ("dm", "cifar10", 5, None),
         ("rat_bptt", "cifar10", 10, None),
-        ("rat_bptt", "cifar10", 1, "after the pattern of other numbers"),
+        ("rat_bptt", "cifar10", 1, "a row of ours is taken"),
         ("rat_bptt", "cifar10", 7, "a horizon of 200 steps"),
+        ("dsa", "folder:pets", 5, "its defaults are taken, and its loops follow"),
         ("dsa", "digits", 7, None),
         ("dsa", "table:pets.csv", 1, "those of the digits"),
     ],
@@ -199,3 +201,10 @@ def test_on_digits_the_bank_is_long_enough_for_every_span(method):
     assert (chosen.length.steps, chosen.scaling.zca) == (300, False)
     assert (flat(recipe).get("mask_ratio", 0) > 0) == (method == "pad")
     assert (chosen.window.curriculum() != Curriculum()) == (method == "pad")
+
+
+@pytest.mark.parametrize("ipc", [0, -1])
+def test_there_is_an_image_of_each_class(ipc):
+    for look_up in (preset, unpublished):
+        with pytest.raises(UserError, match="must be at least 1"):
+            look_up("mtt", "cifar10", ipc)

@@ -57,10 +57,10 @@ def loops(ipc: int, contrastive: bool = False) -> tuple[int, int]:
 
 
 def stand_in(recipe: Recipe, ipc: int) -> str | None:
-    """What is taken where nothing is published, in words; None where it is."""
+    """What is taken where there are no loops for `ipc`; None where there are."""
     if not isinstance(recipe.learner, Pool) or ipc in LOOPS:
         return None
-    return "those of all numbers, with loops by a rule"
+    return "its loops follow a rule of ours"
 
 
 def _dc_evaluation(dataset: str, net: str) -> str:

@@ -14,27 +14,30 @@ OF_THE_FIELD = (
 )  # fmt: skip
 
 
-def nearest(table: Iterable[tuple[str, int]], dataset: str, ipc: int) -> int | None:
-    """The number of images per class in a table that is nearest, by its logarithm.
+def nearest(
+    table: Iterable[tuple[str, int]], dataset: str, ipc: int
+) -> tuple[str, int] | None:
+    """The row of a table whose images per class are nearest, by their logarithm.
 
     Args:
         table: (dataset, images per class) of every row.
         dataset: its name, as in `known_as`.
-        ipc: images per class; the smaller of two that are as near.
+        ipc: images per class, at least 1; of two rows that are as near the smaller one
+            counts.
 
     Returns:
-        A number of the table; None where the dataset is not there.
+        The key of the row; None where the table lacks the dataset.
 
     Example:
         >>> rows = ("cifar10", 1), ("cifar10", 10), ("cifar10", 50), ("mnist", 1)
-        >>> [nearest(rows, "cifar10", ipc) for ipc in (1, 3, 4, 20, 1000)]
+        >>> [nearest(rows, "cifar10", ipc)[1] for ipc in (1, 3, 4, 20, 1000)]
         [1, 1, 10, 10, 50]
         >>> nearest(rows, "pets", 10)
     """
     keys = sorted(table)
     name = known_as(dataset, {name for name, _ in keys})
-    sizes = [size for known, size in keys if known == name]
-    return min(sizes, key=lambda n: abs(math.log(ipc / n)), default=None)
+    rows = [key for key in keys if key[0] == name]
+    return min(rows, key=lambda key: abs(math.log(ipc / key[1])), default=None)
 
 
 def known_as(dataset: str, names: Iterable[str]) -> str | None:

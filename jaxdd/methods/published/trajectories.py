@@ -11,7 +11,7 @@ from jaxdd.augment import dsa_strategy
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import override
 from jaxdd.methods.published import digits
-from jaxdd.methods.published.names import known_as, nearest
+from jaxdd.methods.published.names import nearest
 from jaxdd.methods.published.preset import Length, Preset, Setting
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Window
@@ -179,26 +179,22 @@ SOFT_EVALUATION: dict[str, Any] = {"eval_batch": 128}
 WHOLE_EPOCHS = 100
 
 
-def published(method: str, dataset: str, ipc: int) -> dict[str, Any] | None:
+def nearest_row(method: str, dataset: str, ipc: int) -> dict[str, Any] | None:
     """The row of a trajectory method; None where its table lacks the dataset.
 
-    Between the published numbers of images per class, and beyond them, it is the row of
-    the nearest one (ours). See `names.known_as` for names such as
-    "tiny_imagenet_subset".
+    Where the number of images per class is not in the table, it is the row of the
+    nearest one (ours). See `names.known_as` for names such as "tiny_imagenet_subset".
     """
-    table = TABLES[method]
-    name, size = known_as(dataset, {name for name, _ in table}), None
-    if name is not None:
-        size = nearest(table, dataset, ipc)
-    return None if name is None or size is None else dict(table[name, size])
+    key = nearest(TABLES[method], dataset, ipc)
+    return None if key is None else dict(TABLES[method][key])
 
 
 def stand_in(method: str, dataset: str, ipc: int) -> str | None:
-    """What is taken where nothing is published, in words; None where it is."""
-    size = nearest(TABLES[method], dataset, ipc)
-    if size is None:
-        return "MTT's defaults, with start epochs as far as the experts reach"
-    return None if size == ipc else f"those of {size} per class"
+    """What is taken where the table has no row, in words; None where it has."""
+    key = nearest(TABLES[method], dataset, ipc)
+    if key is None:
+        return "its defaults are taken, with start epochs as far as the experts reach"
+    return None if key[1] == ipc else f"those of {key[1]} per class are taken"
 
 
 def trajectories(method: str, recipe: Recipe, setting: Setting) -> Preset:
@@ -221,7 +217,7 @@ def trajectories(method: str, recipe: Recipe, setting: Setting) -> Preset:
     }
     if recipe.learned_labels:
         row |= SOFT_EVALUATION
-    table = published(method, dataset, ipc)
+    table = nearest_row(method, dataset, ipc)
     if table is None and recipe.mask is not None:
         row["mask_ratio"] = MASK_RATIO
     elif table is not None:
@@ -230,7 +226,7 @@ def trajectories(method: str, recipe: Recipe, setting: Setting) -> Preset:
         if recipe.learned_labels:
             row["bank_epochs"] = WHOLE_EPOCHS
         completed = COMPLETED_BY.get(method, method)
-        row |= {**(published(completed, dataset, ipc) or {}), **table}
+        row |= {**(nearest_row(completed, dataset, ipc) or {}), **table}
     windowed = method in WINDOWS
     if windowed and dataset in AEE:
         row["add_end_epoch"] = AEE[dataset]

@@ -38,7 +38,7 @@ TABLE: dict[tuple[str, int], Row] = {
     ("imagenet_resized", 1): Row(280, 80, "fixed", 1500, 1, 50, "weights", 3e-4),
 }
 # Of the paper's tables, but not in the readme: ours, after the rows above.
-AFTER_THEM: dict[tuple[str, int], Row] = {
+OUR_ROWS: dict[tuple[str, int], Row] = {
     ("cifar10", 1): Row(200, 60, "random", 5000, 1, 10, "hard", 1e-3),
     ("cifar10", 50): Row(200, 60, "random", 5000, 10, 10, "hard", 1e-3),
     ("cifar100", 50): Row(300, 100, "random", 5000, 1, 100, "weights", 1e-3),
@@ -78,7 +78,7 @@ def settings(dataset: str, ipc: int) -> dict[str, Any]:
     """
     if dataset == "digits":
         return dict(DIGITS)
-    rows = TABLE | AFTER_THEM
+    rows = TABLE | OUR_ROWS
     name = known_as(dataset, {name for name, _ in rows})
     if name is not None and (name, ipc) in rows:
         row = rows[name, ipc]
@@ -87,13 +87,13 @@ def settings(dataset: str, ipc: int) -> dict[str, Any]:
 
 
 def stand_in(dataset: str, ipc: int) -> str | None:
-    """What is taken where nothing is published, in words; None where it is."""
-    keys = [key for key in (*TABLE, *AFTER_THEM) if key[1] == ipc]
+    """What is taken where the table has no row, in words; None where it has."""
+    keys = [key for key in (*TABLE, *OUR_ROWS) if key[1] == ipc]
     name = known_as(dataset, {name for name, _ in keys})
     if name is None:
-        return "a horizon of 200 steps, windows of 60, and minibatches of 1000"
-    is_ours = (name, ipc) in AFTER_THEM
-    return "after the pattern of other numbers of images" if is_ours else None
+        return "its defaults are taken, a horizon of 200 steps and windows of 60"
+    is_ours = (name, ipc) in OUR_ROWS
+    return "a row of ours is taken, made after the others" if is_ours else None
 
 
 def _evaluation(row: Row, images: int) -> dict[str, Any]:
