@@ -8,6 +8,7 @@ of names.
 
 options          one field, and the checks of its values: read it first
 trees            flags of a tree of choices, `override`, `flat`, `stored`
+effect           flags that need another one
 code             a class of one's own as a hash, which tells that it was edited
 configurations   what a program or a function is given: flags or keywords
 """
@@ -18,6 +19,7 @@ from jaxdd.fields.configurations import (
     from_keywords,
     understood,
 )
+from jaxdd.fields.effect import idle, refuse_idle
 from jaxdd.fields.options import (
     KINDS,
     LARGEST_SEED,
@@ -33,9 +35,7 @@ from jaxdd.fields.trees import (
     Flag,
     flags_of,
     flat,
-    idle,
     override,
-    refuse_idle,
     stored,
     typed,
 )
