@@ -15,7 +15,8 @@ from jaxdd import augment
 from jaxdd.augment.named import MIXED
 from jaxdd.data.real import sample_class
 from jaxdd.objectives import minibatches
-from jaxdd.objectives.parts import SampleMatching
+from jaxdd.objectives.bases import SampleMatching
+from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.primitives.keys import Draw
 from jaxdd.synthetic.sets import choose_rows
 from jaxdd.types import Array, Batch, Key
@@ -88,7 +89,8 @@ def of_classes(case: Case, key: Key) -> list[ClassNumbers]:
 
 def of_students(case: Case, key: Key) -> list[StepNumbers]:
     """Of one step of an objective that is lifted by `per_span`."""
-    objective = case.recipe.students
+    objective = case.recipe.objective
+    assert isinstance(objective, TrajectoryMatching)
     key_order, key_augment = jax.random.split(jax.random.fold_in(key, 0))
     total = case.setting.classes * case.ipc
     chosen = minibatches(

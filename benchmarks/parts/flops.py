@@ -24,8 +24,8 @@ from jaxdd.learners.aged import AgedPool
 from jaxdd.learners.pools import Pool, RealPool
 from jaxdd.learners.windows import Windows
 from jaxdd.nets.layers import first_padding
+from jaxdd.objectives.bases import SampleMatching
 from jaxdd.objectives.distribution import FeatureMatching
-from jaxdd.objectives.parts import SampleMatching
 from jaxdd.objectives.regression import FeatureRegression
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.objectives.unrolled import UnrolledLoss

@@ -15,9 +15,9 @@ from benchmarks.reference.network import Parameters
 from benchmarks.reference.training import Trainer, cutmix, epoch
 from jaxdd.augment.named import MIXED
 from jaxdd.learners.pools import Pool, RealPool, TrainedBetween
+from jaxdd.objectives.bases import SampleMatching
 from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.gradient import GradientMatching
-from jaxdd.objectives.parts import SampleMatching
 from jaxdd.primitives.trees import named_leaves
 from jaxdd.synthetic.images import Images
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from benchmarks.parts.cases import Case
 from benchmarks.reference import augment, network
 from benchmarks.reference.augment import Draw, Groups
+from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.primitives.trees import named_leaves
 
 STEP_SIZE_MOMENTUM = 0.5
@@ -35,7 +36,9 @@ class Trajectory:
         torch.manual_seed(0)
         codes, span = case.state.codes, case.inputs.span
         assert span is not None
-        self.groups, self.objective = groups, case.recipe.students
+        objective = case.recipe.objective
+        assert isinstance(objective, TrajectoryMatching)
+        self.groups, self.objective = groups, objective
         stored = case.recipe.images
         self.shape = codes.images.shape
         self.images = network.channels_first(codes.images).flatten(0, 1)

@@ -127,7 +127,7 @@ def last_epoch(base: options.Flags) -> int:
     recipe = _run(base).recipe
     if not recipe.follows:
         return 1
-    return (recipe.spans.max_start or 1) - 1 + recipe.students.expert_epochs
+    return (recipe.spans.max_start or 1) - 1 + recipe.span_epochs
 
 
 def bank_epochs(base: options.Flags) -> int:

@@ -134,7 +134,7 @@ class Distillation:
         recipe, manifest = self.job.recipe, self.bank.manifest
         assert recipe.segments is not None
         count = recipe.segments.segment_experts or manifest.experts
-        epochs = recipe.segments.segment_epochs or recipe.students.expert_epochs
+        epochs = recipe.segments.segment_epochs or recipe.span_epochs
         runs, lever = self.count - 1, Lever("segment_experts", count)
         detail = f"at most: {runs} segments x {count} x {epochs} epochs"
         seconds = runs * fitted.seconds(count, epochs)

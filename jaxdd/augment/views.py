@@ -4,7 +4,7 @@ Unlike the augmentation of a match, a view may become harder in the course of a 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -90,6 +90,12 @@ class Views(Choice):
                 "the same least area all along: add --view_schedule=cosine, or leave "
                 "it out"
             )
+
+    def until(self, horizon: int) -> "Views":
+        """The same with a cosine that ends at step `horizon` where none is set."""
+        if self.schedule == "constant" or self.horizon is not None:
+            return self
+        return replace(self, horizon=horizon)
 
     def least_area(self, step: Array) -> Array:
         """The least share of an image's area at a step.

@@ -5,7 +5,7 @@ could run. What a run really needs is in the plan.
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 
@@ -23,6 +23,20 @@ class Need(NamedTuple):
     size: int
     what: str
     flag: str
+
+
+@runtime_checkable
+class NeedsMemory(Protocol):
+    """A choice on an axis that surely holds more than the networks of a step."""
+
+    def needs(self, network: Network, images: int) -> list[Need]:
+        """What it holds.
+
+        Args:
+            network: of the run.
+            images: stored images of the set, of all classes together.
+        """
+        ...
 
 
 def parameters(network: Network) -> int:

@@ -44,7 +44,7 @@ def bank_for_spans(
     Raises:
         UserError: their epochs are too few for the spans.
     """
-    length, max_start = recipe.students.expert_epochs, recipe.spans.max_start
+    length, max_start = recipe.span_epochs, recipe.spans.max_start
     needed = run.published.bank_epochs or USUAL_EPOCHS
     if max_start is not None:
         needed = max(run.published.bank_epochs or 0, max_start - 1 + length)

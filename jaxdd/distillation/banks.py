@@ -165,7 +165,7 @@ def needed_epochs(recipe: Recipe, bank: Manifest) -> tuple[int, int]:
     if not recipe.follows:
         return 0, 1  # the first one, and any that is trained
     starts = recipe.spans.starts()
-    return starts.lowest, starts.highest - 1 + recipe.students.expert_epochs
+    return starts.lowest, starts.highest - 1 + recipe.span_epochs
 
 
 def reach(

@@ -177,7 +177,7 @@ def _check_segments(run: Run, flags: Mapping[str, Any], who: str) -> None:
                     "leave it out"
                 )
         return
-    length = run.recipe.students.expert_epochs
+    length = run.recipe.span_epochs
     if segments.segment_epochs is not None and segments.segment_epochs < length:
         raise UserError(
             f"--segment_epochs={segments.segment_epochs} is too few: a span has "

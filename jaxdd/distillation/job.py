@@ -161,7 +161,7 @@ class Job:
         """Epochs between the two ends of a span: all of them where nothing follows."""
         assert self.bank is not None
         if self.recipe.follows:
-            return self.recipe.students.expert_epochs
+            return self.recipe.span_epochs
         return self.bank.manifest.last_epoch
 
     @property

@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from jaxdd.artifact.artifact import Artifact
 from jaxdd.augment import training as training_augmentation
 from jaxdd.data import Dataset, check_ipc
@@ -26,9 +24,7 @@ from jaxdd.methods.build import build
 from jaxdd.methods.masking import describe_mask
 from jaxdd.methods.presets import unpublished
 from jaxdd.methods.recipe import Recipe
-from jaxdd.objectives.distribution import FeatureMatching
-from jaxdd.objectives.gradient import GradientMatching
-from jaxdd.objectives.unrolled import UnrolledLoss
+from jaxdd.objectives.capabilities import ChecksRun, LearnsStepSize
 from jaxdd.progress import say
 from jaxdd.storage.files import make_folder
 from jaxdd.storage.lock import owned
@@ -143,12 +139,9 @@ def open_run(
     network = resolved.network.make(dataset, resolved.arithmetic)
     needs.check(memory.distillation(problem, network, resolved))
     matched = resolved.matched(dataset, network)
-    _check_method(matched, resolved.recipe, dataset.image_shape)
     training_augmentation(resolved.evaluation.augmentation)
     resolved.recipe.formation.check_samples(dataset.image_shape)
-    if isinstance(resolved.recipe.objective, UnrolledLoss):
-        images = resolved.recipe.formation.count(run.task.ipc)
-        resolved.recipe.objective.check(dataset.num_classes, images)
+    _check_method(matched, resolved.recipe, dataset, run.task.ipc)
     resolved, differences = _with_bank(bank, problem, network, resolved)
     remarks = _left_out(problem, resolved, matched, bank)
     if isinstance(method, str):
@@ -163,6 +156,8 @@ def open_run(
     def command(workdir: str | None) -> str:
         return command_of(method, flags, workdir, problem.source is not None)
 
+    # A value that no file can hold is refused now, not with the set when it is done.
+    resolved.values("")
     return Opened(
         problem, resolved, network, bank, remarks, differences, start, command
     )
@@ -173,25 +168,20 @@ def _begun_at(start: Start, recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
     images = replace(recipe.images, init=f"set {start.digest}")
     recipe = replace(recipe, images=images)
     step_size, given = start.artifact.step_size, flags.get("step_size") is not None
-    if recipe.follows and step_size is not None and not given:
-        students = replace(recipe.students, step_size=step_size)
-        recipe = replace(recipe, objective=students)
+    objective: Any = recipe.objective
+    learns = recipe.follows and isinstance(objective, LearnsStepSize)
+    if learns and step_size is not None and not given:
+        recipe = replace(recipe, objective=replace(objective, step_size=step_size))
     return recipe
 
 
-def _check_method(
-    network: Network, recipe: Recipe, image_shape: tuple[int, ...]
-) -> None:
+def _check_method(network: Network, recipe: Recipe, dataset: Dataset, ipc: int) -> None:
     """Refuse choices that do not fit the network before anything is written."""
     build(network, recipe, Context(experts=1, pixels=INPUT))
-    if isinstance(recipe.objective, GradientMatching):
-        mask = None if recipe.mask is None else recipe.mask.make()
-        masking = recipe.objective.masking(mask)
-        if masking is not None and recipe.objective.tensors == "kernels":
-            params, _ = jax.eval_shape(network.init, jax.random.key(0))
-            jax.eval_shape(masking, params)
-    if isinstance(recipe.objective, FeatureMatching):
-        recipe.objective.matched(network, image_shape)
+    recipe.objective.matched(network, dataset.image_shape)
+    if isinstance(recipe.objective, ChecksRun):
+        images = recipe.formation.count(ipc)
+        recipe.objective.check(network, dataset.num_classes, images)
 
 
 def _with_bank(

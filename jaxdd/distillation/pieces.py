@@ -98,8 +98,7 @@ class Piece:
             short: their bank.
             starts: the expert and epoch of the first bank that each of them began at.
         """
-        objective = self.job.recipe.students
-        last = short.manifest.last_epoch - objective.expert_epochs
+        last = short.manifest.last_epoch - self.job.recipe.span_epochs
         epochs = learners.StartEpochs(0, last + 1)
         source = learners.spans(self.job.network, len(starts), epochs)
         self.short, self.starts = short, starts

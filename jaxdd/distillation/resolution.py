@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxdd.augment.views import Views
 from jaxdd.data import Dataset, Preprocess, check_constants
 from jaxdd.data.problem import (
     Problem,
@@ -31,12 +30,10 @@ from jaxdd.experts.recipe import Experts
 from jaxdd.fields import flat
 from jaxdd.fields.code import own_codes
 from jaxdd.fields.trees import FIELDS, UNKNOWN
-from jaxdd.learners.spans import Spans
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.nets import NETS
-from jaxdd.objectives.parts import MixedMatching, SampleMatching
-from jaxdd.objectives.unrolled import UnrolledLoss
+from jaxdd.objectives.capabilities import Sizes
 from jaxdd.scores.table import SCORES
 from jaxdd.storage.workdir import CODE
 from jaxdd.types import Network
@@ -175,11 +172,11 @@ def on_data(
     dataset = problem.dataset
     run = run_of(method, flags, dataset.name, dataset.num_classes)
     problem = problem.scaled(scaling_of(run, dataset.name))
-    objective = run.recipe.objective
-    if isinstance(objective, UnrolledLoss) and flags.get("inner_classes") is None:
-        # A preset counts on the classes of the published data.
-        within = objective.within(dataset.num_classes)
-        run = replace(run, recipe=replace(run.recipe, objective=within))
+    labels = problem.splits.train.labels
+    counts = np.bincount(labels, minlength=dataset.num_classes)
+    sizes = Sizes(dataset.num_classes, int(counts.max()), len(labels))
+    given = {name for name, value in flags.items() if value is not None}
+    run = replace(run, recipe=run.recipe.fitted(sizes, given))
     if run.scaling.constants is not None and flags.get("constants") is not None:
         check_constants(run.scaling.constants, dataset.image_shape[-1])
     return fit(run, flags, dataset), problem
@@ -238,36 +235,18 @@ def _completed(
     run: Run, problem: Problem, given: Manifest | None, epochs: int | None
 ) -> tuple[Recipe, BankSpec | None]:
     """The recipe with what the data and the bank decide, and the bank."""
-    recipe = run.recipe
-    if isinstance(recipe.objective, SampleMatching):
-        largest = int(np.bincount(problem.splits.train.labels).max())
-        size = min(recipe.objective.batch_real, largest)
-        recipe = replace(recipe, objective=replace(recipe.objective, batch_real=size))
-    if isinstance(recipe.objective, MixedMatching):
-        size = min(recipe.objective.batch_mixed, len(problem.splits.train.labels))
-        recipe = replace(recipe, objective=replace(recipe.objective, batch_mixed=size))
     # What changes along a run arrives at the last step of the published one.
-    horizon = run.published.steps or max(1, run.length.steps)
-    if recipe.sdc is not None and recipe.sdc.horizon is None:
-        recipe = replace(recipe, sdc=replace(recipe.sdc, horizon=horizon))
-    if recipe.images.schedule != "constant" and recipe.images.horizon is None:
-        images = replace(recipe.images, horizon=horizon)
-        recipe = replace(recipe, images=images)
-    views = getattr(recipe.objective, "views", None)
-    if isinstance(views, Views) and views.schedule != "constant":
-        if views.horizon is None:
-            views = replace(views, horizon=horizon)
-        objective: Any = recipe.objective
-        recipe = replace(recipe, objective=replace(objective, views=views))
+    recipe = run.recipe.until(run.published.steps or max(1, run.length.steps))
     if run.experts is None:
         return recipe, None
     if epochs is not None:
         return recipe, planned_bank(run, run.experts, epochs)
-    if not isinstance(recipe.learner, Spans):
+    if not recipe.follows:
         epochs = run.experts.epochs or run.published.bank_epochs or USUAL_EPOCHS
         return recipe, given_bank(planned_bank(run, run.experts, epochs), given)
     bank, max_start = bank_for_spans(run, run.experts, recipe, given)
-    return replace(recipe, learner=replace(recipe.learner, max_start=max_start)), bank
+    learner: Any = recipe.learner
+    return replace(recipe, learner=replace(learner, max_start=max_start)), bank
 
 
 def constants_of(preprocess: Preprocess) -> dict[str, list[float]] | None:

@@ -329,7 +329,7 @@ class _Segmented:
         assert job.bank is not None
         whole = job.bank.manifest
         count = asked.segment_experts or whole.experts
-        epochs = asked.segment_epochs or job.recipe.students.expert_epochs
+        epochs = asked.segment_epochs or job.recipe.span_epochs
         key = job.key(f"short experts {index}")
         key_expert, key_epoch, key_seed = jax.random.split(key, 3)
         range_of = job.recipe.spans.starts()

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 
 from jaxdd import augment as augmentations
 from jaxdd.augment import Augment
+from jaxdd.devices.needs import Need
+from jaxdd.devices.needs import networks as networks_at_once
 from jaxdd.errors import UserError
 from jaxdd.fields import Choice, option
 from jaxdd.learners.context import Context
@@ -193,6 +195,11 @@ class AgedPool(Choice):
                 f"--least_steps={self.least_steps} is above --most_steps="
                 f"{self.most_steps}: give numbers in order"
             )
+
+    def needs(self, network: Network, images: int) -> list[Need]:
+        """All networks at once, each with Adam's two moments."""
+        del images
+        return networks_at_once(network, 3 * self.networks, "pool_networks")
 
     def training(self) -> Training:
         """The training of a network: Adam on the squared distance to the targets."""

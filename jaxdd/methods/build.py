@@ -13,13 +13,8 @@ from jaxdd.learners.passes import in_passes
 from jaxdd.methods.assembly import Extras, make_method
 from jaxdd.methods.recipe import Recipe
 from jaxdd.nets import has_batch_statistics
-from jaxdd.objectives.parts import (
-    MODIFIERS,
-    DrawsSamples,
-    LearnsStepSize,
-    Offered,
-    TrainsStudent,
-)
+from jaxdd.objectives.capabilities import DrawsSamples, LearnsStepSize, TrainsStudent
+from jaxdd.objectives.parts import MODIFIERS, Offered
 from jaxdd.primitives.trees import global_norm
 from jaxdd.synthetic.decoder import INPUT, make_decoder
 from jaxdd.synthetic.images import Images

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxdd.errors import UserError
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modifiers import masks
-from jaxdd.objectives.gradient import GradientMatching
+from jaxdd.objectives.capabilities import MatchesPart
 from jaxdd.primitives.trees import named_leaves
 from jaxdd.types import Network
 
@@ -25,7 +25,7 @@ def describe_mask(
     shapes = recipe.objective.matched(network, image_shape)
     example = jax.tree.map(lambda x: jnp.zeros(x.shape), shapes)
     counts = masks.describe(mask, example)
-    if isinstance(recipe.objective, GradientMatching):
+    if isinstance(recipe.objective, MatchesPart):
         # What is not matched anyway does not count.
         kept = recipe.objective.masking(None)
         matched = named_leaves(example if kept is None else kept(example))

@@ -1,6 +1,6 @@
 """A method is a choice on every axis: read this second, after `types`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, ClassVar, Protocol, get_args, get_type_hints, runtime_checkable
@@ -12,17 +12,26 @@ from jaxdd.learners.context import Context
 from jaxdd.learners.fresh import Fresh
 from jaxdd.learners.interpolated import Interpolated
 from jaxdd.learners.pools import Pool, RealPool
-from jaxdd.learners.spans import Spans
+from jaxdd.learners.spans import DrawsSpans, Spans
 from jaxdd.learners.teacher import Teacher
 from jaxdd.learners.windows import Windows
 from jaxdd.modifiers.masks import Mask
 from jaxdd.modifiers.sdc import SDC
 from jaxdd.modifiers.segments import Segments
+from jaxdd.objectives.capabilities import (
+    ChangesAlongRun,
+    ComparesClasses,
+    FitsData,
+    FollowsExperts,
+    LearnsStepSize,
+    Sizes,
+    TrainsStudent,
+)
 from jaxdd.objectives.contrastive import ContrastiveMatching
 from jaxdd.objectives.convex import ConvexRegression
 from jaxdd.objectives.distribution import FeatureMatching
 from jaxdd.objectives.gradient import GradientMatching
-from jaxdd.objectives.parts import LearnsStepSize, Parts, TrainsStudent
+from jaxdd.objectives.parts import Parts
 from jaxdd.objectives.regression import FeatureRegression
 from jaxdd.objectives.statistics import StatisticsMatching
 from jaxdd.objectives.trajectory import TrajectoryMatching
@@ -150,11 +159,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_kinds(self)
-        trajectories = isinstance(self.objective, TrajectoryMatching)
-        if trajectories and not isinstance(self.learner, Spans):
-            raise UserError(
-                "matching trajectories needs those of experts: the learner source Spans"
-            )
+        _check_spans(self)
         if isinstance(self.labels, TeacherLabels):
             _check_teacher(self)
         if isinstance(self.learner, Windows):
@@ -171,7 +176,7 @@ class Recipe:
                 f"--labels={self.labels.name} needs a method that trains networks on "
                 f"such numbers, as {USED_BY[self.labels.name]} does: use hard"
             )
-        trained = trajectories or isinstance(self.objective, TrainsStudent)
+        trained = self.follows or isinstance(self.objective, TrainsStudent)
         if self.segments is not None and self.segments.boosts:
             _check_boosting(self.segments)
         if self.sdc is not None and self.sdc.at == "path" and not trained:
@@ -182,7 +187,8 @@ class Recipe:
     @property
     def needs_experts(self) -> bool:
         """Whether networks come from a bank of experts."""
-        return getattr(self.learner, "needs_experts", False)
+        asked = getattr(self.learner, "needs_experts", False)
+        return asked or isinstance(self.learner, DrawsSpans)
 
     @property
     def needs_teacher(self) -> bool:
@@ -198,7 +204,7 @@ class Recipe:
     def knows_classes(self) -> bool:
         """Whether images are compared with what a teacher knows of their class."""
         objective = self.objective
-        return isinstance(objective, StatisticsMatching) and objective.by_class
+        return isinstance(objective, ComparesClasses) and objective.by_class
 
     @property
     def relabels(self) -> bool:
@@ -214,18 +220,18 @@ class Recipe:
     @property
     def follows(self) -> bool:
         """Whether students follow the trajectories of experts."""
-        return isinstance(self.objective, TrajectoryMatching)
+        return isinstance(self.objective, FollowsExperts)
 
     @property
-    def students(self) -> TrajectoryMatching:
-        """The objective of a method whose students bridge the spans of experts."""
-        assert isinstance(self.objective, TrajectoryMatching)
-        return self.objective
+    def span_epochs(self) -> int:
+        """Epochs from one end of a span of such a method to the other."""
+        assert isinstance(self.objective, FollowsExperts)
+        return self.objective.expert_epochs
 
     @property
-    def spans(self) -> Spans:
+    def spans(self) -> DrawsSpans:
         """The learner source of such a method."""
-        assert isinstance(self.learner, Spans)
+        assert isinstance(self.learner, DrawsSpans)
         return self.learner
 
     @property
@@ -282,6 +288,22 @@ class Recipe:
         steps, learner = self.objective.student_steps, self.learner
         return learner.longest(steps) if isinstance(learner, Windows) else steps
 
+    def fitted(self, sizes: Sizes, given: Collection[str]) -> "Recipe":
+        """The same recipe for data of these sizes, see `FitsData`."""
+        if not isinstance(self.objective, FitsData):
+            return self
+        return replace(self, objective=self.objective.fitted(sizes, given))
+
+    def until(self, horizon: int) -> "Recipe":
+        """The same recipe with what changes along a run arriving at step `horizon`."""
+        objective, sdc = self.objective, self.sdc
+        if isinstance(objective, ChangesAlongRun):
+            objective = objective.until(horizon)
+        if sdc is not None:
+            sdc = sdc.until(horizon)
+        images = self.images.until(horizon)
+        return replace(self, objective=objective, images=images, sdc=sdc)
+
     def without_terms(self) -> "Recipe":
         """The same recipe without the difficulty correction."""
         return replace(self, sdc=None)
@@ -306,6 +328,22 @@ def _check_kinds(recipe: Recipe) -> None:
                      f"{names[-1]}"]  # fmt: skip
         raise UserError(
             f"Recipe.{name} must be one of {', '.join(names)}, not {quoted(value)}"
+        )
+
+
+def _check_spans(recipe: Recipe) -> None:
+    """Refuse students without experts to follow, and experts that nobody follows."""
+    drawn = isinstance(recipe.learner, DrawsSpans)
+    if recipe.follows and not drawn:
+        raise UserError(
+            "matching trajectories needs those of experts: the learner source Spans"
+        )
+    if drawn and not recipe.follows:
+        raise UserError(
+            f"the learner source {recipe.learner.name} starts students where experts "
+            f"were, and the objective {quoted(recipe.objective.name)} has none that "
+            "follow them: use TrajectoryMatching, or one of your own with "
+            "expert_epochs; or another learner source"
         )
 
 

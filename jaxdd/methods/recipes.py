@@ -99,18 +99,15 @@ ncfm = Recipe(
     Images(lr=1e-3, optimizer=AdamW(), space="pixels", clipping="step", factor=2),
 )
 # Cazenavette et al., CVPR 2022 (defaults of the official code).
-mtt = Recipe(
-    TrajectoryMatching(augmentation=DSA, step_size_lr=1e-5),
-    Spans(),
-    Images(lr=1000.0),
-)
+trajectories = TrajectoryMatching(augmentation=DSA, step_size_lr=1e-5)
+mtt = Recipe(trajectories, Spans(), Images(lr=1000.0))
 # Du et al., CVPR 2023.
 ftd = replace(mtt, images=replace(mtt.images, ema_decay=0.999))
 # Cui et al., ICML 2023. Half of the official image rate: see TESLA in
 # `published.trajectories`.
 tesla = replace(
     mtt,
-    objective=replace(mtt.students, gradient="truncated"),
+    objective=replace(trajectories, gradient="truncated"),
     images=replace(mtt.images, lr=500.0),
 )
 # Guo et al., ICLR 2024.

@@ -1,6 +1,6 @@
 """Sample difficulty correction: a penalty on hard synthetic samples."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import jax
@@ -176,6 +176,10 @@ class SDC(Choice):
                 "sdc_norm='per_sample' is not offered along the path: use "
                 "sdc_at='start' or sdc_norm='mean'"
             )
+
+    def until(self, horizon: int) -> "SDC":
+        """The same with a weight that arrives at step `horizon` where none is set."""
+        return self if self.horizon is not None else replace(self, horizon=horizon)
 
     def make(
         self,

@@ -14,12 +14,15 @@ prototypes    the rows that both predict from
 lifts         from a match of one class to an objective
 set_lifts     from a match of the whole set to an objective
 parts         what modifiers hand to an objective
+capabilities  what an objective may have beside that: all that a run asks of it
+bases         what objectives that match samples share
 sampling      which samples of a class a match is shown
 compose       objectives that change over time
 """
 
 from jaxdd.modifiers.forgetting import REMEMBERED, Forgetting, forgetting
 from jaxdd.modifiers.terms import add_terms
+from jaxdd.objectives.bases import MixedMatching, SampleMatching
 from jaxdd.objectives.compose import switch
 from jaxdd.objectives.contrastive import contrastive_match
 from jaxdd.objectives.convex import convex_match
@@ -37,6 +40,8 @@ __all__ = [
     "FEATURES",
     "REMEMBERED",
     "Forgetting",
+    "MixedMatching",
+    "SampleMatching",
     "Sampling",
     "add_terms",
     "contrastive_match",

@@ -13,6 +13,7 @@ from jaxdd.errors import UserError, quoted
 from jaxdd.fields import option, variant
 from jaxdd.modifiers.masks import Masking
 from jaxdd.nets import has_batch_statistics
+from jaxdd.objectives.bases import SampleMatching
 from jaxdd.objectives.calibration import calibrated
 from jaxdd.objectives.feature_distances import (
     FEATURE_DISTANCES,
@@ -24,7 +25,7 @@ from jaxdd.objectives.feature_distances import (
     Sample,
 )
 from jaxdd.objectives.lifts import per_class
-from jaxdd.objectives.parts import Parts, SampleMatching
+from jaxdd.objectives.parts import Parts
 from jaxdd.objectives.set_lifts import per_set
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.keys import Draw

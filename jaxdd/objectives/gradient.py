@@ -10,8 +10,9 @@ from jaxdd import augment as augmentations
 from jaxdd.augment import augment_both
 from jaxdd.fields import option
 from jaxdd.modifiers.masks import TENSORS, Masking, kernels_only
+from jaxdd.objectives.bases import SampleMatching, parameters_of
 from jaxdd.objectives.lifts import per_class
-from jaxdd.objectives.parts import Parts, SampleMatching
+from jaxdd.objectives.parts import Parts
 from jaxdd.primitives.distances import DISTANCES, Distance
 from jaxdd.primitives.evidence import known_gradient
 from jaxdd.primitives.gradients import batch_gradient, inner_gradient
@@ -111,6 +112,13 @@ class GradientMatching(SampleMatching):
     def masking(self, mask: Masking | None) -> Masking | None:
         """What a mask keeps, of the tensors that are matched."""
         return kernels_only(mask) if self.tensors == "kernels" else mask
+
+    def check(self, network: Network, classes: int, images: int) -> None:
+        """Refuse a network without the tensors that are matched, see `ChecksRun`."""
+        del classes, images
+        masking = self.masking(None)
+        if masking is not None:
+            jax.eval_shape(masking, parameters_of(network))
 
     def make(self, network: Network, parts: Parts) -> Objective:
         """The objective."""

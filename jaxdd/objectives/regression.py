@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jaxdd import augment as augmentations
 from jaxdd.fields import option
 from jaxdd.modifiers.masks import Masking
+from jaxdd.objectives.bases import MixedMatching, features_of
 from jaxdd.objectives.distribution import FEATURES, first_block
-from jaxdd.objectives.parts import MixedMatching, Parts, features_of
+from jaxdd.objectives.parts import Parts
 from jaxdd.objectives.prototypes import (
     Selection,
     augmented,

@@ -1,6 +1,6 @@
 """Images that a trained teacher recognises and finds like its data (SRe2L, CDA)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import jax
@@ -12,8 +12,9 @@ from jaxdd.fields import Choice, option
 from jaxdd.modifiers.masks import Masking, depth_order, layer_of
 from jaxdd.modifiers.terms import WeightedTerm, add_terms
 from jaxdd.nets import has_batch_statistics, told_moments
+from jaxdd.objectives.bases import AUGMENTATION
 from jaxdd.objectives.lifts import class_gradients
-from jaxdd.objectives.parts import AUGMENTATION, Parts
+from jaxdd.objectives.parts import Parts
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.losses import cross_entropy, present
 from jaxdd.primitives.trees import apply_mask, named_leaves, safe_sqrt
@@ -293,6 +294,10 @@ class StatisticsMatching(Choice):
     def by_class(self) -> bool:
         """Whether images are compared with samples of their class."""
         return self.statistics_of == "class"
+
+    def until(self, horizon: int) -> "StatisticsMatching":
+        """The same with views that are hardest at step `horizon`."""
+        return replace(self, views=self.views.until(horizon))
 
     def matched(self, network: Network, image_shape: tuple[int, ...]) -> Any:
         """The shapes of what is compared: the running statistics of all layers."""

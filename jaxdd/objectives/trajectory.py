@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import optax
 
 from jaxdd import augment as augmentations
+from jaxdd.devices.needs import KEY, NUMBER, Need
 from jaxdd.fields import Choice, option
 from jaxdd.modifiers.masks import Masking
-from jaxdd.objectives.parts import AUGMENTATION, Parts, parameters_of
+from jaxdd.objectives.bases import AUGMENTATION, parameters_of
+from jaxdd.objectives.parts import Parts
 from jaxdd.objectives.set_lifts import per_span
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.losses import mean_loss, present
@@ -230,6 +232,14 @@ class TrajectoryMatching(Choice):
             mask=parts.mask,
         )
         return per_span(match, parts.terms, parts.remember)
+
+    def needs(self, network: Network, images: int) -> list[Need]:
+        """Which images every step of a student sees, and how much each counts."""
+        del network
+        batch = min(self.batch_syn or images, images)
+        size = self.student_steps * (2 * batch * NUMBER + KEY)
+        what = f"the minibatches of {self.student_steps} steps"
+        return [Need(size, what, "student_steps")]
 
     def matched(self, network: Network, image_shape: tuple[int, ...]) -> Any:
         """The shapes of what is compared: all parameters."""

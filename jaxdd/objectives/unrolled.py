@@ -1,6 +1,7 @@
 """The loss of a student that was trained on the set, through a window of its steps."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -8,11 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd import augment as augmentations
+from jaxdd.devices.needs import NUMBER, Need
 from jaxdd.errors import UserError
 from jaxdd.fields import option
 from jaxdd.modifiers.masks import Masking
 from jaxdd.nets import has_batch_statistics
-from jaxdd.objectives.parts import MixedMatching, Parts
+from jaxdd.objectives.bases import MixedMatching, parameters_of
+from jaxdd.objectives.capabilities import Sizes
+from jaxdd.objectives.parts import Parts
 from jaxdd.objectives.sampling import minibatch_of_step
 from jaxdd.objectives.set_lifts import per_batch
 from jaxdd.primitives.evidence import later_gradient
@@ -202,16 +206,9 @@ class UnrolledLoss(MixedMatching):
         1e-3, "learning rate of a student's training on the synthetic set", above=0
     )
 
-    def check(self, classes: int, images: int) -> None:
-        """Refuse minibatches of more than there is.
-
-        Args:
-            classes: K of the data.
-            images: training images of a class.
-
-        Raises:
-            UserError: a step would need more classes or images.
-        """
+    def check(self, network: Network, classes: int, images: int) -> None:
+        """Refuse minibatches of more than there is, see `ChecksRun`."""
+        del network
         for name, asked, there, what in (
             ("inner_classes", self.inner_classes, classes, "classes"),
             ("inner_images", self.inner_images, images, "images of a class"),
@@ -222,10 +219,16 @@ class UnrolledLoss(MixedMatching):
                     "lower it, or leave it out for all"
                 )
 
-    def within(self, classes: int) -> "UnrolledLoss":
-        """The same with no more classes in a step than there are."""
-        fewer = None if self.inner_classes is None else min(self.inner_classes, classes)
-        return replace(self, inner_classes=fewer)
+    def fitted(self, sizes: Sizes, given: Collection[str]) -> "UnrolledLoss":
+        """The same with no more samples or classes than there are, see `FitsData`.
+
+        A preset counts on the classes of the published data; those of a flag stay.
+        """
+        classes = self.inner_classes
+        if classes is not None and "inner_classes" not in given:
+            classes = min(classes, sizes.classes)
+        samples = min(self.batch_mixed, sizes.samples)
+        return replace(self, batch_mixed=samples, inner_classes=classes)
 
     @property
     def batch_syn(self) -> int | None:
@@ -267,3 +270,11 @@ class UnrolledLoss(MixedMatching):
             mask=parts.mask,
         )
         return per_batch(match, self.batch_mixed, parts.terms, parts.remember)
+
+    def needs(self, network: Network, images: int) -> list[Need]:
+        """The states of a student that the backward pass goes through."""
+        del images
+        state = jax.eval_shape(self.optimizer().begin, parameters_of(network))
+        numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state))
+        size = self.student_steps * numbers * NUMBER
+        return [Need(size, f"a student in {self.student_steps} steps", "student_steps")]

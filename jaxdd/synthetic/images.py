@@ -1,6 +1,6 @@
 """How the images of a set are stored and updated, as a choice of a recipe."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import optax
@@ -160,6 +160,12 @@ class Images(Choice):
                 f"--image_horizon={self.horizon} is where a cosine ends, and the rate "
                 "is constant: add --image_schedule=cosine, or leave it out"
             )
+
+    def until(self, horizon: int) -> "Images":
+        """The same with a cosine that ends at update `horizon` where none is set."""
+        if self.schedule == "constant" or self.horizon is not None:
+            return self
+        return replace(self, horizon=horizon)
 
     @property
     def sgd(self) -> SGD:

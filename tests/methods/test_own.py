@@ -36,6 +36,7 @@ from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.trees import apply_mask
 from jaxdd.scores.table import SCORES, Score
 from jaxdd.scoring import api as scoring
+from jaxdd.storage.files import make_folder
 from jaxdd.types import (
     Batch,
     Evidence,
@@ -237,10 +238,9 @@ def test_an_edited_network_or_score_is_another_run(tmp_path, monkeypatch):
     monkeypatch.setitem(SCORES, "mine", Score(brightness, "networks"))
 
     def distilled():
-        flags = {"net": "tiny", "score": "mine", "drop_hardest": 0.2, "steps": 1}
-        flags |= {"num_eval": 1, "eval_epochs": 1, "probes": 1, "probe_steps": 1}
-        flags |= {"method": "dm", "num_random": 5}
-        jaxdd.distill("digits", workdir=str(tmp_path / "run"), **flags)
+        flags = {"net": "tiny", "score": "mine", "drop_hardest": 0.2}
+        folder = make_folder(tmp_path / "run")
+        open_run("dm", {"dataset": "digits", **flags}).record(folder)
 
     def trained():
         experts.run(
@@ -270,7 +270,7 @@ def test_an_edited_network_or_score_is_another_run(tmp_path, monkeypatch):
             for start in starts:
                 with pytest.raises(UserError, match="code"):
                     start()
-    distilled()  # as it was: the finished run is read
+    distilled()  # as it was
 
 
 @pytest.mark.parametrize(

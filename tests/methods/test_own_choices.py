@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jaxdd
+from jaxdd.distillation.opening import open_run
 from jaxdd.fields import flat
 from jaxdd.scores.dataset import compute
 from jaxdd.scores.table import SCORES, Effort, Score
@@ -54,17 +55,17 @@ def test_fields_are_stored_as_plain_values(value, stored):
 
 @pytest.mark.parametrize("value", [float("inf"), np.ones(2)])
 def test_fields_that_no_file_can_hold_are_refused_before_a_step(value):
-    recipe = jaxdd.Recipe(Held(own=value), jaxdd.Fresh())
+    recipe, begun = jaxdd.Recipe(Held(own=value), jaxdd.Fresh()), []
     with refused("the field own=.* cannot be stored with a run"):
-        jaxdd.distill("digits", recipe, steps=1)
+        jaxdd.distill("digits", recipe, steps=1, progress=begun.append)
+    assert not begun
 
 
 @pytest.mark.parametrize("method", ["frepo", "rcig"])
 def test_tables_are_not_mirrored(method):
     rng = np.random.default_rng(0)
     data = rng.normal(size=(60, 5)).astype(np.float32), np.arange(60) % 2
-    flags = {"steps": 1, "num_eval": 1, "num_random": 5, "probes": 1, "probe_steps": 1}
-    result = jaxdd.distill(data, method, eval_epochs=1, **flags)
-    assert result.summary["config"]["flip"] is False
+    data = jaxdd.from_arrays(*data, *data)
+    assert open_run(method, {}, dataset=data).resolved.recipe.objective.flip is False
     with refused("--flip"):
-        jaxdd.distill(data, method, eval_epochs=1, flip=True, **flags)
+        open_run(method, {"flip": True}, dataset=data)

@@ -9,10 +9,13 @@ import pytest
 from flax import linen as nn
 
 import jaxdd
+from jaxdd.distillation.opening import open_run
+from jaxdd.distillation.place import Place
 from jaxdd.fields.code import code_of, known_by
 from jaxdd.modifiers.masks import depth_order
 from jaxdd.nets.layers import Conv, Dense, Norm
 from jaxdd.nets.registry import NETS, Builder, make_network
+from jaxdd.progress import listening
 from jaxdd.types import Outputs
 from tests.helpers import refused
 
@@ -203,25 +206,25 @@ def test_layers_of_the_library_in_a_network_of_ones_own(own):
 
 def test_a_run_says_whose_change_it_would_not_notice(tmp_path, monkeypatch):
     """Of a network that holds an array, say; and refuses what it can tell apart."""
-    flags = {
-        "method": "dm", "net": "own", "steps": 1, "num_eval": 1, "num_random": 5,
-        "eval_epochs": 1, "probes": 1, "probe_steps": 1,
-    }  # fmt: skip
 
-    def distilled(slope, folder):
+    def opened(slope):
         builder = Builder(functools.partial(Own, slope=slope), {})
         monkeypatch.setitem(NETS, "own", builder)
-        said = []
-        jaxdd.distill(
-            "digits", workdir=tmp_path / folder, progress=said.append, **flags
-        )
-        return " ".join(getattr(event, "text", "") for event in said)
+        return open_run("dm", {"dataset": "digits", "net": "own"})
 
-    assert "code of the network" not in distilled(0.0, "known")
+    def warnings(run):
+        said = []
+        with listening(said.append):
+            run.job(Place(tmp_path))
+        return [text for text in map(str, said) if "code of the network" in text]
+
+    known = opened(0.0)
+    known.record(tmp_path)
+    assert not warnings(known)
     with refused("network_code"):
-        distilled(0.9, "known")
-    warned = "the code of the network cannot be read, or holds what no file can"
-    assert warned in distilled(np.float64(0.5).reshape(1), "unknown")
+        opened(0.9).compare(tmp_path)
+    (warned,) = warnings(opened(np.float64(0.5).reshape(1)))
+    assert "cannot be read, or holds what no file can" in warned
 
 
 def test_parts_whose_depth_no_name_tells_are_refused():

@@ -197,7 +197,7 @@ def test_on_digits_the_bank_is_long_enough_for_every_span(method):
     chosen: Preset = preset(method, "digits", 10)
     recipe, experts = chosen.recipe, chosen.experts
     last = recipe.spans.starts().highest - 1
-    assert last + recipe.students.expert_epochs <= experts.epochs
+    assert last + recipe.span_epochs <= experts.epochs
     assert (chosen.length.steps, chosen.scaling.zca) == (300, False)
     assert (flat(recipe).get("mask_ratio", 0) > 0) == (method == "pad")
     assert (chosen.window.curriculum() != Curriculum()) == (method == "pad")

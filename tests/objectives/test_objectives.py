@@ -18,8 +18,8 @@ from jaxdd.methods.recipes import METHODS
 from jaxdd.modifiers.sdc import sdc
 from jaxdd.modifiers.terms import WeightedTerm, weight_schedule
 from jaxdd.objectives import Sampling, feature_match, gradient_match, per_class
+from jaxdd.objectives.bases import SampleMatching
 from jaxdd.objectives.lifts import class_gradients
-from jaxdd.objectives.parts import SampleMatching
 from jaxdd.primitives import DISTANCES
 from jaxdd.primitives.losses import mean_loss
 from jaxdd.types import Batch, Inputs, Learner, Network, Span, Synthetic

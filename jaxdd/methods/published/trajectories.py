@@ -10,6 +10,7 @@ from typing import Any
 from jaxdd.augment import dsa_strategy
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import override
+from jaxdd.learners.spans import Spans
 from jaxdd.methods.published import digits
 from jaxdd.methods.published.names import nearest
 from jaxdd.methods.published.preset import Length, Preset, Setting
@@ -200,7 +201,8 @@ def stand_in(method: str, dataset: str, ipc: int) -> str | None:
 def trajectories(method: str, recipe: Recipe, setting: Setting) -> Preset:
     """Trajectory matching; MTT's defaults where a table lacks the dataset."""
     dataset, ipc, _, _ = setting
-    open_ended = replace(recipe.spans, max_start=None)
+    assert isinstance(recipe.learner, Spans)
+    open_ended = replace(recipe.learner, max_start=None)
     base = Preset(
         replace(recipe, learner=open_ended),
         Length(),
