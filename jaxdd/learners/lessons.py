@@ -56,8 +56,11 @@ def after_lessons(
         earlier = inputs.earlier_set()
 
         def taught() -> Learner:
-            trained = fit(key_fit, learner, flatten(earlier))[0]
-            return refresh_statistics(key_refresh, network, trained, inputs)
+            # Lessons have no part in the steps that a window counts.
+            begun = learner._replace(window=None)
+            trained = fit(key_fit, begun, flatten(earlier))[0]
+            trained = refresh_statistics(key_refresh, network, trained, inputs)
+            return trained._replace(window=learner.window)
 
         lessons = is_new(state) & jnp.any(present(earlier.labels))
         return jax.lax.cond(lessons, taught, lambda: learner)

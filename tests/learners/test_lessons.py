@@ -10,7 +10,7 @@ from jaxdd.learners.fresh import fresh
 from jaxdd.learners.lessons import after_lessons
 from jaxdd.learners.passes import in_passes
 from jaxdd.learners.pools import pool, real_pool
-from jaxdd.methods.build import build
+from jaxdd.methods.build import build, source_of
 from jaxdd.synthetic.sets import flatten
 from jaxdd.training.fit import Training, make_fit, rows
 from tests.helpers import assert_close, refused, toy_start
@@ -105,3 +105,26 @@ def test_students_that_begin_at_experts_are_refused(base):
         build(NETWORK, recipe, CONTEXT)
     # One piece has no earlier ones: there is nothing to be refused.
     build(NETWORK, override(recipe, {"segments": 1}), CONTEXT)
+
+
+def test_a_window_begins_after_the_lessons():
+    """Which lies in the steps of the student, as without lessons."""
+    recipe = toy_recipe("rat_bptt", augmentation="none")
+    taught = override(recipe, {"segments": 2, "segment_rule": "pdd"})
+    drawn = {}
+    for name, chosen in (("plain", recipe), ("taught", taught)):
+        source = source_of(NETWORK, chosen, CONTEXT)
+        drawn[name] = jax.jit(source.draw)(KEYS[0], source.init(KEYS[1]), EARLIER)
+    assert is_new(drawn["plain"])
+    assert not is_new(drawn["taught"])
+    assert int(drawn["taught"].window.start) <= 2  # of five steps, three of a window
+
+
+def test_a_student_is_taught_before_each_of_its_windows():
+    recipe = override(
+        toy_recipe("rat_bptt", augmentation="none"),
+        {"segments": 2, "segment_rule": "pdd"},
+    )
+    method = build(NETWORK, recipe, CONTEXT)
+    state = method.init(KEYS[0], start_for(recipe))
+    jax.eval_shape(method.step, KEYS[1], state, EARLIER)
