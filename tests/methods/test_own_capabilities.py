@@ -9,6 +9,7 @@ import pytest
 
 import jaxdd
 from jaxdd.devices.needs import Need
+from jaxdd.distillation.opening import open_run
 from jaxdd.errors import UserError
 from jaxdd.learners import spans
 from jaxdd.learners.fresh import Fresh
@@ -23,13 +24,13 @@ from jaxdd.objectives.bases import SampleMatching, parameters_of
 from jaxdd.objectives.gradient import GradientMatching
 from jaxdd.objectives.trajectory import TrajectoryMatching
 from jaxdd.synthetic.images import Images
+from tests.experiments.helpers import FOLLOWING
 from tests.helpers import refused
 
+OWN = ("dataset", "method", "augmentation", "student_steps", "expert_epochs",
+       "max_start", "expert_lr", "step_size", "measure_every")  # fmt: skip
+QUICK: dict[str, Any] = {k: v for k, v in FOLLOWING.items() if k not in OWN}
 EXPERTS: dict[str, Any] = {"num_experts": 2, "bank_epochs": 3}
-QUICK: dict[str, Any] = {
-    "steps": 4, "width": 4, "depth": 1, "eval_epochs": 2, "num_eval": 1,
-    "num_random": 5, "probes": 1, "probe_steps": 2, "log_every": 1, "save_every": 1,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -98,19 +99,20 @@ def test_students_of_ones_own_follow_experts(first, tmp_path):
     np.testing.assert_array_equal(again.images, result.images)
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        replace(MINE, learner=Earliest()),
-        replace(MINE, learner=Earliest(max_start=None)),
-        replace(MINE, sdc=SDC(0.1), mask=Mask(ratio=0.3), segments=Segments(count=2)),
-    ],
-    ids=["own source", "as far as the bank", "with modifiers"],
-)
-def test_axes_combine_with_students_of_ones_own(first, recipe):
+def test_axes_combine_with_students_and_a_source_of_ones_own(first):
+    recipe = Recipe(
+        Following(), Earliest(), Images(lr=1.0), sdc=SDC(0.1), mask=Mask(ratio=0.3),
+        segments=Segments(count=2),
+    )  # fmt: skip
     result = run(recipe, ipc=2, experts=str(first[1] / "experts"))
-    assert np.isfinite(result.metrics[-1]["loss"])
+    assert np.isfinite(result.metrics[-1]["sdc"])
     assert result.images.shape[:2] == (10, 2)
+
+
+def test_starts_go_as_far_as_the_bank(first):
+    recipe = replace(MINE, learner=Earliest(max_start=None))
+    flags = {"dataset": "digits", "experts": str(first[1] / "experts"), **QUICK}
+    assert open_run(recipe, flags).resolved.recipe.learner == Earliest(max_start=3)
 
 
 def test_a_bank_that_is_too_short_for_ones_own_spans():
@@ -182,7 +184,8 @@ def test_what_changes_along_a_run_arrives_at_its_end():
     assert particular().until(300).objective.arrives == 300
     assert particular(arrives=6).until(300).objective.arrives == 6
     # The presets' number of steps on digits, however many are asked for.
-    assert run(particular()).metrics[-1]["part"] == pytest.approx(3 / 300)
+    last = run(particular()).metrics[-1]["part"]
+    assert last == pytest.approx((QUICK["steps"] - 1) / 300)
 
 
 def test_samples_of_ones_own_match_are_as_many_as_there_are():
