@@ -91,7 +91,7 @@ class Views(Choice):
                 "it out"
             )
 
-    def until(self, horizon: int) -> "Views":
+    def with_horizon(self, horizon: int) -> "Views":
         """The same with a cosine that ends at step `horizon` where none is set."""
         if self.schedule == "constant" or self.horizon is not None:
             return self

@@ -27,13 +27,13 @@ class Need(NamedTuple):
 
 @runtime_checkable
 class NeedsMemory(Protocol):
-    """A choice on an axis that surely holds more than the networks of a step."""
+    """An objective or a learner source that surely holds more than a network."""
 
-    def needs(self, network: Network, images: int) -> list[Need]:
-        """What it holds.
+    def memory_needs(self, network: Network, images: int) -> list[Need]:
+        """What it holds; the flag of a need is what a refusal says to lower.
 
         Args:
-            network: of the run.
+            network: that is matched.
             images: stored images of the set, of all classes together.
         """
         ...

@@ -11,6 +11,7 @@ from typing import Any
 from jaxdd.data import Dataset
 from jaxdd.distillation.choices import Run
 from jaxdd.fields import Choice, flags_of, flat, override
+from jaxdd.learners.fresh import Fresh
 from jaxdd.methods.network import NetworkSpec
 from jaxdd.methods.recipe import Recipe
 from jaxdd.modality import Modality, check_augmentation, check_pixels
@@ -113,10 +114,10 @@ def _flips(recipe: Recipe) -> dict[str, Any]:
 
 def _rates(run: Run) -> dict[str, float]:
     """Rates of the matching of paths and of features, by flag."""
-    source, own = run.recipe.learner.name, flat(run)
-    if source == "fresh":
+    own = flat(run)
+    if isinstance(run.recipe.learner, Fresh):
         return {"image_lr": _FRESH * own["image_lr"]}
-    return {n: x for n, x in _SPANS.items() if source == "spans" and n in own}
+    return {n: x for n, x in _SPANS.items() if run.recipe.follows and n in own}
 
 
 def _augmented(choice: Any, usual: str) -> Any:

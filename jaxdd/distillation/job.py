@@ -153,7 +153,7 @@ class Job:
         return jax.jit(methods.term_share(self.matched, self.recipe, self.context))
 
     def learned(self, synthetic: Synthetic) -> float | None:
-        """The step size of a set, None where the method learns none."""
+        """The step size of a set that students follow experts with, None of others."""
         return float(synthetic.step_size) if self.recipe.follows else None
 
     @property

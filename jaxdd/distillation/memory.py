@@ -6,8 +6,17 @@ from jaxdd.distillation.choices import Run
 from jaxdd.types import Network
 
 
-def distillation(problem: Problem, network: Network, run: Run) -> list[Need]:
-    """What a distillation needs."""
+def distillation(
+    problem: Problem, network: Network, matched: Network, run: Run
+) -> list[Need]:
+    """What a distillation needs.
+
+    Args:
+        problem: the data.
+        network: that is evaluated.
+        matched: that the choices of the recipe hold.
+        run: its choices.
+    """
     shape, classes = problem.dataset.image_shape, problem.dataset.num_classes
     images, recipe = classes * run.task.ipc, run.recipe
     needs = networks(network, run.records.probes * len(run.records.kinds), "probes")
@@ -21,5 +30,5 @@ def distillation(problem: Problem, network: Network, run: Run) -> list[Need]:
         needs += networks(network, recipe.segments.judges, "judges")
     for choice in (recipe.learner, recipe.objective):
         if isinstance(choice, NeedsMemory):
-            needs += choice.needs(network, images)
+            needs += choice.memory_needs(matched, images)
     return needs

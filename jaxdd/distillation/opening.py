@@ -137,8 +137,8 @@ def open_run(
     manifest = None if bank is None else bank.manifest
     resolved = resolution.resolve(run, problem, manifest)
     network = resolved.network.make(dataset, resolved.arithmetic)
-    needs.check(memory.distillation(problem, network, resolved))
     matched = resolved.matched(dataset, network)
+    needs.check(memory.distillation(problem, network, matched, resolved))
     training_augmentation(resolved.evaluation.augmentation)
     resolved.recipe.formation.check_samples(dataset.image_shape)
     _check_method(matched, resolved.recipe, dataset, run.task.ipc)
@@ -156,8 +156,7 @@ def open_run(
     def command(workdir: str | None) -> str:
         return command_of(method, flags, workdir, problem.source is not None)
 
-    # A value that no file can hold is refused now, not with the set when it is done.
-    resolved.values("")
+    resolved.check_storable()
     return Opened(
         problem, resolved, network, bank, remarks, differences, start, command
     )
@@ -169,19 +168,18 @@ def _begun_at(start: Start, recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
     recipe = replace(recipe, images=images)
     step_size, given = start.artifact.step_size, flags.get("step_size") is not None
     objective: Any = recipe.objective
-    learns = recipe.follows and isinstance(objective, LearnsStepSize)
-    if learns and step_size is not None and not given:
+    takes_it = recipe.follows and isinstance(objective, LearnsStepSize)
+    if takes_it and step_size is not None and not given:
         recipe = replace(recipe, objective=replace(objective, step_size=step_size))
     return recipe
 
 
 def _check_method(network: Network, recipe: Recipe, dataset: Dataset, ipc: int) -> None:
-    """Refuse choices that do not fit the network before anything is written."""
+    """Refuse choices that do not fit the network or the data, before any work."""
     build(network, recipe, Context(experts=1, pixels=INPUT))
-    recipe.objective.matched(network, dataset.image_shape)
     if isinstance(recipe.objective, ChecksRun):
-        images = recipe.formation.count(ipc)
-        recipe.objective.check(network, dataset.num_classes, images)
+        shape, images = dataset.image_shape, recipe.formation.count(ipc)
+        recipe.objective.check_run(network, shape, dataset.num_classes, images)
 
 
 def _with_bank(

@@ -115,6 +115,15 @@ class Resolved(Run):
                 written[flag] = SCORES[name].compute
         return {f"{name}{CODE}": code for name, code in own_codes(written).items()}
 
+    def check_storable(self) -> None:
+        """Refuse what no file can hold now, and not with the set when it is done.
+
+        Raises:
+            UserError: a field of an own choice is neither a number nor a text, nor made
+                of them.
+        """
+        self.values("")
+
     @property
     def unknown_codes(self) -> list[str]:
         """What is of one's own and would not be known again if it were changed."""
@@ -175,8 +184,8 @@ def on_data(
     labels = problem.splits.train.labels
     counts = np.bincount(labels, minlength=dataset.num_classes)
     sizes = Sizes(dataset.num_classes, int(counts.max()), len(labels))
-    given = {name for name, value in flags.items() if value is not None}
-    run = replace(run, recipe=run.recipe.fitted(sizes, given))
+    chosen = {name for name, value in flags.items() if value is not None}
+    run = replace(run, recipe=run.recipe.for_sizes(sizes, chosen))
     if run.scaling.constants is not None and flags.get("constants") is not None:
         check_constants(run.scaling.constants, dataset.image_shape[-1])
     return fit(run, flags, dataset), problem
@@ -236,7 +245,7 @@ def _completed(
 ) -> tuple[Recipe, BankSpec | None]:
     """The recipe with what the data and the bank decide, and the bank."""
     # What changes along a run arrives at the last step of the published one.
-    recipe = run.recipe.until(run.published.steps or max(1, run.length.steps))
+    recipe = run.recipe.with_horizon(run.published.steps or max(1, run.length.steps))
     if run.experts is None:
         return recipe, None
     if epochs is not None:

@@ -10,4 +10,5 @@ lessons       new networks that first learn the earlier segments
 interpolated  networks between the start and the end of an expert's training
 teacher       one trained network for all steps
 spans         students that start where an expert was
+capabilities  what a source has to have, and may have
 """

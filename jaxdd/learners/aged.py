@@ -196,7 +196,7 @@ class AgedPool(Choice):
                 f"{self.most_steps}: give numbers in order"
             )
 
-    def needs(self, network: Network, images: int) -> list[Need]:
+    def memory_needs(self, network: Network, images: int) -> list[Need]:
         """All networks at once, each with Adam's two moments."""
         del images
         return networks_at_once(network, 3 * self.networks, "pool_networks")

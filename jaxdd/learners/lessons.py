@@ -40,7 +40,8 @@ def after_lessons(
     if is_new is None:
         raise UserError(
             "--segment_rule=pdd teaches the earlier segments to networks that begin at "
-            "random for every few matches, which this method has not: use filter"
+            "random for every few matches, and whose window no probe has chosen, which "
+            "this method has not: use filter"
         )
     fit = make_fit(
         network,

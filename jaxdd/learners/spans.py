@@ -1,7 +1,7 @@
 """Students that start at a snapshot of an expert."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -89,25 +89,6 @@ def spans(network: Network, experts: int, starts: StartEpochs) -> LearnerSource:
         return state
 
     return LearnerSource(init, draw, advance, span_index)
-
-
-@runtime_checkable
-class DrawsSpans(Protocol):
-    """A learner source whose students start where experts were.
-
-    Its `LearnerSource` says by `span_index` which span a step gets. A run sets
-    `max_start` to the last epoch that the bank allows where it is None.
-
-    Attributes:
-        max_start: the exclusive bound of the start epochs, or None.
-    """
-
-    @property
-    def max_start(self) -> int | None: ...
-
-    def starts(self) -> StartEpochs:
-        """The range of start epochs."""
-        ...
 
 
 @dataclass(frozen=True)

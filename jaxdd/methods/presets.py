@@ -22,6 +22,9 @@ from jaxdd.methods.published.unrolled import stand_in as of_windows
 from jaxdd.methods.published.unrolled import unrolled
 from jaxdd.methods.recipe import Recipe
 from jaxdd.methods.recipes import METHODS
+from jaxdd.objectives.convex import ConvexRegression
+from jaxdd.objectives.regression import FeatureRegression
+from jaxdd.objectives.statistics import StatisticsMatching
 from jaxdd.storage.paths import shown
 from jaxdd.training.schedules import EvaluationSpec
 
@@ -42,17 +45,17 @@ _FAMILIES = {
     "teacher": statistics,
 }
 # The networks of methods that were published with others than the usual ConvNet, by
-# the name of their objective.
-USUAL_NETWORKS: dict[str, NetworkSpec] = {
-    "regression": NetworkSpec("convnet_double", match_norm="batch"),
-    "convex": NetworkSpec("convnet_double", match_activation="softplus"),
-    "statistics": NetworkSpec("convnet_bn"),
+# their objective.
+USUAL_NETWORKS: dict[type, NetworkSpec] = {
+    FeatureRegression: NetworkSpec("convnet_double", match_norm="batch"),
+    ConvexRegression: NetworkSpec("convnet_double", match_activation="softplus"),
+    StatisticsMatching: NetworkSpec("convnet_bn"),
 }
 
 
 def usual_network(recipe: Recipe) -> NetworkSpec:
     """The network that a method was published with, without a size."""
-    return USUAL_NETWORKS.get(recipe.objective.name, NetworkSpec())
+    return USUAL_NETWORKS.get(type(recipe.objective), NetworkSpec())
 
 
 def preset(

@@ -1,18 +1,18 @@
 """A method is a choice on every axis: read this second, after `types`."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
-from typing import Any, ClassVar, Protocol, get_args, get_type_hints, runtime_checkable
+from typing import Any, get_args, get_type_hints
 
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import variant
 from jaxdd.learners.aged import AgedPool
-from jaxdd.learners.context import Context
+from jaxdd.learners.capabilities import DrawsSpans, OwnLearner
 from jaxdd.learners.fresh import Fresh
 from jaxdd.learners.interpolated import Interpolated
 from jaxdd.learners.pools import Pool, RealPool
-from jaxdd.learners.spans import DrawsSpans, Spans
+from jaxdd.learners.spans import Spans
 from jaxdd.learners.teacher import Teacher
 from jaxdd.learners.windows import Windows
 from jaxdd.modifiers.masks import Mask
@@ -24,7 +24,9 @@ from jaxdd.objectives.capabilities import (
     FitsData,
     FollowsExperts,
     LearnsStepSize,
+    OwnObjective,
     Sizes,
+    TakesLabels,
     TrainsStudent,
 )
 from jaxdd.objectives.contrastive import ContrastiveMatching
@@ -47,54 +49,10 @@ from jaxdd.synthetic.labels import (
     TeacherLabels,
     Weights,
 )
-from jaxdd.types import LearnerSource, Network, Objective
-
-
-@runtime_checkable
-class OwnObjective(Protocol):
-    """An objective of your own: any frozen dataclass with these names.
-
-    Attributes:
-        augmentation: a name that the training of a pool uses, too, or "none".
-        batch_syn: synthetic images of a class that a match is shown; None for all.
-    """
-
-    name: ClassVar[str]
-
-    @property
-    def augmentation(self) -> str: ...
-
-    @property
-    def batch_syn(self) -> int | None: ...
-
-    def make(self, network: Network, parts: Parts) -> Objective:
-        """The objective, a function of the set; see `types.Objective`."""
-
-    def matched(self, network: Network, image_shape: tuple[int, ...]) -> Any:
-        """The shapes of what is compared, which a mask chooses from."""
-
-
-@runtime_checkable
-class OwnLearner(Protocol):
-    """A learner source of your own: any frozen dataclass with these names.
-
-    Attributes:
-        matches: updates of the images per network.
-    """
-
-    name: ClassVar[str]
-
-    @property
-    def matches(self) -> int: ...
-
-    def make(
-        self, network: Network, context: Context, augmentation: str
-    ) -> LearnerSource:
-        """The source; `augmentation` is the match's."""
-
+from jaxdd.types import Network
 
 # The labels of a method that says nothing else, and methods that take others.
-USUAL_SPACES = ("probabilities",)
+USUAL = ("probabilities",)
 USED_BY = {"targets": "frepo", "weights": "rat_bptt"}
 
 
@@ -162,6 +120,11 @@ class Recipe:
         _check_spans(self)
         if isinstance(self.labels, TeacherLabels):
             _check_teacher(self)
+        if self.knows_classes and not self.taught:
+            raise UserError(
+                "comparing images with their class needs a teacher that knows it: the "
+                "learner source Teacher"
+            )
         if isinstance(self.learner, Windows):
             _check_windows(self.learner, self.objective)
         calibration = getattr(self.objective, "calibration", 0.0)
@@ -170,12 +133,7 @@ class Recipe:
                 f"--calibration={calibration:g} needs trained networks, those between "
                 "which a method interpolates (ncfm): use 0"
             )
-        spaces = getattr(self.objective, "label_spaces", USUAL_SPACES)
-        if self.labels.space not in spaces:
-            raise UserError(
-                f"--labels={self.labels.name} needs a method that trains networks on "
-                f"such numbers, as {USED_BY[self.labels.name]} does: use hard"
-            )
+        _check_labels(self)
         trained = self.follows or isinstance(self.objective, TrainsStudent)
         if self.segments is not None and self.segments.boosts:
             _check_boosting(self.segments)
@@ -204,7 +162,7 @@ class Recipe:
     def knows_classes(self) -> bool:
         """Whether images are compared with what a teacher knows of their class."""
         objective = self.objective
-        return isinstance(objective, ComparesClasses) and objective.by_class
+        return isinstance(objective, ComparesClasses) and objective.needs_class_moments
 
     @property
     def relabels(self) -> bool:
@@ -288,21 +246,16 @@ class Recipe:
         steps, learner = self.objective.student_steps, self.learner
         return learner.longest(steps) if isinstance(learner, Windows) else steps
 
-    def fitted(self, sizes: Sizes, given: Collection[str]) -> "Recipe":
+    def for_sizes(self, sizes: Sizes, given: Collection[str]) -> "Recipe":
         """The same recipe for data of these sizes, see `FitsData`."""
         if not isinstance(self.objective, FitsData):
             return self
-        return replace(self, objective=self.objective.fitted(sizes, given))
+        return replace(self, objective=self.objective.for_sizes(sizes, given))
 
-    def until(self, horizon: int) -> "Recipe":
+    def with_horizon(self, horizon: int) -> "Recipe":
         """The same recipe with what changes along a run arriving at step `horizon`."""
-        objective, sdc = self.objective, self.sdc
-        if isinstance(objective, ChangesAlongRun):
-            objective = objective.until(horizon)
-        if sdc is not None:
-            sdc = sdc.until(horizon)
-        images = self.images.until(horizon)
-        return replace(self, objective=objective, images=images, sdc=sdc)
+        values = {x.name: getattr(self, x.name) for x in fields(self)}
+        return replace(self, **{k: _arriving(v, horizon) for k, v in values.items()})
 
     def without_terms(self) -> "Recipe":
         """The same recipe without the difficulty correction."""
@@ -333,18 +286,30 @@ def _check_kinds(recipe: Recipe) -> None:
 
 def _check_spans(recipe: Recipe) -> None:
     """Refuse students without experts to follow, and experts that nobody follows."""
-    drawn = isinstance(recipe.learner, DrawsSpans)
-    if recipe.follows and not drawn:
+    draws_spans = isinstance(recipe.learner, DrawsSpans)
+    if recipe.follows and not draws_spans:
         raise UserError(
             "matching trajectories needs those of experts: the learner source Spans"
         )
-    if drawn and not recipe.follows:
+    if draws_spans and not recipe.follows:
         raise UserError(
             f"the learner source {recipe.learner.name} starts students where experts "
             f"were, and the objective {quoted(recipe.objective.name)} has none that "
             "follow them: use TrajectoryMatching, or one of your own with "
             "expert_epochs; or another learner source"
         )
+
+
+def _arriving(choice: Any, horizon: int) -> Any:
+    """A choice with a horizon where it asks for one, or where its fields do."""
+    if isinstance(choice, ChangesAlongRun):
+        return choice.with_horizon(horizon)
+    if not is_dataclass(choice) or isinstance(choice, type):
+        return choice
+    values = {x.name: getattr(choice, x.name) for x in fields(choice) if x.init}
+    arriving = {name: _arriving(value, horizon) for name, value in values.items()}
+    changed = {k: v for k, v in arriving.items() if v is not values[k]}
+    return replace(choice, **changed) if changed else choice
 
 
 def _check_windows(learner: Windows, objective: Any) -> None:
@@ -355,6 +320,23 @@ def _check_windows(learner: Windows, objective: Any) -> None:
             "UnrolledLoss, or one of your own with student_steps and student()"
         )
     learner.check(objective.student_steps)
+
+
+def _check_labels(recipe: Recipe) -> None:
+    """Refuse labels that the objective does not take."""
+    objective, labels = recipe.objective, recipe.labels
+    spaces = objective.label_spaces if isinstance(objective, TakesLabels) else USUAL
+    if labels.space in spaces:
+        return
+    if labels.name in USED_BY:
+        raise UserError(
+            f"--labels={labels.name} needs a method that trains networks on such "
+            f"numbers, as {USED_BY[labels.name]} does: use hard"
+        )
+    raise UserError(
+        f"the objective {quoted(objective.name)} takes {' or '.join(spaces)}, and "
+        f"--labels={labels.name} are {labels.space}: use other labels"
+    )
 
 
 def _check_boosting(segments: Segments) -> None:

@@ -177,7 +177,7 @@ class SDC(Choice):
                 "sdc_at='start' or sdc_norm='mean'"
             )
 
-    def until(self, horizon: int) -> "SDC":
+    def with_horizon(self, horizon: int) -> "SDC":
         """The same with a weight that arrives at step `horizon` where none is set."""
         return self if self.horizon is not None else replace(self, horizon=horizon)
 

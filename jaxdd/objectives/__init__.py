@@ -14,8 +14,9 @@ prototypes    the rows that both predict from
 lifts         from a match of one class to an objective
 set_lifts     from a match of the whole set to an objective
 parts         what modifiers hand to an objective
-capabilities  what an objective may have beside that: all that a run asks of it
+capabilities  what an objective has to have, and may have beside that
 bases         what objectives that match samples share
+shapes        of what is matched, from which a mask chooses
 sampling      which samples of a class a match is shown
 compose       objectives that change over time
 """
@@ -32,6 +33,7 @@ from jaxdd.objectives.lifts import per_class
 from jaxdd.objectives.regression import regression_match
 from jaxdd.objectives.sampling import Sampling, minibatch_of_step
 from jaxdd.objectives.set_lifts import per_batch, per_set, per_span
+from jaxdd.objectives.shapes import features_of, parameters_of
 from jaxdd.objectives.statistics import per_slot, statistics_match
 from jaxdd.objectives.trajectory import minibatches, trajectory_match
 from jaxdd.objectives.unrolled import unrolled_match
@@ -47,11 +49,13 @@ __all__ = [
     "contrastive_match",
     "convex_match",
     "feature_match",
+    "features_of",
     "forgetting",
     "gradient_match",
     "joint_feature_match",
     "minibatch_of_step",
     "minibatches",
+    "parameters_of",
     "per_batch",
     "per_class",
     "per_set",

@@ -4,35 +4,15 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from jaxdd.fields import Choice, option
 from jaxdd.objectives.capabilities import Sizes
 from jaxdd.objectives.sampling import Sampling
+from jaxdd.objectives.shapes import parameters_of
 from jaxdd.types import Network
 
 AUGMENTATION = (
     "augmentation of the match, operations joined by _ such as color_flip, or none"
 )
-
-
-def parameters_of(network: Network) -> Any:
-    """The shapes of a network's parameters, as `jax.ShapeDtypeStruct`s."""
-    return jax.eval_shape(network.init, jax.random.key(0))[0]
-
-
-def features_of(network: Network, image_shape: tuple[int, ...]) -> Any:
-    """The shapes of the features of an image by block, as `jax.ShapeDtypeStruct`s."""
-    image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    outputs, _ = jax.eval_shape(
-        lambda key, x: network.apply(*network.init(key), x, False),
-        jax.random.key(0), image,
-    )  # fmt: skip
-    return {
-        f"block{i}": jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
-        for i, x in enumerate(outputs.features)
-    }
 
 
 @dataclass(frozen=True)
@@ -49,7 +29,7 @@ class MixedMatching(Choice):
         1024, "real samples of all classes together in a step", above=0
     )
 
-    def fitted(self, sizes: Sizes, given: Collection[str]) -> "MixedMatching":
+    def for_sizes(self, sizes: Sizes, given: Collection[str]) -> "MixedMatching":
         """The same with no more samples than there are, see `FitsData`."""
         del given
         return replace(self, batch_mixed=min(self.batch_mixed, sizes.samples))
@@ -98,10 +78,10 @@ class SampleMatching(Choice):
         """How many samples of a class a match is shown."""
         return Sampling(self.batch_real, self.batch_syn)
 
-    def fitted(self, sizes: Sizes, given: Collection[str]) -> "SampleMatching":
+    def for_sizes(self, sizes: Sizes, given: Collection[str]) -> "SampleMatching":
         """The same with no more samples than the largest class has, see `FitsData`."""
         del given
-        return replace(self, batch_real=min(self.batch_real, sizes.largest))
+        return replace(self, batch_real=min(self.batch_real, sizes.largest_class))
 
     def matched(self, network: Network, image_shape: tuple[int, ...]) -> Any:
         """The shapes of what is compared: gradients of all parameters."""

@@ -257,6 +257,13 @@ class FeatureMatching(SampleMatching):
             match, self.samples(), parts.terms, parts.remember, features=True
         )
 
+    def check_run(
+        self, network: Network, image_shape: tuple[int, ...], classes: int, images: int
+    ) -> None:
+        """Refuse a network without what the distance compares, see `ChecksRun`."""
+        del classes, images
+        self.matched(network, image_shape)
+
     def matched(self, network: Network, image_shape: tuple[int, ...]) -> Any:
         """The shapes of what is compared: features of the blocks, or maps of them.
 

@@ -10,9 +10,10 @@ from jaxdd import augment as augmentations
 from jaxdd.augment import augment_both
 from jaxdd.fields import option
 from jaxdd.modifiers.masks import TENSORS, Masking, kernels_only
-from jaxdd.objectives.bases import SampleMatching, parameters_of
+from jaxdd.objectives.bases import SampleMatching
 from jaxdd.objectives.lifts import per_class
 from jaxdd.objectives.parts import Parts
+from jaxdd.objectives.shapes import parameters_of
 from jaxdd.primitives.distances import DISTANCES, Distance
 from jaxdd.primitives.evidence import known_gradient
 from jaxdd.primitives.gradients import batch_gradient, inner_gradient
@@ -113,9 +114,11 @@ class GradientMatching(SampleMatching):
         """What a mask keeps, of the tensors that are matched."""
         return kernels_only(mask) if self.tensors == "kernels" else mask
 
-    def check(self, network: Network, classes: int, images: int) -> None:
+    def check_run(
+        self, network: Network, image_shape: tuple[int, ...], classes: int, images: int
+    ) -> None:
         """Refuse a network without the tensors that are matched, see `ChecksRun`."""
-        del classes, images
+        del image_shape, classes, images
         masking = self.masking(None)
         if masking is not None:
             jax.eval_shape(masking, parameters_of(network))

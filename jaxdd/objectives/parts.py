@@ -87,4 +87,5 @@ MODIFIERS = {
     "terms": "--sdc_weight",
     "mask": "--mask_ratio",
     "remember": "--forgetting",
+    "along_path": "--sdc_at=path",
 }

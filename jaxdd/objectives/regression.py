@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxdd import augment as augmentations
 from jaxdd.fields import option
 from jaxdd.modifiers.masks import Masking
-from jaxdd.objectives.bases import MixedMatching, features_of
+from jaxdd.objectives.bases import MixedMatching
 from jaxdd.objectives.distribution import FEATURES, first_block
 from jaxdd.objectives.parts import Parts
 from jaxdd.objectives.prototypes import (
@@ -23,6 +23,7 @@ from jaxdd.objectives.prototypes import (
     weighted_mean,
 )
 from jaxdd.objectives.set_lifts import per_batch
+from jaxdd.objectives.shapes import features_of
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.regression import gram, relative_ridge, solve_ridge
 from jaxdd.synthetic.labels import centred

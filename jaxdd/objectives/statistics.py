@@ -1,6 +1,6 @@
 """Images that a trained teacher recognises and finds like its data (SRe2L, CDA)."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import jax
@@ -287,17 +287,13 @@ class StatisticsMatching(Choice):
         match = statistics_match(
             network, self.views, self.statistics_weight, self.first_weight, parts.mask
         )
-        lift = per_class if self.by_class else per_slot
+        lift = per_class if self.needs_class_moments else per_slot
         return lift(match, dict(parts.terms))
 
     @property
-    def by_class(self) -> bool:
+    def needs_class_moments(self) -> bool:
         """Whether images are compared with samples of their class."""
         return self.statistics_of == "class"
-
-    def until(self, horizon: int) -> "StatisticsMatching":
-        """The same with views that are hardest at step `horizon`."""
-        return replace(self, views=self.views.until(horizon))
 
     def matched(self, network: Network, image_shape: tuple[int, ...]) -> Any:
         """The shapes of what is compared: the running statistics of all layers."""

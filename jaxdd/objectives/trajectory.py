@@ -12,9 +12,10 @@ from jaxdd import augment as augmentations
 from jaxdd.devices.needs import KEY, NUMBER, Need
 from jaxdd.fields import Choice, option
 from jaxdd.modifiers.masks import Masking
-from jaxdd.objectives.bases import AUGMENTATION, parameters_of
+from jaxdd.objectives.bases import AUGMENTATION
 from jaxdd.objectives.parts import Parts
 from jaxdd.objectives.set_lifts import per_span
+from jaxdd.objectives.shapes import parameters_of
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.losses import mean_loss, present
 from jaxdd.primitives.trees import apply_mask, total
@@ -233,7 +234,7 @@ class TrajectoryMatching(Choice):
         )
         return per_span(match, parts.terms, parts.remember)
 
-    def needs(self, network: Network, images: int) -> list[Need]:
+    def memory_needs(self, network: Network, images: int) -> list[Need]:
         """Which images every step of a student sees, and how much each counts."""
         del network
         batch = min(self.batch_syn or images, images)

@@ -14,11 +14,12 @@ from jaxdd.errors import UserError
 from jaxdd.fields import option
 from jaxdd.modifiers.masks import Masking
 from jaxdd.nets import has_batch_statistics
-from jaxdd.objectives.bases import MixedMatching, parameters_of
+from jaxdd.objectives.bases import MixedMatching
 from jaxdd.objectives.capabilities import Sizes
 from jaxdd.objectives.parts import Parts
 from jaxdd.objectives.sampling import minibatch_of_step
 from jaxdd.objectives.set_lifts import per_batch
+from jaxdd.objectives.shapes import parameters_of
 from jaxdd.primitives.evidence import later_gradient
 from jaxdd.primitives.gradients import batch_value
 from jaxdd.primitives.losses import mean_loss
@@ -206,9 +207,11 @@ class UnrolledLoss(MixedMatching):
         1e-3, "learning rate of a student's training on the synthetic set", above=0
     )
 
-    def check(self, network: Network, classes: int, images: int) -> None:
+    def check_run(
+        self, network: Network, image_shape: tuple[int, ...], classes: int, images: int
+    ) -> None:
         """Refuse minibatches of more than there is, see `ChecksRun`."""
-        del network
+        del network, image_shape
         for name, asked, there, what in (
             ("inner_classes", self.inner_classes, classes, "classes"),
             ("inner_images", self.inner_images, images, "images of a class"),
@@ -219,7 +222,7 @@ class UnrolledLoss(MixedMatching):
                     "lower it, or leave it out for all"
                 )
 
-    def fitted(self, sizes: Sizes, given: Collection[str]) -> "UnrolledLoss":
+    def for_sizes(self, sizes: Sizes, given: Collection[str]) -> "UnrolledLoss":
         """The same with no more samples or classes than there are, see `FitsData`.
 
         A preset counts on the classes of the published data; those of a flag stay.
@@ -271,7 +274,7 @@ class UnrolledLoss(MixedMatching):
         )
         return per_batch(match, self.batch_mixed, parts.terms, parts.remember)
 
-    def needs(self, network: Network, images: int) -> list[Need]:
+    def memory_needs(self, network: Network, images: int) -> list[Need]:
         """The states of a student that the backward pass goes through."""
         del images
         state = jax.eval_shape(self.optimizer().begin, parameters_of(network))

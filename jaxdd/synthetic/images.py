@@ -161,7 +161,7 @@ class Images(Choice):
                 "is constant: add --image_schedule=cosine, or leave it out"
             )
 
-    def until(self, horizon: int) -> "Images":
+    def with_horizon(self, horizon: int) -> "Images":
         """The same with a cosine that ends at update `horizon` where none is set."""
         if self.schedule == "constant" or self.horizon is not None:
             return self

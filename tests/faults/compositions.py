@@ -96,7 +96,8 @@ def faults(count: int, first: int = 0) -> tuple[Counter, list[str]]:
     """Try recipes number `first` and on.
 
     Returns:
-        How many were "traced", "refused" or a "fault", and the faults in words.
+        How many were "traced", "refused" when they were composed or "unfit" when they
+        were traced, or a "fault"; and the faults in words.
     """
     kinds: Counter = Counter()
     told = []
@@ -107,7 +108,7 @@ def faults(count: int, first: int = 0) -> tuple[Counter, list[str]]:
             trace(recipe)
             kinds["traced"] += 1
         except UserError as error:
-            kinds["refused"] += 1
+            kinds["refused" if recipe is None else "unfit"] += 1
             if "\n" in str(error):
                 told.append(f"{number}: {error}")
         except Exception as error:

@@ -9,6 +9,7 @@ def check(count, first):
     kinds, told = compositions.faults(count, first)
     assert told == []
     assert min(kinds["refused"], kinds["traced"]) > count / 5
+    assert kinds["unfit"] > count / 40
 
 
 def test_random_recipes_are_traced_or_refused_in_a_sentence():

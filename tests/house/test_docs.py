@@ -359,7 +359,7 @@ def test_a_method_from_pure_functions_beats_random_images():
     assert result.summary["config"]["objective"] == "moments"
     assert result.accuracy.mean - result.random.mean > 5, result
     followed = namespace["followed"]
-    assert followed.summary["config"]["objective"] == "angle"
+    assert followed.summary["config"]["objective"] == "direction"
     assert followed.accuracy.mean - followed.random.mean > 5, followed
 
 

@@ -120,11 +120,7 @@ def test_a_window_begins_after_the_lessons():
     assert int(drawn["taught"].window.start) <= 2  # of five steps, three of a window
 
 
-def test_a_student_is_taught_before_each_of_its_windows():
-    recipe = override(
-        toy_recipe("rat_bptt", augmentation="none"),
-        {"segments": 2, "segment_rule": "pdd"},
-    )
-    method = build(NETWORK, recipe, CONTEXT)
-    state = method.init(KEYS[0], start_for(recipe))
-    jax.eval_shape(method.step, KEYS[1], state, EARLIER)
+def test_windows_that_a_probe_has_chosen_are_refused():
+    flags = {"segments": 2, "segment_rule": "pdd", "policy": "adaptive"}
+    with refused("whose window no probe has chosen"):
+        build(NETWORK, override(toy_recipe("rat_bptt"), flags), CONTEXT)

@@ -198,10 +198,10 @@ def test_the_correction_reaches_the_steps_of_the_window():
 
 def test_minibatches_of_more_than_there_is_are_refused():
     with refused(None, "--inner_classes=4", "the 3 classes"):
-        UnrolledLoss(inner_classes=4).check(NETWORK, 3, 2)
+        UnrolledLoss(inner_classes=4).check_run(NETWORK, (8, 8, 1), 3, 2)
     with refused(None, "--inner_images=5", "the 2 images"):
-        UnrolledLoss(inner_images=5).check(NETWORK, 3, 2)
-    UnrolledLoss(inner_classes=3, inner_images=2).check(NETWORK, 3, 2)
+        UnrolledLoss(inner_images=5).check_run(NETWORK, (8, 8, 1), 3, 2)
+    UnrolledLoss(inner_classes=3, inner_images=2).check_run(NETWORK, (8, 8, 1), 3, 2)
 
 
 def test_only_samples_in_play_are_asked_for():
