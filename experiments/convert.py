@@ -25,7 +25,7 @@ from jaxdd.evaluation.reopening import reopen
 from jaxdd.exchange.opening import open_foreign
 from jaxdd.exchange.options import ForeignFlags
 from jaxdd.exchange.shortening import USUAL_SCORE, shorten
-from jaxdd.exchange.targets import TARGETS, write_as
+from jaxdd.exchange.targets import TARGETS, target_of, write_as
 from jaxdd.primitives.ends import ENDS
 from jaxdd.scores.table import SCORES
 from jaxdd.storage.paths import local_path, shown
@@ -144,6 +144,7 @@ def run(config: Config) -> tuple[Artifact, str]:
             "has checked that the data give its matrices again: use another --out, or "
             "name the data by --dataset"
         )
+    target_of(config.to, config.out)  # before long work
     artifact = open_foreign(config.source, config)
     if config.first is not None:
         artifact = artifact.first(config.first)

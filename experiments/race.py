@@ -24,6 +24,7 @@ from experiments.comparing.comparison import opened_folder
 from experiments.console.flags import main, option
 from jaxdd import fields
 from jaxdd.artifact import file as artifacts
+from jaxdd.data import Dataset
 from jaxdd.data.problem import DataFlags, Problem
 from jaxdd.devices import policy
 from jaxdd.distillation import options, resolution
@@ -199,6 +200,11 @@ def _place(folder: Path, method: str, seed: int) -> Path:
     return folder / method / f"seed{seed}"
 
 
+def judging_network(dataset: Dataset, width: int | None) -> dict[str, Any]:
+    """The network of the one protocol: the usual one of such samples."""
+    return NetworkSpec(dataset.modality.network, width).sized(dataset).options()
+
+
 def _judge(
     config: Config,
     seed: int,
@@ -213,7 +219,7 @@ def _judge(
         place = _place(folder, runner.method, seed)
         artifact = artifacts.load(place / "distilled.npz")
         protocol = Protocol(
-            NetworkSpec(width=config.width).sized(problem.dataset).options(),
+            judging_network(problem.dataset, config.width),
             EvaluationSpec(lr=0.01).training(epochs=config.eval_epochs),
             "none",
             config.num_eval,

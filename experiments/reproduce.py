@@ -97,6 +97,11 @@ def run(config: Config) -> str:
     if config.list:
         return listed(runs, ledger.read(results / ledger.LEDGER))
     processes.refuse_too_short(config.minutes)
+    if config.revision is not None and len(config.revision) > ledger.LONGEST_NAME:
+        raise UserError(
+            f"--revision has {len(config.revision)} characters, and the ledger keeps "
+            f"at most {ledger.LONGEST_NAME}: give a shorter one"
+        )
     packed = None
     if config.pack is not None:
         packed = output_file(config.pack, "--pack", ".zip", kind=_PACKED)

@@ -32,6 +32,7 @@ _DIFFICULTY = records.mapping(
 # Records come from elsewhere, and both are parts of a file's name.
 _CELL = records.matching(r"[a-z0-9_+-]{1,100}", "the name of a cell")
 _HASH = records.matching(r"[0-9a-f]{64}", "a SHA-256 in hexadecimal digits")
+LONGEST_NAME = 100  # characters of a revision
 _SCHEMA = records.mapping(
     cell=_CELL,
     command=records.text(10**4),
@@ -60,7 +61,7 @@ _SCHEMA = records.mapping(
     precision=records.text(100),
     device=records.text(200),
     versions=records.mapping(others=records.text(100)),
-    revision=records.text(100),
+    revision=records.text(LONGEST_NAME),
     sha256=_HASH,
     # Of the file beside the ledger, where that is not the run's own but its slim form.
     optional={"set_sha256": _HASH},

@@ -19,7 +19,7 @@ from jaxdd.artifact.replacing import recover, replace, strangers
 from jaxdd.devices import hosts
 from jaxdd.errors import UserError
 from jaxdd.modality import check_pixels
-from jaxdd.storage.files import temporary_sibling, to_json
+from jaxdd.storage.files import refuse_unwritable, temporary_sibling, to_json
 from jaxdd.storage.paths import local_path, reason, shown
 from jaxdd.synthetic.formation import Formation
 
@@ -118,6 +118,7 @@ def check_export(artifact: Artifact, folder: str | Path) -> Path:
     try:
         target = place.resolve()
         if not target.exists():
+            refuse_unwritable(target.parent, f"PNGs to {shown(place)}")
             return target
         if not target.is_dir():
             raise UserError(

@@ -146,6 +146,7 @@ def from_contents(arrays: dict[str, np.ndarray]) -> Artifact:
     for name, member in {**HEADER, **ARRAYS}.items():
         if name in arrays:
             member.check(name, arrays[name].shape, arrays[name].dtype)
+            member.check_size(name, arrays[name].shape, arrays[name].dtype)
         elif member.required:
             raise ValueError(f"it has no array {name!r}")
     fields = header_fields(arrays["header"])
@@ -270,10 +271,7 @@ def _check_usable(artifact: Artifact) -> None:
             f"{shape[0]}x{shape[1]}"
         )
     formation = Formation(artifact.factor, artifact.formation)
-    growth = formation.count(artifact.ipc) / artifact.ipc
-    decoded = growth * artifact.images.nbytes
-    if decoded > UNSUSPICIOUS and growth > LARGEST_GROWTH:
-        raise ValueError(f"its decoder makes {decoded:.3g} bytes of images")
+    check_growth(formation, artifact.ipc, artifact.images.nbytes)
     options = {k: v for k, v in artifact.network.items() if k != "name"}
     make_network(artifact.network["name"], shape, len(artifact.class_names), **options)
     augment.training(artifact.augmentation)
@@ -284,6 +282,23 @@ def _check_usable(artifact: Artifact) -> None:
         raise ValueError("it has the pixels of a slim set, and is none")
     elif not is_finite(artifact):
         raise ValueError("its preprocessing does not fit the values of its images")
+
+
+def check_growth(formation: Formation, ipc: int, stored: int) -> None:
+    """Check that a decoder makes no more of stored images than any method does.
+
+    Args:
+        formation: of the set.
+        ipc: stored images of a class.
+        stored: bytes of all of them.
+
+    Raises:
+        ValueError: it makes more.
+    """
+    growth = formation.count(ipc) / ipc
+    decoded = growth * stored
+    if decoded > UNSUSPICIOUS and growth > LARGEST_GROWTH:
+        raise ValueError(f"its decoder makes {decoded:.3g} bytes of images")
 
 
 def _check_slim(artifact: Artifact, whitening: Unfitted) -> None:

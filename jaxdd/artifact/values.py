@@ -12,7 +12,9 @@ from jaxdd.training.fit import Training
 
 PREFIX = "preprocess/"
 _FINITE = 1e30  # sums of a few such numbers stay finite in float32
-_SMALLEST, _LARGEST = 1e-12, 1e12  # bounds of the factors of a preprocessing
+_SMALLEST, _LARGEST = 1e-12, 1e12  # bounds of the factors of a whitening
+# Features of a table have any unit: times in nanoseconds, say. See `data.constants`.
+_LEAST_STD = 1e-30
 
 
 def checked(name: str, array: np.ndarray) -> np.ndarray:
@@ -69,7 +71,8 @@ def preprocess_of(arrays: dict[str, np.ndarray]) -> Preprocess | Unfitted:
     kind, eps = fields.pop("kind"), fields.pop("eps", None)
     for name, array in fields.items():
         extent = np.abs(checked(PREFIX + name, array))
-        if extent.max() > _LARGEST or (name == "std" and array.min() < _SMALLEST):
+        largest = _FINITE if str(kind) == "affine" else _LARGEST
+        if extent.max() > largest or (name == "std" and array.min() < _LEAST_STD):
             raise ValueError(f"{PREFIX}{name} is no part of a preprocessing")
     if "products" not in fields:
         return Preprocess.from_arrays({"kind": kind, **fields})

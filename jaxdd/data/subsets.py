@@ -30,7 +30,7 @@ from jaxdd.storage.records import (
 )
 
 KIND, FORMAT = "subset", 1
-_REMEDY = "give the index that python -m experiments.prune wrote"
+INDEX_REMEDY = "give the index that python -m experiments.prune wrote"
 _LONGEST = 2**24  # characters of a mask; 12 million samples have fewer
 _UNPACKED = 2**20  # bytes of a mask that are unpacked at once
 _INDEX = mapping(
@@ -210,7 +210,7 @@ def read_index(path: str | Path) -> Index:
     Raises:
         UserError: it is missing, damaged, or no index.
     """
-    content = read_json(path, _INDEX, _REMEDY)
+    content = read_json(path, _INDEX, INDEX_REMEDY)
     whole = content["dataset"]
     return Index(
         Path(path),

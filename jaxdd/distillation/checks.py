@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jaxdd import augment
+from jaxdd.data.subsets import INDEX_REMEDY
 from jaxdd.distillation.choices import Run
 from jaxdd.errors import UserError, quoted
+from jaxdd.experts import Bank
 from jaxdd.fields import flags_of, refuse_idle
 from jaxdd.modifiers.curriculum import Curriculum, Window
 from jaxdd.modifiers.segments import sizes
 from jaxdd.report.tensorboard import require
-from jaxdd.scores.table import SCORES
+from jaxdd.scores.table import SCORES, score_named
+from jaxdd.scoring.files import SCORES_REMEDY
 from jaxdd.storage.paths import existing_file, shown
 from jaxdd.synthetic.crops import Crops
 from jaxdd.synthetic.images import INITIAL_CHOICES
@@ -73,6 +77,29 @@ def check_run(run: Run, flags: Mapping[str, Any], who: str) -> None:
         raise UserError(
             f"--mask={mask.kind} drops nothing so far: add e.g. --mask_ratio=0.25"
         )
+    _check_names(run)
+
+
+def _check_names(run: Run) -> None:
+    """Refuse names that nothing has, before any data is read."""
+    run.arithmetic.resolved()
+    augment.pipeline(run.recipe.objective.augmentation)
+    for choice in (run.evaluation, run.recipe.learner):
+        name = getattr(choice, "augmentation", None)
+        if name is not None:
+            augment.training(name)
+    if run.window.score is not None:
+        score_named(run.window.score)
+
+
+def check_files(run: Run) -> None:
+    """Refuse files that are not there, before any data is read."""
+    if run.window.scores is not None:
+        existing_file(run.window.scores, "the scores", SCORES_REMEDY)
+    if run.data.subset is not None:
+        existing_file(run.data.subset, "the index", INDEX_REMEDY)
+    if run.experts is not None and run.experts.bank is not None:
+        Bank.open(run.experts.bank)
 
 
 # Flags of the window that are about the training of experts.

@@ -208,17 +208,7 @@ class Job:
         epochs: int | None = None,
     ) -> Protocol:
         """How sets are judged; a learned step size is the learning rate."""
-        evaluation, resolved = self.resolved.evaluation, self.resolved
-        return Protocol(
-            resolved.network.options(),
-            evaluation.training(step_size, epochs),
-            evaluation.augmentation,
-            num_eval,
-            evaluation.random_subsets,
-            resolved.task.seed,
-            resolved.arithmetic.precision,
-            self.recipe.labels.space,
-        )
+        return self.resolved.protocol(num_eval, step_size, epochs)
 
     def measurable(self, synthetic: Synthetic) -> Synthetic:
         """The set with probabilities as labels, which scores of difficulty need."""

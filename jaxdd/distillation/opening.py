@@ -11,6 +11,7 @@ from jaxdd.data import Dataset, check_ipc
 from jaxdd.data.problem import Problem
 from jaxdd.devices import needs
 from jaxdd.distillation import banks, memory, resolution, sorting
+from jaxdd.distillation.checks import check_files
 from jaxdd.distillation.commands import command_of
 from jaxdd.distillation.identity import identity
 from jaxdd.distillation.job import Job
@@ -18,6 +19,7 @@ from jaxdd.distillation.options import run_of
 from jaxdd.distillation.place import Place
 from jaxdd.distillation.resolution import Resolved
 from jaxdd.distillation.starts import Start, open_start
+from jaxdd.distillation.storing import check_storable
 from jaxdd.experts import Bank
 from jaxdd.learners.context import Context
 from jaxdd.methods.build import build
@@ -26,6 +28,7 @@ from jaxdd.methods.presets import unpublished
 from jaxdd.methods.recipe import Recipe
 from jaxdd.objectives.capabilities import ChecksRun, LearnsStepSize
 from jaxdd.progress import say
+from jaxdd.scores.ensemble import check_shape
 from jaxdd.storage.files import make_folder
 from jaxdd.storage.lock import owned
 from jaxdd.storage.workdir import Record, same_run
@@ -127,6 +130,7 @@ def open_run(
         UserError: bad input, named.
     """
     run = run_of(method, flags, None if dataset is None else dataset.name)
+    check_files(run)
     if problem is None:
         problem = resolution.open_data(run, dataset)
     run, problem = resolution.on_data(method, flags, problem)
@@ -156,7 +160,8 @@ def open_run(
     def command(workdir: str | None) -> str:
         return command_of(method, flags, workdir, problem.source is not None)
 
-    resolved.check_storable()
+    if dataset.is_decoded:  # else it is a plan
+        check_storable(problem, resolved)
     return Opened(
         problem, resolved, network, bank, remarks, differences, start, command
     )
@@ -177,6 +182,9 @@ def _begun_at(start: Start, recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
 def _check_method(network: Network, recipe: Recipe, dataset: Dataset, ipc: int) -> None:
     """Refuse choices that do not fit the network or the data, before any work."""
     build(network, recipe, Context(experts=1, pixels=INPUT))
+    if recipe.needs_teacher:
+        score, classes = recipe.images.crops.score, dataset.num_classes
+        check_shape(score, network, dataset.image_shape, classes)
     if isinstance(recipe.objective, ChecksRun):
         shape, images = dataset.image_shape, recipe.formation.count(ipc)
         recipe.objective.check_run(network, shape, dataset.num_classes, images)

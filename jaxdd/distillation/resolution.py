@@ -25,6 +25,7 @@ from jaxdd.distillation.bank_spec import (
 from jaxdd.distillation.choices import Run
 from jaxdd.distillation.fitting import fit
 from jaxdd.distillation.options import Flags, given, run_of, scaling_of
+from jaxdd.evaluation.protocol import Protocol
 from jaxdd.experts import Manifest
 from jaxdd.experts.recipe import Experts
 from jaxdd.fields import flat
@@ -115,14 +116,20 @@ class Resolved(Run):
                 written[flag] = SCORES[name].compute
         return {f"{name}{CODE}": code for name, code in own_codes(written).items()}
 
-    def check_storable(self) -> None:
-        """Refuse what no file can hold now, and not with the set when it is done.
-
-        Raises:
-            UserError: a field of an own choice is neither a number nor a text, nor made
-                of them.
-        """
-        self.values("")
+    def protocol(
+        self, num_eval: int, step_size: float | None = None, epochs: int | None = None
+    ) -> Protocol:
+        """How sets are judged; a learned step size is the learning rate."""
+        return Protocol(
+            self.network.options(),
+            self.evaluation.training(step_size, epochs),
+            self.evaluation.augmentation,
+            num_eval,
+            self.evaluation.random_subsets,
+            self.task.seed,
+            self.arithmetic.precision,
+            self.recipe.labels.space,
+        )
 
     @property
     def unknown_codes(self) -> list[str]:

@@ -28,6 +28,7 @@ from jaxdd.distillation.options import Flags, given
 from jaxdd.distillation.place import Place
 from jaxdd.distillation.reporting import write_report
 from jaxdd.distillation.sample_difficulty import SampleDifficulty, gather
+from jaxdd.distillation.storing import artifact_of
 from jaxdd.errors import UserError
 from jaxdd.evaluation.hits import Hits
 from jaxdd.evaluation.protocol import Judge, Measured, Protocol
@@ -114,11 +115,22 @@ def run_in(workdir: str | Path, opened: Opened, given: str | None = None) -> Out
                     tensorboard.catch_up(folder, outcome.metrics, pictures)
                 return outcome
             say(f"{shown(folder)} is finished, but {change}")
+        _refuse_folders(folder)
         job = opened.job(place)  # the last that may refuse
         record.save()
         set_aside(summary)
         outcome = distil(job, place, record, opened)
         return replace(outcome, summary=as_it_lies(outcome.summary, folder))
+
+
+def _refuse_folders(folder: Path) -> None:
+    """Refuse a workdir in which folders have the names of files that a run writes."""
+    for name in ("distilled.npz", "images.png", "metrics.jsonl", reporting.FILE):
+        if (folder / name).is_dir():
+            raise UserError(
+                f"{shown(folder / name)} is a folder, and a run writes a file there: "
+                "move it away or choose another --workdir"
+            )
 
 
 def _finished(folder: Path, known: dict[str, Any]) -> Outcome:
@@ -186,7 +198,11 @@ def distil(job: Job, place: Place, record: Record | None, opened: Opened) -> Out
     seen = probes.look(job.measurable(synthetic))
     difficulty = {"start": begun, "end": probes.summary(seen)}
     protocol = job.protocol(job.resolved.evaluation.networks, job.learned(synthetic))
-    artifact = _artifact(job, made.stored, made.step, protocol)
+    stored, learned = made.stored, job.learned(made.stored)
+    artifact = artifact_of(
+        problem, job.resolved, protocol, np.asarray(stored.images),
+        np.asarray(stored.labels), learned, made.step, job.workdir,
+    )  # fmt: skip
     if place.folder is not None:
         _write_set(artifact, made, place.folder)
     measured, watch, kept = _measure(job, synthetic, protocol, place.folder)
@@ -270,43 +286,6 @@ def _digest(problem: Problem, synthetic: Synthetic, protocol: Protocol) -> str:
 
 
 # --- Files ----------------------------------------------------------------------------
-
-
-def _artifact(job: Job, stored: Synthetic, step: int, protocol: Protocol) -> Artifact:
-    """The set with all that its accuracy depends on, before it is measured."""
-    resolved, dataset = job.resolved, job.problem.dataset
-    data, images = resolved.data, job.recipe.images
-    formation = job.recipe.formation.evaluated()
-    return Artifact(
-        images=np.asarray(stored.images),
-        labels=np.asarray(stored.labels),
-        step_size=job.learned(stored),
-        preprocess=job.problem.preprocess,
-        class_names=dataset.class_names,
-        dataset={
-            "name": resolved.data_name,
-            "fingerprint": dataset.fingerprint,
-            "validation": data.validation,
-            "split_seed": resolved.split_seed,
-            **dataset.described,
-            **data.form,  # how the data was read, where it was asked for
-        },
-        network=protocol.network,
-        factor=formation.factor,
-        formation=formation.kind,
-        space=images.space,
-        label_space=job.recipe.labels.space,
-        augmentation=protocol.augmentation,
-        training=protocol.training,
-        measured={},
-        provenance={
-            "config": resolved.values(job.workdir),
-            "seed": resolved.task.seed,
-            "steps": step,
-            "versions": provenance.versions(),
-            "device": provenance.device(),
-        },
-    )
 
 
 def _write_set(artifact: Artifact, made: segmented.Made, folder: Path) -> None:

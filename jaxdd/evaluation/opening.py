@@ -186,7 +186,9 @@ def open_referee(
     problem = opened.problem
     sets = all_whole(sets, problem)
     protocols = protocols_of(
-        config, {net: judge.protocol for net, judge in opened.judges.items()}
+        config,
+        {net: judge.protocol for net, judge in opened.judges.items()},
+        problem.dataset.image_shape,
     )
     protocol = next(iter(protocols.values()))
     rates = rates_of(config.select_lr, protocol.training.learning_rate)

@@ -11,6 +11,7 @@ from jaxdd.evaluation import run as evaluation
 from jaxdd.evaluation.protocol import Protocol
 from jaxdd.evaluation.whole import EPOCHS
 from jaxdd.fields import config_class, flags_of, option, override
+from jaxdd.modality import check_augmentation
 from jaxdd.primitives.ends import ENDS
 from jaxdd.scores.selection import BY_FEATURES, SELECTIONS
 from jaxdd.scores.table import SCORES
@@ -122,11 +123,18 @@ def names_of_baselines(text: str | None) -> tuple[str, ...]:
     return names
 
 
-def protocols_of(config: Any, stored: Mapping[str, Protocol]) -> dict[str, Protocol]:
+def protocols_of(
+    config: Any, stored: Mapping[str, Protocol], image_shape: tuple[int, ...]
+) -> dict[str, Protocol]:
     """The protocol by flags, or the stored one where there are none.
 
+    Args:
+        config: the flags.
+        stored: {network: protocol} of the set.
+        image_shape: of a sample.
+
     Raises:
-        UserError: a flag has a value that it cannot have.
+        UserError: a flag has a value that it cannot have, or that samples do not fit.
     """
     given = {name: getattr(config, name) for name in PROTOCOL}
     given = {name: value for name, value in given.items() if value is not None}
@@ -134,6 +142,7 @@ def protocols_of(config: Any, stored: Mapping[str, Protocol]) -> dict[str, Proto
         return dict(stored)
     spec = override(EvaluationSpec(), given, "an evaluation")
     augment.training(spec.augmentation)  # an unknown one is refused
+    check_augmentation(spec.augmentation, image_shape)
     return {
         net: dataclasses.replace(
             protocol, training=spec.training(), augmentation=spec.augmentation

@@ -95,7 +95,8 @@ def open_bank(path: str, problem: Problem) -> Bank:
     """A bank whose experts may teach on a problem.
 
     Raises:
-        UserError: there is no finished bank, or it is of other data.
+        UserError: there is no finished bank, it is of other data, or its parameters are
+            not those of its network.
     """
     bank = Bank.open(path)
     if not problem.dataset.is_decoded:  # in a plan
@@ -109,6 +110,13 @@ def open_bank(path: str, problem: Problem) -> Bank:
         raise UserError(
             f"the bank {shown(path)} was trained with another preprocessing than the "
             "set's: give a bank that was trained with the same, or --teacher"
+        )
+    manifest = bank.manifest
+    network = network_for(problem.dataset, manifest.network, manifest.precision)
+    if manifest.leaves != layout(network):
+        raise UserError(
+            f"the bank {shown(path)} holds parameters of other shapes than its network "
+            "has: use another bank, or --teacher"
         )
     return bank
 
@@ -125,15 +133,10 @@ def teacher_from(bank: Bank, problem: Problem, tested: Split) -> Teacher:
     """The first expert of a bank after its last stored epoch.
 
     Raises:
-        UserError: its parameters are not those of its network, or damaged.
+        UserError: its parameters are damaged.
     """
     manifest = bank.manifest
     network = network_for(problem.dataset, manifest.network, manifest.precision)
-    if manifest.leaves != layout(network):
-        raise UserError(
-            f"the bank {shown(bank.folder)} holds parameters of other shapes than its "
-            "network has: use another bank, or --teacher"
-        )
     real = problem.on_device(problem.splits.train)
     learner = first_teacher(bank, network, real)
     measure = jax.jit(lambda x, real: accuracy(network, x, real))

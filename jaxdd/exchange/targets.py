@@ -13,8 +13,9 @@ from jaxdd.exchange.content import HEADER
 from jaxdd.exchange.parquet import write_parquet
 from jaxdd.exchange.writers.arrays import as_safetensors, as_torch
 from jaxdd.exchange.writers.hub import as_hub_folder
-from jaxdd.storage.files import make_folder, output_file
-from jaxdd.storage.paths import local_path
+from jaxdd.storage.arrow import pyarrow
+from jaxdd.storage.files import make_folder, output_file, refuse_unwritable
+from jaxdd.storage.paths import local_path, shown
 from jaxdd.storage.recognising import Kind, marked
 
 
@@ -43,6 +44,10 @@ ENDINGS: Mapping[str, tuple[str, ...]] = {
     "parquet": (".parquet",),
     "csv": (".csv",),
 }
+
+
+# Formats that are written with pyarrow.
+ARROW = ("parquet", "hub")
 
 
 # By which an earlier file of a format is known; a table of numbers could be anybody's.
@@ -80,11 +85,28 @@ def write_as(artifact: Source, to: str, path: str | Path) -> Path:
         >>> again.digest == _example().digest
         True
     """
-    writer = choose("--to", to, TARGETS)
     artifact = artifact_of(artifact)
-    if to in ENDINGS:
-        target = output_file(path, "--out", *ENDINGS[to], "", kind=KINDS.get(to))
-    else:
-        target = local_path(path, "--out")
+    target = target_of(to, path)
     make_folder(target.parent, "--out")
-    return writer(artifact, target)
+    return TARGETS[to](artifact, target)
+
+
+def target_of(to: str, path: str | Path) -> Path:
+    """The file or folder of a format; nothing is written yet.
+
+    Args:
+        to: a name in `TARGETS`.
+        path: as the user wrote it.
+
+    Raises:
+        UserError: the format is unknown or needs a package that is not there, or
+            nothing can be written there.
+    """
+    choose("--to", to, TARGETS)
+    if to in ARROW:
+        pyarrow()
+    if to in ENDINGS:
+        return output_file(path, "--out", *ENDINGS[to], "", kind=KINDS.get(to))
+    target = local_path(path, "--out")
+    refuse_unwritable(target.parent, f"--out={shown(target)}")
+    return target

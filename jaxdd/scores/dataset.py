@@ -8,9 +8,9 @@ import numpy as np
 from jaxdd.errors import UserError
 from jaxdd.primitives.keys import named_key
 from jaxdd.progress import say
-from jaxdd.scores.ensemble import measure
+from jaxdd.scores.ensemble import check_shape, measure
 from jaxdd.scores.probes import make_probes
-from jaxdd.scores.table import Effort, score_named
+from jaxdd.scores.table import Effort
 from jaxdd.types import Learner, Network, RealData
 
 
@@ -46,24 +46,34 @@ def compute(
             that needs them has them trained.
 
     Raises:
-        UserError: an unknown score, one that is not finite, or one that gives another
-            number of values than there are samples.
+        UserError: an unknown score, one that gives another number of values than there
+            are samples, or none that is finite; of several one that is not is left out.
     """
     for name in names:
-        score_named(name)
+        check_shape(name, network, real.images.shape[1:], real.table.shape[0])
     probes = probes or probes_of(network, real, seed, effort)
     scores = {}
     for name in names:
         say(f"{name}: {effort.networks} networks, {real.labels.shape[0]} samples")
         key = named_key(seed, name)
-        scores[name] = np.asarray(measure(name, network, key, probes, real, effort))
+        measured = measure(name, network, key, probes, real, effort)
+        scores[name] = np.asarray(measured).astype(np.float32)  # ranks may be integers
         if scores[name].shape != real.labels.shape:
             raise UserError(
                 f"the score {name} gives an array of shape {list(scores[name].shape)} "
                 f"for {real.labels.shape[0]} samples: it has to give a number for each"
             )
         if not np.isfinite(scores[name]).all():
-            raise UserError(
+            sentence = (
                 f"the score {name} is not finite: train the networks for fewer steps"
             )
+            if len(names) == 1:
+                raise UserError(sentence)
+            say(f"warning: {sentence}; it is left out")
+            del scores[name]
+    if names and not scores:
+        raise UserError(
+            f"none of the scores {', '.join(names)} is finite: train the networks for "
+            "fewer steps"
+        )
     return scores

@@ -90,7 +90,6 @@ def measure(
     """
     compute, needs = score_named(name)
     if needs == "networks":
-        _check_shape(name, network, compute, real)
         scores = ensemble_scores(network, name, take)
         return averaged(scores, probes(), real, stage=name)
     scores = compute(network, effort)
@@ -100,18 +99,30 @@ def measure(
     return averaged(scores, keys, real, stage=name)
 
 
-def _check_shape(name: str, network: Network, compute: Any, real: RealData) -> None:
+def check_shape(
+    name: str, network: Network, image_shape: tuple[int, ...], classes: int
+) -> None:
     """Refuse a score that is not one number per sample, before networks are trained.
+
+    Args:
+        name: in `table.SCORES`; only scores at given networks are looked at.
+        network: the architecture.
+        image_shape: of a sample.
+        classes: K.
 
     Raises:
         UserError: its result has another shape.
     """
+    compute, needs = score_named(name)
+    if needs != "networks":
+        return
 
-    def of_two(key: Key, real: RealData) -> Array:
+    def of_two(key: Key) -> Array:
         learner = Learner(*network.init(key))
-        return compute(network, learner, take(real, jnp.arange(2)))
+        batch = Batch(jnp.zeros((2, *image_shape)), jnp.eye(2, classes))
+        return compute(network, learner, batch)
 
-    shape = jax.eval_shape(of_two, jax.random.key(0), real).shape
+    shape = jax.eval_shape(of_two, jax.random.key(0)).shape
     if shape != (2,):
         raise UserError(
             f"the score {name} gives an array of shape {shape} for 2 samples: it has "

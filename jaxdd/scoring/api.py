@@ -16,6 +16,7 @@ from jaxdd.fields import from_keywords, option
 from jaxdd.progress import Callback, listening
 from jaxdd.report.pictures import draw
 from jaxdd.scores.table import SCORES, Effort
+from jaxdd.scoring.files import SCORED, SCORES_FILE
 from jaxdd.scoring.measuring import (
     Opened,
     ScoreFlags,
@@ -24,7 +25,12 @@ from jaxdd.scoring.measuring import (
     open_run,
 )
 from jaxdd.scoring.result import Difficulty
-from jaxdd.storage.files import make_folder, to_json, write_atomically
+from jaxdd.storage.files import (
+    make_folder,
+    output_file,
+    to_json,
+    write_atomically,
+)
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import local_path, shown
 from jaxdd.storage.records import mapping, read_json
@@ -191,6 +197,13 @@ def refuse_others(folder: Path, opened: Opened) -> None:
         raise UserError(
             f"{shown(folder)} holds a run of another program: choose another --workdir"
         )
+    for place in places_of(opened.names, folder):
+        if place.exists() and not place.is_dir():
+            raise UserError(
+                f"{shown(place)} is no folder, and the scores {place.name} are to be "
+                "written into one: move it away or choose another --workdir"
+            )
+        output_file(place / SCORES_FILE, "the scores", ".npz", kind=SCORED)
     path = folder / "summary.json"
     if not path.exists():
         return
@@ -205,12 +218,16 @@ def refuse_others(folder: Path, opened: Opened) -> None:
             )
 
 
+def places_of(names: Sequence[str], folder: Path) -> list[Path]:
+    """The folder of each score: the workdir of one alone, folders in it of several."""
+    return [folder if len(names) == 1 else folder / name for name in names]
+
+
 def write(scored: Difficulty, folder: Path) -> None:
     """Write the scores and their pictures into a folder, and `summary.json` last."""
     names = list(scored.by_name)
-    for name in names:
-        target = folder if len(names) == 1 else make_folder(folder / name)
-        write_score(scored, name, target)
+    for name, place in zip(names, places_of(names, folder), strict=True):
+        write_score(scored, name, make_folder(place))
     if len(names) > 1:
         rows = [list(row.values()) for row in scored.rank_correlation.values()]
         matrix = np.array(rows, float)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jaxdd import fields
 from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
@@ -245,6 +247,21 @@ def open_score(config: Config, dataset: Dataset | None = None) -> measuring.Open
 Scored = tuple[Difficulty, Dataset, str, dict[str, Any]]
 
 
+def refuse_too_few(config: Config, labels: np.ndarray) -> None:
+    """Refuse a share that surely leaves a class without a sample, before long work.
+
+    Raises:
+        UserError: it does.
+    """
+    classes = len(np.unique(labels))
+    kept = max(1, round(config.keep * len(labels)))
+    if not config.balanced and kept < classes:
+        raise UserError(
+            f"--keep={config.keep:g} is too little: it keeps {kept} of {len(labels)} "
+            f"samples, fewer than the {classes} classes; raise it, or add --balanced"
+        )
+
+
 def _measured(
     config: Config, dataset: Dataset | None, ready: Callable[[], object]
 ) -> Scored:
@@ -260,6 +277,7 @@ def _measured(
         "device": provenance.device(),
     }
     problem = opened.problem
+    refuse_too_few(config, problem.splits.train.labels)
     ready()
     return measuring.compute(opened), problem.dataset, problem.name, about
 

@@ -56,6 +56,16 @@ class Member:
                 f"{name!r} has shape {quoted(shape)}, not {self.ndim} axes"
             )
 
+    def check_size(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        """Check the size of an array.
+
+        Raises:
+            ValueError: it is larger than `largest`.
+        """
+        size = math.prod(shape) * dtype.itemsize
+        if size > self.largest:
+            raise ValueError(f"{name!r} takes {size} bytes, more than {self.largest}")
+
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -238,8 +248,7 @@ def _check(
             f"{name!r} declares {quoted(size)} bytes and holds "
             f"{info.file_size - header}"
         )
-    if size > member.largest:
-        raise ValueError(f"{name!r} takes {size} bytes, more than {member.largest}")
+    member.check_size(name, shape, dtype)
     packed = max(1, info.compress_size)
     suspicious = size > _UNSUSPICIOUS and size > _LARGEST_RATIO * packed
     if suspicious and not member.repetitive:

@@ -201,6 +201,31 @@ def make_folder(path: str | Path, what: str = "--workdir") -> Path:
     return folder
 
 
+def refuse_unwritable(folder: Path, named: str) -> None:
+    """Refuse a folder that cannot be made or written to; nothing is made yet.
+
+    Args:
+        folder: which may not be there.
+        named: what is to be written, in messages.
+
+    Raises:
+        UserError: a file stands in its place, or the nearest folder above it that is
+            there may not be written to.
+    """
+    above = next((x for x in (folder, *folder.parents) if os.path.lexists(x)), None)
+    if above is None:
+        return
+    if not above.is_dir():
+        raise UserError(
+            f"cannot write {named}: {shown(above)} is no folder; choose another place"
+        )
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(
+            f"cannot write {named}: {shown(above)} does not allow it; choose another "
+            "place"
+        )
+
+
 def output_file(
     path: str | Path, flag: str, *endings: str, kind: Kind | None = None
 ) -> Path:
@@ -216,7 +241,8 @@ def output_file(
         kind: of what is written; with None every file that is there stays.
 
     Raises:
-        UserError: it is a folder, has another ending, or is there and of another kind.
+        UserError: it is a folder, has another ending, is there and of another kind, or
+            its folder cannot be made or written to.
 
     Example:
         >>> output_file("kept.json", "--out", ".json").name
@@ -233,6 +259,7 @@ def output_file(
         )
     if target.is_symlink():
         target = Path(os.path.realpath(target))
+    refuse_unwritable(target.parent, named)
     if not may_be_replaced(target, kind):
         which = "" if kind is None else f" and is not {kind.name}"
         raise UserError(

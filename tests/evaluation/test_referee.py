@@ -1,6 +1,7 @@
 """The referee: one table of sets, real samples and labels, by one protocol."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,8 @@ import jaxdd
 from jaxdd import augment
 from jaxdd.data.real import take
 from jaxdd.evaluation import rows, work
+from jaxdd.evaluation.options import PROTOCOL as FLAGS
+from jaxdd.evaluation.options import protocols_of
 from jaxdd.evaluation.protocol import Judge, Protocol, views
 from jaxdd.evaluation.teacher import protocol_of_teacher, train_teacher
 from jaxdd.evaluation.whole import Whole, schedule
@@ -223,3 +226,12 @@ def test_a_teacher_labels_every_view_anew():
     np.testing.assert_allclose(seen.labels, expected, rtol=1e-6)
     same = views(protocol, None)(jax.random.key(1), batch)
     np.testing.assert_array_equal(same.labels, batch.labels)
+
+
+def test_an_augmentation_that_samples_cannot_have_is_refused_at_once():
+    stored = {"mlp": PROTOCOL}
+    flags = types.SimpleNamespace(**dict.fromkeys(FLAGS))
+    flags.eval_augmentation = "color_flip"
+    with refused("augmentation"):
+        protocols_of(flags, stored, (4,))
+    assert protocols_of(flags, stored, (8, 8, 1))["mlp"].augmentation == "color_flip"

@@ -227,3 +227,22 @@ def test_the_program_reads_and_writes(tmp_path):
     assert not (tmp_path / "bad.npz").exists()
     convert.run(convert.Config(source=path, to="png", out=str(tmp_path / "pngs")))
     assert len(list((tmp_path / "pngs").glob("*/*.png"))) == 6
+
+
+@pytest.mark.parametrize(
+    ("to", "out", "says"),
+    [
+        ("npz", ".", "is a folder"),
+        ("npz", "set.pt", "must be a file that ends in .npz"),
+        ("png", "file/x", "is no folder"),
+        ("npz", "file/x.npz", "is no folder"),
+    ],
+)
+def test_a_target_is_refused_before_the_set_is_read(
+    tmp_path, monkeypatch, to, out, says
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(convert, "open_foreign", None)
+    flags = {"source": str(tmp_path / "a.npz"), "to": to, "out": str(tmp_path / out)}
+    with refused(says):
+        convert.run(convert.Config(**flags, shorten=1))

@@ -270,3 +270,20 @@ def test_keywords_of_the_function_default_to_the_flags():
     assert keywords.keys() - shared == {"data", "progress"}
     assert flags.keys() - shared == {"dataset", "workdir"}
     assert {n: keywords[n].default for n in shared} == {n: flags[n] for n in shared}
+
+
+@pytest.mark.parametrize(
+    ("score", "name", "says"),
+    [
+        ("el2n", "scores.npz", "is there already and is not a scores.npz"),
+        ("el2n,loss", "loss", "loss is no folder"),
+    ],
+)
+def test_files_in_the_way_are_refused_before_networks_are_trained(
+    tmp_path, monkeypatch, score, name, says
+):
+    (tmp_path / name).write_text("mine")
+    monkeypatch.setattr(scoring, "compute", None)
+    with refused(says):
+        scoring.run(scoring.Config(workdir=str(tmp_path), score=score))
+    assert (tmp_path / name).read_text() == "mine"

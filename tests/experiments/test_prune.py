@@ -226,3 +226,16 @@ def test_a_run_is_known_by_its_samples_and_its_set_finds_them(tmp_path, scores_f
     origin = {**artifact.dataset, "subset": record}
     with refused("subset is damaged"):
         artifacts.save(dataclasses.replace(artifact, dataset=origin), tmp_path / "b")
+
+
+def test_a_share_of_fewer_samples_than_classes_is_refused_at_once():
+    labels = np.arange(60) % 3
+    pair = np.zeros((60, 8, 8, 1), np.float32), labels
+    with refused(
+        "--keep=0.02 is too little: it keeps 1 of 48 samples, fewer than the 3"
+    ):
+        jaxdd.prune(pair, "el2n", keep=0.02, progress=no_networks)
+
+
+def no_networks(event):
+    assert "networks" not in str(event)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import race
+from jaxdd.data import from_arrays
 from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
 from jaxdd.errors import UserError
@@ -102,3 +103,15 @@ def test_bad_flags_are_one_sentence(tmp_path, changes, sentence):
     with pytest.raises(UserError, match=sentence):
         race.run(config(tmp_path / "new", **changes))
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("shape", "network"),
+    [((4,), "mlp"), ((16, 2), "convnet1d"), ((8, 8, 1), "convnet")],
+)
+def test_sets_are_judged_by_the_usual_network_of_their_samples(shape, network):
+    samples, labels = np.zeros((6, *shape), np.float32), np.arange(6) % 2
+    modality = "sequences" if len(shape) == 2 else None
+    pair = samples, labels
+    dataset = from_arrays(*pair, *pair, modality=modality)
+    assert race.judging_network(dataset, 8)["name"] == network

@@ -296,3 +296,8 @@ def test_what_waits_for_runs_outlives_them(tmp_path, monkeypatch):
     task = Task("one", "demo", {})
     processes.run([task], print, at_once=1, seconds=None, logs=tmp_path)
     assert deadlines[0] > processes.GRACE
+
+
+def test_a_revision_that_the_ledger_cannot_keep_is_refused_at_once(tmp_path):
+    with refused("--revision has 101 characters, and the ledger keeps at most 100"):
+        reproduce.run(config(tmp_path, revision="a" * 101))
