@@ -29,6 +29,7 @@ from jaxdd.data.problem import DataFlags, Problem
 from jaxdd.devices import policy
 from jaxdd.distillation import options, resolution
 from jaxdd.distillation import run as distill
+from jaxdd.distillation.opening import open_run
 from jaxdd.distillation.place import Place
 from jaxdd.evaluation.protocol import Judge, Protocol
 from jaxdd.methods.network import NetworkSpec
@@ -115,6 +116,8 @@ def run(config: Config) -> dict[str, Any]:
     for each in configs.values():
         options.check(each)
     problems = resolution.open_each(configs)
+    for name, each in configs.items():  # before the first of them takes its time
+        open_run(each.method, options.given(each), problems[name])
     with opened_folder(config, "race", problems, dict) as folder:
         runners = []
         for name in names:

@@ -136,6 +136,7 @@ class Comparison(Generic[C, Key]):
             labels, classes = problem.splits.train.labels, problem.dataset.num_classes
             check_ipc(labels, classes, config.ipc)
             self.check_data(config, group, problem)
+            group.check_data(problem)
         held_out = _held_out(candidates, problems)
         with opened_folder(config, self.name, problems, self.identity) as folder:
             opened = Opened(config, seeds, groups, problems, folder)

@@ -12,6 +12,7 @@ from experiments.comparing.pairs import Summary
 from jaxdd.data.problem import Problem
 from jaxdd.distillation import options
 from jaxdd.distillation import run as distill
+from jaxdd.distillation.opening import open_run
 from jaxdd.errors import Diverged, UserError
 from jaxdd.progress import say
 
@@ -55,6 +56,16 @@ class Group(Generic[Key]):
         for seed in seeds:
             for row in self.rows:
                 options.check(self.config_of(row, Path(self.base.workdir), seed))
+
+    def check_data(self, problem: Problem) -> None:
+        """Refuse data that the method does not take before the first run starts.
+
+        Raises:
+            UserError: see `opening.open_run`.
+        """
+        row = next(iter(self.rows))
+        config = self.config_of(row, Path(self.base.workdir), self.base.seed)
+        open_run(config.method, options.given(config), problem)
 
     def with_banks(self, banks: Mapping[Key, Path]) -> "Group[Key]":
         """The same rows, matched with given banks of experts.

@@ -10,6 +10,7 @@ import io
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from experiments import sdc
@@ -320,3 +321,13 @@ def test_flags_of_runs():
     assert (base.max_start, base.student_steps, base.width) == (None, None, 3)
     names = {field.name for field in dataclasses.fields(RunFlags)}
     assert names <= {field.name for field in dataclasses.fields(options.Config)}
+
+
+def test_data_that_a_later_method_does_not_take_are_refused_first(tmp_path):
+    """DataDAM compares the maps of two blocks, and there is one."""
+    small = tmp_path / "small.npz"
+    np.savez(small, images=np.zeros((60, 4, 4, 1), np.uint8), labels=np.arange(60) % 3)
+    flags = {"dataset": f"npz:{small}", "seeds": "0"}
+    with refused("at least two blocks"):
+        sdc.run(sdc.Config(workdir=str(tmp_path / "w"), methods="dm,datadam", **flags))
+    assert not (tmp_path / "w").exists()
