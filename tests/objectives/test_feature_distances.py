@@ -137,7 +137,9 @@ def test_a_mask_leaves_features_out(x64, name):
         value_of(distance, made, real, "last", dropped)
 
 
-@pytest.mark.parametrize("name", ["cf", "attention"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("cf", marks=pytest.mark.slow), "attention"]
+)
 def test_without_batch_norm_classes_may_be_matched_alone(x64, name):
     """The joint match adds up the classes; frequencies are drawn otherwise."""
     inputs = to64(toy_inputs((5, 5, 5)))

@@ -300,13 +300,14 @@ EXACT = {
 }
 
 
-# That chunks alter no gradient is in `tests/training` as well.
+# That chunks alter no gradient is in `tests/training`, augmentations are in the loss
+# above and in `tests/augment`.
+HEAVY = ("microbatches", "network and augmentation")
+
+
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(x, marks=pytest.mark.slow) if x == "microbatches" else x
-        for x in EXACT
-    ],
+    [pytest.param(x, marks=pytest.mark.slow) if x in HEAVY else x for x in EXACT],
 )
 def test_hyper_gradients_are_exact(x64, case):
     network, augmentation, terms, options = EXACT[case]

@@ -169,7 +169,13 @@ def copies_per_step(run):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"truncated": True}, {"differentiable_norm": True, "microbatch": 2}],
+    [
+        {},
+        {"truncated": True},
+        pytest.param(
+            {"differentiable_norm": True, "microbatch": 2}, marks=pytest.mark.slow
+        ),
+    ],
     ids=str,
 )
 @pytest.mark.usefixtures("optimised")

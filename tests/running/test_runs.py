@@ -333,6 +333,7 @@ def test_two_damaged_states_are_told_and_left(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == before
 
 
+@pytest.mark.slow  # `tests/experiments` and `tests/distillation` stop real runs, too
 def test_a_real_method_stopped_and_continued(tmp_path, single_steps):
     """DSA with SDC: networks, momentum and augmentation are all carried over."""
     flags = {
