@@ -293,7 +293,9 @@ def test_what_no_memory_holds_is_refused_at_once(changes, flag, problem, tmp_pat
 
 def test_what_fits_is_not_refused_and_the_rest_not_run(problem, tmp_path, monkeypatch):
     opened = open_config(small(tmp_path / "run"), problem)
-    wanted = least.distillation(problem, opened.network, opened.resolved)
+    wanted = least.distillation(
+        problem, opened.network, opened.network, opened.resolved
+    )
     assert all(0 < need.size < 1e9 for need in wanted)
     memory = programs.Memory(100, 20, 3000)
     programs.check_room(memory, "the steps")
