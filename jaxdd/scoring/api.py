@@ -114,7 +114,8 @@ def difficulty(
             bar.
 
     Raises:
-        UserError: an argument cannot be used, or a score is not finite.
+        UserError: an argument cannot be used, or no score is finite; of several those
+            that are not are left out.
 
     Example:
         >>> import numpy as np
@@ -208,8 +209,10 @@ def refuse_others(folder: Path, opened: Opened) -> None:
     if not path.exists():
         return
     known = read_json(path, mapping(), "move it away or choose another --workdir")
-    asked = json.loads(to_json({"scores": opened.names, **described(opened)}))
-    there = {**known, "scores": list(known.get("scores") or ())}
+    names = sorted(opened.names)
+    asked = json.loads(to_json({"scores": names, **described(opened)}))
+    written = [*(known.get("scores") or ()), *(known.get("left_out") or ())]
+    there = {**known, "scores": sorted(written)}
     for name, value in asked.items():
         if there.get(name) != value:
             raise UserError(
@@ -226,7 +229,8 @@ def places_of(names: Sequence[str], folder: Path) -> list[Path]:
 def write(scored: Difficulty, folder: Path) -> None:
     """Write the scores and their pictures into a folder, and `summary.json` last."""
     names = list(scored.by_name)
-    for name, place in zip(names, places_of(names, folder), strict=True):
+    asked = [*names, *scored.summary.get("left_out", ())]
+    for name, place in zip(names, places_of(asked, folder), strict=False):
         write_score(scored, name, make_folder(place))
     if len(names) > 1:
         rows = [list(row.values()) for row in scored.rank_correlation.values()]

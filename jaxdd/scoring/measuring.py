@@ -121,6 +121,8 @@ def compute(opened: Opened) -> Difficulty:
     scores = scores_of(
         opened.network, problem.on_device(train), opened.seed, names, opened.effort
     )
+    left_out = [name for name in names if name not in scores]
+    names = list(scores)
     correlations: dict[str, dict[str, float | None]] = {}
     if len(names) > 1:
         matrix = np.asarray(rank_correlation(scores))
@@ -136,6 +138,7 @@ def compute(opened: Opened) -> Difficulty:
             for k, v in scores.items()
         },
         "rank_correlation": correlations,
+        **({"left_out": left_out} if left_out else {}),
         **described(opened),
         "versions": provenance.versions(),
         "device": provenance.device(),

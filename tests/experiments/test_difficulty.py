@@ -287,3 +287,16 @@ def test_files_in_the_way_are_refused_before_networks_are_trained(
     with refused(says):
         scoring.run(scoring.Config(workdir=str(tmp_path), score=score))
     assert (tmp_path / name).read_text() == "mine"
+
+
+def test_without_a_score_that_is_not_finite_the_command_is_the_same(
+    tmp_path, monkeypatch
+):
+    found = {"loss": np.arange(len(digits().labels), dtype=np.float32)}
+    monkeypatch.setattr(measuring, "scores_of", lambda *args: found)
+    flags = config(tmp_path, score="loss,el2n")
+    assert scoring.run(flags).summary["left_out"] == ["el2n"]
+    assert (tmp_path / "loss" / "scores.npz").exists()
+    scoring.run(flags)
+    with refused("holds scores whose scores differs"):
+        scoring.run(dataclasses.replace(flags, score="loss,forgetting"))
