@@ -88,8 +88,15 @@ def is_artifact(path: Path) -> bool:
 SET = Kind("a distilled set", is_artifact)
 
 
-def contents(artifact: Artifact) -> dict[str, Any]:
+def contents(
+    artifact: Artifact, what: str = "this set", remedy: str = "correct it first"
+) -> dict[str, Any]:
     """The arrays of an artifact's file by name, the JSON header among them.
+
+    Args:
+        artifact: the set.
+        what: is refused, in messages.
+        remedy: end of the message that says what to do.
 
     Raises:
         UserError: `load` would refuse the set.
@@ -126,7 +133,7 @@ def contents(artifact: Artifact) -> dict[str, Any]:
         from_contents(arrays)
     except ValueError as error:  # also UserError
         raise UserError(
-            f"this set cannot be saved ({reason(error)}): correct it first"
+            f"{what} cannot be saved ({reason(error)}): {remedy}"
         ) from error
     return arrays
 

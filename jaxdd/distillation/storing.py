@@ -86,7 +86,7 @@ def check_storable(problem: Problem, resolved: Resolved) -> None:
     images = np.zeros((classes, 1, *shape), np.float32)
     labels = np.eye(classes, dtype=np.float32)[:, None]
     blank = artifact_of(problem, resolved, protocol, images, labels, step_size, 0, None)
-    contents(blank)
+    contents(blank, "the set of this run", "change that, and run it then")
     ipc = resolved.task.ipc
     stored = (classes, ipc, *shape)
     try:
@@ -94,6 +94,6 @@ def check_storable(problem: Problem, resolved: Resolved) -> None:
         check_growth(recipe.formation.evaluated(), ipc, 4 * math.prod(stored))
     except ValueError as error:
         raise UserError(
-            f"the set of this run could not be saved ({reason(error)}): lower --ipc, "
+            f"the set of this run cannot be saved ({reason(error)}): lower --ipc, "
             "or --factor where there is one"
         ) from error
