@@ -7,7 +7,6 @@ from jaxdd import augment
 from jaxdd.data.subsets import INDEX_REMEDY
 from jaxdd.distillation.choices import Run
 from jaxdd.errors import UserError, quoted
-from jaxdd.experts import Bank
 from jaxdd.fields import flags_of, refuse_idle
 from jaxdd.modifiers.curriculum import Curriculum, Window
 from jaxdd.modifiers.segments import sizes
@@ -98,8 +97,6 @@ def check_files(run: Run) -> None:
         existing_file(run.window.scores, "the scores", SCORES_REMEDY)
     if run.data.subset is not None:
         existing_file(run.data.subset, "the index", INDEX_REMEDY)
-    if run.experts is not None and run.experts.bank is not None:
-        Bank.open(run.experts.bank)
 
 
 # Flags of the window that are about the training of experts.

@@ -131,13 +131,13 @@ def open_run(
     """
     run = run_of(method, flags, None if dataset is None else dataset.name)
     check_files(run)
+    path = None if run.experts is None else run.experts.bank
+    bank = None if path is None else Bank.open(path)
     if problem is None:
         problem = resolution.open_data(run, dataset)
     run, problem = resolution.on_data(method, flags, problem)
     dataset = problem.dataset
     check_ipc(problem.splits.train.labels, dataset.num_classes, run.task.ipc)
-    path = None if run.experts is None else run.experts.bank
-    bank = None if path is None else Bank.open(path)
     manifest = None if bank is None else bank.manifest
     resolved = resolution.resolve(run, problem, manifest)
     network = resolved.network.make(dataset, resolved.arithmetic)

@@ -198,11 +198,9 @@ def distil(job: Job, place: Place, record: Record | None, opened: Opened) -> Out
     seen = probes.look(job.measurable(synthetic))
     difficulty = {"start": begun, "end": probes.summary(seen)}
     protocol = job.protocol(job.resolved.evaluation.networks, job.learned(synthetic))
-    stored, learned = made.stored, job.learned(made.stored)
     artifact = artifact_of(
-        problem, job.resolved, protocol, np.asarray(stored.images),
-        np.asarray(stored.labels), learned, made.step, job.workdir,
-    )  # fmt: skip
+        problem, job.resolved, protocol, made.stored, made.step, job.workdir
+    )
     if place.folder is not None:
         _write_set(artifact, made, place.folder)
     measured, watch, kept = _measure(job, synthetic, protocol, place.folder)

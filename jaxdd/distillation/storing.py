@@ -2,6 +2,7 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxdd.artifact.artifact import Artifact
@@ -13,15 +14,14 @@ from jaxdd.errors import UserError
 from jaxdd.evaluation.protocol import Protocol
 from jaxdd.storage import provenance
 from jaxdd.storage.paths import reason
+from jaxdd.types import Synthetic
 
 
 def artifact_of(
     problem: Problem,
     resolved: Resolved,
     protocol: Protocol,
-    images: np.ndarray,
-    labels: np.ndarray,
-    step_size: float | None,
+    stored: Synthetic,
     step: int,
     workdir: str | None,
 ) -> Artifact:
@@ -31,18 +31,16 @@ def artifact_of(
         problem: the data.
         resolved: every value of the run.
         protocol: of the evaluation.
-        images: [K, n, ...] as they are stored.
-        labels: [K, n, K].
-        step_size: of students; None of methods without them.
+        stored: the set; its step size counts where students follow experts.
         step: updates behind the set.
         workdir: the run's folder, where there is one.
     """
-    dataset, data = problem.dataset, resolved.data
-    formation = resolved.recipe.formation.evaluated()
+    dataset, data, recipe = problem.dataset, resolved.data, resolved.recipe
+    formation = recipe.formation.evaluated()
     return Artifact(
-        images=images,
-        labels=labels,
-        step_size=step_size,
+        images=np.asarray(stored.images),
+        labels=np.asarray(stored.labels),
+        step_size=float(stored.step_size) if recipe.follows else None,
         preprocess=problem.preprocess,
         class_names=dataset.class_names,
         dataset={
@@ -56,8 +54,8 @@ def artifact_of(
         network=protocol.network,
         factor=formation.factor,
         formation=formation.kind,
-        space=resolved.recipe.images.space,
-        label_space=resolved.recipe.labels.space,
+        space=recipe.images.space,
+        label_space=recipe.labels.space,
         augmentation=protocol.augmentation,
         training=protocol.training,
         measured={},
@@ -83,10 +81,13 @@ def check_storable(problem: Problem, resolved: Resolved) -> None:
     classes, shape = dataset.num_classes, dataset.image_shape
     step_size = recipe.step_size if recipe.follows else None
     protocol = resolved.protocol(resolved.evaluation.networks, step_size)
-    images = np.zeros((classes, 1, *shape), np.float32)
-    labels = np.eye(classes, dtype=np.float32)[:, None]
-    blank = artifact_of(problem, resolved, protocol, images, labels, step_size, 0, None)
-    contents(blank, "the set of this run", "change that, and run it then")
+    blank = Synthetic(
+        jnp.zeros((classes, 1, *shape)),
+        jnp.eye(classes)[:, None],
+        jnp.float32(recipe.step_size),
+    )
+    artifact = artifact_of(problem, resolved, protocol, blank, 0, None)
+    contents(artifact, "the set of this run", "change that, and run it then")
     ipc = resolved.task.ipc
     stored = (classes, ipc, *shape)
     try:

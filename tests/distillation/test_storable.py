@@ -16,6 +16,7 @@ from jaxdd.distillation.storing import artifact_of, check_storable
 from jaxdd.progress import Started
 from jaxdd.scores.table import SCORES, Score
 from jaxdd.storage.arrays import Member
+from jaxdd.types import Synthetic
 from tests.helpers import refused
 
 LABELS = np.arange(60) % 3
@@ -90,8 +91,8 @@ def test_features_have_any_unit(unit):
     problem, resolved = run.problem, run.resolved
     assert problem.preprocess.std[0] == pytest.approx(unit, rel=0.3)
     protocol = resolved.protocol(1)
-    images, labels = np.zeros((3, 1, 4), np.float32), np.eye(3)[:, None]
-    made = artifact_of(problem, resolved, protocol, images, labels, None, 1, None)
+    blank = np.zeros((3, 1, 4), np.float32), np.eye(3)[:, None], np.float32(0)
+    made = artifact_of(problem, resolved, protocol, Synthetic(*blank), 1, None)
     again = from_contents(contents(made))
     np.testing.assert_array_equal(again.preprocess.mean, problem.preprocess.mean)
 

@@ -78,7 +78,7 @@ class Following:
 
 @dataclass(frozen=True)
 class Named(SampleMatching):
-    """Has the name of an objective of the library."""
+    """Has the name of an objective of the library; none of these is ever built."""
 
     name: ClassVar[str] = "regression"
 
