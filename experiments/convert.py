@@ -25,7 +25,7 @@ from jaxdd.evaluation.reopening import reopen
 from jaxdd.exchange.opening import open_foreign
 from jaxdd.exchange.options import ForeignFlags
 from jaxdd.exchange.shortening import USUAL_SCORE, shorten
-from jaxdd.exchange.targets import TARGETS, target_of, write_as
+from jaxdd.exchange.targets import TARGETS, target_of, write_set
 from jaxdd.primitives.ends import ENDS
 from jaxdd.scores.table import SCORES
 from jaxdd.storage.paths import local_path, shown
@@ -154,7 +154,7 @@ def run(config: Config) -> tuple[Artifact, str]:
         artifact = slim(artifact)
         if config.dataset is not None:  # which has to give the whitening again
             reopen(artifact, config.dataset, config.data_dir, stream=config.stream)
-    return artifact, str(write_as(artifact, config.to, config.out))
+    return artifact, str(write_set(artifact, config.to, config.out))
 
 
 def show(outcome: tuple[Artifact, str]) -> None:

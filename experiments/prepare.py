@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from experiments.console.flags import main, option
 from jaxdd import fields
 from jaxdd.data.originals import ORIGINALS
-from jaxdd.preparing.whole import Prepared, prepare
+from jaxdd.preparing.whole import Prepared, write_dataset
 from jaxdd.storage.paths import shown
 
 
@@ -48,7 +48,7 @@ def run(config: Config) -> Prepared:
             no dataset is written then.
     """
     fields.check(config)
-    return prepare(config.dataset, config.archive, config.data_dir)
+    return write_dataset(config.dataset, config.archive, config.data_dir)
 
 
 def show(prepared: Prepared) -> None:

@@ -238,9 +238,9 @@ def test_only_the_given_fields_change():
     assert override(menu, {"stove": "oven"}) is menu
     menu = override(Menu(), {"minutes": 7, "seed": 3})
     assert menu == Menu(Dish(stove=Oven(minutes=7), order=Order(seed=3)))
-    with pytest.raises(UserError, match="no flag minuts: perhaps minutes is meant"):
+    with pytest.raises(UserError, match="no keyword 'minuts': minutes is meant"):
         override(Menu(), {"minuts": 3})
-    with pytest.raises(UserError, match="no flag qqqq: see the list"):
+    with pytest.raises(UserError, match="no keyword 'qqqq': help and"):
         override(Menu(), {"qqqq": 3})
 
 

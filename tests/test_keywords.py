@@ -56,8 +56,8 @@ def test_values_come_in_the_type_of_their_field(values, expected):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"step": 3}, "there is no keyword 'step', perhaps steps"),
-        ({"zzz": 3}, "there is no keyword 'zzz'$"),
+        ({"step": 3}, "there is no keyword 'step': steps is meant"),
+        ({"zzz": 3}, "there is no keyword 'zzz': help"),
         ({"steps": "3"}, "--steps must be an integer, not '3'"),
         ({"steps": 2.5}, "--steps must be an integer, not 2.5"),
         ({"rate": "fast"}, "--rate must be a number, not 'fast'"),

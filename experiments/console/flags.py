@@ -19,6 +19,7 @@ from jaxdd.devices import hosts
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import KINDS, type_of, understood
 from jaxdd.fields import option as option
+from jaxdd.fields.names import meant
 from jaxdd.progress import listening
 from jaxdd.storage.paths import local_path
 from jaxdd.storage.signals import Interrupted, ending_within
@@ -94,10 +95,10 @@ def _nobody_listens() -> NoReturn:
 def _sentence(error: flags.Error, kinds: dict[str, str]) -> str:
     """What absl has to say, without the jargon; `kinds` has the type of each flag."""
     text = " ".join(str(error).split()).rstrip(".")
-    unknown = re.match(r"Unknown command line flag '(.*?)'(.*: (.*) \?)?", text)
+    unknown = re.match(r"Unknown command line flag '(.*?)'", text)
     if unknown is not None:
-        names = [f"--{name}" for name in (unknown[3] or "").split(", ") if name]
-        guess = f", perhaps {' or '.join(names)}" if names else ""
+        near = meant(unknown[1], kinds)
+        guess = f": --{near} is meant?" if near else "; --help lists the flags"
         return f"there is no flag --{unknown[1]}{guess}"
     value = re.match(r"flag --(\w+)=(.*?): ", text)
     if value is None or value[1] not in kinds:
@@ -141,7 +142,7 @@ def main(
         except flags.Error as error:
             kinds = {f.name: KINDS[type_of(f)] for f in dataclasses.fields(config_type)}
             kinds |= {"plan": KINDS[bool], **machines.KINDS}
-            refuse(f"{_sentence(error, kinds)}; --help lists the flags")
+            refuse(_sentence(error, kinds))
         if len(rest) > 1:
             refuse(f"unexpected argument {quoted(rest[1])}: use --name=value")
         return rest

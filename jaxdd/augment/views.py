@@ -10,8 +10,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdd.errors import UserError
-from jaxdd.fields import Choice, option
+from jaxdd.fields import Choice, Misfit, option
 from jaxdd.primitives.horizons import last_step
 from jaxdd.types import Array, Key
 
@@ -85,10 +84,10 @@ class Views(Choice):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.horizon is not None and self.schedule == "constant":
-            raise UserError(
-                f"--view_horizon={self.horizon} is where a cosine ends, and views have "
-                "the same least area all along: add --view_schedule=cosine, or leave "
-                "it out"
+            raise Misfit(
+                self,
+                "{horizon=} is where a cosine ends, and views have the same least area "
+                "all along: add {schedule=cosine}, or leave it out",
             )
 
     def with_horizon(self, horizon: int) -> "Views":

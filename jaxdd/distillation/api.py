@@ -3,14 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+from jaxdd.calling import called
 from jaxdd.data.accepted import as_problem_data
 from jaxdd.distillation.opening import open_run
+from jaxdd.distillation.options import Config
 from jaxdd.distillation.result import Result
 from jaxdd.distillation.run import run_in, run_in_memory
 from jaxdd.errors import UserError
 from jaxdd.fields import plain
 from jaxdd.methods.recipe import Recipe
-from jaxdd.progress import Callback, listening
+from jaxdd.progress import Callback
 from jaxdd.storage.paths import local_path
 
 
@@ -61,7 +63,7 @@ def distill(
         >>> result.displayable().shape
         (10, 1, 8, 8, 1)
     """
-    with listening(progress):
+    with called(Config, progress, {"dataset": "data"}):
         if "dataset" in flags:
             raise UserError("the dataset is the first argument: leave out dataset=")
         # Of data by name it is a flag like others.

@@ -7,6 +7,7 @@ from typing import Any
 from jaxdd import fields
 from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.given import Source, artifact_of
+from jaxdd.calling import called
 from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.errors import UserError, quoted
@@ -18,7 +19,10 @@ from jaxdd.evaluation.result import Evaluation
 from jaxdd.evaluation.run import Config, measure, open_artifact, read_artifact
 from jaxdd.evaluation.verdict import Verdict
 from jaxdd.fields import from_keywords
-from jaxdd.progress import Callback, listening
+from jaxdd.progress import Callback
+
+# What a flag is called where several sets are compared.
+_ARGUMENTS = {"artifact": "artifacts"}
 
 
 def evaluate(
@@ -77,7 +81,7 @@ def evaluate(
         >>> evaluate(artifact, num_eval=2, dataset=data)["mlp"].accuracy.n
         2
     """
-    with listening(progress):
+    with called(Config, progress):
         distilled = _read(artifact)
         in_memory, name = _data_like(distilled, dataset)
         test_in_memory, test_name = _data_like(distilled, test_dataset)
@@ -144,7 +148,7 @@ def referee(
         >>> verdict.accuracy("mlp", "mine").n, list(verdict.gains("mlp", "mine"))
         (5, ['random'])
     """
-    with listening(progress):
+    with called(options.Config, progress, _ARGUMENTS):
         _refuse_files(flags, "evaluate")
         sets = {name: _read(x) for name, x in _named(artifacts).items()}
         first = next(iter(sets.values()))
@@ -207,7 +211,7 @@ def probe(
         >>> list(probe({"mine": artifact}, dataset=data, **flags).places)
         ['first images: real', 'first images: noise', 'mine']
     """
-    with listening(progress):
+    with called(probing.Config, progress, _ARGUMENTS):
         _refuse_files(flags, "probe")
         sets = {name: _read(x) for name, x in _named(artifacts).items()}
         in_memory, name = _data_like(next(iter(sets.values())), dataset)

@@ -8,6 +8,7 @@ from jaxdd import fields
 from jaxdd.artifact.artifact import Artifact
 from jaxdd.artifact.file import is_artifact, load
 from jaxdd.artifact.slim import filled
+from jaxdd.calling import called
 from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.data.problem import DataFlags, Problem, open_problem, prepare
@@ -20,7 +21,7 @@ from jaxdd.exchange.formats import FOLDER, NAMES, read_content
 from jaxdd.exchange.options import AUTO, ForeignFlags, Options
 from jaxdd.exchange.readers import folder
 from jaxdd.fields import from_keywords
-from jaxdd.progress import Callback, listening, say
+from jaxdd.progress import Callback, say
 from jaxdd.storage.paths import local_path, shown
 
 
@@ -64,7 +65,7 @@ def load_foreign(
         >>> artifact.images.shape, artifact.space
         ((10, 1, 8, 8, 1), 'pixels')
     """
-    with listening(progress):
+    with called(ForeignFlags, progress):
         in_memory, name = (None, None) if dataset is None else as_problem_data(dataset)
         options = from_keywords(ForeignFlags, dataset=name, **flags)
         return open_foreign(path, fields.understood(options), in_memory)

@@ -8,6 +8,7 @@ from jaxdd.artifact.csv_file import write_csv
 from jaxdd.artifact.export import export_pngs
 from jaxdd.artifact.file import SET, save
 from jaxdd.artifact.given import Source, artifact_of
+from jaxdd.calling import called
 from jaxdd.errors import choose
 from jaxdd.exchange.content import HEADER
 from jaxdd.exchange.parquet import write_parquet
@@ -85,7 +86,16 @@ def write_as(artifact: Source, to: str, path: str | Path) -> Path:
         >>> again.digest == _example().digest
         True
     """
-    artifact = artifact_of(artifact)
+    with called(None, renamed={"to": "to", "out": "path"}):
+        return write_set(artifact_of(artifact), to, path)
+
+
+def write_set(artifact: Artifact, to: str, path: str | Path) -> Path:
+    """`write_as`, for a program.
+
+    Raises:
+        UserError: as `write_as`.
+    """
     target = target_of(to, path)
     make_folder(target.parent, "--out")
     return TARGETS[to](artifact, target)

@@ -8,6 +8,8 @@ of names.
 
 options          one field, and the checks of its values: read it first
 trees            flags of a tree of choices, `override`, `flat`, `stored`
+names            what is meant by a name that there is not
+keywords         sentences about flags, for callers who give keywords
 effect           flags that need another one
 code             a class of one's own as a hash, which tells that it was edited
 configurations   what a program or a function is given: flags or keywords
@@ -25,6 +27,7 @@ from jaxdd.fields.options import (
     LARGEST_SEED,
     Choice,
     FieldError,
+    Misfit,
     check_seed,
     option,
     plain,
@@ -46,6 +49,7 @@ __all__ = [
     "Choice",
     "FieldError",
     "Flag",
+    "Misfit",
     "check",
     "check_seed",
     "config_class",

@@ -1,12 +1,12 @@
 """Configurations: dataclasses of options that a program or a function is given."""
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from jaxdd.errors import UserError, quoted
+from jaxdd.fields.names import unknown_keyword
 from jaxdd.fields.options import (
     check_dataset,
     check_type,
@@ -150,9 +150,7 @@ def from_keywords(
     values |= flags
     for name in values:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            guess = f", perhaps {close[0]}" if close else ""
-            raise UserError(f"there is no keyword {quoted(name)}{guess}")
+            raise unknown_keyword(name, known)
     return kind(**{name: _typed(known[name], value) for name, value in values.items()})
 
 

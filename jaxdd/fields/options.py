@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +18,8 @@ LARGEST_SEED = 2**32 - 1
 _READERS = ("folder:", "npz:", "table:")
 
 T = TypeVar("T")
+# A field in the sentence of a `Misfit`, with "=" its value, which may be another.
+_FIELD = re.compile(r"\{(\w+)(?:(=)([^}]*))?\}")
 
 
 class FieldError(UserError):
@@ -30,6 +33,52 @@ class FieldError(UserError):
     def __init__(self, name: str, tail: str):
         super().__init__(f"{name} {tail}")
         self.name, self.tail = name, tail
+
+
+class Misfit(UserError):
+    """Fields of a choice do not fit together.
+
+    Args:
+        choice: the choice.
+        sentence: what is wrong, in which `{horizon}` stands for a field, `{horizon=}`
+            for it and its value, and `{schedule=cosine}` for another value.
+
+    Example:
+        >>> @dataclasses.dataclass
+        ... class Rate:
+        ...     end: int = option(5, "when it ends", flag="image_horizon")
+        ...     shape: str = option("constant", "how it changes", flag="schedule")
+        >>> error = Misfit(Rate(), "{end=} is no end of {shape=}: use {shape=cosine}")
+        >>> print(error)
+        Rate: end=5 is no end of shape='constant': use shape='cosine'
+        >>> print(error.in_flags())
+        --image_horizon=5 is no end of --schedule=constant: use --schedule=cosine
+    """
+
+    def __init__(self, choice: Any, sentence: str):
+        self.choice, self.sentence = choice, sentence
+        said = self._with(lambda name, value: f"{name}={value!r}", lambda name: name)
+        super().__init__(f"{type(choice).__name__}: {said}")
+
+    def in_flags(self) -> str:
+        """The sentence with flags in the place of fields."""
+        fields = dataclasses.fields(self.choice)
+        flags = {x.name: x.metadata.get("flag") or x.name for x in fields}
+        return self._with(
+            lambda name, value: f"--{flags[name]}={value}",
+            lambda name: f"--{flags[name]}",
+        )
+
+    def _with(
+        self, valued: Callable[[str, Any], str], named: Callable[[str], str]
+    ) -> str:
+        def field(match: re.Match[str]) -> str:
+            name, equals, value = match.groups()
+            if equals is None:
+                return named(name)
+            return valued(name, value or getattr(self.choice, name))
+
+        return _FIELD.sub(field, self.sentence)
 
 
 def option(

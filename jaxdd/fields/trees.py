@@ -1,7 +1,6 @@
 """Trees of choices: their flags, what flags change in them, and their values."""
 
 import dataclasses
-import difflib
 import functools
 import math
 import typing
@@ -10,8 +9,10 @@ from typing import Any, TypeVar
 
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields.code import code_of, known_by
+from jaxdd.fields.names import unknown_keyword
 from jaxdd.fields.options import (
     FieldError,
+    Misfit,
     check_dataset,
     check_type,
     local,
@@ -100,7 +101,7 @@ def override(tree: T, given: Mapping[str, Any], who: str = "this method") -> T:
     flags = flags_of(type(tree))  # type: ignore[arg-type]
     unknown = sorted(set(given) - set(flags))
     if unknown:
-        raise UserError(f"there is no flag {unknown[0]}: {_nearest(unknown[0], flags)}")
+        raise unknown_keyword(unknown[0], flags)
     values = {
         name: typed(flags[name], value)
         for name, value in given.items()
@@ -134,11 +135,6 @@ def _tupled(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(map(_tupled, value))
     return value
-
-
-def _nearest(name: str, flags: Mapping[str, Flag]) -> str:
-    close = difflib.get_close_matches(name, flags, 1)
-    return f"perhaps {close[0]} is meant" if close else "see the list of flags"
 
 
 def _rebuilt(
@@ -190,6 +186,8 @@ def _rebuilt(
         field_name = error.name.rpartition(".")[2]
         flag_name = names.get(field_name) or field_name
         raise UserError(f"--{flag_name} {error.tail}") from error
+    except Misfit as error:
+        raise UserError(error.in_flags()) from error
 
 
 def _absent(flag: Flag, who: str) -> UserError:

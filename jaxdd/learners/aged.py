@@ -10,8 +10,7 @@ from jaxdd import augment as augmentations
 from jaxdd.augment import Augment
 from jaxdd.devices.needs import Need
 from jaxdd.devices.needs import networks as networks_at_once
-from jaxdd.errors import UserError
-from jaxdd.fields import Choice, option
+from jaxdd.fields import Choice, Misfit, option
 from jaxdd.learners.context import Context
 from jaxdd.synthetic.labels import centred
 from jaxdd.synthetic.sets import (
@@ -191,9 +190,8 @@ class AgedPool(Choice):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.least_steps > self.most_steps:
-            raise UserError(
-                f"--least_steps={self.least_steps} is above --most_steps="
-                f"{self.most_steps}: give numbers in order"
+            raise Misfit(
+                self, "{least_steps=} is above {most_steps=}: give numbers in order"
             )
 
     def memory_needs(self, network: Network, images: int) -> list[Need]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.errors import UserError, quoted
-from jaxdd.fields import Choice, option
+from jaxdd.fields import Choice, Misfit, option
 from jaxdd.modifiers.terms import SCHEDULES, WeightedTerm, weight_schedule
 from jaxdd.primitives import per_sample_gradient_norms
 from jaxdd.primitives.horizons import last_step
@@ -172,9 +172,9 @@ class SDC(Choice):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.at == "path" and self.norm == "per_sample":
-            raise UserError(
-                "sdc_norm='per_sample' is not offered along the path: use "
-                "sdc_at='start' or sdc_norm='mean'"
+            raise Misfit(
+                self,
+                "{norm=} is not offered along the path: use {at=start} or {norm=mean}",
             )
 
     def with_horizon(self, horizon: int) -> "SDC":

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.errors import UserError
-from jaxdd.fields import Choice, option
+from jaxdd.fields import Choice, Misfit, option
 from jaxdd.modifiers.masks import Masking
 from jaxdd.primitives.samples import (
     KERNELS,
@@ -197,9 +197,10 @@ class CharacteristicFunction(Choice):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.amplitude == self.phase == 0:
-            raise UserError(
-                "--cf_amplitude=0 and --cf_phase=0 leave nothing to be matched: give "
-                "one of them a positive weight"
+            raise Misfit(
+                self,
+                "{amplitude=0} and {phase=0} leave nothing to be matched: give one of "
+                "them a positive weight",
             )
 
     def describe(self, outputs: Outputs, features: str) -> Any:

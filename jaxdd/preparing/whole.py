@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxdd.calling import called
 from jaxdd.data.originals import ORIGINALS, Original
 from jaxdd.data.readers.tfds_info import INFO_FILE, read_info
 from jaxdd.data.readers.tfds_paths import default_data_dir
@@ -14,7 +15,7 @@ from jaxdd.preparing.content import Content
 from jaxdd.preparing.readers import cifar, idx, svhn, tiny_imagenet
 from jaxdd.preparing.transfer import fetch
 from jaxdd.preparing.writing import write
-from jaxdd.progress import say
+from jaxdd.progress import Callback, say
 from jaxdd.storage.files import make_folder, temporary_sibling
 from jaxdd.storage.lock import owned
 from jaxdd.storage.paths import is_there, reason, shown
@@ -49,6 +50,8 @@ def prepare(
     archive: str | Path | None = None,
     data_dir: str | Path | None = None,
     original: Original | None = None,
+    *,
+    progress: Callback | None = None,
 ) -> Prepared:
     """Write a dataset in the form of TFDS, without TensorFlow.
 
@@ -61,6 +64,8 @@ def prepare(
         data_dir: as in TFDS (default: TFDS_DATA_DIR or ~/tensorflow_datasets).
         original: where the archives are and what they have to be; by default those of
             the table `ORIGINALS`.
+        progress: called with events, see `jaxdd.progress`; `jaxdd.report.bar` draws a
+            bar.
 
     Raises:
         UserError: the name is unknown, an archive cannot be had, is not the original or
@@ -71,6 +76,22 @@ def prepare(
         Traceback (most recent call last):
         ...
         jaxdd.errors.UserError: ...
+    """
+    arguments = {"dataset": "name", "archive": "archive", "data_dir": "data_dir"}
+    with called(None, progress, arguments):
+        return write_dataset(name, archive, data_dir, original)
+
+
+def write_dataset(
+    name: str,
+    archive: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    original: Original | None = None,
+) -> Prepared:
+    """`prepare`, for a program.
+
+    Raises:
+        UserError: as `prepare`.
     """
     read = choose("--dataset to prepare", name, READERS)
     original = original or ORIGINALS[name]

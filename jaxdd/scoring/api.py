@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from jaxdd import fields, report
+from jaxdd.calling import called
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.data.readers.pictures import Size
 from jaxdd.devices.precision import AUTO
 from jaxdd.errors import UserError, quoted
 from jaxdd.fields import from_keywords, option
-from jaxdd.progress import Callback, listening
+from jaxdd.progress import Callback
 from jaxdd.report.pictures import draw
 from jaxdd.scores.table import SCORES, Effort
 from jaxdd.scoring.files import SCORED, SCORES_FILE
@@ -126,7 +127,7 @@ def difficulty(
         >>> scored.scores.shape
         (16,)
     """
-    with listening(progress):
+    with called(Config, progress, {"dataset": "data"}):
         by_name = isinstance(data, str)
         dataset, name = as_problem_data(data, None if by_name else modality)
         of_files = data_dir, channels, image_size, label, id_column, missing

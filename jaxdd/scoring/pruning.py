@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxdd import fields
+from jaxdd.calling import called
 from jaxdd.data import Dataset
 from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.data.problem import DataFlags, in_memory, open_problem, prepare
 from jaxdd.errors import NotWritten, UserError
 from jaxdd.fields import from_keywords, option
 from jaxdd.primitives.ends import ENDS
-from jaxdd.progress import Callback, listening, say
+from jaxdd.progress import Callback, say
 from jaxdd.report.pictures import PICTURE
 from jaxdd.scores.selection import share_by_score
 from jaxdd.scores.table import SCORES
@@ -116,7 +117,7 @@ def prune(
         >>> pruned, pruned.dataset.labels.tolist()
         (Pruned(4 of 16 training samples of arrays), [0, 1, 0, 1])
     """
-    with listening(progress):
+    with called(Config, progress, {"dataset": "data"}):
         modality = None if isinstance(data, str) else flags.pop("modality", None)
         dataset, name = as_problem_data(data, modality)
         named = name or "in memory"

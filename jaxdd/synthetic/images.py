@@ -6,7 +6,7 @@ from typing import ClassVar
 import optax
 
 from jaxdd.errors import UserError
-from jaxdd.fields import Choice, option, variant
+from jaxdd.fields import Choice, Misfit, option, variant
 from jaxdd.primitives.horizons import last_step
 from jaxdd.synthetic.crops import Crops
 from jaxdd.synthetic.decoder import INPUT
@@ -156,9 +156,10 @@ class Images(Choice):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.horizon is not None and self.schedule == "constant":
-            raise UserError(
-                f"--image_horizon={self.horizon} is where a cosine ends, and the rate "
-                "is constant: add --image_schedule=cosine, or leave it out"
+            raise Misfit(
+                self,
+                "{horizon=} is where a cosine ends, and the rate is constant: add "
+                "{schedule=cosine}, or leave it out",
             )
 
     def with_horizon(self, horizon: int) -> "Images":

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from jaxdd.errors import UserError
-from jaxdd.fields import Choice, option
+from jaxdd.fields import Choice, Misfit, option
 from jaxdd.primitives.losses import LOSSES
 from jaxdd.training.fit import OPTIMIZERS, Training
 
@@ -182,9 +181,10 @@ class EvaluationSpec(Choice):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.temperature != 1 and self.loss == "mse":
-            raise UserError(
-                f"--temperature={self.temperature:g} softens probabilities, and "
-                "--eval_loss=mse has none: use --eval_loss=kl, or leave it out"
+            raise Misfit(
+                self,
+                "{temperature=} softens probabilities, and {loss=} has none: use "
+                "{loss=kl}, or leave it out",
             )
 
     def training(

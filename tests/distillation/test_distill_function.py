@@ -148,10 +148,10 @@ def test_a_recipe_of_your_own_and_progress():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"step": 3}, "there is no flag step: perhaps steps is meant"),
+        ({"step": 3}, "there is no keyword 'step': steps is meant?"),
         ({"dataset": "digits"}, "the dataset is the first argument"),
         ({"method": "dd"}, "unknown method 'dd'"),
-        ({"ipc": 0}, "--ipc must be positive, not 0"),
+        ({"ipc": 0}, "^ipc must be positive, not 0"),
         ({"workdir": "s3://bucket/run"}, "workdir"),
     ],
 )

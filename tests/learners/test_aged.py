@@ -169,5 +169,5 @@ def test_minibatches_are_drawn_without_replacement():
 
 
 def test_order_of_the_steps_is_checked():
-    with refused("--least_steps=3", "--most_steps=2"):
+    with refused("AgedPool: least_steps=3 is above most_steps=2"):
         AgedPool(least_steps=3, most_steps=2)

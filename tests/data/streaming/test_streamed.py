@@ -174,7 +174,7 @@ def test_the_keyword_moves_what_is_in_memory():
     flags = {"keep": 0.5, "balanced": True, "stream": "always"}
     pruned = jaxdd.prune(COLOURS, "el2n", **flags, **some)
     assert isinstance(pruned.dataset.images, Rows)
-    with refused("--stream must be one of"):
+    with refused("^stream must be one of"):
         jaxdd.difficulty(COLOURS, "el2n", stream="sometimes", **some)
     origin = {**_example().dataset, "fingerprint": CATS.fingerprint}
     artifact = dataclasses.replace(_example(), dataset=origin)
