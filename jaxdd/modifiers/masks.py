@@ -7,7 +7,7 @@ through the ordering.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -26,37 +26,99 @@ GRANULARITIES = ("scalar", "layer")
 Masking: TypeAlias = Callable[[Any], Any]  # (tree of squared errors) -> 0/1 tree
 
 # Within a layer the weights come before the bias, as in PyTorch's definition order.
-_LAST = ("bias",)
-_BLOCK = re.compile(r"block\d+")
+_LAST = ("bias", "b")
+# Parts that say how deep they are: ours, and the places of a list or tuple.
+_PART = re.compile(r"block\d+|head|\d+")
+# Leaves of one layer, which need no depth.
+_OF_LAYER = re.compile(r"kernel|scale|weight|w|bias|b|mean|variance|var")
 
 
-def depth_order(names: list[str]) -> list[str]:
+def depth_order(names: Sequence[str], order: Sequence[str] | None = None) -> list[str]:
     """Paths of leaves from shallow to deep: block0, block1, ..., head.
 
-    Numbers are compared as numbers; within a block conv1, norm1, conv2, norm2, then a
-    shortcut; within a layer kernel or scale come before bias.
+    What all paths begin with says nothing, such as Flax's `params`, and so does the
+    `value` at their end of NNX. Numbers are compared as numbers; within a block conv1,
+    norm1, conv2, norm2, then a shortcut; within a layer kernel or scale come before
+    bias. The parts of a list or tuple are in their order.
+
+    Args:
+        names: the paths, with slashes.
+        order: the parts of a network from shallow to deep, where they are called
+            otherwise: paths, such as "Conv_0", with or without the common beginning.
 
     Raises:
         UserError: there are several parts before the head, and some are called
-            otherwise, so that nothing says how deep they are.
+            otherwise, so that nothing says how deep they are; or a leaf is in none of
+            the parts in `order`.
+
+    Example:
+        >>> depth_order(["params/Conv_0/kernel", "params/Stem_0/kernel"],
+        ...             order=["Stem_0", "Conv_0"])
+        ['params/Stem_0/kernel', 'params/Conv_0/kernel']
     """
-    parts = {name.partition("/")[0] for name in names if "/" in name} - {"head"}
-    others = sorted(part for part in parts if not _BLOCK.fullmatch(part))
-    if others and len(parts) > 1:
-        raise UserError(
-            f"the depth of {', '.join(others)} is not known: call the parts of a "
-            "network block0, block1, ... and head, from shallow to deep"
-        )
+    short = _without_what_all_have(names)
+    if order is None:
+        _check_known(short.values())
+    part_of = {name: _part(name, short[name], order) for name in names}
 
     def position(name: str) -> tuple:
-        *layers, leaf = name.split("/")
-        block, inside = layers[:1], layers[1:]
+        place, inner = part_of[name]
+        *inside, leaf = inner.split("/")
         numbers = [int("0" + re.sub(r"\D", "", layer)) for layer in inside]
         shortcut = [layer.startswith("shortcut") for layer in inside]
-        order = [_natural(x) for x in block], shortcut, numbers, inside
-        return block == ["head"], *order, leaf in _LAST, _natural(leaf)
+        return *place, shortcut, numbers, inside, leaf in _LAST, _natural(leaf)
 
     return sorted(names, key=position)
+
+
+def _without_what_all_have(names: Sequence[str]) -> dict[str, str]:
+    """{path: the same without a common beginning or end that is no part}."""
+    paths = {name: name.split("/") for name in names}
+    while paths and all(len(p) > 2 and p[-1] == "value" for p in paths.values()):
+        paths = {name: path[:-1] for name, path in paths.items()}
+    while len({path[0] for path in paths.values()}) == 1:
+        if any(len(p) < 2 or _PART.fullmatch(p[0]) for p in paths.values()):
+            break
+        paths = {name: path[1:] for name, path in paths.items()}
+    return {name: "/".join(path) for name, path in paths.items()}
+
+
+def _check_known(names: Collection[str]) -> None:
+    """Raise UserError where several parts do not say how deep they are."""
+    parts = {name.partition("/")[0] for name in names}
+    parts = {part for part in parts if not _OF_LAYER.fullmatch(part)} - {"head"}
+    others = {part for part in parts if not _PART.fullmatch(part)}
+    if len(parts) == 1:  # one part before the head is the shallow one
+        inside = {
+            "/".join(name.split("/")[:2]) for name in names if name.count("/") > 1
+        }
+        others = {x for x in inside if x.partition("/")[0] in others}
+        others = others if len(others) > 1 else set()
+    if others:
+        raise UserError(
+            f"the depth of {', '.join(sorted(others))} is not known: call the parts of "
+            "a network block0, block1, ... and head, from shallow to deep, or give "
+            "make_mask their order"
+        )
+
+
+def _part(
+    name: str, short: str, order: Sequence[str] | None
+) -> tuple[tuple[Any, ...], str]:
+    """The place of the part that a leaf is in, and the rest of its path."""
+    if order is not None:
+        for place, part in enumerate(order):
+            for path in (short, name):
+                if path == part or path.startswith(f"{part}/"):
+                    return (place,), path.removeprefix(part).removeprefix("/")
+        raise UserError(
+            f"{quoted(name)} is in none of the parts {', '.join(map(str, order))}, "
+            "which say how deep a leaf is: name all of them"
+        )
+    part, slash, inner = short.partition("/")
+    if not slash:
+        return (False, (), _natural(short)), short
+    return (part == "head", (1,), _natural(part)), inner
 
 
 def _natural(name: str) -> tuple:
@@ -65,10 +127,15 @@ def _natural(name: str) -> tuple:
 
 def layer_of(name: str) -> str:
     """The layer that a leaf belongs to, e.g. "block0/conv"; a bare leaf is its own."""
-    return name.rpartition("/")[0] or name
+    return name.removesuffix("/value").rpartition("/")[0] or name
 
 
-def make_mask(kind: str, ratio: float, granularity: str = "scalar") -> Masking | None:
+def make_mask(
+    kind: str,
+    ratio: float,
+    granularity: str = "scalar",
+    order: Sequence[str] | None = None,
+) -> Masking | None:
     """A mask that drops a share of the entries.
 
     Args:
@@ -79,10 +146,14 @@ def make_mask(kind: str, ratio: float, granularity: str = "scalar") -> Masking |
         granularity: "scalar", where the depth cut falls inside a tensor as in PAD's
             code, or "layer", where whole layers are dropped as long as they fit into
             the share (ours).
+        order: the parts of a network from shallow to deep, such as ("Conv_0",
+            "Conv_1", "Dense_0"), where they are not called block0, block1, ... and
+            head; see `depth_order`.
 
     Returns:
         The mask, or None where nothing is dropped (kind "none" or ratio 0). Calling it
-        raises UserError when a positive ratio drops nothing.
+        raises UserError when a positive ratio drops nothing, or by depth when nothing
+        says how deep the parts are.
 
     Raises:
         UserError: an unknown kind or granularity, or a ratio outside [0, 1).
@@ -113,7 +184,7 @@ def make_mask(kind: str, ratio: float, granularity: str = "scalar") -> Masking |
         ("loss", "layer"): _loss_layer,
     }
     make = makers[kind, granularity]
-    return lambda error: make(error, ratio)
+    return lambda error: make(error, ratio, order)
 
 
 def kernels_only(mask: Masking | None = None) -> Masking:
@@ -158,12 +229,12 @@ def _share(total: int, ratio: float) -> int:
     return dropped
 
 
-def _depth_scalar(error, ratio: float):
+def _depth_scalar(error, ratio: float, order: Sequence[str] | None):
     named = named_leaves(error)
     sizes = _sizes(named)
     left = _share(sum(sizes.values()), ratio)
     keep = {}
-    for name in depth_order(list(named)):
+    for name in depth_order(list(named), order):
         keep[name] = (_rank_in_torch(named[name].shape) >= left).astype(jnp.float32)
         left = max(0, left - sizes[name])
     return from_named_leaves(error, keep)
@@ -190,19 +261,19 @@ def _rank_in_torch(shape: tuple[int, ...]) -> Array:
     return rank
 
 
-def _layers(named: dict[str, Array]) -> dict[str, list[str]]:
+def _layers(names: Iterable[str]) -> dict[str, list[str]]:
     layers: dict[str, list[str]] = {}
-    for name in depth_order(list(named)):
+    for name in names:
         layers.setdefault(layer_of(name), []).append(name)
     return layers
 
 
-def _depth_layer(error, ratio: float):
+def _depth_layer(error, ratio: float, order: Sequence[str] | None):
     named = named_leaves(error)
     sizes = _sizes(named)
     left = _share(sum(sizes.values()), ratio)
     keep, fits, dropped = {}, True, 0
-    for members in _layers(named).values():
+    for members in _layers(depth_order(list(named), order)).values():
         weight = sum(sizes[m] for m in members)
         fits = fits and weight <= left
         left -= weight
@@ -217,7 +288,8 @@ def _depth_layer(error, ratio: float):
     return from_named_leaves(error, keep)
 
 
-def _loss_scalar(error, ratio: float):
+def _loss_scalar(error, ratio: float, order: Sequence[str] | None):
+    del order
     leaves = [jax.lax.stop_gradient(x) for x in jax.tree.leaves(error)]
     flat = jnp.concatenate([x.ravel() for x in leaves])
     dropped = _share(flat.size, ratio)
@@ -231,12 +303,13 @@ def _loss_scalar(error, ratio: float):
     return jax.tree.unflatten(jax.tree.structure(error), parts)
 
 
-def _loss_layer(error, ratio: float):
+def _loss_layer(error, ratio: float, order: Sequence[str] | None):
     """Whole layers in order of their mean error, as long as they fit the share."""
+    del order
     named = named_leaves(jax.lax.stop_gradient(error))
     sizes = _sizes(named)
     allowed = _share(sum(sizes.values()), ratio)
-    layers = _layers(named)
+    layers = _layers(sorted(named, key=_natural))
     weights = np.array([sum(sizes[m] for m in ms) for ms in layers.values()])
     if weights.min() > allowed:
         raise UserError(
@@ -245,7 +318,7 @@ def _loss_layer(error, ratio: float):
         )
     sums = [sum(jnp.sum(named[m]) for m in ms) for ms in layers.values()]
     means = jnp.stack(sums) / weights
-    order = jnp.argsort(means)
+    by_error = jnp.argsort(means)
 
     # A layer that does not fit is passed over: smaller ones behind it still may.
     def take(left, layer):
@@ -253,8 +326,8 @@ def _loss_layer(error, ratio: float):
         fits = weight <= left
         return left - jnp.where(fits, weight, 0), fits
 
-    _, fits = jax.lax.scan(take, jnp.int32(allowed), order)
-    dropped = jnp.zeros(len(layers), bool).at[order].set(fits)
+    _, fits = jax.lax.scan(take, jnp.int32(allowed), by_error)
+    dropped = jnp.zeros(len(layers), bool).at[by_error].set(fits)
     keep = {
         m: jnp.full(named[m].shape, 1.0, jnp.float32) * ~dropped[i]
         for i, ms in enumerate(layers.values())
@@ -263,12 +336,15 @@ def _loss_layer(error, ratio: float):
     return from_named_leaves(error, keep)
 
 
-def describe(mask: Masking, example) -> dict[str, tuple[int, int]]:
+def describe(
+    mask: Masking, example, order: Sequence[str] | None = None
+) -> dict[str, tuple[int, int]]:
     """The entries that a mask drops: {path: (dropped, size)}, shallow to deep.
 
     Args:
         mask: a mask; see `make_mask`.
         example: a tree of errors with concrete values.
+        order: the parts of the tree, as in `make_mask`.
 
     Example:
         >>> error = {"block0": {"bias": jnp.ones(2)}, "head": {"bias": jnp.ones(2)}}
@@ -278,7 +354,7 @@ def describe(mask: Masking, example) -> dict[str, tuple[int, int]]:
     keep = named_leaves(mask(example))
     return {
         name: (int(keep[name].size - keep[name].sum()), int(keep[name].size))
-        for name in depth_order(list(keep))
+        for name in depth_order(list(keep), order)
     }
 
 

@@ -1,14 +1,15 @@
 """Gradients of a batch loss that can themselves be differentiated cheaply.
 
 A loss here is `(params, batch, context) -> []`, a mean over the batch. What a batch
-weighs in the mean of several is the mass of its labels (see `losses.cross_entropy`),
-unless the loss says otherwise by an attribute `weight`, a function of labels [B, K];
-`losses.mean_loss` has it for every loss by name. The context is any further pytree that
-the loss needs, such as a key or running statistics; it is passed on, never closed over,
-and carries no gradient.
+weighs in the mean of several is the number of its rows, unless the loss says otherwise
+by an attribute `weight`, a function of labels [B, K], such as the mass of labels of
+`losses.cross_entropy`; rows of zeros weigh nothing then. `losses.mean_loss` has it for
+every loss by name. The context is any further pytree that the loss needs, such as a key
+or running statistics; it is passed on, never closed over, and carries no gradient.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -30,17 +31,26 @@ def pad_batch(batch: Batch, multiple: int) -> Batch:
     )
 
 
-def _chunks(batch: Batch, microbatch: int) -> Batch:
-    """Few chunks of equal length: 10 images are 5 + 5, not 8 + 2 and padding."""
+def _chunks(loss: Loss, batch: Batch, microbatch: int) -> tuple[Batch, Batch | None]:
+    """Few chunks of equal length: 10 images are 5 + 5, not 8 + 2 and padding.
+
+    Returns:
+        Chunks with a leading axis, and the rows after the last of them: None where the
+        loss gives rows of zeros no weight, which fill the last chunk then.
+    """
     size = batch.labels.shape[0]
     length = -(-size // -(-size // microbatch))
-    padded = pad_batch(batch, length)
-    return jax.tree.map(lambda x: x.reshape(-1, length, *x.shape[1:]), padded)
+    if hasattr(loss, "weight"):
+        batch = pad_batch(batch, length)
+    whole = batch.labels.shape[0] // length * length
+    chunks = jax.tree.map(lambda x: x[:whole].reshape(-1, length, *x.shape[1:]), batch)
+    rest = jax.tree.map(lambda x: x[whole:], batch)
+    return chunks, rest if rest.labels.shape[0] else None
 
 
-def _weight_of(loss: Loss) -> Callable[[Array], Array]:
+def _weight_of(loss: Loss) -> Callable[[Array], Array | int]:
     """What a batch weighs, by its labels."""
-    return getattr(loss, "weight", jnp.sum)
+    return getattr(loss, "weight", lambda labels: labels.shape[0])
 
 
 def _weighted(loss: Loss):
@@ -51,8 +61,8 @@ def _weighted(loss: Loss):
     )
 
 
-def _mass(loss: Loss, batch: Batch) -> Array:
-    mass = _weight_of(loss)(batch.labels)
+def _mass(loss: Loss, labels: Array) -> Array:
+    mass = jnp.asarray(_weight_of(loss)(labels), labels.dtype)
     return jnp.where(mass > 0, mass, 1)
 
 
@@ -68,11 +78,10 @@ def batch_gradient(loss: Loss, microbatch: int | None = None):
 
     Args:
         loss: (params, batch, context) -> [].
-        microbatch: chunk length, or None for the whole batch at once. Exact for losses
-            of `losses.mean_loss` and others that are means by label mass: a chunk
-            counts by its mass, and rows of zeros may be added. For another mean over
-            rows it is not, unless it has a `weight`, nor where samples interact: batch
-            norm, randomness per image.
+        microbatch: chunk length, or None for the whole batch at once. Exact for means
+            over rows, and for losses with a `weight`, as those of `losses.mean_loss`
+            have it: there rows of zeros may be added. A mean by label mass without one
+            is not, nor where samples interact: batch norm, randomness per image.
 
     Returns:
         (params, batch, context) -> gradient, a tree like params.
@@ -97,8 +106,11 @@ def batch_gradient(loss: Loss, microbatch: int | None = None):
             return jax.tree.map(jnp.add, total, part), None
 
         zeros, *_ = vary_alike(jax.tree.map(jnp.zeros_like, params), params, batch)
-        total, _ = jax.lax.scan(add, zeros, _chunks(batch, microbatch))
-        return _divided(total, _mass(loss, batch))
+        chunks, rest = _chunks(loss, batch, microbatch)
+        total, _ = jax.lax.scan(add, zeros, chunks)
+        if rest is not None:
+            total, _ = add(total, rest)
+        return _divided(total, _mass(loss, batch.labels))
 
     return gradient
 
@@ -116,9 +128,7 @@ def value_and_gradients(loss: Loss, microbatch: int | None):
         if microbatch is None or size <= microbatch:
             value, (by_params, by_batch) = whole(params, batch, context)
             return value, by_params, by_batch
-        mass, by_labels = jax.value_and_grad(lambda x: _mass(loss, Batch(x, x)))(
-            batch.labels
-        )
+        mass, by_labels = jax.value_and_grad(partial(_mass, loss))(batch.labels)
 
         def add(carry, chunk):
             value, (by_params, by_chunk) = jax.value_and_grad(_weighted(loss), (0, 1))(
@@ -129,10 +139,15 @@ def value_and_gradients(loss: Loss, microbatch: int | None):
 
         zeros: Any = jnp.zeros((), mass.dtype), jax.tree.map(jnp.zeros_like, params)
         zeros, *_ = vary_alike(zeros, params, batch)
-        (total, by_params), by_batch = jax.lax.scan(
-            add, zeros, _chunks(batch, microbatch)
-        )
-        images, labels = (x.reshape(-1, *x.shape[2:])[:size] for x in by_batch)
+        chunks, rest = _chunks(loss, batch, microbatch)
+        sums, by_chunk = jax.lax.scan(add, zeros, chunks)
+        by_batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:size], by_chunk)
+        if rest is not None:
+            sums, by_rest = add(sums, rest)
+            by_batch = jax.tree.map(
+                lambda *parts: jnp.concatenate(parts), by_batch, by_rest
+            )
+        (total, by_params), (images, labels) = sums, by_batch
         # The mean's denominator depends on the labels too.
         by_batch = Batch(
             _divided(images, mass),

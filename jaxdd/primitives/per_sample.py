@@ -15,7 +15,9 @@ def per_sample_gradient_norms(loss: Loss, chunk: int | None = None):
 
     `vmap(grad)` over `chunk` samples, mapped over chunks: memory is chunk * P however
     large the batch. Differentiable w.r.t. the images (each chunk is recomputed in the
-    backward pass) and jit-able; wrap it in `jax.jit` if it is the outermost call.
+    backward pass) and jit-able; wrap it in `jax.jit` if it is the outermost call. On
+    several devices call it within `jax.shard_map`, each with its own samples: a sharded
+    batch would be gathered for the chunks.
 
     Args:
         loss: (params, batch, context) -> [], called with batches of one sample.

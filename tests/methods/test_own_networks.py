@@ -12,7 +12,7 @@ import jaxdd
 from jaxdd.distillation.opening import open_run
 from jaxdd.distillation.place import Place
 from jaxdd.fields.code import code_of, known_by
-from jaxdd.modifiers.masks import depth_order
+from jaxdd.modifiers.masks import depth_order, make_mask
 from jaxdd.nets.layers import Conv, Dense, Norm
 from jaxdd.nets.registry import NETS, Builder, make_network
 from jaxdd.progress import listening
@@ -232,5 +232,46 @@ def test_parts_whose_depth_no_name_tells_are_refused():
         "block2/kernel", "block10/kernel", "head/bias",
     ]  # fmt: skip
     assert depth_order(["head/kernel", "stem/kernel"])[0] == "stem/kernel"
-    with refused("the depth of body, stem is not known"):
+    with refused("the depth of body, stem is not known", "give make_mask their order"):
         depth_order(["stem/kernel", "body/kernel", "head/kernel"])
+    for names in (
+        ["params/Conv_0/kernel", "params/Conv_1/kernel", "params/Dense_0/kernel"],
+        ["net/~/conv2_d/w", "net/~/linear/w"],
+        ["backbone/mixer/w", "backbone/attention/w", "head/w"],
+        ["into", "out"],
+    ):
+        with refused("the depth of"):
+            depth_order(names)
+
+
+def test_what_all_paths_have_tells_no_depth():
+    """Flax's params, haiku's modules, the values of NNX; lists have an order."""
+    for beginning, end in (("params/", ""), ("net/~/", ""), ("", "/value"), ("", "")):
+        names = [
+            f"{beginning}{x}{end}"
+            for x in ("head/b", "head/w", "block2/w", "block10/w")
+        ]
+        assert depth_order(names) == [names[2], names[3], names[1], names[0]]
+    assert depth_order(["layers/10/w", "layers/2/b", "layers/2/w"]) == [
+        "layers/2/w", "layers/2/b", "layers/10/w",
+    ]  # fmt: skip
+    assert depth_order(["params/Dense_0/bias", "params/Dense_0/kernel"])[1].endswith(
+        "s"
+    )
+
+
+def test_an_order_says_how_deep_parts_are():
+    tree = {
+        "params": {x: {"kernel": jnp.ones(2)} for x in ("Conv_0", "Dense_0", "Stem")}
+    }
+    order = ("Stem", "params/Conv_0", "Dense_0")
+    kept = make_mask("depth", 0.5, order=order)(tree)["params"]
+    assert [kept[x]["kernel"].tolist() for x in ("Stem", "Conv_0", "Dense_0")] == [
+        [0, 0], [0, 1], [1, 1],
+    ]  # fmt: skip
+    with refused("'params/Dense_0/kernel' is in none of the parts Stem, Conv_0"):
+        make_mask("depth", 0.5, order=("Stem", "Conv_0"))(tree)
+    with refused("is not known"):
+        make_mask("depth", 0.5)(tree)
+    by_loss = make_mask("loss", 0.34, "layer")(tree)["params"]  # needs no depth
+    assert sum(float(x["kernel"].sum()) for x in by_loss.values()) == 4

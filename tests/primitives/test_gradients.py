@@ -34,6 +34,9 @@ def smooth_loss(params, batch, context):
     return cross_entropy(hidden @ params["c"] * context, batch.labels)
 
 
+smooth_loss.weight = jnp.sum  # a mean by the mass of labels
+
+
 def smooth_problem(size=5, padding=0):
     rng = np.random.default_rng(0)
     params = {
@@ -75,6 +78,26 @@ def test_padding_rows_do_not_change_the_gradient(x64):
         assert_close(
             gradient(params, padded, 1.5), gradient(params, batch, 1.5), 1e-10, 1e-12
         )
+
+
+def mean_over_rows(params, batch, context):
+    """A mean over rows, whatever is in them, as optax's losses are taken."""
+    flat = batch.images.reshape(batch.images.shape[0], -1)
+    outputs = jnp.tanh(flat @ params["a"] + params["b"]) @ params["c"] * context
+    return jnp.mean(jnp.square(outputs - batch.labels))
+
+
+@pytest.mark.parametrize("microbatch", [1, 2, 3, 4, 6])
+def test_an_ordinary_mean_may_be_cut_into_chunks(x64, microbatch):
+    """Rows of zeros are rows: none is added where the loss gives them a weight."""
+    params, batch = smooth_problem(7, padding=1)
+    batch = uneven_mass(batch)
+    whole = jax.jit(jax.grad(mean_over_rows))(params, batch, 1.5)
+    parts = jax.jit(batch_gradient(mean_over_rows, microbatch))(params, batch, 1.5)
+    assert_close(parts, whole, rtol=1e-12, atol=1e-14)
+    by_chunks = derivatives(inner_gradient(mean_over_rows, microbatch))(params, batch)
+    by_whole = derivatives(jax.grad(mean_over_rows))(params, batch)
+    assert_close(by_chunks, by_whole, rtol=1e-11, atol=1e-13)
 
 
 def probe(gradient):

@@ -24,6 +24,9 @@ def loss(params, batch, stats):
     return cross_entropy(stats["gain"] * hidden @ params["b"], batch.labels)
 
 
+loss.weight = jnp.sum  # a mean by the mass of labels
+
+
 def prepare(batch, context):
     """A minibatch, and an augmentation that is curved in the image."""
     key, indices, weights = context
