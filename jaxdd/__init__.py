@@ -16,6 +16,8 @@ from jaxdd.augment.views import Views
 from jaxdd.data import from_arrays, from_folder, from_npz, from_table, from_tfds
 from jaxdd.data.real import real_data
 from jaxdd.distillation.api import distill
+from jaxdd.distillation.experts import train_experts
+from jaxdd.distillation.listing import keywords
 from jaxdd.distillation.result import Result
 from jaxdd.errors import UserError
 from jaxdd.evaluation.api import evaluate, probe, referee
@@ -46,7 +48,7 @@ from jaxdd.modifiers.masks import Mask, make_mask
 from jaxdd.modifiers.sdc import SDC, sdc
 from jaxdd.modifiers.segments import Segments, keep_hardest
 from jaxdd.modifiers.terms import WeightedTerm, weight_schedule
-from jaxdd.nets import NETS, make_network
+from jaxdd.nets import NETS, as_network, make_network
 from jaxdd.objectives import (
     Forgetting,
     Sampling,
@@ -91,8 +93,10 @@ from jaxdd.primitives import (
     inner_sgd,
     known_gradient,
     later_gradient,
+    mean_loss,
     per_sample_gradient_norms,
     student_step,
+    train,
     train_window,
     training_step,
     unroll,
@@ -107,6 +111,7 @@ from jaxdd.scoring.pruned import Pruned
 from jaxdd.scoring.pruning import prune
 from jaxdd.scoring.result import Difficulty
 from jaxdd.statistics import Statistics
+from jaxdd.storage.compiled import keep_compiled_programs
 from jaxdd.synthetic.crops import Crops, crop_classes
 from jaxdd.synthetic.decoder import make_decoder
 from jaxdd.synthetic.formation import Formation
@@ -139,6 +144,7 @@ from jaxdd.types import (
     Method,
     Network,
     Objective,
+    Outputs,
     RealData,
     Span,
     Synthetic,
@@ -190,6 +196,7 @@ __all__ = [
     "Method",
     "Network",
     "Objective",
+    "Outputs",
     "Parts",
     "Pool",
     "Probed",
@@ -223,6 +230,7 @@ __all__ = [
     "accuracy",
     "add_terms",
     "apply_mask",
+    "as_network",
     "batch_gradient",
     "build",
     "contrastive_match",
@@ -253,7 +261,9 @@ __all__ = [
     "inner_gradient",
     "inner_sgd",
     "joint_feature_match",
+    "keep_compiled_programs",
     "keep_hardest",
+    "keywords",
     "known_gradient",
     "label_logits",
     "later_gradient",
@@ -269,6 +279,7 @@ __all__ = [
     "make_mask",
     "make_method",
     "make_network",
+    "mean_loss",
     "minibatch_of_step",
     "on_images",
     "override",
@@ -295,7 +306,9 @@ __all__ = [
     "statistics_match",
     "student_step",
     "switch",
+    "train",
     "train_bank",
+    "train_experts",
     "train_window",
     "training_step",
     "trajectory_match",

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from jaxdd.errors import UserError
+from jaxdd.fields import Misfit
 from jaxdd.fields.keywords import in_keywords
 from jaxdd.progress import Callback, Event, Message, listening
 
@@ -45,5 +46,7 @@ def called(
         with listening(told if callable(progress) else progress):
             yield
     except UserError as error:
-        error.args = (in_keywords(str(error), options, renamed),)
-        raise
+        sentence = error.in_flags() if isinstance(error, Misfit) else str(error)
+        error.args = (in_keywords(sentence, options, renamed),)
+        # What raised it has nothing to add: its sentence says all.
+        raise error from None

@@ -1,15 +1,17 @@
 """Reports from long work, as events for whoever listens; the library never prints.
 
 Long work calls `say(sentence)` and opens a `Stage`. Both send events to the callback
-that `listening` installed, and do nothing where there is none:
+that `listening` installed:
 
     with jaxdd.progress.listening(print):
         jaxdd.evaluate("distilled.npz")
 
-`jaxdd.report.bar` is a callback that draws a bar.
+`jaxdd.report.bar` is a callback that draws a bar. Where nobody listens, sentences go to
+the logger "jaxdd", at the level INFO.
 """
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import NamedTuple, TypeAlias
@@ -135,6 +137,7 @@ class Pictures(NamedTuple):
 Event: TypeAlias = Message | Started | Progress | Measured | Pictures | Ended
 Callback: TypeAlias = Callable[[Event], object]
 
+_LOG = logging.getLogger("jaxdd")
 _callback: ContextVar[Callback | None] = ContextVar("progress", default=None)
 
 
@@ -256,3 +259,5 @@ def _send(event: Event) -> None:
     callback = _callback.get()
     if callback is not None and hosts.primary():
         callback(event)
+    elif callback is None and isinstance(event, Message):
+        _LOG.info("%s", event.text)

@@ -23,6 +23,11 @@ sys.path.insert(0, str(ROOT))
 
 import jaxdd  # noqa: E402
 
+# On a page `**flags` says more than a hundred keywords with all their types.
+for function in (getattr(jaxdd, name) for name in jaxdd.__all__):
+    if inspect.isfunction(function):
+        vars(function).pop("__signature__", None)
+
 project = "jaxdd"
 author = "the authors of jaxdd"
 copyright = "Apache 2.0"

@@ -9,19 +9,18 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-import jax
 from absl import app, flags, logging
 
 from experiments.console import guard, machines, refusals
 from experiments.console.help import help_text
 from jaxdd import report
 from jaxdd.devices import hosts
-from jaxdd.errors import UserError, quoted
+from jaxdd.errors import quoted
 from jaxdd.fields import KINDS, type_of, understood
 from jaxdd.fields import option as option
 from jaxdd.fields.names import meant
 from jaxdd.progress import listening
-from jaxdd.storage.paths import local_path
+from jaxdd.storage.compiled import keep_compiled_programs
 from jaxdd.storage.signals import Interrupted, ending_within
 
 # A signal ends a program within 10 seconds, whatever the device computes: at once, but
@@ -47,25 +46,6 @@ def _define(field: dataclasses.Field) -> None:
     define(field.name, default, field.metadata["help"], module_name=sys.argv[0])
     if missing:
         flags.mark_flag_as_required(field.name)
-
-
-def keep_compiled_programs() -> None:
-    """Reuse compiled programs between processes, unless JAX was told where already.
-
-    Raises:
-        UserError: JAXDD_CACHE names no path.
-    """
-    if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
-        return
-    given = os.environ.get("JAXDD_CACHE")
-    try:
-        root = local_path(given or "~/.cache/jaxdd", "JAXDD_CACHE")
-    except UserError:
-        if given:
-            raise
-        return  # an account without a home folder compiles anew every time
-    jax.config.update("jax_compilation_cache_dir", str(root / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def refuse(sentence: str) -> NoReturn:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from experiments.console import guard
 from jaxdd.data.streaming.host import refusal_of
 from jaxdd.errors import UserError
+from jaxdd.fields import Misfit
 from jaxdd.storage.paths import reason, shown
 
 # What XLA and its allocators say when there is no room.
@@ -70,8 +71,14 @@ def _of_system(error: Exception) -> str | None:
     )
 
 
+def _of_misfit(error: Exception) -> str | None:
+    assert isinstance(error, Misfit)
+    return error.in_flags()
+
+
 # The first that has something to say of an error.
 _TELLING: tuple[tuple[type[Exception], Callable[[Exception], str | None]], ...] = (
+    (Misfit, _of_misfit),
     (UserError, str),
     (MemoryError, _of_host),
     (RuntimeError, _of_device),  # as a program runs

@@ -12,12 +12,16 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdd import report
 from jaxdd.data.columns import Column
 from jaxdd.data.preprocess import Preprocess
 from jaxdd.data.unfitted import Unfitted
 from jaxdd.devices.precision import unspecified
 from jaxdd.errors import UserError
 from jaxdd.modality import Modality, modality_of
+from jaxdd.report import notebook
+from jaxdd.report.page import escaped
+from jaxdd.report.pictures import draw
 from jaxdd.synthetic.decoder import INPUT, decode_stored
 from jaxdd.synthetic.formation import Formation
 from jaxdd.synthetic.labels import probabilities_of
@@ -102,6 +106,13 @@ class Artifact:
         return (
             f"Artifact({classes} classes, {ipc} per class, of shape {tuple(shape)}, "
             f"{self.label_kind} labels)"
+        )
+
+    def _repr_html_(self) -> str:
+        grid = draw(report.grid_png, self.displayable(), self.class_names)
+        return (
+            notebook.picture(grid, "the distilled images, one row per class")
+            + f"<p>{escaped(repr(self))}</p>"
         )
 
     @property

@@ -39,6 +39,7 @@ def artifact_of(given: Source) -> Artifact:
     if not isinstance(artifact, Artifact):
         raise UserError(
             f"a {type(given).__name__} is no distilled set: give the path of a "
-            "distilled.npz, what jaxdd.load returns, or the result of jaxdd.distill"
+            "distilled.npz, what jaxdd.load returns, the result of jaxdd.distill, or "
+            "of arrays jaxdd.load_foreign((images, labels), dataset)"
         )
     return artifact

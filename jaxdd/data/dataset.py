@@ -30,7 +30,7 @@ from jaxdd.storage.paths import shown
 CHANNELS = (1, 3)  # grey and RGB, the channels of all networks and pictures
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Labelled training and test samples on the host.
 
@@ -57,6 +57,15 @@ class Dataset:
     remarks: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
     restricted: Subset | None = None
+
+    def __repr__(self) -> str:
+        """Its size: the arrays of a dataset are no text."""
+        kind = "x".join(map(str, self.image_shape))
+        return (
+            f"Dataset({self.name}: {len(self.labels)} training and "
+            f"{len(self.test_labels)} test samples of {self.num_classes} classes, "
+            f"{kind} {self.images.dtype})"
+        )
 
     @property
     def num_classes(self) -> int:

@@ -10,12 +10,15 @@ from jaxdd.distillation.options import Config
 from jaxdd.distillation.result import Result
 from jaxdd.distillation.run import run_in, run_in_memory
 from jaxdd.errors import UserError
+from jaxdd.experts import Bank
 from jaxdd.fields import plain
+from jaxdd.fields.keywords import takes
 from jaxdd.methods.recipe import Recipe
 from jaxdd.progress import Callback
 from jaxdd.storage.paths import local_path
 
 
+@takes(Config, without=("dataset", "method"))
 def distill(
     data: Any,
     method: str | Recipe = "dsa",
@@ -46,7 +49,8 @@ def distill(
         flags: every other flag of `experiments.distill`, such as `steps=300` or
             `sdc_weight=1.0`; what is left out is the method's published value, or what
             stands in where there is none, which is said. A tenth of the training data
-            is held out unless `validation=0.0`.
+            is held out unless `validation=0.0`. `jaxdd.keywords` lists them; `experts`
+            may be what `jaxdd.train_experts` returns.
 
     Returns:
         The set, its accuracy beside random real subsets, and the course of the run.
@@ -67,6 +71,8 @@ def distill(
         if "dataset" in flags:
             raise UserError("the dataset is the first argument: leave out dataset=")
         # Of data by name it is a flag like others.
+        if isinstance(flags.get("experts"), Bank):
+            flags["experts"] = flags["experts"].folder
         modality = None if isinstance(data, str) else flags.pop("modality", None)
         dataset, name = as_problem_data(data, modality)
         flags = {**flags, "ipc": ipc, "seed": seed, "dataset": name}

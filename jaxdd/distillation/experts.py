@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxdd import augment, fields
+from jaxdd.calling import called
+from jaxdd.data.accepted import as_problem_data
 from jaxdd.data.problem import Problem
 from jaxdd.devices import needs
 from jaxdd.devices.timing import Stopwatch
@@ -21,14 +23,15 @@ from jaxdd.errors import UserError, quoted
 from jaxdd.experts import DTYPES, Bank, Manifest
 from jaxdd.experts.bank import CHECKSUMS, MANIFEST, SNAPSHOTS
 from jaxdd.experts.manifest import read_manifest
-from jaxdd.fields import config_class, option
+from jaxdd.fields import config_class, from_keywords, option
+from jaxdd.fields.keywords import takes
 from jaxdd.methods.recipes import METHODS
-from jaxdd.progress import say
+from jaxdd.progress import Callback, say
 from jaxdd.statistics import statistics
 from jaxdd.storage import provenance
 from jaxdd.storage.files import set_aside, to_json, write_atomically
 from jaxdd.storage.lock import owned
-from jaxdd.storage.paths import shown
+from jaxdd.storage.paths import local_path, shown
 from jaxdd.storage.records import integer, mapping, number, read_json, text
 from jaxdd.storage.workdir import Record, same_run
 from jaxdd.types import Network
@@ -94,6 +97,61 @@ Config = config_class(
 def _given(config: BankFlags) -> dict[str, Any]:
     """{flag of a distillation: value}."""
     return {name: getattr(config, own) for name, own in NAMES.items()}
+
+
+@takes(Config, without=("dataset",))
+def train_experts(
+    data: Any,
+    method: str = "mtt",
+    *,
+    workdir: str | Path,
+    progress: Callback | None = None,
+    **flags: Any,
+) -> Bank:
+    """Train a bank of experts once, for many distillations of the same data.
+
+    The same values give the same bank as `python -m experiments.experts`, and the same
+    call continues a stopped training. `jaxdd.distill(data, "mtt", experts=bank)`
+    follows it; a run with another `seed` has to be told the `split_seed` of the bank,
+    which says what is held out.
+
+    Args:
+        data: as of `jaxdd.distill`.
+        method: whose experts are trained: a trajectory method, or rded for its teacher.
+        workdir: the folder of the bank.
+        progress: called with events, see `jaxdd.progress`; `jaxdd.report.bar` draws a
+            bar.
+        flags: of `experiments.experts`, such as `num_experts=10`, `epochs=12` or
+            `width=32`.
+
+    Raises:
+        UserError: bad input, in one sentence.
+        signals.Interrupted: a signal stopped the training; its state is saved.
+
+    Source: ours; the experts are those of MTT (Cazenavette et al., CVPR 2022).
+
+    Example:
+        >>> import tempfile
+        >>> few = {"net": "mlp", "num_experts": 1, "epochs": 1}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     bank = train_experts("digits", "mtt", workdir=folder, **few)
+        ...     bank.manifest.experts
+        1
+    """
+    with called(Config, progress, {"dataset": "data"}):
+        modality = None if isinstance(data, str) else flags.pop("modality", None)
+        dataset, name = as_problem_data(data, modality)
+        config = from_keywords(
+            Config, flags, dataset=name or "in memory", method=method, workdir=workdir
+        )
+        config = fields.understood(config)
+        problem = None
+        _check(config)
+        if dataset is not None:
+            given = {**_given(config), "dataset": None}
+            problem = resolution.open_data(run_of(method, given), dataset)
+        run(config, problem)
+        return Bank.open(local_path(config.workdir, "workdir"))
 
 
 def run(config: BankFlags, problem: Problem | None = None) -> dict[str, Any]:
@@ -188,26 +246,7 @@ def identity(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def open_run(config: BankFlags, problem: Problem | None = None) -> Opened:
     """Check the flags against the data; see `run` for the arguments and errors."""
-    fields.check(config)
-    # Under the names of this program.
-    for name in ("epochs", "keep_last", "batch_size", "learning_rate"):
-        value = getattr(config, name)
-        if value is not None and not value > 0:
-            raise UserError(f"--{name} must be positive, not {value}")
-    if config.dtype is not None and config.dtype not in DTYPES:
-        raise UserError(
-            f"--dtype must be {' or '.join(DTYPES)}, not {quoted(config.dtype)}"
-        )
-    if config.epochs is not None and (config.keep_last or 0) > config.epochs:
-        raise UserError(
-            f"--keep_last={config.keep_last} is beyond --epochs={config.epochs}"
-        )
-    # Or each of this program's own flags would be refused as one of experts.
-    if run_of(config.method, {}).experts is None:
-        raise UserError(
-            f"--method={config.method} has no experts: choose one of "
-            f"{', '.join(WITH_EXPERTS)}"
-        )
+    _check(config)
     flags = _given(config)
     run = run_of(config.method, flags)
     problem = problem or resolution.open_data(run)
@@ -231,6 +270,33 @@ def open_run(config: BankFlags, problem: Problem | None = None) -> Opened:
     # Or it would be refused after the sorting.
     augment.pipeline(resolved.recipe.objective.augmentation)
     return Opened(problem, resolved, network, manifest, record, remark)
+
+
+def _check(config: BankFlags) -> None:
+    """Refuse what makes no sense, under the names of this program.
+
+    Raises:
+        UserError: it is that.
+    """
+    fields.check(config)
+    for name in ("epochs", "keep_last", "batch_size", "learning_rate"):
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise UserError(f"--{name} must be positive, not {value}")
+    if config.dtype is not None and config.dtype not in DTYPES:
+        raise UserError(
+            f"--dtype must be {' or '.join(DTYPES)}, not {quoted(config.dtype)}"
+        )
+    if config.epochs is not None and (config.keep_last or 0) > config.epochs:
+        raise UserError(
+            f"--keep_last={config.keep_last} is beyond --epochs={config.epochs}"
+        )
+    # Or each of this program's own flags would be refused as one of experts.
+    if run_of(config.method, {}).experts is None:
+        raise UserError(
+            f"--method={config.method} has no experts: choose one of "
+            f"{', '.join(WITH_EXPERTS)}"
+        )
 
 
 def _train(opened: Opened, folder: Path, resumed: Record) -> dict[str, Any]:

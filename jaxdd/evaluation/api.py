@@ -19,6 +19,7 @@ from jaxdd.evaluation.result import Evaluation
 from jaxdd.evaluation.run import Config, measure, open_artifact, read_artifact
 from jaxdd.evaluation.verdict import Verdict
 from jaxdd.fields import from_keywords
+from jaxdd.fields.keywords import takes
 from jaxdd.progress import Callback
 
 # What a flag is called where several sets are compared.
@@ -104,6 +105,7 @@ def evaluate(
         return Evaluation(dict(measure(opened)))
 
 
+@takes(options.Config, without=("artifact", "workdir"))
 def referee(
     artifacts: Source | Sequence[Source] | Mapping[str, Source],
     nets: str | Sequence[str] | None = None,
@@ -171,6 +173,7 @@ def referee(
         return Verdict(table)
 
 
+@takes(probing.Config, without=("artifact", "workdir"))
 def probe(
     artifacts: Source | Sequence[Source] | Mapping[str, Source],
     *,

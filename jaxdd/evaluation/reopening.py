@@ -56,8 +56,7 @@ def reopen(
                 raise
             raise UserError(
                 f"the artifact calls its data {quoted(source)}, and no such data can "
-                f"be read here ({error}): give it by --dataset (and --data_dir), or in "
-                "Python by dataset=(images, labels)"
+                f"be read here ({error}): give it by --dataset (and --data_dir)"
             ) from error
     name = source or data.name
     data = of_set(data, origin)

@@ -1,8 +1,11 @@
 """`jaxdd.load_foreign`: a set that another code distilled, as an artifact."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from jaxdd import fields
 from jaxdd.artifact.artifact import Artifact
@@ -21,18 +24,20 @@ from jaxdd.exchange.formats import FOLDER, NAMES, read_content
 from jaxdd.exchange.options import AUTO, ForeignFlags, Options
 from jaxdd.exchange.readers import folder
 from jaxdd.fields import from_keywords
+from jaxdd.fields.keywords import takes
 from jaxdd.progress import Callback, say
 from jaxdd.storage.paths import local_path, shown
 
 
+@takes(ForeignFlags)
 def load_foreign(
-    path: str | Path,
+    path: str | Path | tuple[Any, Any],
     dataset: Data | None = None,
     *,
     progress: Callback | None = None,
     **flags: Any,
 ) -> Artifact:
-    """Read a set that another code distilled, with its published recipe.
+    """Read a set that another code distilled, or take its arrays, with its recipe.
 
     The files of DC, DSA, DM, IDC, NCFM, MTT, FTD, TESLA, DATM and PAD, named arrays
     (.safetensors, .npz, .npy, .pt), folders of pictures, and what `experiments.convert`
@@ -42,7 +47,8 @@ def load_foreign(
     `provenance["assumed"]`.
 
     Args:
-        path: the file or folder.
+        path: the file or folder; or (images, labels) in memory, as a file would hold
+            them: labels may be classes or probabilities.
         dataset: what the set was distilled from: (images, labels), a
             `jaxdd.data.Dataset`, or a name; only a file of ours needs none, and a slim
             one is made whole by it.
@@ -64,11 +70,37 @@ def load_foreign(
         ...     artifact = load_foreign(path, "digits")
         >>> artifact.images.shape, artifact.space
         ((10, 1, 8, 8, 1), 'pixels')
+        >>> load_foreign((images, np.arange(10)), "digits").ipc
+        1
     """
     with called(ForeignFlags, progress):
         in_memory, name = (None, None) if dataset is None else as_problem_data(dataset)
         options = from_keywords(ForeignFlags, dataset=name, **flags)
-        return open_foreign(path, fields.understood(options), in_memory)
+        options = fields.understood(options)
+        if isinstance(path, tuple | list):
+            return _of_arrays(path, options, in_memory)
+        return open_foreign(path, options, in_memory)
+
+
+def _of_arrays(
+    given: Sequence[Any], options: ForeignFlags, in_memory: Dataset | None
+) -> Artifact:
+    """The artifact of (images, labels).
+
+    Raises:
+        UserError: they are something else, or as `load_foreign`.
+    """
+    if len(given) != 2:
+        raise UserError(
+            f"a set in memory is (images, labels), and {len(given)} things were given"
+        )
+    content = {
+        name: x if isinstance(x, np.ndarray) else np.asarray(x)
+        for name, x in zip(("images", "labels"), given, strict=True)
+    }
+    place = Path("the arrays")
+    foreign = read_content(content, place, options)
+    return assembled(foreign, _problem(options, in_memory), options, place)
 
 
 def open_foreign(
@@ -143,7 +175,7 @@ def _problem(options: ForeignFlags, in_memory: Dataset | None) -> Problem:
     if options.dataset is None:
         raise UserError(
             "a foreign set needs the dataset that it was distilled from: give it by "
-            "--dataset (and --data_dir), or in Python by dataset="
+            "--dataset (and --data_dir)"
         )
     form = {f.name: getattr(options, f.name) for f in dataclasses.fields(DataFlags)}
     return open_problem(DataFlags(**form), 0.0, 0)

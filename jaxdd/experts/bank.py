@@ -125,6 +125,13 @@ class Bank(Snapshots):
                 folder / CHECKSUMS, "<u8", mode, shape=manifest.shape[:2]
             )
 
+    def __repr__(self) -> str:
+        experts, epochs, parameters = self.manifest.shape
+        return (
+            f"Bank({experts} experts of {self.manifest.network.get('name')} with "
+            f"{parameters} parameters, {epochs} epochs each, in {shown(self.folder)})"
+        )
+
     @classmethod
     def create(
         cls, folder: Path, manifest: Manifest, begun: bool = False, beside: int = 0

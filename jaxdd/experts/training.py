@@ -16,6 +16,7 @@ from jaxdd.errors import UserError
 from jaxdd.experts.bank import Bank
 from jaxdd.experts.manifest import Manifest
 from jaxdd.storage.checkpoints import STATES, Checkpoints, newest
+from jaxdd.storage.files import make_folder
 from jaxdd.storage.paths import shown
 from jaxdd.storage.signals import Signals
 from jaxdd.training.fit import Epochs, FitState
@@ -63,7 +64,7 @@ def group_size(experts: int) -> int:
 
 
 def train_bank(
-    folder: Path,
+    folder: str | Path,
     manifest: Manifest,
     network: Network,
     epochs: Epochs,
@@ -72,6 +73,8 @@ def train_bank(
     begin: Callable[[int], Params] | None = None,
 ) -> Bank:
     """Train all experts of a bank in a folder that the caller owns, or resume.
+
+    This is what `jaxdd.train_experts` does once data, network and schedule are chosen.
 
     Expert e starts from `network.init` at its own key and sees its own order of the
     data; both depend on the manifest's seed and on e alone. A training that was stopped
@@ -113,6 +116,7 @@ def train_bank(
         ...     bank.rows.shape
         (3, 3, 295)
     """
+    folder = make_folder(folder, "the folder of the bank")
     begun = newest(folder) is not None
     # Two states: parameters and momentum of the experts that are trained together.
     beside = 2 * group_size(manifest.experts) * 2 * 4 * manifest.parameters

@@ -36,6 +36,7 @@ from jaxdd.fields.options import (
 )
 from jaxdd.fields.trees import (
     Flag,
+    TreeMisfit,
     flags_of,
     flat,
     override,
@@ -50,6 +51,7 @@ __all__ = [
     "FieldError",
     "Flag",
     "Misfit",
+    "TreeMisfit",
     "check",
     "check_seed",
     "config_class",

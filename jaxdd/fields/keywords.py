@@ -5,11 +5,15 @@ The library writes its sentences for the programs, `--sdc_weight=1`; who calls
 """
 
 import dataclasses
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 from jaxdd.fields.options import type_of
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # A command for the shell, with its flags, is left as it is.
 _COMMAND = r"python -m \S+(?: \(?(?:and )?--\S+)*"
@@ -56,12 +60,54 @@ def in_keywords(
             name, value = name.removeprefix("no"), "False"
         if name not in switches:
             return match[0]
-        if value is None and switches[name]:
+        told = text[match.end() :].startswith(" must ")  # what its value has to be
+        if value is None and switches[name] and not told:
             value = "True"
         word = renamed.get(name, name)
         return word if value is None else f"{word}={_value(value)}"
 
     return _FLAG.sub(keyword, text)
+
+
+def takes(options: type, without: Collection[str] = ()) -> Callable[[F], F]:
+    """Tell whoever asks which keywords a function takes as `**flags`.
+
+    Notebooks complete them, and `help` lists them.
+
+    Args:
+        options: a dataclass with a field for each of them.
+        without: fields that are no keywords of the function.
+
+    Example:
+        >>> @dataclasses.dataclass
+        ... class Options:
+        ...     steps: int = 3
+        ...     workdir: str = "runs"
+        >>> @takes(Options, without=("workdir",))
+        ... def function(data, **flags): ...
+        >>> print(inspect.signature(function))
+        (data, *, steps: int | None = None)
+    """
+
+    def told(function: F) -> F:
+        plain = inspect.signature(function)
+        own = [p for p in plain.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        known = {*plain.parameters, *without}
+        further = [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=type_of(field) | None,
+            )
+            for field in dataclasses.fields(options)  # type: ignore[arg-type]
+            if field.name not in known
+        ]
+        full = plain.replace(parameters=[*own, *further])
+        function.__signature__ = full  # type: ignore[attr-defined]
+        return function
+
+    return told
 
 
 def _value(text: str) -> str:

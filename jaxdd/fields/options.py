@@ -57,28 +57,37 @@ class Misfit(UserError):
 
     def __init__(self, choice: Any, sentence: str):
         self.choice, self.sentence = choice, sentence
-        said = self._with(lambda name, value: f"{name}={value!r}", lambda name: name)
+        said = self._with(self._named_in_python, self._in_python)
         super().__init__(f"{type(choice).__name__}: {said}")
 
     def in_flags(self) -> str:
         """The sentence with flags in the place of fields."""
-        fields = dataclasses.fields(self.choice)
-        flags = {x.name: x.metadata.get("flag") or x.name for x in fields}
-        return self._with(
-            lambda name, value: f"--{flags[name]}={value}",
-            lambda name: f"--{flags[name]}",
-        )
+        valued = lambda name, value: f"{self._as_flag(name)}={value}"
+        return self._with(self._as_flag, valued)
 
     def _with(
-        self, valued: Callable[[str, Any], str], named: Callable[[str], str]
+        self, named: Callable[[str], str], valued: Callable[[str, Any], str]
     ) -> str:
         def field(match: re.Match[str]) -> str:
             name, equals, value = match.groups()
             if equals is None:
                 return named(name)
-            return valued(name, value or getattr(self.choice, name))
+            return valued(name, value or self._value(name))
 
         return _FIELD.sub(field, self.sentence)
+
+    def _named_in_python(self, name: str) -> str:
+        return name
+
+    def _in_python(self, name: str, value: Any) -> str:
+        return f"{name}={value!r}"
+
+    def _as_flag(self, name: str) -> str:
+        fields = {x.name: x for x in dataclasses.fields(self.choice)}
+        return f"--{fields[name].metadata.get('flag') or name}"
+
+    def _value(self, name: str) -> Any:
+        return getattr(self.choice, name)
 
 
 def option(

@@ -86,6 +86,35 @@ def _choices(hint: Any) -> list[type]:
     return [kind for kind in kinds if dataclasses.is_dataclass(kind)]  # type: ignore[misc]
 
 
+class TreeMisfit(Misfit):
+    """Choices of a tree do not fit together.
+
+    Args:
+        tree: the tree.
+        sentence: as of `Misfit`, with the flags of the tree in the place of fields.
+    """
+
+    def _flag(self, name: str) -> Flag:
+        return flags_of(type(self.choice))[name]  # type: ignore[arg-type]
+
+    def _in_python(self, name: str, value: Any) -> str:
+        flag = self._flag(name)
+        variants = flag.field.metadata.get("selected_by")
+        if variants and value in variants:
+            return f"{flag.field.name}={variants[value].__name__}()"
+        return f"{flag.owners[0].__name__}.{flag.field.name}={value!r}"
+
+    def _named_in_python(self, name: str) -> str:
+        flag = self._flag(name)
+        return f"{flag.owners[0].__name__}.{flag.field.name}"
+
+    def _as_flag(self, name: str) -> str:
+        return f"--{name}"
+
+    def _value(self, name: str) -> Any:
+        return flat(self.choice)[name]
+
+
 def override(tree: T, given: Mapping[str, Any], who: str = "this method") -> T:
     """A tree with some flags changed.
 

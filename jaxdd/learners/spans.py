@@ -46,7 +46,7 @@ class StartEpochs:
                 f"lowest {self.lowest}, first {first}, highest {self.highest}"
             )
         if first < self.highest and self.expansion < 1:
-            raise UserError("a growing range of start epochs needs --expansion > 0")
+            raise UserError("a range of start epochs that grows needs an expansion")
 
     def bound(self, step: Array) -> Array:
         """The exclusive upper bound at a step."""

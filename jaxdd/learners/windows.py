@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.errors import UserError
-from jaxdd.fields import Choice, option
+from jaxdd.fields import Choice, Misfit, option
 from jaxdd.learners.context import Context
 from jaxdd.learners.fresh import fresh
 from jaxdd.primitives.truncation import Student, train_window
@@ -236,15 +236,16 @@ class Windows(Choice):
             UserError: it does not fit, or it cannot begin late enough.
         """
         if steps > self.horizon:
-            raise UserError(
-                f"a window of --student_steps={steps} does not fit into a training of "
-                f"--horizon={self.horizon} steps: lower it, or raise --horizon"
+            raise Misfit(
+                self,
+                f"a window of {steps} student steps does not fit into a training with "
+                "{horizon=}: take fewer, or raise {horizon}",
             )
         if self.min_warmup > self.horizon - steps:
-            raise UserError(
-                f"--min_warmup={self.min_warmup} leaves no room for a window of "
-                f"{steps} steps in --horizon={self.horizon}: lower it to at most "
-                f"{self.horizon - steps}"
+            raise Misfit(
+                self,
+                f"{{min_warmup=}} leaves no room for a window of {steps} steps with "
+                f"{{horizon=}}: lower it to at most {self.horizon - steps}",
             )
 
     def make(

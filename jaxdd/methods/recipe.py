@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, get_args, get_type_hints
 
 from jaxdd.errors import UserError, quoted
-from jaxdd.fields import variant
+from jaxdd.fields import Misfit, TreeMisfit, variant
 from jaxdd.learners.aged import AgedPool
 from jaxdd.learners.capabilities import DrawsSpans, OwnLearner
 from jaxdd.learners.fresh import Fresh
@@ -129,17 +129,18 @@ class Recipe:
             _check_windows(self.learner, self.objective)
         calibration = getattr(self.objective, "calibration", 0.0)
         if calibration and not isinstance(self.learner, Interpolated):
-            raise UserError(
-                f"--calibration={calibration:g} needs trained networks, those between "
-                "which a method interpolates (ncfm): use 0"
+            raise TreeMisfit(
+                self,
+                f"{{calibration={calibration:g}}} needs trained networks, those "
+                "between which a method interpolates (ncfm): use 0",
             )
         _check_labels(self)
         trained = self.follows or isinstance(self.objective, TrainsStudent)
         if self.segments is not None and self.segments.boosts:
             _check_boosting(self.segments)
         if self.sdc is not None and self.sdc.at == "path" and not trained:
-            raise UserError(
-                "--sdc_at=path needs a method that trains a student: use start"
+            raise TreeMisfit(
+                self, "{sdc_at=} needs a method that trains a student: use start"
             )
 
     @property
@@ -329,37 +330,42 @@ def _check_labels(recipe: Recipe) -> None:
     if labels.space in spaces:
         return
     if labels.name in USED_BY:
-        raise UserError(
-            f"--labels={labels.name} needs a method that trains networks on such "
-            f"numbers, as {USED_BY[labels.name]} does: use hard"
+        raise TreeMisfit(
+            recipe,
+            "{labels=} needs a method that trains networks on such numbers, as "
+            f"{USED_BY[labels.name]} does: use hard labels",
         )
-    raise UserError(
+    raise TreeMisfit(
+        recipe,
         f"the objective {quoted(objective.name)} takes {' or '.join(spaces)}, and "
-        f"--labels={labels.name} are {labels.space}: use other labels"
+        f"{{labels=}} are {labels.space}: use other labels",
     )
 
 
 def _check_boosting(segments: Segments) -> None:
     if segments.forgetting != "none":
-        raise UserError(
-            "--segment_rule=boost keeps the earlier images in the set that is matched, "
-            "so that there is nothing to forget: use --forgetting=none"
+        raise Misfit(
+            segments,
+            "{rule=} keeps the earlier images in the set that is matched, so that "
+            "there is nothing to forget: use {forgetting=none}",
         )
 
 
 def _check_teacher(recipe: Recipe) -> None:
     """Refuse labels of an expert where none is at hand, or images in tiles."""
     if not recipe.needs_experts and not recipe.needs_teacher:
-        raise UserError(
-            "--labels=teacher needs a method that matches trajectories or has a "
-            "teacher, or --init=crops: use hard"
+        raise TreeMisfit(
+            recipe,
+            "{labels=} needs a method that matches trajectories or has a teacher, or "
+            "{init=crops}: use hard labels",
         )
     if not recipe.needs_experts:
         return  # labelled once, at the start
     if (recipe.images.factor, recipe.images.space) != (1, "input"):
-        raise UserError(
-            "--labels=teacher needs whole images as the network sees them: use "
-            "--factor=1 and --space=input"
+        raise TreeMisfit(
+            recipe,
+            "{labels=} needs whole images as the network sees them: use {factor=1} and "
+            "{space=input}",
         )
 
 

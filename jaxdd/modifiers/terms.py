@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdd.errors import UserError, quoted
 from jaxdd.types import (
@@ -34,13 +35,14 @@ class WeightedTerm(NamedTuple):
     relative: bool = False
 
 
-def weight_schedule(kind: str, weight: float, horizon: int) -> Schedule:
+def weight_schedule(kind: str, weight: float | Array, horizon: int) -> Schedule:
     """The weight over the steps of a run (ours; SDC's own schedules are unpublished).
 
     Args:
         kind: "constant"; "linear", from 0 at step 0 to `weight` at the horizon; "log",
             the same with a logarithmic rise, steep at first.
-        weight: final value, of any sign; a negative one prefers harder samples.
+        weight: final value [], of any sign; a negative one prefers harder samples. It
+            may be traced, for a sweep by `vmap`.
         horizon: the step from which a rising schedule is constant.
 
     Raises:
@@ -51,7 +53,7 @@ def weight_schedule(kind: str, weight: float, horizon: int) -> Schedule:
         >>> [float(weight(jnp.int32(step))) for step in (0, 50, 200)]
         [0.0, 1.0, 2.0]
     """
-    if not jnp.isfinite(weight):
+    if not isinstance(weight, jax.core.Tracer) and not np.isfinite(weight):
         raise UserError(f"the weight of a term must be a finite number, not {weight}")
 
     def progress(step: Array) -> Array:

@@ -5,9 +5,11 @@ convnet classic vgg resnet   the networks as flax modules
 layers     their layers, with PyTorch's definitions
 draws      their initial parameters and running statistics
 conv       convolution and pooling
+own        a network of other JAX code
 """
 
 from jaxdd.nets.conv import avg_pool2, conv2d, max_pool2
+from jaxdd.nets.own import as_network
 from jaxdd.nets.registry import (
     NETS,
     has_batch_statistics,
@@ -17,6 +19,7 @@ from jaxdd.nets.registry import (
 
 __all__ = [
     "NETS",
+    "as_network",
     "avg_pool2",
     "conv2d",
     "has_batch_statistics",

@@ -8,6 +8,7 @@ from jaxdd.primitives.distances import (
 )
 from jaxdd.primitives.evidence import known_gradient, later_gradient
 from jaxdd.primitives.gradients import batch_gradient, inner_gradient
+from jaxdd.primitives.losses import mean_loss
 from jaxdd.primitives.optimizers import INNER_OPTIMIZERS, inner_adam, inner_sgd
 from jaxdd.primitives.per_sample import per_sample_gradient_norms
 from jaxdd.primitives.truncation import train, train_window, training_step
@@ -23,6 +24,7 @@ __all__ = [
     "inner_sgd",
     "known_gradient",
     "later_gradient",
+    "mean_loss",
     "per_sample_gradient_norms",
     "rowwise_cosine",
     "squared_error",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxdd.errors import UserError
 from jaxdd.primitives.gradients import Loss, batch_gradient, value_and_gradients
 from jaxdd.primitives.optimizers import InnerOptimizer, Trained
 from jaxdd.primitives.trees import global_norm, in_dtypes, vary_alike
@@ -54,6 +55,10 @@ def training_step(
         the norm is 0; None for a step that is always taken. Differentiable w.r.t. state
         and batch.
 
+    Raises:
+        UserError: the optimiser is another, such as one of optax, whose roots have no
+            finite derivative at 0.
+
     Example:
         >>> from jaxdd.primitives.optimizers import inner_sgd
         >>> loss = lambda w, batch, stats: jnp.mean((batch.images @ w) ** 2) / 2
@@ -64,6 +69,11 @@ def training_step(
         >>> step(state, batch, (), (), jnp.int32(0), None)[0].params.tolist()
         [0.75, 0.75]
     """
+    if not isinstance(optimizer, InnerOptimizer):
+        raise UserError(
+            f"a training that is differentiated needs an InnerOptimizer, such as "
+            f"inner_adam(0.001) or inner_sgd(0.1), not a {type(optimizer).__name__}"
+        )
     first = batch_gradient(loss, microbatch)
     both = value_and_gradients(loss, microbatch)
 

@@ -16,6 +16,7 @@ from jaxdd.data.accepted import Data, as_problem_data
 from jaxdd.data.problem import DataFlags, in_memory, open_problem, prepare
 from jaxdd.errors import NotWritten, UserError
 from jaxdd.fields import from_keywords, option
+from jaxdd.fields.keywords import takes
 from jaxdd.primitives.ends import ENDS
 from jaxdd.progress import Callback, say
 from jaxdd.report.pictures import PICTURE
@@ -82,6 +83,7 @@ class Config(measuring.ScoreFlags):
     )
 
 
+@takes(Config, without=("dataset", "out"))
 def prune(
     data: Data,
     score: str | None = None,

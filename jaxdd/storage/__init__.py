@@ -10,5 +10,6 @@ workdir      run.json, the record of a run: its configuration and where it resum
 metrics      metrics.jsonl
 checkpoints  the state of a run, with Orbax
 signals      SIGTERM and SIGINT as a flag with a deadline
+compiled     compiled programs, for later runs and processes
 provenance   versions and device of a result
 """

@@ -106,7 +106,7 @@ def test_learned_labels_are_logits_and_images_whitened(tmp_path):
     assert targets.label_space == "targets"
     assert targets.training.loss == "mse"
     np.testing.assert_array_equal(targets.labels.reshape(6, 3), LOGITS)
-    with refused(None, "--labels=logits"):
+    with refused(None, "labels='logits'"):
         read(path, labels="probabilities")
 
 

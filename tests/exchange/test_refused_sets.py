@@ -26,7 +26,7 @@ BAD = {
     "other classes": (INPUTS, HARD + 1, {}, "1 to 3"),
     "halves": (INPUTS, HARD + 0.5, {}, "0.5"),
     "more classes": (INPUTS, np.ones((6, 5), "f4"), {}, "5 classes"),
-    "another size": (INPUTS[..., 1:], HARD, {}, "--image_size"),
+    "another size": (INPUTS[..., 1:], HARD, {}, "give image_size"),
     "a vector": (INPUTS[:, 0, 0], HARD, {}, "four axes"),
     "texts": ("cat", HARD, {}, "no array"),
     "no images": (INPUTS[:0], HARD[:0], {}, "four axes"),
@@ -45,12 +45,12 @@ BAD = {
     ),
     "no pixels": (INPUTS, HARD, {"normalisation": "pixels"}, "from 0 to 1"),
     "an unknown scale": (INPUTS, HARD, {"normalisation": "moon"}, "moon"),
-    "another ipc": (INPUTS, HARD, {"ipc": 5}, "--ipc=5"),
-    "another format": (INPUTS, HARD, {"format": "idc"}, "--format"),
-    "no format": (INPUTS, HARD, {"format": "zip"}, "unknown --format"),
+    "another ipc": (INPUTS, HARD, {"ipc": 5}, "not ipc=5"),
+    "another format": (INPUTS, HARD, {"format": "idc"}, "another format"),
+    "no format": (INPUTS, HARD, {"format": "zip"}, "unknown format"),
     "a factor too large": (INPUTS, HARD, {"factor": 7}, "factor"),
     "one number as logits": (INPUTS, HARD, {"labels": "logits"}, "hard labels"),
-    "open labels": (INPUTS, LOGITS, {}, "--labels or by --method"),
+    "open labels": (INPUTS, LOGITS, {}, "by labels or by method"),
 }
 
 
@@ -147,7 +147,7 @@ def test_damaged_files_of_arrays_are_refused(tmp_path, ending):
 
 def test_a_dataset_has_to_be_named(tmp_path):
     path = saved([PIXELS, HARD], tmp_path / "data.pt")
-    with refused(None, "--dataset"):
+    with refused(None, "by dataset"):
         jaxdd.load_foreign(path)
     with refused(None, "does not exist"):
         jaxdd.load_foreign(tmp_path / "nothing.pt", DATA)

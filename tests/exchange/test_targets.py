@@ -114,7 +114,7 @@ def test_parquet_has_pictures_and_exact_inputs(tmp_path):
     assert row["label"] == 1
     hub = json.loads(table.schema.metadata[b"huggingface"])
     assert hub["info"]["features"]["label"]["names"] == list(NAMES)
-    with refused(None, "--to=hub"):
+    with refused(None, "to='hub'"):
         write_as(SETS["whitened"], "parquet", tmp_path / "zca.parquet")
     assert not (tmp_path / "zca.parquet").exists()
 
@@ -187,14 +187,14 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
-    with refused(None, "--to", "safetensors"):
+    with refused(None, "unknown to", "safetensors"):
         write_as(SETS["hard"], "zip", tmp_path / "x")
     assert set(TARGETS) >= {"npz", "safetensors", "pt", "png", "parquet", "hub"}
 
 
 def test_flags_about_a_set_of_ours_are_refused(tmp_path):
     path = artifacts.save(SETS["hard"], tmp_path / "set.npz")
-    with refused(None, "--normalisation"):
+    with refused(None, "leave normalisation out"):
         jaxdd.load_foreign(path, normalisation="pixels")
     turned = dataclasses.replace(SETS["hard"], class_names=("dog", "cat", "eel"))
     other = write_as(turned, "pt", tmp_path / "set.pt")

@@ -13,8 +13,9 @@ import threading
 import jax
 import pytest
 
+import jaxdd
 from experiments.comparing import lists
-from experiments.console import flags, guard, machines, refusals, rendezvous
+from experiments.console import guard, machines, refusals, rendezvous
 from experiments.planning import programs
 from jaxdd import fields
 from jaxdd.devices import mesh as devices
@@ -232,7 +233,7 @@ def test_the_cache_is_a_path_too(monkeypatch):
         jax.config.update("jax_compilation_cache_dir", None)
         monkeypatch.setenv("JAXDD_CACHE", "gs://cache")
         with pytest.raises(UserError, match="JAXDD_CACHE"):
-            flags.keep_compiled_programs()
+            jaxdd.keep_compiled_programs()
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
 

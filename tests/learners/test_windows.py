@@ -164,9 +164,9 @@ def test_the_probe_is_a_training_of_the_next_network_on_the_set():
 
 def test_what_does_not_fit_is_refused():
     make = lambda choice: choice.make(NETWORK, CONTEXT, "none")
-    with refused(None, "--student_steps=2", "--horizon=1"):
+    with refused(None, "2 student steps", "horizon=1"):
         make(Windows(horizon=1))
-    with refused(None, "--min_warmup=5", "at most 4"):
+    with refused(None, "min_warmup=5", "at most 4"):
         make(Windows(horizon=HORIZON, min_warmup=5))
     with refused("UnrolledLoss"):
         Windows().make(NETWORK, Context(), "none")

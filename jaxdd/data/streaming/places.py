@@ -1,18 +1,8 @@
 """Where stores are: folders of the cache of decoded datasets."""
 
-import os
 from pathlib import Path
 
-from jaxdd.storage.paths import local_path
-
-
-def cache_folder() -> Path:
-    """The folder of everything decoded: JAXDD_CACHE, or ~/.cache/jaxdd.
-
-    Raises:
-        UserError: there is no such folder, as where a user has no home.
-    """
-    return local_path(os.environ.get("JAXDD_CACHE") or "~/.cache/jaxdd", "JAXDD_CACHE")
+from jaxdd.storage.compiled import cache_folder
 
 
 def store_folder(name: str, digest: str) -> Path:
