@@ -62,7 +62,11 @@ class Misfit(UserError):
 
     def in_flags(self) -> str:
         """The sentence with flags in the place of fields."""
-        valued = lambda name, value: f"{self._as_flag(name)}={value}"
+
+        def valued(name: str, value: Any) -> str:
+            shown = f"{value:g}" if isinstance(value, float) else value
+            return f"{self._as_flag(name)}={shown}"
+
         return self._with(self._as_flag, valued)
 
     def _with(

@@ -117,7 +117,8 @@ def _part(
         )
     part, slash, inner = short.partition("/")
     if not slash:
-        return (False, (), _natural(short)), short
+        own = () if _OF_LAYER.fullmatch(short) else _natural(short)
+        return (False, (), own), short
     return (part == "head", (1,), _natural(part)), inner
 
 

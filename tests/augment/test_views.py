@@ -40,7 +40,7 @@ def test_an_order_of_views_begins_with_whole_images():
     whole, middle, _ = draws().box
     np.testing.assert_allclose(whole, np.tile([0, 0, 1, 1], (2000, 1)), atol=1e-6)
     assert middle[:, 2:].prod(axis=1).min() == pytest.approx(0.625, abs=0.01)
-    with refused("--view_horizon=3 is where a cosine ends"):
+    with refused("Views: horizon=3 is where a cosine ends"):
         Views(horizon=3)
 
 

@@ -150,7 +150,7 @@ def test_a_teacher_comes_from_a_bank(tmp_path, teacher, monkeypatch):
     trained = file.read_text()
     for field, words in (("fingerprint", "other data"), ("digest", "preprocessing")):
         file.write_text(trained.replace(f'"{field}": "', f'"{field}": "x'))
-        with refused(words, "--teacher"):
+        with refused(words, "teacher=True"):
             judged(HARD, teacher_bank=tmp_path)
 
 

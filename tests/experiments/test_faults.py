@@ -54,7 +54,7 @@ CASES = {
     ),
     "plan": ("distill", {"plan": "true", "steps": -1}, ["--steps must be at least 0"]),
     "augmentation": ("distill", {"augmentation": "flip_spin"}, ["'spin'", "rotate"]),
-    "flag": ("distill", {"stepz": 3}, ["--stepz", "or --steps"]),
+    "flag": ("distill", {"stepz": 3}, ["--stepz", "--steps is meant"]),
     "not a number": ("distill", {"ipc": "ten"}, ["--ipc", "an integer", "'ten'"]),
     "not a bool": ("distill", {"zca": "maybe"}, ["--zca", "true or false", "'maybe'"]),
     "no artifact": ("evaluate", {"artifact": "{here}/no.npz"}, ["{here}/no.npz"]),

@@ -118,17 +118,17 @@ def test_scores_are_measured_as_difficulty_measures_them():
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ({"keep": 0.0}, "--keep must be positive"),
-        ({"keep": 1.5}, "--keep must be at most 1"),
-        ({"end": "best"}, "--end must be one of easy, median, hard"),
-        ({"score": "el2n"}, "--score is about measuring a score"),
+        ({"keep": 0.0}, "keep must be positive"),
+        ({"keep": 1.5}, "keep must be at most 1"),
+        ({"end": "best"}, "end must be one of easy, median, hard"),
+        ({"score": "el2n"}, "score is about measuring a score"),
         ({"score": "el2n,loss", "scores": None}, "by one score, not by 2"),
         ({"score": "nice", "scores": None}, "unknown score 'nice'"),
         ({"scores": "no/such.npz"}, "no/such.npz does not exist"),
-        ({"keep": 0.001}, "--keep=0.001 is too little"),
-        ({"score": "loss"}, "--score is about measuring a score"),
-        ({"networks": 2}, "--networks is about measuring a score"),
-        ({"precision": "float32"}, "--precision is about measuring a score"),
+        ({"keep": 0.001}, "keep=0.001 is too little"),
+        ({"score": "loss"}, "score is about measuring a score"),
+        ({"networks": 2}, "networks is about measuring a score"),
+        ({"precision": "float32"}, "precision is about measuring a score"),
         ({"out": "index.json"}, "'out' is no keyword here"),
         ({"dataset": "wine"}, "'dataset' is no keyword here"),
     ],
@@ -231,9 +231,7 @@ def test_a_run_is_known_by_its_samples_and_its_set_finds_them(tmp_path, scores_f
 def test_a_share_of_fewer_samples_than_classes_is_refused_at_once():
     labels = np.arange(60) % 3
     pair = np.zeros((60, 8, 8, 1), np.float32), labels
-    with refused(
-        "--keep=0.02 is too little: it keeps 1 of 48 samples, fewer than the 3"
-    ):
+    with refused("keep=0.02 is too little: it keeps 1 of 48 samples, fewer than the 3"):
         jaxdd.prune(pair, "el2n", keep=0.02, progress=no_networks)
 
 

@@ -159,7 +159,7 @@ def test_starts_go_as_far_as_the_bank(first):
 
 def test_a_bank_that_is_too_short_for_ones_own_spans():
     recipe = replace(MINE, objective=Following(expert_epochs=5))
-    with refused("--bank_epochs=3 is too few"):
+    with refused("bank_epochs=3 is too few"):
         run(recipe, **EXPERTS)
 
 
@@ -201,7 +201,7 @@ def test_the_correction_along_the_path_reaches_the_images():
 
 
 def test_labels_are_those_that_an_objective_takes():
-    with refused("takes targets, and --labels=hard are probabilities"):
+    with refused("takes targets, and labels=HardLabels.. are probabilities"):
         Recipe(Regressing(), Fresh())
 
 

@@ -100,5 +100,5 @@ def test_labels_of_another_space_are_refused():
     recipe = toy_recipe("frepo")
     assert recipe.as_targets
     assert not dataclasses.replace(recipe, labels=HardLabels()).as_targets
-    with refused("--labels=weights"):
+    with refused("labels=Weights()"):
         dataclasses.replace(recipe, labels=Weights())
