@@ -45,6 +45,7 @@ def sdc(
         norm: "mean", the norm of the mean gradient of a class's synthetic samples,
             almost free where the match has computed that gradient; or "per_sample",
             the mean of the samples' own norms, which is the difficulty measure GraDN.
+            They are the same where a match has one sample, as at one image per class.
         at: "start", at the network that is matched, which for a trajectory is the
             student's first step; or "path", averaged over all steps of a student,
             which computes these norms anyway (mean norm only; ours).
