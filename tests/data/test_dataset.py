@@ -189,3 +189,11 @@ def test_names_can_be_printed_and_remarks_do_not_count():
     told = from_arrays(**arrays(), remarks=["something was left out"])
     assert (plain.remarks, told.remarks) == ((), ("something was left out",))
     assert plain.fingerprint == told.fingerprint
+
+
+def test_a_dataset_says_what_it_is_in_a_line():
+    images, labels = np.zeros((20, 4, 4, 1), np.float32), np.arange(20) % 2
+    data = from_arrays(images, labels, images, labels)
+    assert repr(data) == (
+        "Dataset(arrays: 20 training and 20 test samples of 2 classes, 4x4x1 float32)"
+    )

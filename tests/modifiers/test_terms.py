@@ -236,3 +236,10 @@ def test_terms_get_keys_of_their_own_and_the_match_keeps_its_key():
     add_terms(match, {"a": term("a"), "b": term("b")})(*arguments)
     assert seen["match"] == alone
     assert len({tuple(x) for x in seen.values()}) == 3
+
+
+def test_a_weight_may_be_traced():
+    weights = jax.vmap(lambda w: weight_schedule("linear", w, 10)(jnp.int32(5)))
+    assert np.allclose(weights(jnp.arange(3.0)), [0, 0.5, 1])
+    with refused("must be a finite number"):
+        weight_schedule("linear", float("nan"), 10)

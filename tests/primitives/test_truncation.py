@@ -1,6 +1,7 @@
 """Truncated back-propagation through training against plain loops, in float64."""
 
 import functools
+import inspect
 
 import chex
 import jax
@@ -13,7 +14,7 @@ from jaxdd.primitives import inner_adam, inner_sgd, train, train_window, trainin
 from jaxdd.primitives.optimizers import Trained
 from jaxdd.primitives.trees import vdot
 from jaxdd.types import Batch
-from tests.helpers import assert_close, temporary_bytes, to64, toy_batch
+from tests.helpers import assert_close, refused, temporary_bytes, to64, toy_batch
 from tests.primitives.test_unroll import STATS, loss, problem
 
 STEPS, START = 5, 3
@@ -231,3 +232,9 @@ def test_memory_grows_by_the_state_per_step(optimizer, copies):
 
     copy = sum(x.nbytes for x in jax.tree.leaves(params))
     assert (needed(12) - needed(4)) / 8 / copy <= copies + 0.1
+
+
+def test_an_optimiser_of_optax_is_refused_where_training_is_differentiated():
+    loss = lambda w, batch, stats: jnp.mean(batch.images @ w)
+    with refused("needs an InnerOptimizer, such as inner_adam"):
+        inspect.unwrap(training_step)(loss, optax.adam(1e-3))
