@@ -37,13 +37,13 @@ def called(
         path=a.npz is replaced
     """
 
-    def told(event: Event) -> None:
+    def of_keywords(event: Event) -> None:
         if isinstance(event, Message):
             event = Message(in_keywords(event.text, options, renamed))
         progress(event)  # type: ignore[misc]
 
     try:
-        with listening(told if callable(progress) else progress):
+        with listening(of_keywords if callable(progress) else progress):
             yield
     except UserError as error:
         sentence = error.in_flags() if isinstance(error, Misfit) else str(error)

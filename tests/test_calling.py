@@ -143,3 +143,20 @@ def test_sentences_without_a_listener_go_to_the_log(caplog):
         with progress.listening(lambda event: None):
             progress.say("somebody hears this")
     assert [record.getMessage() for record in caplog.records] == ["a default is taken"]
+
+
+def test_values_in_a_sentence_are_those_of_python():
+    """Of a choice with several parts, too, which a recipe refuses."""
+    with pytest.raises(Misfit, match=r"amplitude=0 and phase=0 leave nothing"):
+        jaxdd.CharacteristicFunction(amplitude=0.0, phase=0.0)
+    with pytest.raises(
+        Misfit, match=r"^Recipe: SDC.at='path' needs a method"
+    ) as refusal:
+        jaxdd.Recipe(sdc=jaxdd.SDC(1.0, at="path"))
+    assert refusal.value.in_flags().startswith("--sdc_at=path needs a method")
+    with pytest.raises(Misfit, match=r"labels=TeacherLabels\(\) needs") as refusal:
+        jaxdd.Recipe(labels=jaxdd.TeacherLabels())
+    assert "--labels=teacher needs" in refusal.value.in_flags()
+    distilled = {"sdc_weight": 1.0, "sdc_at": "path"}
+    with refused("^sdc_at='path' needs a method that trains a student"):
+        jaxdd.distill(PAIR, "dsa", **distilled)

@@ -60,8 +60,8 @@ def in_keywords(
             name, value = name.removeprefix("no"), "False"
         if name not in switches:
             return match[0]
-        told = text[match.end() :].startswith(" must ")  # what its value has to be
-        if value is None and switches[name] and not told:
+        is_subject = text[match.end() :].startswith(" must ")
+        if value is None and switches[name] and not is_subject:
             value = "True"
         word = renamed.get(name, name)
         return word if value is None else f"{word}={_value(value)}"
@@ -89,7 +89,7 @@ def takes(options: type, without: Collection[str] = ()) -> Callable[[F], F]:
         (data, *, steps: int | None = None)
     """
 
-    def told(function: F) -> F:
+    def with_signature(function: F) -> F:
         plain = inspect.signature(function)
         own = [p for p in plain.parameters.values() if p.kind is not p.VAR_KEYWORD]
         known = {*plain.parameters, *without}
@@ -107,7 +107,7 @@ def takes(options: type, without: Collection[str] = ()) -> Callable[[F], F]:
         function.__signature__ = full  # type: ignore[attr-defined]
         return function
 
-    return told
+    return with_signature
 
 
 def _value(text: str) -> str:

@@ -1,5 +1,6 @@
 """One field: its help text, bounds and flag, and the checks of its values."""
 
+import ast
 import contextlib
 import dataclasses
 import math
@@ -76,7 +77,7 @@ class Misfit(UserError):
             name, equals, value = match.groups()
             if equals is None:
                 return named(name)
-            return valued(name, value or self._value(name))
+            return valued(name, _literal(value) if value else self._value(name))
 
         return _FIELD.sub(field, self.sentence)
 
@@ -92,6 +93,14 @@ class Misfit(UserError):
 
     def _value(self, name: str) -> Any:
         return getattr(self.choice, name)
+
+
+def _literal(text: str) -> Any:
+    """A number or a truth as such, and other texts as they are."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def option(
