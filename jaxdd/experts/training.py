@@ -1,5 +1,6 @@
 """The training of a bank: epochs on the device, snapshots and state on disk."""
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable
@@ -142,8 +143,15 @@ def train_bank(
 
 
 def _remove_states(folder: Path) -> None:
-    if hosts.primary():
-        shutil.rmtree(folder, ignore_errors=True)
+    """Remove the states of a training, and the folder where nothing else is in it."""
+    if not hosts.primary():
+        return
+    with contextlib.suppress(OSError):
+        for entry in list(folder.iterdir()):
+            # Orbax calls a state by its step, and one in the making begins so, too.
+            if entry.name.partition(".")[0].isdigit() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+        folder.rmdir()
 
 
 def _fresh(seed: int, network: Network, epochs: Epochs) -> Callable[[Array], FitState]:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import re
 import secrets
 import shutil
 import tempfile
@@ -130,11 +131,17 @@ def abandoned(folder: Path, kind: str = _PART) -> list[Path]:
     return sorted(left)
 
 
+# What `temporary_sibling` appends: host, process, and a number of its own.
+_OWNER = re.compile(r"([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
+
+
 def _is_abandoned(entry: os.DirEntry, prefix: str) -> bool:
-    host, _, rest = entry.name.removeprefix(prefix).partition("-")
-    process = rest.partition("-")[0]
+    owner = _OWNER.fullmatch(entry.name.removeprefix(prefix))
+    if owner is None:  # somebody else's, however its name begins
+        return False
+    host, process = owner.groups()
     # On Windows `os.kill` would end the process instead of testing for it.
-    if host == _host() and process.isdigit() and os.name == "posix":
+    if host == _host() and os.name == "posix":
         return not _is_alive(int(process))
     return time.time() - entry.stat(follow_symlinks=False).st_mtime > _OLD_SECONDS
 

@@ -93,15 +93,18 @@ with atomic_file(Path(sys.argv[1]) / "x") as file:
 def test_the_owner_removes_what_dead_writers_left(tmp_path):
     subprocess.run([sys.executable, "-c", LEAVE_PARTS, tmp_path])
     (dead,) = names(tmp_path)
-    elsewhere = tmp_path / ".part-00000000-1-ab"
+    elsewhere = tmp_path / ".part-00000000-1-0123abcd"
     elsewhere.touch()
-    old = tmp_path / ".part-00000000-2-ab"
+    old = tmp_path / ".part-00000000-2-0123abcd"
     old.touch()
-    os.utime(old, (1, 1))
+    foreign = tmp_path / ".part-of my thesis"
+    foreign.touch()
+    for file in (old, foreign):
+        os.utime(file, (1, 1))
     with atomic_file(tmp_path / "file"), owned(tmp_path):  # our own is alive
         pass
     assert dead.startswith(".part-")
-    assert names(tmp_path) == sorted([".lock", elsewhere.name, "file"])
+    assert names(tmp_path) == sorted([".lock", elsewhere.name, foreign.name, "file"])
 
 
 def test_results_set_aside_and_folders_that_cannot_be_made(tmp_path):
