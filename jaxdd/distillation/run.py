@@ -44,7 +44,7 @@ from jaxdd.storage.lock import owned
 from jaxdd.storage.metrics import read_metrics, write_lines
 from jaxdd.storage.paths import shown
 from jaxdd.storage.signals import left_alone
-from jaxdd.storage.workdir import Record
+from jaxdd.storage.workdir import RUN, Record
 from jaxdd.types import Synthetic
 
 
@@ -97,6 +97,9 @@ def run_in(workdir: str | Path, opened: Opened, given: str | None = None) -> Out
     wanted = resolved.records.tensorboard
     with owned(workdir) as folder, tensorboard.recording(folder, wanted):
         place = Place(folder, given=given)
+        begun = (folder / RUN).exists()
+        if not begun:  # before a record makes it one
+            _refuse_others(folder, begun)
         record = opened.record(folder, place.name)
         segmented.refuse_other_steps(folder, resolved)
         sorting.refuse_other_scores(opened.problem, resolved, folder)
@@ -115,7 +118,7 @@ def run_in(workdir: str | Path, opened: Opened, given: str | None = None) -> Out
                     tensorboard.catch_up(folder, outcome.metrics, pictures)
                 return outcome
             say(f"{shown(folder)} is finished, but {change}")
-        _refuse_folders(folder)
+        _refuse_others(folder, begun)
         job = opened.job(place)  # the last that may refuse
         record.save()
         set_aside(summary)
@@ -123,13 +126,31 @@ def run_in(workdir: str | Path, opened: Opened, given: str | None = None) -> Out
         return replace(outcome, summary=as_it_lies(outcome.summary, folder))
 
 
-def _refuse_folders(folder: Path) -> None:
-    """Refuse a workdir in which folders have the names of files that a run writes."""
-    for name in ("distilled.npz", "images.png", "metrics.jsonl", reporting.FILE):
-        if (folder / name).is_dir():
+# The files of a run that may be somebody else's in a folder where none has begun.
+RESULTS = (
+    "distilled.npz", "images.png", "samples.csv", "metrics.jsonl", "evaluation.npz",
+    "evaluation.part.npz", "difficulty.npz", "difficulty.png", reporting.FILE,
+)  # fmt: skip
+
+
+def _refuse_others(folder: Path, begun: bool) -> None:
+    """Refuse a workdir in which a run would replace what it has not written.
+
+    Args:
+        folder: the workdir.
+        begun: whether a run has begun there, whose results these are.
+    """
+    for name in RESULTS:
+        path = folder / name
+        if path.is_dir():
             raise UserError(
-                f"{shown(folder / name)} is a folder, and a run writes a file there: "
-                "move it away or choose another --workdir"
+                f"{shown(path)} is a folder, and a run writes a file there: move it "
+                "away or choose another --workdir"
+            )
+        if not begun and path.exists():
+            raise UserError(
+                f"{shown(path)} is there, and no run of this folder wrote it: move it "
+                "away or choose another --workdir"
             )
 
 

@@ -128,3 +128,15 @@ def test_a_score_of_crops_has_a_number_for_each(monkeypatch):
     monkeypatch.setitem(SCORES, "bad", bad)
     with refused("the score bad gives an array of shape .* for 2 samples"):
         opened(data(IMAGES), "rded", realism_score="bad", steps=0)
+
+
+def test_a_run_replaces_no_file_that_it_has_not_written(tmp_path):
+    """Such as the table that it reads."""
+    table = tmp_path / "samples.csv"
+    rows = "".join(f"{i % 7},{i % 5},{i % 2}\n" for i in range(60))
+    table.write_text("a,b,y\n" + rows)
+    run = {"label": "y", "net": "mlp", "steps": 1, "workdir": tmp_path}
+    with refused(None, "samples.csv is there, and no run of this folder wrote it"):
+        jaxdd.distill(f"table:{table}", "dm", **run)
+    assert table.read_text().endswith(rows)
+    assert not (tmp_path / "run.json").exists()
