@@ -121,9 +121,9 @@ def main(
             rest = flags.FLAGS(argv)
         except flags.Error as error:
             kinds = {f.name: KINDS[type_of(f)] for f in dataclasses.fields(config_type)}
-            kinds |= machines.KINDS if plan is None else {
-                "plan": KINDS[bool], **machines.KINDS
-            }  # fmt: skip
+            kinds |= machines.KINDS
+            if plan is not None:
+                kinds["plan"] = KINDS[bool]
             refuse(_sentence(error, kinds))
         if len(rest) > 1:
             refuse(f"unexpected argument {quoted(rest[1])}: use --name=value")

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from jaxdd.calling import called
 from jaxdd.distillation.options import FLAGS, Config, run_of
-from jaxdd.fields import flat, plain
+from jaxdd.fields import flat
 from jaxdd.fields.keywords import in_keywords
 from jaxdd.methods.recipe import Recipe
 from jaxdd.report import notebook
@@ -106,8 +106,7 @@ def keywords(method: str | Recipe = "dsa", **flags: Any) -> Keywords:
         log_every  10  steps between lines of metrics.jsonl
     """
     with called(Config):
-        given = {name: plain(value) for name, value in flags.items()}
-        values = flat(run_of(method, given))
+        values = flat(run_of(method, flags))
     rows = [
         Keyword(
             name, values.get(name), flag.group, _help(flag.field), acts=name in values

@@ -97,9 +97,8 @@ def run_in(workdir: str | Path, opened: Opened, given: str | None = None) -> Out
     wanted = resolved.records.tensorboard
     with owned(workdir) as folder, tensorboard.recording(folder, wanted):
         place = Place(folder, given=given)
-        begun = (folder / RUN).exists()
-        if not begun:  # before a record makes it one
-            _refuse_others(folder, begun)
+        if not (folder / RUN).exists():
+            _refuse_foreign(folder)
         record = opened.record(folder, place.name)
         segmented.refuse_other_steps(folder, resolved)
         sorting.refuse_other_scores(opened.problem, resolved, folder)
@@ -118,7 +117,7 @@ def run_in(workdir: str | Path, opened: Opened, given: str | None = None) -> Out
                     tensorboard.catch_up(folder, outcome.metrics, pictures)
                 return outcome
             say(f"{shown(folder)} is finished, but {change}")
-        _refuse_others(folder, begun)
+        _refuse_folders(folder)
         job = opened.job(place)  # the last that may refuse
         record.save()
         set_aside(summary)
@@ -126,30 +125,29 @@ def run_in(workdir: str | Path, opened: Opened, given: str | None = None) -> Out
         return replace(outcome, summary=as_it_lies(outcome.summary, folder))
 
 
-# The files of a run that may be somebody else's in a folder where none has begun.
+# Files that a run writes; in a folder where none has begun they are somebody else's.
 RESULTS = (
     "distilled.npz", "images.png", "samples.csv", "metrics.jsonl", "evaluation.npz",
     "evaluation.part.npz", "difficulty.npz", "difficulty.png", reporting.FILE,
 )  # fmt: skip
 
 
-def _refuse_others(folder: Path, begun: bool) -> None:
-    """Refuse a workdir in which a run would replace what it has not written.
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder without a run in which files have the names of its results."""
+    for path in (folder / name for name in RESULTS):
+        if path.exists() and not path.is_dir():
+            raise UserError(
+                f"{shown(path)} is there, and no run of this folder wrote it: move it "
+                "away or choose another --workdir"
+            )
 
-    Args:
-        folder: the workdir.
-        begun: whether a run has begun there, whose results these are.
-    """
-    for name in RESULTS:
-        path = folder / name
+
+def _refuse_folders(folder: Path) -> None:
+    """Refuse a workdir in which folders have the names of files that a run writes."""
+    for path in (folder / name for name in RESULTS):
         if path.is_dir():
             raise UserError(
                 f"{shown(path)} is a folder, and a run writes a file there: move it "
-                "away or choose another --workdir"
-            )
-        if not begun and path.exists():
-            raise UserError(
-                f"{shown(path)} is there, and no run of this folder wrote it: move it "
                 "away or choose another --workdir"
             )
 

@@ -94,10 +94,8 @@ def _of_arrays(
         raise UserError(
             f"a set in memory is (images, labels), and {len(given)} things were given"
         )
-    content = {
-        name: x if isinstance(x, np.ndarray) else np.asarray(x)
-        for name, x in zip(("images", "labels"), given, strict=True)
-    }
+    images, labels = given
+    content = {"images": np.asarray(images), "labels": np.asarray(labels)}
     place = Path("the arrays")
     foreign = read_content(content, place, options)
     return assembled(foreign, _problem(options, in_memory), options, place)

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxdd.augment.views import Views, seen
 from jaxdd.errors import UserError
 from jaxdd.fields import Choice, option
-from jaxdd.modifiers.masks import Masking, depth_order, layer_of
+from jaxdd.modifiers.depth import depth_order, layer_of
+from jaxdd.modifiers.masks import Masking
 from jaxdd.modifiers.terms import WeightedTerm, add_terms
 from jaxdd.nets import has_batch_statistics, told_moments
 from jaxdd.objectives.bases import AUGMENTATION

@@ -19,7 +19,6 @@ from jaxdd.data.real import take
 from jaxdd.devices import policy
 from jaxdd.errors import UserError
 from jaxdd.experts import Bank, Watch, train_bank, training
-from jaxdd.experts.training import _remove_states
 from jaxdd.modifiers.curriculum import Curriculum
 from jaxdd.storage.signals import Interrupted
 from jaxdd.training.fit import Training, make_epochs
@@ -422,16 +421,3 @@ def test_experts_may_begin_with_given_parameters(tmp_path):
             state = epoch(key, state, REAL, jnp.int32(index))
         found = bank.snapshot(expert, EPOCHS, LIKE)
         assert_close(found, state.learner.params, rtol=1e-4, atol=1e-6)
-
-
-def test_only_states_are_removed_from_a_folder_of_states(tmp_path):
-    for name in ("3", "12.orbax-checkpoint-tmp"):
-        (tmp_path / "checkpoints" / name).mkdir(parents=True)
-    precious = tmp_path / "checkpoints" / "mine.pt"
-    precious.write_text("precious")
-    _remove_states(tmp_path / "checkpoints")
-    assert [x.name for x in (tmp_path / "checkpoints").iterdir()] == ["mine.pt"]
-    precious.unlink()
-    _remove_states(tmp_path / "checkpoints")
-    assert not (tmp_path / "checkpoints").exists()
-    _remove_states(tmp_path / "checkpoints")  # nothing is there

@@ -12,7 +12,8 @@ import jaxdd
 from jaxdd.distillation.opening import open_run
 from jaxdd.distillation.place import Place
 from jaxdd.fields.code import code_of, known_by
-from jaxdd.modifiers.masks import depth_order, make_mask
+from jaxdd.modifiers.depth import depth_order
+from jaxdd.modifiers.masks import make_mask
 from jaxdd.nets.layers import Conv, Dense, Norm
 from jaxdd.nets.registry import NETS, Builder, make_network
 from jaxdd.progress import listening

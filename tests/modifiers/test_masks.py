@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 
 from jaxdd.errors import UserError
+from jaxdd.modifiers.depth import depth_order, layer_of
 from jaxdd.modifiers.masks import (
     GRANULARITIES,
     KINDS,
-    depth_order,
     describe,
     kernels_only,
-    layer_of,
     make_mask,
 )
 from jaxdd.nets import make_network
